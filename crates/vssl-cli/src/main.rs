@@ -1,0 +1,3 @@
+//! The binary `vssl`: parse, run, print.
+
+fn main() {}

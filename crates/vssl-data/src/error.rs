@@ -1,0 +1,49 @@
+//! What can go wrong with data, each with its place.
+
+use std::path::PathBuf;
+
+/// Every error of this crate: the message names the file or index, what was found and what was
+/// expected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is there but is not what its name or place promises.
+    #[error("{}: {what}; expected {expected}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What was found, with the byte offset or record number where there is one.
+        what: String,
+        /// What should have been there, and what to do where that is known.
+        expected: String,
+    },
+    /// One image cannot be decoded.
+    #[error("{name} (image {index}): {what}")]
+    BadImage {
+        /// The dataset's name for the image: its path, or the file and record.
+        name: String,
+        /// Its index in the dataset.
+        index: usize,
+        /// Why.
+        what: String,
+    },
+    /// A setting that makes no sense for this data.
+    #[error("{0}")]
+    Setting(String),
+}
+
+impl DataError {
+    /// Wraps an I/O error with the path it happened at.
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| DataError::Io { path, source }
+    }
+}

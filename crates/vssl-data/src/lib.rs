@@ -1,0 +1,16 @@
+//! Images in, float views out: datasets, augmentations, sampling and the loader.
+//!
+//! No tensor library here: pixels are `u8` until the last step, and what comes out is plain
+//! `f32` in channels-last order. Every random draw is addressed by (seed, stream, epoch, image),
+//! so that nothing depends on the number of workers or on what ran before.
+
+pub mod augment;
+pub mod dataset;
+pub mod error;
+pub mod loader;
+pub mod rng;
+pub mod sampler;
+
+pub use augment::{Normalisation, ViewGroup};
+pub use dataset::{Dataset, Image};
+pub use error::DataError;

@@ -1,0 +1,1 @@
+//! Batches of views, prefetched by worker threads.

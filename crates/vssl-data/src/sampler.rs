@@ -1,0 +1,1 @@
+//! The order of the images: a function of (seed, epoch).

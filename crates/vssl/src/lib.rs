@@ -1,0 +1,1 @@
+//! Self-supervised learning of image encoders: methods, training, evaluation.
