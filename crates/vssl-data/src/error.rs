@@ -35,6 +35,37 @@ pub enum DataError {
         /// Why.
         what: String,
     },
+    /// Nothing is at this place.
+    #[error("{}: does not exist; expected {expected}", path.display())]
+    Missing {
+        /// The file or folder.
+        path: PathBuf,
+        /// What should have been there, and how to get it where that is known.
+        expected: String,
+    },
+    /// A file could not be downloaded.
+    #[error("{url}: {what}; {advice}")]
+    Download {
+        /// Its address.
+        url: String,
+        /// What happened, with the bytes got and expected where that is it.
+        what: String,
+        /// What was kept and what to do.
+        advice: String,
+    },
+    /// A file was downloaded completely but is not the one that was asked for.
+    #[error(
+        "{url}: wrong MD5 checksum {got}, expected {expected}; the partial file was removed: \
+         run the same command again, or set another mirror if this repeats"
+    )]
+    Checksum {
+        /// Its address.
+        url: String,
+        /// Checksum of what arrived.
+        got: String,
+        /// Checksum of the published file.
+        expected: String,
+    },
     /// A setting that makes no sense for this data.
     #[error("{0}")]
     Setting(String),

@@ -12,5 +12,5 @@ pub mod rng;
 pub mod sampler;
 
 pub use augment::{Normalisation, ViewGroup};
-pub use dataset::{Dataset, Image};
+pub use dataset::{DataConfig, Dataset, Image, Splits};
 pub use error::DataError;

@@ -1,4 +1,27 @@
 //! Where images come from. One file a format; all offer [`Dataset`].
+//!
+//! [`open`] turns the data section of a recipe into a training split and, where there is one, a
+//! validation split. Labels and the validation split are optional in every format.
+
+mod cifar;
+mod config;
+mod decode;
+mod folder;
+mod idx;
+mod imagenet100;
+mod memory;
+mod read;
+mod subset;
+mod walk;
+
+use std::sync::Arc;
+
+pub use config::{
+    CIFAR10, CIFAR100, DataConfig, FASHION_MNIST, Format, IMAGENET, Labels, MissingClasses, open,
+};
+pub use folder::Folder;
+pub use memory::Memory;
+pub use subset::Subset;
 
 use crate::DataError;
 
@@ -26,7 +49,7 @@ pub trait Dataset: Send + Sync {
     /// Reads and decodes image `index`.
     ///
     /// # Errors
-    /// [`DataError::BadImage`] when the file cannot be decoded.
+    /// [`DataError::BadImage`] when the file cannot be read or decoded.
     ///
     /// # Panics
     /// When `index` is not below [`Dataset::len`].
@@ -40,4 +63,13 @@ pub trait Dataset: Send + Sync {
 
     /// What to call image `index` in a message: its path, or the file and record number.
     fn name(&self, index: usize) -> String;
+}
+
+/// What [`open`] finds.
+#[derive(Clone)]
+pub struct Splits {
+    /// The images to learn from; at least one.
+    pub train: Arc<dyn Dataset>,
+    /// The images to judge by, with the classes of `train` when both have labels.
+    pub validation: Option<Arc<dyn Dataset>>,
 }

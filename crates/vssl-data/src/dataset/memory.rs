@@ -1,0 +1,82 @@
+//! Small images held in memory as the bytes of their file. Used by `idx` and `cifar`.
+
+use std::path::PathBuf;
+
+use super::{Dataset, Image};
+use crate::DataError;
+
+/// How the bytes of one record make a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `[height, width]`; repeated into the three channels.
+    Grey,
+    /// `[3, height, width]`.
+    Planes,
+}
+
+impl Layout {
+    fn channels(self) -> usize {
+        match self {
+            Layout::Grey => 1,
+            Layout::Planes => 3,
+        }
+    }
+}
+
+/// Images of one size, undecoded.
+pub struct Memory {
+    pub(super) layout: Layout,
+    pub(super) width: usize,
+    pub(super) height: usize,
+    /// `len · channels · height · width` values.
+    pub(super) pixels: Vec<u8>,
+    pub(super) labels: Option<Vec<u32>>,
+    pub(super) classes: Vec<String>,
+    /// The files in order, each with the number of its images.
+    pub(super) files: Vec<(PathBuf, usize)>,
+}
+
+impl Memory {
+    fn record(&self) -> usize {
+        self.layout.channels() * self.height * self.width
+    }
+}
+
+impl Dataset for Memory {
+    fn len(&self) -> usize {
+        self.pixels.len() / self.record()
+    }
+
+    fn image(&self, index: usize) -> Result<Image, DataError> {
+        let record = &self.pixels[index * self.record()..][..self.record()];
+        let rgb = match self.layout {
+            Layout::Grey => record.iter().flat_map(|&grey| [grey; 3]).collect(),
+            Layout::Planes => {
+                let (red, rest) = record.split_at(self.height * self.width);
+                let (green, blue) = rest.split_at(self.height * self.width);
+                let pixels = red.iter().zip(green).zip(blue);
+                pixels.flat_map(|((&red, &green), &blue)| [red, green, blue]).collect()
+            }
+        };
+        Ok(Image { width: self.width, height: self.height, rgb })
+    }
+
+    fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn name(&self, index: usize) -> String {
+        let mut record = index;
+        for (path, count) in &self.files {
+            if record < *count {
+                return format!("{} record {record}", path.display());
+            }
+            record -= count;
+        }
+        format!("image {index}")
+    }
+}

@@ -1,0 +1,86 @@
+//! Reading a whole file, plain or gzipped, with errors that say what was expected.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use flate2::bufread::MultiGzDecoder;
+
+use crate::DataError;
+
+/// The uncompressed bytes of a file. Compression is seen from the content, because browsers
+/// unpack downloads without renaming them.
+///
+/// # Errors
+/// [`DataError::Missing`], [`DataError::Format`] for a folder, [`DataError::Io`].
+pub(super) fn open(path: &Path, expected: &str) -> Result<Box<dyn Read>, DataError> {
+    if path.is_dir() {
+        return Err(DataError::Format {
+            path: path.into(),
+            what: "is a folder".into(),
+            expected: expected.into(),
+        });
+    }
+    let file = File::open(path).map_err(|source| match source.kind() {
+        ErrorKind::NotFound => {
+            DataError::Missing { path: path.into(), expected: expected.to_string() }
+        }
+        _ => DataError::Io { path: path.into(), source },
+    })?;
+    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let magic = reader.fill_buf().map_err(DataError::io(path))?;
+    if magic.starts_with(&[0x1f, 0x8b]) {
+        Ok(Box::new(MultiGzDecoder::new(reader)))
+    } else {
+        Ok(Box::new(reader))
+    }
+}
+
+/// Reads up to `limit` bytes, so that a false header or a gzip bomb cannot fill the memory.
+///
+/// # Errors
+/// [`DataError::Format`] for a damaged or truncated gzip stream, with the bytes got until there.
+pub(super) fn read_up_to(
+    reader: &mut dyn Read,
+    limit: u64,
+    path: &Path,
+) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    match reader.take(limit).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(stream_error(path, error, bytes.len())),
+    }
+}
+
+/// Tells damage (what the decompressor complains about) from what the system refuses.
+pub(super) fn stream_error(path: &Path, error: std::io::Error, bytes: usize) -> DataError {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput => {
+            DataError::Format {
+                path: path.into(),
+                what: format!(
+                    "damaged or truncated archive after {bytes} unpacked bytes ({error})"
+                ),
+                expected: "a complete file: get it again".into(),
+            }
+        }
+        _ => DataError::Io { path: path.into(), source: error },
+    }
+}
+
+/// The non-empty lines of a text file, trimmed; `None` when there is no such file.
+///
+/// # Errors
+/// [`DataError::Io`] when it is there but unreadable or no UTF-8.
+pub(super) fn lines(path: &Path) -> Result<Option<Vec<String>>, DataError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(names(&text))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataError::Io { path: path.into(), source }),
+    }
+}
+
+/// One name a line.
+pub(super) fn names(text: &str) -> Vec<String> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()
+}
