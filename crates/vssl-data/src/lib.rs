@@ -5,8 +5,10 @@
 //! so that nothing depends on the number of workers or on what ran before.
 
 pub mod augment;
+pub mod check;
 pub mod dataset;
 pub mod error;
+pub mod fetch;
 pub mod loader;
 pub mod rng;
 pub mod sampler;

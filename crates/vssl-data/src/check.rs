@@ -1,0 +1,106 @@
+//! Reads every image once, before hours are spent on them. Behind the command that checks data.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use crate::{DataError, Dataset};
+
+/// What [`check`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Images looked at, good and bad.
+    pub images: usize,
+    /// Those that cannot be used, by ascending index.
+    pub bad: Vec<BadImage>,
+    /// Range of the sides of the good images; `None` when there is none.
+    pub sizes: Option<Sizes>,
+}
+
+/// One image that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BadImage {
+    /// Its index in the dataset.
+    pub index: usize,
+    /// The dataset's name for it.
+    pub name: String,
+    /// Why it cannot be used.
+    pub what: String,
+}
+
+/// Smallest and largest sides in pixels, of whatever images have them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Least and greatest number of columns.
+    pub width: (usize, usize),
+    /// Least and greatest number of rows.
+    pub height: (usize, usize),
+}
+
+impl Sizes {
+    fn of(width: usize, height: usize) -> Self {
+        Self { width: (width, width), height: (height, height) }
+    }
+
+    fn join(self, other: Self) -> Self {
+        let wider = |a: (usize, usize), b: (usize, usize)| (a.0.min(b.0), a.1.max(b.1));
+        Self { width: wider(self.width, other.width), height: wider(self.height, other.height) }
+    }
+}
+
+impl Report {
+    fn join(mut self, mut other: Self) -> Self {
+        self.images += other.images;
+        self.bad.append(&mut other.bad);
+        self.sizes = match (self.sizes, other.sizes) {
+            (Some(a), Some(b)) => Some(a.join(b)),
+            (a, b) => a.or(b),
+        };
+        self
+    }
+}
+
+/// Reads all images with `workers` threads (at least one), and calls `progress` with the number
+/// done after each. The report does not depend on the number of workers.
+pub fn check(dataset: &dyn Dataset, workers: usize, progress: &(dyn Fn(usize) + Sync)) -> Report {
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Report::default());
+    let done = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..workers.clamp(1, dataset.len().max(1)) {
+            scope.spawn(|| {
+                let mut report = Report::default();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= dataset.len() {
+                        break;
+                    }
+                    look(dataset, index, &mut report);
+                    progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+                }
+                let mut total = total.lock().expect("no worker panics while it holds the lock");
+                *total = std::mem::take(&mut *total).join(report);
+            });
+        }
+    });
+    let mut report = total.into_inner().expect("no worker panics while it holds the lock");
+    report.bad.sort();
+    report
+}
+
+fn look(dataset: &dyn Dataset, index: usize, report: &mut Report) {
+    report.images += 1;
+    match dataset.image(index) {
+        Ok(image) => {
+            let size = Sizes::of(image.width, image.height);
+            report.sizes = Some(report.sizes.map_or(size, |sizes| sizes.join(size)));
+        }
+        Err(DataError::BadImage { name, what, .. }) => {
+            report.bad.push(BadImage { index, name, what });
+        }
+        Err(error) => {
+            let name = dataset.name(index);
+            report.bad.push(BadImage { index, name, what: error.to_string() });
+        }
+    }
+}
