@@ -11,6 +11,6 @@ pub mod loader;
 pub mod rng;
 pub mod sampler;
 
-pub use augment::{Normalisation, ViewGroup};
+pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use dataset::{Dataset, Image};
 pub use error::DataError;
