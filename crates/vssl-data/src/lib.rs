@@ -13,6 +13,6 @@ pub mod loader;
 pub mod rng;
 pub mod sampler;
 
-pub use augment::{Normalisation, ViewGroup};
 pub use dataset::{DataConfig, Dataset, Image, Splits};
+pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use error::DataError;

@@ -3,7 +3,10 @@
 //! The key of the cipher *is* the address, so no state has to be stored to resume a run and
 //! two different addresses never share numbers.
 
-use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+use rand_chacha::{
+    ChaCha8Rng,
+    rand_core::{RngCore, SeedableRng},
+};
 
 /// What the numbers are for. The discriminants are part of the address: never renumber them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,4 +47,94 @@ pub fn rng(seed: u64, stream: Stream, a: u64, b: u64) -> ChaCha8Rng {
     key[16..24].copy_from_slice(&a.to_le_bytes());
     key[24..].copy_from_slice(&b.to_le_bytes());
     ChaCha8Rng::from_seed(key)
+}
+
+/// Uniform in `[low, high)`; `low` when both are equal.
+///
+/// The three functions below are written out, because a library is free to change how it turns
+/// bits into numbers and a seed has to mean the same views in every version.
+pub fn uniform(rng: &mut impl RngCore, low: f64, high: f64) -> f64 {
+    const STEP: f64 = 1.0 / (1u64 << 53) as f64;
+    low + (high - low) * ((rng.next_u64() >> 11) as f64 * STEP)
+}
+
+/// Uniform integer in `0..bound` (Lemire 2018, arXiv:1805.10941); 0 for a bound of 0.
+pub fn below(rng: &mut impl RngCore, bound: u64) -> u64 {
+    loop {
+        let product = u128::from(rng.next_u64()) * u128::from(bound);
+        let low = product as u64;
+        // Below `2^64 mod bound` the high half would be hit once too often.
+        if low >= bound || low >= bound.wrapping_neg() % bound.max(1) {
+            return (product >> 64) as u64;
+        }
+    }
+}
+
+/// True with the given probability.
+pub fn coin(rng: &mut impl RngCore, probability: f64) -> bool {
+    uniform(rng, 0.0, 1.0) < probability
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn different_addresses_give_different_numbers() {
+        let streams = [
+            Stream::Shuffle,
+            Stream::Replacement,
+            Stream::Init,
+            Stream::Posterior,
+            Stream::Evaluation,
+            Stream::View(0),
+            Stream::View(u16::MAX),
+        ];
+        let mut seen = std::collections::HashSet::new();
+        for stream in streams {
+            for (seed, a, b) in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+                assert!(seen.insert(rng(seed, stream, a, b).next_u64()), "{stream:?}");
+                assert_eq!(
+                    rng(seed, stream, a, b).next_u64(),
+                    rng(seed, stream, a, b).next_u64(),
+                    "the same address gives the same numbers"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_of_an_address_never_change() {
+        let mut rng = rng(7, Stream::View(1), 3, 11);
+        let drawn = [rng.next_u64(), rng.next_u64()];
+        assert_eq!(
+            drawn,
+            [17_428_375_481_762_193_382, 13_854_917_838_058_450_905],
+            "a changed generator would change every published run"
+        );
+    }
+
+    #[test]
+    fn integers_below_a_bound_are_uniform() {
+        let mut rng = rng(0, Stream::Evaluation, 0, 0);
+        let mut counts = [0u32; 7];
+        for _ in 0..70_000 {
+            counts[below(&mut rng, 7) as usize] += 1;
+        }
+        // Standard deviation of a count is 93: five of them.
+        assert!(counts.iter().all(|&count| count.abs_diff(10_000) < 465), "{counts:?}");
+        assert_eq!(below(&mut rng, 1), 0);
+        assert_eq!(below(&mut rng, 0), 0);
+    }
+
+    #[test]
+    fn coins_fall_with_their_probability() {
+        let mut rng = rng(0, Stream::Evaluation, 1, 0);
+        for (probability, expected) in [(0.0, 0), (1.0, 10_000)] {
+            let heads = (0..10_000).filter(|_| coin(&mut rng, probability)).count();
+            assert_eq!(heads, expected);
+        }
+        let heads = (0..10_000).filter(|_| coin(&mut rng, 0.2)).count();
+        assert!(heads.abs_diff(2_000) < 200, "{heads}");
+    }
 }

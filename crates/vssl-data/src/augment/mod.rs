@@ -3,7 +3,30 @@
 //! A recipe lists *view groups*; [`Pipeline`] draws the parameters of every view from its address
 //! (seed, epoch, image, view) and applies them in the order of the fields of [`ViewGroup`].
 
+mod blur;
+mod canvas;
+mod colour;
+mod crop;
+mod equalize;
+mod evaluation;
+mod hue;
+mod normalise;
+mod parameters;
+mod pipeline;
+mod resize;
+mod simd;
+
 use serde::{Deserialize, Serialize};
+
+pub use canvas::{Canvas, Pixel};
+pub use colour::Adjustment;
+pub use crop::{Region, random_region};
+pub use evaluation::EvaluationTransform;
+pub use normalise::Normaliser;
+pub use parameters::{Scratch, ViewParameters};
+pub use pipeline::{Pipeline, ViewShape};
+
+use crate::DataError;
 
 /// `count` views that share their distributions. Asymmetric views are two groups of one view,
 /// multi-crop is a second group of smaller ones.
@@ -72,6 +95,68 @@ impl Default for ViewGroup {
     }
 }
 
+/// Largest side of a view: four times what any published recipe uses.
+const LARGEST_VIEW: usize = 4096;
+
+impl ViewGroup {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] naming the group by its `position`, the field, its value and what
+    /// is allowed.
+    pub fn check(&self, position: usize) -> Result<(), DataError> {
+        let refuse = |field: &str, got: String, expected: &str| {
+            Err(DataError::Setting(format!(
+                "view group {position}: {field} is {got}; expected {expected}"
+            )))
+        };
+        if self.count == 0 {
+            return refuse("count", "0".into(), "at least 1 view");
+        }
+        if !(1..=LARGEST_VIEW).contains(&self.size) {
+            return refuse("size", self.size.to_string(), "1 to 4096 pixels");
+        }
+        for (field, probability) in [
+            ("jitter", self.jitter),
+            ("grayscale", self.grayscale),
+            ("blur", self.blur),
+            ("solarize", self.solarize),
+            ("equalize", self.equalize),
+            ("flip", self.flip),
+        ] {
+            if !(0.0..=1.0).contains(&probability) {
+                return refuse(field, probability.to_string(), "a probability between 0 and 1");
+            }
+        }
+        for (field, [low, high], most, expected) in [
+            ("crop_scale", self.crop_scale, 1.0, "0 < low <= high <= 1"),
+            ("crop_ratio", self.crop_ratio, 1e3, "0 < low <= high <= 1000"),
+        ] {
+            if !(low > 0.0 && low <= high && high <= most) {
+                return refuse(field, format!("[{low}, {high}]"), expected);
+            }
+        }
+        let [low, high] = self.blur_sigma;
+        if !(low >= 0.0 && low <= high && high <= 100.0) {
+            let expected = "0 <= low <= high <= 100 pixels";
+            return refuse("blur_sigma", format!("[{low}, {high}]"), expected);
+        }
+        for (field, strength) in [
+            ("brightness", self.brightness),
+            ("contrast", self.contrast),
+            ("saturation", self.saturation),
+        ] {
+            if !(strength >= 0.0 && strength.is_finite()) {
+                return refuse(field, strength.to_string(), "0 or a positive number");
+            }
+        }
+        if !(0.0..=0.5).contains(&self.hue) {
+            return refuse("hue", self.hue.to_string(), "0 to 0.5");
+        }
+        Ok(())
+    }
+}
+
 /// Filter of a resize, both antialiased as in Pillow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -90,4 +175,41 @@ pub struct Normalisation {
     pub mean: [f32; 3],
     /// Divided by.
     pub std: [f32; 3],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Change = fn(&mut ViewGroup);
+
+    #[test]
+    fn senseless_settings_are_refused_by_name() {
+        let changes: [(&str, Change); 17] = [
+            ("count", |g| g.count = 0),
+            ("size", |g| g.size = 0),
+            ("size", |g| g.size = 1 << 40),
+            ("jitter", |g| g.jitter = 1.5),
+            ("grayscale", |g| g.grayscale = -0.1),
+            ("blur", |g| g.blur = f64::NAN),
+            ("solarize", |g| g.solarize = 2.0),
+            ("equalize", |g| g.equalize = f64::INFINITY),
+            ("flip", |g| g.flip = 50.0),
+            ("crop_scale", |g| g.crop_scale = [1.0, 0.2]),
+            ("crop_scale", |g| g.crop_scale = [0.0, 1.0]),
+            ("crop_ratio", |g| g.crop_ratio = [0.75, f64::INFINITY]),
+            ("blur_sigma", |g| g.blur_sigma = [2.0, 0.1]),
+            ("brightness", |g| g.brightness = -1.0),
+            ("contrast", |g| g.contrast = f64::NAN),
+            ("saturation", |g| g.saturation = f64::INFINITY),
+            ("hue", |g| g.hue = 0.6),
+        ];
+        for (field, change) in changes {
+            let mut group = ViewGroup::default();
+            group.check(0).unwrap();
+            change(&mut group);
+            let error = group.check(3).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("view group 3: {field} is ")), "{error}");
+        }
+    }
 }

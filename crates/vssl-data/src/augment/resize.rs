@@ -1,0 +1,381 @@
+//! Antialiased resize in fixed point, byte for byte as Pillow does it.
+//!
+//! Each direction is one pass: output `x` of `m` out of `n` is the sum of inputs weighted by the
+//! filter centred at `(x + 0.5) · n / m` and stretched by `max(n / m, 1)`; weights are integers of
+//! 22 fractional bits, and the result of each pass is rounded to a byte. Only the part of the
+//! output that `window` names is computed, so that a centre crop of a long thin image stays cheap.
+
+use super::{Interpolation, canvas::Canvas, canvas::Pixel, crop::Region, simd::vectorised};
+use crate::Image;
+
+/// Fractional bits of a weight.
+const PRECISION: u32 = 22;
+const HALF: i32 = 1 << (PRECISION - 1);
+
+/// What is cut, what it becomes, and which part of that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Resize {
+    /// Part of the image that is scaled; pixels outside are never read.
+    pub region: Region,
+    /// Width and height that `region` is scaled to.
+    pub size: (usize, usize),
+    /// Part of the scaled picture that is computed.
+    pub window: Region,
+    /// Filter.
+    pub interpolation: Interpolation,
+}
+
+impl Resize {
+    /// A region scaled to a square of side `size`.
+    pub fn to_square(region: Region, size: usize, interpolation: Interpolation) -> Self {
+        let window = Region { top: 0, left: 0, height: size, width: size };
+        Self { region, size: (size, size), window, interpolation }
+    }
+}
+
+/// Memory that is kept between images.
+#[derive(Debug, Default)]
+pub(super) struct ResizeScratch {
+    horizontal: Weights,
+    vertical: Weights,
+    columns: Vec<[u8; LANES]>,
+    between: Canvas,
+    between_rgb: Vec<u8>,
+}
+
+/// The weights of one pass: `taps` consecutive inputs for every output of the window.
+#[derive(Debug, Default)]
+struct Weights {
+    taps: usize,
+    /// First input of each output; `start + taps` never exceeds the input's length.
+    start: Vec<usize>,
+    /// `[output, taps]`.
+    weights: Vec<i32>,
+    exact: Vec<f64>,
+}
+
+impl Weights {
+    /// Weights of outputs `first..first + count` when `n` inputs become `m` outputs.
+    fn set(&mut self, n: usize, m: usize, first: usize, count: usize, filter: Interpolation) {
+        let scale = n as f64 / m as f64;
+        let stretch = scale.max(1.0);
+        let support = filter.support() * stretch;
+        let squeeze = 1.0 / stretch;
+        let reach = |x: usize| {
+            let centre = (x as f64 + 0.5) * scale;
+            let from = (centre - support + 0.5).max(0.0) as usize;
+            (centre, from, ((centre + support + 0.5) as usize).min(n))
+        };
+        let longest = (first..first + count).map(|x| reach(x).2 - reach(x).1).max();
+        self.taps = longest.unwrap_or(1).max(1);
+        self.start.clear();
+        self.weights.clear();
+        self.weights.resize(count * self.taps, 0);
+        for (x, out) in (first..).zip(self.weights.chunks_exact_mut(self.taps)) {
+            let (centre, from, to) = reach(x);
+            self.exact.clear();
+            self.exact
+                .extend((from..to).map(|k| filter.kernel((k as f64 - centre + 0.5) * squeeze)));
+            let sum: f64 = self.exact.iter().sum();
+            // A window of `taps` inputs that contains `from..to` and lies inside the input.
+            let start = from.min(n - self.taps);
+            for (weight, exact) in out[from - start..].iter_mut().zip(&self.exact) {
+                let normalised = if sum == 0.0 { *exact } else { exact / sum };
+                *weight = (normalised * f64::from(1 << PRECISION)).round() as i32;
+            }
+            self.start.push(start);
+        }
+    }
+
+    /// The inputs that any output needs, as first and one past the last.
+    fn reach(&self) -> (usize, usize) {
+        let first = self.start.first().copied().unwrap_or(0);
+        let last = self.start.last().copied().unwrap_or(0);
+        (first, last + self.taps)
+    }
+}
+
+impl Interpolation {
+    fn support(self) -> f64 {
+        match self {
+            Interpolation::Bicubic => 2.0,
+            Interpolation::Bilinear => 1.0,
+        }
+    }
+
+    fn kernel(self, x: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = x.abs();
+        match self {
+            Interpolation::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Interpolation::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Interpolation::Bilinear if x < 1.0 => 1.0 - x,
+            _ => 0.0,
+        }
+    }
+}
+
+/// Scales a region of `image` onto `out`, which takes the size of the window.
+///
+/// The horizontal pass comes first, unless the height shrinks by more than twice as many pixels
+/// as the width: rounding in between makes the order visible.
+pub(super) fn resize(image: &Image, plan: &Resize, scratch: &mut ResizeScratch, out: &mut Canvas) {
+    let Resize { region, size: (width, height), window, interpolation } = *plan;
+    let wide = region.width != width;
+    let high = region.height != height;
+    if wide {
+        scratch.horizontal.set(region.width, width, window.left, window.width, interpolation);
+    }
+    if high {
+        scratch.vertical.set(region.height, height, window.top, window.height, interpolation);
+    }
+    let shrunk = region.height as i64 - height as i64;
+    let vertical_first = shrunk > 0 && shrunk > 2 * (region.width as i64 - width as i64);
+    if vertical_first {
+        vertical_then_horizontal(image, plan, wide, scratch, out);
+    } else {
+        horizontal_then_vertical(image, plan, wide, high, scratch, out);
+    }
+}
+
+fn horizontal_then_vertical(
+    image: &Image,
+    plan: &Resize,
+    wide: bool,
+    high: bool,
+    scratch: &mut ResizeScratch,
+    out: &mut Canvas,
+) {
+    let Resize { region, window, .. } = *plan;
+    let ResizeScratch { horizontal, vertical, columns, between, .. } = scratch;
+    let (from, to) = if high { vertical.reach() } else { (window.top, window.top + window.height) };
+    let target = if high { &mut *between } else { &mut *out };
+    let rows = Region { top: region.top + from, height: to - from, ..region };
+    if wide {
+        target.reshape(window.width, rows.height);
+        let source = Rgb::of(image, rows);
+        vectorised(|| horizontal_pass(source, horizontal, columns, target.pixels_mut()));
+    } else {
+        let left = region.left + window.left;
+        target.copy(image, Region { left, width: window.width, ..rows });
+    }
+    if high {
+        out.reshape(window.width, window.height);
+        let source = between.pixels().as_flattened();
+        let stride = window.width * 4;
+        let out = out.pixels_mut().as_flattened_mut();
+        vectorised(|| vertical_pass(source, stride, from, vertical, stride, out));
+    }
+}
+
+fn vertical_then_horizontal(
+    image: &Image,
+    plan: &Resize,
+    wide: bool,
+    scratch: &mut ResizeScratch,
+    out: &mut Canvas,
+) {
+    let Resize { region, window, .. } = *plan;
+    let ResizeScratch { horizontal, vertical, columns, between_rgb, .. } = scratch;
+    let (from, to) =
+        if wide { horizontal.reach() } else { (window.left, window.left + window.width) };
+    let bytes = (to - from) * 3;
+    between_rgb.resize(bytes * window.height, 0);
+    let stride = image.width * 3;
+    let source = &image.rgb[region.top * stride + (region.left + from) * 3..];
+    vectorised(|| vertical_pass(source, stride, 0, vertical, bytes, between_rgb));
+    out.reshape(window.width, window.height);
+    if wide {
+        let source = Rgb { bytes: between_rgb, stride: bytes, first: from, width: to - from };
+        vectorised(|| horizontal_pass(source, horizontal, columns, out.pixels_mut()));
+    } else {
+        for (pixel, &[r, g, b]) in out.pixels_mut().iter_mut().zip(between_rgb.as_chunks::<3>().0) {
+            *pixel = [r, g, b, 0];
+        }
+    }
+}
+
+impl Canvas {
+    /// `region` of `image` scaled to `size` = (width, height).
+    ///
+    /// # Panics
+    /// When `region` is empty or exceeds the image, or `size` has a zero.
+    pub fn resized(
+        image: &Image,
+        region: Region,
+        size: (usize, usize),
+        interpolation: Interpolation,
+    ) -> Canvas {
+        let window = Region { top: 0, left: 0, height: size.1, width: size.0 };
+        let mut canvas = Canvas::default();
+        let plan = Resize { region, size, window, interpolation };
+        resize(image, &plan, &mut ResizeScratch::default(), &mut canvas);
+        canvas
+    }
+}
+
+/// Rows of three-byte pixels.
+#[derive(Clone, Copy)]
+struct Rgb<'a> {
+    bytes: &'a [u8],
+    /// Bytes from one row to the next.
+    stride: usize,
+    /// Column of the scaled region that the first pixel of a row is.
+    first: usize,
+    /// Pixels of a row.
+    width: usize,
+}
+
+impl<'a> Rgb<'a> {
+    fn of(image: &'a Image, region: Region) -> Self {
+        let stride = image.width * 3;
+        let bytes = &image.rgb[region.top * stride + region.left * 3..];
+        Self { bytes, stride, first: 0, width: region.width }
+    }
+
+    fn row(&self, y: usize) -> &'a [[u8; 3]] {
+        self.bytes[y * self.stride..][..self.width * 3].as_chunks::<3>().0
+    }
+}
+
+/// Rows that the horizontal pass treats together, and bytes of one column of them.
+const ROWS: usize = 4;
+const LANES: usize = ROWS * 4;
+
+/// `out`: `[rows, window]`. Four rows at once are laid side by side, column by column, so that
+/// one weight meets 16 neighbouring bytes.
+#[inline(always)]
+fn horizontal_pass(
+    source: Rgb,
+    weights: &Weights,
+    columns: &mut Vec<[u8; LANES]>,
+    out: &mut [Pixel],
+) {
+    let (from, to) = weights.reach();
+    columns.resize(to - from, [0; LANES]);
+    let width = weights.start.len();
+    for (block, out) in out.chunks_mut(ROWS * width).enumerate() {
+        let rows = out.len() / width;
+        for r in 0..rows {
+            let row = &source.row(block * ROWS + r)[from - source.first..to - source.first];
+            for (column, &[red, green, blue]) in columns.iter_mut().zip(row) {
+                column[4 * r..4 * r + 4].copy_from_slice(&[red, green, blue, 0]);
+            }
+        }
+        let taps = weights.weights.chunks_exact(weights.taps);
+        for (x, (&start, taps)) in weights.start.iter().zip(taps).enumerate() {
+            let mut sum = [HALF; LANES];
+            for (&weight, column) in taps.iter().zip(&columns[start - from..][..taps.len()]) {
+                for (sum, &value) in sum.iter_mut().zip(column) {
+                    *sum += weight * i32::from(value);
+                }
+            }
+            let bytes = sum.map(|sum| (sum >> PRECISION).clamp(0, 255) as u8);
+            for (r, pixel) in bytes.as_chunks::<4>().0.iter().enumerate().take(rows) {
+                out[r * width + x] = *pixel;
+            }
+        }
+    }
+}
+
+/// Bytes of a row that the vertical pass keeps in registers.
+const BLOCK: usize = 32;
+
+/// `out`: `[outputs, bytes]`. The source's first row is input number `from`.
+#[inline(always)]
+fn vertical_pass(
+    source: &[u8],
+    stride: usize,
+    from: usize,
+    weights: &Weights,
+    bytes: usize,
+    out: &mut [u8],
+) {
+    let taps = weights.weights.chunks_exact(weights.taps);
+    for ((out, &start), taps) in out.chunks_exact_mut(bytes).zip(&weights.start).zip(taps) {
+        let source = &source[(start - from) * stride..];
+        let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
+        let tail = blocks.len() * BLOCK;
+        for (b, block) in blocks.iter_mut().enumerate() {
+            *block = weighted_rows(source, stride, b * BLOCK, taps);
+        }
+        for (i, out) in rest.iter_mut().enumerate() {
+            [*out] = weighted_rows(source, stride, tail + i, taps);
+        }
+    }
+}
+
+#[inline(always)]
+fn weighted_rows<const N: usize>(
+    source: &[u8],
+    stride: usize,
+    offset: usize,
+    taps: &[i32],
+) -> [u8; N] {
+    let mut sum = [HALF; N];
+    for (k, &weight) in taps.iter().enumerate() {
+        let row = &source[k * stride + offset..][..N];
+        for (sum, &value) in sum.iter_mut().zip(row) {
+            *sum += weight * i32::from(value);
+        }
+    }
+    sum.map(|sum| (sum >> PRECISION).clamp(0, 255) as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(width: usize, height: usize) -> Image {
+        let rgb = (0..width * height * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8);
+        Image { width, height, rgb: rgb.collect() }
+    }
+
+    fn whole(image: &Image) -> Region {
+        Region { top: 0, left: 0, height: image.height, width: image.width }
+    }
+
+    #[test]
+    fn window_equals_the_same_part_of_the_whole() {
+        let interpolation = Interpolation::Bicubic;
+        let (mut scratch, mut out) = (ResizeScratch::default(), Canvas::default());
+        for (width, height, size) in [
+            (40, 30, (20, 15)),
+            (17, 60, (17, 21)),
+            (9, 70, (13, 20)),
+            (9, 9, (30, 9)),
+            (5, 5, (5, 5)),
+        ] {
+            let image = noise(width, height);
+            let region = whole(&image);
+            let all = Region { top: 0, left: 0, height: size.1, width: size.0 };
+            resize(
+                &image,
+                &Resize { region, size, window: all, interpolation },
+                &mut scratch,
+                &mut out,
+            );
+            let full = out.to_image();
+            let window = Region { top: 2, left: 1, height: size.1 - 3, width: size.0 - 2 };
+            resize(&image, &Resize { region, size, window, interpolation }, &mut scratch, &mut out);
+            let mut expected = Canvas::default();
+            expected.copy(&full, window);
+            assert_eq!(out.to_image(), expected.to_image(), "{width}x{height} to {size:?}");
+        }
+    }
+
+    #[test]
+    fn weights_sum_to_one_and_constants_stay() {
+        let (mut scratch, mut out) = (ResizeScratch::default(), Canvas::default());
+        for (width, height) in [(1, 1), (1, 400), (400, 1), (3, 200), (33, 31)] {
+            let image = Image { width, height, rgb: vec![201; width * height * 3] };
+            for interpolation in [Interpolation::Bicubic, Interpolation::Bilinear] {
+                for size in [1, 2, 31, 32, 224] {
+                    let plan = Resize::to_square(whole(&image), size, interpolation);
+                    resize(&image, &plan, &mut scratch, &mut out);
+                    assert!(out.to_image().rgb.iter().all(|&v| v == 201), "{width}x{height}");
+                }
+            }
+        }
+    }
+}
