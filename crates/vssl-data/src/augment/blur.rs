@@ -95,16 +95,19 @@ pub(super) fn gaussian_blur(canvas: &mut Canvas, sigma: f64, scratch: &mut BlurS
     other_row.resize(width + 2 * edge, [0; 4]);
     plane.resize(width * height, [0; 4]);
     let pixels = canvas.pixels_mut();
-    vectorised(|| {
-        for line in pixels.chunks_exact_mut(width) {
-            blur_row(filter, line, row, other_row);
-        }
-        // Three passes: canvas to plane, back, to plane again.
-        blur_columns(filter, width, pixels, plane);
-        blur_columns(filter, width, plane, pixels);
-        blur_columns(filter, width, pixels, plane);
-        pixels.copy_from_slice(plane);
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for line in pixels.chunks_exact_mut(width) {
+                blur_row(filter, line, row, other_row);
+            }
+            // Three passes: canvas to plane, back, to plane again.
+            blur_columns(filter, width, pixels, plane);
+            blur_columns(filter, width, plane, pixels);
+            blur_columns(filter, width, pixels, plane);
+            pixels.copy_from_slice(plane);
+        },
+    );
 }
 
 /// All horizontal passes of one row. `padded` and `other` have room for the repeated edges.

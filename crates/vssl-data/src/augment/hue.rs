@@ -7,25 +7,28 @@
 use super::{
     canvas::Pixel,
     colour::{pack, unpack},
-    simd::vectorised,
+    simd::{nearest, vectorised},
 };
 
 /// Adds `shift` (a share of the colour circle, cut to 1/255 steps) to the hue of every pixel.
 pub(super) fn rotate_hue(pixels: &mut [Pixel], shift: f64) {
     let steps = (shift * 255.0) as i32;
-    vectorised(|| {
-        for pixel in pixels {
-            let [hue, saturation, value] = to_hsv(unpack(*pixel));
-            *pixel = pack(to_rgb([(hue + steps) & 255, saturation, value]));
-        }
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for pixel in pixels {
+                let [hue, saturation, value] = to_hsv(unpack(*pixel));
+                *pixel = pack(to_rgb([(hue + steps) & 255, saturation, value]));
+            }
+        },
+    );
 }
 
 /// `trunc(255 · share)` of the exact product, for a share in [0, 1].
 #[inline(always)]
 fn level(share: f32) -> i32 {
-    let rounded = (share * 255.0) as i32;
-    // The product may have been rounded up to a whole number; `256 · share − n` is exact.
+    let rounded = nearest(share * 255.0);
+    // `256 · share − n` is exact, where `255 · share` is not.
     let excess = share * 256.0 - rounded as f32;
     rounded - i32::from(excess < share)
 }
@@ -69,8 +72,8 @@ fn to_rgb([hue, saturation, value]: [i32; 3]) -> [i32; 3] {
     let slope = if odd { fraction } else { 255 - fraction };
     // All products are whole numbers below 2^24, hence exact.
     let product = (value * saturation) as f32;
-    let low = value - (product * (1.0 / 255.0) + 0.5) as i32;
-    let mid = value - (product * slope as f32 * (1.0 / 65_025.0) + 0.5) as i32;
+    let low = value - nearest(product * (1.0 / 255.0));
+    let mid = value - nearest(product * slope as f32 * (1.0 / 65_025.0));
     // Hue 255 is the start of a seventh sector, which is the first again.
     let sector = if sector == 6 { 0 } else { sector };
     let pick = |value_at: [i32; 2], mid_at: [i32; 2]| {
