@@ -14,3 +14,4 @@ pub mod sampler;
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use dataset::{Dataset, Image};
 pub use error::DataError;
+pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
