@@ -15,6 +15,12 @@ pub(super) fn vectorised<R>(kernel: impl FnOnce() -> R) -> R {
 /// 2^23: above it a single-precision number has no fractional bits.
 const WHOLE: f32 = 8_388_608.0;
 
+/// A number in [0, 2^22] rounded to the nearest integer.
+#[inline(always)]
+pub(super) fn whole(x: f32) -> f32 {
+    (x + WHOLE) - WHOLE
+}
+
 /// The nearest integer of a number in [0, 2^22]. Casts of floats saturate, which the compiler
 /// does not vectorise; an addition is enough where the range is known.
 #[inline(always)]
@@ -25,7 +31,7 @@ pub(super) fn nearest(x: f32) -> i32 {
 /// The integer part of a number in [0, 2^22].
 #[inline(always)]
 pub(super) fn truncated(x: f32) -> i32 {
-    let above = (x + WHOLE) - WHOLE > x;
+    let above = whole(x) > x;
     nearest(x) - i32::from(above)
 }
 

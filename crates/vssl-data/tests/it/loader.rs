@@ -77,7 +77,7 @@ const NORMALISATION: Normalisation = Normalisation { mean: [0.5; 3], std: [0.25;
 fn pipeline() -> Arc<Pipeline> {
     let large = ViewGroup { size: 12, blur: 0.5, solarize: 0.2, ..ViewGroup::default() };
     let small = ViewGroup { size: 5, count: 3, local: true, ..large.clone() };
-    Arc::new(Pipeline::new(vec![large, small], NORMALISATION, 17).unwrap())
+    Arc::new(Pipeline::new(vec![large, small], NORMALISATION, 17).expect("valid settings"))
 }
 
 fn plan(steps: std::ops::Range<u64>, workers: usize) -> LoaderPlan {
@@ -93,7 +93,7 @@ fn plan(steps: std::ops::Range<u64>, workers: usize) -> LoaderPlan {
 }
 
 fn load(dataset: Memory, plan: LoaderPlan) -> Loader {
-    Loader::new(Arc::new(dataset), pipeline(), plan).unwrap()
+    Loader::new(Arc::new(dataset), pipeline(), plan).expect("a valid plan")
 }
 
 /// All that has to be equal: everything but the wait.
