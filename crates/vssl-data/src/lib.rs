@@ -16,3 +16,4 @@ pub mod sampler;
 pub use dataset::{DataConfig, Dataset, Image, Splits};
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use error::DataError;
+pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
