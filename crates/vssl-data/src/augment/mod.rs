@@ -139,17 +139,17 @@ impl ViewGroup {
     }
 
     fn wrong_range(&self) -> Option<Wrong> {
-        let wrong = |[low, high]: [f64; 2], most| !(low <= high && high <= most);
-        let (scale, ratio, sigma) = (self.crop_scale, self.crop_ratio, self.blur_sigma);
-        let text = |[low, high]: [f64; 2]| format!("[{low}, {high}]");
-        if !(scale[0] > 0.0) || wrong(scale, 1.0) {
-            return Some(("crop_scale", text(scale), "0 < low <= high <= 1"));
-        }
-        if !(ratio[0] > 0.0) || wrong(ratio, 1000.0) {
-            return Some(("crop_ratio", text(ratio), "0 < low <= high <= 1000"));
-        }
-        (!(sigma[0] >= 0.0) || wrong(sigma, 100.0))
-            .then(|| ("blur_sigma", text(sigma), "0 <= low <= high <= 100 pixels"))
+        let smallest = f64::MIN_POSITIVE;
+        let all = [
+            ("crop_scale", self.crop_scale, smallest..=1.0, "0 < low <= high <= 1"),
+            ("crop_ratio", self.crop_ratio, smallest..=1000.0, "0 < low <= high <= 1000"),
+            ("blur_sigma", self.blur_sigma, 0.0..=100.0, "0 <= low <= high <= 100 pixels"),
+        ];
+        let (field, [low, high], _, expected) =
+            all.into_iter().find(|(_, [low, high], allowed, _)| {
+                !allowed.contains(low) || !allowed.contains(high) || low > high
+            })?;
+        Some((field, format!("[{low}, {high}]"), expected))
     }
 
     fn wrong_strength(&self) -> Option<Wrong> {
@@ -158,7 +158,7 @@ impl ViewGroup {
             ("contrast", self.contrast),
             ("saturation", self.saturation),
         ];
-        let wrong = |(_, x): &(&str, f64)| !(*x >= 0.0 && x.is_finite());
+        let wrong = |(_, x): &(&str, f64)| !(0.0..=f64::MAX).contains(x);
         if let Some((field, got)) = factors.into_iter().find(wrong) {
             return Some((field, got.to_string(), "0 or a positive number"));
         }
