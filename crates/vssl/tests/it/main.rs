@@ -1,5 +1,6 @@
 //! Integration tests of `vssl`: modules mirror `src/`, golden numbers are under `golden`.
 
+mod contract;
 mod fixtures;
 mod golden;
 mod optim;
