@@ -128,7 +128,10 @@ fn clip(case: &Case) {
     let gradients = Gradients(inputs.map(|name| (name.clone(), flat(&name))).collect());
     let limit = case.number("clip");
     for (name, clipped) in gradients.clip_per_tensor(limit).0 {
-        case.check_values(&format!("out.{name}"), &clipped.into_data().try_to_vec::<f32>().unwrap());
+        case.check_values(
+            &format!("out.{name}"),
+            &clipped.into_data().try_to_vec::<f32>().unwrap(),
+        );
     }
 }
 
