@@ -1,5 +1,6 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
 
+pub mod eval;
 pub mod objective;
 pub mod optim;
 pub mod schedule;

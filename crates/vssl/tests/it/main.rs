@@ -1,5 +1,8 @@
 //! Integration tests of `vssl`: modules mirror `src/`, golden numbers are under `golden`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod eval;
 mod fixtures;
 mod golden;
 mod optim;

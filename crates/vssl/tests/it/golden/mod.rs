@@ -1,4 +1,5 @@
 //! Every case of a folder of `tests/fixtures/` against the public functions.
 
+mod eval;
 mod optim;
 mod vssl;
