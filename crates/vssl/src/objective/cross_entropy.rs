@@ -1,0 +1,51 @@
+//! Cross entropy of class labels in which unlabelled rows do not count.
+//!
+//! `mean over labelled rows of logsumexp(logits) − logits[target]`. Called by the linear probes.
+
+use burn::tensor::{Int, Tensor, activation};
+
+/// The label of a row that has none.
+pub const UNLABELLED: i64 = -1;
+
+/// Mean cross entropy over the rows whose target is not −1; 0, with a zero gradient, when there is
+/// no such row.
+///
+/// # Shapes — `logits`: `[n, classes]`; `targets`: `[n]`, in `0..classes` or −1; returns `[1]`.
+pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let n = logits.dims()[0];
+    let unlabelled = targets.clone().equal_elem(UNLABELLED);
+    let picked = targets.mask_fill(unlabelled.clone(), 0).reshape([n, 1]);
+    let labelled = unlabelled.bool_not().float(); // [n]
+    let log_likelihood =
+        activation::log_softmax(logits, 1).gather(1, picked).reshape([n]).mul(labelled.clone());
+    let count = labelled.sum().clamp_min(1.0);
+    -log_likelihood.sum() / count
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn no_labelled_row_gives_zero_loss_and_zero_gradient() {
+        let device = Device::flex().autodiff();
+        let logits = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, -1.0]], &device).require_grad();
+        let loss = cross_entropy(logits.clone(), Tensor::from_ints([-1, -1], &device));
+        assert_eq!(loss.clone().into_scalar::<f32>(), 0.0);
+        let gradients = loss.backward();
+        let gradient: Vec<f32> = logits.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+        assert_eq!(gradient, [0.0; 4]);
+    }
+
+    #[test]
+    fn unlabelled_rows_do_not_change_the_mean() {
+        let device = Device::flex();
+        let both = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, -1.0]], &device);
+        let first = both.clone().slice([0..1, 0..2]);
+        let with = cross_entropy(both, Tensor::from_ints([1, -1], &device));
+        let without = cross_entropy(first, Tensor::from_ints([1], &device));
+        assert_eq!(with.into_scalar::<f32>(), without.into_scalar::<f32>());
+    }
+}

@@ -1,0 +1,115 @@
+//! Gradient clipping: over all parameters together (Pascanu et al. 2013, arXiv:1211.5063), or each
+//! tensor on its own as DINO does.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{Gradients, OptimError};
+
+/// Added to a norm before the division.
+const EPSILON: f64 = 1e-6;
+
+/// Which norm is bounded, and by what: `clip = { global-norm = 1.0 }`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Clip {
+    /// The norm of all gradients together.
+    GlobalNorm(f64),
+    /// The norm of each tensor's gradient on its own.
+    PerTensor(f64),
+}
+
+impl Clip {
+    /// Bounds the gradients: multiplied by `c = limit / (norm + 1e-6)` where `c < 1`.
+    pub fn apply(&self, gradients: Gradients) -> Gradients {
+        match *self {
+            Clip::GlobalNorm(limit) => gradients.clip_global_norm(limit),
+            Clip::PerTensor(limit) => gradients.clip_per_tensor(limit),
+        }
+    }
+
+    /// Refuses a bound that is not positive.
+    ///
+    /// # Errors
+    /// The bound.
+    pub fn validate(&self) -> Result<(), OptimError> {
+        let (Clip::GlobalNorm(got) | Clip::PerTensor(got)) = *self;
+        if got.is_finite() && got > 0.0 {
+            return Ok(());
+        }
+        Err(OptimError::Setting { field: "clip", got, expected: "a positive number" })
+    }
+}
+
+impl Gradients {
+    /// Scales all gradients so that their common norm is at most `limit`.
+    pub fn clip_global_norm(self, limit: f64) -> Self {
+        let Some(norm) = self.global_norm() else { return self };
+        let factor = factor(norm, limit);
+        let clipped = |gradient: Tensor<1>| gradient * factor.clone();
+        Self(self.0.into_iter().map(|(path, gradient)| (path, clipped(gradient))).collect())
+    }
+
+    /// Scales each gradient so that its own norm is at most `limit`.
+    pub fn clip_per_tensor(self, limit: f64) -> Self {
+        let clipped = |gradient: Tensor<1>| {
+            let norm = gradient.clone().square().sum().sqrt();
+            gradient * factor(norm, limit)
+        };
+        Self(self.0.into_iter().map(|(path, gradient)| (path, clipped(gradient))).collect())
+    }
+}
+
+/// `min(limit / (norm + 1e-6), 1)`, kept on the device.
+fn factor(norm: Tensor<1>, limit: f64) -> Tensor<1> {
+    ((norm + EPSILON).recip() * limit).clamp_max(1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn gradients(a: [f32; 2], b: [f32; 1]) -> Gradients {
+        let device = Device::flex();
+        let tensors = [
+            ("a".to_owned(), Tensor::from_floats(a, &device)),
+            ("b".to_owned(), Tensor::from_floats(b, &device)),
+        ];
+        Gradients(tensors.into_iter().collect())
+    }
+
+    fn norm(gradients: &Gradients) -> f32 {
+        gradients.global_norm().unwrap().into_scalar()
+    }
+
+    #[test]
+    fn the_global_norm_spans_all_tensors_and_is_bounded() {
+        let before = gradients([3.0, 0.0], [4.0]);
+        assert_eq!(norm(&before), 5.0);
+        assert!((norm(&before.clone().clip_global_norm(1.0)) - 1.0).abs() < 1e-5);
+        assert_eq!(norm(&before.clip_global_norm(50.0)), 5.0);
+    }
+
+    #[test]
+    fn clipping_nothing_gives_nothing() {
+        assert!(Gradients::default().clip_global_norm(1.0).0.is_empty());
+        assert!(Gradients::default().global_norm().is_none());
+    }
+
+    #[test]
+    fn zero_gradients_stay_zero() {
+        assert_eq!(norm(&gradients([0.0; 2], [0.0]).clip_global_norm(1.0)), 0.0);
+        assert_eq!(norm(&gradients([0.0; 2], [0.0]).clip_per_tensor(1.0)), 0.0);
+    }
+
+    #[test]
+    fn accumulation_adds_and_keeps_what_is_on_one_side_only() {
+        let mut other = gradients([1.0, 1.0], [1.0]);
+        other.0.remove("b");
+        let sum = gradients([3.0, 0.0], [4.0]).accumulate(other).scale(0.5);
+        assert_eq!(sum.0["a"].to_data().try_to_vec::<f32>().unwrap(), [2.0, 0.5]);
+        assert_eq!(sum.0["b"].to_data().try_to_vec::<f32>().unwrap(), [2.0]);
+    }
+}

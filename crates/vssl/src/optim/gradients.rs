@@ -1,0 +1,75 @@
+//! Gradients of a module's parameters, filed by path and flattened.
+//!
+//! The form in which they are accumulated over micro-batches, averaged over processes, clipped and
+//! handed to the optimiser.
+
+use std::collections::BTreeMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Gradients as BurnGradients, Tensor};
+
+use super::paths::PathStack;
+
+/// One flattened gradient for each parameter that has one, outside the autodiff graph.
+#[derive(Clone, Debug, Default)]
+pub struct Gradients(pub BTreeMap<String, Tensor<1>>);
+
+impl Gradients {
+    /// Takes the gradients of `module`'s parameters out of the result of a backward pass.
+    ///
+    /// Parameters that the loss did not depend on, and those that ask for no gradient, have no
+    /// entry: the optimiser leaves them as they are.
+    pub fn collect<M: Module>(mut gradients: BurnGradients, module: &M) -> Self {
+        let mut visitor =
+            Collect { path: PathStack::default(), from: &mut gradients, into: BTreeMap::new() };
+        module.visit(&mut visitor);
+        Self(visitor.into)
+    }
+
+    /// Adds the gradients of another micro-batch; a parameter may be absent from either.
+    pub fn accumulate(mut self, other: Self) -> Self {
+        for (path, gradient) in other.0 {
+            let sum = match self.0.remove(&path) {
+                Some(own) => own + gradient,
+                None => gradient,
+            };
+            self.0.insert(path, sum);
+        }
+        self
+    }
+
+    /// Multiplies all gradients by a factor.
+    pub fn scale(self, factor: f64) -> Self {
+        Self(self.0.into_iter().map(|(path, gradient)| (path, gradient * factor)).collect())
+    }
+
+    /// Euclidean norm of all gradients together, on the device: `[1]`. `None` without gradients.
+    pub fn global_norm(&self) -> Option<Tensor<1>> {
+        let squares: Vec<_> = self.0.values().map(|g| g.clone().square().sum()).collect();
+        (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
+    }
+}
+
+struct Collect<'a> {
+    path: PathStack,
+    from: &'a mut BurnGradients,
+    into: BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Collect<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(path) = self.path.parameter() else { return };
+        if let Some(gradient) = param.val().grad_remove(self.from) {
+            let length = gradient.shape().num_elements();
+            self.into.insert(path, gradient.reshape([length]));
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! One optimiser over all parameters of a module: settings by group, state by path.
+//!
+//! The rules themselves are functions over flat tensors in `sgd`, `lars` and `adam`; this file
+//! finds the tensors, applies them and puts the results back as leaves of the graph.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn::module::{Module, ModuleMapper, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+
+use super::adam::{self, AdamState, Moments};
+use super::groups::{Rate, Settings};
+use super::lars::{self, TrustRatio};
+use super::paths::PathStack;
+use super::sgd::{self, Momentum};
+use super::{Algorithm, Gradients, OptimError, OptimizerConfig, ParameterInfo};
+
+/// An update rule with its state.
+#[derive(Clone, Debug)]
+pub struct Optimizer {
+    config: OptimizerConfig,
+    total_batch: usize,
+    slots: BTreeMap<String, Slot>,
+}
+
+/// State of one parameter.
+#[derive(Clone, Debug)]
+enum Slot {
+    Momentum(Tensor<1>),
+    Adam(AdamState),
+}
+
+impl Optimizer {
+    /// An optimiser without state. `total_batch` counts the images that one step learns from, over
+    /// all processes and accumulated micro-batches.
+    ///
+    /// # Errors
+    /// A number out of range or a rule that contradicts itself ([`OptimizerConfig::validate`]).
+    pub fn new(config: OptimizerConfig, total_batch: usize) -> Result<Self, OptimError> {
+        config.validate()?;
+        Ok(Self { config, total_batch, slots: BTreeMap::new() })
+    }
+
+    /// Updates every parameter that has a gradient; the others are left alone, weight decay
+    /// included. `schedule` turns the base rate of a group into its rate at this step:
+    /// `|base| plan.schedule.at(base, &step)`.
+    ///
+    /// # Errors
+    /// A gradient of the wrong length, or for a parameter that the module does not have.
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        gradients: Gradients,
+        schedule: impl Fn(f64) -> f64,
+    ) -> Result<M, OptimError> {
+        let path = PathStack::default();
+        let mut update = Update { path, optimizer: self, gradients, schedule, wrong: None };
+        let module = module.map(&mut update);
+        let (wrong, left) = (update.wrong, update.gradients.0);
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        if !left.is_empty() {
+            return Err(OptimError::UnknownGradients { paths: left.into_keys().collect() });
+        }
+        Ok(module)
+    }
+
+    /// The new value of one parameter; its state moves on.
+    fn update(
+        &mut self,
+        tensor: Flat,
+        gradient: Tensor<1>,
+        rate: impl Fn(f64) -> f64,
+    ) -> Tensor<1> {
+        let Flat { path, rank, weight } = tensor;
+        let settings = Settings::of(&self.config, self.total_batch, &path, rank);
+        let rate = match settings.rate {
+            Rate::Scheduled(base) => rate(base),
+            Rate::Constant(rate) => rate,
+        };
+        let state = self.slots.remove(&path);
+        let (weight, state) = match self.config.name {
+            Algorithm::Lars | Algorithm::Sgd => {
+                self.momentum_update(weight, gradient, state, rate, settings, rank)
+            }
+            Algorithm::Adam | Algorithm::Adamw => {
+                let state = match state {
+                    Some(Slot::Adam(state)) => Some(state),
+                    _ => None,
+                };
+                let decay = settings.weight_decay;
+                let (weight, gradient) = match self.config.name {
+                    Algorithm::Adamw if decay != 0.0 => (weight * (1.0 - rate * decay), gradient),
+                    Algorithm::Adamw => (weight, gradient),
+                    _ => (weight.clone(), sgd::decayed(&weight, gradient, decay)),
+                };
+                let OptimizerConfig { beta1, beta2, eps, .. } = self.config;
+                let rule = Moments { beta1, beta2, eps };
+                let (weight, state) = adam::update(weight, gradient, state, rate, rule);
+                (weight, Some(Slot::Adam(state)))
+            }
+        };
+        if let Some(state) = state {
+            self.slots.insert(path, state);
+        }
+        weight
+    }
+
+    /// LARS or SGD.
+    fn momentum_update(
+        &self,
+        weight: Tensor<1>,
+        gradient: Tensor<1>,
+        state: Option<Slot>,
+        rate: f64,
+        settings: Settings,
+        rank: usize,
+    ) -> (Tensor<1>, Option<Slot>) {
+        let OptimizerConfig { momentum, dampening, nesterov, eta, eps, clip_lr, .. } = self.config;
+        let weight_decay = settings.weight_decay;
+        let is_lars = self.config.name == Algorithm::Lars;
+        let gradient = if is_lars && self.config.exclude_bias_and_norm && rank == 1 {
+            gradient
+        } else if is_lars && settings.trust_ratio {
+            lars::scaled(&weight, gradient, rate, TrustRatio { eta, eps, clip_lr, weight_decay })
+        } else {
+            sgd::decayed(&weight, gradient, weight_decay)
+        };
+        let buffer = match state {
+            Some(Slot::Momentum(buffer)) => Some(buffer),
+            _ => None,
+        };
+        let rule = Momentum { momentum, dampening, nesterov };
+        let (weight, buffer) = sgd::update(weight, gradient, buffer, rate, rule);
+        (weight, buffer.map(Slot::Momentum))
+    }
+
+    /// The state for a checkpoint: `momentum.<path>`, or `exp_avg.<path>`, `exp_avg_sq.<path>` and
+    /// `updates.<path>` (one `i64`). Reads from the device.
+    pub fn state(&self) -> BTreeMap<String, TensorData> {
+        let mut state = BTreeMap::new();
+        for (path, slot) in &self.slots {
+            match slot {
+                Slot::Momentum(buffer) => {
+                    state.insert(format!("{MOMENTUM}.{path}"), buffer.to_data());
+                }
+                Slot::Adam(adam) => {
+                    let updates = TensorData::new(vec![i64::from(adam.updates)], [1]);
+                    state.insert(format!("{FIRST}.{path}"), adam.first.to_data());
+                    state.insert(format!("{SECOND}.{path}"), adam.second.to_data());
+                    state.insert(format!("{UPDATES}.{path}"), updates);
+                }
+            }
+        }
+        state
+    }
+
+    /// Replaces the state by that of a checkpoint, for a module with these parameters.
+    ///
+    /// A parameter that never had a gradient has no state, so its keys may all be absent; a
+    /// parameter with a part of its keys, or a key of no parameter, is an error.
+    ///
+    /// # Errors
+    /// Missing, unexpected or wrong-length keys; the state is unchanged then.
+    pub fn load_state(
+        &mut self,
+        mut state: BTreeMap<String, TensorData>,
+        parameters: &[ParameterInfo],
+        device: &Device,
+    ) -> Result<(), OptimError> {
+        let mut slots = BTreeMap::new();
+        let mut missing = BTreeSet::new();
+        for ParameterInfo { path, shape, .. } in parameters {
+            let length = shape.iter().product();
+            let parts: Vec<_> = self
+                .keys()
+                .iter()
+                .map(|kind| {
+                    let key = format!("{kind}.{path}");
+                    (state.remove(&key), key)
+                })
+                .collect();
+            if parts.iter().all(|(data, _)| data.is_none()) {
+                continue;
+            }
+            let absent = parts.iter().filter(|(data, _)| data.is_none());
+            missing.extend(absent.map(|(_, key)| key.clone()));
+            let present: Vec<_> = parts.into_iter().filter_map(|(data, _)| data).collect();
+            if present.len() == self.keys().len() {
+                slots.insert(path.clone(), slot(present, path, length, device)?);
+            }
+        }
+        if !missing.is_empty() || !state.is_empty() {
+            let missing = missing.into_iter().collect();
+            return Err(OptimError::StateKeys { missing, unexpected: state.into_keys().collect() });
+        }
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// First parts of this rule's state keys, in the order that [`slot`] expects.
+    fn keys(&self) -> &'static [&'static str] {
+        match self.config.name {
+            Algorithm::Lars | Algorithm::Sgd if self.config.momentum == 0.0 => &[],
+            Algorithm::Lars | Algorithm::Sgd => &[MOMENTUM],
+            Algorithm::Adam | Algorithm::Adamw => &[FIRST, SECOND, UPDATES],
+        }
+    }
+}
+
+const MOMENTUM: &str = "momentum";
+const FIRST: &str = "exp_avg";
+const SECOND: &str = "exp_avg_sq";
+const UPDATES: &str = "updates";
+
+/// State of one parameter from its saved parts, in the order of [`Optimizer::keys`].
+fn slot(
+    parts: Vec<TensorData>,
+    path: &str,
+    length: usize,
+    device: &Device,
+) -> Result<Slot, OptimError> {
+    let check = |data: &TensorData, expected: usize| {
+        let got = data.num_elements();
+        if got == expected {
+            return Ok(());
+        }
+        let (what, path) = ("optimizer state", path.to_owned());
+        Err(OptimError::Length { what, path, got, expected })
+    };
+    let flat = |data: &TensorData| {
+        check(data, length)?;
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        Ok(Tensor::<1>::from_data(TensorData::new(values, [length]), device))
+    };
+    match parts.as_slice() {
+        [first, second, updates] => {
+            check(updates, 1)?;
+            let got = updates.iter::<i64>().next().unwrap_or(-1);
+            let key = || format!("{UPDATES}.{path}");
+            let updates = u32::try_from(got).map_err(|_| OptimError::Count { key: key(), got })?;
+            Ok(Slot::Adam(AdamState { first: flat(first)?, second: flat(second)?, updates }))
+        }
+        parts => {
+            let buffer = parts.first().expect("load_state passes one part for each key");
+            Ok(Slot::Momentum(flat(buffer)?))
+        }
+    }
+}
+
+/// A parameter on its way through a rule.
+struct Flat {
+    path: String,
+    rank: usize,
+    weight: Tensor<1>,
+}
+
+struct Update<'a, F> {
+    path: PathStack,
+    optimizer: &'a mut Optimizer,
+    gradients: Gradients,
+    schedule: F,
+    wrong: Option<OptimError>,
+}
+
+impl<F: Fn(f64) -> f64> ModuleMapper for Update<'_, F> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(path) = self.path.parameter() else { return param };
+        let Some(gradient) = self.gradients.0.remove(&path) else { return param };
+        let shape = param.lazy_shape();
+        let (got, expected) = (gradient.shape().num_elements(), shape.num_elements());
+        if got != expected {
+            let what = "gradient";
+            self.wrong.get_or_insert(OptimError::Length { what, path, got, expected });
+            return param;
+        }
+        param.map(|tensor| {
+            let (tracked, strategy) =
+                (tensor.is_require_grad(), tensor.gradient_checkpointing_strategy());
+            let weight = tensor.inner().reshape([expected]); // [...] -> [length]
+            let flat = Flat { path, rank: D, weight };
+            let weight = self.optimizer.update(flat, gradient, &self.schedule).reshape(shape);
+            match strategy {
+                // A new leaf; with another strategy the next forward would mix the two and fail.
+                Some(strategy) => Tensor::from_inner(weight)
+                    .with_gradient_checkpointing_strategy(strategy)
+                    .set_require_grad(tracked),
+                None => weight,
+            }
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! The path of a parameter inside its module, as checkpoints and recipes write it:
+//! `backbone.layer1.0.conv1.weight`.
+//!
+//! Burn shows running statistics to visitors as if they were parameters; what is a parameter is
+//! decided here, once, for gradients, updates and the teacher alike.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+
+/// The stack of names that a visitor or mapper has entered.
+#[derive(Default)]
+pub(super) struct PathStack(Vec<String>);
+
+impl PathStack {
+    pub(super) fn enter(&mut self, name: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    pub(super) fn exit(&mut self) {
+        self.0.pop();
+    }
+
+    /// The path of the tensor being shown, unless it is a running statistic.
+    pub(super) fn parameter(&self) -> Option<String> {
+        let is_statistic =
+            matches!(self.0.last().map(String::as_str), Some("running_mean" | "running_var"));
+        (!is_statistic).then(|| self.0.join("."))
+    }
+}
+
+/// Place and shape of one parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParameterInfo {
+    /// Names from the module down, joined by dots.
+    pub path: String,
+    /// Length of each axis.
+    pub shape: Vec<usize>,
+    /// Whether gradients are asked for.
+    pub trainable: bool,
+}
+
+/// All parameters of a module in its own order, without running statistics. Reads no values.
+pub fn parameters<M: Module>(module: &M) -> Vec<ParameterInfo> {
+    let mut visitor = List { path: PathStack::default(), found: Vec::new() };
+    module.visit(&mut visitor);
+    visitor.found
+}
+
+struct List {
+    path: PathStack,
+    found: Vec<ParameterInfo>,
+}
+
+impl ModuleVisitor for List {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.enter(name);
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.exit();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(path) = self.path.parameter() {
+            let shape = param.lazy_shape().as_slice().to_vec();
+            self.found.push(ParameterInfo { path, shape, trainable: param.is_require_grad() });
+        }
+    }
+}

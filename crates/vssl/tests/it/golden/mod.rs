@@ -1,0 +1,4 @@
+//! Every case of a folder of `tests/fixtures/` against the public functions.
+
+mod optim;
+mod vssl;
