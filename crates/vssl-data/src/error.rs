@@ -66,6 +66,9 @@ pub enum DataError {
         /// Checksum of the published file.
         expected: String,
     },
+    /// A worker thread could not be started, or panicked.
+    #[error("{0}")]
+    Worker(String),
     /// A setting that makes no sense for this data.
     #[error("{0}")]
     Setting(String),

@@ -13,6 +13,7 @@ pub mod loader;
 pub mod rng;
 pub mod sampler;
 
-pub use dataset::{DataConfig, Dataset, Image, Splits};
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
+pub use dataset::{DataConfig, Dataset, Image, Splits};
 pub use error::DataError;
+pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};

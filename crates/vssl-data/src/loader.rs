@@ -1,1 +1,283 @@
 //! Batches of views, prefetched by worker threads.
+//!
+//! A batch is a function of (seed, step): which worker makes it, how many there are and where a
+//! run was resumed change no byte of it. Each worker makes whole batches, several at a time are in
+//! the making. That needs no lock and no copy while pixels are made; the price is that the first
+//! batch takes as long as one core needs for it.
+
+mod evaluation;
+mod ordered;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+pub use evaluation::{EvaluationBatch, EvaluationLoader, EvaluationPlan};
+use ordered::{Ordered, panic_text};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DataError, Dataset, Image,
+    augment::{Pipeline, Scratch, check_image},
+    rng::{Stream, below, rng},
+    sampler::Sampler,
+};
+
+/// What happens when an image cannot be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadImage {
+    /// The error comes out in place of the batch, and nothing after it.
+    #[default]
+    Stop,
+    /// Another image, chosen by (seed, epoch, image), takes its place in the batch.
+    Skip,
+}
+
+/// What is loaded, and with which means.
+#[derive(Clone, Debug)]
+pub struct LoaderPlan {
+    /// Seed of the order and of replacements; views have that of their pipeline.
+    pub seed: u64,
+    /// Images a batch.
+    pub batch: usize,
+    /// Worker threads; 0 makes each batch in the calling thread when it is asked for.
+    pub workers: usize,
+    /// Batches that are finished or in the making at most.
+    pub prefetch: usize,
+    /// What happens when an image cannot be read.
+    pub on_bad_image: OnBadImage,
+    /// First step, counted over the whole run from 0.
+    pub start_step: u64,
+    /// One past the last step.
+    pub end_step: u64,
+}
+
+/// All images of one view of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ViewBatch {
+    /// Side in pixels.
+    pub size: usize,
+    /// Whether it is a small local crop, which only the student sees.
+    pub local: bool,
+    /// `[n, size, size, 3]`, normalised.
+    pub pixels: Vec<f32>,
+}
+
+/// One step's data.
+#[derive(Debug)]
+pub struct Batch {
+    /// Number of the step in the whole run.
+    pub step: u64,
+    /// Number of the epoch.
+    pub epoch: u64,
+    /// The images that are in the batch, after replacement.
+    pub indices: Vec<usize>,
+    /// Their labels, if the dataset has any.
+    pub labels: Option<Vec<u32>>,
+    /// The views in the order of the pipeline.
+    pub views: Vec<ViewBatch>,
+    /// The bad images that others stand in for.
+    pub replaced: Vec<Replaced>,
+    /// How long the consumer was blocked by asking for this batch.
+    pub wait: Duration,
+}
+
+/// An image that could not be read.
+#[derive(Debug)]
+pub struct Replaced {
+    /// Its place in the batch.
+    pub place: usize,
+    /// Its number in the dataset.
+    pub index: usize,
+    /// Why; names the image.
+    pub error: DataError,
+}
+
+/// Iterator over the batches of a range of steps. Dropping it stops and joins the workers.
+pub struct Loader {
+    ordered: Ordered<Batch>,
+    steps_per_epoch: u64,
+    memory_bound: usize,
+}
+
+impl Loader {
+    /// Checks the plan and starts the workers.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for a batch that is 0 or above the dataset, workers without
+    /// prefetch, or a first step behind the last.
+    pub fn new(
+        dataset: Arc<dyn Dataset>,
+        pipeline: Arc<Pipeline>,
+        plan: LoaderPlan,
+    ) -> Result<Self, DataError> {
+        let sampler = Sampler::new(plan.seed, dataset.len(), plan.batch)?;
+        check_threads(plan.workers, plan.prefetch)?;
+        if plan.start_step > plan.end_step {
+            return Err(DataError::Setting(format!(
+                "steps {} to {}; expected the first not above the last",
+                plan.start_step, plan.end_step
+            )));
+        }
+        let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
+        let batches = if plan.workers == 0 { 1 } else { plan.prefetch };
+        let memory_bound =
+            values.saturating_mul(size_of::<f32>() * plan.batch).saturating_mul(batches);
+        let steps_per_epoch = sampler.steps_per_epoch();
+        let LoaderPlan { workers, prefetch, seed, on_bad_image, .. } = plan;
+        let maker = Maker { dataset, pipeline, sampler, seed, on_bad_image };
+        let make = Box::new(move |step: u64, scratch: &mut Scratch, stop: &AtomicBool| {
+            maker.batch(step, scratch, stop)
+        });
+        let steps = plan.start_step..plan.end_step;
+        let ordered = Ordered::new(steps, workers, prefetch, make)?;
+        Ok(Self { ordered, steps_per_epoch, memory_bound })
+    }
+
+    /// Steps of one epoch: whole batches of the dataset.
+    pub fn steps_per_epoch(&self) -> u64 {
+        self.steps_per_epoch
+    }
+
+    /// Upper bound in bytes of the views that the loader holds at any time: `prefetch` batches
+    /// that are finished or in the making. Batches that were handed out are the consumer's; beside
+    /// the views each worker holds one decoded image and working copies of it.
+    pub fn memory_bound(&self) -> usize {
+        self.memory_bound
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let asked = Instant::now();
+        let mut batch = self.ordered.next()?;
+        if let Ok(batch) = &mut batch {
+            batch.wait = asked.elapsed();
+        }
+        Some(batch)
+    }
+}
+
+/// Everything that a batch is a function of.
+struct Maker {
+    dataset: Arc<dyn Dataset>,
+    pipeline: Arc<Pipeline>,
+    sampler: Sampler,
+    seed: u64,
+    on_bad_image: OnBadImage,
+}
+
+/// Replacements that are tried before a bad image stops the run after all.
+const REPLACEMENTS: usize = 100;
+
+impl Maker {
+    fn batch(
+        &self,
+        step: u64,
+        scratch: &mut Scratch,
+        stop: &AtomicBool,
+    ) -> Result<Batch, DataError> {
+        let steps_per_epoch = self.sampler.steps_per_epoch();
+        let epoch = step / steps_per_epoch;
+        let mut indices = self.sampler.batch(epoch, step % steps_per_epoch);
+        let views = self.pipeline.views().iter();
+        let mut views = views
+            .map(|view| ViewBatch {
+                size: view.size,
+                local: view.local,
+                pixels: vec![0.0; indices.len() * view.size * view.size * 3],
+            })
+            .collect::<Vec<_>>();
+        let mut replaced = Vec::new();
+        for (place, index) in indices.iter_mut().enumerate() {
+            if stopped(stop) {
+                break;
+            }
+            // The address of the views stays that of the image that should have been here: two
+            // copies of one image in a batch then still look different.
+            let address = *index as u64;
+            let (image, used) = self.image(place, *index, epoch, &mut replaced)?;
+            *index = used;
+            for (number, view) in views.iter_mut().enumerate() {
+                let values = view.size * view.size * 3;
+                let out = &mut view.pixels[place * values..][..values];
+                self.pipeline.view(&image, epoch, address, number, scratch, out)?;
+            }
+        }
+        let labels = self.dataset.labels();
+        let labels = labels.map(|labels| indices.iter().map(|&index| labels[index]).collect());
+        Ok(Batch { step, epoch, indices, labels, views, replaced, wait: Duration::ZERO })
+    }
+
+    /// The image for a place in the batch, and its number.
+    fn image(
+        &self,
+        place: usize,
+        index: usize,
+        epoch: u64,
+        replaced: &mut Vec<Replaced>,
+    ) -> Result<(Image, usize), DataError> {
+        let error = match checked_image(&*self.dataset, index) {
+            ReadImage::Good(image) => return Ok((image, index)),
+            ReadImage::Bad(error) if self.on_bad_image == OnBadImage::Stop => return Err(error),
+            ReadImage::Bad(error) => error,
+        };
+        let mut rng = rng(self.seed, Stream::Replacement, epoch, index as u64);
+        for _ in 0..REPLACEMENTS {
+            let other = below(&mut rng, self.dataset.len() as u64) as usize;
+            if let ReadImage::Good(image) = checked_image(&*self.dataset, other) {
+                replaced.push(Replaced { place, index, error });
+                return Ok((image, other));
+            }
+        }
+        Err(DataError::BadImage {
+            name: self.dataset.name(index),
+            index,
+            what: format!(
+                "{error}; and {REPLACEMENTS} other images that were tried in its place cannot be \
+                 read either: check the dataset"
+            ),
+        })
+    }
+}
+
+enum ReadImage {
+    Good(Image),
+    Bad(DataError),
+}
+
+/// Reads an image and makes sure that it is one. A decoder that panics on a damaged file is no
+/// worse than one that reports it.
+fn checked_image(dataset: &dyn Dataset, index: usize) -> ReadImage {
+    let read = catch_unwind(AssertUnwindSafe(|| dataset.image(index)));
+    let what = match read {
+        Ok(Err(error)) => return ReadImage::Bad(error),
+        Ok(Ok(image)) => match check_image(&image) {
+            Ok(()) => return ReadImage::Good(image),
+            Err(what) => what,
+        },
+        Err(panic) => format!("the decoder panicked: {}", panic_text(&*panic)),
+    };
+    ReadImage::Bad(DataError::BadImage { name: dataset.name(index), index, what })
+}
+
+fn check_threads(workers: usize, prefetch: usize) -> Result<(), DataError> {
+    if workers > 0 && prefetch == 0 {
+        return Err(DataError::Setting(format!(
+            "prefetch is 0 with {workers} workers; expected at least 1 batch, or no workers"
+        )));
+    }
+    Ok(())
+}
+
+fn stopped(stop: &AtomicBool) -> bool {
+    stop.load(Ordering::Relaxed)
+}

@@ -1,5 +1,10 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
 
+pub mod backbone;
+pub mod layers;
+pub mod method;
+pub mod methods;
 pub mod objective;
 pub mod optim;
 pub mod schedule;
+pub mod train;

@@ -9,7 +9,7 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 /// Where a run is. All that changes over a run and is not learned is a function of this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
     /// Optimiser steps done before this one.
     pub index: u64,
@@ -21,9 +21,18 @@ pub struct Step {
     pub total: u64,
     /// Seed of the run.
     pub seed: u64,
+    /// Which micro-batch of the step, where gradients are accumulated.
+    pub micro: u64,
+    /// Whether figures beyond the loss are worth computing: somebody reads them at this step.
+    pub watch: bool,
 }
 
 impl Step {
+    /// Whether this is the first step of its epoch.
+    pub fn starts_epoch(&self) -> bool {
+        self.index.is_multiple_of(self.steps_per_epoch)
+    }
+
     /// Passes of the whole run, the last one perhaps not complete.
     fn epochs(&self) -> u64 {
         self.total.div_ceil(self.steps_per_epoch.max(1))
@@ -215,7 +224,7 @@ mod tests {
     use super::*;
 
     fn step(index: u64) -> Step {
-        Step { index, epoch: index / 10, steps_per_epoch: 10, total: 100, seed: 0 }
+        Step { index, epoch: index / 10, steps_per_epoch: 10, total: 100, ..Step::default() }
     }
 
     fn cosine(warmup_epochs: f64) -> Schedule {

@@ -48,36 +48,40 @@ impl BoxFilter {
     /// `out[i]` from `line(0)[i], …, line(reach − 1)[i]`: the first and the last are the ends.
     #[inline(always)]
     fn apply<'a>(self, out: &mut [u8], line: impl Fn(usize) -> &'a [u8]) {
-        let (blocks, rest) = out.as_chunks_mut::<16>();
-        let tail = blocks.len() * 16;
-        for (i, block) in blocks.iter_mut().enumerate() {
-            *block = self.block(i * 16, &line);
-        }
-        for (i, out) in rest.iter_mut().enumerate() {
-            [*out] = self.block(tail + i, &line);
+        // The recipes' radii are known to the compiler: up to 1.4 and up to 2.4 pixels.
+        match self.radius {
+            0 => self.weigh(out, [line(0), line(2)], [line(1)]),
+            1 => self.weigh(out, [line(0), line(4)], [line(1), line(2), line(3)]),
+            _ => self.weigh_many(out, line),
         }
     }
 
     #[inline(always)]
-    fn block<'a, const N: usize>(
-        self,
-        offset: usize,
-        line: &impl Fn(usize) -> &'a [u8],
-    ) -> [u8; N] {
-        let mut inner = [0u32; N];
-        for k in 1..=2 * self.radius + 1 {
-            for (sum, &value) in inner.iter_mut().zip(&line(k)[offset..][..N]) {
-                *sum += u32::from(value);
+    fn weigh<const N: usize>(self, out: &mut [u8], ends: [&[u8]; 2], inner: [&[u8]; N]) {
+        // Equal lengths let the compiler drop the checks.
+        let length = out.len();
+        let [first, last] = ends.map(|line| &line[..length]);
+        let inner = inner.map(|line| &line[..length]);
+        for i in 0..length {
+            let mut sum = 0;
+            for line in inner {
+                sum += u32::from(line[i]);
             }
+            out[i] = self.output(sum, u32::from(first[i]) + u32::from(last[i]));
         }
-        let first = &line(0)[offset..][..N];
-        let last = &line(self.reach() - 1)[offset..][..N];
-        let mut out = [0; N];
-        for i in 0..N {
-            let ends = u32::from(first[i]) + u32::from(last[i]);
-            out[i] = ((inner[i] * self.whole + ends * self.end + (1 << 23)) >> 24) as u8;
+    }
+
+    fn weigh_many<'a>(self, out: &mut [u8], line: impl Fn(usize) -> &'a [u8]) {
+        let (first, last) = (line(0), line(self.reach() - 1));
+        for i in 0..out.len() {
+            let sum = (1..=2 * self.radius + 1).map(|k| u32::from(line(k)[i])).sum();
+            out[i] = self.output(sum, u32::from(first[i]) + u32::from(last[i]));
         }
-        out
+    }
+
+    #[inline(always)]
+    fn output(self, inner: u32, ends: u32) -> u8 {
+        ((inner * self.whole + ends * self.end + (1 << 23)) >> 24) as u8
     }
 }
 
@@ -95,16 +99,19 @@ pub(super) fn gaussian_blur(canvas: &mut Canvas, sigma: f64, scratch: &mut BlurS
     other_row.resize(width + 2 * edge, [0; 4]);
     plane.resize(width * height, [0; 4]);
     let pixels = canvas.pixels_mut();
-    vectorised(|| {
-        for line in pixels.chunks_exact_mut(width) {
-            blur_row(filter, line, row, other_row);
-        }
-        // Three passes: canvas to plane, back, to plane again.
-        blur_columns(filter, width, pixels, plane);
-        blur_columns(filter, width, plane, pixels);
-        blur_columns(filter, width, pixels, plane);
-        pixels.copy_from_slice(plane);
-    });
+    vectorised(
+        #[inline(always)]
+        || {
+            for line in pixels.chunks_exact_mut(width) {
+                blur_row(filter, line, row, other_row);
+            }
+            // Three passes: canvas to plane, back, to plane again.
+            blur_columns(filter, width, pixels, plane);
+            blur_columns(filter, width, plane, pixels);
+            blur_columns(filter, width, pixels, plane);
+            pixels.copy_from_slice(plane);
+        },
+    );
 }
 
 /// All horizontal passes of one row. `padded` and `other` have room for the repeated edges.

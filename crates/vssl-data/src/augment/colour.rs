@@ -3,7 +3,7 @@
 //!
 //! A blend is `d + f · (x − d)` in single precision, cut to a byte.
 
-use super::{canvas::Canvas, canvas::Pixel, hue::rotate_hue, simd::vectorised};
+use super::{canvas::Canvas, canvas::Pixel, hue::rotate_hue, simd::truncated, simd::vectorised};
 
 /// One adjustment of a colour jitter, with its drawn value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +41,7 @@ pub(super) fn pack([r, g, b]: [i32; 3]) -> Pixel {
 #[inline(always)]
 fn blend(from: f32, value: i32, factor: f32) -> i32 {
     let blended = from + factor * (value as f32 - from);
-    blended.clamp(0.0, 255.0) as i32
+    truncated(blended.clamp(0.0, 255.0))
 }
 
 #[inline(always)]
@@ -66,19 +66,25 @@ impl Canvas {
             Adjustment::Nothing => {}
             Adjustment::Brightness(factor) => self.blend_with(0.0, factor),
             Adjustment::Contrast(factor) => {
-                let sum = vectorised(|| luma_sum(self.pixels()));
+                let sum = vectorised(
+                    #[inline(always)]
+                    || luma_sum(self.pixels()),
+                );
                 let mean = sum as f64 / self.pixels().len().max(1) as f64;
                 self.blend_with((mean + 0.5).floor() as f32, factor);
             }
             Adjustment::Saturation(factor) => {
                 let factor = factor as f32;
                 let pixels = self.pixels_mut();
-                vectorised(|| {
-                    map(pixels, |rgb| {
-                        let grey = luma(rgb) as f32;
-                        rgb.map(|value| blend(grey, value, factor))
-                    });
-                });
+                vectorised(
+                    #[inline(always)]
+                    || {
+                        map(pixels, |rgb| {
+                            let grey = luma(rgb) as f32;
+                            rgb.map(|value| blend(grey, value, factor))
+                        });
+                    },
+                );
             }
             Adjustment::Hue(shift) => rotate_hue(self.pixels_mut(), shift),
         }
@@ -87,22 +93,31 @@ impl Canvas {
     fn blend_with(&mut self, from: f32, factor: f64) {
         let factor = factor as f32;
         let pixels = self.pixels_mut();
-        vectorised(|| map(pixels, |rgb| rgb.map(|value| blend(from, value, factor))));
+        vectorised(
+            #[inline(always)]
+            || map(pixels, |rgb| rgb.map(|value| blend(from, value, factor))),
+        );
     }
 
     /// Gives all channels the pixel's luma.
     pub fn grayscale(&mut self) {
         let pixels = self.pixels_mut();
-        vectorised(|| map(pixels, |rgb| [luma(rgb); 3]));
+        vectorised(
+            #[inline(always)]
+            || map(pixels, |rgb| [luma(rgb); 3]),
+        );
     }
 
     /// Inverts every value from 128 up.
     pub fn solarize(&mut self) {
         let bytes = self.pixels_mut().as_flattened_mut();
-        vectorised(|| {
-            for value in bytes {
-                *value = if *value < 128 { *value } else { 255 - *value };
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for value in bytes {
+                    *value = if *value < 128 { *value } else { 255 - *value };
+                }
+            },
+        );
     }
 }

@@ -7,43 +7,57 @@
 use super::{
     canvas::Pixel,
     colour::{pack, unpack},
-    simd::vectorised,
+    simd::{nearest, vectorised, whole},
 };
 
 /// Adds `shift` (a share of the colour circle, cut to 1/255 steps) to the hue of every pixel.
 pub(super) fn rotate_hue(pixels: &mut [Pixel], shift: f64) {
-    let steps = (shift * 255.0) as i32;
-    vectorised(|| {
-        for pixel in pixels {
-            let [hue, saturation, value] = to_hsv(unpack(*pixel));
-            *pixel = pack(to_rgb([(hue + steps) & 255, saturation, value]));
-        }
-    });
+    let steps = ((shift * 255.0) as i32).rem_euclid(256) as f32;
+    vectorised(
+        #[inline(always)]
+        || {
+            for pixel in pixels {
+                let [hue, saturation, value] = to_hsv(unpack(*pixel).map(|v| v as f32));
+                let turned = hue + steps;
+                let hue = if turned >= 256.0 { turned - 256.0 } else { turned };
+                *pixel = pack(to_rgb([hue, saturation, value]).map(nearest));
+            }
+        },
+    );
+}
+
+// Comparisons instead of `f32::max`, whose care for NaN costs two more instructions each.
+#[inline(always)]
+fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+#[inline(always)]
+fn min(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
 }
 
 /// `trunc(255 · share)` of the exact product, for a share in [0, 1].
 #[inline(always)]
-fn level(share: f32) -> i32 {
-    let rounded = (share * 255.0) as i32;
-    // The product may have been rounded up to a whole number; `256 · share − n` is exact.
-    let excess = share * 256.0 - rounded as f32;
-    rounded - i32::from(excess < share)
+fn level(share: f32) -> f32 {
+    let rounded = whole(share * 255.0);
+    // `256 · share − n` is exact, where `255 · share` is not.
+    let excess = share * 256.0 - rounded;
+    if excess < share { rounded - 1.0 } else { rounded }
 }
 
-/// Hue, saturation and value, 0 to 255 each.
+/// Hue, saturation and value, whole numbers from 0 to 255 as all numbers here.
 #[inline(always)]
-fn to_hsv([r, g, b]: [i32; 3]) -> [i32; 3] {
-    let value = r.max(g).max(b);
-    let least = r.min(g).min(b);
+fn to_hsv([r, g, b]: [f32; 3]) -> [f32; 3] {
+    let value = max(max(r, g), b);
+    let least = min(min(r, g), b);
     let range = value - least;
     let middle = r + g + b - value - least;
     // Of the three distances to the maximum one is 0, one is the range and this is the third.
-    let third = (value - middle) as f32 / range.max(1) as f32;
-    let red = r == value;
-    let green = g == value;
-    let (base, sign) = if red {
+    let third = (value - middle) / max(range, 1.0);
+    let (base, sign) = if r == value {
         if b == least { (1.0, -1.0) } else { (-1.0, 1.0) }
-    } else if green {
+    } else if g == value {
         if b == least { (1.0, 1.0) } else { (3.0, -1.0) }
     } else if r == least {
         (3.0, 1.0)
@@ -51,38 +65,27 @@ fn to_hsv([r, g, b]: [i32; 3]) -> [i32; 3] {
         (5.0f32, -1.0f32)
     };
     let sixth = (base + sign * third) / 6.0;
-    let circle = if sixth < 0.0 { 1.0 + sixth } else { sixth };
-    let hue = level(circle);
-    let saturation = level(range as f32 / value.max(1) as f32);
+    let hue = level(if sixth < 0.0 { 1.0 + sixth } else { sixth });
+    let saturation = level(range / max(value, 1.0));
     // Grey has neither; its saturation is 0 by the formula already.
-    [if range == 0 { 0 } else { hue }, saturation, value]
+    [if range == 0.0 { 0.0 } else { hue }, saturation, value]
 }
 
 /// Red, green and blue of 8-bit hue, saturation and value.
+///
+/// Around the circle each channel is a trapezium: what it lacks of `value` grows from 0 to
+/// `value · saturation / 255` over a sixth of the circle, stays for two sixths, and vanishes again.
 #[inline(always)]
-fn to_rgb([hue, saturation, value]: [i32; 3]) -> [i32; 3] {
-    let sixfold = hue * 6;
-    // floor(x / 255) for x below 2^16.
-    let sector = (sixfold * 0x8081) >> 23;
-    let fraction = sixfold - 255 * sector;
-    let odd = sector & 1 == 1;
-    let slope = if odd { fraction } else { 255 - fraction };
-    // All products are whole numbers below 2^24, hence exact.
-    let product = (value * saturation) as f32;
-    let low = value - (product * (1.0 / 255.0) + 0.5) as i32;
-    let mid = value - (product * slope as f32 * (1.0 / 65_025.0) + 0.5) as i32;
-    // Hue 255 is the start of a seventh sector, which is the first again.
-    let sector = if sector == 6 { 0 } else { sector };
-    let pick = |value_at: [i32; 2], mid_at: [i32; 2]| {
-        if sector == value_at[0] || sector == value_at[1] {
-            value
-        } else if sector == mid_at[0] || sector == mid_at[1] {
-            mid
-        } else {
-            low
-        }
+fn to_rgb([hue, saturation, value]: [f32; 3]) -> [f32; 3] {
+    // Whole numbers below 2^24 at every step, hence exact up to the last product.
+    let product = value * saturation;
+    let channel = |start: f32| {
+        let turned = hue * 6.0 + start;
+        let angle = if turned >= 1530.0 { turned - 1530.0 } else { turned };
+        let share = max(min(min(angle, 1020.0 - angle), 255.0), 0.0);
+        value - whole(product * share * (1.0 / 65_025.0))
     };
-    [pick([0, 5], [1, 4]), pick([1, 2], [0, 3]), pick([3, 4], [2, 5])]
+    [channel(1275.0), channel(765.0), channel(255.0)]
 }
 
 #[cfg(test)]
@@ -133,9 +136,9 @@ mod tests {
         for a in 0..=255u8 {
             for b in 0..=255 {
                 for c in 0..=255 {
-                    let triple = [a, b, c].map(i32::from);
-                    assert_eq!(to_hsv(triple), defined_hsv([a, b, c]).map(i32::from), "{triple:?}");
-                    assert_eq!(to_rgb(triple), defined_rgb([a, b, c]).map(i32::from), "{triple:?}");
+                    let triple = [a, b, c].map(f32::from);
+                    assert_eq!(to_hsv(triple), defined_hsv([a, b, c]).map(f32::from), "{triple:?}");
+                    assert_eq!(to_rgb(triple), defined_rgb([a, b, c]).map(f32::from), "{triple:?}");
                 }
             }
         }

@@ -15,6 +15,7 @@ mod parameters;
 mod pipeline;
 mod resize;
 mod simd;
+mod weights;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,7 @@ pub use crop::{Region, random_region};
 pub use evaluation::EvaluationTransform;
 pub use normalise::Normaliser;
 pub use parameters::{Scratch, ViewParameters};
+pub(crate) use pipeline::check_image;
 pub use pipeline::{Pipeline, ViewShape};
 
 use crate::DataError;

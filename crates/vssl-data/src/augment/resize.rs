@@ -5,11 +5,15 @@
 //! 22 fractional bits, and the result of each pass is rounded to a byte. Only the part of the
 //! output that `window` names is computed, so that a centre crop of a long thin image stays cheap.
 
-use super::{Interpolation, canvas::Canvas, canvas::Pixel, crop::Region, simd::vectorised};
+use super::{
+    Interpolation,
+    canvas::{Canvas, Pixel},
+    crop::Region,
+    simd::vectorised,
+    weights::{PRECISION, Weights},
+};
 use crate::Image;
 
-/// Fractional bits of a weight.
-const PRECISION: u32 = 22;
 const HALF: i32 = 1 << (PRECISION - 1);
 
 /// What is cut, what it becomes, and which part of that is wanted.
@@ -38,81 +42,16 @@ impl Resize {
 pub(super) struct ResizeScratch {
     horizontal: Weights,
     vertical: Weights,
-    columns: Vec<[u8; LANES]>,
+    columns: Columns,
     between: Canvas,
     between_rgb: Vec<u8>,
 }
 
-/// The weights of one pass: `taps` consecutive inputs for every output of the window.
+/// Four rows side by side, before and after the horizontal pass.
 #[derive(Debug, Default)]
-struct Weights {
-    taps: usize,
-    /// First input of each output; `start + taps` never exceeds the input's length.
-    start: Vec<usize>,
-    /// `[output, taps]`.
-    weights: Vec<i32>,
-    exact: Vec<f64>,
-}
-
-impl Weights {
-    /// Weights of outputs `first..first + count` when `n` inputs become `m` outputs.
-    fn set(&mut self, n: usize, m: usize, first: usize, count: usize, filter: Interpolation) {
-        let scale = n as f64 / m as f64;
-        let stretch = scale.max(1.0);
-        let support = filter.support() * stretch;
-        let squeeze = 1.0 / stretch;
-        let reach = |x: usize| {
-            let centre = (x as f64 + 0.5) * scale;
-            let from = (centre - support + 0.5).max(0.0) as usize;
-            (centre, from, ((centre + support + 0.5) as usize).min(n))
-        };
-        let longest = (first..first + count).map(|x| reach(x).2 - reach(x).1).max();
-        self.taps = longest.unwrap_or(1).max(1);
-        self.start.clear();
-        self.weights.clear();
-        self.weights.resize(count * self.taps, 0);
-        for (x, out) in (first..).zip(self.weights.chunks_exact_mut(self.taps)) {
-            let (centre, from, to) = reach(x);
-            self.exact.clear();
-            self.exact
-                .extend((from..to).map(|k| filter.kernel((k as f64 - centre + 0.5) * squeeze)));
-            let sum: f64 = self.exact.iter().sum();
-            // A window of `taps` inputs that contains `from..to` and lies inside the input.
-            let start = from.min(n - self.taps);
-            for (weight, exact) in out[from - start..].iter_mut().zip(&self.exact) {
-                let normalised = if sum == 0.0 { *exact } else { exact / sum };
-                *weight = (normalised * f64::from(1 << PRECISION)).round() as i32;
-            }
-            self.start.push(start);
-        }
-    }
-
-    /// The inputs that any output needs, as first and one past the last.
-    fn reach(&self) -> (usize, usize) {
-        let first = self.start.first().copied().unwrap_or(0);
-        let last = self.start.last().copied().unwrap_or(0);
-        (first, last + self.taps)
-    }
-}
-
-impl Interpolation {
-    fn support(self) -> f64 {
-        match self {
-            Interpolation::Bicubic => 2.0,
-            Interpolation::Bilinear => 1.0,
-        }
-    }
-
-    fn kernel(self, x: f64) -> f64 {
-        const A: f64 = -0.5;
-        let x = x.abs();
-        match self {
-            Interpolation::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-            Interpolation::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
-            Interpolation::Bilinear if x < 1.0 => 1.0 - x,
-            _ => 0.0,
-        }
-    }
+struct Columns {
+    before: Vec<[u8; LANES]>,
+    after: Vec<[u8; LANES]>,
 }
 
 /// Scales a region of `image` onto `out`, which takes the size of the window.
@@ -154,7 +93,10 @@ fn horizontal_then_vertical(
     if wide {
         target.reshape(window.width, rows.height);
         let source = Rgb::of(image, rows);
-        vectorised(|| horizontal_pass(source, horizontal, columns, target.pixels_mut()));
+        vectorised(
+            #[inline(always)]
+            || horizontal_pass(source, horizontal, columns, target.pixels_mut()),
+        );
     } else {
         let left = region.left + window.left;
         target.copy(image, Region { left, width: window.width, ..rows });
@@ -164,7 +106,10 @@ fn horizontal_then_vertical(
         let source = between.pixels().as_flattened();
         let stride = window.width * 4;
         let out = out.pixels_mut().as_flattened_mut();
-        vectorised(|| vertical_pass(source, stride, from, vertical, stride, out));
+        vectorised(
+            #[inline(always)]
+            || vertical_pass(source, stride, from, vertical, stride, out),
+        );
     }
 }
 
@@ -183,11 +128,17 @@ fn vertical_then_horizontal(
     between_rgb.resize(bytes * window.height, 0);
     let stride = image.width * 3;
     let source = &image.rgb[region.top * stride + (region.left + from) * 3..];
-    vectorised(|| vertical_pass(source, stride, 0, vertical, bytes, between_rgb));
+    vectorised(
+        #[inline(always)]
+        || vertical_pass(source, stride, 0, vertical, bytes, between_rgb),
+    );
     out.reshape(window.width, window.height);
     if wide {
         let source = Rgb { bytes: between_rgb, stride: bytes, first: from, width: to - from };
-        vectorised(|| horizontal_pass(source, horizontal, columns, out.pixels_mut()));
+        vectorised(
+            #[inline(always)]
+            || horizontal_pass(source, horizontal, columns, out.pixels_mut()),
+        );
     } else {
         for (pixel, &[r, g, b]) in out.pixels_mut().iter_mut().zip(between_rgb.as_chunks::<3>().0) {
             *pixel = [r, g, b, 0];
@@ -233,8 +184,8 @@ impl<'a> Rgb<'a> {
         Self { bytes, stride, first: 0, width: region.width }
     }
 
-    fn row(&self, y: usize) -> &'a [[u8; 3]] {
-        self.bytes[y * self.stride..][..self.width * 3].as_chunks::<3>().0
+    fn row(&self, y: usize) -> &'a [u8] {
+        &self.bytes[y * self.stride..][..self.width * 3]
     }
 }
 
@@ -245,36 +196,42 @@ const LANES: usize = ROWS * 4;
 /// `out`: `[rows, window]`. Four rows at once are laid side by side, column by column, so that
 /// one weight meets 16 neighbouring bytes.
 #[inline(always)]
-fn horizontal_pass(
-    source: Rgb,
-    weights: &Weights,
-    columns: &mut Vec<[u8; LANES]>,
-    out: &mut [Pixel],
-) {
+fn horizontal_pass(source: Rgb, weights: &Weights, columns: &mut Columns, out: &mut [Pixel]) {
     let (from, to) = weights.reach();
-    columns.resize(to - from, [0; LANES]);
     let width = weights.start.len();
+    columns.before.resize(to - from, [0; LANES]);
+    columns.after.resize(width, [0; LANES]);
     for (block, out) in out.chunks_mut(ROWS * width).enumerate() {
-        let rows = out.len() / width;
-        for r in 0..rows {
-            let row = &source.row(block * ROWS + r)[from - source.first..to - source.first];
-            for (column, &[red, green, blue]) in columns.iter_mut().zip(row) {
-                column[4 * r..4 * r + 4].copy_from_slice(&[red, green, blue, 0]);
-            }
+        for r in 0..out.len() / width {
+            let row = source.row(block * ROWS + r);
+            lay_row(&row[(from - source.first) * 3..(to - source.first) * 3], 4 * r, columns);
         }
         let taps = weights.weights.chunks_exact(weights.taps);
-        for (x, (&start, taps)) in weights.start.iter().zip(taps).enumerate() {
+        let outputs = columns.after.iter_mut().zip(&weights.start).zip(taps);
+        for ((after, &start), taps) in outputs {
             let mut sum = [HALF; LANES];
-            for (&weight, column) in taps.iter().zip(&columns[start - from..][..taps.len()]) {
-                for (sum, &value) in sum.iter_mut().zip(column) {
-                    *sum += weight * i32::from(value);
-                }
+            for (&weight, column) in taps.iter().zip(&columns.before[start - from..]) {
+                accumulate(&mut sum, weight, column);
             }
-            let bytes = sum.map(|sum| (sum >> PRECISION).clamp(0, 255) as u8);
-            for (r, pixel) in bytes.as_chunks::<4>().0.iter().enumerate().take(rows) {
-                out[r * width + x] = *pixel;
+            *after = to_bytes(&sum);
+        }
+        for (r, out) in out.chunks_exact_mut(width).enumerate() {
+            for (pixel, column) in out.iter_mut().zip(&columns.after) {
+                *pixel = column.as_chunks::<4>().0[r];
             }
         }
+    }
+}
+
+/// Puts a row of three-byte pixels into bytes `at..at + 4` of the columns. Four bytes are copied
+/// at once: the fourth has no meaning.
+#[inline(always)]
+fn lay_row(row: &[u8], at: usize, columns: &mut Columns) {
+    for (column, bytes) in columns.before.iter_mut().zip(row.windows(4).step_by(3)) {
+        column[at..at + 4].copy_from_slice(bytes);
+    }
+    if let (Some(column), Some(last)) = (columns.before.last_mut(), row.last_chunk::<3>()) {
+        column[at..at + 3].copy_from_slice(last);
     }
 }
 
@@ -314,12 +271,26 @@ fn weighted_rows<const N: usize>(
 ) -> [u8; N] {
     let mut sum = [HALF; N];
     for (k, &weight) in taps.iter().enumerate() {
-        let row = &source[k * stride + offset..][..N];
-        for (sum, &value) in sum.iter_mut().zip(row) {
-            *sum += weight * i32::from(value);
-        }
+        let row = source[k * stride + offset..].first_chunk().expect("a row of `bytes` bytes");
+        accumulate(&mut sum, weight, row);
     }
-    sum.map(|sum| (sum >> PRECISION).clamp(0, 255) as u8)
+    to_bytes(&sum)
+}
+
+#[inline(always)]
+fn accumulate<const N: usize>(sum: &mut [i32; N], weight: i32, values: &[u8; N]) {
+    for i in 0..N {
+        sum[i] += weight * i32::from(values[i]);
+    }
+}
+
+#[inline(always)]
+fn to_bytes<const N: usize>(sum: &[i32; N]) -> [u8; N] {
+    let mut bytes = [0; N];
+    for i in 0..N {
+        bytes[i] = (sum[i] >> PRECISION).clamp(0, 255) as u8;
+    }
+    bytes
 }
 
 #[cfg(test)]

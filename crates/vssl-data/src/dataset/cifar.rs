@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Labels;
 use super::memory::{Layout, Memory};
-use super::read::{self, names, read_up_to, stream_error};
+use super::read::{self, names, stream_error};
 use crate::DataError;
 
 const SIDE: usize = 32;
@@ -168,8 +168,7 @@ fn read_folder(folder: &Path, kind: &Kind) -> Result<BTreeMap<String, Vec<u8>>, 
     for name in wanted(kind) {
         let path = folder.join(name);
         if path.exists() {
-            let mut reader = read::open(&path, "a file of the binary version")?;
-            files.insert(name.into(), read_up_to(&mut *reader, u64::MAX, &path)?);
+            files.insert(name.into(), read::whole(&path, "a file of the binary version")?);
         }
     }
     Ok(files)

@@ -60,7 +60,8 @@ mod tests {
         assert_eq!(values(cosine.clone()), [0.0, 0.0]);
         let gradients = cosine.sum().backward();
         for input in [a, b] {
-            let gradient: Vec<f32> = input.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+            let gradient: Vec<f32> =
+                input.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
             assert!(gradient.iter().all(|g| g.is_finite()), "{gradient:?}");
         }
     }

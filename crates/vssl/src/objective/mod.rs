@@ -9,3 +9,4 @@ pub mod gaussian;
 
 pub use cosine::cosine_similarity;
 pub use cross_entropy::cross_entropy;
+pub mod watch;

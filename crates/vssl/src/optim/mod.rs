@@ -22,6 +22,7 @@ pub use ema::ema;
 pub use gradients::Gradients;
 pub use groups::GroupRule;
 pub use optimizer::Optimizer;
+pub(crate) use paths::PathStack;
 pub use paths::{ParameterInfo, parameters};
 
 /// What can go wrong when parameters are grouped, updated, saved and loaded.

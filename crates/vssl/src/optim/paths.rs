@@ -9,19 +9,29 @@ use burn::tensor::Tensor;
 
 /// The stack of names that a visitor or mapper has entered.
 #[derive(Default)]
-pub(super) struct PathStack(Vec<String>);
+pub(crate) struct PathStack(Vec<String>);
 
 impl PathStack {
-    pub(super) fn enter(&mut self, name: &str) {
-        self.0.push(name.to_owned());
+    /// Variants of enums do not show: Burn marks their container.
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_owned());
+        }
     }
 
-    pub(super) fn exit(&mut self) {
-        self.0.pop();
+    pub(crate) fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+
+    /// The path of whatever is being shown.
+    pub(crate) fn join(&self) -> String {
+        self.0.join(".")
     }
 
     /// The path of the tensor being shown, unless it is a running statistic.
-    pub(super) fn parameter(&self) -> Option<String> {
+    pub(crate) fn parameter(&self) -> Option<String> {
         let is_statistic =
             matches!(self.0.last().map(String::as_str), Some("running_mean" | "running_var"));
         (!is_statistic).then(|| self.0.join("."))
@@ -52,12 +62,12 @@ struct List {
 }
 
 impl ModuleVisitor for List {
-    fn enter_module(&mut self, name: &str, _: &str) {
-        self.path.enter(name);
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn exit_module(&mut self, _: &str, _: &str) {
-        self.path.exit();
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

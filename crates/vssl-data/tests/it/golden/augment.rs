@@ -134,7 +134,7 @@ fn statistics(value: &Value) -> Normalisation {
 
 fn normalised(canvas: &Canvas, normalisation: &Normalisation) -> Vec<f32> {
     let mut out = vec![0.0; canvas.pixels().len() * 3];
-    Normaliser::new(normalisation).unwrap().write(canvas, false, &mut out);
+    Normaliser::new(normalisation).expect("valid statistics").write(canvas, false, &mut out);
     out
 }
 
@@ -159,7 +159,8 @@ fn check_evaluation(case: &Case) {
     case.check_images("out.resized", &[resized]);
 
     let transform = EvaluationTransform { resize: Some(side), crop };
-    let centre = transform.apply(&image, &mut Scratch::default()).unwrap().to_image();
+    let mut scratch = Scratch::default();
+    let centre = transform.apply(&image, &mut scratch).expect("a valid transform").to_image();
     case.check_images("out.center", &[centre]);
 }
 

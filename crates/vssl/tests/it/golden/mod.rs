@@ -1,4 +1,5 @@
 //! Every case of a folder of `tests/fixtures/` against the public functions.
 
+mod backbone;
 mod optim;
 mod vssl;

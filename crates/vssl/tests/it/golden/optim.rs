@@ -128,14 +128,17 @@ fn clip(case: &Case) {
     let gradients = Gradients(inputs.map(|name| (name.clone(), flat(&name))).collect());
     let limit = case.number("clip");
     for (name, clipped) in gradients.clip_per_tensor(limit).0 {
-        case.check_values(&format!("out.{name}"), &clipped.into_data().try_to_vec::<f32>().unwrap());
+        case.check_values(
+            &format!("out.{name}"),
+            &clipped.into_data().try_to_vec::<f32>().unwrap(),
+        );
     }
 }
 
 fn step(index: usize, epoch: usize, steps_per_epoch: usize, total: usize) -> Step {
     let [index, epoch, steps_per_epoch, total] =
         [index, epoch, steps_per_epoch, total].map(|n| n as u64);
-    Step { index, epoch, steps_per_epoch, total, seed: 0 }
+    Step { index, epoch, steps_per_epoch, total, ..Step::default() }
 }
 
 fn warmup_cosine(case: &Case) {

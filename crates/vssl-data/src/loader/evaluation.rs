@@ -1,0 +1,103 @@
+//! Every image once, in the order of the dataset, through the evaluation transform: what the
+//! features of nearest-neighbour and linear evaluation are computed from.
+
+use std::sync::{Arc, atomic::AtomicBool};
+
+use super::{OnBadImage, ReadImage, checked_image, ordered::Ordered, stopped};
+use crate::{
+    DataError, Dataset,
+    augment::{EvaluationTransform, Normalisation, Normaliser, Scratch},
+};
+
+/// How an evaluation reads its images.
+#[derive(Clone, Debug)]
+pub struct EvaluationPlan {
+    /// What becomes of each image.
+    pub transform: EvaluationTransform,
+    /// Mean and standard deviation of the channels.
+    pub normalisation: Normalisation,
+    /// Images a batch; the last batch may have fewer.
+    pub batch: usize,
+    /// Worker threads; 0 reads in the calling thread.
+    pub workers: usize,
+    /// Batches that are finished or in the making at most.
+    pub prefetch: usize,
+    /// Whether an image that cannot be read stops the evaluation or is left out.
+    pub on_bad_image: OnBadImage,
+}
+
+/// Consecutive images of the dataset, transformed.
+#[derive(Debug)]
+pub struct EvaluationBatch {
+    /// Numbers of the images, ascending; bad images are missing.
+    pub indices: Vec<usize>,
+    /// `[n, crop, crop, 3]`.
+    pub pixels: Vec<f32>,
+    /// The errors of the images that were left out.
+    pub left_out: Vec<DataError>,
+}
+
+/// Iterator over all images of a dataset.
+pub struct EvaluationLoader {
+    ordered: Ordered<EvaluationBatch>,
+}
+
+impl EvaluationLoader {
+    /// Starts the workers.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for a batch of 0, workers without prefetch, or a senseless transform.
+    pub fn new(dataset: Arc<dyn Dataset>, plan: EvaluationPlan) -> Result<Self, DataError> {
+        plan.transform.check()?;
+        super::check_threads(plan.workers, plan.prefetch)?;
+        if plan.batch == 0 {
+            return Err(DataError::Setting("an evaluation batch of 0; expected at least 1".into()));
+        }
+        let normaliser = Normaliser::new(&plan.normalisation)?;
+        let batches = dataset.len().div_ceil(plan.batch) as u64;
+        let (workers, prefetch) = (plan.workers, plan.prefetch);
+        let make = Box::new(move |number: u64, scratch: &mut Scratch, stop: &AtomicBool| {
+            read_batch(&*dataset, &plan, &normaliser, number, scratch, stop)
+        });
+        Ok(Self { ordered: Ordered::new(0..batches, workers, prefetch, make)? })
+    }
+}
+
+impl Iterator for EvaluationLoader {
+    type Item = Result<EvaluationBatch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.ordered.next()
+    }
+}
+
+fn read_batch(
+    dataset: &dyn Dataset,
+    plan: &EvaluationPlan,
+    normaliser: &Normaliser,
+    number: u64,
+    scratch: &mut Scratch,
+    stop: &AtomicBool,
+) -> Result<EvaluationBatch, DataError> {
+    let first = number as usize * plan.batch;
+    let images = first..(first + plan.batch).min(dataset.len());
+    let values = plan.transform.crop * plan.transform.crop * 3;
+    let mut pixels = vec![0.0; images.len() * values];
+    let (mut indices, mut left_out) = (Vec::with_capacity(images.len()), Vec::new());
+    for index in images {
+        if stopped(stop) {
+            break;
+        }
+        match checked_image(dataset, index) {
+            ReadImage::Good(image) => {
+                let out = &mut pixels[indices.len() * values..][..values];
+                plan.transform.write(&image, normaliser, scratch, out)?;
+                indices.push(index);
+            }
+            ReadImage::Bad(error) if plan.on_bad_image == OnBadImage::Skip => left_out.push(error),
+            ReadImage::Bad(error) => return Err(error),
+        }
+    }
+    pixels.truncate(indices.len() * values);
+    Ok(EvaluationBatch { indices, pixels, left_out })
+}

@@ -1,0 +1,39 @@
+//! Convolution without bias: in every network here a normalisation follows.
+
+use burn::{
+    module::{Module, Param},
+    tensor::Tensor,
+};
+
+use super::Init;
+
+/// A square kernel, the same stride and padding in both directions.
+#[derive(Module, Debug)]
+pub struct Conv2d {
+    /// `[out, in, k, k]`.
+    pub weight: Param<Tensor<4>>,
+    stride: usize,
+    padding: usize,
+}
+
+impl Conv2d {
+    /// He-normal by fan-out (He et al. 2015, arXiv:1502.01852), as torchvision's ResNets.
+    pub fn he_normal(shape: [usize; 4], stride: usize, padding: usize, init: &Init) -> Self {
+        let [out, _, height, width] = shape;
+        let fan_out = (out * height * width) as f64;
+        Self { weight: init.normal(shape, (2.0 / fan_out).sqrt()), stride, padding }
+    }
+
+    /// PyTorch's default for a plain convolution: uniform in ±1/√fan_in. solo-learn's CIFAR stem
+    /// is created after the network's own initialisation and keeps it.
+    pub fn plain(shape: [usize; 4], stride: usize, padding: usize, init: &Init) -> Self {
+        let [_, input, height, width] = shape;
+        let fan_in = (input * height * width) as f64;
+        Self { weight: init.uniform(shape, 1.0 / fan_in.sqrt()), stride, padding }
+    }
+
+    /// # Shapes — `[n, in, h, w]` to `[n, out, h', w']`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        vssl_kernels::conv2d(x, self.weight.val(), self.stride, self.padding)
+    }
+}

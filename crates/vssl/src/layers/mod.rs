@@ -1,0 +1,24 @@
+//! The few layers that all networks here are made of, with torch's names and initial values.
+//!
+//! Parameters hold the names and shapes of PyTorch (`weight` of a linear layer is `[out, in]`), so
+//! that a state dict is a plain list of what `train::state` collects.
+
+mod conv;
+mod init;
+mod linear;
+mod norm;
+
+pub use conv::Conv2d;
+pub use init::Init;
+pub use linear::{Linear, Mlp};
+pub use norm::BatchNorm;
+
+/// Which statistics batch normalisation uses. Said at each call, so that no network carries a
+/// hidden switch: a momentum teacher runs in [`Mode::Train`] and takes no gradient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Statistics of the batch; running statistics are updated.
+    Train,
+    /// Running statistics, which stay as they are.
+    Eval,
+}

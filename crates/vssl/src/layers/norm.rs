@@ -1,0 +1,93 @@
+//! Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167) with PyTorch's semantics.
+//!
+//! Burn's own uses batch statistics only where gradients are taken and keeps the biased running
+//! variance; a momentum teacher needs batch statistics without gradients, and checkpoints that
+//! PyTorch reads need the unbiased one.
+
+use burn::{
+    module::{Module, Param, RunningState},
+    tensor::{Device, Tensor},
+};
+use vssl_kernels::Normalised;
+
+use super::{Init, Mode};
+
+const EPS: f64 = 1e-5;
+/// Share of the batch in each update of the running statistics.
+const MOMENTUM: f64 = 0.1;
+
+/// Normalisation of each channel over batch and space.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale γ, `[c]`.
+    pub weight: Param<Tensor<1>>,
+    /// Shift β, `[c]`.
+    pub bias: Param<Tensor<1>>,
+    /// `[c]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Unbiased, `[c]`.
+    pub running_var: RunningState<Tensor<1>>,
+}
+
+impl BatchNorm {
+    /// γ = 1, β = 0, running mean 0 and variance 1.
+    pub fn new(channels: usize, init: &Init) -> Self {
+        let running = |value: f32, device: &Device| {
+            RunningState::new(Tensor::full([channels], value, device))
+        };
+        Self {
+            weight: init.constant([channels], 1.0),
+            bias: init.constant([channels], 0.0),
+            running_mean: running(0.0, init.device()),
+            running_var: running(1.0, init.device()),
+        }
+    }
+
+    /// Normalise, scale and shift; then add `residual` if given; then rectify if `relu`.
+    ///
+    /// # Shapes — `x`, `residual`: `[n, c, h, w]`.
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        relu: bool,
+        mode: Mode,
+    ) -> Tensor<4> {
+        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        if mode == Mode::Eval {
+            let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
+            return vssl_kernels::batch_norm_eval(
+                x, gamma, beta, mean, variance, residual, relu, EPS,
+            );
+        }
+        let [n, _, h, w] = x.dims();
+        let Normalised { output, mean, variance } =
+            vssl_kernels::batch_norm_train(x, gamma, beta, residual, relu, EPS);
+        self.update(mean, variance, n * h * w);
+        output
+    }
+
+    /// The same for rows: the heads' `BatchNorm1d` and its ReLU.
+    ///
+    /// # Shapes — `[n, c]` to `[n, c]`.
+    pub fn forward_rows(&self, x: Tensor<2>, relu: bool, mode: Mode) -> Tensor<2> {
+        let [n, c] = x.dims();
+        let y = self.forward(x.reshape([n, c, 1, 1]), None, relu, mode);
+        y.reshape([n, c])
+    }
+
+    fn update(&self, mean: Tensor<1>, biased: Tensor<1>, count: usize) {
+        // A single value has no unbiased variance; the batch of one image and one pixel that could
+        // bring it here is refused before training starts.
+        let unbiased = biased * (count as f64 / count.max(2).saturating_sub(1) as f64);
+        blend(&self.running_mean, mean);
+        blend(&self.running_var, unbiased);
+    }
+}
+
+fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
+    let value = running.value_sync() * (1.0 - MOMENTUM) + batch.detach() * MOMENTUM;
+    running.update(value.detach());
+    // Without this a visitor that comes before the next forward would see the value before.
+    running.value_sync();
+}

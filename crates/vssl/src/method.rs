@@ -1,0 +1,117 @@
+//! What a self-supervised method is: all that a contributor implements.
+//!
+//! The training loop knows nothing else about a method. State has three homes: the *student*, which
+//! gradients and the optimiser see; the *memory*, which is kept beside it without gradients; and
+//! everything that is a function of the [`Step`] and therefore stored nowhere.
+
+use std::collections::BTreeMap;
+
+use burn::{module::Module, tensor::Tensor};
+
+use crate::{backbone::Backbone, layers::Init, schedule::Step};
+
+/// The augmented views of one batch. Labels are not here: no method sees them.
+pub struct Views {
+    /// Full-size views, each `[n, 3, h, w]`, in the order of the recipe.
+    pub global: Vec<Tensor<4>>,
+    /// Small crops, which only the student sees.
+    pub local: Vec<Tensor<4>>,
+}
+
+impl Views {
+    /// Global views, then local ones: the order of the student's forward passes.
+    pub fn all(&self) -> impl Iterator<Item = &Tensor<4>> {
+        self.global.iter().chain(&self.local)
+    }
+}
+
+/// What a forward pass put out.
+pub struct Loss<C> {
+    /// What is minimised, `[1]`.
+    pub total: Tensor<1>,
+    /// Its terms and whatever else is worth a curve, each `[1]`, without gradient.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+    /// Backbone features of the global views, each `[n, dim]`, without gradient: the probe and the
+    /// health figures read them.
+    pub features: Vec<Tensor<2>>,
+    /// What memory wants to remember of this batch.
+    pub carry: C,
+}
+
+/// A method; the value itself is its configuration.
+///
+/// The associated modules must keep every tensor that lasts in a `Param`: Burn drops bare tensors
+/// and numbers from what it records.
+pub trait Method: Send + Sync {
+    /// What gradients and the optimiser see. One of its fields is the backbone, named `backbone`.
+    type Student: Module;
+    /// What is kept beside it without gradients; [`Nothing`] if nothing.
+    type Memory: Module;
+    /// What [`Method::loss`] computed that memory wants.
+    type Carry;
+
+    /// The student around a fresh backbone with features of length `dim`.
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Self::Student;
+
+    /// The memory at the start.
+    fn memory(&self, student: &Self::Student, init: &Init) -> Self::Memory;
+
+    /// The loss of one batch.
+    fn loss(
+        &self,
+        student: &Self::Student,
+        memory: &Self::Memory,
+        views: &Views,
+        at: &Step,
+    ) -> Loss<Self::Carry>;
+
+    /// The encoder inside the student: what is evaluated and exported.
+    fn backbone<'a>(&self, student: &'a Self::Student) -> &'a Backbone;
+
+    /// The encoder inside the momentum teacher, where there is one.
+    fn teacher<'a>(&self, _memory: &'a Self::Memory) -> Option<&'a Backbone> {
+        None
+    }
+
+    /// After the backward pass: take in what the loss carried.
+    fn remember(&self, memory: Self::Memory, _carry: Self::Carry, _at: &Step) -> Self::Memory {
+        memory
+    }
+
+    /// After the optimiser's step: the momentum update.
+    fn after_step(
+        &self,
+        memory: Self::Memory,
+        _student: &Self::Student,
+        _at: &Step,
+    ) -> Self::Memory {
+        memory
+    }
+
+    /// A warning, when the parts that were logged show a collapse that only this method knows.
+    fn symptom(&self, _figures: &BTreeMap<String, f64>) -> Option<String> {
+        None
+    }
+
+    /// Before the first step of an epoch.
+    fn before_epoch(
+        &self,
+        memory: Self::Memory,
+        _student: &Self::Student,
+        _at: &Step,
+    ) -> Self::Memory {
+        memory
+    }
+}
+
+/// The memory of a method that remembers nothing.
+#[derive(Module, Debug)]
+pub struct Nothing;
+
+/// A frozen copy that shares nothing with `student`, batch-norm statistics included.
+///
+/// A plain `clone()` shares the running statistics, and `no_grad()` on a fresh clone freezes the
+/// original too (lazy initialisation is shared): `valid()` is what makes new ones.
+pub fn teacher_of<M: Module>(student: &M) -> M {
+    student.valid().train().no_grad()
+}

@@ -1,0 +1,40 @@
+//! From the loader's channels-last floats to the views that a method sees.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vssl_data::Batch;
+
+use crate::method::Views;
+
+/// One of the equal parts of a batch whose gradients are averaged.
+pub struct MicroBatch<'a> {
+    /// Its views.
+    pub views: Views,
+    /// Its labels.
+    pub labels: Option<&'a [u32]>,
+}
+
+/// Part `index` of `count`. The number of images must be divisible by `count`.
+pub fn micro<'a>(batch: &'a Batch, index: usize, count: usize, device: &Device) -> MicroBatch<'a> {
+    let images = batch.indices.len() / count;
+    let range = index * images..(index + 1) * images;
+    let mut views = Views { global: Vec::new(), local: Vec::new() };
+    for view in &batch.views {
+        let pixels = view.size * view.size * 3;
+        let part = &view.pixels[range.start * pixels..range.end * pixels];
+        let tensor = images_to_tensor(part.to_vec(), images, view.size, device);
+        if view.local { views.local.push(tensor) } else { views.global.push(tensor) }
+    }
+    MicroBatch { views, labels: batch.labels.as_ref().map(|labels| &labels[range]) }
+}
+
+/// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`,
+/// still channels-last in memory, which is what the convolutions want.
+pub fn images_to_tensor(
+    pixels: Vec<f32>,
+    count: usize,
+    size: usize,
+    device: &Device,
+) -> Tensor<4> {
+    let data = TensorData::new(pixels, [count, size, size, 3]);
+    Tensor::from_data(data, device).permute([0, 3, 1, 2])
+}

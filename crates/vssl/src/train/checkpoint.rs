@@ -1,0 +1,322 @@
+//! Checkpoints: everything that a run needs to go on, whole or not there at all.
+//!
+//! `checkpoints/step-00001200/` holds one safetensors file for each kind of state and a manifest
+//! with their checksums and its own. A checkpoint is written to a hidden folder, synced and renamed;
+//! the file `latest` moves after that. Whatever moment the machine stops at, `latest` names a
+//! checkpoint that was complete.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{
+    state::{StateError, Tensors},
+    tensor_file::{self, TensorFileError},
+};
+
+const MANIFEST: &str = "checkpoint.json";
+const LATEST: &str = "latest";
+const BEST: &str = "best";
+const FORMAT: u32 = 1;
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A tensor file.
+    #[error(transparent)]
+    Tensors(#[from] TensorFileError),
+    /// Content that does not match its checksum, or is no manifest.
+    #[error("{}: damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        what: String,
+    },
+    /// Written by a version whose format this one does not read.
+    #[error("{}: checkpoint format {got}, this version of vssl reads format {FORMAT}", path.display())]
+    Format {
+        /// The manifest.
+        path: PathBuf,
+        /// Its number.
+        got: u32,
+    },
+    /// A network of another method, width or architecture.
+    #[error("{}: {source}; the checkpoint is of another method, architecture or width than the recipe", path.display())]
+    OtherNetwork {
+        /// The tensor file.
+        path: PathBuf,
+        /// The first difference.
+        source: StateError,
+    },
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
+    let path = path.to_owned();
+    move |source| CheckpointError::Io { path, source }
+}
+
+/// Where a run stands, apart from its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Seconds of training so far, over all starts.
+    pub seconds: f64,
+    /// Bad images replaced so far.
+    pub replaced: u64,
+    /// The best kNN accuracy so far and its step.
+    pub best: Option<(f64, u64)>,
+}
+
+/// Everything that is saved.
+pub struct Checkpoint {
+    /// Where the run stands.
+    pub position: Position,
+    /// Name of the method.
+    pub method: String,
+    /// The resolved recipe, as TOML.
+    pub recipe: String,
+    /// State by kind: `student`, `memory`, `optimizer`, `probe`.
+    pub tensors: BTreeMap<String, Tensors>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Manifest {
+    format: u32,
+    vssl: String,
+    method: String,
+    position: Position,
+    recipe: String,
+    /// SHA-256 of each file.
+    files: BTreeMap<String, String>,
+    /// SHA-256 of this manifest with an empty string here.
+    digest: String,
+}
+
+impl Manifest {
+    fn digest(&self) -> String {
+        let blank = Manifest { digest: String::new(), ..self.clone() };
+        sha256(&serde_json::to_vec(&blank).expect("a manifest is plain data"))
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The folder `checkpoints` of a run.
+pub struct Store {
+    folder: PathBuf,
+}
+
+impl Store {
+    /// Of the run folder `run`; nothing is created yet.
+    pub fn of(run: &Path) -> Self {
+        Self { folder: run.join("checkpoints") }
+    }
+
+    /// Name of the checkpoint after `step` steps.
+    pub fn name(step: u64) -> String {
+        format!("step-{step:08}")
+    }
+
+    /// Writes `checkpoint`, then moves `latest` to it, and `best` if `is_best`; then removes all
+    /// but the last `keep` and the best. Returns its folder.
+    ///
+    /// # Errors
+    /// When anything cannot be written: what was there before is untouched.
+    pub fn save(
+        &self,
+        checkpoint: &Checkpoint,
+        is_best: bool,
+        keep: usize,
+    ) -> Result<PathBuf, CheckpointError> {
+        let name = Self::name(checkpoint.position.step);
+        let temporary = self.folder.join(format!(".{name}"));
+        let written = self.write(checkpoint, &temporary, &name);
+        if written.is_err() {
+            // Half a checkpoint only takes the space that the next try needs.
+            let _ = fs::remove_dir_all(&temporary);
+        }
+        let folder = written?;
+        if is_best {
+            self.point(BEST, &name)?;
+        }
+        self.point(LATEST, &name)?;
+        self.prune(keep.max(1))?;
+        Ok(folder)
+    }
+
+    fn write(
+        &self,
+        checkpoint: &Checkpoint,
+        temporary: &Path,
+        name: &str,
+    ) -> Result<PathBuf, CheckpointError> {
+        if temporary.exists() {
+            fs::remove_dir_all(temporary).map_err(io(temporary))?;
+        }
+        fs::create_dir_all(temporary).map_err(io(temporary))?;
+        let mut manifest = Manifest {
+            format: FORMAT,
+            vssl: env!("CARGO_PKG_VERSION").to_owned(),
+            method: checkpoint.method.clone(),
+            position: checkpoint.position.clone(),
+            recipe: checkpoint.recipe.clone(),
+            files: BTreeMap::new(),
+            digest: String::new(),
+        };
+        for (kind, tensors) in &checkpoint.tensors {
+            let file = format!("{kind}.safetensors");
+            let bytes = tensor_file::write(&temporary.join(&file), tensors, &[])?;
+            manifest.files.insert(file, sha256(&bytes));
+        }
+        manifest.digest = manifest.digest();
+        let text = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
+        write_synced(&temporary.join(MANIFEST), &text)?;
+        sync_folder(temporary)?;
+        let folder = self.folder.join(name);
+        if folder.exists() {
+            // Written by a start of this run that was killed before `latest` moved.
+            fs::remove_dir_all(&folder).map_err(io(&folder))?;
+        }
+        fs::rename(temporary, &folder).map_err(io(&folder))?;
+        sync_folder(&self.folder)?;
+        Ok(folder)
+    }
+
+    fn point(&self, pointer: &str, name: &str) -> Result<(), CheckpointError> {
+        let (path, temporary) =
+            (self.folder.join(pointer), self.folder.join(format!(".{pointer}")));
+        write_synced(&temporary, format!("{name}\n").as_bytes())?;
+        fs::rename(&temporary, &path).map_err(io(&path))?;
+        sync_folder(&self.folder)
+    }
+
+    fn prune(&self, keep: usize) -> Result<(), CheckpointError> {
+        let mut names = self.list()?;
+        let best = self.pointer(BEST)?;
+        names.truncate(names.len().saturating_sub(keep));
+        for name in names.into_iter().filter(|name| Some(name) != best.as_ref()) {
+            let folder = self.folder.join(name);
+            fs::remove_dir_all(&folder).map_err(io(&folder))?;
+        }
+        Ok(())
+    }
+
+    /// Names of all checkpoints, oldest first.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; a folder that is not there has none.
+    pub fn list(&self) -> Result<Vec<String>, CheckpointError> {
+        let mut names = Vec::new();
+        if !self.folder.exists() {
+            return Ok(names);
+        }
+        for entry in fs::read_dir(&self.folder).map_err(io(&self.folder))? {
+            let name = entry.map_err(io(&self.folder))?.file_name().to_string_lossy().into_owned();
+            if name.starts_with("step-") {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// What `latest`, `best` or another pointer names; `None` before there is one.
+    ///
+    /// # Errors
+    /// When it is there but cannot be read.
+    pub fn pointer(&self, pointer: &str) -> Result<Option<String>, CheckpointError> {
+        let path = self.folder.join(pointer);
+        match fs::read_to_string(&path) {
+            Ok(name) => Ok(Some(name.trim().to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(io(&path)(error)),
+        }
+    }
+
+    /// Reads the checkpoint `name` (`latest`, `best` or `step-…`) and verifies every byte of it.
+    /// `None` when the run has not saved one yet.
+    ///
+    /// # Errors
+    /// When it is missing, damaged or of another format.
+    pub fn load(&self, name: &str) -> Result<Option<Checkpoint>, CheckpointError> {
+        let name = match name {
+            LATEST | BEST => match self.pointer(name)? {
+                Some(name) => name,
+                None => return Ok(None),
+            },
+            name => name.to_owned(),
+        };
+        let folder = self.folder.join(name);
+        let manifest = read_manifest(&folder.join(MANIFEST))?;
+        let mut tensors = BTreeMap::new();
+        for (file, digest) in &manifest.files {
+            let path = folder.join(file);
+            let bytes = fs::read(&path).map_err(io(&path))?;
+            let got = sha256(&bytes);
+            if got != *digest {
+                let what = format!(
+                    "SHA-256 is {got}, the manifest says {digest} ({} bytes read)",
+                    bytes.len()
+                );
+                return Err(CheckpointError::Damaged { path, what });
+            }
+            let kind = file.trim_end_matches(".safetensors").to_owned();
+            tensors.insert(kind, tensor_file::parse(&path, &bytes)?);
+        }
+        let Manifest { position, method, recipe, .. } = manifest;
+        Ok(Some(Checkpoint { position, method, recipe, tensors }))
+    }
+
+    /// The tensor file of one kind in checkpoint `name`, for messages.
+    pub fn file(&self, name: &str, kind: &str) -> PathBuf {
+        self.folder.join(name).join(format!("{kind}.safetensors"))
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {
+    let text = fs::read(path).map_err(io(path))?;
+    let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
+    let manifest: Manifest =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if manifest.format != FORMAT {
+        return Err(CheckpointError::Format { path: path.to_owned(), got: manifest.format });
+    }
+    let (got, expected) = (manifest.digest(), &manifest.digest);
+    if got != *expected {
+        return Err(damaged(format!("its SHA-256 is {got}, it says {expected}")));
+    }
+    Ok(manifest)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    let mut file = File::create(path).map_err(io(path))?;
+    file.write_all(bytes).map_err(io(path))?;
+    file.sync_all().map_err(io(path))
+}
+
+/// Makes names in `folder` last. Only Unix can open a folder for that.
+fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
+    if cfg!(unix) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! One object-safe face over all methods, so that the loop is compiled once.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::state::{self, StateError, Tensors};
+use crate::{
+    backbone::{Backbone, BackboneConfig},
+    layers::Init,
+    method::{Loss, Method, Views},
+    optim::{self, Gradients, OptimError, Optimizer, ParameterInfo},
+    schedule::Step,
+};
+
+/// A configured method whose types are hidden.
+pub trait AnyMethod: Send + Sync {
+    /// All settings, defaults included.
+    fn settings(&self) -> toml::Table;
+
+    /// Fresh networks on `device`; `seed` fixes every initial value.
+    fn learner(&self, backbone: &BackboneConfig, device: &Device, seed: u64) -> Box<dyn Learner>;
+}
+
+/// Reads a method's table of settings.
+pub(crate) fn configure<M>(table: &toml::Table) -> Result<Box<dyn AnyMethod>, toml::de::Error>
+where
+    M: Method + Clone + Serialize + DeserializeOwned + 'static,
+{
+    let method: M = toml::Value::Table(table.clone()).try_into()?;
+    Ok(Box::new(Configured(method)))
+}
+
+struct Configured<M>(M);
+
+impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
+    fn settings(&self) -> toml::Table {
+        toml::Table::try_from(&self.0).expect("settings are a table of plain values")
+    }
+
+    fn learner(&self, backbone: &BackboneConfig, device: &Device, seed: u64) -> Box<dyn Learner> {
+        let init = Init::new(device, seed);
+        let encoder = Backbone::new(backbone, &init);
+        let student = self.0.student(encoder, backbone.dim(), &init);
+        let memory = self.0.memory(&student, &init);
+        Box::new(Slot {
+            method: self.0.clone(),
+            student: Some(student),
+            memory: Some(memory),
+            gradients: None,
+        })
+    }
+}
+
+/// Which encoder of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// What the optimiser trained.
+    Student,
+    /// Its moving average.
+    Teacher,
+}
+
+/// What one forward pass leaves for the loop: see [`Loss`].
+pub struct Outcome {
+    /// What was minimised.
+    pub total: Tensor<1>,
+    /// Terms and figures.
+    pub parts: Vec<(&'static str, Tensor<1>)>,
+    /// Features of each global view.
+    pub features: Vec<Tensor<2>>,
+}
+
+/// Student, memory and the gradients between them.
+pub trait Learner {
+    /// Forward and backward; the gradients, times `share`, are added to those that wait.
+    fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome;
+
+    /// Takes the gradients that wait.
+    fn take_gradients(&mut self) -> Gradients;
+
+    /// One optimiser step, then the memory's update. `rate` turns a base rate into this step's.
+    ///
+    /// # Errors
+    /// Gradients that are not this student's.
+    fn update(
+        &mut self,
+        optimizer: &mut Optimizer,
+        gradients: Gradients,
+        rate: &dyn Fn(f64) -> f64,
+        at: &Step,
+    ) -> Result<(), OptimError>;
+
+    /// Before the first step of an epoch.
+    fn before_epoch(&mut self, at: &Step);
+
+    /// A copy for inference, off the autodiff device; `None` for the teacher of a method that has
+    /// none.
+    fn encoder(&self, network: Network) -> Option<Backbone>;
+
+    /// What the optimiser trains.
+    fn parameters(&self) -> Vec<ParameterInfo>;
+
+    /// All tensors of the student.
+    fn student(&self) -> Tensors;
+
+    /// All tensors of the memory.
+    fn memory(&self) -> Tensors;
+
+    /// Replaces both.
+    ///
+    /// # Errors
+    /// When they are of another network; nothing has changed then.
+    fn load(&mut self, student: Tensors, memory: Tensors) -> Result<(), StateError>;
+
+    /// See [`Method::symptom`].
+    fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String>;
+}
+
+/// Student and memory are options only so that an update can own them: a clone would make every
+/// tensor shared and every in-place operation a copy. Both are `Some` between calls.
+struct Slot<M: Method> {
+    method: M,
+    student: Option<M::Student>,
+    memory: Option<M::Memory>,
+    gradients: Option<Gradients>,
+}
+
+const WHOLE: &str = "student and memory are only absent inside an update";
+
+impl<M: Method> Slot<M> {
+    fn parts(&self) -> (&M::Student, &M::Memory) {
+        (self.student.as_ref().expect(WHOLE), self.memory.as_ref().expect(WHOLE))
+    }
+
+    fn update_memory(&mut self, update: impl FnOnce(&M, M::Memory, &M::Student) -> M::Memory) {
+        let memory = self.memory.take().expect(WHOLE);
+        let student = self.student.as_ref().expect(WHOLE);
+        self.memory = Some(update(&self.method, memory, student));
+    }
+}
+
+impl<M: Method> Learner for Slot<M> {
+    fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
+        let (student, memory) = self.parts();
+        let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
+        let gradients = Gradients::collect((total.clone() * share).backward(), student);
+        self.gradients = Some(match self.gradients.take() {
+            Some(earlier) => earlier.accumulate(gradients),
+            None => gradients,
+        });
+        self.update_memory(|method, memory, _| method.remember(memory, carry, at));
+        Outcome { total: total.detach(), parts, features }
+    }
+
+    fn take_gradients(&mut self) -> Gradients {
+        self.gradients.take().expect("a backward pass comes before an update")
+    }
+
+    fn update(
+        &mut self,
+        optimizer: &mut Optimizer,
+        gradients: Gradients,
+        rate: &dyn Fn(f64) -> f64,
+        at: &Step,
+    ) -> Result<(), OptimError> {
+        let student = self.student.take().expect(WHOLE);
+        self.student = Some(optimizer.step(student, gradients, rate)?);
+        self.update_memory(|method, memory, student| method.after_step(memory, student, at));
+        Ok(())
+    }
+
+    fn before_epoch(&mut self, at: &Step) {
+        self.update_memory(|method, memory, student| method.before_epoch(memory, student, at));
+    }
+
+    fn encoder(&self, network: Network) -> Option<Backbone> {
+        let (student, memory) = self.parts();
+        match network {
+            Network::Student => Some(self.method.backbone(student).valid()),
+            Network::Teacher => self.method.teacher(memory).map(Module::valid),
+        }
+    }
+
+    fn parameters(&self) -> Vec<ParameterInfo> {
+        optim::parameters(self.parts().0)
+    }
+
+    fn student(&self) -> Tensors {
+        state::collect(self.parts().0)
+    }
+
+    fn memory(&self) -> Tensors {
+        state::collect(self.parts().1)
+    }
+
+    fn load(&mut self, student: Tensors, memory: Tensors) -> Result<(), StateError> {
+        // `valid().train()` unshares the running statistics, so that a failure half-way leaves
+        // the originals alone.
+        let (old_student, old_memory) = self.parts();
+        let student = state::restore(old_student.valid().train(), student)?;
+        let memory = state::restore(old_memory.valid().train(), memory)?;
+        (self.student, self.memory) = (Some(student), Some(memory));
+        Ok(())
+    }
+
+    fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String> {
+        self.method.symptom(figures)
+    }
+}

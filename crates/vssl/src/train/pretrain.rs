@@ -1,0 +1,192 @@
+//! The training loop. It reads from top to bottom; what a method is stands in [`crate::method`],
+//! what a run leaves behind in [`super::run_folder`].
+
+use std::{collections::BTreeMap, time::Instant};
+
+use vssl_data::Batch;
+
+use super::{
+    Plan, TrainError,
+    batch::{self, MicroBatch},
+    checkpoint::{Checkpoint, Position},
+    evaluate::{self, Evaluation},
+    events::{Event, Observer, Summary},
+    health::Health,
+    learner::{Learner, Network},
+    probe::Probe,
+    report::{Reporter, StepReport},
+    stop::Stop,
+};
+use crate::{
+    optim::{Gradients, Optimizer},
+    schedule::Step,
+};
+
+/// Runs `plan` from where its run folder stands to the last step, or until `stop` is requested;
+/// then evaluates and writes the summary.
+///
+/// # Errors
+/// Bad images, non-finite numbers and whatever cannot be read or written. The last checkpoint
+/// stays.
+pub fn pretrain(
+    plan: &Plan,
+    stop: &Stop,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
+    let mut run = Run::start(plan, observer)?;
+    for batch in plan.loader(run.position.step)? {
+        let batch = batch?;
+        let at = plan.step(run.position.step);
+        if at.starts_epoch() {
+            run.learner.before_epoch(&at);
+        }
+        let mut report = run.forward_backward(&batch, &at)?;
+        run.update(&mut report, &at)?;
+        run.position.step += 1;
+        run.reporter.step(report, &batch, &at)?;
+        if plan.evaluates_after(run.position.step) {
+            run.evaluate()?;
+        }
+        if plan.saves_after(run.position.step) || run.new_best || stop.requested() {
+            run.save()?;
+        }
+        if stop.requested() {
+            break;
+        }
+    }
+    run.finish()
+}
+
+/// Everything that changes while a run goes on.
+struct Run<'a> {
+    plan: &'a Plan,
+    learner: Box<dyn Learner>,
+    optimizer: Optimizer,
+    probe: Option<Probe>,
+    position: Position,
+    /// When this start began, and the seconds of the starts before it.
+    began: (Instant, f64),
+    /// kNN accuracy since the last checkpoint, when it is the best so far.
+    new_best: bool,
+    online: Option<f64>,
+    reporter: Reporter<'a>,
+}
+
+impl<'a> Run<'a> {
+    fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
+        let mut learner = plan.learner();
+        let mut optimizer = plan.optimizer(learner.as_ref())?;
+        let mut probe = plan.probe();
+        let position = match &plan.resume_from {
+            None => Position::default(),
+            Some(checkpoint) => {
+                checkpoint.restore(learner.as_mut(), &mut optimizer, probe.as_mut())?;
+                checkpoint.position.clone()
+            }
+        };
+        let mut reporter = Reporter::open(plan, &position, observer)?;
+        reporter.started(plan, optimizer.parameters(), &position)?;
+        let began = (Instant::now(), position.seconds);
+        let (new_best, online) = (false, None);
+        Ok(Self { plan, learner, optimizer, probe, position, began, new_best, online, reporter })
+    }
+
+    /// Gradients of the whole batch, the mean over its micro-batches, wait in the learner.
+    fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
+        let micro_batches = self.plan.recipe.train.accumulate;
+        let mut report = StepReport::default();
+        for micro in 0..micro_batches {
+            let MicroBatch { views, labels } = batch::micro(batch, micro, self.plan);
+            let at = Step { micro: micro as u64, ..*at };
+            let share = 1.0 / micro_batches as f64;
+            let outcome = self.learner.forward_backward(&views, share, &at);
+            report.add(&outcome, share);
+            if self.plan.checks_health(&at) && micro == 0 {
+                let features = evaluate::features(outcome.features[0].clone());
+                report.health = Some(Health::of(&features)?);
+            }
+            if let (Some(probe), Some(labels)) = (&mut self.probe, labels) {
+                let features = outcome.features.into_iter().map(|x| x.inner()).collect();
+                let factor = self.plan.schedule_factor(&at);
+                report.probe(probe.step(features, labels, factor));
+            }
+        }
+        report.check_finite(at.index + 1)?;
+        Ok(report)
+    }
+
+    fn update(&mut self, report: &mut StepReport, at: &Step) -> Result<(), TrainError> {
+        let gradients = self.learner.take_gradients();
+        report.gradient_norm = gradients.global_norm();
+        if !report.gradient_norm.is_finite() {
+            let what = first_non_finite(&gradients);
+            return Err(TrainError::NonFinite { step: at.index + 1, what });
+        }
+        let gradients = match self.plan.recipe.train.clip_norm {
+            Some(limit) => gradients.clip_global_norm(limit),
+            None => gradients,
+        };
+        report.lr = self.plan.rate(at);
+        self.learner.update(&mut self.optimizer, gradients, report.lr, at);
+        report.symptom = self.learner.symptom(&report.figures);
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<(), TrainError> {
+        let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
+        let Some(splits) = evaluate::splits(self.plan, &encoder)? else { return Ok(()) };
+        let knn = splits.knn(&self.plan.recipe.knn)?;
+        self.online = self.probe.as_ref().map(|probe| splits.probe(probe));
+        if self.position.best.is_none_or(|(best, _)| knn > best) {
+            self.position.best = Some((knn, self.position.step));
+            self.new_best = true;
+        }
+        self.reporter.evaluated(&self.position, self.plan, Some(knn), self.online)
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.position.seconds = self.seconds();
+        let mut tensors = BTreeMap::from([
+            ("student".to_owned(), self.learner.student()),
+            ("memory".to_owned(), self.learner.memory()),
+            ("optimizer".to_owned(), self.optimizer.state()),
+        ]);
+        if let Some(probe) = &self.probe {
+            tensors.insert("probe".to_owned(), probe.state());
+        }
+        let checkpoint = Checkpoint {
+            position: self.position.clone(),
+            method: self.plan.recipe.method.clone(),
+            recipe: self.plan.recipe_text.clone(),
+            tensors,
+        };
+        self.reporter.save(&checkpoint, std::mem::take(&mut self.new_best), self.plan)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.began.1 + self.began.0.elapsed().as_secs_f64()
+    }
+
+    fn finish(mut self) -> Result<Summary, TrainError> {
+        let seconds = self.seconds();
+        let interrupted = self.position.step < self.plan.total_steps;
+        let evaluation = if interrupted {
+            Evaluation::default()
+        } else {
+            let encoder = self.learner.encoder(Network::Student);
+            let encoder = encoder.expect("every method has a student");
+            evaluate::final_evaluation(self.plan, &encoder, &mut self.reporter)?
+        };
+        let summary = self.plan.summary(&self.position, seconds, self.online, evaluation);
+        self.reporter.finish(&summary)?;
+        Ok(summary)
+    }
+}
+
+/// The first parameter whose gradient is not finite, for the message.
+fn first_non_finite(gradients: &Gradients) -> String {
+    match gradients.first_non_finite() {
+        Some(name) => format!("the gradient of {name}"),
+        None => "the gradient norm (each gradient is finite, their squares overflow)".to_owned(),
+    }
+}

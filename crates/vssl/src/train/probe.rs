@@ -1,0 +1,158 @@
+//! The online linear probe: a classifier that learns beside the encoder on features whose gradient
+//! is stopped, so that its accuracy costs no extra pass and changes nothing.
+//!
+//! As in solo-learn: cross entropy averaged over the global views, on the features of the training
+//! pass. Momentum SGD written out: gradient of the cross entropy in logits is softmax − one-hot.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use vssl_data::rng::{Stream, rng};
+
+use super::state::{self, StateError, Tensors};
+
+/// The table `[probe]` of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeConfig {
+    /// Off switch. Without labels there is no probe anyway.
+    pub enabled: bool,
+    /// Learning rate at batch 256, times batch / 256; follows the schedule of the run.
+    pub lr: f64,
+    /// Of SGD.
+    pub momentum: f64,
+    /// Added to the gradient, times the weights.
+    pub weight_decay: f64,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { enabled: true, lr: 0.1, momentum: 0.9, weight_decay: 0.0 }
+    }
+}
+
+/// Weights `[classes, dim]`, bias `[classes]` and their momentum. Lives off the autodiff device.
+pub struct Probe {
+    config: ProbeConfig,
+    weight: Tensor<2>,
+    bias: Tensor<1>,
+    weight_momentum: Tensor<2>,
+    bias_momentum: Tensor<1>,
+}
+
+/// What one step of the probe saw.
+pub struct ProbeStep {
+    /// Mean cross entropy.
+    pub loss: f64,
+    /// Rows whose largest logit was the label.
+    pub correct: u64,
+    /// Rows.
+    pub seen: u64,
+}
+
+impl Probe {
+    /// Uniform in ±1/√dim, as PyTorch's linear layer.
+    pub fn new(
+        config: ProbeConfig,
+        dim: usize,
+        classes: usize,
+        device: &Device,
+        seed: u64,
+    ) -> Self {
+        let bound = 1.0 / (dim as f32).sqrt();
+        let mut rng = rng(seed, Stream::Init, 1, 0);
+        let mut uniform = |count: usize| -> Vec<f32> {
+            (0..count).map(|_| rng.random_range(-bound..=bound)).collect()
+        };
+        let weight = TensorData::new(uniform(classes * dim), [classes, dim]);
+        let bias = TensorData::new(uniform(classes), [classes]);
+        Self {
+            config,
+            weight: Tensor::from_data(weight, device),
+            bias: Tensor::from_data(bias, device),
+            weight_momentum: Tensor::zeros([classes, dim], device),
+            bias_momentum: Tensor::zeros([classes], device),
+        }
+    }
+
+    /// Learns from one batch. `factor` is the schedule's: 1 at the peak.
+    ///
+    /// # Shapes — each of `features`: `[n, dim]`, of the same n images; `labels`: n.
+    pub fn step(&mut self, features: Vec<Tensor<2>>, labels: &[u32], factor: f64) -> ProbeStep {
+        let views = features.len();
+        let x = Tensor::cat(features, 0); // [views·n, dim]
+        let targets = self.targets(labels).repeat_dim(0, views); // [views·n]
+        let logits = self.logits(x.clone());
+        let rows = logits.dims()[0];
+        let one_hot: Tensor<2> = targets.clone().one_hot::<2>(self.bias.dims()[0]).float();
+        let log_p = activation::log_softmax(logits.clone(), 1);
+        let loss = -(log_p.clone() * one_hot.clone()).sum() / rows as f64;
+        let correct = logits.argmax(1).reshape([rows]).equal(targets).int().sum();
+        let error = (log_p.exp() - one_hot) / rows as f64; // [rows, classes]
+        self.descend(error.clone().transpose().matmul(x), error.sum_dim(0).squeeze_dim(0), factor);
+        // Device reads: one number each.
+        let correct = correct.into_scalar::<i64>() as u64;
+        ProbeStep { loss: loss.into_scalar::<f32>().into(), correct, seen: rows as u64 }
+    }
+
+    fn descend(&mut self, weight: Tensor<2>, bias: Tensor<1>, factor: f64) {
+        let ProbeConfig { lr, momentum, weight_decay, .. } = self.config;
+        let weight = weight + self.weight.clone() * weight_decay;
+        self.weight_momentum = self.weight_momentum.clone() * momentum + weight;
+        self.bias_momentum = self.bias_momentum.clone() * momentum + bias;
+        self.weight = self.weight.clone() - self.weight_momentum.clone() * (lr * factor);
+        self.bias = self.bias.clone() - self.bias_momentum.clone() * (lr * factor);
+    }
+
+    /// Logits of frozen features.
+    ///
+    /// # Shapes — `[n, dim]` to `[n, classes]`.
+    pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
+        vssl_kernels::linear(x, self.weight.clone(), Some(self.bias.clone()))
+    }
+
+    fn targets(&self, labels: &[u32]) -> Tensor<1, Int> {
+        let labels: Vec<i64> = labels.iter().map(|&label| i64::from(label)).collect();
+        let count = labels.len();
+        Tensor::from_data(TensorData::new(labels, [count]), &self.weight.device())
+    }
+
+    /// Everything that lasts.
+    pub fn state(&self) -> Tensors {
+        [
+            ("weight", self.weight.to_data()),
+            ("weight_momentum", self.weight_momentum.to_data()),
+            ("bias", self.bias.to_data()),
+            ("bias_momentum", self.bias_momentum.to_data()),
+        ]
+        .map(|(name, tensor)| (name.to_owned(), tensor))
+        .into()
+    }
+
+    /// Puts a state back.
+    ///
+    /// # Errors
+    /// When it is of other features or classes.
+    pub fn load(&mut self, mut state: Tensors) -> Result<(), StateError> {
+        let device = self.weight.device();
+        let (weights, biases) = (self.weight.dims(), self.bias.dims());
+        *self = Self {
+            config: self.config.clone(),
+            weight: take(&mut state, "weight", weights, &device)?,
+            bias: take(&mut state, "bias", biases, &device)?,
+            weight_momentum: take(&mut state, "weight_momentum", weights, &device)?,
+            bias_momentum: take(&mut state, "bias_momentum", biases, &device)?,
+        };
+        Ok(())
+    }
+}
+
+fn take<const D: usize>(
+    state: &mut Tensors,
+    name: &str,
+    shape: [usize; D],
+    device: &Device,
+) -> Result<Tensor<D>, StateError> {
+    let tensor = state.remove(name).ok_or_else(|| StateError::Missing(name.to_owned()))?;
+    Ok(Tensor::from_data(state::of_shape(tensor, name, &shape)?, device))
+}

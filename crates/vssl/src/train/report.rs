@@ -1,0 +1,325 @@
+//! What is said about a step and where it goes: `metrics.jsonl`, the log and the observer.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use serde::Serialize;
+use vssl_data::Batch;
+
+use super::{
+    Plan, TrainError,
+    checkpoint::{Checkpoint, Position, Store},
+    events::{Event, Observer, Summary},
+    health::Health,
+    learner::Outcome,
+    probe::ProbeStep,
+    run_folder::RunFolder,
+};
+use crate::schedule::Step;
+
+/// Everything known about one step.
+#[derive(Default)]
+pub struct StepReport {
+    /// What was minimised.
+    pub loss: f64,
+    /// Terms and figures by name.
+    pub figures: BTreeMap<String, f64>,
+    /// Their order.
+    names: Vec<&'static str>,
+    /// Before clipping.
+    pub gradient_norm: f64,
+    /// Learning rate.
+    pub lr: f64,
+    /// Of the features, when it was due.
+    pub health: Option<Health>,
+    /// What the method itself finds wrong.
+    pub symptom: Option<String>,
+    probe: Option<(f64, u64, u64)>,
+}
+
+impl StepReport {
+    /// Takes in a micro-batch that counts for `share` of the step. Reads the device once.
+    pub fn add(&mut self, outcome: &Outcome, share: f64) {
+        let mut scalars = vec![outcome.total.clone()];
+        scalars.extend(outcome.parts.iter().map(|(_, value)| value.clone()));
+        let values: Vec<f32> = burn::tensor::Tensor::cat(scalars, 0)
+            .into_data()
+            .try_into_vec()
+            .expect("losses are f32");
+        self.loss += f64::from(values[0]) * share;
+        for ((name, _), value) in outcome.parts.iter().zip(&values[1..]) {
+            let sum = self.figures.entry((*name).to_owned()).or_insert_with(|| {
+                self.names.push(name);
+                0.0
+            });
+            *sum += f64::from(*value) * share;
+        }
+    }
+
+    /// Takes in a step of the online probe.
+    pub fn probe(&mut self, step: ProbeStep) {
+        let (loss, correct, seen) = self.probe.unwrap_or_default();
+        let loss = loss + step.loss * step.seen as f64;
+        self.probe = Some((loss, correct + step.correct, seen + step.seen));
+    }
+
+    /// # Errors
+    /// Names the first part that is not a number, then the loss itself.
+    pub fn check_finite(&self, step: u64) -> Result<(), TrainError> {
+        let part = self.names.iter().find(|name| !self.figures[**name].is_finite());
+        let what = match part {
+            Some(name) => format!("part {name:?} of the loss ({})", self.figures[*name]),
+            None if !self.loss.is_finite() => format!("the loss ({})", self.loss),
+            None => return Ok(()),
+        };
+        Err(TrainError::NonFinite { step, what })
+    }
+
+    fn parts(&self) -> Vec<(String, f64)> {
+        self.names.iter().map(|name| (name.to_string(), self.figures[*name])).collect()
+    }
+
+    fn probe_figures(&self) -> Option<(f64, f64)> {
+        let (loss, correct, seen) = self.probe?;
+        Some((loss / seen as f64, 100.0 * correct as f64 / seen as f64))
+    }
+}
+
+/// A line of `metrics.jsonl`. All but `time` is the same however often a run was interrupted.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Line<'a> {
+    Step {
+        step: u64,
+        epoch: u64,
+        loss: f64,
+        parts: &'a BTreeMap<String, f64>,
+        lr: f64,
+        gradient_norm: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        health: Option<Health>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        probe_loss: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        probe_top1: Option<f64>,
+        replaced_images: u64,
+        time: Time,
+    },
+    Evaluation {
+        step: u64,
+        epoch: u64,
+        knn_top1: Option<f64>,
+        probe_top1: Option<f64>,
+    },
+}
+
+#[derive(Serialize)]
+struct Time {
+    images_per_s: f64,
+    loader_wait: f64,
+}
+
+/// Sends what happens to the run folder and to the observer.
+pub struct Reporter<'a> {
+    folder: RunFolder,
+    observer: &'a mut dyn Observer,
+    plan: &'a Plan,
+    window: Window,
+    replaced: u64,
+    /// Epoch in which each kind of warning was last given.
+    warned: BTreeMap<&'static str, u64>,
+}
+
+/// Since the last logged step.
+struct Window {
+    began: Instant,
+    steps: u64,
+    waited: f64,
+}
+
+impl Window {
+    fn new() -> Self {
+        Self { began: Instant::now(), steps: 0, waited: 0.0 }
+    }
+}
+
+impl<'a> Reporter<'a> {
+    /// Opens the run folder: a new one, or that of a run that goes on at `position`.
+    ///
+    /// # Errors
+    /// When it cannot be made or written.
+    pub fn open(
+        plan: &'a Plan,
+        position: &Position,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let folder = match plan.continues {
+            true => RunFolder::resume(&plan.run, position.step)?,
+            false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force)?,
+        };
+        let (window, warned) = (Window::new(), BTreeMap::new());
+        Ok(Self { folder, observer, plan, window, replaced: position.replaced, warned })
+    }
+
+    /// The first event.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn started(&mut self, parameters: usize, position: &Position) -> Result<(), TrainError> {
+        let plan = self.plan;
+        for note in &plan.notes {
+            self.folder.log(note)?;
+        }
+        self.folder.log(&format!("starts at step {} of {}", position.step, plan.total_steps))?;
+        self.observer.event(&Event::Started {
+            method: plan.recipe.method.clone(),
+            run: plan.run.clone(),
+            parameters,
+            train_images: plan.train.len(),
+            validation_images: plan.validation.as_ref().map(|set| set.len()),
+            classes: plan.train.classes().len(),
+            steps: plan.total_steps,
+            first_step: position.step,
+            notes: plan.notes.clone(),
+        });
+        self.window = Window::new();
+        Ok(())
+    }
+
+    /// After a step: warnings always, figures when a line is due.
+    ///
+    /// # Errors
+    /// When the metrics or the log cannot be written.
+    pub fn step(&mut self, report: StepReport, batch: &Batch, at: &Step) -> Result<(), TrainError> {
+        let done = at.index + 1;
+        self.window.steps += 1;
+        self.window.waited += batch.wait.as_secs_f64();
+        if !batch.replaced.is_empty() {
+            self.replaced += batch.replaced.len() as u64;
+            let names = batch.replaced.join(", ");
+            self.warn("replaced", done, at.epoch, format!("replaced unreadable images: {names}"))?;
+        }
+        let health = report.health.and_then(|health| health.symptom(&self.plan.recipe.health));
+        for (kind, symptom) in [("health", health), ("method", report.symptom.clone())] {
+            if let Some(symptom) = symptom {
+                self.warn(kind, done, at.epoch, symptom)?;
+            }
+        }
+        if self.plan.logs_after(done) {
+            self.log_step(&report, at)?;
+        }
+        Ok(())
+    }
+
+    /// Once an epoch for each kind: a warning that scrolls by every step is read by nobody.
+    fn warn(
+        &mut self,
+        kind: &'static str,
+        step: u64,
+        epoch: u64,
+        message: String,
+    ) -> Result<(), TrainError> {
+        self.folder.log(&format!("warning, step {step}: {message}"))?;
+        if self.warned.insert(kind, epoch) != Some(epoch) {
+            self.observer.event(&Event::Warning { step, message });
+        }
+        Ok(())
+    }
+
+    fn log_step(&mut self, report: &StepReport, at: &Step) -> Result<(), TrainError> {
+        let window = std::mem::replace(&mut self.window, Window::new());
+        let seconds = window.began.elapsed().as_secs_f64();
+        let images = window.steps as f64 * self.plan.images_per_step() as f64;
+        let (images_per_s, loader_wait) = (images / seconds, window.waited / seconds);
+        let (probe_loss, probe_top1) = report.probe_figures().unzip();
+        self.folder.record(&Line::Step {
+            step: at.index + 1,
+            epoch: at.epoch,
+            loss: report.loss,
+            parts: &report.figures,
+            lr: report.lr,
+            gradient_norm: report.gradient_norm,
+            health: report.health,
+            probe_loss,
+            probe_top1,
+            replaced_images: self.replaced,
+            time: Time { images_per_s, loader_wait },
+        })?;
+        self.observer.event(&Event::Step {
+            step: at.index + 1,
+            epoch: at.epoch,
+            loss: report.loss,
+            parts: report.parts(),
+            lr: report.lr,
+            gradient_norm: report.gradient_norm,
+            images_per_s,
+            loader_wait,
+            probe_top1,
+        });
+        Ok(())
+    }
+
+    /// Images replaced so far.
+    pub fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
+    /// After an evaluation between epochs.
+    ///
+    /// # Errors
+    /// When the metrics cannot be written.
+    pub fn evaluated(
+        &mut self,
+        step: u64,
+        knn_top1: Option<f64>,
+        probe_top1: Option<f64>,
+    ) -> Result<(), TrainError> {
+        let epoch = step / self.plan.steps_per_epoch;
+        self.folder.record(&Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
+        self.observer.event(&Event::Evaluated { step, epoch, knn_top1, probe_top1 });
+        self.window = Window::new();
+        Ok(())
+    }
+
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// When it cannot be written; says which earlier one stays.
+    pub fn save(&mut self, checkpoint: &Checkpoint, is_best: bool) -> Result<(), TrainError> {
+        let store: Store = self.folder.checkpoints();
+        let config = &self.plan.recipe.checkpoint;
+        let step = checkpoint.position.step;
+        let path = store.save(checkpoint, is_best && config.best, config.keep).map_err(|source| {
+            let earlier = store.pointer("latest").ok().flatten();
+            let kept = match earlier {
+                Some(name) => format!("the checkpoint {name} is whole: go on from it with --resume"),
+                None => "there is no earlier checkpoint".to_owned(),
+            };
+            TrainError::Save { step, kept, source }
+        })?;
+        self.folder.log(&format!("saved {}", path.display()))?;
+        self.observer.event(&Event::Checkpoint { step, path });
+        Ok(())
+    }
+
+    /// Something long begins.
+    ///
+    /// # Errors
+    /// When the log cannot be written.
+    pub fn phase(&mut self, what: &str) -> Result<(), TrainError> {
+        self.folder.log(what)?;
+        self.observer.event(&Event::Phase { what: what.to_owned() });
+        Ok(())
+    }
+
+    /// The last event, and `summary.json`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(&mut self, summary: &Summary) -> Result<(), TrainError> {
+        self.folder.summarise(summary)?;
+        let how = if summary.interrupted { "stopped on request" } else { "finished" };
+        self.folder.log(&format!("{how} after step {}", summary.steps))?;
+        self.observer.event(&Event::Finished { summary: summary.clone() });
+        Ok(())
+    }
+}

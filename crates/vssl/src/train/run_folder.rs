@@ -1,0 +1,210 @@
+//! The run folder: what a run leaves behind and finds again.
+//!
+//! ```text
+//! recipe.toml      resolved: every setting, defaults included
+//! metrics.jsonl    one JSON object a logged step or evaluation
+//! checkpoints/     see `checkpoint`
+//! log.txt          what was said, with the time
+//! summary.json     the result
+//! ```
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::checkpoint::Store;
+
+/// Why a run folder cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunFolderError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A new run would overwrite what is there.
+    #[error(
+        "{}: there is already something here; choose another --out, continue it with --resume, \
+         or replace it with --force", path.display()
+    )]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `--resume` or another reader of runs was pointed at something else.
+    #[error("{}: not a run folder: there is no recipe.toml in it", path.display())]
+    NoRun {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+fn io(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
+    let path = path.to_owned();
+    move |source| RunFolderError::Io { path, source }
+}
+
+/// An open run folder.
+pub struct RunFolder {
+    path: PathBuf,
+    metrics: File,
+    log: File,
+}
+
+impl RunFolder {
+    /// Makes the folder for a new run and writes its resolved recipe.
+    ///
+    /// # Errors
+    /// When something is there already and `force` is off, or it cannot be written.
+    pub fn create(path: &Path, recipe: &str, force: bool) -> Result<Self, RunFolderError> {
+        if occupied(path).map_err(io(path))? {
+            if !force {
+                return Err(RunFolderError::Occupied { path: path.to_owned() });
+            }
+            clear(path)?;
+        }
+        fs::create_dir_all(path).map_err(io(path))?;
+        let file = path.join("recipe.toml");
+        fs::write(&file, recipe).map_err(io(&file))?;
+        Self::open(path)
+    }
+
+    /// Opens the folder of a run that goes on after `step`: lines of metrics that come later, and a
+    /// last line that was cut short, are dropped.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn resume(path: &Path, step: u64) -> Result<Self, RunFolderError> {
+        let metrics = path.join("metrics.jsonl");
+        if metrics.exists() {
+            let kept = lines_until(&metrics, step).map_err(io(&metrics))?;
+            let temporary = path.join(".metrics.jsonl");
+            fs::write(&temporary, kept).map_err(io(&temporary))?;
+            fs::rename(&temporary, &metrics).map_err(io(&metrics))?;
+        }
+        Self::open(path)
+    }
+
+    fn open(path: &Path) -> Result<Self, RunFolderError> {
+        let append = |name: &str| {
+            let file = path.join(name);
+            OpenOptions::new().create(true).append(true).open(&file).map_err(io(&file))
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            metrics: append("metrics.jsonl")?,
+            log: append("log.txt")?,
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its checkpoints.
+    pub fn checkpoints(&self) -> Store {
+        Store::of(&self.path)
+    }
+
+    /// Appends one line to `metrics.jsonl`, in a single write.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record(&mut self, line: &impl Serialize) -> Result<(), RunFolderError> {
+        let mut text = serde_json::to_string(line).expect("metrics are plain data");
+        text.push('\n');
+        self.metrics.write_all(text.as_bytes()).map_err(io(&self.path.join("metrics.jsonl")))
+    }
+
+    /// Appends a line to `log.txt` behind the time (UTC).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn log(&mut self, message: &str) -> Result<(), RunFolderError> {
+        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
+        let line = format!("{now} {message}\n");
+        self.log.write_all(line.as_bytes()).map_err(io(&self.path.join("log.txt")))
+    }
+
+    /// Writes `summary.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn summarise(&self, summary: &impl Serialize) -> Result<(), RunFolderError> {
+        let (path, temporary) = (self.path.join("summary.json"), self.path.join(".summary.json"));
+        let mut text = serde_json::to_string_pretty(summary).expect("a summary is plain data");
+        text.push('\n');
+        fs::write(&temporary, text).map_err(io(&temporary))?;
+        fs::rename(&temporary, &path).map_err(io(&path))
+    }
+}
+
+/// The text of the resolved recipe of the run at `path`.
+///
+/// # Errors
+/// When it is no run folder or cannot be read.
+pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
+    if !path.exists() {
+        return Err(io(path)(io::Error::from(io::ErrorKind::NotFound)));
+    }
+    let file = path.join("recipe.toml");
+    match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(RunFolderError::NoRun { path: path.to_owned() })
+        }
+        text => text.map_err(io(&file)),
+    }
+}
+
+fn occupied(path: &Path) -> io::Result<bool> {
+    match fs::read_dir(path) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes the files of an earlier run and nothing else: `--force` on a home folder must not be
+/// the end of it.
+fn clear(path: &Path) -> Result<(), RunFolderError> {
+    for name in ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"] {
+        let file = path.join(name);
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&file)(error)),
+            _ => {}
+        }
+    }
+    let checkpoints = path.join("checkpoints");
+    match fs::remove_dir_all(&checkpoints) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(&checkpoints)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn lines_until(path: &Path, step: u64) -> io::Result<Vec<u8>> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        step: u64,
+    }
+    let mut kept = Vec::new();
+    for line in BufReader::new(File::open(path)?).split(b'\n') {
+        let line = line?;
+        match serde_json::from_slice::<Line>(&line) {
+            Ok(Line { step: at }) if at <= step => {
+                kept.extend_from_slice(&line);
+                kept.push(b'\n');
+            }
+            _ => break,
+        }
+    }
+    Ok(kept)
+}

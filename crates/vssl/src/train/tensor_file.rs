@@ -1,0 +1,97 @@
+//! Named tensors in a safetensors file, written whole and synced, read with every check.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use burn::tensor::{DType, TensorData};
+
+use super::state::Tensors;
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors are little-endian: the bytes of a tensor are written as they are");
+
+/// Why a file of tensors could not be written or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorFileError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Not a safetensors file, or cut short.
+    #[error("{}: not a whole safetensors file: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the format's reader said.
+        source: safetensors::SafeTensorError,
+    },
+    /// A tensor of a type that no checkpoint holds.
+    #[error("{}: tensor {name:?} is {got:?}, expected F32 or I64", path.display())]
+    Type {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        got: Dtype,
+    },
+}
+
+/// Writes `tensors` to `path` and syncs the file; returns the bytes written.
+///
+/// # Errors
+/// [`TensorFileError::Io`].
+pub fn write(
+    path: &Path,
+    tensors: &Tensors,
+    metadata: &[(&str, &str)],
+) -> Result<Vec<u8>, TensorFileError> {
+    let views = tensors.iter().map(|(name, tensor)| {
+        let dtype = if tensor.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
+        let view = TensorView::new(dtype, tensor.shape().as_slice().to_vec(), tensor.as_bytes());
+        (name, view.expect("tensors of this crate are F32, or I64 for counts"))
+    });
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    let bytes = safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
+        .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
+    let io = |source| TensorFileError::Io { path: path.to_owned(), source };
+    let mut file = File::create(path).map_err(io)?;
+    file.write_all(&bytes).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    Ok(bytes)
+}
+
+/// Reads all tensors from the bytes of the file `path`.
+///
+/// # Errors
+/// When they are not a whole safetensors file of F32 and I64 tensors.
+pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tensors, TensorFileError> {
+    let file = SafeTensors::deserialize(bytes)
+        .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
+    let mut tensors = Tensors::new();
+    for (name, view) in file.iter() {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::I64 => DType::I64,
+            got => {
+                let path = path.to_owned();
+                return Err(TensorFileError::Type { path, name: name.to_owned(), got });
+            }
+        };
+        let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
+        tensors.insert(name.to_owned(), data);
+    }
+    Ok(tensors)
+}

@@ -1,0 +1,164 @@
+//! Encoders against the stored passes of `fixtures/backbone`: features, gradients and running
+//! statistics, under weights made by the formulas of the fixtures' README.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::Value;
+use vssl::{
+    backbone::{Architecture, Backbone, BackboneConfig, Stem},
+    layers::{Init, Mode},
+    optim::Gradients,
+    train::state::{self, Tensors},
+};
+
+use crate::fixtures::{Case, for_each_case, list_of_numbers};
+
+#[test]
+fn every_resnet_case() {
+    let mut checked = 0;
+    for_each_case("backbone", |case| {
+        let architecture = case.param("architecture").and_then(Value::as_str);
+        match architecture.unwrap_or_else(|| panic!("{}: no architecture", case.name)) {
+            "resnet18" => check(case, Architecture::Resnet18),
+            "resnet34" => check(case, Architecture::Resnet34),
+            "resnet50" => check(case, Architecture::Resnet50),
+            // Vision transformers are not built yet.
+            name if name.starts_with("vit") => return,
+            name => panic!("{}: unknown architecture {name}", case.name),
+        }
+        checked += 1;
+    });
+    assert!(checked > 0, "no ResNet case");
+    println!("backbone: {checked} of them are ResNets");
+}
+
+fn config(case: &Case, architecture: Architecture) -> BackboneConfig {
+    let order = case.json["parameters_in_order"].as_array().expect("a list of parameters");
+    let conv1 = order.iter().find(|entry| entry["name"] == "conv1.weight").expect("conv1");
+    let conv1 = shape_of(conv1);
+    let stem = case.param("stem").and_then(Value::as_str).expect("a stem").to_lowercase();
+    let padding = stem.split("padding ").nth(1).and_then(|rest| rest.chars().next());
+    let padding = padding.and_then(|digit| digit.to_digit(10)).unwrap_or(1) as usize;
+    BackboneConfig {
+        architecture,
+        width: conv1[0],
+        stem: if conv1[2] == 7 { Stem::Imagenet } else { Stem::Cifar },
+        stem_padding: padding,
+    }
+}
+
+/// Everything that the case expects, computed once and compared by name: an output that is not
+/// known here fails.
+fn check(case: &Case, architecture: Architecture) {
+    let device = Device::flex().autodiff();
+    let network = Backbone::new(&config(case, architecture), &Init::new(&device, 0));
+    let weights = weights(case, state::collect(&network));
+    let network = state::restore(network, weights).unwrap();
+    let x: Tensor<4> = case.tensor("x", &device);
+
+    let eval_initial = network.forward(x.clone(), Mode::Eval).inner();
+    let features = network.forward(x.clone(), Mode::Train);
+    let loss = features.clone().square().sum();
+    let gradients = Gradients::collect(loss.backward(), &network).0;
+    let gradient = |name: &str| -> Vec<f32> { gradients[name].to_data().try_into_vec().unwrap() };
+    let tensors = state::collect(&network);
+    for output in case.names("out.") {
+        let key = format!("out.{output}");
+        match output.as_str() {
+            "features_eval_initial" => case.check(&key, eval_initial.clone()),
+            "features_train" => case.check(&key, features.clone().inner()),
+            "loss" => case.check(&key, loss.clone().inner()),
+            "features_eval_after" => {
+                case.check(&key, network.forward(x.clone(), Mode::Eval).inner())
+            }
+            statistic => {
+                let name = running_statistic(case, statistic);
+                case.check_values(&key, tensors[&name].as_slice::<f32>().unwrap());
+            }
+        }
+    }
+    for name in case.names("grad.") {
+        case.check_values(&format!("grad.{name}"), &gradient(&name));
+    }
+    for name in case.names("grad_sample.") {
+        let values = gradient(&name);
+        let sample = case.i64("grad_sample_index").iter().map(|&i| values[i as usize]);
+        case.check_values(&format!("grad_sample.{name}"), &sample.collect::<Vec<f32>>());
+    }
+}
+
+/// `first_bn_running_mean` to the path that `params.first_bn` names.
+fn running_statistic(case: &Case, output: &str) -> String {
+    let (place, statistic) = output.split_once("_bn_").unwrap_or_else(|| {
+        panic!("{}: unknown output {output}", case.name);
+    });
+    let norm = case.param(&format!("{place}_bn")).and_then(Value::as_str);
+    format!("{}.{statistic}", norm.unwrap_or_else(|| panic!("{}: no {place}_bn", case.name)))
+}
+
+/// Weights by formula `a` or `h` of the README, in the place of the network's own.
+fn weights(case: &Case, mut tensors: Tensors) -> Tensors {
+    let order = case.json["parameters_in_order"].as_array().expect("a list of parameters");
+    let statistics = tensors.keys().filter(|name| name.contains("running_")).count();
+    assert_eq!(order.len() + statistics, tensors.len(), "{}: parameters", case.name);
+    for entry in order {
+        let name = entry["name"].as_str().expect("a name");
+        let tensor = tensors.get_mut(name).unwrap_or_else(|| panic!("no parameter {name}"));
+        let shape = tensor.shape().as_slice().to_vec();
+        assert_eq!(shape, shape_of(entry), "{}: {name}", case.name);
+        let values = generated(case, entry, &shape);
+        if let Some(spots) = case.json["weight_spot_check"]["values"].get(name) {
+            let n = values.len();
+            for (place, expected) in [0, 1, n / 2, n - 1].into_iter().zip(list_of_numbers(spots)) {
+                let got = f64::from(values[place]);
+                assert!((got - expected).abs() < 1e-6, "{name}[{place}]: {got}, not {expected}");
+            }
+        }
+        *tensor = TensorData::new(values, shape);
+    }
+    tensors
+}
+
+fn shape_of(entry: &Value) -> Vec<usize> {
+    list_of_numbers(&entry["shape"]).into_iter().map(|x| x as usize).collect()
+}
+
+fn generated(case: &Case, entry: &Value, shape: &[usize]) -> Vec<f32> {
+    let p = entry["p"].as_u64().expect("a position");
+    let formula = case.param("weight_formula").and_then(Value::as_str).expect("a formula");
+    let fan_in: usize = shape[1..].iter().product();
+    let damping = match case.param("damped_suffix").and_then(Value::as_str) {
+        Some(pattern) if fits(pattern, entry["name"].as_str().expect("a name")) => {
+            case.number("residual_norm_damping")
+        }
+        _ => 1.0,
+    };
+    let value = |u: f64| match entry["kind"].as_str().expect("a kind") {
+        "weight" if formula == "a" => (2.0 / fan_in as f64).sqrt() * u,
+        "weight" => (6.0 / fan_in as f64).sqrt() * u,
+        "norm" => (1.0 + 0.1 * u) * damping,
+        "bias" | "other" => 0.1 * u,
+        kind => panic!("unknown kind {kind}"),
+    };
+    let count: usize = shape.iter().product();
+    (0..count as u64)
+        .map(|i| match formula {
+            "a" => value((0.1 * p as f64 + 0.7 * i as f64).sin()) as f32,
+            "h" => value(hashed(p, i)) as f32,
+            other => panic!("unknown weight formula {other}"),
+        })
+        .collect()
+}
+
+/// `layer*.bn2.weight`: one star.
+fn fits(pattern: &str, name: &str) -> bool {
+    let (start, end) = pattern.split_once('*').expect("a pattern with a star");
+    name.starts_with(start) && name.ends_with(end)
+}
+
+fn hashed(p: u64, i: u64) -> f64 {
+    let mut z = (i + 1).wrapping_add(p << 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^= z >> 31;
+    (z >> 11) as f64 * 2f64.powi(-52) - 1.0
+}
