@@ -1,10 +1,12 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
 
 pub mod backbone;
+pub mod device;
 pub mod layers;
 pub mod method;
 pub mod methods;
 pub mod objective;
 pub mod optim;
+pub mod recipe;
 pub mod schedule;
 pub mod train;

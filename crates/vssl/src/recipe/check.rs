@@ -1,0 +1,234 @@
+//! Bounds of the values of a recipe: everything that can be told without looking at data.
+
+use std::fmt::Display;
+
+use vssl_data::ViewGroup;
+
+use super::Recipe;
+use crate::{
+    backbone::{BackboneConfig, Stem},
+    optim::OptimError,
+    schedule::Schedule,
+};
+
+/// Views smaller than this are no longer pictures after the strides of a ResNet.
+const SMALLEST_VIEW: u64 = 8;
+
+/// Collects what is out of bounds.
+#[derive(Debug, Default)]
+pub struct Checker {
+    complaints: Vec<Complaint>,
+}
+
+/// One value that is out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    /// Keys from the root.
+    pub(super) path: Vec<String>,
+    pub(super) message: String,
+}
+
+impl Complaint {
+    pub(super) fn below(mut self, key: &str) -> Self {
+        self.path.insert(0, key.to_owned());
+        self
+    }
+}
+
+impl Checker {
+    /// Complains unless `holds`. `key` may be dotted; the message becomes
+    /// "`key` is `got`; expected `expected`".
+    pub fn require(&mut self, key: &str, holds: bool, got: impl Display, expected: impl Display) {
+        if !holds {
+            let path = key.split('.').map(String::from).collect();
+            let message = format!("is {got}; expected {expected}");
+            self.complaints.push(Complaint { path, message });
+        }
+    }
+
+    /// A finite number, 0 or more.
+    pub fn not_negative(&mut self, key: &str, value: f64) {
+        let holds = value.is_finite() && value >= 0.0;
+        self.require(key, holds, value, "a number of at least 0");
+    }
+
+    /// A finite number above 0.
+    pub fn positive(&mut self, key: &str, value: f64) {
+        let holds = value.is_finite() && value > 0.0;
+        self.require(key, holds, value, "a number above 0");
+    }
+
+    /// From 0 to 1, both included.
+    pub fn share(&mut self, key: &str, value: f64) {
+        self.require(key, (0.0..=1.0).contains(&value), value, "a number from 0 to 1");
+    }
+
+    /// A count.
+    pub fn at_least(&mut self, key: &str, value: u64, least: u64) {
+        self.require(key, value >= least, value, format_args!("at least {least}"));
+    }
+
+    /// An ascending range above 0, up to `most`.
+    pub fn range(&mut self, key: &str, [low, high]: [f64; 2], most: f64) {
+        let holds = low > 0.0 && low <= high && high <= most && high.is_finite();
+        let bound = if most.is_finite() { format!(", at most {most}") } else { String::new() };
+        let expected = format_args!("two ascending numbers above 0{bound}");
+        self.require(key, holds, format_args!("[{low}, {high}]"), expected);
+    }
+
+    pub(super) fn into_complaints(self) -> Vec<Complaint> {
+        self.complaints
+    }
+}
+
+/// Everything that is out of bounds outside the method's own table.
+pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
+    let mut checker = Checker::default();
+    data(recipe, &mut checker);
+    views(&recipe.views, &mut checker);
+    backbone(&recipe.backbone, &mut checker);
+    optimizer(recipe, &mut checker);
+    schedule(recipe, &mut checker);
+    train(recipe, &mut checker);
+    probes(recipe, &mut checker);
+    housekeeping(recipe, &mut checker);
+    checker.into_complaints()
+}
+
+fn data(recipe: &Recipe, checker: &mut Checker) {
+    let data = &recipe.data;
+    let named = !data.path.as_os_str().is_empty();
+    checker.require("data.path", named, "not set", "the folder or archive of the images");
+    let limits =
+        [("data.limit_train", data.limit_train), ("data.limit_validation", data.limit_validation)];
+    for (key, limit) in limits {
+        checker.at_least(key, limit.unwrap_or(1) as u64, 1);
+    }
+    checker.at_least("data.workers", data.workers.unwrap_or(1) as u64, 1);
+    checker.at_least("data.prefetch", data.prefetch as u64, 1);
+    let normalisation = data.normalisation();
+    for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std).enumerate() {
+        let key = format!("data.normalisation.mean.{index}");
+        checker.require(&key, mean.is_finite(), mean, "a finite number");
+        let key = format!("data.normalisation.std.{index}");
+        // Less would blow a single grey level up to thousands; it is a slip of the pen.
+        checker.require(&key, std.is_finite() && std >= 1e-6, std, "a number of at least 1e-6");
+    }
+}
+
+fn views(groups: &[ViewGroup], checker: &mut Checker) {
+    let global = groups.iter().filter(|group| !group.local).map(|group| group.count).sum::<usize>();
+    let expected = "at least one view that is not local";
+    checker.require("views", global > 0, format_args!("{global} global views"), expected);
+    for (index, group) in groups.iter().enumerate() {
+        let key = |name: &str| format!("views.{index}.{name}");
+        checker.at_least(&key("count"), group.count as u64, 1);
+        checker.at_least(&key("size"), group.size as u64, SMALLEST_VIEW);
+        checker.range(&key("crop_scale"), group.crop_scale, 1.0);
+        checker.range(&key("crop_ratio"), group.crop_ratio, f64::INFINITY);
+        checker.range(&key("blur_sigma"), group.blur_sigma, f64::INFINITY);
+        let shares = [
+            ("jitter", group.jitter),
+            ("grayscale", group.grayscale),
+            ("blur", group.blur),
+            ("solarize", group.solarize),
+            ("equalize", group.equalize),
+            ("flip", group.flip),
+        ];
+        for (name, value) in shares {
+            checker.share(&key(name), value);
+        }
+        let strengths = [
+            ("brightness", group.brightness),
+            ("contrast", group.contrast),
+            ("saturation", group.saturation),
+        ];
+        for (name, value) in strengths {
+            checker.not_negative(&key(name), value);
+        }
+        let hue = (0.0..=0.5).contains(&group.hue);
+        checker.require(&key("hue"), hue, group.hue, "a number from 0 to 0.5");
+    }
+}
+
+fn backbone(config: &BackboneConfig, checker: &mut Checker) {
+    checker.at_least("backbone.width", config.width as u64, 1);
+    let padding = config.stem_padding;
+    match config.stem {
+        Stem::Cifar => {
+            checker.require("backbone.stem_padding", padding <= 3, padding, "at most 3");
+        }
+        Stem::Imagenet => {
+            let expected = "1, or stem = \"cifar\": the imagenet stem has a padding of its own";
+            checker.require("backbone.stem_padding", padding == 1, padding, expected);
+        }
+    }
+}
+
+fn optimizer(recipe: &Recipe, checker: &mut Checker) {
+    match recipe.optimizer.validate() {
+        Ok(()) => {}
+        Err(OptimError::Setting { field, got, expected }) => {
+            checker.require(&format!("optimizer.{field}"), false, got, expected);
+        }
+        Err(OptimError::Rule { index, problem, .. }) => {
+            let path = ["optimizer".into(), "groups".into(), index.to_string()].to_vec();
+            checker.complaints.push(Complaint { path, message: problem });
+        }
+        Err(other) => {
+            let path = vec!["optimizer".to_owned()];
+            checker.complaints.push(Complaint { path, message: other.to_string() });
+        }
+    }
+}
+
+fn schedule(recipe: &Recipe, checker: &mut Checker) {
+    if let Err(error) = recipe.schedule.validate() {
+        checker.require(&format!("schedule.{}", error.field), false, error.got, error.expected);
+        return;
+    }
+    if let Schedule::WarmupCosine(shape) = &recipe.schedule {
+        let (warmup, epochs) = (shape.warmup_epochs, recipe.train.epochs);
+        let expected = format_args!("at most train.epochs, which is {epochs}");
+        checker.require("schedule.warmup_epochs", warmup <= epochs as f64, warmup, expected);
+    }
+}
+
+fn train(recipe: &Recipe, checker: &mut Checker) {
+    let train = &recipe.train;
+    checker.at_least("train.epochs", train.epochs, 1);
+    checker.at_least("train.accumulate", train.accumulate as u64, 1);
+    checker.at_least("train.max_steps", train.max_steps.unwrap_or(1), 1);
+    checker.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
+    let parts = train.accumulate.max(1);
+    if train.batch % parts != 0 {
+        let expected = format_args!("a multiple of train.accumulate, which is {parts}");
+        checker.require("train.batch", false, train.batch, expected);
+    } else {
+        // Batch normalisation has no variance over one image.
+        let least = 2 * parts;
+        let expected = match parts {
+            1 => "at least 2".to_owned(),
+            _ => format!("at least {least}, two images in each of {parts} micro-batches"),
+        };
+        checker.require("train.batch", train.batch >= least, train.batch, expected);
+    }
+}
+
+fn probes(recipe: &Recipe, checker: &mut Checker) {
+    checker.not_negative("probe.lr", recipe.probe.lr);
+    checker.not_negative("probe.weight_decay", recipe.probe.weight_decay);
+    let momentum = recipe.probe.momentum;
+    let holds = (0.0..1.0).contains(&momentum);
+    checker.require("probe.momentum", holds, momentum, "a number from 0 to below 1");
+    checker.at_least("knn.k", recipe.knn.k as u64, 1);
+    checker.positive("knn.temperature", recipe.knn.temperature);
+}
+
+fn housekeeping(recipe: &Recipe, checker: &mut Checker) {
+    checker.not_negative("health.min_rank", recipe.health.min_rank);
+    checker.not_negative("health.min_spread", recipe.health.min_spread);
+    checker.at_least("checkpoint.every_steps", recipe.checkpoint.every_steps.unwrap_or(1), 1);
+    checker.at_least("checkpoint.keep", recipe.checkpoint.keep as u64, 1);
+    checker.at_least("log.every_steps", recipe.log.every_steps, 1);
+}

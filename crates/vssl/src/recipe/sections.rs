@@ -1,0 +1,224 @@
+//! The tables of a recipe that belong to no other module.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use vssl_data::{
+    Normalisation,
+    dataset::{DataConfig, Format, Labels, MissingClasses},
+};
+
+/// `[data]`: which images, and how they are read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSection {
+    /// How they are stored; `folder`.
+    pub format: Format,
+    /// Folder, or archive for CIFAR. A relative path is taken from the data root.
+    pub path: PathBuf,
+    /// Which labels are read; `auto`. Only probes and reports see them.
+    pub labels: Labels,
+    /// At most this many training images, evenly over the classes; all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_train: Option<usize>,
+    /// At most this many validation images, likewise; all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_validation: Option<usize>,
+    /// What ImageNet-100 does about classes without images; `error`.
+    pub missing_classes: MissingClasses,
+    /// Mean and standard deviation of the channels; those of the format. Always there in a recipe
+    /// that was loaded.
+    #[serde(skip_serializing_if = "Option::is_none", with = "super::short")]
+    pub normalisation: Option<Normalisation>,
+    /// What an image does that cannot be decoded; `stop`.
+    pub on_bad_image: OnBadImage,
+    /// Threads that decode and augment; chosen by the machine. Changes speed and nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+    /// Batches that wait at most; 4. Changes memory and speed and nothing else.
+    pub prefetch: usize,
+}
+
+impl Default for DataSection {
+    fn default() -> Self {
+        let DataConfig { format, path, labels, limit_train, limit_validation, missing_classes } =
+            DataConfig::default();
+        Self {
+            format,
+            path,
+            labels,
+            limit_train,
+            limit_validation,
+            missing_classes,
+            normalisation: None,
+            on_bad_image: OnBadImage::Stop,
+            workers: None,
+            prefetch: 4,
+        }
+    }
+}
+
+/// What to do about an image that cannot be decoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadImage {
+    /// End the run and name it.
+    #[default]
+    Stop,
+    /// Take another one, the same in every run, and count.
+    Skip,
+}
+
+impl DataSection {
+    /// What [`vssl_data::dataset::open`] wants to know.
+    pub fn source(&self) -> DataConfig {
+        DataConfig {
+            format: self.format,
+            path: self.path.clone(),
+            labels: self.labels,
+            limit_train: self.limit_train,
+            limit_validation: self.limit_validation,
+            missing_classes: self.missing_classes,
+        }
+    }
+
+    /// What pixels are normalised by.
+    pub fn normalisation(&self) -> Normalisation {
+        self.normalisation.unwrap_or_else(|| self.format.normalisation())
+    }
+}
+
+/// `[train]`: how long and in what portions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSection {
+    /// Passes over the images; 100.
+    pub epochs: u64,
+    /// Images of one optimiser step, all micro-batches together; 256.
+    pub batch: usize,
+    /// Equal micro-batches that a step is computed in, their gradients averaged; 1.
+    pub accumulate: usize,
+    /// Ends the run after this many steps, if that is earlier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Scales all gradients down to this Euclidean norm; off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_norm: Option<f64>,
+}
+
+impl Default for TrainSection {
+    fn default() -> Self {
+        Self { epochs: 100, batch: 256, accumulate: 1, max_steps: None, clip_norm: None }
+    }
+}
+
+/// `[probe]`: the linear classifier that learns beside the encoder on features whose gradient is
+/// stopped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProbeConfig {
+    /// Off switch; true. Without labels there is no probe anyway.
+    pub enabled: bool,
+    /// Learning rate at batch 256, times batch / 256; follows the schedule of the run. 0.1 as in
+    /// solo-learn's recipes.
+    pub lr: f64,
+    /// Of SGD; 0.9.
+    pub momentum: f64,
+    /// Added to the gradient, times the weights; 0.
+    pub weight_decay: f64,
+}
+
+impl Default for ProbeConfig {
+    fn default() -> Self {
+        Self { enabled: true, lr: 0.1, momentum: 0.9, weight_decay: 0.0 }
+    }
+}
+
+/// `[knn]`: nearest neighbours on the validation split while training and at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KnnSection {
+    /// Every how many epochs; 0 is never, 1 the default.
+    pub every_epochs: u64,
+    /// Neighbours that vote; 20, as in solo-learn and DINO.
+    pub k: usize,
+    /// Votes weigh `exp(cosine / temperature)`; 0.07 (Wu et al. 2018, arXiv:1805.01978).
+    pub temperature: f64,
+}
+
+impl Default for KnnSection {
+    fn default() -> Self {
+        Self { every_epochs: 1, k: 20, temperature: 0.07 }
+    }
+}
+
+/// `[evaluation]`: the table at the end of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluationSection {
+    /// Nearest neighbours and a linear classifier on the trained encoder; true.
+    pub enabled: bool,
+    /// Both on the same encoder before its first step; true.
+    pub untrained: bool,
+    /// Nearest neighbours on the pixels themselves; true.
+    pub pixels: bool,
+}
+
+impl Default for EvaluationSection {
+    fn default() -> Self {
+        Self { enabled: true, untrained: true, pixels: true }
+    }
+}
+
+/// `[health]`: when a run warns that the features collapse.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// Every how many steps; 0 is never.
+    pub every_steps: u64,
+    /// Warn when the effective rank of a batch of features is below this.
+    pub min_rank: f64,
+    /// Warn when the standard deviation of the L2-normalised features, times √dim, is below this.
+    pub min_spread: f64,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self { every_steps: 50, min_rank: 3.0, min_spread: 0.05 }
+    }
+}
+
+/// `[checkpoint]`: when the whole state is written, and how many of these stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CheckpointSection {
+    /// Every how many steps; not by steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<u64>,
+    /// Every how many epochs; 1. 0 is only by steps and at the end.
+    pub every_epochs: u64,
+    /// How many of the latest stay; 2.
+    pub keep: usize,
+    /// Whether the best by nearest neighbours stays as well; true.
+    pub best: bool,
+}
+
+impl Default for CheckpointSection {
+    fn default() -> Self {
+        Self { every_steps: None, every_epochs: 1, keep: 2, best: true }
+    }
+}
+
+/// `[log]`: how often the figures of a step are written and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// Every how many steps; 10.
+    pub every_steps: u64,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { every_steps: 10 }
+    }
+}
