@@ -7,6 +7,7 @@
 
 mod evaluation;
 mod ordered;
+mod pixels;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,6 +20,8 @@ use std::{
 
 pub use evaluation::{EvaluationBatch, EvaluationLoader, EvaluationPlan};
 use ordered::{Ordered, panic_text};
+pub use pixels::Pixels;
+use pixels::Pool;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -59,14 +62,14 @@ pub struct LoaderPlan {
 }
 
 /// All images of one view of a batch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub struct ViewBatch {
     /// Side in pixels.
     pub size: usize,
     /// Whether it is a small local crop, which only the student sees.
     pub local: bool,
     /// `[n, size, size, 3]`, normalised.
-    pub pixels: Vec<f32>,
+    pub pixels: Pixels,
 }
 
 /// One step's data.
@@ -126,12 +129,13 @@ impl Loader {
             )));
         }
         let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
-        let batches = if plan.workers == 0 { 1 } else { plan.prefetch };
+        let batches = 1 + if plan.workers == 0 { 1 } else { plan.prefetch };
         let memory_bound =
             values.saturating_mul(size_of::<f32>() * plan.batch).saturating_mul(batches);
         let steps_per_epoch = sampler.steps_per_epoch();
         let LoaderPlan { workers, prefetch, seed, on_bad_image, .. } = plan;
-        let maker = Maker { dataset, pipeline, sampler, seed, on_bad_image };
+        let pool = Pool::new(pipeline.views().len());
+        let maker = Maker { dataset, pipeline, sampler, pool, seed, on_bad_image };
         let make = Box::new(move |step: u64, scratch: &mut Scratch, stop: &AtomicBool| {
             maker.batch(step, scratch, stop)
         });
@@ -146,8 +150,9 @@ impl Loader {
     }
 
     /// Upper bound in bytes of the views that the loader holds at any time: `prefetch` batches
-    /// that are finished or in the making. Batches that were handed out are the consumer's; beside
-    /// the views each worker holds one decoded image and working copies of it.
+    /// that are finished or in the making (1 without workers), and the memory of one that came
+    /// back. Batches that were handed out are the consumer's; beside the views each worker holds
+    /// one decoded image and working copies of it.
     pub fn memory_bound(&self) -> usize {
         self.memory_bound
     }
@@ -171,6 +176,7 @@ struct Maker {
     dataset: Arc<dyn Dataset>,
     pipeline: Arc<Pipeline>,
     sampler: Sampler,
+    pool: Arc<Pool>,
     seed: u64,
     on_bad_image: OnBadImage,
 }
@@ -193,7 +199,7 @@ impl Maker {
             .map(|view| ViewBatch {
                 size: view.size,
                 local: view.local,
-                pixels: vec![0.0; indices.len() * view.size * view.size * 3],
+                pixels: self.pool.take(indices.len() * view.size * view.size * 3),
             })
             .collect::<Vec<_>>();
         let mut replaced = Vec::new();
@@ -208,7 +214,7 @@ impl Maker {
             *index = used;
             for (number, view) in views.iter_mut().enumerate() {
                 let values = view.size * view.size * 3;
-                let out = &mut view.pixels[place * values..][..values];
+                let out = &mut view.pixels.values_mut()[place * values..][..values];
                 self.pipeline.view(&image, epoch, address, number, scratch, out)?;
             }
         }

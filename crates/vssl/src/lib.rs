@@ -2,6 +2,7 @@
 
 pub mod backbone;
 pub mod device;
+pub mod eval;
 pub mod layers;
 pub mod method;
 pub mod methods;

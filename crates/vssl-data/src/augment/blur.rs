@@ -87,7 +87,7 @@ impl BoxFilter {
 
 /// Blurs with standard deviation `sigma` in pixels; 0 changes nothing.
 pub(super) fn gaussian_blur(canvas: &mut Canvas, sigma: f64, scratch: &mut BlurScratch) {
-    let radius = box_radius(sigma as f32);
+    let radius = box_radius(sigma.min(100.0) as f32);
     let (width, height) = (canvas.width(), canvas.height());
     if radius == 0.0 || width == 0 || height == 0 {
         return;
@@ -154,7 +154,7 @@ fn blur_columns(filter: BoxFilter, width: usize, from: &[Pixel], to: &mut [Pixel
 }
 
 impl Canvas {
-    /// Gaussian blur with standard deviation `sigma` in pixels.
+    /// Gaussian blur with standard deviation `sigma` in pixels, at most 100.
     pub fn blur(&mut self, sigma: f64) {
         gaussian_blur(self, sigma, &mut BlurScratch::default());
     }

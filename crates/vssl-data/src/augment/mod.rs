@@ -107,57 +107,67 @@ impl ViewGroup {
     /// [`DataError::Setting`] naming the group by its `position`, the field, its value and what
     /// is allowed.
     pub fn check(&self, position: usize) -> Result<(), DataError> {
-        let refuse = |field: &str, got: String, expected: &str| {
+        let wrong = self.wrong_size().or_else(|| self.wrong_probability());
+        let wrong = wrong.or_else(|| self.wrong_range()).or_else(|| self.wrong_strength());
+        wrong.map_or(Ok(()), |(field, got, expected)| {
             Err(DataError::Setting(format!(
                 "view group {position}: {field} is {got}; expected {expected}"
             )))
-        };
+        })
+    }
+
+    fn wrong_size(&self) -> Option<Wrong> {
         if self.count == 0 {
-            return refuse("count", "0".into(), "at least 1 view");
+            return Some(("count", "0".into(), "at least 1 view"));
         }
-        if !(1..=LARGEST_VIEW).contains(&self.size) {
-            return refuse("size", self.size.to_string(), "1 to 4096 pixels");
-        }
-        for (field, probability) in [
+        let size = self.size;
+        (!(1..=LARGEST_VIEW).contains(&size))
+            .then(|| ("size", size.to_string(), "1 to 4096 pixels"))
+    }
+
+    fn wrong_probability(&self) -> Option<Wrong> {
+        let all = [
             ("jitter", self.jitter),
             ("grayscale", self.grayscale),
             ("blur", self.blur),
             ("solarize", self.solarize),
             ("equalize", self.equalize),
             ("flip", self.flip),
-        ] {
-            if !(0.0..=1.0).contains(&probability) {
-                return refuse(field, probability.to_string(), "a probability between 0 and 1");
-            }
-        }
-        for (field, [low, high], most, expected) in [
-            ("crop_scale", self.crop_scale, 1.0, "0 < low <= high <= 1"),
-            ("crop_ratio", self.crop_ratio, 1e3, "0 < low <= high <= 1000"),
-        ] {
-            if !(low > 0.0 && low <= high && high <= most) {
-                return refuse(field, format!("[{low}, {high}]"), expected);
-            }
-        }
-        let [low, high] = self.blur_sigma;
-        if !(low >= 0.0 && low <= high && high <= 100.0) {
-            let expected = "0 <= low <= high <= 100 pixels";
-            return refuse("blur_sigma", format!("[{low}, {high}]"), expected);
-        }
-        for (field, strength) in [
+        ];
+        let (field, got) = all.into_iter().find(|(_, p)| !(0.0..=1.0).contains(p))?;
+        Some((field, got.to_string(), "a probability between 0 and 1"))
+    }
+
+    fn wrong_range(&self) -> Option<Wrong> {
+        let smallest = f64::MIN_POSITIVE;
+        let all = [
+            ("crop_scale", self.crop_scale, smallest..=1.0, "0 < low <= high <= 1"),
+            ("crop_ratio", self.crop_ratio, smallest..=1000.0, "0 < low <= high <= 1000"),
+            ("blur_sigma", self.blur_sigma, 0.0..=100.0, "0 <= low <= high <= 100 pixels"),
+        ];
+        let (field, [low, high], _, expected) =
+            all.into_iter().find(|(_, [low, high], allowed, _)| {
+                !allowed.contains(low) || !allowed.contains(high) || low > high
+            })?;
+        Some((field, format!("[{low}, {high}]"), expected))
+    }
+
+    fn wrong_strength(&self) -> Option<Wrong> {
+        let factors = [
             ("brightness", self.brightness),
             ("contrast", self.contrast),
             ("saturation", self.saturation),
-        ] {
-            if !(strength >= 0.0 && strength.is_finite()) {
-                return refuse(field, strength.to_string(), "0 or a positive number");
-            }
+        ];
+        let wrong = |(_, x): &(&str, f64)| !(0.0..=f64::MAX).contains(x);
+        if let Some((field, got)) = factors.into_iter().find(wrong) {
+            return Some((field, got.to_string(), "0 or a positive number"));
         }
-        if !(0.0..=0.5).contains(&self.hue) {
-            return refuse("hue", self.hue.to_string(), "0 to 0.5");
-        }
-        Ok(())
+        (!(0.0..=0.5).contains(&self.hue)).then(|| ("hue", self.hue.to_string(), "0 to 0.5"))
     }
 }
+
+/// A field, its value, and what is allowed.
+type Wrong = (&'static str, String, &'static str);
 
 /// Filter of a resize, both antialiased as in Pillow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

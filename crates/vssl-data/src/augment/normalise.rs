@@ -6,7 +6,8 @@ use crate::DataError;
 /// The table of a [`Normalisation`].
 #[derive(Clone, Debug)]
 pub struct Normaliser {
-    table: Box<[[f32; 3]; 256]>,
+    /// One table a channel.
+    tables: Box<[[f32; 256]; 3]>,
 }
 
 impl Normaliser {
@@ -27,13 +28,13 @@ impl Normaliser {
                 "normalisation.std is {std:?}; expected three numbers of at least 1e-6"
             )));
         }
-        let mut table = Box::new([[0.0; 3]; 256]);
-        for (value, row) in table.iter_mut().enumerate() {
-            for channel in 0..3 {
-                row[channel] = (value as f32 / 255.0 - mean[channel]) / std[channel];
+        let mut tables = Box::new([[0.0; 256]; 3]);
+        for ((table, mean), std) in tables.iter_mut().zip(mean).zip(std) {
+            for (value, entry) in table.iter_mut().enumerate() {
+                *entry = (value as f32 / 255.0 - mean) / std;
             }
         }
-        Ok(Self { table })
+        Ok(Self { tables })
     }
 
     /// Writes the canvas to `out`, `[height, width, 3]`, mirrored if `flip`.
@@ -42,12 +43,9 @@ impl Normaliser {
     /// When `out` has another length.
     pub fn write(&self, canvas: &Canvas, flip: bool, out: &mut [f32]) {
         assert_eq!(out.len(), canvas.pixels().len() * 3, "output of another size than the canvas");
+        let [red, green, blue] = &*self.tables;
         let value = |&[r, g, b, _]: &[u8; 4]| {
-            [
-                self.table[usize::from(r)][0],
-                self.table[usize::from(g)][1],
-                self.table[usize::from(b)][2],
-            ]
+            [red[usize::from(r)], green[usize::from(g)], blue[usize::from(b)]]
         };
         let width = canvas.width().max(1);
         let rows = out.as_chunks_mut::<3>().0.chunks_exact_mut(width);

@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, atomic::AtomicBool};
 
-use super::{OnBadImage, ReadImage, checked_image, ordered::Ordered, stopped};
+use super::{
+    OnBadImage, Pixels, ReadImage, checked_image, ordered::Ordered, pixels::Pool, stopped,
+};
 use crate::{
     DataError, Dataset,
     augment::{EvaluationTransform, Normalisation, Normaliser, Scratch},
@@ -32,7 +34,7 @@ pub struct EvaluationBatch {
     /// Numbers of the images, ascending; bad images are missing.
     pub indices: Vec<usize>,
     /// `[n, crop, crop, 3]`.
-    pub pixels: Vec<f32>,
+    pub pixels: Pixels,
     /// The errors of the images that were left out.
     pub left_out: Vec<DataError>,
 }
@@ -56,8 +58,9 @@ impl EvaluationLoader {
         let normaliser = Normaliser::new(&plan.normalisation)?;
         let batches = dataset.len().div_ceil(plan.batch) as u64;
         let (workers, prefetch) = (plan.workers, plan.prefetch);
+        let reader = Reader { dataset, plan, normaliser, pool: Pool::new(1) };
         let make = Box::new(move |number: u64, scratch: &mut Scratch, stop: &AtomicBool| {
-            read_batch(&*dataset, &plan, &normaliser, number, scratch, stop)
+            reader.batch(number, scratch, stop)
         });
         Ok(Self { ordered: Ordered::new(0..batches, workers, prefetch, make)? })
     }
@@ -71,33 +74,43 @@ impl Iterator for EvaluationLoader {
     }
 }
 
-fn read_batch(
-    dataset: &dyn Dataset,
-    plan: &EvaluationPlan,
-    normaliser: &Normaliser,
-    number: u64,
-    scratch: &mut Scratch,
-    stop: &AtomicBool,
-) -> Result<EvaluationBatch, DataError> {
-    let first = number as usize * plan.batch;
-    let images = first..(first + plan.batch).min(dataset.len());
-    let values = plan.transform.crop * plan.transform.crop * 3;
-    let mut pixels = vec![0.0; images.len() * values];
-    let (mut indices, mut left_out) = (Vec::with_capacity(images.len()), Vec::new());
-    for index in images {
-        if stopped(stop) {
-            break;
-        }
-        match checked_image(dataset, index) {
-            ReadImage::Good(image) => {
-                let out = &mut pixels[indices.len() * values..][..values];
-                plan.transform.write(&image, normaliser, scratch, out)?;
-                indices.push(index);
+struct Reader {
+    dataset: Arc<dyn Dataset>,
+    plan: EvaluationPlan,
+    normaliser: Normaliser,
+    pool: Arc<Pool>,
+}
+
+impl Reader {
+    fn batch(
+        &self,
+        number: u64,
+        scratch: &mut Scratch,
+        stop: &AtomicBool,
+    ) -> Result<EvaluationBatch, DataError> {
+        let plan = &self.plan;
+        let first = number as usize * plan.batch;
+        let images = first..(first + plan.batch).min(self.dataset.len());
+        let values = plan.transform.crop * plan.transform.crop * 3;
+        let mut pixels = self.pool.take(images.len() * values);
+        let (mut indices, mut left_out) = (Vec::with_capacity(images.len()), Vec::new());
+        for index in images {
+            if stopped(stop) {
+                break;
             }
-            ReadImage::Bad(error) if plan.on_bad_image == OnBadImage::Skip => left_out.push(error),
-            ReadImage::Bad(error) => return Err(error),
+            match checked_image(&*self.dataset, index) {
+                ReadImage::Good(image) => {
+                    let out = &mut pixels.values_mut()[indices.len() * values..][..values];
+                    plan.transform.write(&image, &self.normaliser, scratch, out)?;
+                    indices.push(index);
+                }
+                ReadImage::Bad(error) if plan.on_bad_image == OnBadImage::Skip => {
+                    left_out.push(error);
+                }
+                ReadImage::Bad(error) => return Err(error),
+            }
         }
+        pixels.values_mut().truncate(indices.len() * values);
+        Ok(EvaluationBatch { indices, pixels, left_out })
     }
-    pixels.truncate(indices.len() * values);
-    Ok(EvaluationBatch { indices, pixels, left_out })
 }

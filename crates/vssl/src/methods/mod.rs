@@ -2,25 +2,28 @@
 
 mod vssl;
 
-use crate::train::learner::{self, AnyMethod};
+use crate::{
+    recipe::{MethodSchema, Recipe, RecipeError},
+    train::learner::{self, AnyMethod},
+};
 
 pub use vssl::Vssl;
 
 /// A line of the list.
 pub struct Entry {
-    /// As a recipe names it, and the name of its table of settings.
-    pub name: &'static str,
+    /// Its name in a recipe, and how its table of settings is read.
+    pub schema: MethodSchema,
     /// One line for people.
     pub summary: &'static str,
     /// Where it is from.
     pub paper: &'static str,
-    /// Reads the table of settings; missing keys take their defaults.
+    /// Makes the method of a table that the schema has read.
     pub configure: fn(&toml::Table) -> Result<Box<dyn AnyMethod>, toml::de::Error>,
 }
 
 /// All methods. A new one is one file, one line here and a recipe.
 pub const METHODS: &[Entry] = &[Entry {
-    name: "vssl",
+    schema: MethodSchema::of::<Vssl>("vssl"),
     summary: "Gaussian student and momentum teacher, KL to a data-dependent prior, denoisers",
     paper: "Yavuz and Yanıkoğlu 2025, arXiv:2504.04318",
     configure: learner::configure::<Vssl>,
@@ -28,5 +31,18 @@ pub const METHODS: &[Entry] = &[Entry {
 
 /// The entry called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {
-    METHODS.iter().find(|entry| entry.name == name)
+    METHODS.iter().find(|entry| entry.schema.name == name)
+}
+
+/// What a recipe must know of all methods.
+pub fn schemas() -> Vec<MethodSchema> {
+    METHODS.iter().map(|entry| entry.schema).collect()
+}
+
+/// Reads a resolved recipe, as a run folder or a checkpoint holds it.
+///
+/// # Errors
+/// When it was written by another version and no longer fits.
+pub fn recipe_from(text: &str) -> Result<Recipe, RecipeError> {
+    Ok(Recipe::parse(text, "recipe.toml", &[], &schemas())?.0)
 }

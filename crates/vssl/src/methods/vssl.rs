@@ -29,6 +29,7 @@ use crate::{
         watch,
     },
     optim::ema,
+    recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
 
@@ -118,6 +119,20 @@ pub enum LikelihoodSign {
     Minimise,
     /// Subtract it, as the paper's text has it.
     Literal,
+}
+
+impl Settings for Vssl {
+    fn check(&self, checker: &mut Checker) {
+        checker.require("hidden", self.hidden > 0, self.hidden, "at least 1");
+        checker.require("dim", self.dim > 0, self.dim, "at least 1");
+        checker.not_negative("kl_weight", self.kl_weight);
+        checker.not_negative("nll_weight", self.nll_weight);
+        for (key, value) in
+            [("momentum.base", self.momentum.base), ("momentum.last", self.momentum.last)]
+        {
+            checker.require(key, (0.0..=1.0).contains(&value), value, "a number from 0 to 1");
+        }
+    }
 }
 
 impl Default for Vssl {

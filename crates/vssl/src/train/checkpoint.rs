@@ -72,7 +72,7 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
 }
 
 /// Where a run stands, apart from its tensors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// Optimiser steps done.
     pub step: u64,
@@ -286,10 +286,6 @@ impl Store {
         Ok(Some(Checkpoint { position, method, recipe, tensors }))
     }
 
-    /// The tensor file of one kind in checkpoint `name`, for messages.
-    pub fn file(&self, name: &str, kind: &str) -> PathBuf {
-        self.folder.join(name).join(format!("{kind}.safetensors"))
-    }
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {

@@ -3,15 +3,22 @@
 
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
-use vssl_data::{Dataset, EvaluationTransform, loader};
+use burn::tensor::{Tensor, TensorData};
+use vssl_data::{Dataset, EvaluationLoader};
 
-use super::{Plan, TrainError, batch::images_to_tensor, probe::Probe, report::Reporter};
+use super::{
+    Plan, TrainError, batch::images_to_tensor, learner::Network, probe::Probe, report::Reporter,
+};
 use crate::{
     backbone::Backbone,
-    eval::{Features, knn, knn::KnnConfig, linear},
+    eval::{
+        Features,
+        knn::{self, Distance},
+        linear::{self, LinearConfig},
+        topk,
+    },
     layers::Mode,
-    train::learner::Network,
+    recipe::KnnSection,
 };
 
 /// Images in one forward pass: no gradients, so larger than a training batch needs little memory.
@@ -45,8 +52,7 @@ impl Splits {
     /// Images that cannot be read, features that are not numbers.
     pub fn of(plan: &Plan, encoder: &Backbone) -> Result<Option<Self>, TrainError> {
         Self::with(plan, |pixels, rows| {
-            let size = plan.evaluation.crop;
-            let x = images_to_tensor(pixels, rows, size, &plan.device);
+            let x = images_to_tensor(pixels, rows, plan.evaluation_size(), &plan.device);
             features(encoder.forward(x, Mode::Eval))
         })
     }
@@ -66,7 +72,8 @@ impl Splits {
         plan: &Plan,
         embed: impl Fn(Vec<f32>, usize) -> Features,
     ) -> Result<Option<Self>, TrainError> {
-        let Some(validation) = plan.validation.as_ref().filter(|_| plan.has_labels()) else {
+        let with_labels = |_: &&Arc<dyn Dataset>| plan.has_validation_labels();
+        let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
             return Ok(None);
         };
         let train = of_split(&plan.train, plan, &embed)?;
@@ -78,8 +85,11 @@ impl Splits {
     ///
     /// # Errors
     /// Features that are not numbers.
-    pub fn knn(&self, config: &KnnConfig) -> Result<f64, TrainError> {
-        Ok(knn::classify(&self.train, &self.validation, config)?.top1)
+    pub fn knn(&self, config: &KnnSection) -> Result<f64, TrainError> {
+        let (ks, temperatures) = ([config.k], [config.temperature]);
+        let found =
+            knn::knn(&self.train, &self.validation, Distance::Cosine, &ks, &temperatures)?;
+        Ok(found[0].accuracy.top1)
     }
 
     /// Top-1 of a logistic regression, percent.
@@ -87,12 +97,22 @@ impl Splits {
     /// # Errors
     /// Features that are not numbers.
     pub fn linear(&self) -> Result<f64, TrainError> {
-        Ok(linear::evaluate(&self.train, &self.validation)?.top1)
+        let config = LinearConfig::default();
+        Ok(linear::linear_probe(&self.train, &self.validation, &config)?.accuracy.top1)
     }
 
     /// Top-1 of the online probe on the validation split, percent.
-    pub fn probe(&self, probe: &Probe) -> f64 {
-        100.0 * probe.accuracy(&self.validation)
+    ///
+    /// # Errors
+    /// Logits that are not numbers.
+    pub fn probe(&self, probe: &Probe, plan: &Plan) -> Result<f64, TrainError> {
+        let Features { rows, dim, values, labels } = &self.validation;
+        let x = TensorData::new(values.clone(), [*rows, *dim]);
+        let logits = probe.logits(Tensor::from_data(x, &plan.device));
+        let classes = logits.dims()[1];
+        let scores: Vec<f32> = logits.into_data().try_into_vec().expect("logits are f32");
+        let labels = labels.as_ref().expect("splits for accuracies have labels");
+        Ok(topk::top_k_percent(&scores, classes, labels, 1)?)
     }
 }
 
@@ -101,12 +121,16 @@ fn of_split(
     plan: &Plan,
     embed: &impl Fn(Vec<f32>, usize) -> Features,
 ) -> Result<Features, TrainError> {
-    let labels = split.labels().map(|labels| labels.iter().map(|&l| i64::from(l)).collect());
-    let mut all = Features { rows: 0, dim: 0, values: Vec::new(), labels };
-    let batches = loader::evaluation(split.clone(), &plan.evaluation, BATCH, plan.workers());
-    for batch in batches {
+    let labels = split.labels().expect("splits for accuracies have labels");
+    let mut all = Features { labels: Some(Vec::new()), ..Features::default() };
+    for batch in EvaluationLoader::new(Arc::clone(split), plan.evaluation(BATCH))? {
         let batch = batch?;
+        if batch.indices.is_empty() {
+            continue; // every image of it was bad and left out
+        }
         let part = embed(batch.pixels, batch.indices.len());
+        let classes = batch.indices.iter().map(|&index| i64::from(labels[index]));
+        all.labels.get_or_insert_default().extend(classes);
         all.rows += part.rows;
         all.dim = part.dim;
         all.values.extend(part.values);
@@ -134,7 +158,7 @@ pub fn at_the_end(
 ) -> Result<Evaluation, TrainError> {
     let mut evaluation = Evaluation::default();
     let wanted = &plan.recipe.evaluation;
-    if !wanted.enabled || plan.validation.is_none() || !plan.has_labels() {
+    if !wanted.enabled || !plan.has_validation_labels() {
         return Ok(evaluation);
     }
     reporter.phase("evaluating the trained encoder")?;

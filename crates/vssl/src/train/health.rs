@@ -1,26 +1,11 @@
 //! Is the encoder still alive? The loss cannot tell: it also falls when everything collapses.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::eval::{Features, spectrum};
-
-/// The table `[health]` of a recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HealthConfig {
-    /// Every how many steps; 0 is never.
-    pub every_steps: u64,
-    /// Warn when the effective rank of a batch of features is below this.
-    pub min_rank: f64,
-    /// Warn when the spread of the features is below this: see [`spectrum::spread`].
-    pub min_spread: f64,
-}
-
-impl Default for HealthConfig {
-    fn default() -> Self {
-        Self { every_steps: 50, min_rank: 3.0, min_spread: 0.05 }
-    }
-}
+use crate::{
+    eval::{EvalError, Features, spectrum},
+    recipe::HealthConfig,
+};
 
 /// Figures of one batch of backbone features.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -36,18 +21,22 @@ pub struct Health {
 
 impl Health {
     /// Of one view's features.
-    pub fn of(features: &Features) -> Self {
-        Self {
-            spread: spectrum::spread(features),
-            effective_rank: spectrum::effective_rank(features),
-            mean_cosine: spectrum::mean_cosine(features),
-        }
+    ///
+    /// # Errors
+    /// Features that are not numbers.
+    pub fn of(features: &Features) -> Result<Self, EvalError> {
+        let found = spectrum::spectrum(features)?;
+        Ok(Self {
+            spread: found.spread,
+            effective_rank: found.effective_rank,
+            mean_cosine: found.mean_cosine,
+        })
     }
 
     /// What is wrong, if anything.
     pub fn symptom(&self, config: &HealthConfig) -> Option<String> {
-        let Self { spread, effective_rank, .. } = self;
-        let HealthConfig { min_rank, min_spread, .. } = config;
+        let Self { spread, effective_rank, .. } = *self;
+        let HealthConfig { min_rank, min_spread, .. } = *config;
         let what = match (effective_rank < min_rank, spread < min_spread) {
             (false, false) => return None,
             (true, false) => format!("effective rank {effective_rank:.2} is below {min_rank}"),

@@ -1,10 +1,22 @@
 //! Training: the loop, and what it is made of.
 
+pub mod batch;
 pub mod checkpoint;
+mod error;
+pub mod evaluate;
 pub mod events;
+pub mod health;
 pub mod learner;
+mod plan;
+mod pretrain;
 pub mod probe;
+mod report;
 pub mod run_folder;
+mod space;
 pub mod state;
 pub mod stop;
 pub mod tensor_file;
+
+pub use error::TrainError;
+pub use plan::{Environment, Plan};
+pub use pretrain::pretrain;

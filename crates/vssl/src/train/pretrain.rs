@@ -3,13 +3,14 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use burn::tensor::Tensor;
 use vssl_data::Batch;
 
 use super::{
     Plan, TrainError,
     batch::{self, MicroBatch},
-    checkpoint::{Checkpoint, Position},
-    evaluate::{self, Evaluation},
+    checkpoint::{Checkpoint, CheckpointError, Position, Store},
+    evaluate::{self, Evaluation, Splits},
     events::{Event, Observer, Summary},
     health::Health,
     learner::{Learner, Network},
@@ -43,7 +44,8 @@ pub fn pretrain(
         let mut report = run.forward_backward(&batch, &at)?;
         run.update(&mut report, &at)?;
         run.position.step += 1;
-        run.reporter.step(report, &batch, &at)?;
+        run.position.replaced += batch.replaced.len() as u64;
+        run.reporter.step(&report, &batch, &run.position, &at)?;
         if plan.evaluates_after(run.position.step) {
             run.evaluate()?;
         }
@@ -80,12 +82,13 @@ impl<'a> Run<'a> {
         let position = match &plan.resume_from {
             None => Position::default(),
             Some(checkpoint) => {
-                checkpoint.restore(learner.as_mut(), &mut optimizer, probe.as_mut())?;
+                restore(checkpoint, plan, learner.as_mut(), &mut optimizer, probe.as_mut())?;
                 checkpoint.position.clone()
             }
         };
         let mut reporter = Reporter::open(plan, &position, observer)?;
-        reporter.started(plan, optimizer.parameters(), &position)?;
+        let numbers = learner.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        reporter.started(numbers, &position)?;
         let began = (Instant::now(), position.seconds);
         let (new_best, online) = (false, None);
         Ok(Self { plan, learner, optimizer, probe, position, began, new_best, online, reporter })
@@ -94,21 +97,21 @@ impl<'a> Run<'a> {
     /// Gradients of the whole batch, the mean over its micro-batches, wait in the learner.
     fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
         let micro_batches = self.plan.recipe.train.accumulate;
+        let device = self.plan.device.clone().autodiff();
         let mut report = StepReport::default();
         for micro in 0..micro_batches {
-            let MicroBatch { views, labels } = batch::micro(batch, micro, self.plan);
+            let MicroBatch { views, labels } = batch::micro(batch, micro, micro_batches, &device);
             let at = Step { micro: micro as u64, ..*at };
             let share = 1.0 / micro_batches as f64;
             let outcome = self.learner.forward_backward(&views, share, &at);
             report.add(&outcome, share);
-            if self.plan.checks_health(&at) && micro == 0 {
+            if micro == 0 && self.plan.checks_health_after(at.index + 1) {
                 let features = evaluate::features(outcome.features[0].clone());
                 report.health = Some(Health::of(&features)?);
             }
             if let (Some(probe), Some(labels)) = (&mut self.probe, labels) {
                 let features = outcome.features.into_iter().map(|x| x.inner()).collect();
-                let factor = self.plan.schedule_factor(&at);
-                report.probe(probe.step(features, labels, factor));
+                report.probe(probe.step(features, labels, self.plan.probe_rate(&at)));
             }
         }
         report.check_finite(at.index + 1)?;
@@ -117,7 +120,8 @@ impl<'a> Run<'a> {
 
     fn update(&mut self, report: &mut StepReport, at: &Step) -> Result<(), TrainError> {
         let gradients = self.learner.take_gradients();
-        report.gradient_norm = gradients.global_norm();
+        let norm = gradients.global_norm().map(|norm| norm.into_scalar::<f32>()); // device read
+        report.gradient_norm = norm.map_or(0.0, f64::from);
         if !report.gradient_norm.is_finite() {
             let what = first_non_finite(&gradients);
             return Err(TrainError::NonFinite { step: at.index + 1, what });
@@ -126,22 +130,26 @@ impl<'a> Run<'a> {
             Some(limit) => gradients.clip_global_norm(limit),
             None => gradients,
         };
-        report.lr = self.plan.rate(at);
-        self.learner.update(&mut self.optimizer, gradients, report.lr, at);
+        report.lr = self.plan.rate(self.plan.base_rate(), at);
+        let rate = |base| self.plan.rate(base, at);
+        self.learner.update(&mut self.optimizer, gradients, &rate, at)?;
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())
     }
 
     fn evaluate(&mut self) -> Result<(), TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
-        let Some(splits) = evaluate::splits(self.plan, &encoder)? else { return Ok(()) };
+        let Some(splits) = Splits::of(self.plan, &encoder)? else { return Ok(()) };
         let knn = splits.knn(&self.plan.recipe.knn)?;
-        self.online = self.probe.as_ref().map(|probe| splits.probe(probe));
+        self.online = match &self.probe {
+            Some(probe) => Some(splits.probe(probe, self.plan)?),
+            None => None,
+        };
         if self.position.best.is_none_or(|(best, _)| knn > best) {
             self.position.best = Some((knn, self.position.step));
             self.new_best = true;
         }
-        self.reporter.evaluated(&self.position, self.plan, Some(knn), self.online)
+        self.reporter.evaluated(self.position.step, Some(knn), self.online)
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
@@ -160,7 +168,7 @@ impl<'a> Run<'a> {
             recipe: self.plan.recipe_text.clone(),
             tensors,
         };
-        self.reporter.save(&checkpoint, std::mem::take(&mut self.new_best), self.plan)
+        self.reporter.save(&checkpoint, std::mem::take(&mut self.new_best))
     }
 
     fn seconds(&self) -> f64 {
@@ -175,7 +183,7 @@ impl<'a> Run<'a> {
         } else {
             let encoder = self.learner.encoder(Network::Student);
             let encoder = encoder.expect("every method has a student");
-            evaluate::final_evaluation(self.plan, &encoder, &mut self.reporter)?
+            evaluate::at_the_end(self.plan, &encoder, &mut self.reporter)?
         };
         let summary = self.plan.summary(&self.position, seconds, self.online, evaluation);
         self.reporter.finish(&summary)?;
@@ -183,10 +191,36 @@ impl<'a> Run<'a> {
     }
 }
 
+fn restore(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    learner: &mut dyn Learner,
+    optimizer: &mut Optimizer,
+    probe: Option<&mut Probe>,
+) -> Result<(), TrainError> {
+    let tensors = |kind: &'static str| {
+        checkpoint.tensors.get(kind).cloned().ok_or(TrainError::Incomplete { kind })
+    };
+    learner.load(tensors("student")?, tensors("memory")?).map_err(|source| {
+        let folder = plan.run.join("checkpoints").join(Store::name(checkpoint.position.step));
+        CheckpointError::OtherNetwork { path: folder, source }
+    })?;
+    let parameters = learner.parameters();
+    let device = &plan.device;
+    optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
+    match probe {
+        Some(probe) => probe.load(tensors("probe")?).map_err(TrainError::Probe),
+        None => Ok(()),
+    }
+}
+
 /// The first parameter whose gradient is not finite, for the message.
 fn first_non_finite(gradients: &Gradients) -> String {
-    match gradients.first_non_finite() {
-        Some(name) => format!("the gradient of {name}"),
+    let finite = |gradient: &Tensor<1>| {
+        gradient.clone().abs().max().into_scalar::<f32>().is_finite() // device read
+    };
+    match gradients.0.iter().find(|(_, gradient)| !finite(gradient)) {
+        Some((name, _)) => format!("the gradient of {name}"),
         None => "the gradient norm (each gradient is finite, their squares overflow)".to_owned(),
     }
 }

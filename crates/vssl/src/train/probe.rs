@@ -6,30 +6,10 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rand::Rng;
-use serde::{Deserialize, Serialize};
 use vssl_data::rng::{Stream, rng};
 
 use super::state::{self, StateError, Tensors};
-
-/// The table `[probe]` of a recipe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProbeConfig {
-    /// Off switch. Without labels there is no probe anyway.
-    pub enabled: bool,
-    /// Learning rate at batch 256, times batch / 256; follows the schedule of the run.
-    pub lr: f64,
-    /// Of SGD.
-    pub momentum: f64,
-    /// Added to the gradient, times the weights.
-    pub weight_decay: f64,
-}
-
-impl Default for ProbeConfig {
-    fn default() -> Self {
-        Self { enabled: true, lr: 0.1, momentum: 0.9, weight_decay: 0.0 }
-    }
-}
+use crate::recipe::ProbeConfig;
 
 /// Weights `[classes, dim]`, bias `[classes]` and their momentum. Lives off the autodiff device.
 pub struct Probe {
@@ -75,10 +55,10 @@ impl Probe {
         }
     }
 
-    /// Learns from one batch. `factor` is the schedule's: 1 at the peak.
+    /// Learns from one batch at the rate `lr`.
     ///
     /// # Shapes — each of `features`: `[n, dim]`, of the same n images; `labels`: n.
-    pub fn step(&mut self, features: Vec<Tensor<2>>, labels: &[u32], factor: f64) -> ProbeStep {
+    pub fn step(&mut self, features: Vec<Tensor<2>>, labels: &[u32], lr: f64) -> ProbeStep {
         let views = features.len();
         let x = Tensor::cat(features, 0); // [views·n, dim]
         let targets = self.targets(labels).repeat_dim(0, views); // [views·n]
@@ -89,19 +69,19 @@ impl Probe {
         let loss = -(log_p.clone() * one_hot.clone()).sum() / rows as f64;
         let correct = logits.argmax(1).reshape([rows]).equal(targets).int().sum();
         let error = (log_p.exp() - one_hot) / rows as f64; // [rows, classes]
-        self.descend(error.clone().transpose().matmul(x), error.sum_dim(0).squeeze_dim(0), factor);
+        self.descend(error.clone().transpose().matmul(x), error.sum_dim(0).squeeze_dim(0), lr);
         // Device reads: one number each.
         let correct = correct.into_scalar::<i64>() as u64;
         ProbeStep { loss: loss.into_scalar::<f32>().into(), correct, seen: rows as u64 }
     }
 
-    fn descend(&mut self, weight: Tensor<2>, bias: Tensor<1>, factor: f64) {
-        let ProbeConfig { lr, momentum, weight_decay, .. } = self.config;
+    fn descend(&mut self, weight: Tensor<2>, bias: Tensor<1>, lr: f64) {
+        let ProbeConfig { momentum, weight_decay, .. } = self.config;
         let weight = weight + self.weight.clone() * weight_decay;
         self.weight_momentum = self.weight_momentum.clone() * momentum + weight;
         self.bias_momentum = self.bias_momentum.clone() * momentum + bias;
-        self.weight = self.weight.clone() - self.weight_momentum.clone() * (lr * factor);
-        self.bias = self.bias.clone() - self.bias_momentum.clone() * (lr * factor);
+        self.weight = self.weight.clone() - self.weight_momentum.clone() * lr;
+        self.bias = self.bias.clone() - self.bias_momentum.clone() * lr;
     }
 
     /// Logits of frozen features.

@@ -124,7 +124,6 @@ pub struct Reporter<'a> {
     observer: &'a mut dyn Observer,
     plan: &'a Plan,
     window: Window,
-    replaced: u64,
     /// Epoch in which each kind of warning was last given.
     warned: BTreeMap<&'static str, u64>,
 }
@@ -157,7 +156,7 @@ impl<'a> Reporter<'a> {
             false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force)?,
         };
         let (window, warned) = (Window::new(), BTreeMap::new());
-        Ok(Self { folder, observer, plan, window, replaced: position.replaced, warned })
+        Ok(Self { folder, observer, plan, window, warned })
     }
 
     /// The first event.
@@ -189,13 +188,19 @@ impl<'a> Reporter<'a> {
     ///
     /// # Errors
     /// When the metrics or the log cannot be written.
-    pub fn step(&mut self, report: StepReport, batch: &Batch, at: &Step) -> Result<(), TrainError> {
+    pub fn step(
+        &mut self,
+        report: &StepReport,
+        batch: &Batch,
+        position: &Position,
+        at: &Step,
+    ) -> Result<(), TrainError> {
         let done = at.index + 1;
         self.window.steps += 1;
         self.window.waited += batch.wait.as_secs_f64();
         if !batch.replaced.is_empty() {
-            self.replaced += batch.replaced.len() as u64;
-            let names = batch.replaced.join(", ");
+            let names: Vec<_> = batch.replaced.iter().map(|bad| bad.error.to_string()).collect();
+            let names = names.join(", ");
             self.warn("replaced", done, at.epoch, format!("replaced unreadable images: {names}"))?;
         }
         let health = report.health.and_then(|health| health.symptom(&self.plan.recipe.health));
@@ -205,7 +210,7 @@ impl<'a> Reporter<'a> {
             }
         }
         if self.plan.logs_after(done) {
-            self.log_step(&report, at)?;
+            self.log_step(report, position, at)?;
         }
         Ok(())
     }
@@ -225,10 +230,15 @@ impl<'a> Reporter<'a> {
         Ok(())
     }
 
-    fn log_step(&mut self, report: &StepReport, at: &Step) -> Result<(), TrainError> {
+    fn log_step(
+        &mut self,
+        report: &StepReport,
+        position: &Position,
+        at: &Step,
+    ) -> Result<(), TrainError> {
         let window = std::mem::replace(&mut self.window, Window::new());
         let seconds = window.began.elapsed().as_secs_f64();
-        let images = window.steps as f64 * self.plan.images_per_step() as f64;
+        let images = window.steps as f64 * self.plan.recipe.train.batch as f64;
         let (images_per_s, loader_wait) = (images / seconds, window.waited / seconds);
         let (probe_loss, probe_top1) = report.probe_figures().unzip();
         self.folder.record(&Line::Step {
@@ -241,7 +251,7 @@ impl<'a> Reporter<'a> {
             health: report.health,
             probe_loss,
             probe_top1,
-            replaced_images: self.replaced,
+            replaced_images: position.replaced,
             time: Time { images_per_s, loader_wait },
         })?;
         self.observer.event(&Event::Step {
@@ -256,11 +266,6 @@ impl<'a> Reporter<'a> {
             probe_top1,
         });
         Ok(())
-    }
-
-    /// Images replaced so far.
-    pub fn replaced(&self) -> u64 {
-        self.replaced
     }
 
     /// After an evaluation between epochs.

@@ -148,6 +148,17 @@ impl RunFolder {
     }
 }
 
+/// Whether a new run can have the folder `path`.
+///
+/// # Errors
+/// When something is in it.
+pub fn check_free(path: &Path) -> Result<(), RunFolderError> {
+    match occupied(path).map_err(io(path))? {
+        true => Err(RunFolderError::Occupied { path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 /// The text of the resolved recipe of the run at `path`.
 ///
 /// # Errors

@@ -1,0 +1,415 @@
+//! Weighted nearest neighbours (Wu et al. 2018, arXiv:1805.01978): each test image is given the
+//! class with the largest sum of its neighbours' weights.
+//!
+//! Cosine: rows normalised, weight `exp(s / T)`. Euclidean: rows as they are, weight
+//! `1 / (distance + 1e-5)`. One pass finds the neighbours for the largest k; every smaller k and
+//! every temperature is then a matter of summing weights.
+
+use burn::tensor::Tensor;
+use rayon::prelude::*;
+
+use super::{Accuracy, EvalError, Features, Labelled, matrix, numbers, same_width, topk::rank};
+
+/// What makes two images near.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distance {
+    /// The angle between features.
+    Cosine,
+    /// The distance between features.
+    Euclidean,
+}
+
+/// Accuracy for one number of neighbours and one temperature.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KnnAccuracy {
+    /// Number of neighbours asked for.
+    pub k: usize,
+    /// Temperature of the weights (unused by the Euclidean distance).
+    pub temperature: f64,
+    /// Shares of right classes.
+    pub accuracy: Accuracy,
+}
+
+/// The nearest training images of each test image, nearest first.
+#[derive(Clone, Debug)]
+pub struct Neighbours {
+    distance: Distance,
+    k: usize,
+    entries: Vec<Neighbour>,
+}
+
+/// One training image as seen from a test image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Row among the training features.
+    pub index: u32,
+    /// Cosine, or minus the Euclidean distance.
+    pub closeness: f64,
+}
+
+/// Rows of a block of a product; a block of scores then takes 8 MB.
+const TEST_BLOCK: usize = 256;
+const TRAIN_BLOCK: usize = 8192;
+
+/// Candidates kept beyond k. Products in single precision decide who is a candidate; the order
+/// among candidates is decided in double precision, so that rounding does not choose neighbours.
+const SPARE: usize = 32;
+
+/// Below this norm a row is not stretched to length 1.
+const NORM_FLOOR: f64 = 1e-12;
+
+/// Added to a Euclidean distance before it is inverted.
+const DISTANCE_FLOOR: f64 = 1e-5;
+
+/// Accuracy for every pair of `ks` and `temperatures`, from one search.
+///
+/// `k` is cut to the number of training rows. Top-5 counts the target among the `min(5, k, classes)`
+/// highest votes; classes with equal votes are ordered by index.
+///
+/// # Errors
+/// Features or labels that do not fit; no `k`, a `k` of 0, a temperature that is not positive.
+pub fn knn(
+    train: &Features,
+    test: &Features,
+    distance: Distance,
+    ks: &[usize],
+    temperatures: &[f64],
+) -> Result<Vec<KnnAccuracy>, EvalError> {
+    let labels = Labelled::of(train, test)?;
+    for &got in temperatures {
+        if !(got.is_finite() && got > 0.0) {
+            let (field, expected) = ("knn temperature", "a positive number");
+            return Err(EvalError::Setting { field, got, expected });
+        }
+    }
+    let smallest = ks.iter().min().copied().unwrap_or(0);
+    check_k(smallest)?;
+    let largest = ks.iter().max().copied().unwrap_or(0);
+    let neighbours = neighbours(train, test, distance, largest)?;
+    let pairs = ks.iter().flat_map(|&k| temperatures.iter().map(move |&t| (k, t)));
+    let result = pairs.map(|(k, temperature)| {
+        let accuracy = neighbours.accuracy(&labels, k, temperature);
+        KnnAccuracy { k, temperature, accuracy }
+    });
+    Ok(result.collect())
+}
+
+fn check_k(k: usize) -> Result<(), EvalError> {
+    let (field, got, expected) = ("knn k", k as f64, "at least one neighbour");
+    if k == 0 { Err(EvalError::Setting { field, got, expected }) } else { Ok(()) }
+}
+
+/// The `min(k, training rows)` nearest training rows of each test row; equally near ones in the
+/// order of their index.
+///
+/// Memory beyond the features: one copy of the test features, 8 MB of scores, and `2(k + 32)`
+/// candidates for each test row.
+///
+/// # Errors
+/// Features that do not fit or are not finite; a `k` of 0.
+pub fn neighbours(
+    train: &Features,
+    test: &Features,
+    distance: Distance,
+    k: usize,
+) -> Result<Neighbours, EvalError> {
+    same_width(train, test)?;
+    check_k(k)?;
+    let k = k.min(train.rows);
+    let centre = centre(train, distance);
+    let test_blocks: Vec<_> =
+        blocks(test.rows, TEST_BLOCK).map(|rows| prepared(test, rows, distance, &centre)).collect();
+    let mut candidates = vec![Candidates::new((k + SPARE).min(train.rows)); test.rows];
+    for rows in blocks(train.rows, TRAIN_BLOCK) {
+        let first = rows.start;
+        let block = prepared(train, rows, distance, &centre);
+        let columns = block.matrix.dims()[0];
+        let transposed = block.matrix.transpose(); // [columns, dim] -> [dim, columns]
+        for (test_block, candidates) in test_blocks.iter().zip(candidates.chunks_mut(TEST_BLOCK)) {
+            let scores = numbers(test_block.matrix.clone().matmul(transposed.clone()));
+            let rows = scores.par_chunks(columns).zip(candidates.par_iter_mut());
+            rows.for_each(|(scores, candidates)| candidates.offer(scores, &block.bias, first));
+        }
+    }
+    let exact = |(row, candidates): (usize, Candidates)| {
+        candidates.exact(train, test.row(row), distance, k)
+    };
+    let entries = candidates.into_par_iter().enumerate().flat_map_iter(exact).collect();
+    Ok(Neighbours { distance, k, entries })
+}
+
+/// Consecutive ranges that cover `0..rows`.
+fn blocks(rows: usize, size: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
+}
+
+/// Mean of the training rows: subtracted for the Euclidean distance, which does not see it, so
+/// that `|a − b|²` from products loses no digits to a common offset.
+fn centre(train: &Features, distance: Distance) -> Vec<f64> {
+    let mut centre = vec![0.0; train.dim];
+    if distance == Distance::Euclidean {
+        for row in train.values.chunks_exact(train.dim) {
+            centre.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        centre.iter_mut().for_each(|sum| *sum /= train.rows as f64);
+    }
+    centre
+}
+
+/// Rows made ready for a product, and what is to be subtracted from each one's products.
+struct Block {
+    matrix: Tensor<2>,
+    bias: Vec<f32>,
+}
+
+/// The nearest row has the largest `a·b − bias(b)`: the cosine itself with bias 0, or
+/// `a·b − |b|²/2 = (|a|² − |a − b|²)/2`.
+fn prepared(
+    features: &Features,
+    rows: std::ops::Range<usize>,
+    distance: Distance,
+    centre: &[f64],
+) -> Block {
+    let mut values = Vec::with_capacity(rows.len() * features.dim);
+    let mut bias = Vec::with_capacity(rows.len());
+    let count = rows.len();
+    for row in rows {
+        let row = features.row(row);
+        let shifted = row.iter().zip(centre).map(|(&x, c)| f64::from(x) - c);
+        let square: f64 = shifted.clone().map(|x| x * x).sum();
+        match distance {
+            Distance::Cosine => {
+                let norm = square.sqrt().max(NORM_FLOOR);
+                values.extend(shifted.map(|x| (x / norm) as f32));
+                bias.push(0.0);
+            }
+            Distance::Euclidean => {
+                values.extend(shifted.map(|x| x as f32));
+                bias.push((0.5 * square) as f32);
+            }
+        }
+    }
+    Block { matrix: matrix(values, count, features.dim), bias }
+}
+
+/// The best scores seen so far by one test row.
+#[derive(Clone)]
+struct Candidates {
+    limit: usize,
+    threshold: f32,
+    entries: Vec<(f32, u32)>,
+}
+
+impl Candidates {
+    fn new(limit: usize) -> Self {
+        Self { limit, threshold: f32::NEG_INFINITY, entries: Vec::new() }
+    }
+
+    /// Takes in the scores of training rows `first..`. Rows come in the order of their index, so a
+    /// later row with the threshold's own score is behind.
+    fn offer(&mut self, scores: &[f32], bias: &[f32], first: usize) {
+        for (offset, (score, bias)) in scores.iter().zip(bias).enumerate() {
+            let score = score - bias;
+            if score > self.threshold || self.entries.len() < self.limit {
+                self.entries.push((score, (first + offset) as u32));
+                if self.entries.len() >= 2 * self.limit {
+                    self.shrink();
+                }
+            }
+        }
+    }
+
+    fn shrink(&mut self) {
+        if self.entries.len() > self.limit {
+            let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+            let (_, last, _) = self.entries.select_nth_unstable_by(self.limit - 1, order);
+            self.threshold = last.0;
+            self.entries.truncate(self.limit);
+        }
+    }
+
+    /// The `k` nearest of the candidates by distances of double precision, nearest first.
+    fn exact(
+        mut self,
+        train: &Features,
+        row: &[f32],
+        distance: Distance,
+        k: usize,
+    ) -> Vec<Neighbour> {
+        self.shrink();
+        let closeness = |index| closeness(row, train.row(index as usize), distance);
+        let entry = |(_, index)| Neighbour { index, closeness: closeness(index) };
+        let mut nearest: Vec<_> = self.entries.into_iter().map(entry).collect();
+        nearest.sort_unstable_by(|a, b| {
+            b.closeness.total_cmp(&a.closeness).then(a.index.cmp(&b.index))
+        });
+        nearest.truncate(k);
+        nearest
+    }
+}
+
+fn closeness(a: &[f32], b: &[f32], distance: Distance) -> f64 {
+    let pairs = a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
+    match distance {
+        Distance::Cosine => {
+            let (mut product, mut aa, mut bb) = (0.0, 0.0, 0.0);
+            for (a, b) in pairs {
+                product += a * b;
+                aa += a * a;
+                bb += b * b;
+            }
+            product / (aa.sqrt().max(NORM_FLOOR) * bb.sqrt().max(NORM_FLOOR))
+        }
+        Distance::Euclidean => -pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),
+    }
+}
+
+impl Neighbours {
+    /// The neighbours of one test row, nearest first.
+    pub fn of(&self, row: usize) -> &[Neighbour] {
+        &self.entries[row * self.k..(row + 1) * self.k]
+    }
+
+    /// Sum of the weights of the `k` nearest neighbours of one test row for each class. With the
+    /// cosine the weights are relative to the nearest neighbour's, so that no temperature overflows.
+    pub fn votes(
+        &self,
+        row: usize,
+        labels: &[usize],
+        classes: usize,
+        k: usize,
+        temperature: f64,
+    ) -> Vec<f64> {
+        let nearest = &self.of(row)[..k.min(self.k)];
+        let mut votes = vec![0.0; classes];
+        for neighbour in nearest {
+            votes[labels[neighbour.index as usize]] += match self.distance {
+                Distance::Cosine => {
+                    ((neighbour.closeness - nearest[0].closeness) / temperature).exp()
+                }
+                Distance::Euclidean => 1.0 / (DISTANCE_FLOOR - neighbour.closeness),
+            };
+        }
+        votes
+    }
+
+    fn accuracy(&self, labels: &Labelled, k: usize, temperature: f64) -> Accuracy {
+        let five = 5.min(k).min(self.k).min(labels.classes);
+        let hits = |(row, &target): (usize, &usize)| {
+            let votes = self.votes(row, &labels.train, labels.classes, k, temperature);
+            let rank = rank(&votes, target);
+            [usize::from(rank < 1), usize::from(rank < five)]
+        };
+        let add = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
+        let [first, five] = labels.test.par_iter().enumerate().map(hits).reduce(|| [0, 0], add);
+        let percent = |hits: usize| 100.0 * hits as f64 / labels.test.len() as f64;
+        Accuracy { top1: percent(first), top5: percent(five) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(rows: &[[f32; 2]], labels: &[i64]) -> Features {
+        let values = rows.iter().flatten().copied().collect();
+        Features { rows: rows.len(), dim: 2, values, labels: Some(labels.to_vec()) }
+    }
+
+    fn train() -> Features {
+        features(&[[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.0, 0.0]], &[0, 0, 1, 1])
+    }
+
+    #[test]
+    fn more_neighbours_than_rows_means_all_rows() {
+        let test = features(&[[1.0, 0.2], [0.1, 3.0]], &[0, 1]);
+        let got = knn(&train(), &test, Distance::Cosine, &[2, 1000], &[0.1]).unwrap();
+        assert_eq!(got[0].accuracy.top1, 100.0);
+        let all = neighbours(&train(), &test, Distance::Cosine, 1000).unwrap();
+        assert_eq!(all.of(0).len(), 4);
+    }
+
+    #[test]
+    fn a_zero_row_is_at_a_right_angle_to_everything() {
+        let test = features(&[[0.0, 0.0]], &[0]);
+        let got = neighbours(&train(), &test, Distance::Cosine, 4).unwrap();
+        let order: Vec<_> = got.of(0).iter().map(|n| (n.index, n.closeness)).collect();
+        assert_eq!(order, [(0, 0.0), (1, 0.0), (2, 0.0), (3, 0.0)]);
+    }
+
+    #[test]
+    fn a_temperature_however_small_keeps_the_votes_finite() {
+        let test = features(&[[1.0, 0.2]], &[0]);
+        for temperature in [1e-300, 1e-4, 1e6] {
+            let got = knn(&train(), &test, Distance::Cosine, &[4], &[temperature]).unwrap();
+            assert_eq!(got[0].accuracy.top1, 100.0, "{temperature}");
+        }
+    }
+
+    #[test]
+    fn a_far_offset_does_not_change_euclidean_neighbours() {
+        let shift = |[a, b]: [f32; 2]| [a + 4096.0, b - 8192.0];
+        let rows: Vec<[f32; 2]> =
+            (0..300).map(|i| [(i * 37 % 300) as f32 / 64.0, (i % 7) as f32]).collect();
+        let far: Vec<_> = rows.iter().copied().map(shift).collect();
+        let (near, far) = (features(&rows, &[0; 300]), features(&far, &[0; 300]));
+        let index = |n: &Neighbours| n.entries.iter().map(|n| n.index).collect::<Vec<_>>();
+        let a = neighbours(&near, &near, Distance::Euclidean, 9).unwrap();
+        let b = neighbours(&far, &far, Distance::Euclidean, 9).unwrap();
+        assert_eq!(index(&a), index(&b));
+        assert!((0..300).all(|row| a.of(row)[0].index == row as u32));
+    }
+
+    #[test]
+    fn blocks_give_the_neighbours_of_a_plain_search() {
+        let rows = |n: usize, salt: usize| -> Vec<[f32; 2]> {
+            let number = |i: usize| (i * 7919 + salt) % 10_007;
+            (0..n)
+                .map(|i| [number(i) as f32 - 5000.0, number(i * 31 + 1) as f32 - 5000.0])
+                .collect()
+        };
+        let (train, test) = (rows(TRAIN_BLOCK + 100, 1), rows(TEST_BLOCK + 3, 5));
+        let (train, test) =
+            (features(&train, &vec![0; train.len()]), features(&test, &vec![0; test.len()]));
+        for distance in [Distance::Cosine, Distance::Euclidean] {
+            let got = neighbours(&train, &test, distance, 5).unwrap();
+            for row in [0, 17, TEST_BLOCK, TEST_BLOCK + 2] {
+                let closeness = |i| closeness(test.row(row), train.row(i), distance);
+                let mut all: Vec<_> = (0..train.rows).map(|i| (closeness(i), i)).collect();
+                all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                let expected: Vec<_> = all[..5].iter().map(|&(_, i)| i as u32).collect();
+                let got: Vec<_> = got.of(row).iter().map(|n| n.index).collect();
+                assert_eq!(got, expected, "{distance:?} row {row}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_class_is_always_right() {
+        let one = features(&[[1.0, 0.0], [0.0, 1.0]], &[0, 0]);
+        let got = knn(&one, &one, Distance::Euclidean, &[1], &[1.0]).unwrap();
+        assert_eq!(got[0].accuracy, Accuracy { top1: 100.0, top5: 100.0 });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let good = train();
+        let error = |train: &Features, test: &Features, ks: &[usize], t: f64| {
+            knn(train, test, Distance::Cosine, ks, &[t]).unwrap_err().to_string()
+        };
+        let mut bad = train();
+        bad.values[3] = f32::NAN;
+        assert!(error(&good, &bad, &[1], 0.1).contains("test features: row 1, column 1 is NaN"));
+        bad = train();
+        bad.labels = Some(vec![0, -1, 0, 0]);
+        assert!(error(&bad, &good, &[1], 0.1).contains("label of row 1 is -1"));
+        bad.labels = None;
+        assert!(error(&bad, &good, &[1], 0.1).contains("no labels"));
+        bad.values.clear();
+        bad.rows = 0;
+        assert!(error(&good, &bad, &[1], 0.1).contains("no features"));
+        assert!(error(&good, &good, &[0], 0.1).contains("knn k is 0"));
+        assert!(error(&good, &good, &[], 0.1).contains("knn k is 0"));
+        assert!(error(&good, &good, &[1], 0.0).contains("temperature"));
+    }
+}

@@ -1,0 +1,188 @@
+//! Evaluation of frozen features on the host: nearest neighbours, linear probe, spectrum.
+//!
+//! Nothing here knows how features came about, and nothing depends on the number of threads: work
+//! is cut into fixed pieces and summed in a fixed order. Matrix products are Burn's on its CPU
+//! back end (the `gemm` crate underneath, whose own entry point is unsafe).
+
+mod lbfgs;
+
+pub mod knn;
+pub mod linear;
+pub mod spectrum;
+pub mod topk;
+
+use burn::tensor::{Device, Tensor, TensorData};
+
+/// Features of a set of images, one row an image.
+#[derive(Clone, Debug, Default)]
+pub struct Features {
+    /// Number of images.
+    pub rows: usize,
+    /// Numbers in each feature.
+    pub dim: usize,
+    /// `rows × dim` numbers, row after row.
+    pub values: Vec<f32>,
+    /// Class of each image, from 0; `None` for a data set without classes.
+    pub labels: Option<Vec<i64>>,
+}
+
+/// A class index above this is taken for a mistake (votes and weights are kept for every class).
+const MOST_CLASSES: i64 = 1 << 20;
+
+/// What can be wrong with what an evaluation is given.
+#[derive(Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalError {
+    /// Lengths that do not agree.
+    #[error("{set}: {what} has {got} entries, expected {expected}")]
+    Length {
+        /// Which set of features.
+        set: &'static str,
+        /// Values, labels or width.
+        what: &'static str,
+        /// Entries found.
+        got: usize,
+        /// Entries that have to be there.
+        expected: usize,
+    },
+    /// No rows, or rows without numbers.
+    #[error("{set}: no features ({rows} rows of {dim}); is the data set empty?")]
+    Empty {
+        /// Which set of features.
+        set: &'static str,
+        /// Number of rows.
+        rows: usize,
+        /// Numbers in each row.
+        dim: usize,
+    },
+    /// A feature or score that is not a finite number.
+    #[error(
+        "{set}: row {row}, column {column} is {value}; the model has diverged, evaluate an earlier checkpoint"
+    )]
+    NotFinite {
+        /// Which set of features.
+        set: &'static str,
+        /// Index of the row.
+        row: usize,
+        /// Index within the row.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// An evaluation by class of data without classes.
+    #[error("{set}: no labels; this evaluation needs the class of every image")]
+    NoLabels {
+        /// Which set of features.
+        set: &'static str,
+    },
+    /// A label that is no class.
+    #[error("{set}: label of row {row} is {label}; expected a class index from 0 to {most}")]
+    BadLabel {
+        /// Which set of features.
+        set: &'static str,
+        /// Index of the row.
+        row: usize,
+        /// The label.
+        label: i64,
+        /// Largest label that would do.
+        most: i64,
+    },
+    /// A setting out of range.
+    #[error("{field} is {got}; expected {expected}")]
+    Setting {
+        /// Name of the setting.
+        field: &'static str,
+        /// Its value.
+        got: f64,
+        /// What it has to be.
+        expected: &'static str,
+    },
+}
+
+/// Shares of test images in percent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Accuracy {
+    /// The right class comes first.
+    pub top1: f64,
+    /// The right class is among the first five (or among all, where there are fewer).
+    pub top5: f64,
+}
+
+impl Features {
+    /// One image's feature.
+    pub(crate) fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.dim..(row + 1) * self.dim]
+    }
+
+    /// Refuses features that are empty, of the wrong length or not finite.
+    ///
+    /// # Errors
+    /// The first problem; `set` says whose features they are.
+    pub fn check(&self, set: &'static str) -> Result<(), EvalError> {
+        let (rows, dim) = (self.rows, self.dim);
+        if rows == 0 || dim == 0 {
+            return Err(EvalError::Empty { set, rows, dim });
+        }
+        let length = |what, got, expected| match got == expected {
+            true => Ok(()),
+            false => Err(EvalError::Length { set, what, got, expected }),
+        };
+        length("values", self.values.len(), rows * dim)?;
+        if let Some(labels) = &self.labels {
+            length("labels", labels.len(), rows)?;
+        }
+        match self.values.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let (row, column, value) = (at / dim, at % dim, self.values[at]);
+                Err(EvalError::NotFinite { set, row, column, value })
+            }
+        }
+    }
+
+    /// The class of every row.
+    fn classes(&self, set: &'static str) -> Result<Vec<usize>, EvalError> {
+        let labels = self.labels.as_ref().ok_or(EvalError::NoLabels { set })?;
+        let class = |(row, &label): (usize, &i64)| match usize::try_from(label) {
+            Ok(class) if label < MOST_CLASSES => Ok(class),
+            _ => Err(EvalError::BadLabel { set, row, label, most: MOST_CLASSES - 1 }),
+        };
+        labels.iter().enumerate().map(class).collect()
+    }
+}
+
+/// Two sets that belong together: the same width, finite, every row with its class.
+struct Labelled {
+    train: Vec<usize>,
+    test: Vec<usize>,
+    classes: usize,
+}
+
+impl Labelled {
+    fn of(train: &Features, test: &Features) -> Result<Self, EvalError> {
+        same_width(train, test)?;
+        let (train, test) = (train.classes("training features")?, test.classes("test features")?);
+        let classes = 1 + train.iter().chain(&test).copied().max().unwrap_or(0);
+        Ok(Self { train, test, classes })
+    }
+}
+
+fn same_width(train: &Features, test: &Features) -> Result<(), EvalError> {
+    train.check("training features")?;
+    test.check("test features")?;
+    if train.dim == test.dim {
+        return Ok(());
+    }
+    let (set, what) = ("test features", "width");
+    Err(EvalError::Length { set, what, got: test.dim, expected: train.dim })
+}
+
+/// A matrix on the CPU back end, for a product.
+fn matrix(values: Vec<f32>, rows: usize, columns: usize) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
+}
+
+/// The numbers of a product, row after row.
+fn numbers(product: Tensor<2>) -> Vec<f32> {
+    product.into_data().try_into_vec().expect("products of f32 matrices are f32")
+}

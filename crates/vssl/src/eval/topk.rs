@@ -1,0 +1,84 @@
+//! Top-k accuracy of scores. Ties go to the lower class index, so the value does not depend on how
+//! a sort breaks them. Called by the probes; `knn` and `linear` rank with the same function.
+
+use super::EvalError;
+
+/// Place of `target` among the scores, from 0: how many classes come before it.
+pub(super) fn rank<T: PartialOrd + Copy>(scores: &[T], target: usize) -> usize {
+    let own = scores[target];
+    let before = |(class, &score): (usize, &T)| score > own || (score == own && class < target);
+    scores.iter().enumerate().filter(|&entry| before(entry)).count()
+}
+
+/// Percentage of rows whose target is among the `k` largest scores, over the rows that have a
+/// target (not −1); `None` when no row has one. Infinite scores are ordinary extremes.
+///
+/// # Shapes — `scores`: `[rows, classes]`, row after row; `targets`: `[rows]`.
+///
+/// # Errors
+/// Lengths that do not agree, a target that is no class, a score that is not a number.
+pub fn top_k_percent(
+    scores: &[f32],
+    classes: usize,
+    targets: &[i64],
+    k: usize,
+) -> Result<Option<f64>, EvalError> {
+    let set = "scores";
+    let (got, expected) = (scores.len(), targets.len() * classes);
+    if got != expected {
+        return Err(EvalError::Length { set, what: "values", got, expected });
+    }
+    let (mut labelled, mut hits) = (0_usize, 0_usize);
+    for (row, &label) in targets.iter().enumerate() {
+        if label == -1 {
+            continue;
+        }
+        let target = usize::try_from(label).ok().filter(|&class| class < classes);
+        let most = classes as i64 - 1;
+        let target = target.ok_or(EvalError::BadLabel { set: "targets", row, label, most })?;
+        let scores = &scores[row * classes..(row + 1) * classes];
+        if let Some(column) = scores.iter().position(|score| score.is_nan()) {
+            return Err(EvalError::NotFinite { set, row, column, value: scores[column] });
+        }
+        labelled += 1;
+        hits += usize::from(rank(scores, target) < k);
+    }
+    Ok((labelled > 0).then(|| 100.0 * hits as f64 / labelled as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_to_the_lower_class() {
+        assert_eq!(top_k_percent(&[1.0, 1.0, 1.0], 3, &[0], 1), Ok(Some(100.0)));
+        assert_eq!(top_k_percent(&[1.0, 1.0, 1.0], 3, &[1], 1), Ok(Some(0.0)));
+        assert_eq!(top_k_percent(&[1.0, 1.0, 1.0], 3, &[1], 2), Ok(Some(100.0)));
+    }
+
+    #[test]
+    fn rows_without_a_target_do_not_count() {
+        assert_eq!(top_k_percent(&[0.0, 1.0, 0.0, 1.0], 2, &[1, -1], 1), Ok(Some(100.0)));
+        assert_eq!(top_k_percent(&[0.0, 1.0], 2, &[-1], 1), Ok(None));
+        assert_eq!(top_k_percent(&[], 2, &[], 1), Ok(None));
+    }
+
+    #[test]
+    fn what_is_no_score_or_no_class_is_named_with_its_row() {
+        let error = top_k_percent(&[0.0, 1.0, f32::NAN, 1.0], 2, &[0, 1], 1).unwrap_err();
+        assert!(matches!(error, EvalError::NotFinite { row: 1, column: 0, .. }));
+        for label in [2, -2] {
+            let error = top_k_percent(&[0.0, 1.0], 2, &[label], 1).unwrap_err();
+            assert!(error.to_string().contains("from 0 to 1"), "{error}");
+        }
+        assert!(top_k_percent(&[0.0], 2, &[0], 1).is_err());
+    }
+
+    #[test]
+    fn infinite_scores_are_extremes() {
+        let scores = [f32::INFINITY, 0.0, f32::NEG_INFINITY];
+        assert_eq!(top_k_percent(&scores, 3, &[2], 2), Ok(Some(0.0)));
+        assert_eq!(top_k_percent(&scores, 3, &[0], 1), Ok(Some(100.0)));
+    }
+}

@@ -1,0 +1,385 @@
+//! From what the user typed to what runs: a [`Plan`] is a recipe whose data are open, whose steps
+//! are counted and of which everything that can be checked before the first step has been.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use burn::tensor::Device;
+use vssl_data::{
+    Dataset, EvaluationPlan, EvaluationTransform, Loader, LoaderPlan, Pipeline, dataset::Format,
+    loader,
+};
+
+use super::{
+    TrainError,
+    checkpoint::{Checkpoint, Position, Store},
+    evaluate::Evaluation,
+    events::Summary,
+    learner::{AnyMethod, Learner},
+    probe::Probe,
+    run_folder::{self, RunFolderError},
+    space,
+};
+use crate::{
+    methods,
+    optim::Optimizer,
+    recipe::{OnBadImage, Recipe, difference},
+    schedule::Step,
+};
+
+/// Keys that may change while a run goes on: they change no number.
+const FREE_KEYS: [&str; 6] =
+    ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
+
+/// What does not belong into a recipe.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Where tensors live, without autodiff.
+    pub device: Device,
+    /// `--data`: where relative paths of data are looked for first.
+    pub data_root: Option<PathBuf>,
+    /// Folder of the recipe: where they are looked for last.
+    pub recipe_folder: Option<PathBuf>,
+    /// Commit that the program was built from.
+    pub commit: Option<String>,
+    /// Replace what is in the run folder.
+    pub force: bool,
+}
+
+/// A run that is ready to start.
+pub struct Plan {
+    /// Resolved; `data.path` is where the data were found.
+    pub recipe: Recipe,
+    /// The same as TOML.
+    pub recipe_text: String,
+    /// The run folder.
+    pub run: PathBuf,
+    /// Whether the run folder is that of an earlier start.
+    pub continues: bool,
+    /// Where that one stood; `None` before its first checkpoint.
+    pub resume_from: Option<Checkpoint>,
+    /// Training images.
+    pub train: Arc<dyn Dataset>,
+    /// Validation images.
+    pub validation: Option<Arc<dyn Dataset>>,
+    /// Where evaluations run.
+    pub device: Device,
+    /// Steps of one pass.
+    pub steps_per_epoch: u64,
+    /// Steps of the whole run.
+    pub total_steps: u64,
+    /// What a person should know before it starts.
+    pub notes: Vec<String>,
+    /// See [`Environment::force`].
+    pub force: bool,
+    pipeline: Arc<Pipeline>,
+    method: Box<dyn AnyMethod>,
+    commit: Option<String>,
+}
+
+impl Plan {
+    /// A new run of `recipe` in the folder `run`.
+    ///
+    /// # Errors
+    /// Data that cannot be opened, settings that do not fit together, a full disk.
+    pub fn new(recipe: Recipe, run: &Path, environment: Environment) -> Result<Self, TrainError> {
+        Self::resolve(recipe, run, environment, None, false)
+    }
+
+    /// Goes on with the run in the folder `run`, after the checkpoint `from` (`latest`, `best` or
+    /// `step-…`). `recipe` is read from the folder, perhaps changed.
+    ///
+    /// # Errors
+    /// Also when the checkpoint is damaged or was made with another recipe.
+    pub fn resume(
+        recipe: Recipe,
+        run: &Path,
+        from: &str,
+        environment: Environment,
+    ) -> Result<Self, TrainError> {
+        let checkpoint = Store::of(run).load(from)?;
+        if let Some(checkpoint) = &checkpoint {
+            let was = methods::recipe_from(&checkpoint.recipe)
+                .map_err(|error| TrainError::Setting(error.to_string()))?;
+            let differences: Vec<_> = difference(&was, &recipe)
+                .into_iter()
+                .filter(|d| !FREE_KEYS.iter().any(|free| d.key.starts_with(free)))
+                .collect();
+            if !differences.is_empty() {
+                return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
+            }
+        }
+        Self::resolve(recipe, run, environment, checkpoint, true)
+    }
+
+    fn resolve(
+        mut recipe: Recipe,
+        run: &Path,
+        environment: Environment,
+        resume_from: Option<Checkpoint>,
+        continues: bool,
+    ) -> Result<Self, TrainError> {
+        recipe.data.path = find_data(&recipe.data.path, &environment)?;
+        if !continues && !environment.force {
+            run_folder::check_free(run)?;
+        }
+        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
+        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
+        let splits = vssl_data::dataset::open(&recipe.data.source(), None)?;
+        let normalisation = recipe.data.normalisation();
+        let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
+        let images = splits.train.len();
+        if recipe.train.batch > images {
+            return Err(TrainError::Setting(format!(
+                "train.batch = {}: larger than the training set of {images} images; expected at \
+                 most {images}",
+                recipe.train.batch
+            )));
+        }
+        let steps_per_epoch = (images / recipe.train.batch) as u64;
+        let scheduled = steps_per_epoch * recipe.train.epochs;
+        let mut plan = Self {
+            recipe_text: recipe.to_toml(),
+            run: run.to_owned(),
+            continues,
+            resume_from,
+            train: splits.train,
+            validation: splits.validation,
+            device: environment.device,
+            steps_per_epoch,
+            total_steps: recipe.train.max_steps.map_or(scheduled, |most| most.min(scheduled)),
+            notes: Vec::new(),
+            force: environment.force,
+            pipeline,
+            method,
+            commit: environment.commit,
+            recipe,
+        };
+        plan.notes = plan.remarks()?;
+        Ok(plan)
+    }
+
+    fn remarks(&self) -> Result<Vec<String>, TrainError> {
+        let mut notes = Vec::new();
+        if self.train.labels().is_none() {
+            notes.push("the images have no labels: probes are skipped".to_owned());
+        } else if self.validation.is_none() {
+            notes.push("there is no validation split: accuracies on it are skipped".to_owned());
+        } else if self.validation.as_ref().is_some_and(|split| split.labels().is_none()) {
+            notes.push("the validation split has no labels: accuracies are skipped".to_owned());
+        }
+        if self.continues && self.resume_from.is_none() {
+            notes.push("no checkpoint was saved yet: the run starts again".to_owned());
+        }
+        let memory = self.loader(0)?.memory_bound() >> 20;
+        notes.push(format!("prefetched views take at most {memory} MiB"));
+        Ok(notes)
+    }
+
+    /// Fresh networks. The same seed gives the same ones.
+    pub fn learner(&self) -> Box<dyn Learner> {
+        let device = self.device.clone().autodiff();
+        self.method.learner(&self.recipe.backbone, &device, self.recipe.seed)
+    }
+
+    /// The optimiser for these networks.
+    ///
+    /// # Errors
+    /// When a group matches no parameter, or the disk cannot hold the checkpoints.
+    pub fn optimizer(&self, learner: &dyn Learner) -> Result<Optimizer, TrainError> {
+        let parameters = learner.parameters();
+        self.recipe.optimizer.cover(&parameters)?;
+        let numbers: usize = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        // Student, teacher and at most two moments; one more while the next one is written.
+        let checkpoints = self.recipe.checkpoint.keep as u64 + 2;
+        let needed = numbers as u64 * 4 * 4 * checkpoints;
+        if let Some(free) = space::free_bytes(&self.run).filter(|free| *free < needed) {
+            let (free_mib, needed_mib) = (free >> 20, needed >> 20);
+            return Err(TrainError::NoSpace { path: self.run.clone(), free_mib, needed_mib });
+        }
+        Ok(Optimizer::new(self.recipe.optimizer.clone(), self.recipe.train.batch)?)
+    }
+
+    /// The online probe, if there are labels and it is wanted.
+    pub fn probe(&self) -> Option<Probe> {
+        let wanted = self.recipe.probe.enabled && self.train.labels().is_some();
+        wanted.then(|| {
+            let (dim, classes) = (self.recipe.backbone.dim(), self.train.classes().len());
+            let config = self.recipe.probe.clone();
+            Probe::new(config, dim, classes, &self.device, self.recipe.seed)
+        })
+    }
+
+    /// The batches from `step` on.
+    ///
+    /// # Errors
+    /// When the workers cannot be started.
+    pub fn loader(&self, step: u64) -> Result<Loader, TrainError> {
+        let plan = LoaderPlan {
+            seed: self.recipe.seed,
+            batch: self.recipe.train.batch,
+            workers: self.workers(),
+            prefetch: self.recipe.data.prefetch,
+            on_bad_image: self.on_bad_image(),
+            start_step: step,
+            end_step: self.total_steps.max(step),
+        };
+        Ok(Loader::new(Arc::clone(&self.train), Arc::clone(&self.pipeline), plan)?)
+    }
+
+    /// How a split is read for an evaluation: photographs as ImageNet's, shorter side to 256/224 of
+    /// the crop; small images as they are.
+    pub fn evaluation(&self, batch: usize) -> EvaluationPlan {
+        let crop = self.evaluation_size();
+        let photographs = matches!(self.recipe.data.format, Format::Folder | Format::ImageNet100);
+        EvaluationPlan {
+            transform: EvaluationTransform {
+                resize: photographs.then(|| (crop * 256).div_ceil(224)),
+                crop,
+            },
+            normalisation: self.recipe.data.normalisation(),
+            batch,
+            workers: self.workers(),
+            prefetch: self.recipe.data.prefetch,
+            on_bad_image: self.on_bad_image(),
+        }
+    }
+
+    /// Side of the images that an evaluation sees: that of the first global view.
+    pub fn evaluation_size(&self) -> usize {
+        let global = self.recipe.views.iter().find(|group| !group.local);
+        global.expect("a loaded recipe has a global view").size
+    }
+
+    fn on_bad_image(&self) -> loader::OnBadImage {
+        match self.recipe.data.on_bad_image {
+            OnBadImage::Stop => loader::OnBadImage::Stop,
+            OnBadImage::Skip => loader::OnBadImage::Skip,
+        }
+    }
+
+    fn workers(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.recipe.data.workers.unwrap_or_else(cores)
+    }
+
+    /// Where the run is after `index` steps.
+    pub fn step(&self, index: u64) -> Step {
+        let done = index + 1;
+        Step {
+            index,
+            epoch: index / self.steps_per_epoch,
+            steps_per_epoch: self.steps_per_epoch,
+            // A run that is cut short by max_steps follows the schedule of the short run.
+            total: self.total_steps,
+            seed: self.recipe.seed,
+            micro: 0,
+            watch: self.logs_after(done) || self.checks_health_after(done),
+        }
+    }
+
+    /// The learning rate for a base rate at this step.
+    pub fn rate(&self, base: f64, at: &Step) -> f64 {
+        self.recipe.schedule.at(base, at)
+    }
+
+    /// The base rate, batch size included.
+    pub fn base_rate(&self) -> f64 {
+        self.recipe.optimizer.base_rate(self.recipe.train.batch)
+    }
+
+    /// The online probe's rate at this step: it follows the schedule of the run.
+    pub fn probe_rate(&self, at: &Step) -> f64 {
+        self.rate(self.recipe.probe.lr * self.recipe.train.batch as f64 / 256.0, at)
+    }
+
+    /// Whether `done` steps call for a line of metrics.
+    pub fn logs_after(&self, done: u64) -> bool {
+        due(done, self.recipe.log.every_steps) || done == self.total_steps
+    }
+
+    /// Whether they call for figures of the features.
+    pub fn checks_health_after(&self, done: u64) -> bool {
+        due(done, self.recipe.health.every_steps)
+    }
+
+    /// Whether they call for nearest neighbours on the validation split.
+    pub fn evaluates_after(&self, done: u64) -> bool {
+        due(done, self.recipe.knn.every_epochs * self.steps_per_epoch) && done < self.total_steps
+    }
+
+    /// Whether they call for a checkpoint.
+    pub fn saves_after(&self, done: u64) -> bool {
+        let config = &self.recipe.checkpoint;
+        due(done, config.every_epochs * self.steps_per_epoch)
+            || due(done, config.every_steps.unwrap_or(0))
+            || done == self.total_steps
+    }
+
+    /// Whether accuracies on the validation split can be had.
+    pub fn has_validation_labels(&self) -> bool {
+        let labels = |set: &Arc<dyn Dataset>| set.labels().is_some();
+        labels(&self.train) && self.validation.as_ref().is_some_and(labels)
+    }
+
+    /// The result of the run.
+    pub fn summary(
+        &self,
+        position: &Position,
+        seconds: f64,
+        online: Option<f64>,
+        evaluation: Evaluation,
+    ) -> Summary {
+        Summary {
+            method: self.recipe.method.clone(),
+            seed: self.recipe.seed,
+            steps: position.step,
+            interrupted: position.step < self.total_steps,
+            seconds,
+            images_per_s: position.step as f64 * self.recipe.train.batch as f64 / seconds,
+            peak_rss_mib: space::peak_rss_mib(),
+            commit: self.commit.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replaced_images: position.replaced,
+            knn_top1: evaluation.knn,
+            linear_top1: evaluation.linear,
+            online_top1: online,
+            untrained_knn_top1: evaluation.untrained_knn,
+            untrained_linear_top1: evaluation.untrained_linear,
+            pixels_knn_top1: evaluation.pixels_knn,
+            notes: self.notes.clone(),
+            run: self.run.clone(),
+        }
+    }
+}
+
+fn due(done: u64, every: u64) -> bool {
+    every > 0 && done.is_multiple_of(every)
+}
+
+/// A relative path is looked for under `--data`, in the working folder, and beside the recipe.
+fn find_data(path: &Path, environment: &Environment) -> Result<PathBuf, TrainError> {
+    if path.as_os_str().is_empty() {
+        let message = "data.path is not set; expected the folder of the images".to_owned();
+        return Err(TrainError::Setting(message));
+    }
+    let mut looked = Vec::new();
+    let roots = [environment.data_root.clone(), Some(".".into()), environment.recipe_folder.clone()];
+    for root in roots.into_iter().flatten() {
+        let candidate = root.join(path);
+        if candidate.exists() {
+            return candidate
+                .canonicalize()
+                .map_err(|source| RunFolderError::Io { path: candidate, source }.into());
+        }
+        if !looked.contains(&candidate) {
+            looked.push(candidate);
+        }
+        if path.is_absolute() {
+            break;
+        }
+    }
+    Err(TrainError::NoData { path: path.to_owned(), looked })
+}

@@ -1,0 +1,38 @@
+//! What only the operating system knows: free space and peak memory.
+
+use std::path::Path;
+
+/// Bytes that an unprivileged process may still write at `path`, or at the nearest parent that
+/// exists. `None` where the system cannot be asked.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let existing = path.ancestors().find(|parent| parent.exists())?;
+    free(existing)
+}
+
+#[cfg(unix)]
+fn free(path: &Path) -> Option<u64> {
+    // "" is a relative path's last ancestor.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let status = nix::sys::statvfs::statvfs(path).ok()?;
+    Some(status.blocks_available() as u64 * status.fragment_size() as u64)
+}
+
+#[cfg(not(unix))]
+fn free(_: &Path) -> Option<u64> {
+    None
+}
+
+/// Largest resident memory of this process so far, MiB.
+#[cfg(unix)]
+pub fn peak_rss_mib() -> Option<u64> {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let peak = u64::try_from(getrusage(UsageWho::RUSAGE_SELF).ok()?.max_rss()).ok()?;
+    // Linux counts KiB, macOS bytes.
+    Some(if cfg!(target_os = "macos") { peak >> 20 } else { peak >> 10 })
+}
+
+/// Largest resident memory of this process so far, MiB.
+#[cfg(not(unix))]
+pub fn peak_rss_mib() -> Option<u64> {
+    None
+}
