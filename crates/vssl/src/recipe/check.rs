@@ -190,7 +190,8 @@ fn schedule(recipe: &Recipe, checker: &mut Checker) {
     if let Schedule::WarmupCosine(shape) = &recipe.schedule {
         let (warmup, epochs) = (shape.warmup_epochs, recipe.train.epochs);
         let expected = format_args!("at most train.epochs, which is {epochs}");
-        checker.require("schedule.warmup_epochs", warmup <= epochs as f64, warmup, expected);
+        let holds = epochs == 0 || warmup <= epochs as f64;
+        checker.require("schedule.warmup_epochs", holds, warmup, expected);
     }
 }
 

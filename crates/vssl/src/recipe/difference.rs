@@ -26,14 +26,21 @@ impl fmt::Display for Difference {
 pub fn difference(was: &Recipe, now: &Recipe) -> Vec<Difference> {
     let flat = |recipe: &Recipe| -> Vec<(String, String)> {
         let table = recipe.to_table();
-        leaves(&table).into_iter().map(|(path, value)| (path.join("."), value.to_string())).collect()
+        leaves(&table)
+            .into_iter()
+            .map(|(path, value)| (path.join("."), value.to_string()))
+            .collect()
     };
     let (was, now) = (flat(was), flat(now));
     let value = |of: &[(String, String)], key: &str| {
         of.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone())
     };
     let keys = now.iter().chain(was.iter().filter(|(key, _)| value(&now, key).is_none()));
-    keys.map(|(key, _)| Difference { key: key.clone(), was: value(&was, key), now: value(&now, key) })
-        .filter(|difference| difference.was != difference.now)
-        .collect()
+    keys.map(|(key, _)| Difference {
+        key: key.clone(),
+        was: value(&was, key),
+        now: value(&now, key),
+    })
+    .filter(|difference| difference.was != difference.now)
+    .collect()
 }

@@ -122,10 +122,9 @@ impl Recipe {
         let source = Source { name, text, overrides };
         let mut typed = Node::parse(text).map_err(|syntax| source.syntax(syntax))?;
         for (position, text) in overrides.iter().enumerate() {
-            typed.apply(text, position).map_err(|problem| RecipeError::Override {
-                text: text.clone(),
-                problem,
-            })?;
+            typed
+                .apply(text, position)
+                .map_err(|problem| RecipeError::Override { text: text.clone(), problem })?;
         }
         let invalid = |problems| RecipeError::Invalid { problems };
         let method = source.method(&typed, methods).map_err(|problem| invalid(vec![*problem]))?;

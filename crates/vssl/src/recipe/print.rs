@@ -4,10 +4,7 @@ use std::fmt::Write;
 
 use toml::{Table, Value};
 
-use super::{
-    leaves::is_list_of_tables,
-    provenance::Provenance,
-};
+use super::{leaves::is_list_of_tables, provenance::Provenance};
 
 /// Comments start here at the latest, so that one long list does not push all of them out of
 /// sight.

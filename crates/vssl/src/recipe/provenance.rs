@@ -54,10 +54,9 @@ impl Provenance {
                 None => Origin::Default,
                 Some(node) => match (&node.place, node.overridden()) {
                     (_, Some(_)) | (Place::Override(_), None) => Origin::Override,
-                    (Place::File { key, .. }, None) => Origin::File {
-                        file: source.name.to_owned(),
-                        line: source.line(key.start),
-                    },
+                    (Place::File { key, .. }, None) => {
+                        Origin::File { file: source.name.to_owned(), line: source.line(key.start) }
+                    }
                 },
             };
             (path.join("."), origin)

@@ -4,13 +4,16 @@
 //! found and what was expected), but common error types flatten that to text and lose the place
 //! inside tagged enums. [`Misread`] keeps it.
 
-use std::fmt::{self, Display};
+use std::{
+    fmt::{self, Display},
+    iter::Peekable,
+};
 
 use serde::{
     Deserializer,
     de::{
-        self, DeserializeSeed, Error as _, Expected, IntoDeserializer, Unexpected,
-        value::{MapDeserializer, SeqDeserializer, StringDeserializer},
+        self, DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Unexpected,
+        value::{StrDeserializer, StringDeserializer},
     },
     forward_to_deserialize_any,
 };
@@ -165,47 +168,38 @@ fn unexpected(value: &Value) -> Unexpected<'_> {
     }
 }
 
-/// An entry of a table or list under its key.
-struct Entry<'a>(String, &'a Node);
+/// The entries of a table, or the elements of a list, that are still to be read.
+///
+/// Keys are added to errors here and not where a value is read: a tagged enum copies its value
+/// first and finds out what is wrong afterwards.
+struct Entries<I>(I);
 
-impl<'de> IntoDeserializer<'de, Misread> for Entry<'de> {
-    type Deserializer = Self;
-    fn into_deserializer(self) -> Self {
-        self
+impl<'de, I: Iterator<Item = (&'de str, &'de Node)>> MapAccess<'de> for Entries<Peekable<I>> {
+    type Error = Misread;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Misread> {
+        let key = self.0.peek().map(|(key, _)| seed.deserialize(StrDeserializer::new(key)));
+        key.transpose()
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Misread> {
+        let (key, node) = self.0.next().expect("serde asks for a key first");
+        seed.deserialize(node).map_err(|error| error.below(key))
     }
 }
 
-impl<'de> Deserializer<'de> for Entry<'de> {
+impl<'de, I: Iterator<Item = (usize, &'de Node)>> SeqAccess<'de> for Entries<I> {
     type Error = Misread;
 
-    fn deserialize_any<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
-        self.1.deserialize_any(visitor).map_err(|error| error.below(&self.0))
-    }
-
-    fn deserialize_option<V: de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misread> {
-        self.1.deserialize_option(visitor).map_err(|error| error.below(&self.0))
-    }
-
-    fn deserialize_enum<V: de::Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Misread> {
-        self.1.deserialize_enum(name, variants, visitor).map_err(|error| error.below(&self.0))
-    }
-
-    fn deserialize_newtype_struct<V: de::Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Misread> {
-        self.1.deserialize_newtype_struct(name, visitor).map_err(|error| error.below(&self.0))
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit
-        unit_struct seq tuple tuple_struct map struct identifier ignored_any
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Misread> {
+        let Some((index, node)) = self.0.next() else { return Ok(None) };
+        seed.deserialize(node).map(Some).map_err(|error| error.below(&index.to_string()))
     }
 }
 
@@ -220,17 +214,16 @@ impl<'de> Deserializer<'de> for &'de Node {
             Content::Leaf(Value::Boolean(value)) => visitor.visit_bool(*value),
             Content::Leaf(other) => Err(Misread::invalid_type(unexpected(other), &visitor)),
             Content::Array(items) => {
-                let entry = |(index, node): (usize, &'de Node)| Entry(index.to_string(), node);
-                let mut list = SeqDeserializer::new(items.iter().enumerate().map(entry));
-                let value = visitor.visit_seq(&mut list)?;
-                list.end()?;
-                Ok(value)
+                let mut entries = Entries(items.iter().enumerate());
+                let value = visitor.visit_seq(&mut entries)?;
+                match entries.0.len() {
+                    0 => Ok(value),
+                    _ => Err(Misread::invalid_length(items.len(), &"a shorter list")),
+                }
             }
             Content::Table(entries) => {
-                let entry = |(key, node): &'de (String, Node)| {
-                    (StringDeserializer::new(key.clone()), Entry(key.clone(), node))
-                };
-                visitor.visit_map(MapDeserializer::new(entries.iter().map(entry)))
+                let entries = entries.iter().map(|(key, node)| (key.as_str(), node));
+                visitor.visit_map(Entries(entries.peekable()))
             }
         }
     }
@@ -301,7 +294,8 @@ impl<'de> de::VariantAccess<'de> for Variant<'de> {
     }
 
     fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Misread> {
-        seed.deserialize(Entry(self.0[0].0.clone(), &self.0[0].1))
+        let (key, node) = &self.0[0];
+        seed.deserialize(node).map_err(|error| error.below(key))
     }
 
     fn tuple_variant<V: de::Visitor<'de>>(
@@ -309,7 +303,8 @@ impl<'de> de::VariantAccess<'de> for Variant<'de> {
         _length: usize,
         visitor: V,
     ) -> Result<V::Value, Misread> {
-        Entry(self.0[0].0.clone(), &self.0[0].1).deserialize_any(visitor)
+        let (key, node) = &self.0[0];
+        node.deserialize_any(visitor).map_err(|error| error.below(key))
     }
 
     fn struct_variant<V: de::Visitor<'de>>(

@@ -2,12 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{
-    Checker,
-    check::Complaint,
-    read::Misread,
-    tree::Node,
-};
+use super::{Checker, check::Complaint, read::Misread, tree::Node};
 
 /// Settings of a method: a typed table of a recipe.
 pub trait Settings: Serialize + DeserializeOwned {
@@ -30,10 +25,7 @@ impl MethodSchema {
     }
 
     /// The table with its defaults filled in, and what is out of bounds in it.
-    pub(super) fn resolve(
-        &self,
-        table: &Node,
-    ) -> Result<(toml::Table, Vec<Complaint>), Misread> {
+    pub(super) fn resolve(&self, table: &Node) -> Result<(toml::Table, Vec<Complaint>), Misread> {
         let (resolved, complaints) =
             (self.resolve)(table).map_err(|error| error.below(self.name))?;
         Ok((resolved, complaints.into_iter().map(|c| c.below(self.name)).collect()))

@@ -1,21 +1,22 @@
 //! "Did you mean …?"
 
-/// How alike two words must be, from 0 to 1, to be taken for a slip.
-const ALIKE: f64 = 0.7;
+/// Words that begin alike are a slip from this Jaro-Winkler likeness on, whatever their lengths.
+const ALIKE: f64 = 0.85;
 
-/// A suggestion, if one of `known` is close to `got`.
+/// A suggestion, if one of `known` is close to `got`: a third of its letters may be wrong, swapped,
+/// missing or too many.
 pub(super) fn nearest(got: &str, known: &[&str]) -> Option<String> {
-    let likeness = |name: &str| {
-        let (got, name) = (got.to_lowercase(), name.to_lowercase());
-        // Words that begin alike are a slip more often than their edit distance says.
-        strsim::jaro_winkler(&got, &name)
+    let got = got.to_lowercase();
+    let length = got.chars().count();
+    let close = |name: &&&str| {
+        let edits = strsim::damerau_levenshtein(&got, name);
+        edits <= (length / 3).max(1) && edits < length || strsim::jaro_winkler(&got, name) >= ALIKE
     };
     known
         .iter()
-        .map(|name| (likeness(name), name))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .map(|(_, name)| format!("did you mean `{name}`?"))
+        .filter(close)
+        .min_by_key(|name| strsim::damerau_levenshtein(&got, name))
+        .map(|name| format!("did you mean `{name}`?"))
 }
 
 /// What to say about the unknown key `got` of a table with the keys `known`; at the top of a
@@ -41,6 +42,8 @@ mod tests {
         let known = ["lr", "weight_decay", "momentum", "clip_lr"];
         assert_eq!(nearest("wieght_decay", &known).unwrap(), "did you mean `weight_decay`?");
         assert_eq!(nearest("LR", &known).unwrap(), "did you mean `lr`?");
+        assert_eq!(nearest("rl", &known).unwrap(), "did you mean `lr`?");
+        assert_eq!(nearest("weight", &known).unwrap(), "did you mean `weight_decay`?");
         assert_eq!(nearest("epochs", &known), None);
         assert_eq!(nearest("x", &[]), None);
     }

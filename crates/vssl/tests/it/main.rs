@@ -7,3 +7,4 @@ mod eval;
 mod fixtures;
 mod golden;
 mod optim;
+mod recipe;
