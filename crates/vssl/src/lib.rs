@@ -3,6 +3,7 @@
 pub mod backbone;
 pub mod device;
 pub mod eval;
+pub mod export;
 pub mod layers;
 pub mod method;
 pub mod methods;

@@ -1,0 +1,229 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
+use vssl::device::DeviceChoice;
+
+/// Pretrain image encoders without labels.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vssl",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Example:\n  vssl pretrain recipes/quickstart.toml\n\nExit codes: 0 done, 1 failed, \
+                  2 wrong arguments or a wrong recipe."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// For every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// For every command.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Print the result and nothing else.
+    #[arg(short, long, global = true, help_heading = "For every command")]
+    pub quiet: bool,
+    /// Print one JSON object a line, for programs.
+    #[arg(long, global = true, conflicts_with = "quiet", help_heading = "For every command")]
+    pub json: bool,
+    /// Threads that compute; all cores unless given.
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "For every command"
+    )]
+    pub threads: Option<u16>,
+    /// Where datasets lie: a relative data path that is not found from here is looked up there.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VSSL_DATA",
+        default_value = "data",
+        help_heading = "For every command"
+    )]
+    pub data: PathBuf,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an encoder on images without labels, or go on with a run.
+    Pretrain(Pretrain),
+    /// Show a recipe with all its defaults, and where each value comes from.
+    Config(Config),
+    /// Fetch and check datasets.
+    Data(DataCommand),
+    /// Write the encoder of a run to a file that other tools load.
+    Export(Export),
+}
+
+/// Arguments of `vssl pretrain`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
+                  recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
+                  vssl pretrain --resume runs/a\n\nCtrl-C finishes the step and saves; a second \
+                  one ends at once.")]
+pub struct Pretrain {
+    /// The recipe.
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    pub recipe: Option<PathBuf>,
+    /// Go on with the run in this folder, exactly where its last checkpoint stands.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Run folder; runs/<recipe>-<seed> unless given.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Change a setting of the recipe; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Replace the run in the run folder.
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+}
+
+/// Arguments of `vssl config`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vssl config recipes/cifar10/vssl.toml --set optimizer.lr=0.5")]
+pub struct Config {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Change a setting of the recipe; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// Arguments of `vssl data`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml"
+)]
+pub struct DataCommand {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: DataAction,
+}
+
+/// What `vssl data` does.
+#[derive(Debug, Subcommand)]
+pub enum DataAction {
+    /// Download a dataset, or go on with a download, and verify it.
+    #[command(after_help = "Example:\n  vssl data fetch cifar10 --data /datasets")]
+    Fetch {
+        /// Which one.
+        #[arg(value_parser = PossibleValuesParser::new(["cifar10", "cifar100", "fashion-mnist"]))]
+        name: String,
+    },
+    /// Read every image and report those that cannot be used.
+    #[command(after_help = "Examples:\n  vssl data check photos/\n  vssl data check data/cifar10 \
+                      --format cifar10\n  vssl data check recipes/quickstart.toml")]
+    Check {
+        /// A folder, an archive, or a recipe.
+        source: PathBuf,
+        /// How the images are stored; told from the files unless given.
+        #[arg(long, value_enum)]
+        format: Option<FormatName>,
+    },
+}
+
+/// How images are stored, as on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FormatName {
+    /// Image files in folders.
+    Folder,
+    /// CIFAR-10, binary version.
+    Cifar10,
+    /// CIFAR-100, binary version.
+    Cifar100,
+    /// MNIST or Fashion-MNIST.
+    Idx,
+    /// 100 classes of an ImageNet tree.
+    Imagenet100,
+}
+
+/// Arguments of `vssl export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  vssl export runs/quickstart-0 --to encoder.safetensors --checkpoint \
+                  best"
+)]
+pub struct Export {
+    /// The run folder.
+    pub run: PathBuf,
+    /// The file to write, safetensors with torchvision's parameter names.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Which copy of the encoder.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: NetworkName,
+    /// latest, best or step-N.
+    #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
+    pub checkpoint: String,
+}
+
+/// Which copy of the encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum NetworkName {
+    /// The one that gradients train.
+    #[default]
+    Student,
+    /// Its moving average, where the method has one.
+    Teacher,
+}
+
+fn checkpoint(text: &str) -> Result<String, String> {
+    let step = text.strip_prefix("step-").is_some_and(|step| step.parse::<u64>().is_ok());
+    match step || text == "latest" || text == "best" {
+        true => Ok(text.to_owned()),
+        false => Err("expected latest, best or step-N, as in step-1000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn walk(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
+        visit(command);
+        for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+            walk(child, visit);
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_consistent_and_every_help_has_an_example() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        walk(&command, &mut |command| {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(text.contains("  vssl "), "{} has no example", command.get_name());
+        });
+    }
+
+    #[test]
+    fn every_example_can_be_parsed() {
+        let mut count = 0;
+        walk(&Arguments::command(), &mut |command| {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with("  vssl ")) {
+                Arguments::try_parse_from(line.split_whitespace()).unwrap();
+                count += 1;
+            }
+        });
+        assert!(count >= 10);
+    }
+}

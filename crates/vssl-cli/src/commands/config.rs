@@ -1,0 +1,24 @@
+//! `vssl config`: a recipe with all its defaults.
+
+use serde_json::json;
+use vssl::{methods, recipe::Recipe};
+
+use super::say;
+use crate::{
+    arguments::{Common, Config},
+    failure::Failure,
+};
+
+pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
+    let (recipe, provenance) =
+        Recipe::load(&arguments.recipe, &arguments.overrides, &methods::schemas())
+            .map_err(Failure::usage)?;
+    if common.json {
+        let value = json!({ "recipe": recipe.to_table(), "origin": provenance });
+        say(&value.to_string())
+    } else if common.quiet {
+        say(recipe.to_toml().trim_end())
+    } else {
+        say(recipe.annotated(&provenance).trim_end())
+    }
+}

@@ -1,0 +1,164 @@
+//! `vssl data`: datasets, before hours are spent on them.
+
+use std::{fs, path::Path, thread};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use vssl::{methods, recipe::Recipe};
+use vssl_data::{
+    Dataset,
+    check::{Report, check},
+    dataset::{self, DataConfig, Format},
+    fetch::{Source, fetch},
+};
+
+use super::say;
+use crate::{
+    arguments::{Common, DataAction, FormatName},
+    data_root,
+    failure::Failure,
+    progress,
+};
+
+/// Bad images that are listed for a person; JSON has all of them.
+const LISTED: usize = 20;
+
+pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
+    match action {
+        DataAction::Fetch { name } => fetch_one(name, common),
+        DataAction::Check { source, format } => check_one(source, *format, common),
+    }
+}
+
+fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
+    let source: Source = name.parse().map_err(Failure::usage)?;
+    let bar = progress::bar(common, "{msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec}");
+    let mut file = String::new();
+    let folder = fetch(source, &common.data, None, &mut |progress| {
+        if file != progress.file {
+            file = progress.file.to_owned();
+            bar.set_message(file.clone());
+            bar.reset();
+        }
+        bar.set_length(progress.total.unwrap_or(progress.done));
+        bar.set_position(progress.done);
+    })
+    .with_context(|| format!("fetching {name}"))?;
+    bar.finish_and_clear();
+    match common.json {
+        true => say(&json!({ "event": "fetched", "name": name, "path": folder }).to_string()),
+        false => say(&format!("{name} is in {}, checksums verified", folder.display())),
+    }
+}
+
+fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Result<(), Failure> {
+    let config = described(source, format, common)?;
+    let splits = dataset::open(&config, None)?;
+    let mut bad = 0;
+    for (name, split) in [("train", Some(splits.train)), ("validation", splits.validation)] {
+        let Some(split) = split else { continue };
+        let report = look(name, split.as_ref(), common)?;
+        bad += report.bad.len();
+        tell(name, split.as_ref(), &report, common)?;
+    }
+    match bad {
+        0 => Ok(()),
+        1 => Err(anyhow!("1 image cannot be used").into()),
+        _ => Err(anyhow!("{bad} images cannot be used").into()),
+    }
+}
+
+fn described(
+    source: &Path,
+    format: Option<FormatName>,
+    common: &Common,
+) -> Result<DataConfig, Failure> {
+    let (root, here) = (common.data.as_path(), Path::new(""));
+    let mut config = if source.extension().is_some_and(|extension| extension == "toml") {
+        let (recipe, _) = Recipe::load(source, &[], &methods::schemas()).map_err(Failure::usage)?;
+        let beside = source.parent().unwrap_or(here);
+        // In the order of `vssl pretrain`.
+        let path = data_root::locate(&recipe.data.path, &[root, here, beside]);
+        DataConfig { path, ..recipe.data.source() }
+    } else {
+        let path = data_root::locate(source, &[here, root]);
+        DataConfig { format: guess(&path).unwrap_or_default(), path, ..DataConfig::default() }
+    };
+    if let Some(format) = format {
+        config.format = match format {
+            FormatName::Folder => Format::Folder,
+            FormatName::Cifar10 => Format::Cifar10,
+            FormatName::Cifar100 => Format::Cifar100,
+            FormatName::Idx => Format::Idx,
+            FormatName::Imagenet100 => Format::ImageNet100,
+        };
+    }
+    Ok(config)
+}
+
+/// The format that the names of the files give away.
+fn guess(path: &Path) -> Option<Format> {
+    let mut names = vec![path.file_name()?.to_string_lossy().into_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path).ok()?.filter_map(Result::ok);
+        names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    }
+    let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|name| test(name));
+    if any(&|name| name.contains("-idx3-ubyte")) {
+        Some(Format::Idx)
+    } else if any(&|name| name.starts_with("cifar-100") || name == "train.bin") {
+        Some(Format::Cifar100)
+    } else if any(&|name| name.starts_with("cifar-10-") || name == "data_batch_1.bin") {
+        Some(Format::Cifar10)
+    } else {
+        None
+    }
+}
+
+fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Failure> {
+    let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
+    bar.set_message(format!("reading {name}"));
+    bar.set_length(split.len() as u64);
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let workers = common.threads.map_or(cores, usize::from);
+    let report = check(split, workers, &|done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    Ok(report)
+}
+
+fn tell(name: &str, split: &dyn Dataset, report: &Report, common: &Common) -> Result<(), Failure> {
+    let classes = split.labels().map(|_| split.classes().len());
+    if common.json {
+        let bad: Vec<_> = report
+            .bad
+            .iter()
+            .map(|bad| json!({ "index": bad.index, "name": bad.name, "what": bad.what }))
+            .collect();
+        let sizes =
+            report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
+        let value = json!({
+            "event": "checked", "split": name, "images": report.images, "classes": classes,
+            "sizes": sizes, "bad": bad,
+        });
+        return say(&value.to_string());
+    }
+    let classes = match classes {
+        Some(classes) => format!("{classes} classes"),
+        None => "no labels".to_owned(),
+    };
+    let sides = |(low, high): (usize, usize)| match low == high {
+        true => low.to_string(),
+        false => format!("{low} to {high}"),
+    };
+    let sizes = report.sizes.map_or(String::new(), |sizes| {
+        format!(", {} pixels wide and {} high", sides(sizes.width), sides(sizes.height))
+    });
+    say(&format!("{name}: {} images, {classes}{sizes}", report.images))?;
+    for bad in report.bad.iter().take(LISTED) {
+        say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))?;
+    }
+    match report.bad.len().saturating_sub(LISTED) {
+        0 => Ok(()),
+        more => say(&format!("  and {more} more; --json lists all")),
+    }
+}

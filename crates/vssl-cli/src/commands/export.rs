@@ -1,0 +1,35 @@
+//! `vssl export`: the encoder of a run as a file of its own.
+
+use serde_json::json;
+use vssl::{export::export, train::learner::Network};
+
+use super::say;
+use crate::{
+    arguments::{Common, Export, NetworkName},
+    failure::Failure,
+};
+
+pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
+    let Export { run, to, network, checkpoint } = arguments;
+    let (network, name) = match network {
+        NetworkName::Student => (Network::Student, "student"),
+        NetworkName::Teacher => (Network::Teacher, "teacher"),
+    };
+    let exported = export(run, checkpoint, network, to)?;
+    if common.json {
+        let value = json!({
+            "event": "exported",
+            "path": to,
+            "network": name,
+            "step": exported.step,
+            "tensors": exported.tensors,
+        });
+        return say(&value.to_string());
+    }
+    say(&format!(
+        "{}: {} tensors of the {name}'s backbone after step {}",
+        to.display(),
+        exported.tensors,
+        exported.step
+    ))
+}

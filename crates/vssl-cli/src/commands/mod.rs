@@ -1,0 +1,41 @@
+//! One file a command.
+
+mod config;
+mod data;
+mod export;
+mod pretrain;
+
+use anyhow::Context;
+
+use crate::{
+    arguments::{Arguments, Command},
+    failure::Failure,
+};
+
+/// Does what was asked for.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let common = &arguments.common;
+    if let Some(threads) = common.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.into())
+            .build_global()
+            .with_context(|| format!("starting {threads} threads"))?;
+    }
+    match &arguments.command {
+        Command::Pretrain(arguments) => pretrain::run(arguments, common),
+        Command::Config(arguments) => config::run(arguments, common),
+        Command::Data(arguments) => data::run(&arguments.command, common),
+        Command::Export(arguments) => export::run(arguments, common),
+    }
+}
+
+/// Writes a line to standard output. A reader that went away, as `| head` does, is no error.
+fn say(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    match writeln!(std::io::stdout(), "{text}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("writing to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,100 @@
+//! `vssl pretrain`: one run, watched.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use vssl::{
+    methods,
+    recipe::Recipe,
+    train::{Environment, Plan, TrainError, pretrain, run_folder, stop::Stop},
+};
+
+use crate::{
+    arguments::{Common, Pretrain},
+    failure::Failure,
+    progress, signals,
+};
+
+pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> {
+    let plan = match (&arguments.resume, &arguments.recipe) {
+        (Some(run), _) => resume(run, arguments, common)?,
+        (None, Some(recipe)) => start(recipe, arguments, common)?,
+        (None, None) => {
+            return Err(Failure::usage(anyhow::anyhow!("give a recipe, or --resume RUN")));
+        }
+    };
+    let stop = Stop::default();
+    signals::listen(&stop).context("listening for signals")?;
+    let mut observer = progress::observer(common, &stop);
+    pretrain(&plan, &stop, observer.as_mut())?;
+    Ok(())
+}
+
+fn start(path: &Path, arguments: &Pretrain, common: &Common) -> Result<Plan, Failure> {
+    let (recipe, _) =
+        Recipe::load(path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
+    let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
+    let folder = path.parent().map(Path::to_owned);
+    let plan = Plan::new(recipe, &run, environment(arguments, common, folder)?);
+    plan.map_err(classified)
+}
+
+fn resume(run: &Path, arguments: &Pretrain, common: &Common) -> Result<Plan, Failure> {
+    run_folder::recipe_of(run)?;
+    let path = run.join("recipe.toml");
+    let (recipe, _) =
+        Recipe::load(&path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
+    let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, None)?);
+    plan.map_err(classified)
+}
+
+fn environment(
+    arguments: &Pretrain,
+    common: &Common,
+    recipe_folder: Option<PathBuf>,
+) -> Result<Environment, Failure> {
+    Ok(Environment {
+        device: arguments.device.resolve().map_err(Failure::usage)?,
+        data_root: Some(common.data.clone()),
+        recipe_folder,
+        commit: option_env!("VSSL_COMMIT").map(str::to_owned),
+        force: arguments.force,
+    })
+}
+
+/// Settings that cannot be run are a wrong recipe, whatever it took to find out.
+fn classified(error: TrainError) -> Failure {
+    match error {
+        TrainError::Setting(_) | TrainError::OtherRecipe { .. } => Failure::usage(error),
+        other => other.into(),
+    }
+}
+
+/// `runs/<recipe>-<seed>`, the recipe being called after its path below `recipes/`.
+fn run_folder_of(recipe: &Path, seed: u64) -> PathBuf {
+    let stem = recipe.with_extension("");
+    let parts: Vec<_> = stem.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let own = match parts.iter().rposition(|part| part == "recipes") {
+        Some(position) if position + 1 < parts.len() => &parts[position + 1..],
+        _ => &parts[parts.len().saturating_sub(1)..],
+    };
+    Path::new("runs").join(format!("{}-{seed}", own.join("-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_run_folder_tells_recipe_and_seed() {
+        let cases = [
+            ("recipes/quickstart.toml", "runs/quickstart-3"),
+            ("/home/me/recipes/cifar10/vssl.toml", "runs/cifar10-vssl-3"),
+            ("mine.toml", "runs/mine-3"),
+            ("../a/b/mine.v2.toml", "runs/mine.v2-3"),
+        ];
+        for (recipe, expected) in cases {
+            assert_eq!(run_folder_of(Path::new(recipe), 3), Path::new(expected));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Where a relative data path leads.
+
+use std::path::{Path, PathBuf};
+
+/// The first of `folders` below which there is something at `path`; `path` itself when it is
+/// absolute or nowhere, for the message that says so.
+pub fn locate(path: &Path, folders: &[&Path]) -> PathBuf {
+    folders
+        .iter()
+        .map(|folder| folder.join(path))
+        .find(|candidate| candidate.exists())
+        .unwrap_or_else(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_folder_that_has_it_wins() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["a/x", "b/x", "b/y"] {
+            std::fs::create_dir_all(root.path().join(name)).unwrap();
+        }
+        let (a, b) = (root.path().join("a"), root.path().join("b"));
+        assert_eq!(locate(Path::new("x"), &[&a, &b]), a.join("x"));
+        assert_eq!(locate(Path::new("y"), &[&a, &b]), b.join("y"));
+        assert_eq!(locate(Path::new("z"), &[&a, &b]), Path::new("z"));
+        assert_eq!(locate(&a, &[&b]), a);
+    }
+}

@@ -1,0 +1,86 @@
+//! How a command fails: the message, printed once, and the exit code.
+
+use std::{fmt::Display, panic, process, process::ExitCode};
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// The request makes no sense: wrong arguments or a wrong recipe. Exit code 2.
+    Usage(anyhow::Error),
+    /// It made sense, but could not be done. Exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Failure {
+    /// A request that makes no sense.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self::Usage(error.into())
+    }
+
+    /// Writes the message and its causes to standard error.
+    pub fn print(&self) {
+        let (Self::Usage(error) | Self::Failed(error)) = self;
+        let label = console::style("error:").red().bold().for_stderr();
+        eprintln!("{label} {}", message(error));
+    }
+
+    /// What the process ends with.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Failed(_) => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The error, then each cause that it does not already quote.
+fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str("\n  because: ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+/// A panic is a bug of ours, in whatever thread: say so in a few lines, and end with 1.
+pub fn catch_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let what: &dyn Display = match panic.payload_as_str() {
+            Some(ref text) => &text.to_owned(),
+            None => &"no message",
+        };
+        let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
+        eprintln!(
+            "error: vssl has a bug: {what}{place}\n  please report it with the command and the \
+             recipe; version {}, commit {}",
+            env!("CARGO_PKG_VERSION"),
+            option_env!("VSSL_COMMIT").unwrap_or("unknown"),
+        );
+        let trace = std::backtrace::Backtrace::capture();
+        if trace.status() == std::backtrace::BacktraceStatus::Captured {
+            eprintln!("{trace}");
+        }
+        process::exit(1);
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_repeated() {
+        let error = anyhow::anyhow!("disk full").context("a.bin: disk full").context("saving");
+        assert_eq!(message(&error), "saving\n  because: a.bin: disk full");
+    }
+}

@@ -1,0 +1,181 @@
+//! Numbers of a run in few characters, and as many of them as fit.
+
+use std::time::Duration;
+
+use vssl::train::events::Event;
+
+/// Between figures of one line.
+const GAP: &str = "  ";
+
+/// What is known of a run that goes on.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Steps done.
+    pub step: u64,
+    first_step: u64,
+    epoch: u64,
+    loss: f64,
+    parts: Vec<(String, f64)>,
+    lr: f64,
+    gradient_norm: f64,
+    images_per_s: f64,
+    loader_wait: f64,
+    probe_top1: Option<f64>,
+    knn_top1: Option<f64>,
+}
+
+impl Figures {
+    /// Takes in what happened.
+    pub fn take(&mut self, event: &Event) {
+        match event {
+            Event::Started { steps, first_step, .. } => {
+                *self = Self { steps: *steps, step: *first_step, ..Self::default() };
+                self.first_step = *first_step;
+            }
+            Event::Step {
+                step,
+                epoch,
+                loss,
+                parts,
+                lr,
+                gradient_norm,
+                images_per_s,
+                loader_wait,
+                probe_top1,
+            } => {
+                (self.step, self.epoch, self.loss, self.lr) = (*step, *epoch, *loss, *lr);
+                self.parts.clone_from(parts);
+                self.gradient_norm = *gradient_norm;
+                (self.images_per_s, self.loader_wait) = (*images_per_s, *loader_wait);
+                self.probe_top1 = *probe_top1;
+            }
+            Event::Evaluated { step, knn_top1, .. } => {
+                self.step = *step;
+                self.knn_top1 = knn_top1.or(self.knn_top1);
+            }
+            _ => {}
+        }
+    }
+
+    /// Time left after `elapsed`, at the pace of this start.
+    fn left(&self, elapsed: Duration) -> Option<Duration> {
+        let done = self.step.checked_sub(self.first_step).filter(|&done| done > 0)?;
+        let left = self.steps.saturating_sub(self.step) as f64;
+        Duration::try_from_secs_f64(elapsed.as_secs_f64() * left / done as f64).ok()
+    }
+
+    /// Where the run is and how fast it goes, the most important first.
+    pub fn pace(&self, elapsed: Duration) -> Vec<String> {
+        let mut pace = vec![format!("step {}/{}", self.step, self.steps)];
+        pace.extend(self.left(elapsed).map(|left| format!("{} left", duration(left))));
+        pace.push(format!("{} images/s", rounded(self.images_per_s)));
+        pace.push(format!("loader {:.0} %", 100.0 * self.loader_wait));
+        pace.push(format!("epoch {}", self.epoch + 1));
+        pace
+    }
+
+    /// What is learnt, the most important first.
+    pub fn learning(&self) -> Vec<String> {
+        let mut all = vec![format!("loss {}", rounded(self.loss))];
+        all.extend(self.knn_top1.map(|top1| format!("kNN {top1:.1} %")));
+        all.extend(self.probe_top1.map(|top1| format!("probe {top1:.1} %")));
+        all.extend(self.parts.iter().map(|(name, value)| format!("{name} {}", rounded(*value))));
+        all.push(format!("lr {}", rounded(self.lr)));
+        all.push(format!("gradient {}", rounded(self.gradient_norm)));
+        all
+    }
+}
+
+/// As many of `items` from the first on as fit into `width` characters.
+pub fn fitted(items: &[String], width: usize) -> String {
+    let mut line = String::new();
+    for item in items {
+        let gap = if line.is_empty() { "" } else { GAP };
+        if line.chars().count() + gap.len() + item.chars().count() > width {
+            break;
+        }
+        line.push_str(gap);
+        line.push_str(item);
+    }
+    line
+}
+
+/// Three significant digits, powers of ten beyond four places.
+pub fn rounded(x: f64) -> String {
+    let size = x.abs();
+    if x == 0.0 || !x.is_finite() {
+        format!("{x}")
+    } else if !(1e-3..1e5).contains(&size) {
+        format!("{x:.2e}")
+    } else {
+        let before = size.log10().floor() as i32 + 1;
+        format!("{x:.*}", (3 - before).clamp(0, 5) as usize)
+    }
+}
+
+/// `2 h 05 min`, `3 min 20 s` or `12 s`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs_f64().round() as u64;
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
+        (0, 0, 0, s) => format!("{s} s"),
+        (0, 0, m, s) => format!("{m} min {s:02} s"),
+        (0, h, m, _) => format!("{h} h {m:02} min"),
+        (d, h, ..) => format!("{d} d {h:02} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::samples::{evaluated, started, step};
+
+    #[test]
+    fn numbers_are_short() {
+        let cases = [
+            (-3.214_159, "-3.21"),
+            (0.0, "0"),
+            (0.000_012, "1.20e-5"),
+            (812.4, "812"),
+            (12345.6, "12346"),
+            (0.003, "0.00300"),
+            (f64::NAN, "NaN"),
+        ];
+        for (x, expected) in cases {
+            assert_eq!(rounded(x), expected);
+        }
+    }
+
+    #[test]
+    fn durations_have_two_parts() {
+        for (seconds, expected) in
+            [(12, "12 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (180_000, "2 d 02 h")]
+        {
+            assert_eq!(duration(Duration::from_secs(seconds)), expected);
+        }
+    }
+
+    #[test]
+    fn time_left_goes_by_the_pace_of_this_start() {
+        let mut figures = Figures::default();
+        figures.take(&started());
+        assert_eq!(figures.left(Duration::from_secs(1)), None);
+        figures.take(&step(195));
+        assert_eq!(figures.left(Duration::from_secs(10)), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_narrow_line_keeps_what_matters_most() {
+        let mut figures = Figures::default();
+        for event in [started(), step(10), evaluated(78), step(100)] {
+            figures.take(&event);
+        }
+        let learning = figures.learning();
+        assert_eq!(fitted(&learning, 24), "loss -3.21  kNN 72.1 %");
+        let all = "loss -3.21  kNN 72.1 %  probe 61.2 %  kl -1.25  nll 1.20e-5  lr 0.00300  \
+                   gradient 1.50";
+        assert_eq!(fitted(&learning, 200), all);
+        assert_eq!(fitted(&learning, 0), "");
+    }
+}

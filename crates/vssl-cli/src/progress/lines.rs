@@ -1,0 +1,87 @@
+//! Plain lines, for log files and pipes.
+
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+use vssl::train::events::{Event, Observer};
+
+use super::figures::{Figures, fitted};
+use crate::table;
+
+/// Steps are told at most this often: nobody reads a line a second.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Writes a line for most events.
+pub struct Lines<W> {
+    out: W,
+    figures: Figures,
+    began: Instant,
+    told: Option<Instant>,
+}
+
+impl<W: Write> Lines<W> {
+    /// To `out`.
+    pub fn new(out: W) -> Self {
+        Self { out, figures: Figures::default(), began: Instant::now(), told: None }
+    }
+
+    fn is_due(&mut self) -> bool {
+        let last = self.figures.step == self.figures.steps;
+        let due = last || self.told.is_none_or(|told| told.elapsed() >= PAUSE);
+        if due {
+            self.told = Some(Instant::now());
+        }
+        due
+    }
+}
+
+impl<W: Write> Observer for Lines<W> {
+    fn event(&mut self, event: &Event) {
+        self.figures.take(event);
+        let text = match event {
+            Event::Started { .. } => {
+                self.began = Instant::now();
+                table::opening(event)
+            }
+            Event::Step { .. } if self.is_due() => {
+                let mut all = self.figures.pace(self.began.elapsed());
+                all.extend(self.figures.learning());
+                fitted(&all, usize::MAX)
+            }
+            Event::Step { .. } => return,
+            other => match table::note(other) {
+                Some(note) => note,
+                None => return,
+            },
+        };
+        // A reader that goes away does not end a run; the log is in the run folder.
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{evaluated, started, step, summary};
+    use super::*;
+
+    #[test]
+    fn a_log_has_the_first_step_the_last_and_no_control_characters() {
+        let mut lines = Lines::new(Vec::new());
+        let warning = Event::Warning { step: 20, message: "the features are collapsing".into() };
+        let finished = Event::Finished { summary: summary() };
+        for event in [started(), step(10), step(20), warning, evaluated(78), step(780), finished] {
+            lines.event(&event);
+        }
+        let text = String::from_utf8(lines.out).unwrap();
+        assert!(!text.contains(['\x1b', '\r']), "{text:?}");
+        assert!(text.contains("vssl: 10000 training images, 2000 validation images, 10 classes"));
+        assert_eq!(text.matches("step 10/780").count(), 1);
+        assert_eq!(text.matches("step 20/780").count(), 0);
+        assert_eq!(text.matches("step 780/780").count(), 1);
+        assert!(text.contains("warning, step 20: the features are collapsing"));
+        assert!(text.contains("kNN 72.1 %"));
+        assert!(text.contains("vssl export runs/a --to encoder.safetensors"));
+    }
+}

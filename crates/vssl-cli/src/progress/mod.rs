@@ -1,0 +1,38 @@
+//! What a person, a log file or a program sees of a run.
+
+mod bar;
+mod figures;
+mod json;
+mod lines;
+mod quiet;
+#[cfg(test)]
+pub mod samples;
+
+use std::io::{IsTerminal, stderr, stdout};
+
+pub use figures::{duration, rounded};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use vssl::train::{events::Observer, stop::Stop};
+
+use crate::arguments::Common;
+
+/// The observer for this run: JSON lines, only the result, a bar on a terminal, else plain lines.
+pub fn observer(common: &Common, stop: &Stop) -> Box<dyn Observer> {
+    if common.json {
+        Box::new(json::Json::new(stdout()))
+    } else if common.quiet {
+        Box::new(quiet::Quiet::new(stdout()))
+    } else if stdout().is_terminal() && stderr().is_terminal() {
+        Box::new(bar::Bar::new(stdout(), ProgressDrawTarget::stderr(), stop.clone()))
+    } else {
+        Box::new(lines::Lines::new(stdout()))
+    }
+}
+
+/// A bar for a task of known length on standard error; invisible where nobody would see it.
+pub fn bar(common: &Common, template: &str) -> ProgressBar {
+    let hidden = common.json || common.quiet || !stderr().is_terminal();
+    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let style = ProgressStyle::with_template(template).expect("templates are literals in here");
+    ProgressBar::with_draw_target(Some(0), target).with_style(style.progress_chars("=> "))
+}

@@ -1,0 +1,168 @@
+//! What is said at the beginning and at the end of a run, and between.
+
+use std::{fmt::Write, time::Duration};
+
+use vssl::train::events::{Event, Summary};
+
+use crate::progress::{duration, rounded};
+
+/// What a run begins with; empty for other events.
+pub fn opening(event: &Event) -> String {
+    let Event::Started {
+        method,
+        run,
+        parameters,
+        train_images,
+        validation_images,
+        classes,
+        steps,
+        first_step,
+        notes,
+    } = event
+    else {
+        return String::new();
+    };
+    let validation = match validation_images {
+        Some(images) => format!("{images} validation images"),
+        None => "no validation images".to_owned(),
+    };
+    let classes = match classes {
+        0 => "no labels".to_owned(),
+        classes => format!("{classes} classes"),
+    };
+    let mut text = format!("{method}: {train_images} training images, {validation}, {classes}\n");
+    let parameters = *parameters as f64 / 1e6;
+    let _ = write!(text, "{parameters:.2} million parameters, {steps} steps");
+    if *first_step > 0 {
+        let _ = write!(text, ", going on after step {first_step}");
+    }
+    let _ = write!(text, "; run folder {}", run.display());
+    for note in notes {
+        let _ = write!(text, "\nnote: {note}");
+    }
+    text
+}
+
+/// One event in words; `None` for those that are not worth a line.
+pub fn note(event: &Event) -> Option<String> {
+    match event {
+        Event::Started { .. } | Event::Step { .. } => None,
+        Event::Evaluated { step, epoch, knn_top1, probe_top1 } => {
+            let knn = knn_top1.map(|top1| format!("  kNN {top1:.1} %")).unwrap_or_default();
+            let probe = probe_top1.map(|top1| format!("  probe {top1:.1} %")).unwrap_or_default();
+            Some(format!("evaluated after step {step}, {epoch} epochs:{knn}{probe}"))
+        }
+        Event::Warning { step, message } => Some(format!("warning, step {step}: {message}")),
+        Event::Checkpoint { step, path } => {
+            Some(format!("saved step {step} in {}", path.display()))
+        }
+        Event::Phase { what } => Some(what.clone()),
+        Event::Finished { summary } => Some(closing(summary)),
+    }
+}
+
+/// The table of accuracies.
+pub fn accuracies(summary: &Summary) -> String {
+    let rows = [
+        ("trained encoder", summary.knn_top1, summary.linear_top1),
+        ("untrained encoder", summary.untrained_knn_top1, summary.untrained_linear_top1),
+        ("raw pixels", summary.pixels_knn_top1, None),
+    ];
+    let known = rows.iter().filter(|(_, knn, linear)| knn.is_some() || linear.is_some());
+    let percent = |x: &Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.2} %"));
+    let mut text = String::new();
+    for (name, knn, linear) in known {
+        if text.is_empty() {
+            let _ = writeln!(text, "{:<20}{:>10}{:>10}", "top-1 accuracy", "kNN", "linear");
+        }
+        let _ = writeln!(text, "{name:<20}{:>10}{:>10}", percent(knn), percent(linear));
+    }
+    for note in &summary.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+/// The table, what it took, where it lies and what to type next.
+fn closing(summary: &Summary) -> String {
+    let run = quoted(&summary.run.display().to_string());
+    let mut text = String::from("\n");
+    let table = accuracies(summary);
+    if !table.is_empty() {
+        text.push_str(&table);
+        text.push('\n');
+    }
+    let how = if summary.interrupted { "stopped on request after" } else { "finished" };
+    let time = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
+    let _ = write!(
+        text,
+        "{how} {} steps in {} ({} images/s), seed {}",
+        summary.steps,
+        duration(time),
+        rounded(summary.images_per_s),
+        summary.seed
+    );
+    if let Some(memory) = summary.peak_rss_mib {
+        let _ = write!(text, ", at most {memory} MiB of memory");
+    }
+    if summary.replaced_images > 0 {
+        let _ = write!(text, "\n{} bad images were replaced by others", summary.replaced_images);
+    }
+    let _ = write!(text, "\nthe run is in {run}\n\nnext:\n");
+    if summary.interrupted {
+        let _ = write!(text, "  vssl pretrain --resume {run}    go on");
+    } else {
+        let _ = write!(text, "  vssl export {run} --to encoder.safetensors    the encoder alone");
+    }
+    text
+}
+
+/// As a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if path.chars().all(plain) {
+        path.to_owned()
+    } else {
+        format!("'{}'", path.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::samples;
+
+    #[test]
+    fn the_table_has_a_row_for_each_encoder() {
+        let expected = "\
+top-1 accuracy             kNN    linear
+trained encoder        81.23 %   84.10 %
+untrained encoder      70.11 %   75.00 %
+raw pixels             78.90 %         -
+";
+        assert_eq!(accuracies(&samples::summary()), expected);
+    }
+
+    #[test]
+    fn without_labels_the_reason_stands_in_place_of_the_table() {
+        let mut summary = samples::summary();
+        summary.knn_top1 = None;
+        summary.linear_top1 = None;
+        summary.untrained_knn_top1 = None;
+        summary.untrained_linear_top1 = None;
+        summary.pixels_knn_top1 = None;
+        summary.notes = vec!["no probes: the images have no labels".into()];
+        assert_eq!(accuracies(&summary), "note: no probes: the images have no labels\n");
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_says_how_to_go_on() {
+        let mut summary = samples::summary();
+        summary.interrupted = true;
+        summary.run = "my runs/a".into();
+        let text = closing(&summary);
+        assert!(text.contains("vssl pretrain --resume 'my runs/a'"), "{text}");
+        assert!(!text.contains("vssl export"), "{text}");
+        assert!(closing(&samples::summary()).contains("vssl export runs/a --to"));
+    }
+}

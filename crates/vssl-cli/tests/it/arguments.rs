@@ -1,0 +1,45 @@
+//! Help, and arguments that make no sense.
+
+use super::run;
+
+#[test]
+fn every_command_helps_with_an_example() {
+    for command in
+        ["", "pretrain", "config", "data", "data fetch", "data check", "export"]
+    {
+        let mut arguments: Vec<&str> = command.split_whitespace().collect();
+        arguments.push("--help");
+        let help = run(&arguments);
+        assert!(help.succeeded().contains("\n  vssl "), "{command:?}:\n{}", help.out);
+    }
+}
+
+#[test]
+fn wrong_arguments_end_with_2() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["pretran"], "pretrain"),
+        (&["pretrain"], "required"),
+        (&["pretrain", "a.toml", "--resume", "runs/a"], "cannot be used with"),
+        (&["pretrain", "a.toml", "--frobnicate"], "--frobnicate"),
+        (&["config", "a.toml", "--threads", "0"], "0"),
+        (&["config", "a.toml", "--quiet", "--json"], "cannot be used with"),
+        (&["data", "fetch", "imagenet"], "cifar10, cifar100, fashion-mnist"),
+        (&["export", "runs/a", "--to", "a", "--checkpoint", "step-x"], "step-1000"),
+    ];
+    for (arguments, part) in cases {
+        run(arguments).refused(2, &[part]);
+    }
+}
+
+#[test]
+fn an_unknown_device_lists_the_known_ones() {
+    let refused = run(&["pretrain", "recipes/quickstart.toml", "--device", "gpu"]);
+    refused.refused(2, &["gpu", "cpu", "cuda:1", "vulkan", "metal", "webgpu"]);
+}
+
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_was_not_built_names_its_feature() {
+    let refused = run(&["pretrain", "recipes/quickstart.toml", "--device", "cuda:1"]);
+    refused.refused(2, &["cuda:1", "cargo build --release --features cuda"]);
+}

@@ -1,0 +1,78 @@
+//! `vssl config`, and recipes that are wrong.
+
+use serde_json::Value;
+
+use super::{recipe, run};
+
+const MINIMAL: &str = "method = \"vssl\"\ndata.path = \"images\"\n";
+
+fn json(arguments: &[&str]) -> Value {
+    serde_json::from_str(run(arguments).succeeded()).unwrap()
+}
+
+#[test]
+fn a_resolved_recipe_shows_where_each_value_comes_from() {
+    let shown = run(&["config", "recipes/quickstart.toml", "--set", "train.epochs=3"]);
+    let text = shown.succeeded();
+    let line = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap();
+    assert!(line("epochs = 3 ").ends_with("# --set"), "{text}");
+    assert!(line("architecture = ").contains("# recipes/quickstart.toml:"), "{text}");
+    assert!(line("kl_weight = 1.0").ends_with("# default"), "{text}");
+}
+
+#[test]
+fn what_config_prints_is_a_recipe_with_the_same_values() {
+    let folder = tempfile::tempdir().unwrap();
+    let printed = run(&["config", "recipes/cifar10/vssl.toml"]);
+    let path = recipe(folder.path(), printed.succeeded());
+    let (was, now) =
+        (json(&["config", "recipes/cifar10/vssl.toml", "--json"]), json(&["config", &path, "--json"]));
+    assert_eq!(now["recipe"], was["recipe"]);
+}
+
+#[test]
+fn json_has_values_and_origins() {
+    let value = json(&["config", "recipes/quickstart.toml", "--json", "--set", "seed=7"]);
+    assert_eq!(value["recipe"]["seed"], 7);
+    assert_eq!(value["origin"]["seed"], "--set");
+    assert_eq!(value["origin"]["knn.temperature"], "default");
+}
+
+#[test]
+fn wrong_recipes_are_refused_with_key_line_and_what_was_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&str, &[&str]); 8] = [
+        ("[optimiser]\nlr = 1.0", &["a.toml:3: unknown key `optimiser`", "mean `optimizer`?"]),
+        ("[optimizer]\nlearn = 1", &["a.toml:4: unknown key `learn` in [optimizer]", "weight_decay"]),
+        ("[optimizer]\nlr = -1", &["a.toml:4: optimizer.lr is -1;", "4 | lr = -1\n", "^^"]),
+        ("[train]\nepochs = \"ten\"", &["a.toml:4: train.epochs is the text \"ten\"", "whole"]),
+        ("[train]\nbatch = 0", &["a.toml:4: train.batch is 0; expected at least 2"]),
+        ("[[views]]\nflip = 2", &["a.toml:4: views.0.flip is 2; expected a number from 0 to 1"]),
+        ("[vssl]\nprior = \"projektor\"", &["a.toml:4: vssl.prior", "mean `projector`?"]),
+        ("[train", &["a.toml:3: "]),
+    ];
+    for (table, parts) in cases {
+        let path = recipe(folder.path(), &format!("{MINIMAL}{table}\n"));
+        run(&["config", &path]).refused(2, parts);
+        run(&["pretrain", &path]).refused(2, parts);
+    }
+}
+
+#[test]
+fn wrong_overrides_are_named_as_typed() {
+    let cases = [
+        ("train.epochs", "--set train.epochs: there is no `=`"),
+        ("train.epochs=0", "--set train.epochs=0: train.epochs is 0; expected at least 1"),
+        ("train.epoch=1", "--set train.epoch=1: unknown key `epoch` in [train]"),
+        ("method=nothing", "--set method=nothing: method is \"nothing\"; expected"),
+    ];
+    for (text, expected) in cases {
+        run(&["config", "recipes/quickstart.toml", "--set", text]).refused(2, &[expected]);
+    }
+}
+
+#[test]
+fn a_recipe_that_is_not_there_is_named() {
+    run(&["config", "recipes/no.toml"]).refused(2, &["recipe recipes/no.toml: "]);
+    run(&["pretrain", "recipes"]).refused(2, &["recipe recipes: "]);
+}

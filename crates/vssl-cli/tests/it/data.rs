@@ -1,0 +1,50 @@
+//! `vssl data`.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{done, run, vssl};
+
+#[test]
+fn the_images_that_ship_are_whole() {
+    for source in ["data/fashion-mnist", "fashion-mnist", "recipes/quickstart.toml"] {
+        let checked = run(&["data", "check", source]);
+        let expected = "train: 10000 images, 10 classes, 28 pixels wide and 28 high\n\
+                        validation: 2000 images, 10 classes, 28 pixels wide and 28 high\n";
+        assert_eq!(checked.succeeded(), expected, "{source}");
+    }
+}
+
+#[test]
+fn a_bad_image_is_named_and_the_code_is_1() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("not.jpg"), "a text").unwrap();
+    let source = folder.path().to_str().unwrap();
+    let checked = run(&["data", "check", source]);
+    checked.refused(1, &["1 image cannot be used"]);
+    assert!(checked.out.contains("not.jpg"), "{}", checked.out);
+
+    let checked = run(&["data", "check", source, "--json"]);
+    let value: Value = serde_json::from_str(&checked.out).unwrap();
+    assert_eq!(value["images"], 1);
+    assert!(value["bad"][0]["name"].as_str().unwrap().ends_with("not.jpg"));
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    run(&["data", "check", "no/such/folder"]).refused(1, &["no/such/folder"]);
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().to_str().unwrap();
+    run(&["data", "check", source]).refused(1, &[source]);
+    run(&["data", "check", source, "--format", "cifar10"]).refused(1, &[source]);
+}
+
+#[test]
+fn fetching_without_a_server_fails_with_the_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = vssl(&["data", "fetch", "cifar10", "--data"]);
+    // Port 1 is reserved and nothing listens there.
+    command.arg(folder.path()).env("VSSL_MIRROR", "http://127.0.0.1:1");
+    done(command.output().unwrap()).refused(1, &["127.0.0.1:1/cifar-10-binary.tar.gz"]);
+}

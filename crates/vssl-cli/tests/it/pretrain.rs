@@ -1,0 +1,134 @@
+//! `vssl pretrain` on a few images, as people, programs and signals meet it.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+use super::{done, run, vssl};
+
+/// What makes a run of seconds: few images, a very narrow network.
+const SMALL: [&str; 7] = [
+    "data.limit_train=64",
+    "data.limit_validation=32",
+    "backbone.width=2",
+    "vssl.hidden=16",
+    "vssl.dim=8",
+    "train.batch=16",
+    "log.every_steps=1",
+];
+
+fn small(out: &Path, overrides: &[&str]) -> Command {
+    let mut command = vssl(&["pretrain", "recipes/quickstart.toml", "--out"]);
+    command.arg(out);
+    for text in SMALL.iter().chain(overrides) {
+        command.args(["--set", text]);
+    }
+    command
+}
+
+fn event(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+#[test]
+fn a_short_run_ends_with_the_table_and_what_to_type_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let finished = done(small(&out, &["train.max_steps=3"]).output().unwrap());
+    let text = finished.succeeded();
+    for part in ["trained encoder", "untrained encoder", "raw pixels", "linear", "vssl export"] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    assert!(!text.contains(['\x1b', '\r']), "control characters in a pipe: {text:?}");
+    for name in ["recipe.toml", "metrics.jsonl", "summary.json", "log.txt", "checkpoints/latest"] {
+        assert!(out.join(name).exists(), "{name} is missing");
+    }
+    done(small(&out, &[]).output().unwrap()).refused(1, &["--force", "--resume"]);
+
+    let target = folder.path().join("encoder.safetensors");
+    let (run_path, to) = (out.to_str().unwrap(), target.to_str().unwrap());
+    let exported = run(&["export", run_path, "--to", to, "--json"]);
+    let value = event(exported.succeeded());
+    assert_eq!((&value["step"], &value["network"]), (&3.into(), &"student".into()));
+    let bytes = fs::read(&target).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    for name in ["conv1.weight", "bn1.running_mean", "layer2.0.downsample.0.weight"] {
+        assert!(header[name]["shape"].is_array(), "{name} is not in {header}");
+    }
+    let student = fs::read(&target).unwrap();
+    run(&["export", run_path, "--to", to, "--network", "teacher"]).succeeded();
+    assert_ne!(fs::read(&target).unwrap(), student, "teacher and student are the same");
+    let missing = run(&["export", run_path, "--to", to, "--checkpoint", "step-2"]);
+    missing.refused(1, &["no checkpoint step-2", "step-00000003"]);
+
+    let resumed = run(&["pretrain", "--resume", run_path, "--set", "optimizer.lr=0.5"]);
+    resumed.refused(2, &["optimizer.lr: 0.003 -> 0.5"]);
+}
+
+#[test]
+fn quiet_prints_the_table_alone_and_json_prints_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let limit = ["train.max_steps=2"];
+    let quiet = done(small(&folder.path().join("a"), &limit).arg("--quiet").output().unwrap());
+    assert!(quiet.succeeded().starts_with("top-1 accuracy"), "{}", quiet.out);
+    assert!(quiet.error.is_empty(), "{}", quiet.error);
+
+    let json = done(small(&folder.path().join("b"), &limit).arg("--json").output().unwrap());
+    let events: Vec<Value> = json.succeeded().lines().map(event).collect();
+    assert_eq!(events.first().unwrap()["event"], "started");
+    assert_eq!(events.iter().filter(|event| event["event"] == "step").count(), 2);
+    let last = events.last().unwrap();
+    assert_eq!(last["event"], "finished");
+    assert!(last["summary"]["knn_top1"].is_number(), "{last}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_first_signal_stops_after_a_checkpoint() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = small(&out, &["train.epochs=100000"]);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let (mut seen, mut signalled) = (Vec::new(), false);
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let event = event(&line.unwrap());
+        if event["event"] == "step" && !signalled {
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+            signalled = true;
+        }
+        seen.push(event);
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let summary = &seen.last().unwrap()["summary"];
+    assert_eq!(summary["interrupted"], true, "{summary}");
+    let step = summary["steps"].as_u64().unwrap();
+    assert!(out.join(format!("checkpoints/step-{step:08}")).exists());
+}
+
+#[test]
+fn data_that_are_not_there_are_named_and_no_folder_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    done(small(&out, &["data.path=no/such"]).output().unwrap()).refused(1, &["no/such"]);
+    assert!(!out.exists(), "a run folder was made for a run that cannot start");
+}
+
+#[test]
+fn a_batch_larger_than_the_set_is_a_wrong_recipe() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = done(small(&folder.path().join("run"), &["train.batch=128"]).output().unwrap());
+    refused.refused(2, &["train.batch = 128", "64 images"]);
+}
+
+#[test]
+fn what_is_no_run_cannot_be_resumed() {
+    run(&["pretrain", "--resume", "no/such/run"]).refused(1, &["no/such/run"]);
+    run(&["pretrain", "--resume", "recipes"]).refused(1, &["recipes: not a run folder"]);
+}

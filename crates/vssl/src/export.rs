@@ -1,0 +1,139 @@
+//! The encoder of a run as a file of its own, for tools that know nothing of runs.
+//!
+//! A safetensors file with torchvision's parameter names (`conv1.weight`, `layer1.0.bn1.bias`, …),
+//! without a classifier. Called by `vssl export`.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::train::{
+    checkpoint::{Checkpoint, CheckpointError, Store},
+    learner::Network,
+    run_folder::{self, RunFolderError},
+    state::Tensors,
+    tensor_file::{self, TensorFileError},
+};
+
+/// Every method's student and teacher call their encoder this.
+const BACKBONE: &str = "backbone.";
+
+/// Why there is no file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The run folder.
+    #[error(transparent)]
+    Folder(#[from] RunFolderError),
+    /// The checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// There is no such checkpoint.
+    #[error("{}: no checkpoint {wanted}; there {}", run.display(), listed(available))]
+    Missing {
+        /// The run folder.
+        run: PathBuf,
+        /// `latest`, `best` or `step-…`.
+        wanted: String,
+        /// Names of those that there are.
+        available: Vec<String>,
+    },
+    /// The method has no teacher.
+    #[error("{}: the method {method:?} has no teacher; export the student", run.display())]
+    NoTeacher {
+        /// The run folder.
+        run: PathBuf,
+        /// Its method.
+        method: String,
+    },
+    /// Writing the tensors.
+    #[error(transparent)]
+    Write(#[from] TensorFileError),
+    /// Moving the file to its name.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "is none yet".to_owned(),
+        [name] => format!("is {name}"),
+        names => format!("are {}", names.join(", ")),
+    }
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// Steps that the checkpoint had done.
+    pub step: u64,
+    /// Tensors in the file.
+    pub tensors: usize,
+}
+
+/// Writes the encoder of the run in the folder `run`, as it was in `checkpoint` (`latest`, `best`
+/// or `step-N`), to `to`, which it replaces only when the new file is whole.
+///
+/// # Errors
+/// A folder that is no run, a checkpoint that is missing or damaged, a method without a teacher, a
+/// file that cannot be written.
+pub fn export(
+    run: &Path,
+    checkpoint: &str,
+    network: Network,
+    to: &Path,
+) -> Result<Exported, ExportError> {
+    run_folder::recipe_of(run)?;
+    let Checkpoint { position, method, tensors, .. } = load(run, checkpoint)?;
+    let (kind, name) = match network {
+        Network::Student => ("student", "student"),
+        Network::Teacher => ("memory", "teacher"),
+    };
+    let encoder: Tensors = tensors
+        .get(kind)
+        .into_iter()
+        .flatten()
+        .filter_map(|(path, tensor)| {
+            Some((path.strip_prefix(BACKBONE)?.to_owned(), tensor.clone()))
+        })
+        .collect();
+    if encoder.is_empty() {
+        return Err(ExportError::NoTeacher { run: run.to_owned(), method });
+    }
+    let step = position.step.to_string();
+    // `format` is what PyTorch's loaders look for.
+    let metadata = [
+        ("format", "pt"),
+        ("method", method.as_str()),
+        ("network", name),
+        ("step", step.as_str()),
+        ("vssl", env!("CARGO_PKG_VERSION")),
+    ];
+    let mut temporary = to.as_os_str().to_owned();
+    temporary.push(".part");
+    let temporary = PathBuf::from(temporary);
+    tensor_file::write(&temporary, &encoder, &metadata)?;
+    fs::rename(&temporary, to).map_err(|source| ExportError::Io { path: to.to_owned(), source })?;
+    Ok(Exported { step: position.step, tensors: encoder.len() })
+}
+
+fn load(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
+    let store = Store::of(run);
+    let step = wanted.strip_prefix("step-").and_then(|step| step.parse().ok());
+    let name = step.map_or_else(|| wanted.to_owned(), Store::name);
+    let available = store.list()?;
+    let missing = || {
+        let (run, wanted) = (run.to_owned(), wanted.to_owned());
+        ExportError::Missing { run, wanted, available: available.clone() }
+    };
+    if step.is_some() && !available.contains(&name) {
+        return Err(missing());
+    }
+    store.load(&name)?.ok_or_else(missing)
+}
