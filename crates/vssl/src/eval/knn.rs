@@ -8,7 +8,10 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{Accuracy, EvalError, Features, Labelled, matrix, numbers, same_width, topk::rank};
+use super::{
+    Accuracy, EvalError, Features, Labelled, candidates::Candidates, matrix, numbers, same_width,
+    topk::rank,
+};
 
 /// What makes two images near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +134,10 @@ pub fn neighbours(
             rows.for_each(|(scores, candidates)| candidates.offer(scores, &block.bias, first));
         }
     }
-    let exact = |(row, candidates): (usize, Candidates)| {
-        candidates.exact(train, test.row(row), distance, k)
+    let nearest = |(row, candidates): (usize, Candidates)| {
+        exact(candidates, train, test.row(row), distance, k)
     };
-    let entries = candidates.into_par_iter().enumerate().flat_map_iter(exact).collect();
+    let entries = candidates.into_par_iter().enumerate().flat_map_iter(nearest).collect();
     Ok(Neighbours { distance, k, entries })
 }
 
@@ -192,60 +195,21 @@ fn prepared(
     Block { matrix: matrix(values, count, features.dim), bias }
 }
 
-/// The best scores seen so far by one test row.
-#[derive(Clone)]
-struct Candidates {
-    limit: usize,
-    threshold: f32,
-    entries: Vec<(f32, u32)>,
-}
-
-impl Candidates {
-    fn new(limit: usize) -> Self {
-        Self { limit, threshold: f32::NEG_INFINITY, entries: Vec::new() }
-    }
-
-    /// Takes in the scores of training rows `first..`. Rows come in the order of their index, so a
-    /// later row with the threshold's own score is behind.
-    fn offer(&mut self, scores: &[f32], bias: &[f32], first: usize) {
-        for (offset, (score, bias)) in scores.iter().zip(bias).enumerate() {
-            let score = score - bias;
-            if score > self.threshold || self.entries.len() < self.limit {
-                self.entries.push((score, (first + offset) as u32));
-                if self.entries.len() >= 2 * self.limit {
-                    self.shrink();
-                }
-            }
-        }
-    }
-
-    fn shrink(&mut self) {
-        if self.entries.len() > self.limit {
-            let order = |a: &(f32, u32), b: &(f32, u32)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
-            let (_, last, _) = self.entries.select_nth_unstable_by(self.limit - 1, order);
-            self.threshold = last.0;
-            self.entries.truncate(self.limit);
-        }
-    }
-
-    /// The `k` nearest of the candidates by distances of double precision, nearest first.
-    fn exact(
-        mut self,
-        train: &Features,
-        row: &[f32],
-        distance: Distance,
-        k: usize,
-    ) -> Vec<Neighbour> {
-        self.shrink();
-        let closeness = |index| closeness(row, train.row(index as usize), distance);
-        let entry = |(_, index)| Neighbour { index, closeness: closeness(index) };
-        let mut nearest: Vec<_> = self.entries.into_iter().map(entry).collect();
-        nearest.sort_unstable_by(|a, b| {
-            b.closeness.total_cmp(&a.closeness).then(a.index.cmp(&b.index))
-        });
-        nearest.truncate(k);
-        nearest
-    }
+/// The `k` nearest of the candidates by distances of double precision, nearest first.
+fn exact(
+    candidates: Candidates,
+    train: &Features,
+    row: &[f32],
+    distance: Distance,
+    k: usize,
+) -> Vec<Neighbour> {
+    let closeness = |index| closeness(row, train.row(index as usize), distance);
+    let entry = |index| Neighbour { index, closeness: closeness(index) };
+    let mut nearest: Vec<_> = candidates.into_rows().map(entry).collect();
+    nearest
+        .sort_unstable_by(|a, b| b.closeness.total_cmp(&a.closeness).then(a.index.cmp(&b.index)));
+    nearest.truncate(k);
+    nearest
 }
 
 fn closeness(a: &[f32], b: &[f32], distance: Distance) -> f64 {

@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn steps_into_infinity_are_shortened() {
-        // The barrier −ln(1 − x) + 1e3·… is infinite from x = 1 on.
+        // −ln(1 − x) is infinite from x = 1 on.
         let barrier = |x: &[f64]| {
             let value = if x[0] < 1.0 { -(1.0 - x[0]).ln() - 50.0 * x[0] } else { f64::INFINITY };
             (value, vec![1.0 / (1.0 - x[0]) - 50.0])

@@ -4,6 +4,7 @@
 //! is cut into fixed pieces and summed in a fixed order. Matrix products are Burn's on its CPU
 //! back end (the `gemm` crate underneath, whose own entry point is unsafe).
 
+mod candidates;
 mod lbfgs;
 
 pub mod knn;

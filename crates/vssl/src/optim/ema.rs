@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
-use super::{OptimError, paths::PathStack};
+use super::{OptimError, leaf::Leaf, paths::PathStack};
 
 /// Moves the teacher towards the student. `tau` is the share that the teacher keeps.
 ///
@@ -86,9 +86,8 @@ impl ModuleMapper for Blend {
         }
         let tau = self.tau;
         param.map(|teacher| {
-            let on_tape = teacher.is_autodiff();
-            let blended = teacher.inner() * tau + student.reshape(shape) * (1.0 - tau);
-            if on_tape { Tensor::from_inner(blended) } else { blended }
+            let (leaf, teacher) = Leaf::lift(teacher);
+            leaf.plant(teacher * tau + student.reshape(shape) * (1.0 - tau))
         })
     }
 }

@@ -12,6 +12,7 @@ mod ema;
 mod gradients;
 mod groups;
 mod lars;
+mod leaf;
 mod optimizer;
 mod paths;
 mod sgd;

@@ -11,6 +11,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use super::adam::{self, AdamState, Moments};
 use super::groups::{Rate, Settings};
 use super::lars::{self, TrustRatio};
+use super::leaf::Leaf;
 use super::paths::PathStack;
 use super::sgd::{self, Momentum};
 use super::{Algorithm, Gradients, OptimError, OptimizerConfig, ParameterInfo};
@@ -25,6 +26,7 @@ pub struct Optimizer {
 
 /// State of one parameter.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "handles to tensors, and a run has one variant only")]
 enum Slot {
     Momentum(Tensor<1>),
     Adam(AdamState),
@@ -240,7 +242,8 @@ fn slot(
             let got = updates.iter::<i64>().next().unwrap_or(-1);
             let key = || format!("{UPDATES}.{path}");
             let updates = u32::try_from(got).map_err(|_| OptimError::Count { key: key(), got })?;
-            Ok(Slot::Adam(AdamState { first: flat(first)?, second: flat(second)?, updates }))
+            let (first, second) = (flat(first)?, flat(second)?);
+            Ok(Slot::Adam(AdamState { first, second, updates }))
         }
         parts => {
             let buffer = parts.first().expect("load_state passes one part for each key");
@@ -284,18 +287,10 @@ impl<F: Fn(f64) -> f64> ModuleMapper for Update<'_, F> {
             return param;
         }
         param.map(|tensor| {
-            let (tracked, strategy) =
-                (tensor.is_require_grad(), tensor.gradient_checkpointing_strategy());
-            let weight = tensor.inner().reshape([expected]); // [...] -> [length]
-            let flat = Flat { path, rank: D, weight };
-            let weight = self.optimizer.update(flat, gradient, &self.schedule).reshape(shape);
-            match strategy {
-                // A new leaf; with another strategy the next forward would mix the two and fail.
-                Some(strategy) => Tensor::from_inner(weight)
-                    .with_gradient_checkpointing_strategy(strategy)
-                    .set_require_grad(tracked),
-                None => weight,
-            }
+            let (leaf, weight) = Leaf::lift(tensor);
+            let flat = Flat { path, rank: D, weight: weight.reshape([expected]) };
+            let weight = self.optimizer.update(flat, gradient, &self.schedule);
+            leaf.plant(weight.reshape(shape)) // [length] -> [...]
         })
     }
 }

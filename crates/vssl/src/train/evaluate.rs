@@ -112,7 +112,7 @@ impl Splits {
         let classes = logits.dims()[1];
         let scores: Vec<f32> = logits.into_data().try_into_vec().expect("logits are f32");
         let labels = labels.as_ref().expect("splits for accuracies have labels");
-        Ok(topk::top_k_percent(&scores, classes, labels, 1)?)
+        Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
     }
 }
 
@@ -128,7 +128,7 @@ fn of_split(
         if batch.indices.is_empty() {
             continue; // every image of it was bad and left out
         }
-        let part = embed(batch.pixels, batch.indices.len());
+        let part = embed(batch.pixels.into_vec(), batch.indices.len());
         let classes = batch.indices.iter().map(|&index| i64::from(labels[index]));
         all.labels.get_or_insert_default().extend(classes);
         all.rows += part.rows;

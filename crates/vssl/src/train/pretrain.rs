@@ -11,7 +11,7 @@ use super::{
     batch::{self, MicroBatch},
     checkpoint::{Checkpoint, CheckpointError, Position, Store},
     evaluate::{self, Evaluation, Splits},
-    events::{Event, Observer, Summary},
+    events::{Observer, Summary},
     health::Health,
     learner::{Learner, Network},
     probe::Probe,

@@ -1,5 +1,9 @@
 //! Integration tests of `vssl`: modules mirror `src/`, golden numbers are under `golden`.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod contract;
+mod eval;
 mod fixtures;
 mod golden;
 mod optim;

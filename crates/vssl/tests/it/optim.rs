@@ -239,6 +239,18 @@ fn the_teacher_moves_without_gradient_and_keeps_its_statistics() {
 }
 
 #[test]
+fn teacher_and_student_still_meet_in_one_graph_under_checkpointing() {
+    let device = Device::flex().autodiff().gradient_checkpointing();
+    let student = layer(&device);
+    backward(&student, &device); // a copy made before the first use would freeze both
+    let teacher = ema(student.clone().no_grad(), &student, 0.5).unwrap();
+    let x = Tensor::<2>::random([8, 3], Distribution::Default, &device);
+    let (y, z) = (student.fc.forward(x.clone()), teacher.fc.forward(x));
+    let gradients = Gradients::collect((y * z).sum().backward(), &student);
+    assert_eq!(gradients.0.len(), 2, "fc.weight and fc.bias");
+}
+
+#[test]
 fn a_teacher_that_is_no_part_of_the_student_is_refused() {
     let device = Device::flex();
     let (teacher, student) = (layer(&device), LinearConfig::new(3, 4).init(&device));

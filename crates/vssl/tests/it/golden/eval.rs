@@ -93,6 +93,25 @@ fn top_k(case: &Case) {
         assert!((got - by_index[i]).abs() < 1e-4, "{place}: {got} for {}", by_index[i]);
         assert!(lower[i] - 1e-4 <= got && got <= upper[i] + 1e-4, "{place}: {got}");
     }
+    order(case, classes);
+}
+
+/// The j-th class of the stored order is among the best j + 1 and not among the best j; rows with
+/// equal scores are left out, their order is the reference's accident.
+fn order(case: &Case, classes: usize) {
+    let stored = case.i64("out.topk_indices").chunks(case.shape("out.topk_indices")[1]);
+    for (row, (scores, stored)) in case.f32("logits").chunks(classes).zip(stored).enumerate() {
+        let mut sorted = scores.to_vec();
+        sorted.sort_by(f32::total_cmp);
+        if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+            continue;
+        }
+        for (j, &class) in stored.iter().enumerate() {
+            let within = |k| top_k_percent(scores, classes, &[class], k).unwrap();
+            let place = (within(j), within(j + 1));
+            assert_eq!(place, (Some(0.0), Some(100.0)), "{}: row {row}, place {j}", case.name);
+        }
+    }
 }
 
 fn entropy(case: &Case) {

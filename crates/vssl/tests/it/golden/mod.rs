@@ -1,5 +1,6 @@
 //! Every case of a folder of `tests/fixtures/` against the public functions.
 
 mod backbone;
+mod eval;
 mod optim;
 mod vssl;
