@@ -2,7 +2,8 @@
 //!
 //! Whether the fast path or the reference runs is decided here and nowhere else.
 
-mod reference;
+pub mod raw;
+#[allow(missing_docs)] mod reference;
 
 use burn::tensor::Tensor;
 

@@ -1,0 +1,457 @@
+//! Batch normalisation over channels-last rows, fused with the residual sum and ReLU.
+//!
+//! With `g` the gradient behind the ReLU and `n` rows, per channel (Ioffe and Szegedy 2015,
+//! arXiv:1502.03167): `y = relu(γ (x − μ) / √(σ² + ε) + β + residual)`, and
+//! `dx = γ/σ̂ · (g − Σg / n − (x − μ) / σ̂² · Σ g (x − μ) / n)` with `σ̂² = σ² + ε`.
+//!
+//! Sums run over blocks of rows of a fixed size in `f32`, of values from which the block's own mean
+//! was taken, and over blocks in `f64`: the variance stays right when the mean is far above it.
+
+use super::buffer::{self, Buffer};
+use super::pool::{Shared, parallel_for};
+use super::simd::{Isa, Kernel, Simd};
+
+/// Floats of a block: a quarter of a 512 KiB L2, for the moments read it twice.
+const BLOCK: usize = 1 << 15;
+
+fn block_rows(channels: usize) -> usize {
+    (BLOCK / channels.max(1)).clamp(8, 2048)
+}
+
+/// Statistics of a batch.
+pub struct Moments {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Biased variance of each channel.
+    pub variance: Vec<f32>,
+}
+
+/// Mean and biased variance of each column of `x`, `[rows, channels]`.
+pub fn moments(isa: Isa, x: &[f32], channels: usize) -> Moments {
+    let rows = x.len() / channels;
+    let block = block_rows(channels);
+    let blocks = rows.div_ceil(block);
+    let mut partial = buffer::take(blocks * 3 * channels);
+    let out = Shared::new(&mut partial);
+    parallel_for(blocks, |index| {
+        let first = index * block;
+        let count = block.min(rows - first);
+        // SAFETY: each task has its own three lines, and reads the rows it names.
+        unsafe {
+            isa.run(BlockMoments {
+                x: &x[first * channels..][..count * channels],
+                channels,
+                to: out.slice(index * 3 * channels, 3 * channels),
+            });
+        }
+    });
+    let count = |index: usize| block.min(rows - index * block) as f64;
+    let line = |index: usize, line: usize, c: usize| {
+        f64::from(partial[(index * 3 + line) * channels + c])
+    };
+    let mut moments = Moments { mean: vec![0.0; channels], variance: vec![0.0; channels] };
+    for c in 0..channels {
+        let mean_of = |b: usize| line(b, 0, c) + line(b, 1, c) / count(b);
+        let mean = (0..blocks).map(|b| count(b) * mean_of(b)).sum::<f64>() / rows as f64;
+        // About the rounded mean of the block, so the second term holds exactly.
+        let squares = |b: usize| {
+            let shift = line(b, 0, c) - mean;
+            line(b, 2, c) + shift * (2.0 * line(b, 1, c) + count(b) * shift)
+        };
+        let variance = (0..blocks).map(squares).sum::<f64>() / rows as f64;
+        moments.mean[c] = mean as f32;
+        moments.variance[c] = variance.max(0.0) as f32;
+    }
+    moments
+}
+
+/// A loop over the rows of a block for one group of channels.
+macro_rules! each_row {
+    ($rows:expr, $channels:expr, $c:expr, |$at:ident| $body:block) => {
+        for row in 0..$rows {
+            let $at = row * $channels + $c;
+            $body
+        }
+    };
+}
+
+/// Per channel: the mean (rounded), the sum of the differences to it, and of their squares.
+struct BlockMoments<'a> {
+    x: &'a [f32],
+    channels: usize,
+    to: &'a mut [f32],
+}
+
+impl Kernel for BlockMoments<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut c = 0;
+        // SAFETY: `c + 4 · LANES ≤ channels`, then `c < channels` with a partial vector.
+        unsafe {
+            while c + 4 * S::LANES <= self.channels {
+                self.group::<S, 4>(c, S::LANES);
+                c += 4 * S::LANES;
+            }
+            while c < self.channels {
+                self.group::<S, 1>(c, S::LANES.min(self.channels - c));
+                c += S::LANES;
+            }
+        }
+    }
+}
+
+impl BlockMoments<'_> {
+    #[inline(always)]
+    unsafe fn group<S: Simd, const V: usize>(&self, c: usize, count: usize) {
+        let (rows, x) = (self.x.len() / self.channels, self.x.as_ptr());
+        let to = self.to.as_ptr().cast_mut();
+        // SAFETY: the caller's bounds; `to` is exclusively borrowed by `self`.
+        unsafe {
+            let mut sums = [S::splat(0.0); V];
+            each_row!(rows, self.channels, c, |at| {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::add(*sum, load::<S>(x.add(at + v * S::LANES), count));
+                }
+            });
+            let scale = S::splat(1.0 / rows as f32);
+            let means = sums.map(|sum| S::mul(sum, scale));
+            let mut sums = [S::splat(0.0); V];
+            let mut squares = [S::splat(0.0); V];
+            each_row!(rows, self.channels, c, |at| {
+                for v in 0..V {
+                    let centred = S::sub(load::<S>(x.add(at + v * S::LANES), count), means[v]);
+                    sums[v] = S::add(sums[v], centred);
+                    squares[v] = S::fma(centred, centred, squares[v]);
+                }
+            });
+            for v in 0..V {
+                for (line, values) in [means, sums, squares].into_iter().enumerate() {
+                    store::<S>(to.add(line * self.channels + c + v * S::LANES), values[v], count);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn load<S: Simd>(from: *const f32, count: usize) -> S::Vector {
+    // SAFETY: handed on to the caller.
+    unsafe { if count == S::LANES { S::load(from) } else { S::load_partial(from, count) } }
+}
+
+#[inline(always)]
+unsafe fn store<S: Simd>(to: *mut f32, value: S::Vector, count: usize) {
+    // SAFETY: handed on to the caller.
+    unsafe {
+        if count == S::LANES {
+            S::store(to, value);
+        } else {
+            S::store_partial(to, value, count);
+        }
+    }
+}
+
+/// Writes `relu?((x − centre) · scale + shift (+ residual))`, all `[rows, channels]`.
+#[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
+pub fn apply(
+    isa: Isa,
+    x: &[f32],
+    centre: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+    y: &mut [f32],
+) {
+    let channels = centre.len();
+    assert!(scale.len() == channels && shift.len() == channels, "a factor for each channel");
+    assert!(y.len() == x.len() && residual.is_none_or(|r| r.len() == x.len()), "equal sizes");
+    let (rows, block) = (x.len() / channels, block_rows(channels));
+    let out = Shared::new(y);
+    parallel_for(rows.div_ceil(block), |index| {
+        let first = index * block;
+        let size = block.min(rows - first) * channels;
+        let from = first * channels;
+        // SAFETY: each task has its own rows.
+        unsafe {
+            isa.run(Apply {
+                x: &x[from..][..size],
+                centre,
+                scale,
+                shift,
+                residual: residual.map(|residual| &residual[from..][..size]),
+                relu,
+                y: out.slice(from, size),
+            });
+        }
+    });
+}
+
+struct Apply<'a> {
+    x: &'a [f32],
+    centre: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    residual: Option<&'a [f32]>,
+    relu: bool,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the slices are as long as their shapes say.
+        unsafe {
+            match (self.residual, self.relu) {
+                (None, false) => self.rows::<S, false, false>(),
+                (None, true) => self.rows::<S, false, true>(),
+                (Some(_), false) => self.rows::<S, true, false>(),
+                (Some(_), true) => self.rows::<S, true, true>(),
+            }
+        }
+    }
+}
+
+impl Apply<'_> {
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const ADD: bool, const RELU: bool>(&self) {
+        let channels = self.centre.len();
+        let residual = self.residual.map_or(self.x.as_ptr(), <[f32]>::as_ptr);
+        let y = self.y.as_ptr().cast_mut();
+        for row in 0..self.x.len() / channels {
+            for c in (0..channels).step_by(S::LANES) {
+                let (at, count) = (row * channels + c, S::LANES.min(channels - c));
+                // SAFETY: `at + count` is at most the length; `y` is exclusively borrowed.
+                unsafe {
+                    let x = load::<S>(self.x.as_ptr().add(at), count);
+                    let centred = S::sub(x, load::<S>(self.centre.as_ptr().add(c), count));
+                    let scale = load::<S>(self.scale.as_ptr().add(c), count);
+                    let shift = load::<S>(self.shift.as_ptr().add(c), count);
+                    let mut value = S::fma(centred, scale, shift);
+                    if ADD {
+                        value = S::add(value, load::<S>(residual.add(at), count));
+                    }
+                    if RELU {
+                        value = S::relu(value);
+                    }
+                    store::<S>(y.add(at), value, count);
+                }
+            }
+        }
+    }
+}
+
+/// What the backward pass gives.
+pub struct Gradients {
+    /// With respect to `x`.
+    pub x: Buffer,
+    /// With respect to γ.
+    pub gamma: Vec<f32>,
+    /// With respect to β.
+    pub beta: Vec<f32>,
+    /// The gradient behind the ReLU, when asked for.
+    pub residual: Option<Buffer>,
+}
+
+/// What the backward pass is given; `x`, `dy` and `y` are `[rows, channels]`.
+#[derive(Clone, Copy)]
+pub struct Backward<'a> {
+    /// The input of the forward pass.
+    pub x: &'a [f32],
+    /// The gradient of the output.
+    pub dy: &'a [f32],
+    /// The output, if it went through a ReLU: its zeros stop the gradient.
+    pub y: Option<&'a [f32]>,
+    /// γ.
+    pub gamma: &'a [f32],
+    /// The batch's mean.
+    pub mean: &'a [f32],
+    /// The batch's biased variance.
+    pub variance: &'a [f32],
+    /// ε.
+    pub eps: f64,
+    /// Whether the gradient behind the ReLU is wanted.
+    pub residual: bool,
+}
+
+/// The gradients of batch normalisation with the batch's statistics.
+pub fn backward(isa: Isa, given: &Backward<'_>) -> Gradients {
+    let channels = given.mean.len();
+    let rows = given.x.len() / channels;
+    assert!(given.gamma.len() == channels && given.variance.len() == channels, "channels");
+    assert!(
+        given.dy.len() == given.x.len() && given.y.is_none_or(|y| y.len() == given.x.len()),
+        "the gradient and the output are as large as the input"
+    );
+    let [beta, moment] = gradient_sums(isa, given, rows, channels);
+    let inverse = |c: usize| 1.0 / (f64::from(given.variance[c]) + given.eps).sqrt();
+    // dx = scale · g + slope · (x − mean) + offset
+    let mut factors = vec![0.0f32; 3 * channels];
+    for c in 0..channels {
+        let scale = f64::from(given.gamma[c]) * inverse(c);
+        factors[c] = scale as f32;
+        factors[channels + c] = (-scale * inverse(c).powi(2) * moment[c] / rows as f64) as f32;
+        factors[2 * channels + c] = (-scale * beta[c] / rows as f64) as f32;
+    }
+    let mut dx = buffer::take(given.x.len());
+    let mut residual = given.residual.then(|| buffer::take(given.x.len()));
+    let (out, gated) = (Shared::new(&mut dx), residual.as_mut().map(|r| Shared::new(r)));
+    let block = block_rows(channels);
+    parallel_for(rows.div_ceil(block), |index| {
+        let first = index * block * channels;
+        let size = block.min(rows - index * block) * channels;
+        // SAFETY: each task has its own rows.
+        unsafe {
+            isa.run(ApplyGradient {
+                given: given.rows(first, size),
+                factors: &factors,
+                dx: out.slice(first, size),
+                residual: gated.map(|gated| gated.slice(first, size)),
+            });
+        }
+    });
+    let gamma = (0..channels).map(|c| (moment[c] * inverse(c)) as f32).collect();
+    Gradients { x: dx, gamma, beta: beta.iter().map(|v| *v as f32).collect(), residual }
+}
+
+impl<'a> Backward<'a> {
+    fn rows(&self, first: usize, size: usize) -> Self {
+        Self {
+            x: &self.x[first..][..size],
+            dy: &self.dy[first..][..size],
+            y: self.y.map(|y| &y[first..][..size]),
+            ..*self
+        }
+    }
+}
+
+/// `Σ g` and `Σ g (x − mean)` of each channel.
+fn gradient_sums(
+    isa: Isa,
+    given: &Backward<'_>,
+    rows: usize,
+    channels: usize,
+) -> [Vec<f64>; 2] {
+    let block = block_rows(channels);
+    let blocks = rows.div_ceil(block);
+    let mut partial = buffer::take(blocks * 2 * channels);
+    let out = Shared::new(&mut partial);
+    parallel_for(blocks, |index| {
+        let first = index * block * channels;
+        let size = block.min(rows - index * block) * channels;
+        // SAFETY: each task has its own two lines.
+        unsafe {
+            isa.run(BlockGradients {
+                given: given.rows(first, size),
+                to: out.slice(index * 2 * channels, 2 * channels),
+            });
+        }
+    });
+    [0, 1].map(|line| {
+        let sum = |c: usize| {
+            (0..blocks).map(|b| f64::from(partial[(b * 2 + line) * channels + c])).sum::<f64>()
+        };
+        (0..channels).map(sum).collect()
+    })
+}
+
+struct BlockGradients<'a> {
+    given: Backward<'a>,
+    to: &'a mut [f32],
+}
+
+impl Kernel for BlockGradients<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let channels = self.given.mean.len();
+        let mut c = 0;
+        // SAFETY: `c + 2 · LANES ≤ channels`, then `c < channels` with a partial vector.
+        unsafe {
+            while c + 2 * S::LANES <= channels {
+                self.group::<S, 2>(c, S::LANES);
+                c += 2 * S::LANES;
+            }
+            while c < channels {
+                self.group::<S, 1>(c, S::LANES.min(channels - c));
+                c += S::LANES;
+            }
+        }
+    }
+}
+
+impl BlockGradients<'_> {
+    #[inline(always)]
+    unsafe fn group<S: Simd, const V: usize>(&self, c: usize, count: usize) {
+        let (given, channels) = (&self.given, self.given.mean.len());
+        let to = self.to.as_ptr().cast_mut();
+        let y = given.y.map(<[f32]>::as_ptr);
+        // SAFETY: the caller's bounds; `to` is exclusively borrowed by `self`.
+        unsafe {
+            let mut means = [S::splat(0.0); V];
+            for (v, mean) in means.iter_mut().enumerate() {
+                *mean = load::<S>(given.mean.as_ptr().add(c + v * S::LANES), count);
+            }
+            let (mut sums, mut moments) = ([S::splat(0.0); V], [S::splat(0.0); V]);
+            each_row!(given.x.len() / channels, channels, c, |at| {
+                for v in 0..V {
+                    let at = at + v * S::LANES;
+                    let mut g = load::<S>(given.dy.as_ptr().add(at), count);
+                    if let Some(y) = y {
+                        g = S::where_positive(load::<S>(y.add(at), count), g);
+                    }
+                    let x = load::<S>(given.x.as_ptr().add(at), count);
+                    sums[v] = S::add(sums[v], g);
+                    moments[v] = S::fma(g, S::sub(x, means[v]), moments[v]);
+                }
+            });
+            for v in 0..V {
+                store::<S>(to.add(c + v * S::LANES), sums[v], count);
+                store::<S>(to.add(channels + c + v * S::LANES), moments[v], count);
+            }
+        }
+    }
+}
+
+struct ApplyGradient<'a> {
+    given: Backward<'a>,
+    factors: &'a [f32],
+    dx: &'a mut [f32],
+    residual: Option<&'a mut [f32]>,
+}
+
+impl Kernel for ApplyGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(mut self) {
+        let (given, channels) = (self.given, self.given.mean.len());
+        let y = given.y.map(<[f32]>::as_ptr);
+        let residual = self.residual.as_mut().map(|residual| residual.as_mut_ptr());
+        let factors = self.factors.as_ptr();
+        for row in 0..given.x.len() / channels {
+            for c in (0..channels).step_by(S::LANES) {
+                let (at, count) = (row * channels + c, S::LANES.min(channels - c));
+                // SAFETY: `at + count` is at most the length of each slice of rows, `c + count`
+                // that of each line of channels.
+                unsafe {
+                    let mut g = load::<S>(given.dy.as_ptr().add(at), count);
+                    if let Some(y) = y {
+                        g = S::where_positive(load::<S>(y.add(at), count), g);
+                    }
+                    if let Some(residual) = residual {
+                        store::<S>(residual.add(at), g, count);
+                    }
+                    let x = load::<S>(given.x.as_ptr().add(at), count);
+                    let centred = S::sub(x, load::<S>(given.mean.as_ptr().add(c), count));
+                    let scale = load::<S>(factors.add(c), count);
+                    let slope = load::<S>(factors.add(channels + c), count);
+                    let offset = load::<S>(factors.add(2 * channels + c), count);
+                    let dx = S::fma(scale, g, S::fma(slope, centred, offset));
+                    store::<S>(self.dx.as_mut_ptr().add(at), dx, count);
+                }
+            }
+        }
+    }
+}
