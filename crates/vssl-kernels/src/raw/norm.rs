@@ -41,14 +41,13 @@ pub fn moments(isa: Isa, x: &[f32], channels: usize) -> Moments {
             isa.run(BlockMoments {
                 x: &x[first * channels..][..count * channels],
                 channels,
-                to: out.slice(index * 3 * channels, 3 * channels),
+                to: out.at(index * 3 * channels),
             });
         }
     });
     let count = |index: usize| block.min(rows - index * block) as f64;
-    let line = |index: usize, line: usize, c: usize| {
-        f64::from(partial[(index * 3 + line) * channels + c])
-    };
+    let line =
+        |index: usize, line: usize, c: usize| f64::from(partial[(index * 3 + line) * channels + c]);
     let mut moments = Moments { mean: vec![0.0; channels], variance: vec![0.0; channels] };
     for c in 0..channels {
         let mean_of = |b: usize| line(b, 0, c) + line(b, 1, c) / count(b);
@@ -79,7 +78,7 @@ macro_rules! each_row {
 struct BlockMoments<'a> {
     x: &'a [f32],
     channels: usize,
-    to: &'a mut [f32],
+    to: *mut f32,
 }
 
 impl Kernel for BlockMoments<'_> {
@@ -105,8 +104,8 @@ impl BlockMoments<'_> {
     #[inline(always)]
     unsafe fn group<S: Simd, const V: usize>(&self, c: usize, count: usize) {
         let (rows, x) = (self.x.len() / self.channels, self.x.as_ptr());
-        let to = self.to.as_ptr().cast_mut();
-        // SAFETY: the caller's bounds; `to` is exclusively borrowed by `self`.
+        let to = self.to;
+        // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut sums = [S::splat(0.0); V];
             each_row!(rows, self.channels, c, |at| {
@@ -182,7 +181,7 @@ pub fn apply(
                 shift,
                 residual: residual.map(|residual| &residual[from..][..size]),
                 relu,
-                y: out.slice(from, size),
+                y: out.at(from),
             });
         }
     });
@@ -195,7 +194,7 @@ struct Apply<'a> {
     shift: &'a [f32],
     residual: Option<&'a [f32]>,
     relu: bool,
-    y: &'a mut [f32],
+    y: *mut f32,
 }
 
 impl Kernel for Apply<'_> {
@@ -219,11 +218,11 @@ impl Apply<'_> {
     unsafe fn rows<S: Simd, const ADD: bool, const RELU: bool>(&self) {
         let channels = self.centre.len();
         let residual = self.residual.map_or(self.x.as_ptr(), <[f32]>::as_ptr);
-        let y = self.y.as_ptr().cast_mut();
+        let y = self.y;
         for row in 0..self.x.len() / channels {
             for c in (0..channels).step_by(S::LANES) {
                 let (at, count) = (row * channels + c, S::LANES.min(channels - c));
-                // SAFETY: `at + count` is at most the length; `y` is exclusively borrowed.
+                // SAFETY: `at + count` is at most the length of `x`, as that of `y`.
                 unsafe {
                     let x = load::<S>(self.x.as_ptr().add(at), count);
                     let centred = S::sub(x, load::<S>(self.centre.as_ptr().add(c), count));
@@ -328,12 +327,7 @@ impl<'a> Backward<'a> {
 }
 
 /// `Σ g` and `Σ g (x − mean)` of each channel.
-fn gradient_sums(
-    isa: Isa,
-    given: &Backward<'_>,
-    rows: usize,
-    channels: usize,
-) -> [Vec<f64>; 2] {
+fn gradient_sums(isa: Isa, given: &Backward<'_>, rows: usize, channels: usize) -> [Vec<f64>; 2] {
     let block = block_rows(channels);
     let blocks = rows.div_ceil(block);
     let mut partial = buffer::take(blocks * 2 * channels);
@@ -345,7 +339,7 @@ fn gradient_sums(
         unsafe {
             isa.run(BlockGradients {
                 given: given.rows(first, size),
-                to: out.slice(index * 2 * channels, 2 * channels),
+                to: out.at(index * 2 * channels),
             });
         }
     });
@@ -359,7 +353,7 @@ fn gradient_sums(
 
 struct BlockGradients<'a> {
     given: Backward<'a>,
-    to: &'a mut [f32],
+    to: *mut f32,
 }
 
 impl Kernel for BlockGradients<'_> {
@@ -386,9 +380,9 @@ impl BlockGradients<'_> {
     #[inline(always)]
     unsafe fn group<S: Simd, const V: usize>(&self, c: usize, count: usize) {
         let (given, channels) = (&self.given, self.given.mean.len());
-        let to = self.to.as_ptr().cast_mut();
+        let to = self.to;
         let y = given.y.map(<[f32]>::as_ptr);
-        // SAFETY: the caller's bounds; `to` is exclusively borrowed by `self`.
+        // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut means = [S::splat(0.0); V];
             for (v, mean) in means.iter_mut().enumerate() {

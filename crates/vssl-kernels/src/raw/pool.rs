@@ -78,8 +78,9 @@ pub fn parallel_for(tasks: usize, body: impl Fn(usize) + Sync) {
     }
     let body: &(dyn Fn(usize) + Sync) = &body;
     // SAFETY: only the lifetime changes; this function does not return before all workers left.
-    let body: *const (dyn Fn(usize) + Sync) =
-        unsafe { std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(body) };
+    let body: *const (dyn Fn(usize) + Sync) = unsafe {
+        std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(body)
+    };
     let job = Job { body, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
     {
         let mut state = lock(&STATE);

@@ -111,10 +111,10 @@ pub fn momentum(
 pub struct Adam {
     /// Learning rate over the correction of the first moment, `rate / (1 − β₁ᵗ)`.
     pub rate: f32,
-    /// β₁.
-    pub beta1: f32,
-    /// β₂.
-    pub beta2: f32,
+    /// β₁ and `1 − β₁`, for the latter loses digits in `f32`.
+    pub beta1: (f32, f32),
+    /// β₂ and `1 − β₂`.
+    pub beta2: (f32, f32),
     /// `1 / √(1 − β₂ᵗ)`.
     pub correction: f32,
     /// ε, added to the root.
@@ -129,21 +129,15 @@ impl Update<3> for Adam {
     #[inline(always)]
     fn step(&self, [parameter, first, second]: [f32; 3], gradient: f32) -> [f32; 3] {
         let gradient = gradient + self.weight_decay * parameter;
-        let first = self.beta1 * first + (1.0 - self.beta1) * gradient;
-        let second = self.beta2 * second + (1.0 - self.beta2) * gradient * gradient;
+        let first = self.beta1.0 * first + self.beta1.1 * gradient;
+        let second = self.beta2.0 * second + self.beta2.1 * gradient * gradient;
         let root = second.sqrt() * self.correction + self.eps;
         [self.keep * parameter - self.rate * first / root, first, second]
     }
 }
 
 /// One step of Adam or AdamW on a parameter and its two moments.
-pub fn adam(
-    isa: Isa,
-    parameter: &mut [f32],
-    moments: [&mut [f32]; 2],
-    gradient: &[f32],
-    by: Adam,
-) {
+pub fn adam(isa: Isa, parameter: &mut [f32], moments: [&mut [f32]; 2], gradient: &[f32], by: Adam) {
     let [first, second] = moments;
     run(isa, by, [parameter, first, second], gradient);
 }

@@ -193,12 +193,7 @@ impl Products<'_> {
                 grid: self.pass.input,
                 tiles,
                 to: to.at(0),
-                strips: Strips {
-                    strip: row,
-                    strip_stride: 0,
-                    row,
-                    position: self.stride * row,
-                },
+                strips: Strips { strip: row, strip_stride: 0, row, position: self.stride * row },
                 transform: PhantomData,
             });
         }

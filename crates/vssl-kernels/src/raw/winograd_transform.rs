@@ -320,8 +320,8 @@ impl Kernel for FilterPanel<'_> {
             for j in 0..self.count {
                 let (k, c) = if self.turned { (p, self.first + j) } else { (self.first + j, p) };
                 let filter = &self.weight[(k * self.in_channels + c) * 9..][..9];
-                for (tap, value) in filter.iter().enumerate() {
-                    taps[if self.turned { 8 - tap } else { tap }][j] = *value;
+                for (tap, taps) in taps.iter_mut().enumerate() {
+                    taps[j] = filter[if self.turned { 8 - tap } else { tap }];
                 }
             }
             for v in (0..width).step_by(S::LANES) {
