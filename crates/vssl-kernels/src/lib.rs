@@ -7,6 +7,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 mod autodiff;
+pub mod bench;
 mod extension;
 mod layout;
 mod raw;
