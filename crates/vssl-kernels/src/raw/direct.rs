@@ -284,6 +284,7 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     let row_tasks = taps.div_ceil(row_block);
     let chunks = 8usize.div_ceil(row_tasks).min(pixels.div_ceil(GRADIENT_PIXELS)).max(1);
     let chunk = pixels.div_ceil(chunks).next_multiple_of(GRADIENT_PIXELS);
+    let gradients = gradient_panels(isa, dy, pixels, k);
     let mut sums = buffer::zeros(chunks * taps * k);
     let out = Shared::new(&mut sums);
     parallel_for(row_tasks * chunks, |task| {
@@ -293,7 +294,7 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
         // SAFETY: each task has its own rows of its own chunk's sums.
         unsafe {
             let sums = out.at((index * taps + rows.start) * k);
-            weight_gradient_part(isa, conv, x, dy, rows, pixels, sums);
+            weight_gradient_part(isa, conv, x, &gradients, rows, pixels, sums);
         }
     });
     let spatial = conv.kernel.0 * conv.kernel.1;
@@ -313,7 +314,25 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     });
 }
 
-/// Adds `P[pixels, rows]ᵀ · dy[pixels]` to `sums`.
+/// `dy` as panels of output channels, [`GRADIENT_PIXELS`] rows after each other.
+fn gradient_panels(isa: Isa, dy: &[f32], pixels: usize, k: usize) -> Buffer {
+    let width = isa.tile_columns();
+    let size = GRADIENT_PIXELS * k.next_multiple_of(width);
+    let blocks = pixels.div_ceil(GRADIENT_PIXELS);
+    let mut packed = buffer::take(blocks * size);
+    let out = Shared::new(&mut packed);
+    parallel_for(blocks, |block| {
+        let first = block * GRADIENT_PIXELS;
+        let count = GRADIENT_PIXELS.min(pixels - first);
+        // SAFETY: each task has its own block.
+        let to = unsafe { out.slice(block * size, size) };
+        pack::columns(Matrix::row_major(&dy[first * k..], count, k), width, to);
+    });
+    packed
+}
+
+/// Adds `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
+/// start at a block.
 ///
 /// # Safety
 ///
@@ -322,22 +341,21 @@ unsafe fn weight_gradient_part(
     isa: Isa,
     conv: &Conv,
     x: &[f32],
-    dy: &[f32],
+    gradients: &[f32],
     rows: std::ops::Range<usize>,
     pixels: std::ops::Range<usize>,
     sums: *mut f32,
 ) {
     let (k, slab, width) = (conv.out_channels, slab_rows(isa), isa.tile_columns());
-    let panels = k.next_multiple_of(width) * GRADIENT_PIXELS;
-    buffer::with_scratch(panels + slab * GRADIENT_PIXELS, |scratch| {
-        let (panels, patches) = scratch.split_at_mut(panels);
+    buffer::with_scratch(slab * GRADIENT_PIXELS, |patches| {
         for first in pixels.clone().step_by(GRADIENT_PIXELS) {
             let count = GRADIENT_PIXELS.min(pixels.end - first);
-            pack::columns(Matrix::row_major(&dy[first * k..], count, k), width, panels);
+            let panels = &gradients[first * k.next_multiple_of(width)..];
             for row in rows.clone().step_by(slab) {
                 let taps = row..(row + slab).min(rows.end);
                 pack_patches(conv, x, first..first + count, taps.clone(), patches, slab);
-                // SAFETY: the caller's bound on `sums`; the scratch holds `count` rows of both.
+                // SAFETY: the caller's bound on `sums`; the scratch holds `count` rows of `P`, and
+                // `panels` begins with `count` rows of `dy`.
                 unsafe {
                     isa.run(Block {
                         rows: taps.len(),

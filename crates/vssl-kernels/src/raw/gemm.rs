@@ -99,6 +99,9 @@ impl Block {
     }
 }
 
+/// The widest tile of the instruction sets.
+const WIDEST: usize = 32;
+
 struct Tile {
     depth: usize,
     a: *const f32,
@@ -118,33 +121,68 @@ impl Tile {
         // SAFETY: the block's bounds; partial columns go through partial loads and stores.
         unsafe {
             let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
-            let (mut a, mut b) = (self.a, self.b);
+            // The result is needed only after the whole depth: time enough to fetch it.
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
+                    S::prefetch(self.c.wrapping_add(i * self.c_row + v * S::LANES));
+                }
+            }
+            // A pointer a row and one offset for all: a chain of additions from row to row would
+            // take as long as the products.
+            let rows: [*const f32; ROWS] =
+                std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
+            let (mut offset, mut b) = (0, self.b);
             for _ in 0..self.depth {
                 let mut right = [S::splat(0.0); VECTORS];
                 for (v, right) in right.iter_mut().enumerate() {
                     *right = S::load(b.add(v * S::LANES));
                 }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let left = S::splat(*a.add(i * self.a_row));
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    let left = S::splat(*row.add(offset));
                     for (sum, right) in sums.iter_mut().zip(right) {
                         *sum = S::fma(left, right, *sum);
                     }
                 }
-                a = a.wrapping_add(self.a_column);
+                offset += self.a_column;
                 b = b.add(VECTORS * S::LANES);
             }
-            let full = self.columns == VECTORS * S::LANES;
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, sum) in sums.iter().enumerate() {
-                    let c = self.c.wrapping_add(i * self.c_row + v * S::LANES);
-                    if full {
-                        let sum = if self.accumulate { S::add(S::load(c), *sum) } else { *sum };
-                        S::store(c, sum);
-                    } else if v * S::LANES < self.columns {
-                        let count = (self.columns - v * S::LANES).min(S::LANES);
-                        let old = S::load_partial(c, if self.accumulate { count } else { 0 });
-                        S::store_partial(c, S::add(old, *sum), count);
+            if self.columns < VECTORS * S::LANES {
+                let mut lines = [[0.0f32; WIDEST]; ROWS];
+                for (line, sums) in lines.iter_mut().zip(sums) {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        S::store(line.as_mut_ptr().add(v * S::LANES), sum);
                     }
+                }
+                self.store_columns(&lines);
+                return;
+            }
+            // Loops that unroll: any index known only later would send the sums through memory.
+            if self.accumulate {
+                for (i, sums) in sums.into_iter().enumerate() {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        let c = self.c.add(i * self.c_row + v * S::LANES);
+                        S::store(c, S::add(S::load(c), sum));
+                    }
+                }
+            } else {
+                for (i, sums) in sums.into_iter().enumerate() {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        S::store(self.c.add(i * self.c_row + v * S::LANES), sum);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The columns at the right border, less than a tile's.
+    #[inline(always)]
+    unsafe fn store_columns<const ROWS: usize>(&self, lines: &[[f32; WIDEST]; ROWS]) {
+        for (i, line) in lines.iter().enumerate() {
+            for (j, sum) in line[..self.columns].iter().enumerate() {
+                // SAFETY: `self.columns` columns of the result are left here.
+                unsafe {
+                    let c = self.c.add(i * self.c_row + j);
+                    *c = if self.accumulate { *c + sum } else { *sum };
                 }
             }
         }

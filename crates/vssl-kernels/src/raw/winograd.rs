@@ -23,11 +23,17 @@ use super::winograd_transform::{
 };
 
 /// Tiles a task takes from image to image, when there are enough: its products stay near L2.
-const FUSED_TILES: usize = 32;
+const FUSED_TILES: usize = 24;
 /// Floats of transformed tiles that are alive at a time when all threads work on one step.
 const ALIVE: usize = 3 << 20;
 /// Channels are filled up to a multiple of the lanes of any instruction set.
 const LANES: usize = 16;
+
+/// Floats from a position to the next, for positions of `size` floats: an odd number of cache lines,
+/// for the 36 positions of a tile are written together, and must not meet in one set of the cache.
+fn apart(size: usize) -> usize {
+    (size.div_ceil(16) | 1) * 16
+}
 
 /// Whether the convolution is of the right kind and gains from it.
 pub fn applies(conv: &Conv) -> bool {
@@ -106,7 +112,7 @@ fn filters(isa: Isa, conv: &Conv, weight: &[f32], turned: bool) -> Buffer {
         (depth, columns) = (columns, depth);
     }
     let panels = columns.div_ceil(width);
-    let position = panels * depth * width;
+    let position = apart(panels * depth * width);
     let mut packed = buffer::take(POSITIONS * position);
     let out = Shared::new(&mut packed);
     parallel_for(panels, |panel| {
@@ -136,15 +142,16 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
         parallel_for(pass.tiles.div_ceil(FUSED_TILES), |task| {
             let first = task * FUSED_TILES;
             let tiles = (first, FUSED_TILES.min(pass.tiles - first));
-            let size = POSITIONS * FUSED_TILES;
-            buffer::with_scratch(size * (rows + columns), |scratch| {
-                let (from, to) = scratch.split_at_mut(size * rows);
+            let from = POSITIONS * apart(FUSED_TILES * rows);
+            let to = POSITIONS * apart(FUSED_TILES * columns);
+            buffer::with_scratch(from + to, |scratch| {
+                let (from, to) = scratch.split_at_mut(from);
                 let products = Products { isa, pass, filters, stride: FUSED_TILES };
                 let (from, to) = (Shared::new(from), Shared::new(to));
                 // SAFETY: scratch of this task; its tiles are its own.
                 unsafe {
                     products.gather(x, tiles, from);
-                    (0..POSITIONS).for_each(|p| products.multiply(p, (0, tiles.1), from, to));
+                    (0..POSITIONS).for_each(|p| products.multiply(p, tiles.1, from, to));
                     products.scatter(tiles, to, y);
                 }
             });
@@ -154,8 +161,8 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
     // Few tiles and mostly many channels: the filters outweigh the images, and are read once.
     let alive = (ALIVE / (POSITIONS * (rows + columns))).max(64).min(pass.tiles.max(1));
     let products = Products { isa, pass, filters, stride: alive };
-    let mut from = buffer::take(POSITIONS * alive * rows);
-    let mut to = buffer::take(POSITIONS * alive * columns);
+    let mut from = buffer::take(POSITIONS * apart(alive * rows));
+    let mut to = buffer::take(POSITIONS * apart(alive * columns));
     let (from, to) = (Shared::new(&mut from), Shared::new(&mut to));
     for first in (0..pass.tiles).step_by(alive) {
         let count = alive.min(pass.tiles - first);
@@ -166,7 +173,7 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
             products.gather(x, (first + at, 4.min(count - at)), from.from(at * rows));
         });
         // SAFETY: as above.
-        parallel_for(POSITIONS, |p| unsafe { products.multiply(p, (0, count), from, to) });
+        parallel_for(POSITIONS, |p| unsafe { products.multiply(p, count, from, to) });
         // SAFETY: as above.
         parallel_for(pieces, |piece| unsafe {
             let at = piece * 4;
@@ -193,30 +200,35 @@ impl Products<'_> {
                 grid: self.pass.input,
                 tiles,
                 to: to.at(0),
-                strips: Strips { strip: row, strip_stride: 0, row, position: self.stride * row },
+                strips: Strips {
+                    strip: row,
+                    strip_stride: 0,
+                    row,
+                    position: apart(self.stride * row),
+                },
                 transform: PhantomData,
             });
         }
     }
 
-    unsafe fn multiply(&self, position: usize, tiles: (usize, usize), from: Shared, to: Shared) {
+    unsafe fn multiply(&self, position: usize, tiles: usize, from: Shared, to: Shared) {
         let (depth, columns) = (self.pass.input.channels, self.pass.output.channels);
         let (from_row, to_row) = (depth.next_multiple_of(LANES), columns.next_multiple_of(LANES));
         let width = self.isa.tile_columns();
-        let filters = &self.filters[position * columns.next_multiple_of(width) * depth..];
+        let filters = &self.filters[position * apart(columns.next_multiple_of(width) * depth)..];
         for start in (0..depth).step_by(DEPTH) {
             // SAFETY: the caller promises the tiles; the filters of a position have `depth` rows.
             unsafe {
                 self.isa.run(Block {
-                    rows: tiles.1,
+                    rows: tiles,
                     columns,
                     depth: DEPTH.min(depth - start),
-                    a: from.at((position * self.stride + tiles.0) * from_row + start),
+                    a: from.at(position * apart(self.stride * from_row) + start),
                     a_row: from_row,
                     a_column: 1,
                     b: filters[start * width..].as_ptr(),
                     b_panel: depth * width,
-                    c: to.at((position * self.stride + tiles.0) * to_row),
+                    c: to.at(position * apart(self.stride * to_row)),
                     c_row: to_row,
                     accumulate: start > 0,
                 });
@@ -231,7 +243,7 @@ impl Products<'_> {
             self.isa.run(Scatter {
                 from: from.at(0),
                 row,
-                position: self.stride * row,
+                position: apart(self.stride * row),
                 grid: self.pass.output,
                 tiles,
                 to: y.at(0),
@@ -248,9 +260,9 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     let (c_room, k_room) = (c.next_multiple_of(slab), k.next_multiple_of(width));
     let alive = (ALIVE / (POSITIONS * (c_room + k_room))).clamp(96, 320);
     let alive = alive.min(pass.tiles.max(1));
-    let mut inputs = buffer::take(POSITIONS * alive * c_room);
-    let mut gradients = buffer::take(POSITIONS * alive * k_room);
-    let mut sums = buffer::take(POSITIONS * c * k);
+    let mut inputs = buffer::take(POSITIONS * apart(alive * c_room));
+    let mut gradients = buffer::take(POSITIONS * apart(alive * k_room));
+    let mut sums = buffer::take(POSITIONS * apart(c * k));
     if pass.tiles == 0 {
         sums.fill(0.0);
     }
@@ -289,12 +301,12 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
                         rows: slab.min(c - row),
                         columns: k,
                         depth: count,
-                        a: inputs.at(position * alive * c_room + row * alive),
+                        a: inputs.at(position * apart(alive * c_room) + row * alive),
                         a_row: 1,
                         a_column: slab,
-                        b: gradients.at(position * alive * k_room),
+                        b: gradients.at(position * apart(alive * k_room)),
                         b_panel: alive * width,
-                        c: out.at((position * c + row) * k),
+                        c: out.at(position * apart(c * k) + row * k),
                         c_row: k,
                         accumulate: first > 0,
                     });
@@ -307,11 +319,12 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
 
 /// Tiles in strips as wide as the matrix product reads them.
 fn strips(strip: usize, tiles: usize, room: usize) -> Strips {
-    Strips { strip, strip_stride: tiles * strip, row: strip, position: tiles * room }
+    Strips { strip, strip_stride: tiles * strip, row: strip, position: apart(tiles * room) }
 }
 
 fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
-    const CHANNELS: usize = 32;
+    // As many lines of `dweight` as an eight-way cache holds when they meet in two sets.
+    const CHANNELS: usize = 16;
     let (c, k) = (conv.in_channels, conv.out_channels);
     let to = Shared::new(dweight);
     parallel_for(k.div_ceil(CHANNELS), |task| {
@@ -321,7 +334,7 @@ fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
             unsafe {
                 isa.run(FilterGradient {
                     from: sums[channel * k..].as_ptr(),
-                    position: c * k,
+                    position: apart(c * k),
                     channels: (first, CHANNELS.min(k - first)),
                     to: to.at(channel * 9),
                     filter: c * 9,

@@ -48,6 +48,7 @@ pub fn same_for_any_threads(body: impl Fn() -> Vec<Vec<f32>>) {
     });
 }
 
+/// The CPU, with gradients.
 pub fn device() -> Device {
     Device::flex().autodiff()
 }
@@ -67,8 +68,9 @@ pub fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     Tensor::from_data(burn::tensor::TensorData::new(values, shape), &device())
 }
 
+/// The values in the order of the axes.
 pub fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("floats")
+    tensor.into_data().try_to_vec().expect("floats")
 }
 
 /// # Panics

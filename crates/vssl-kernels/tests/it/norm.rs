@@ -108,28 +108,13 @@ fn evaluation_matches_the_reference_with_and_without_gradients() {
             let variance = random([shape[1]], 6) * 0.5 + 1.0;
             for tracked in [false, true] {
                 let x = if tracked { x.clone().require_grad() } else { x.clone() };
-                let of = |call: fn(
-                    Tensor<4>,
-                    Tensor<1>,
-                    Tensor<1>,
-                    Tensor<1>,
-                    Tensor<1>,
-                    Option<Tensor<4>>,
-                    bool,
-                    f64,
-                ) -> Tensor<4>| {
-                    call(
-                        x.clone(),
-                        gamma.clone(),
-                        beta.clone(),
-                        mean.clone(),
-                        variance.clone(),
-                        Some(residual.clone()),
-                        true,
-                        EPS,
-                    )
-                };
-                let (fast, slow) = (of(batch_norm_eval), of(reference::batch_norm_eval));
+                let [fast, slow] =
+                    [batch_norm_eval::<4>, reference::batch_norm_eval::<4>].map(|call| {
+                        let (gamma, beta) = (gamma.clone(), beta.clone());
+                        let (mean, variance) = (mean.clone(), variance.clone());
+                        let residual = Some(residual.clone());
+                        call(x.clone(), gamma, beta, mean, variance, residual, true, EPS)
+                    });
                 assert_eq!(fast.is_tracked(), tracked);
                 assert_close(fast, slow, TOLERANCE, &format!("{isa:?} {shape:?}"));
             }

@@ -59,6 +59,9 @@ pub unsafe trait Simd: Copy + 'static {
     unsafe fn relu(a: Self::Vector) -> Self::Vector;
     /// `a` where `gate > 0`, else zero.
     unsafe fn where_positive(gate: Self::Vector, a: Self::Vector) -> Self::Vector;
+    /// Asks for the cache line of `from` to be near, where the machine can be asked. The pointer
+    /// need not be valid.
+    unsafe fn prefetch(_from: *const f32) {}
 }
 
 /// Floats across a register tile: the width of a packed panel of the right matrix.
