@@ -14,7 +14,7 @@ use crate::raw::conv::{self, Conv};
 use crate::raw::linear::{self, Linear};
 use crate::raw::pooling::{self, MaxPool};
 use crate::raw::simd::isa;
-use crate::raw::{buffer, norm};
+use crate::raw::{buffer, norm, norm_backward};
 
 /// An input that may be missing.
 #[derive(ExtensionType)]
@@ -298,7 +298,7 @@ impl KernelGradients for Flex {
         let y = y.as_ref().map(rows_of_channels);
         let (rows, dy) = (rows_of_channels(&x), rows_of_channels(&dy));
         let (gamma, mean, variance) = (dense(gamma), dense(mean), dense(variance));
-        let given = norm::Backward {
+        let given = norm_backward::Backward {
             x: rows.floats(),
             dy: dy.floats(),
             y: y.as_ref().map(|y| y.floats()),
@@ -308,7 +308,7 @@ impl KernelGradients for Flex {
             eps,
             residual,
         };
-        let gradients = norm::backward(isa(), &given);
+        let gradients = norm_backward::backward(isa(), &given);
         NormGradients {
             x: from_rows_of_channels(gradients.x, &x),
             gamma: vector(gradients.gamma),

@@ -13,6 +13,7 @@ pub mod direct;
 pub mod gemm;
 pub mod linear;
 pub mod norm;
+pub mod norm_backward;
 pub mod pack;
 pub mod pool;
 pub mod pooling;
