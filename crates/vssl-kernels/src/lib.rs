@@ -1,17 +1,57 @@
 //! Tensor operations of the training step, each a fast path beside a reference.
 //!
-//! Whether the fast path or the reference runs is decided here and nowhere else.
+//! Whether the fast path or the reference runs is decided here and nowhere else: `f32` tensors on
+//! the CPU back end take the fast path, in the instruction set of [`isa`], unless
+//! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
+//! `[n, c, h, w]`; images that lie otherwise are copied once.
+#![deny(unsafe_op_in_unsafe_fn)]
 
-mod reference;
+mod autodiff;
+pub mod bench;
+mod extension;
+mod layout;
+mod raw;
+pub mod reference;
+mod update;
 
-use burn::tensor::Tensor;
+use burn::backend::{Dispatch, DispatchDevice};
+use burn::tensor::{DType, Tensor};
+
+pub use raw::buffer::release as release_buffers;
+pub use raw::pool::{set_threads, threads};
+pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
+
+pub use update::{AdamStep, MomentumStep, adam_step, ema, momentum_step};
+
+use extension::KernelOps;
+
+/// Whether operations on this tensor take the fast path.
+pub(crate) fn accelerated<const D: usize>(x: &Tensor<D>) -> bool {
+    isa() != Isa::Reference
+        && x.dtype() == DType::F32
+        && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
 
 /// `x ∗ weight`, no bias. Cross-correlation as everywhere in deep learning.
 ///
 /// # Shapes — `x`: `[n, c, h, w]`; `weight`: `[k, c, r, s]`; returns `[n, k, h', w']` with
 /// `h' = (h + 2·padding − r) / stride + 1`.
+///
+/// # Panics
+///
+/// If the channels differ or the filter is larger than the padded image.
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
-    reference::conv2d(x, weight, stride, padding)
+    let ([_, c, h, w], [_, channels, r, s]) = (x.dims(), weight.dims());
+    assert_eq!(c, channels, "conv2d: channels of the image and of the weight");
+    assert!(
+        stride > 0 && r <= h + 2 * padding && s <= w + 2 * padding,
+        "conv2d: a filter of {r}x{s} must fit the image of {h}x{w} with padding {padding}"
+    );
+    if !accelerated(&x) {
+        return reference::conv2d(x, weight, stride, padding);
+    }
+    let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(x, weight, stride, padding))
 }
 
 /// What a batch normalisation over channels put out, and the statistics it used.
@@ -27,52 +67,135 @@ pub struct Normalised<const D: usize> {
 /// Training-mode batch normalisation over all axes but the second, then `+ residual`, then ReLU:
 /// `relu?(γ·(x − mean)/√(var + eps) + β (+ residual))` with the batch's own biased variance.
 ///
-/// # Shapes — `x`, `residual`: `[n, c, h, w]`; `gamma`, `beta`: `[c]`.
-pub fn batch_norm_train(
-    x: Tensor<4>,
+/// # Shapes — `x`, `residual`: `[n, c, h, w]` or `[n, c]`; `gamma`, `beta`: `[c]`.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+pub fn batch_norm_train<const D: usize>(
+    x: Tensor<D>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
-    residual: Option<Tensor<4>>,
+    residual: Option<Tensor<D>>,
     relu: bool,
     eps: f64,
-) -> Normalised<4> {
-    reference::batch_norm_train(x, gamma, beta, residual, relu, eps)
+) -> Normalised<D> {
+    check_norm(&x, [&gamma, &beta], residual.as_ref());
+    if !accelerated(&x) || x.shape().num_elements() == 0 {
+        return reference::batch_norm_train(x, gamma, beta, residual, relu, eps);
+    }
+    let (output, mean, variance) = <Dispatch as KernelOps>::kernel_batch_norm(
+        x.into_dispatch(),
+        gamma.into_dispatch(),
+        beta.into_dispatch(),
+        residual.map(Tensor::into_dispatch).into(),
+        relu,
+        eps,
+    );
+    Normalised {
+        output: Tensor::from_dispatch(output),
+        mean: Tensor::from_dispatch(mean),
+        variance: Tensor::from_dispatch(variance),
+    }
 }
 
 /// Evaluation-mode batch normalisation with given statistics, then `+ residual`, then ReLU.
+/// No gradient flows to the statistics.
 ///
 /// # Shapes — as [`batch_norm_train`]; `mean`, `variance`: `[c]`.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
 #[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
-pub fn batch_norm_eval(
-    x: Tensor<4>,
+pub fn batch_norm_eval<const D: usize>(
+    x: Tensor<D>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     mean: Tensor<1>,
     variance: Tensor<1>,
-    residual: Option<Tensor<4>>,
+    residual: Option<Tensor<D>>,
     relu: bool,
     eps: f64,
-) -> Tensor<4> {
-    reference::batch_norm_eval(x, gamma, beta, mean, variance, residual, relu, eps)
+) -> Tensor<D> {
+    check_norm(&x, [&gamma, &beta], residual.as_ref());
+    check_norm(&x, [&mean, &variance], None);
+    let tracked = [&gamma, &beta].into_iter().any(|factor| factor.is_tracked())
+        || x.is_tracked()
+        || residual.as_ref().is_some_and(|residual| residual.is_tracked());
+    if tracked || !accelerated(&x) || x.shape().num_elements() == 0 {
+        return reference::batch_norm_eval(x, gamma, beta, mean, variance, residual, relu, eps);
+    }
+    let scale = gamma / (variance + eps).sqrt();
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_affine(
+        x.into_dispatch(),
+        mean.into_dispatch(),
+        scale.into_dispatch(),
+        beta.into_dispatch(),
+        residual.map(Tensor::into_dispatch).into(),
+        relu,
+    ))
+}
+
+fn check_norm<const D: usize>(
+    x: &Tensor<D>,
+    factors: [&Tensor<1>; 2],
+    residual: Option<&Tensor<D>>,
+) {
+    assert!(D == 2 || D == 4, "batch_norm: {D} axes, expected [n, c] or [n, c, h, w]");
+    let channels = x.dims()[1];
+    for factor in factors {
+        assert_eq!(factor.dims(), [channels], "batch_norm: a factor for each channel");
+    }
+    if let Some(residual) = residual {
+        assert_eq!(x.dims(), residual.dims(), "batch_norm: shape of the residual");
+    }
 }
 
 /// Max-pooling, padded with −∞.
 ///
 /// # Shapes — `[n, c, h, w]` to `[n, c, h', w']`.
+///
+/// # Panics
+///
+/// If the window is larger than the padded image or less than twice its padding.
 pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
-    reference::max_pool2d(x, kernel, stride, padding)
+    if !accelerated(&x) {
+        return reference::max_pool2d(x, kernel, stride, padding);
+    }
+    let x = x.into_dispatch();
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_max_pool2d(x, kernel, stride, padding))
 }
 
 /// Mean over the two spatial axes.
 ///
 /// # Shapes — `[n, c, h, w]` to `[n, c]`.
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
-    reference::global_average_pool(x)
+    if !accelerated(&x) {
+        return reference::global_average_pool(x);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_average_pool(x.into_dispatch()))
 }
 
 /// `x · weightᵀ + bias`.
 ///
 /// # Shapes — `x`: `[n, i]`; `weight`: `[o, i]` (torch's order); `bias`: `[o]`; returns `[n, o]`.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    reference::linear(x, weight, bias)
+    let ([_, inputs], [outputs, columns]) = (x.dims(), weight.dims());
+    assert_eq!(inputs, columns, "linear: columns of the input and of the weight");
+    if let Some(bias) = &bias {
+        assert_eq!(bias.dims(), [outputs], "linear: one bias for each row of the weight");
+    }
+    if !accelerated(&x) {
+        return reference::linear(x, weight, bias);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
+        x.into_dispatch(),
+        weight.into_dispatch(),
+        bias.map(Tensor::into_dispatch).into(),
+    ))
 }

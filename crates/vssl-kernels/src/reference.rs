@@ -1,5 +1,6 @@
 //! The reference of every operation, made of Burn's own: what each back end can do, and what the
-//! fast paths are tested against.
+//! fast paths are tested against. Shapes and meaning as the functions of the same names in
+//! [`crate`].
 
 use burn::tensor::{
     Tensor, activation,
@@ -7,57 +8,64 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use crate::Normalised;
+use crate::{AdamStep, MomentumStep, Normalised, update::trust_ratio};
 
+/// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
     burn_conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1))
 }
 
-pub fn batch_norm_train(
-    x: Tensor<4>,
+/// See [`crate::batch_norm_train`].
+pub fn batch_norm_train<const D: usize>(
+    x: Tensor<D>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
-    residual: Option<Tensor<4>>,
+    residual: Option<Tensor<D>>,
     relu: bool,
     eps: f64,
-) -> Normalised<4> {
-    let [n, c, h, w] = x.dims();
-    let count = (n * h * w) as f64;
+) -> Normalised<D> {
+    let channels = x.dims()[1];
+    let count = (x.shape().num_elements() / channels.max(1)) as f64;
     let mean = sum_but_channels(x.clone()) / count;
-    let centred = x - mean.clone(); // [n, c, h, w]
+    let centred = x - mean.clone(); // [n, c, …]
     let variance = sum_but_channels(centred.clone() * centred.clone()) / count;
-    let scale = gamma.reshape([1, c, 1, 1]) / (variance.clone() + eps).sqrt();
-    let y = centred * scale + beta.reshape([1, c, 1, 1]);
+    let scale = per_channel(gamma) / (variance.clone() + eps).sqrt();
+    let y = centred * scale + per_channel(beta);
     Normalised {
         output: finish(y, residual, relu),
-        mean: mean.detach().reshape([c]),
-        variance: variance.detach().reshape([c]),
+        mean: mean.detach().reshape([channels]),
+        variance: variance.detach().reshape([channels]),
     }
 }
 
+/// See [`crate::batch_norm_eval`].
 #[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
-pub fn batch_norm_eval(
-    x: Tensor<4>,
+pub fn batch_norm_eval<const D: usize>(
+    x: Tensor<D>,
     gamma: Tensor<1>,
     beta: Tensor<1>,
     mean: Tensor<1>,
     variance: Tensor<1>,
-    residual: Option<Tensor<4>>,
+    residual: Option<Tensor<D>>,
     relu: bool,
     eps: f64,
-) -> Tensor<4> {
-    let c = x.dims()[1];
+) -> Tensor<D> {
     let scale = gamma / (variance + eps).sqrt();
-    let shift = beta - mean * scale.clone();
-    let y = x * scale.reshape([1, c, 1, 1]) + shift.reshape([1, c, 1, 1]);
+    let y = (x - per_channel(mean)) * per_channel(scale) + per_channel(beta);
     finish(y, residual, relu)
 }
 
-fn sum_but_channels(x: Tensor<4>) -> Tensor<4> {
-    x.sum_dim(0).sum_dim(2).sum_dim(3) // [n, c, h, w] -> [1, c, 1, 1]
+fn per_channel<const D: usize>(values: Tensor<1>) -> Tensor<D> {
+    let mut shape = [1; D];
+    shape[1] = values.dims()[0];
+    values.reshape(shape) // [c] -> [1, c, 1…]
 }
 
-fn finish(y: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
+fn sum_but_channels<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    (0..D).filter(|axis| *axis != 1).fold(x, |x, axis| x.sum_dim(axis)) // -> [1, c, 1…]
+}
+
+fn finish<const D: usize>(y: Tensor<D>, residual: Option<Tensor<D>>, relu: bool) -> Tensor<D> {
     let y = match residual {
         Some(residual) => y + residual,
         None => y,
@@ -65,21 +73,71 @@ fn finish(y: Tensor<4>, residual: Option<Tensor<4>>, relu: bool) -> Tensor<4> {
     if relu { activation::relu(y) } else { y }
 }
 
+/// See [`crate::max_pool2d`].
 pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) -> Tensor<4> {
     let options =
         MaxPoolOptions::new([kernel; 2]).with_stride([stride; 2]).with_padding([padding; 2]);
     burn_max_pool2d(x, options)
 }
 
+/// See [`crate::global_average_pool`].
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
     let [n, c, h, w] = x.dims();
     x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
 }
 
+/// See [`crate::linear`].
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let y = x.matmul(weight.transpose()); // [n, i] · [i, o] -> [n, o]
     match bias {
         Some(bias) => y + bias.unsqueeze(),
         None => y,
     }
+}
+
+/// See [`crate::ema`].
+pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) -> Tensor<D> {
+    (average * momentum + value * (1.0 - momentum)).detach()
+}
+
+/// See [`crate::momentum_step`].
+pub fn momentum_step<const D: usize>(
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    buffer: Tensor<D>,
+    step: &MomentumStep,
+) -> (Tensor<D>, Tensor<D>) {
+    let (parameter, gradient) = (parameter.detach(), gradient.detach());
+    let norm = |values: &Tensor<D>| {
+        f64::from(values.clone().square().sum().sqrt().into_scalar::<f32>()) // waits for the device
+    };
+    let trust = match step.trust {
+        Some(_) => trust_ratio(norm(&parameter), norm(&gradient), step),
+        None => 1.0,
+    };
+    let gradient = (gradient + parameter.clone() * step.weight_decay) * trust;
+    let buffer = buffer.detach() * step.momentum + gradient;
+    (parameter - buffer.clone() * step.rate, buffer)
+}
+
+/// See [`crate::adam_step`].
+pub fn adam_step<const D: usize>(
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    [first, second]: [Tensor<D>; 2],
+    step: &AdamStep,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    let (mut parameter, mut gradient) = (parameter.detach(), gradient.detach());
+    if step.decoupled {
+        parameter = parameter * (1.0 - step.rate * step.weight_decay);
+    } else {
+        gradient = gradient + parameter.clone() * step.weight_decay;
+    }
+    let (beta1, beta2) = step.betas;
+    let first = first.detach() * beta1 + gradient.clone() * (1.0 - beta1);
+    let second = second.detach() * beta2 + gradient.square() * (1.0 - beta2);
+    let correction = |beta: f64| 1.0 - beta.powf(step.number as f64);
+    let root = (second.clone() / correction(beta2)).sqrt() + step.eps;
+    let parameter = parameter - first.clone() / root * (step.rate / correction(beta1));
+    (parameter, [first, second])
 }

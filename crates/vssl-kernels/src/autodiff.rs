@@ -1,0 +1,256 @@
+//! The backward passes of the operations, for Burn's autodiff back end.
+//!
+//! An operation none of whose inputs is tracked (a teacher's) leaves no trace in the graph; of the
+//! others, only what an actual gradient needs is kept.
+
+use burn::backend::autodiff::{
+    Autodiff,
+    checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
+    grads::Gradients,
+    ops::{Backward, Ops, OpsKind, unary},
+};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, TensorMetadata};
+
+use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
+
+/// A tensor of the graph, without gradient.
+fn constant<B: Backend, C: CheckpointStrategy>(
+    tensor: FloatTensor<B>,
+) -> FloatTensor<Autodiff<B, C>> {
+    <Autodiff<B, C> as burn::backend::AutodiffBackend>::from_inner(tensor)
+}
+
+/// Finishes an operation that may be tracked: `state` is only built if it is.
+macro_rules! record {
+    ($step:expr, $guards:expr, $state:expr, $output:expr) => {
+        match $step.prepare::<C>($guards).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish($state, $output),
+            OpsKind::UnTracked(prep) => prep.finish($output),
+        }
+    };
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    /// Rows and columns of the image.
+    image: [usize; 2],
+    /// Rows and columns of the filter or window.
+    kernel: [usize; 2],
+    stride: usize,
+    padding: usize,
+}
+
+#[derive(Debug)]
+struct ConvStep;
+
+impl<B: KernelGradients> Backward<B, 2> for ConvStep {
+    /// `x` if the weight is tracked, the weight if `x` is.
+    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, Window);
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, weight, window) = ops.state;
+        let Window { image, kernel, stride, padding } = window;
+        let [x_node, weight_node] = ops.parents;
+        if let (Some(node), Some(x)) = (weight_node, x) {
+            let gradient = B::conv2d_weight_gradient(x, dy.clone(), kernel, stride, padding);
+            grads.register::<B>(node.id, gradient);
+        }
+        if let (Some(node), Some(weight)) = (x_node, weight) {
+            let gradient = B::conv2d_input_gradient(dy, weight, image, stride, padding);
+            grads.register::<B>(node.id, gradient);
+        }
+    }
+}
+
+#[derive(Debug)]
+struct NormStep<const N: usize>;
+
+impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
+    type State = NormSaved<FloatTensor<B>>;
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        // Without a ReLU the residual's gradient is `dy` itself.
+        let wanted = ops.parents.get(3).is_some_and(Option::is_some);
+        let gated = ops.state.y.is_some();
+        let through = (wanted && !gated).then(|| dy.clone());
+        let given = B::batch_norm_backward(ops.state, dy, wanted && gated);
+        let residual = given.residual.or(through);
+        let gradients = [Some(given.x), Some(given.gamma), Some(given.beta), residual];
+        for (parent, gradient) in ops.parents.iter().zip(gradients) {
+            if let (Some(node), Some(gradient)) = (parent, gradient) {
+                grads.register::<B>(node.id, gradient);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct MaxPoolStep;
+
+impl<B: KernelGradients> Backward<B, 1> for MaxPoolStep {
+    type State = (FloatTensor<B>, Window);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (x, Window { kernel: [kernel, _], stride, padding, .. }) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |dy| {
+            B::max_pool2d_backward(x, dy, kernel, stride, padding)
+        });
+    }
+}
+
+#[derive(Debug)]
+struct AveragePoolStep;
+
+impl<B: KernelGradients> Backward<B, 1> for AveragePoolStep {
+    type State = [usize; 2];
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let size = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |dy| B::average_pool_backward(dy, size));
+    }
+}
+
+#[derive(Debug)]
+struct LinearStep<const N: usize>;
+
+impl<B: KernelGradients, const N: usize> Backward<B, N> for LinearStep<N> {
+    /// `x` if the weight is tracked, the weight if `x` is.
+    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        let (x, weight) = ops.state;
+        if let Some(Some(node)) = ops.parents.get(2) {
+            grads.register::<B>(node.id, B::linear_bias_gradient(dy.clone()));
+        }
+        if let (Some(node), Some(x)) = (&ops.parents[1], x) {
+            let gradient = B::linear_weight_gradient(x, dy.clone());
+            grads.register::<B>(node.id, gradient);
+        }
+        if let (Some(node), Some(weight)) = (&ops.parents[0], weight) {
+            grads.register::<B>(node.id, B::linear_input_gradient(dy, weight));
+        }
+    }
+}
+
+impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodiff<B, C> {
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let [.., height, width] = x.primitive().shape().dims::<4>();
+        let [.., r, s] = weight.primitive().shape().dims::<4>();
+        let window = Window { image: [height, width], kernel: [r, s], stride, padding };
+        let (keep_x, keep_weight) = (weight.is_tracked(), x.is_tracked());
+        let ((x, x_guard), (weight, weight_guard)) = (x.into_parts(), weight.into_parts());
+        let state = (keep_x.then(|| x.clone()), keep_weight.then(|| weight.clone()), window);
+        let y = B::kernel_conv2d(x, weight, stride, padding);
+        if !keep_x && !keep_weight {
+            return constant::<B, C>(y);
+        }
+        record!(ConvStep, [x_guard, weight_guard], state, y)
+    }
+
+    fn kernel_batch_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: Maybe<Self>,
+        relu: bool,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let residual = residual.into_option();
+        let tracked = x.is_tracked()
+            || gamma.is_tracked()
+            || beta.is_tracked()
+            || residual.as_ref().is_some_and(|residual| residual.is_tracked());
+        let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
+        let (beta, beta_guard) = beta.into_parts();
+        let (residual, residual_guard) = residual.map(|residual| residual.into_parts()).unzip();
+        let (y, mean, variance) =
+            B::kernel_batch_norm(x.clone(), gamma.clone(), beta, residual.into(), relu, eps);
+        let statistics = (constant::<B, C>(mean.clone()), constant::<B, C>(variance.clone()));
+        if !tracked {
+            return (constant::<B, C>(y), statistics.0, statistics.1);
+        }
+        let kept = relu.then(|| y.clone());
+        let state = NormSaved { x, y: kept, gamma, mean, variance, eps };
+        let y = match residual_guard {
+            Some(guard) => {
+                record!(NormStep::<4>, [x_guard, gamma_guard, beta_guard, guard], state, y)
+            }
+            None => record!(NormStep::<3>, [x_guard, gamma_guard, beta_guard], state, y),
+        };
+        (y, statistics.0, statistics.1)
+    }
+
+    fn kernel_affine(
+        x: FloatTensor<Self>,
+        centre: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        residual: Maybe<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self> {
+        let residual = residual.into_option().map(|residual| residual.into_primitive());
+        let (centre, scale) = (centre.into_primitive(), scale.into_primitive());
+        let (x, shift) = (x.into_primitive(), shift.into_primitive());
+        constant::<B, C>(B::kernel_affine(x, centre, scale, shift, residual.into(), relu))
+    }
+
+    fn kernel_max_pool2d(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self> {
+        let [.., height, width] = x.primitive().shape().dims::<4>();
+        let window = Window { image: [height, width], kernel: [kernel; 2], stride, padding };
+        let tracked = x.is_tracked();
+        let (x, guard) = x.into_parts();
+        let y = B::kernel_max_pool2d(x.clone(), kernel, stride, padding);
+        if !tracked {
+            return constant::<B, C>(y);
+        }
+        record!(MaxPoolStep, [guard], (x, window), y)
+    }
+
+    fn kernel_average_pool(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [.., height, width] = x.primitive().shape().dims::<4>();
+        let tracked = x.is_tracked();
+        let (x, guard) = x.into_parts();
+        let y = B::kernel_average_pool(x);
+        if !tracked {
+            return constant::<B, C>(y);
+        }
+        record!(AveragePoolStep, [guard], [height, width], y)
+    }
+
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Maybe<Self>,
+    ) -> FloatTensor<Self> {
+        let (keep_x, keep_weight) = (weight.is_tracked(), x.is_tracked());
+        let bias = bias.into_option();
+        let tracked = keep_x || keep_weight || bias.as_ref().is_some_and(|bias| bias.is_tracked());
+        let ((x, x_guard), (weight, weight_guard)) = (x.into_parts(), weight.into_parts());
+        let (bias, bias_guard) = bias.map(|bias| bias.into_parts()).unzip();
+        let state = (keep_x.then(|| x.clone()), keep_weight.then(|| weight.clone()));
+        let y = B::kernel_linear(x, weight, bias.into());
+        if !tracked {
+            return constant::<B, C>(y);
+        }
+        match bias_guard {
+            Some(guard) => {
+                record!(LinearStep::<3>, [x_guard, weight_guard, guard], state, y)
+            }
+            None => record!(LinearStep::<2>, [x_guard, weight_guard], state, y),
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! The operations as an extension of Burn's back ends, and their fast implementation on Flex.
+//!
+//! [`crate::autodiff`] adds the backward passes. The callers, in `lib.rs`, see to it that only
+//! `f32` tensors on Flex come here; layouts may be any.
+
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, ExtensionType, Flex, backend_extension};
+
+use crate::layout::{
+    channels_last, channels_last_tensor, dense, from_rows_of_channels, rows_of_channels, sizes,
+    tensor, vector,
+};
+use crate::raw::conv::{self, Conv};
+use crate::raw::linear::{self, Linear};
+use crate::raw::pooling::{self, MaxPool};
+use crate::raw::simd::isa;
+use crate::raw::{buffer, norm, norm_backward};
+
+/// An input that may be missing.
+#[derive(ExtensionType)]
+pub enum Maybe<B: Backend> {
+    Given(FloatTensor<B>),
+    Missing,
+}
+
+impl<B: Backend> Maybe<B> {
+    pub fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Maybe::Given(tensor) => Some(tensor),
+            Maybe::Missing => None,
+        }
+    }
+}
+
+impl<B: Backend> From<Option<FloatTensor<B>>> for Maybe<B> {
+    fn from(tensor: Option<FloatTensor<B>>) -> Self {
+        tensor.map_or(Maybe::Missing, Maybe::Given)
+    }
+}
+
+/// Operations of the training step. Images are `[n, c, h, w]`, at best channels-last in memory.
+#[backend_extension(Flex, Autodiff)]
+pub trait KernelOps: Backend {
+    fn kernel_conv2d(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+
+    /// Returns the output, the mean and the biased variance, the last two without gradient.
+    fn kernel_batch_norm(
+        x: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        #[extension_type] residual: Maybe<Self>,
+        relu: bool,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// `relu?((x − centre) · scale + shift (+ residual))`; no gradient.
+    fn kernel_affine(
+        x: FloatTensor<Self>,
+        centre: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        #[extension_type] residual: Maybe<Self>,
+        relu: bool,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_max_pool2d(
+        x: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_average_pool(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn kernel_linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        #[extension_type] bias: Maybe<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+/// The gradients of [`KernelOps`], called by the backward passes only.
+pub trait KernelGradients: Backend {
+    /// The gradient of an input of `size`, rows and columns.
+    fn conv2d_input_gradient(
+        dy: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        size: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient of a weight with filters of `kernel`, rows and columns.
+    fn conv2d_weight_gradient(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        kernel: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+
+    fn batch_norm_backward(
+        saved: NormSaved<FloatTensor<Self>>,
+        dy: FloatTensor<Self>,
+        residual: bool,
+    ) -> NormGradients<FloatTensor<Self>>;
+
+    fn max_pool2d_backward(
+        x: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FloatTensor<Self>;
+
+    fn average_pool_backward(dy: FloatTensor<Self>, size: [usize; 2]) -> FloatTensor<Self>;
+
+    fn linear_input_gradient(dy: FloatTensor<Self>, weight: FloatTensor<Self>)
+    -> FloatTensor<Self>;
+
+    fn linear_weight_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    fn linear_bias_gradient(dy: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// What the backward pass of batch normalisation needs of the forward pass.
+#[derive(Clone, Debug)]
+pub struct NormSaved<T> {
+    pub x: T,
+    /// The output, when it went through a ReLU: its zeros stop the gradient.
+    pub y: Option<T>,
+    pub gamma: T,
+    pub mean: T,
+    pub variance: T,
+    pub eps: f64,
+}
+
+/// What the backward pass of batch normalisation gives.
+pub struct NormGradients<T> {
+    pub x: T,
+    pub gamma: T,
+    pub beta: T,
+    /// The gradient behind the ReLU, when asked for.
+    pub residual: Option<T>,
+}
+
+type FlexFloat = FloatTensor<Flex>;
+
+fn max_pool(x: &FlexFloat, kernel: usize, stride: usize, padding: usize) -> MaxPool {
+    let [batch, channels, height, width] = sizes(x);
+    MaxPool { batch, height, width, channels, kernel, stride, padding }
+}
+
+impl KernelOps for Flex {
+    fn kernel_conv2d(x: FlexFloat, weight: FlexFloat, stride: usize, padding: usize) -> FlexFloat {
+        let [batch, in_channels, height, width] = sizes(&x);
+        let [out_channels, _, r, s] = sizes(&weight);
+        let kernel = (r, s);
+        let conv =
+            Conv { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+        let (x, weight) = (channels_last(&x), dense(weight));
+        let mut y = buffer::take(conv.output_size());
+        conv::forward(isa(), &conv, x.floats(), weight.floats(), &mut y);
+        channels_last_tensor(y, [batch, out_channels, conv.out_height(), conv.out_width()])
+    }
+
+    fn kernel_batch_norm(
+        x: FlexFloat,
+        gamma: FlexFloat,
+        beta: FlexFloat,
+        residual: Maybe<Self>,
+        relu: bool,
+        eps: f64,
+    ) -> (FlexFloat, FlexFloat, FlexFloat) {
+        let channels = sizes::<1>(&gamma)[0];
+        let (rows, gamma, beta) = (rows_of_channels(&x), dense(gamma), dense(beta));
+        let residual = residual.into_option();
+        let residual = residual.as_ref().map(rows_of_channels);
+        let moments = norm::moments(isa(), rows.floats(), channels);
+        let factor = |(gamma, variance): (&f32, &f32)| {
+            (f64::from(*gamma) / (f64::from(*variance) + eps).sqrt()) as f32
+        };
+        let scale: Vec<f32> = gamma.floats().iter().zip(&moments.variance).map(factor).collect();
+        let mut y = buffer::take(rows.floats().len());
+        norm::apply(
+            isa(),
+            rows.floats(),
+            &moments.mean,
+            &scale,
+            beta.floats(),
+            residual.as_ref().map(|residual| residual.floats()),
+            relu,
+            &mut y,
+        );
+        (from_rows_of_channels(y, &x), vector(moments.mean), vector(moments.variance))
+    }
+
+    fn kernel_affine(
+        x: FlexFloat,
+        centre: FlexFloat,
+        scale: FlexFloat,
+        shift: FlexFloat,
+        residual: Maybe<Self>,
+        relu: bool,
+    ) -> FlexFloat {
+        let rows = rows_of_channels(&x);
+        let residual = residual.into_option();
+        let residual = residual.as_ref().map(rows_of_channels);
+        let mut y = buffer::take(rows.floats().len());
+        norm::apply(
+            isa(),
+            rows.floats(),
+            dense(centre).floats(),
+            dense(scale).floats(),
+            dense(shift).floats(),
+            residual.as_ref().map(|residual| residual.floats()),
+            relu,
+            &mut y,
+        );
+        from_rows_of_channels(y, &x)
+    }
+
+    fn kernel_max_pool2d(x: FlexFloat, kernel: usize, stride: usize, padding: usize) -> FlexFloat {
+        let pool = max_pool(&x, kernel, stride, padding);
+        let shape = [pool.batch, pool.channels, pool.out_height(), pool.out_width()];
+        let mut y = buffer::take(shape.iter().product());
+        pooling::max_pool(isa(), &pool, channels_last(&x).floats(), &mut y);
+        channels_last_tensor(y, shape)
+    }
+
+    fn kernel_average_pool(x: FlexFloat) -> FlexFloat {
+        let [n, c, ..] = sizes::<4>(&x);
+        let mut y = buffer::take(n * c);
+        pooling::average(channels_last(&x).floats(), n, c, &mut y);
+        tensor(y, [n, c].into())
+    }
+
+    fn kernel_linear(x: FlexFloat, weight: FlexFloat, bias: Maybe<Self>) -> FlexFloat {
+        let ([batch, inputs], [outputs, _]) = (sizes(&x), sizes::<2>(&weight));
+        let (x, weight, bias) = (dense(x), dense(weight), bias.into_option());
+        let bias = bias.map(dense);
+        let bias = bias.as_ref().map(|bias| bias.floats());
+        let mut y = buffer::take(batch * outputs);
+        let sizes = Linear { batch, inputs, outputs };
+        linear::forward(isa(), sizes, x.floats(), weight.floats(), bias, &mut y);
+        tensor(y, [batch, outputs].into())
+    }
+}
+
+impl KernelGradients for Flex {
+    fn conv2d_input_gradient(
+        dy: FlexFloat,
+        weight: FlexFloat,
+        [height, width]: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> FlexFloat {
+        let batch = sizes::<4>(&dy)[0];
+        let [out_channels, in_channels, r, s] = sizes(&weight);
+        let kernel = (r, s);
+        let conv =
+            Conv { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+        let (dy, weight) = (channels_last(&dy), dense(weight));
+        let mut dx = buffer::take(conv.input_size());
+        conv::input_gradient(isa(), &conv, dy.floats(), weight.floats(), &mut dx);
+        channels_last_tensor(dx, [batch, in_channels, height, width])
+    }
+
+    fn conv2d_weight_gradient(
+        x: FlexFloat,
+        dy: FlexFloat,
+        [r, s]: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> FlexFloat {
+        let [batch, in_channels, height, width] = sizes(&x);
+        let out_channels = sizes::<4>(&dy)[1];
+        let kernel = (r, s);
+        let conv =
+            Conv { batch, height, width, in_channels, out_channels, kernel, stride, padding };
+        let (x, dy) = (channels_last(&x), channels_last(&dy));
+        let mut dweight = buffer::take(conv.weight_size());
+        conv::weight_gradient(isa(), &conv, x.floats(), dy.floats(), &mut dweight);
+        tensor(dweight, [out_channels, in_channels, r, s].into())
+    }
+
+    fn batch_norm_backward(
+        saved: NormSaved<FlexFloat>,
+        dy: FlexFloat,
+        residual: bool,
+    ) -> NormGradients<FlexFloat> {
+        let NormSaved { x, y, gamma, mean, variance, eps } = saved;
+        let y = y.as_ref().map(rows_of_channels);
+        let (rows, dy) = (rows_of_channels(&x), rows_of_channels(&dy));
+        let (gamma, mean, variance) = (dense(gamma), dense(mean), dense(variance));
+        let given = norm_backward::Backward {
+            x: rows.floats(),
+            dy: dy.floats(),
+            y: y.as_ref().map(|y| y.floats()),
+            gamma: gamma.floats(),
+            mean: mean.floats(),
+            variance: variance.floats(),
+            eps,
+            residual,
+        };
+        let gradients = norm_backward::backward(isa(), &given);
+        NormGradients {
+            x: from_rows_of_channels(gradients.x, &x),
+            gamma: vector(gradients.gamma),
+            beta: vector(gradients.beta),
+            residual: gradients.residual.map(|residual| from_rows_of_channels(residual, &x)),
+        }
+    }
+
+    fn max_pool2d_backward(
+        x: FlexFloat,
+        dy: FlexFloat,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> FlexFloat {
+        let pool = max_pool(&x, kernel, stride, padding);
+        let (rows, dy) = (channels_last(&x), channels_last(&dy));
+        let mut dx = buffer::take(rows.floats().len());
+        pooling::max_pool_gradient(isa(), &pool, rows.floats(), dy.floats(), &mut dx);
+        from_rows_of_channels(dx, &x)
+    }
+
+    fn average_pool_backward(dy: FlexFloat, [h, w]: [usize; 2]) -> FlexFloat {
+        let [n, c] = sizes(&dy);
+        let mut dx = buffer::take(n * c * h * w);
+        pooling::average_gradient(dense(dy).floats(), n, c, &mut dx);
+        channels_last_tensor(dx, [n, c, h, w])
+    }
+
+    fn linear_input_gradient(dy: FlexFloat, weight: FlexFloat) -> FlexFloat {
+        let ([batch, outputs], [_, inputs]) = (sizes(&dy), sizes::<2>(&weight));
+        let (dy, weight) = (dense(dy), dense(weight));
+        let mut dx = buffer::take(batch * inputs);
+        let sizes = Linear { batch, inputs, outputs };
+        linear::input_gradient(isa(), sizes, dy.floats(), weight.floats(), &mut dx);
+        tensor(dx, [batch, inputs].into())
+    }
+
+    fn linear_weight_gradient(x: FlexFloat, dy: FlexFloat) -> FlexFloat {
+        let ([batch, inputs], [_, outputs]) = (sizes(&x), sizes::<2>(&dy));
+        let (x, dy) = (dense(x), dense(dy));
+        let mut dweight = buffer::take(outputs * inputs);
+        let sizes = Linear { batch, inputs, outputs };
+        linear::weight_gradient(isa(), sizes, x.floats(), dy.floats(), &mut dweight);
+        tensor(dweight, [outputs, inputs].into())
+    }
+
+    fn linear_bias_gradient(dy: FlexFloat) -> FlexFloat {
+        let outputs = sizes::<2>(&dy)[1];
+        let mut dbias = buffer::take(outputs);
+        linear::bias_gradient(dense(dy).floats(), &mut dbias);
+        tensor(dbias, [outputs].into())
+    }
+}

@@ -1,0 +1,299 @@
+//! Matrix products: a register tile, a block over packed panels, and the parallel product.
+//!
+//! The right matrix is packed into panels of one tile width, the left one is read where it lies
+//! with any strides (Goto and van de Geijn 2008, "Anatomy of high-performance matrix
+//! multiplication", less its packing of the left side). A sum over the inner index is taken in
+//! slices of [`DEPTH`], in order, so it does not depend on threads.
+
+use super::buffer;
+use super::pack::{self, Matrix};
+use super::pool::{Shared, parallel_for};
+use super::simd::{Isa, Kernel, Simd, tile_columns};
+
+/// Inner indices of one pass: a panel of this depth and 16 columns fills half of a 32 KiB L1.
+pub const DEPTH: usize = 256;
+
+/// `C (+)= A · B` over packed panels of `B`, single-threaded.
+pub struct Block {
+    /// Rows of `A` and `C`.
+    pub rows: usize,
+    /// Columns of `B` and `C`.
+    pub columns: usize,
+    /// Columns of `A`, rows of `B`.
+    pub depth: usize,
+    /// `A`, element `(i, p)` at `i · a_row + p · a_column`.
+    pub a: *const f32,
+    /// See `a`.
+    pub a_row: usize,
+    /// See `a`.
+    pub a_column: usize,
+    /// Panels of `B`: column `j`, row `p` at `(j / width) · b_panel + p · width + j % width`.
+    pub b: *const f32,
+    /// See `b`.
+    pub b_panel: usize,
+    /// `C`, element `(i, j)` at `i · c_row + j`.
+    pub c: *mut f32,
+    /// See `c`.
+    pub c_row: usize,
+    /// Whether to add to `C` or to replace it.
+    pub accumulate: bool,
+}
+
+impl Kernel for Block {
+    type Output = ();
+    /// Bounds: `a`, `b` and `c` must be valid for the shapes above; panels are full width.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: handed on to the caller.
+        unsafe {
+            match S::TILE_VECTORS {
+                2 => self.tiles::<S, 2>(),
+                4 => self.tiles::<S, 4>(),
+                _ => unreachable!("the sets have two or four vectors across a tile"),
+            }
+        }
+    }
+}
+
+impl Block {
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const V: usize>(&self) {
+        let width = tile_columns::<S>();
+        for panel in 0..self.columns.div_ceil(width) {
+            let columns = (self.columns - panel * width).min(width);
+            let mut row = 0;
+            while row < self.rows {
+                let rows = (self.rows - row).min(S::TILE_ROWS);
+                // SAFETY: `row` and `panel` are inside the matrices of this block.
+                unsafe {
+                    let tile = Tile {
+                        depth: self.depth,
+                        a: self.a.add(row * self.a_row),
+                        a_row: self.a_row,
+                        a_column: self.a_column,
+                        b: self.b.add(panel * self.b_panel),
+                        c: self.c.add(row * self.c_row + panel * width),
+                        c_row: self.c_row,
+                        columns,
+                        accumulate: self.accumulate,
+                    };
+                    match rows {
+                        1 => tile.run::<S, 1, V>(),
+                        2 => tile.run::<S, 2, V>(),
+                        3 => tile.run::<S, 3, V>(),
+                        4 => tile.run::<S, 4, V>(),
+                        5 if S::TILE_ROWS >= 5 => tile.run::<S, 5, V>(),
+                        6 if S::TILE_ROWS >= 6 => tile.run::<S, 6, V>(),
+                        7 if S::TILE_ROWS >= 7 => tile.run::<S, 7, V>(),
+                        8 if S::TILE_ROWS >= 8 => tile.run::<S, 8, V>(),
+                        9 if S::TILE_ROWS >= 9 => tile.run::<S, 9, V>(),
+                        10 if S::TILE_ROWS >= 10 => tile.run::<S, 10, V>(),
+                        11 if S::TILE_ROWS >= 11 => tile.run::<S, 11, V>(),
+                        12 if S::TILE_ROWS >= 12 => tile.run::<S, 12, V>(),
+                        _ => unreachable!("a tile has at most twelve rows"),
+                    }
+                }
+                row += rows;
+            }
+        }
+    }
+}
+
+/// The widest tile of the instruction sets.
+const WIDEST: usize = 32;
+
+struct Tile {
+    depth: usize,
+    a: *const f32,
+    a_row: usize,
+    a_column: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_row: usize,
+    columns: usize,
+    accumulate: bool,
+}
+
+impl Tile {
+    /// `ROWS × (VECTORS · LANES)` sums in registers over the whole depth.
+    #[inline(always)]
+    unsafe fn run<S: Simd, const ROWS: usize, const VECTORS: usize>(self) {
+        // SAFETY: the block's bounds; partial columns go through partial loads and stores.
+        unsafe {
+            let mut sums = [[S::splat(0.0); VECTORS]; ROWS];
+            // The result is needed only after the whole depth: time enough to fetch it.
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
+                    S::prefetch(self.c.wrapping_add(i * self.c_row + v * S::LANES));
+                }
+            }
+            // A pointer a row and one offset for all: a chain of additions from row to row would
+            // take as long as the products.
+            let rows: [*const f32; ROWS] =
+                std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
+            let (mut offset, mut b) = (0, self.b);
+            for _ in 0..self.depth {
+                let mut right = [S::splat(0.0); VECTORS];
+                for (v, right) in right.iter_mut().enumerate() {
+                    *right = S::load(b.add(v * S::LANES));
+                }
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    let left = S::splat(*row.add(offset));
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = S::fma(left, right, *sum);
+                    }
+                }
+                offset += self.a_column;
+                b = b.add(VECTORS * S::LANES);
+            }
+            if self.columns < VECTORS * S::LANES {
+                let mut lines = [[0.0f32; WIDEST]; ROWS];
+                for (line, sums) in lines.iter_mut().zip(sums) {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        S::store(line.as_mut_ptr().add(v * S::LANES), sum);
+                    }
+                }
+                self.store_columns(&lines);
+                return;
+            }
+            // Loops that unroll: any index known only later would send the sums through memory.
+            if self.accumulate {
+                for (i, sums) in sums.into_iter().enumerate() {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        let c = self.c.add(i * self.c_row + v * S::LANES);
+                        S::store(c, S::add(S::load(c), sum));
+                    }
+                }
+            } else {
+                for (i, sums) in sums.into_iter().enumerate() {
+                    for (v, sum) in sums.into_iter().enumerate() {
+                        S::store(self.c.add(i * self.c_row + v * S::LANES), sum);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The columns at the right border, less than a tile's.
+    #[inline(always)]
+    unsafe fn store_columns<const ROWS: usize>(&self, lines: &[[f32; WIDEST]; ROWS]) {
+        for (i, line) in lines.iter().enumerate() {
+            for (j, sum) in line[..self.columns].iter().enumerate() {
+                // SAFETY: `self.columns` columns of the result are left here.
+                unsafe {
+                    let c = self.c.add(i * self.c_row + j);
+                    *c = if self.accumulate { *c + sum } else { *sum };
+                }
+            }
+        }
+    }
+}
+
+/// Rows of the left matrix that are packed together when it is not read in place: four tiles.
+pub fn slab_rows(isa: Isa) -> usize {
+    4 * isa.tile_rows()
+}
+
+/// `c (+)= a · b` on all threads; `c` is row-major and dense.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other or the slices.
+pub fn product(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate: bool) {
+    let (rows, depth, columns) = (a.rows, a.columns, b.columns);
+    assert_eq!(depth, b.rows, "inner sizes of a matrix product");
+    assert_eq!(c.len(), rows * columns, "size of the result of a matrix product");
+    a.check();
+    b.check();
+    if depth == 0 && !accumulate {
+        c.fill(0.0);
+    }
+    if rows == 0 || columns == 0 || depth == 0 {
+        return;
+    }
+    let width = isa.tile_columns();
+    let (row_block, column_block) = blocks(rows, columns, isa.tile_rows(), width);
+    let (row_tasks, column_tasks) = (rows.div_ceil(row_block), columns.div_ceil(column_block));
+    let out = Shared::new(c);
+    parallel_for(row_tasks * column_tasks, |task| {
+        let (i, j) = (task / column_tasks * row_block, task % column_tasks * column_block);
+        let a = a.part(i, row_block.min(rows - i), 0, depth);
+        let b = b.part(0, depth, j, column_block.min(columns - j));
+        // SAFETY: tasks write disjoint rectangles of `c`.
+        unsafe { rectangle(isa, a, b, out.at(i * columns + j), columns, accumulate) }
+    });
+}
+
+/// How large a rectangle of the result a task gets: by shape alone. Packing the right side is paid
+/// once a task, so tasks have many rows as long as there are eight of them.
+fn blocks(rows: usize, columns: usize, tile_rows: usize, width: usize) -> (usize, usize) {
+    let mut column_block = columns.min(256).next_multiple_of(width);
+    let row_limit = rows.min(768).next_multiple_of(tile_rows);
+    let mut row_block = row_limit;
+    while rows.div_ceil(row_block) * columns.div_ceil(column_block) < 8 {
+        if row_block >= 8 * tile_rows && row_block >= column_block {
+            row_block = (row_block / 2).next_multiple_of(tile_rows);
+        } else if column_block >= 2 * width {
+            column_block = (column_block / 2).next_multiple_of(width);
+        } else {
+            break;
+        }
+    }
+    (row_block, column_block)
+}
+
+unsafe fn rectangle(
+    isa: Isa,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    c: *mut f32,
+    c_row: usize,
+    accumulate: bool,
+) {
+    let width = isa.tile_columns();
+    let slab = slab_rows(isa);
+    let depth = DEPTH.min(a.columns);
+    let pack_left = a.column_stride != 1;
+    let panels = b.columns.next_multiple_of(width) * depth;
+    let left = if pack_left { a.rows.next_multiple_of(slab) * depth } else { 0 };
+    buffer::with_scratch(panels + left, |scratch| {
+        let (panels, left) = scratch.split_at_mut(panels);
+        let mut start = 0;
+        while start < a.columns {
+            let depth = DEPTH.min(a.columns - start);
+            pack::columns(b.part(start, depth, 0, b.columns), width, panels);
+            let mut block = Block {
+                rows: a.rows,
+                columns: b.columns,
+                depth,
+                a: a.pointer(0, start),
+                a_row: a.row_stride,
+                a_column: a.column_stride,
+                b: panels.as_ptr(),
+                b_panel: depth * width,
+                c,
+                c_row,
+                accumulate: accumulate || start > 0,
+            };
+            if pack_left {
+                pack::columns(a.part(0, a.rows, start, depth).transposed(), slab, left);
+                let mut row = 0;
+                while row < a.rows {
+                    block.rows = slab.min(a.rows - row);
+                    block.a = left[row * depth..].as_ptr();
+                    (block.a_row, block.a_column) = (1, slab);
+                    // SAFETY: the caller's bounds; the slab and the panels were just filled.
+                    unsafe {
+                        block.c = c.add(row * c_row);
+                        isa.run(Block { ..block });
+                    }
+                    row += slab;
+                }
+            } else {
+                // SAFETY: as above, with `a` read in place, inside its checked bounds.
+                unsafe { isa.run(block) };
+            }
+            start += depth;
+        }
+    });
+}

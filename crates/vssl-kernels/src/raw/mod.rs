@@ -1,0 +1,23 @@
+//! The arithmetic on plain slices: instruction sets, threads, buffers, products, convolutions,
+//! normalisation, pooling and updates. Nothing here knows tensors, and all `unsafe` of the project
+//! is here.
+//!
+//! Every function that takes slices checks their lengths once at its door and works on pointers
+//! behind it. Work is cut by shape alone, never by the number of threads, and sums are taken in a
+//! fixed order, so that results are the same bits for any number of threads.
+#![allow(unsafe_code, reason = "the one place for it: each block names the bound it relies on")]
+
+pub mod buffer;
+pub mod conv;
+pub mod direct;
+pub mod gemm;
+pub mod linear;
+pub mod norm;
+pub mod norm_backward;
+pub mod pack;
+pub mod pool;
+pub mod pooling;
+pub mod simd;
+pub mod update;
+pub mod winograd;
+mod winograd_transform;

@@ -1,0 +1,244 @@
+//! Batch normalisation over channels-last rows, fused with the residual sum and ReLU.
+//!
+//! Per channel, `y = relu(γ (x − μ) / √(σ² + ε) + β + residual)` (Ioffe and Szegedy 2015,
+//! arXiv:1502.03167); the backward pass is in [`super::norm_backward`].
+//!
+//! Sums run over blocks of rows of a fixed size in `f32`, of values from which the block's own mean
+//! was taken, and over blocks in `f64`: the variance stays right when the mean is far above it.
+
+use super::buffer;
+use super::pool::{Shared, parallel_for};
+use super::simd::{Isa, Kernel, Simd};
+
+/// Floats of a block: a quarter of a 512 KiB L2, for the moments read it twice.
+const BLOCK: usize = 1 << 15;
+
+pub(super) fn block_rows(channels: usize) -> usize {
+    (BLOCK / channels.max(1)).clamp(8, 2048)
+}
+
+/// Statistics of a batch.
+pub struct Moments {
+    /// Mean of each channel.
+    pub mean: Vec<f32>,
+    /// Biased variance of each channel.
+    pub variance: Vec<f32>,
+}
+
+/// Mean and biased variance of each column of `x`, `[rows, channels]`.
+pub fn moments(isa: Isa, x: &[f32], channels: usize) -> Moments {
+    let rows = x.len() / channels;
+    let block = block_rows(channels);
+    let blocks = rows.div_ceil(block);
+    let mut partial = buffer::take(blocks * 3 * channels);
+    let out = Shared::new(&mut partial);
+    parallel_for(blocks, |index| {
+        let first = index * block;
+        let count = block.min(rows - first);
+        // SAFETY: each task has its own three lines, and reads the rows it names.
+        unsafe {
+            isa.run(BlockMoments {
+                x: &x[first * channels..][..count * channels],
+                channels,
+                to: out.at(index * 3 * channels),
+            });
+        }
+    });
+    let count = |index: usize| block.min(rows - index * block) as f64;
+    let line =
+        |index: usize, line: usize, c: usize| f64::from(partial[(index * 3 + line) * channels + c]);
+    let mut moments = Moments { mean: vec![0.0; channels], variance: vec![0.0; channels] };
+    for c in 0..channels {
+        let mean_of = |b: usize| line(b, 0, c) + line(b, 1, c) / count(b);
+        let mean = (0..blocks).map(|b| count(b) * mean_of(b)).sum::<f64>() / rows as f64;
+        // About the rounded mean of the block, so the second term holds exactly.
+        let squares = |b: usize| {
+            let shift = line(b, 0, c) - mean;
+            line(b, 2, c) + shift * (2.0 * line(b, 1, c) + count(b) * shift)
+        };
+        let variance = (0..blocks).map(squares).sum::<f64>() / rows as f64;
+        moments.mean[c] = mean as f32;
+        moments.variance[c] = variance.max(0.0) as f32;
+    }
+    moments
+}
+
+/// A loop over the rows of a block for one group of channels.
+macro_rules! each_row {
+    ($rows:expr, $channels:expr, $c:expr, |$at:ident| $body:block) => {
+        for row in 0..$rows {
+            let $at = row * $channels + $c;
+            $body
+        }
+    };
+}
+
+pub(super) use each_row;
+
+/// Per channel: the mean (rounded), the sum of the differences to it, and of their squares.
+struct BlockMoments<'a> {
+    x: &'a [f32],
+    channels: usize,
+    to: *mut f32,
+}
+
+impl Kernel for BlockMoments<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut c = 0;
+        // SAFETY: `c + 4 · LANES ≤ channels`, then `c < channels` with a partial vector.
+        unsafe {
+            while c + 4 * S::LANES <= self.channels {
+                self.group::<S, 4>(c, S::LANES);
+                c += 4 * S::LANES;
+            }
+            while c < self.channels {
+                self.group::<S, 1>(c, S::LANES.min(self.channels - c));
+                c += S::LANES;
+            }
+        }
+    }
+}
+
+impl BlockMoments<'_> {
+    #[inline(always)]
+    unsafe fn group<S: Simd, const V: usize>(&self, c: usize, count: usize) {
+        let (rows, x) = (self.x.len() / self.channels, self.x.as_ptr());
+        let to = self.to;
+        // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
+        unsafe {
+            let mut sums = [S::splat(0.0); V];
+            each_row!(rows, self.channels, c, |at| {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    *sum = S::add(*sum, load::<S>(x.add(at + v * S::LANES), count));
+                }
+            });
+            let scale = S::splat(1.0 / rows as f32);
+            let means = sums.map(|sum| S::mul(sum, scale));
+            let mut sums = [S::splat(0.0); V];
+            let mut squares = [S::splat(0.0); V];
+            each_row!(rows, self.channels, c, |at| {
+                for v in 0..V {
+                    let centred = S::sub(load::<S>(x.add(at + v * S::LANES), count), means[v]);
+                    sums[v] = S::add(sums[v], centred);
+                    squares[v] = S::fma(centred, centred, squares[v]);
+                }
+            });
+            for v in 0..V {
+                for (line, values) in [means, sums, squares].into_iter().enumerate() {
+                    store::<S>(to.add(line * self.channels + c + v * S::LANES), values[v], count);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn load<S: Simd>(from: *const f32, count: usize) -> S::Vector {
+    // SAFETY: handed on to the caller.
+    unsafe { if count == S::LANES { S::load(from) } else { S::load_partial(from, count) } }
+}
+
+#[inline(always)]
+pub(super) unsafe fn store<S: Simd>(to: *mut f32, value: S::Vector, count: usize) {
+    // SAFETY: handed on to the caller.
+    unsafe {
+        if count == S::LANES {
+            S::store(to, value);
+        } else {
+            S::store_partial(to, value, count);
+        }
+    }
+}
+
+/// Writes `relu?((x − centre) · scale + shift (+ residual))`, all `[rows, channels]`.
+#[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
+pub fn apply(
+    isa: Isa,
+    x: &[f32],
+    centre: &[f32],
+    scale: &[f32],
+    shift: &[f32],
+    residual: Option<&[f32]>,
+    relu: bool,
+    y: &mut [f32],
+) {
+    let channels = centre.len();
+    assert!(scale.len() == channels && shift.len() == channels, "a factor for each channel");
+    assert!(y.len() == x.len() && residual.is_none_or(|r| r.len() == x.len()), "equal sizes");
+    let (rows, block) = (x.len() / channels, block_rows(channels));
+    let out = Shared::new(y);
+    parallel_for(rows.div_ceil(block), |index| {
+        let first = index * block;
+        let size = block.min(rows - first) * channels;
+        let from = first * channels;
+        // SAFETY: each task has its own rows.
+        unsafe {
+            isa.run(Apply {
+                x: &x[from..][..size],
+                centre,
+                scale,
+                shift,
+                residual: residual.map(|residual| &residual[from..][..size]),
+                relu,
+                y: out.at(from),
+            });
+        }
+    });
+}
+
+struct Apply<'a> {
+    x: &'a [f32],
+    centre: &'a [f32],
+    scale: &'a [f32],
+    shift: &'a [f32],
+    residual: Option<&'a [f32]>,
+    relu: bool,
+    y: *mut f32,
+}
+
+impl Kernel for Apply<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: the slices are as long as their shapes say.
+        unsafe {
+            match (self.residual, self.relu) {
+                (None, false) => self.rows::<S, false, false>(),
+                (None, true) => self.rows::<S, false, true>(),
+                (Some(_), false) => self.rows::<S, true, false>(),
+                (Some(_), true) => self.rows::<S, true, true>(),
+            }
+        }
+    }
+}
+
+impl Apply<'_> {
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const ADD: bool, const RELU: bool>(&self) {
+        let channels = self.centre.len();
+        let residual = self.residual.map_or(self.x.as_ptr(), <[f32]>::as_ptr);
+        let y = self.y;
+        for row in 0..self.x.len() / channels {
+            for c in (0..channels).step_by(S::LANES) {
+                let (at, count) = (row * channels + c, S::LANES.min(channels - c));
+                // SAFETY: `at + count` is at most the length of `x`, as that of `y`.
+                unsafe {
+                    let x = load::<S>(self.x.as_ptr().add(at), count);
+                    let centred = S::sub(x, load::<S>(self.centre.as_ptr().add(c), count));
+                    let scale = load::<S>(self.scale.as_ptr().add(c), count);
+                    let shift = load::<S>(self.shift.as_ptr().add(c), count);
+                    let mut value = S::fma(centred, scale, shift);
+                    if ADD {
+                        value = S::add(value, load::<S>(residual.add(at), count));
+                    }
+                    if RELU {
+                        value = S::relu(value);
+                    }
+                    store::<S>(y.add(at), value, count);
+                }
+            }
+        }
+    }
+}

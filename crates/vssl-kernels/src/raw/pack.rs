@@ -1,0 +1,103 @@
+//! A strided view of a matrix, and its copy into panels of a fixed number of columns.
+
+/// A matrix somewhere in a slice, with any strides.
+#[derive(Clone, Copy)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    /// Number of rows.
+    pub rows: usize,
+    /// Number of columns.
+    pub columns: usize,
+    /// Floats from a row to the next.
+    pub row_stride: usize,
+    /// Floats from a column to the next.
+    pub column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after the other, as in C.
+    pub fn row_major(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self { data, rows, columns, row_stride: columns, column_stride: 1 }
+    }
+
+    /// The same memory with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+
+    /// `rows` rows from `row` on, of those `columns` columns from `column` on.
+    pub fn part(self, row: usize, rows: usize, column: usize, columns: usize) -> Self {
+        let start = row * self.row_stride + column * self.column_stride;
+        Self { data: &self.data[start.min(self.data.len())..], rows, columns, ..self }
+    }
+
+    /// Where element (`row`, `column`) lies.
+    pub fn pointer(&self, row: usize, column: usize) -> *const f32 {
+        self.data[row * self.row_stride + column * self.column_stride..].as_ptr()
+    }
+
+    /// # Panics
+    ///
+    /// If the last element is not in the slice.
+    pub fn check(&self) {
+        if self.rows > 0 && self.columns > 0 {
+            let last = (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride;
+            assert!(last < self.data.len(), "matrix {}x{} in its slice", self.rows, self.columns);
+        }
+    }
+}
+
+/// Copies `from` into panels of `width` columns: element `(p, j)` goes to
+/// `(j / width) · rows · width + p · width + j % width`; columns beyond the last are zero.
+///
+/// # Panics
+///
+/// If `to` is smaller than the panels.
+pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
+    let panel_size = from.rows * width;
+    if panel_size == 0 {
+        return;
+    }
+    let panels = from.columns.div_ceil(width);
+    for (panel, to) in to[..panels * panel_size].chunks_exact_mut(panel_size).enumerate() {
+        let first = panel * width;
+        let count = width.min(from.columns - first);
+        let from = from.part(0, from.rows, first, count);
+        if count < width {
+            to.fill(0.0);
+        }
+        if from.column_stride == 1 {
+            for (p, to) in to.chunks_exact_mut(width).enumerate() {
+                to[..count].copy_from_slice(&from.data[p * from.row_stride..][..count]);
+            }
+        } else if from.row_stride == 1 {
+            transpose(from, width, to);
+        } else {
+            for (p, to) in to.chunks_exact_mut(width).enumerate() {
+                for (j, to) in to[..count].iter_mut().enumerate() {
+                    *to = from.data[p * from.row_stride + j * from.column_stride];
+                }
+            }
+        }
+    }
+}
+
+/// The case of contiguous columns: in squares, so that both sides are read and written in lines.
+fn transpose(from: Matrix<'_>, width: usize, to: &mut [f32]) {
+    const SIDE: usize = 16;
+    for start in (0..from.rows).step_by(SIDE) {
+        let side = SIDE.min(from.rows - start);
+        for j in 0..from.columns {
+            let column = &from.data[j * from.column_stride + start..][..side];
+            for (p, value) in column.iter().enumerate() {
+                to[(start + p) * width + j] = *value;
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! One trait over the vector units, and the choice among them, made once at run time.
+//!
+//! A computation is a [`Kernel`]: it is written once over [`Simd`] and compiled for each
+//! instruction set the target can have; [`Isa::run`] calls the compilation of the set in use.
+//! Everything below a kernel must be `#[inline(always)]`, for only then does it inherit the
+//! target features of the function that `Isa::run` enters.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+/// Vector arithmetic of one instruction set.
+///
+/// # Safety
+///
+/// An implementor's functions may only be called on a machine that has the instruction set, and
+/// the pointers must be valid for `LANES` floats (`count ≤ LANES` floats for the partial forms).
+/// No alignment is required.
+pub unsafe trait Simd: Copy + 'static {
+    /// A vector of `LANES` floats.
+    type Vector: Copy;
+    /// Floats in a vector.
+    const LANES: usize;
+    /// Vectors across a register tile of the matrix product.
+    const TILE_VECTORS: usize;
+    /// Rows of a register tile of the matrix product.
+    const TILE_ROWS: usize;
+
+    /// All lanes `value`.
+    unsafe fn splat(value: f32) -> Self::Vector;
+    /// `LANES` floats from `from`.
+    unsafe fn load(from: *const f32) -> Self::Vector;
+    /// `count` floats from `from`, the other lanes zero.
+    unsafe fn load_partial(from: *const f32, count: usize) -> Self::Vector;
+    /// `LANES` floats to `to`.
+    unsafe fn store(to: *mut f32, value: Self::Vector);
+    /// The first `count` lanes to `to`.
+    unsafe fn store_partial(to: *mut f32, value: Self::Vector, count: usize);
+    /// `a + b`.
+    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a − b`.
+    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a · b`.
+    unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `a / b`.
+    unsafe fn div(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// `√a`.
+    unsafe fn sqrt(a: Self::Vector) -> Self::Vector;
+    /// `a · b + c`, rounded once where the machine can.
+    unsafe fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `a` where it is above zero or NaN, else zero.
+    unsafe fn relu(a: Self::Vector) -> Self::Vector;
+    /// `a` where `gate > 0`, else zero.
+    unsafe fn where_positive(gate: Self::Vector, a: Self::Vector) -> Self::Vector;
+    /// Asks for the cache line of `from` to be near, where the machine can be asked. The pointer
+    /// need not be valid.
+    unsafe fn prefetch(_from: *const f32) {}
+}
+
+/// Floats across a register tile: the width of a packed panel of the right matrix.
+pub const fn tile_columns<S: Simd>() -> usize {
+    S::LANES * S::TILE_VECTORS
+}
+
+/// A computation written over [`Simd`].
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// Runs with the instruction set `S`.
+    ///
+    /// # Safety
+    ///
+    /// The machine must have `S`; further bounds are the implementor's.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// An instruction set, or the wish not to use any of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Isa {
+    /// x86-64 with AVX-512F.
+    Avx512 = 1,
+    /// x86-64 with AVX2 and FMA.
+    Avx2 = 2,
+    /// 64-bit Arm.
+    Neon = 3,
+    /// Whatever the compiler makes of plain Rust.
+    Portable = 4,
+    /// No kernels: every operation runs as composed of Burn's own.
+    Reference = 5,
+}
+
+const ALL: [Isa; 5] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable, Isa::Reference];
+
+impl Isa {
+    /// The name used by the environment variable `VSSL_KERNELS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Avx512 => "avx512",
+            Isa::Avx2 => "avx2",
+            Isa::Neon => "neon",
+            Isa::Portable => "portable",
+            Isa::Reference => "reference",
+        }
+    }
+
+    /// Whether this machine can run it.
+    pub fn available(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => std::arch::is_x86_feature_detected!("avx512f"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => {
+                std::arch::is_x86_feature_detected!("avx2")
+                    && std::arch::is_x86_feature_detected!("fma")
+            }
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => std::arch::is_aarch64_feature_detected!("neon"),
+            Isa::Portable | Isa::Reference => true,
+            #[allow(unreachable_patterns, reason = "reached for the other architecture's sets")]
+            _ => false,
+        }
+    }
+
+    /// The sets of this machine that have kernels, best first.
+    pub fn all_available() -> Vec<Isa> {
+        ALL.into_iter().filter(|isa| *isa != Isa::Reference && isa.available()).collect()
+    }
+
+    /// Floats across a register tile (the width of packed panels).
+    pub fn tile_columns(self) -> usize {
+        struct Columns;
+        impl Kernel for Columns {
+            type Output = usize;
+            #[inline(always)]
+            unsafe fn run<S: Simd>(self) -> usize {
+                tile_columns::<S>()
+            }
+        }
+        // SAFETY: reads constants only.
+        unsafe { self.run(Columns) }
+    }
+
+    /// Rows of a register tile.
+    pub fn tile_rows(self) -> usize {
+        struct Rows;
+        impl Kernel for Rows {
+            type Output = usize;
+            #[inline(always)]
+            unsafe fn run<S: Simd>(self) -> usize {
+                S::TILE_ROWS
+            }
+        }
+        // SAFETY: reads constants only.
+        unsafe { self.run(Rows) }
+    }
+
+    /// Runs `kernel` compiled for this set.
+    ///
+    /// # Safety
+    ///
+    /// As [`Kernel::run`]; `self` must be available.
+    #[inline]
+    pub unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // SAFETY: handed on to the caller.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx512 => avx512::enter(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Isa::Avx2 => avx2::enter(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Isa::Neon => neon::enter(kernel),
+                _ => portable::enter(kernel),
+            }
+        }
+    }
+}
+
+/// `VSSL_KERNELS` names something that does not exist or that this machine lacks.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(
+    "VSSL_KERNELS: got {got:?}, expected one of {} on this machine; unset it to choose the best",
+    expected.join(", ")
+)]
+pub struct UnknownKernels {
+    got: String,
+    expected: Vec<&'static str>,
+}
+
+/// What the environment asks for; the machine's best set when it asks for nothing.
+pub fn requested() -> Result<Isa, UnknownKernels> {
+    let best = || Isa::all_available()[0];
+    let Ok(got) = std::env::var("VSSL_KERNELS") else { return Ok(best()) };
+    if got.is_empty() {
+        return Ok(best());
+    }
+    ALL.into_iter().find(|isa| isa.name() == got && isa.available()).ok_or_else(|| UnknownKernels {
+        got,
+        expected: ALL.into_iter().filter(|isa| isa.available()).map(Isa::name).collect(),
+    })
+}
+
+static CHOSEN: AtomicU8 = AtomicU8::new(0);
+
+/// The set in use: the last one [`choose`]d, else what the environment asks for.
+///
+/// An unusable request is told once on standard error, and the best set is used:
+/// [`requested`] is for those who can refuse to start.
+pub fn isa() -> Isa {
+    static FROM_ENVIRONMENT: OnceLock<Isa> = OnceLock::new();
+    let chosen = CHOSEN.load(Ordering::Relaxed);
+    match ALL.into_iter().find(|isa| *isa as u8 == chosen) {
+        Some(isa) => isa,
+        None => *FROM_ENVIRONMENT.get_or_init(|| {
+            requested().unwrap_or_else(|error| {
+                eprintln!("warning: {error}");
+                Isa::all_available()[0]
+            })
+        }),
+    }
+}
+
+/// Uses `isa` from now on, in the whole process. Returns whether this machine has it; when not,
+/// nothing changes.
+pub fn choose(isa: Isa) -> bool {
+    let available = isa.available();
+    if available {
+        CHOSEN.store(isa as u8, Ordering::Relaxed);
+    }
+    available
+}

@@ -1,0 +1,167 @@
+//! Updates of parameters in one pass: momentum with layer-wise scaling, Adam, moving averages.
+//!
+//! Formulas as in PyTorch 2 (`torch.optim.SGD`, `AdamW`), and LARS (You et al. 2017,
+//! arXiv:1708.03888) as self-supervised trainings use it.
+
+use super::pool::{Shared, parallel_for};
+use super::simd::{Isa, Kernel, Simd};
+
+/// Floats of a task.
+const CHUNK: usize = 1 << 15;
+
+/// An update of `STATES` arrays by one that is only read, element by element.
+trait Update<const STATES: usize>: Copy + Sync {
+    fn step(&self, state: [f32; STATES], given: f32) -> [f32; STATES];
+}
+
+struct Chunk<'a, U, const STATES: usize> {
+    update: U,
+    states: [&'a mut [f32]; STATES],
+    given: &'a [f32],
+}
+
+impl<U: Update<STATES>, const STATES: usize> Kernel for Chunk<'_, U, STATES> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut states = self.states.map(|state| &mut state[..self.given.len()]);
+        for (index, given) in self.given.iter().enumerate() {
+            let old: [f32; STATES] = std::array::from_fn(|state| states[state][index]);
+            let new = self.update.step(old, *given);
+            for (state, new) in states.iter_mut().zip(new) {
+                state[index] = new;
+            }
+        }
+    }
+}
+
+fn run<U: Update<STATES>, const STATES: usize>(
+    isa: Isa,
+    update: U,
+    states: [&mut [f32]; STATES],
+    given: &[f32],
+) {
+    assert!(states.iter().all(|state| state.len() == given.len()), "arrays of one size");
+    let states = states.map(Shared::new);
+    parallel_for(given.len().div_ceil(CHUNK), |task| {
+        let first = task * CHUNK;
+        let given = &given[first..given.len().min(first + CHUNK)];
+        // SAFETY: each task has its own chunk of each array.
+        unsafe {
+            let states = states.map(|state| state.slice(first, given.len()));
+            isa.run(Chunk { update, states, given });
+        }
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Ema {
+    keep: f32,
+    take: f32,
+}
+
+impl Update<1> for Ema {
+    #[inline(always)]
+    fn step(&self, [average]: [f32; 1], value: f32) -> [f32; 1] {
+        [self.keep * average + self.take * value]
+    }
+}
+
+/// `average ← momentum · average + (1 − momentum) · value`.
+pub fn ema(isa: Isa, average: &mut [f32], value: &[f32], momentum: f64) {
+    let update = Ema { keep: momentum as f32, take: (1.0 - momentum) as f32 };
+    run(isa, update, [average], value);
+}
+
+/// Factors of [`momentum`].
+#[derive(Clone, Copy, Debug)]
+pub struct Momentum {
+    /// Learning rate.
+    pub rate: f32,
+    /// Share of the buffer that is kept.
+    pub momentum: f32,
+    /// Factor of the parameter added to the gradient.
+    pub weight_decay: f32,
+    /// Factor of the gradient and its decay: the trust ratio of LARS, else one.
+    pub trust: f32,
+}
+
+impl Update<2> for Momentum {
+    #[inline(always)]
+    fn step(&self, [parameter, buffer]: [f32; 2], gradient: f32) -> [f32; 2] {
+        let gradient = self.trust * (gradient + self.weight_decay * parameter);
+        let buffer = self.momentum * buffer + gradient;
+        [parameter - self.rate * buffer, buffer]
+    }
+}
+
+/// `b ← momentum · b + trust · (g + decay · p)`, `p ← p − rate · b`.
+pub fn momentum(
+    isa: Isa,
+    parameter: &mut [f32],
+    buffer: &mut [f32],
+    gradient: &[f32],
+    by: Momentum,
+) {
+    run(isa, by, [parameter, buffer], gradient);
+}
+
+/// Factors of [`adam`].
+#[derive(Clone, Copy, Debug)]
+pub struct Adam {
+    /// Learning rate over the correction of the first moment, `rate / (1 − β₁ᵗ)`.
+    pub rate: f32,
+    /// β₁ and `1 − β₁`, for the latter loses digits in `f32`.
+    pub beta1: (f32, f32),
+    /// β₂ and `1 − β₂`.
+    pub beta2: (f32, f32),
+    /// `1 / √(1 − β₂ᵗ)`.
+    pub correction: f32,
+    /// ε, added to the root.
+    pub eps: f32,
+    /// Factor of the parameter before the step: `1 − rate · decay` (AdamW), or one.
+    pub keep: f32,
+    /// Factor of the parameter added to the gradient (Adam's L2), or zero.
+    pub weight_decay: f32,
+}
+
+impl Update<3> for Adam {
+    #[inline(always)]
+    fn step(&self, [parameter, first, second]: [f32; 3], gradient: f32) -> [f32; 3] {
+        let gradient = gradient + self.weight_decay * parameter;
+        let first = self.beta1.0 * first + self.beta1.1 * gradient;
+        let second = self.beta2.0 * second + self.beta2.1 * gradient * gradient;
+        let root = second.sqrt() * self.correction + self.eps;
+        [self.keep * parameter - self.rate * first / root, first, second]
+    }
+}
+
+/// One step of Adam or AdamW on a parameter and its two moments.
+pub fn adam(isa: Isa, parameter: &mut [f32], moments: [&mut [f32]; 2], gradient: &[f32], by: Adam) {
+    let [first, second] = moments;
+    run(isa, by, [parameter, first, second], gradient);
+}
+
+/// The Euclidean norm: chunks in `f32` lanes, their sum in `f64`, in order.
+pub fn norm(isa: Isa, values: &[f32]) -> f64 {
+    const LANES: usize = 16;
+    struct Squares<'a>(&'a [f32]);
+    impl Kernel for Squares<'_> {
+        type Output = f64;
+        #[inline(always)]
+        unsafe fn run<S: Simd>(self) -> f64 {
+            let mut sums = [0.0f32; LANES];
+            let (whole, rest) = self.0.as_chunks::<LANES>();
+            for values in whole {
+                for (sum, value) in sums.iter_mut().zip(values) {
+                    *sum += value * value;
+                }
+            }
+            let rest: f64 = rest.iter().map(|value| f64::from(*value).powi(2)).sum();
+            sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + rest
+        }
+    }
+    let chunk = CHUNK / 8; // 256 squares a lane
+    // SAFETY: the kernel reads its slice only.
+    values.chunks(chunk).map(|values| unsafe { isa.run(Squares(values)) }).sum::<f64>().sqrt()
+}

@@ -1,0 +1,345 @@
+//! Stride-1 3×3 convolution by Winograd's F(4×4, 3×3): a fourth of the multiplications
+//! (Lavin and Gray 2015, arXiv:1509.09308).
+//!
+//! Tiles of 6×6 inputs become 36 positions, at each of which the convolution is a matrix product
+//! over channels, and 36 positions become 4×4 outputs. The input gradient is the convolution of
+//! the output gradient with the turned filters; the weight gradient is the adjoint of the forward
+//! pass, so it shares its transforms.
+//!
+//! # Error
+//!
+//! The transforms amplify rounding: outputs are off by up to about 2·10⁻⁵ of the largest output
+//! (direct convolution: 10⁻⁶). The tests bound it by 10⁻⁴.
+
+use std::marker::PhantomData;
+
+use super::buffer::{self, Buffer};
+use super::conv::Conv;
+use super::gemm::{Block, DEPTH, slab_rows};
+use super::pool::{Shared, parallel_for};
+use super::simd::Isa;
+use super::winograd_transform::{
+    FilterGradient, FilterPanel, Gather, Grid, Input, OutputAdjoint, POSITIONS, Scatter, Strips,
+};
+
+/// Tiles a task takes from image to image, when there are enough: its products stay near L2.
+const FUSED_TILES: usize = 24;
+/// Floats of transformed tiles that are alive at a time when all threads work on one step.
+const ALIVE: usize = 3 << 20;
+/// Channels are filled up to a multiple of the lanes of any instruction set.
+const LANES: usize = 16;
+
+/// Floats from a position to the next, for positions of `size` floats: an odd number of cache lines,
+/// for the 36 positions of a tile are written together, and must not meet in one set of the cache.
+fn apart(size: usize) -> usize {
+    (size.div_ceil(16) | 1) * 16
+}
+
+/// Whether the convolution is of the right kind and gains from it.
+pub fn applies(conv: &Conv) -> bool {
+    let shape = conv.kernel == (3, 3) && conv.stride == 1 && conv.padding <= 3;
+    let channels = conv.in_channels.min(conv.out_channels);
+    if !shape || channels < 8 {
+        return false;
+    }
+    // Tiles at the border do work for nothing.
+    let tiles = conv.out_height().div_ceil(4) * conv.out_width().div_ceil(4);
+    9 * conv.out_height() * conv.out_width() >= 2 * POSITIONS * tiles
+}
+
+/// A convolution of images of `in_channels` to images of `out_channels`, forward or backward.
+struct Pass {
+    input: Grid,
+    output: Grid,
+    tiles: usize,
+}
+
+impl Pass {
+    fn forward(conv: &Conv) -> Self {
+        let size = (conv.out_height(), conv.out_width());
+        let tiles = (size.0.div_ceil(4), size.1.div_ceil(4));
+        Pass {
+            input: Grid {
+                size: (conv.height, conv.width),
+                tiles,
+                outside: conv.padding,
+                channels: conv.in_channels,
+            },
+            output: Grid { size, tiles, outside: 0, channels: conv.out_channels },
+            tiles: conv.batch * tiles.0 * tiles.1,
+        }
+    }
+
+    fn backward(conv: &Conv) -> Self {
+        let tiles = (conv.height.div_ceil(4), conv.width.div_ceil(4));
+        Pass {
+            input: Grid {
+                size: (conv.out_height(), conv.out_width()),
+                tiles,
+                outside: 2 - conv.padding,
+                channels: conv.out_channels,
+            },
+            output: Grid {
+                size: (conv.height, conv.width),
+                tiles,
+                outside: 0,
+                channels: conv.in_channels,
+            },
+            tiles: conv.batch * tiles.0 * tiles.1,
+        }
+    }
+}
+
+/// See [`super::conv::forward`], which checks the sizes.
+pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    let pass = Pass::forward(conv);
+    let filters = filters(isa, conv, weight, false);
+    convolve(isa, &pass, x, &filters, y);
+}
+
+/// See [`super::conv::input_gradient`], which checks the sizes. The padding must not be above two.
+pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    let pass = Pass::backward(conv);
+    let filters = filters(isa, conv, weight, true);
+    convolve(isa, &pass, dy, &filters, dx);
+}
+
+/// The transformed filters as panels, `[36, panel, depth, width]`.
+fn filters(isa: Isa, conv: &Conv, weight: &[f32], turned: bool) -> Buffer {
+    let width = isa.tile_columns();
+    let (mut depth, mut columns) = (conv.in_channels, conv.out_channels);
+    if turned {
+        (depth, columns) = (columns, depth);
+    }
+    let panels = columns.div_ceil(width);
+    let position = apart(panels * depth * width);
+    let mut packed = buffer::take(POSITIONS * position);
+    let out = Shared::new(&mut packed);
+    parallel_for(panels, |panel| {
+        let first = panel * width;
+        // SAFETY: each task writes its own panel at each position.
+        unsafe {
+            isa.run(FilterPanel {
+                weight,
+                in_channels: conv.in_channels,
+                depth,
+                first,
+                count: width.min(columns - first),
+                turned,
+                to: out.at(panel * depth * width),
+                position,
+            });
+        }
+    });
+    packed
+}
+
+fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
+    let rows = pass.input.channels.next_multiple_of(LANES);
+    let columns = pass.output.channels.next_multiple_of(LANES);
+    let y = Shared::new(y);
+    if pass.tiles >= 8 * FUSED_TILES {
+        parallel_for(pass.tiles.div_ceil(FUSED_TILES), |task| {
+            let first = task * FUSED_TILES;
+            let tiles = (first, FUSED_TILES.min(pass.tiles - first));
+            let from = POSITIONS * apart(FUSED_TILES * rows);
+            let to = POSITIONS * apart(FUSED_TILES * columns);
+            buffer::with_scratch(from + to, |scratch| {
+                let (from, to) = scratch.split_at_mut(from);
+                let products = Products { isa, pass, filters, stride: FUSED_TILES };
+                let (from, to) = (Shared::new(from), Shared::new(to));
+                // SAFETY: scratch of this task; its tiles are its own.
+                unsafe {
+                    products.gather(x, tiles, from);
+                    (0..POSITIONS).for_each(|p| products.multiply(p, tiles.1, from, to));
+                    products.scatter(tiles, to, y);
+                }
+            });
+        });
+        return;
+    }
+    // Few tiles and mostly many channels: the filters outweigh the images, and are read once.
+    let alive = (ALIVE / (POSITIONS * (rows + columns))).max(64).min(pass.tiles.max(1));
+    let products = Products { isa, pass, filters, stride: alive };
+    let mut from = buffer::take(POSITIONS * apart(alive * rows));
+    let mut to = buffer::take(POSITIONS * apart(alive * columns));
+    let (from, to) = (Shared::new(&mut from), Shared::new(&mut to));
+    for first in (0..pass.tiles).step_by(alive) {
+        let count = alive.min(pass.tiles - first);
+        let pieces = count.div_ceil(4);
+        // SAFETY: pieces are disjoint tiles, products disjoint positions.
+        parallel_for(pieces, |piece| unsafe {
+            let at = piece * 4;
+            products.gather(x, (first + at, 4.min(count - at)), from.from(at * rows));
+        });
+        // SAFETY: as above.
+        parallel_for(POSITIONS, |p| unsafe { products.multiply(p, count, from, to) });
+        // SAFETY: as above.
+        parallel_for(pieces, |piece| unsafe {
+            let at = piece * 4;
+            products.scatter((first + at, 4.min(count - at)), to.from(at * columns), y);
+        });
+    }
+}
+
+struct Products<'a> {
+    isa: Isa,
+    pass: &'a Pass,
+    filters: &'a [f32],
+    /// Tiles between positions.
+    stride: usize,
+}
+
+impl Products<'_> {
+    unsafe fn gather(&self, x: &[f32], tiles: (usize, usize), to: Shared) {
+        let row = self.pass.input.channels.next_multiple_of(LANES);
+        // SAFETY: the caller promises room for these tiles.
+        unsafe {
+            self.isa.run(Gather::<Input, 6> {
+                from: x,
+                grid: self.pass.input,
+                tiles,
+                to: to.at(0),
+                strips: Strips {
+                    strip: row,
+                    strip_stride: 0,
+                    row,
+                    position: apart(self.stride * row),
+                },
+                transform: PhantomData,
+            });
+        }
+    }
+
+    unsafe fn multiply(&self, position: usize, tiles: usize, from: Shared, to: Shared) {
+        let (depth, columns) = (self.pass.input.channels, self.pass.output.channels);
+        let (from_row, to_row) = (depth.next_multiple_of(LANES), columns.next_multiple_of(LANES));
+        let width = self.isa.tile_columns();
+        let filters = &self.filters[position * apart(columns.next_multiple_of(width) * depth)..];
+        for start in (0..depth).step_by(DEPTH) {
+            // SAFETY: the caller promises the tiles; the filters of a position have `depth` rows.
+            unsafe {
+                self.isa.run(Block {
+                    rows: tiles,
+                    columns,
+                    depth: DEPTH.min(depth - start),
+                    a: from.at(position * apart(self.stride * from_row) + start),
+                    a_row: from_row,
+                    a_column: 1,
+                    b: filters[start * width..].as_ptr(),
+                    b_panel: depth * width,
+                    c: to.at(position * apart(self.stride * to_row)),
+                    c_row: to_row,
+                    accumulate: start > 0,
+                });
+            }
+        }
+    }
+
+    unsafe fn scatter(&self, tiles: (usize, usize), from: Shared, y: Shared) {
+        let row = self.pass.output.channels.next_multiple_of(LANES);
+        // SAFETY: the caller promises that nobody else writes these tiles.
+        unsafe {
+            self.isa.run(Scatter {
+                from: from.at(0),
+                row,
+                position: apart(self.stride * row),
+                grid: self.pass.output,
+                tiles,
+                to: y.at(0),
+            });
+        }
+    }
+}
+
+/// See [`super::conv::weight_gradient`], which checks the sizes.
+pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    let pass = Pass::forward(conv);
+    let (c, k) = (conv.in_channels, conv.out_channels);
+    let (slab, width) = (slab_rows(isa), isa.tile_columns());
+    let (c_room, k_room) = (c.next_multiple_of(slab), k.next_multiple_of(width));
+    let alive = (ALIVE / (POSITIONS * (c_room + k_room))).clamp(96, 320);
+    let alive = alive.min(pass.tiles.max(1));
+    let mut inputs = buffer::take(POSITIONS * apart(alive * c_room));
+    let mut gradients = buffer::take(POSITIONS * apart(alive * k_room));
+    let mut sums = buffer::take(POSITIONS * apart(c * k));
+    if pass.tiles == 0 {
+        sums.fill(0.0);
+    }
+    let (inputs, gradients) = (Shared::new(&mut inputs), Shared::new(&mut gradients));
+    let out = Shared::new(&mut sums);
+    for first in (0..pass.tiles).step_by(alive) {
+        let count = alive.min(pass.tiles - first);
+        parallel_for(count.div_ceil(4), |piece| {
+            let at = piece * 4;
+            let tiles = (first + at, 4.min(count - at));
+            // SAFETY: pieces are disjoint tiles.
+            unsafe {
+                isa.run(Gather::<Input, 6> {
+                    from: x,
+                    grid: pass.input,
+                    tiles,
+                    to: inputs.at(at * slab),
+                    strips: strips(slab, alive, c_room),
+                    transform: PhantomData,
+                });
+                isa.run(Gather::<OutputAdjoint, 4> {
+                    from: dy,
+                    grid: pass.output,
+                    tiles,
+                    to: gradients.at(at * width),
+                    strips: strips(width, alive, k_room),
+                    transform: PhantomData,
+                });
+            }
+        });
+        parallel_for(POSITIONS, |position| {
+            for row in (0..c).step_by(slab) {
+                // SAFETY: each task has its own position.
+                unsafe {
+                    isa.run(Block {
+                        rows: slab.min(c - row),
+                        columns: k,
+                        depth: count,
+                        a: inputs.at(position * apart(alive * c_room) + row * alive),
+                        a_row: 1,
+                        a_column: slab,
+                        b: gradients.at(position * apart(alive * k_room)),
+                        b_panel: alive * width,
+                        c: out.at(position * apart(c * k) + row * k),
+                        c_row: k,
+                        accumulate: first > 0,
+                    });
+                }
+            }
+        });
+    }
+    collect_filters(isa, conv, &sums, dweight);
+}
+
+/// Tiles in strips as wide as the matrix product reads them.
+fn strips(strip: usize, tiles: usize, room: usize) -> Strips {
+    Strips { strip, strip_stride: tiles * strip, row: strip, position: apart(tiles * room) }
+}
+
+fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
+    // As many lines of `dweight` as an eight-way cache holds when they meet in two sets.
+    const CHANNELS: usize = 16;
+    let (c, k) = (conv.in_channels, conv.out_channels);
+    let to = Shared::new(dweight);
+    parallel_for(k.div_ceil(CHANNELS), |task| {
+        let first = task * CHANNELS;
+        for channel in 0..c {
+            // SAFETY: each task writes its own output channels.
+            unsafe {
+                isa.run(FilterGradient {
+                    from: sums[channel * k..].as_ptr(),
+                    position: apart(c * k),
+                    channels: (first, CHANNELS.min(k - first)),
+                    to: to.at(channel * 9),
+                    filter: c * 9,
+                });
+            }
+        }
+    });
+}

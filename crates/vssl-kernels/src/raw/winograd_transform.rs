@@ -1,0 +1,380 @@
+//! The transforms of Winograd's F(4×4, 3×3): from tiles, filters and gradients to the 36 products
+//! and back (Lavin and Gray 2015, arXiv:1509.09308, section 4.3; points 0, ±1, ±2, ∞).
+//!
+//! All are of the form `T · d · Tᵀ` over the two spatial axes, with channels across the lanes.
+
+use super::simd::{Kernel, Simd, tile_columns};
+
+/// Products of a tile and a channel pair.
+pub const POSITIONS: usize = 36;
+
+/// A linear map of `FROM` values to `TO`, applied along each spatial axis.
+pub trait Transform<const FROM: usize, const TO: usize> {
+    /// The map.
+    ///
+    /// # Safety
+    ///
+    /// The machine must have `S`.
+    unsafe fn apply<S: Simd>(from: [S::Vector; FROM]) -> [S::Vector; TO];
+}
+
+/// `Bᵀ`: an input tile of six.
+pub struct Input;
+/// `Aᵀ`: the products to four outputs.
+pub struct Output;
+/// `A`: four output gradients to the gradients of the products.
+pub struct OutputAdjoint;
+/// `G`: a filter of three.
+pub struct Filter;
+/// `Gᵀ`: the gradients of the transformed filter to those of the filter.
+pub struct FilterAdjoint;
+
+impl Transform<6, 6> for Input {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(d: [S::Vector; 6]) -> [S::Vector; 6] {
+        unsafe {
+            let (two, four, minus_five) = (S::splat(2.0), S::splat(4.0), S::splat(-5.0));
+            let (minus_two, minus_four) = (S::splat(-2.0), S::splat(-4.0));
+            let even = S::fma(minus_four, d[2], d[4]);
+            let odd = S::fma(minus_four, d[1], d[3]);
+            let even_two = S::sub(d[4], d[2]);
+            let odd_two = S::sub(d[3], d[1]);
+            [
+                S::fma(four, d[0], S::fma(minus_five, d[2], d[4])),
+                S::add(even, odd),
+                S::sub(even, odd),
+                S::fma(two, odd_two, even_two),
+                S::fma(minus_two, odd_two, even_two),
+                S::fma(four, d[1], S::fma(minus_five, d[3], d[5])),
+            ]
+        }
+    }
+}
+
+impl Transform<6, 4> for Output {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(m: [S::Vector; 6]) -> [S::Vector; 4] {
+        unsafe {
+            let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+            let (sum_two, difference_two) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
+            [
+                S::add(m[0], S::add(sum, sum_two)),
+                S::fma(S::splat(2.0), difference_two, difference),
+                S::fma(S::splat(4.0), sum_two, sum),
+                S::fma(S::splat(8.0), difference_two, S::add(difference, m[5])),
+            ]
+        }
+    }
+}
+
+impl Transform<4, 6> for OutputAdjoint {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(y: [S::Vector; 4]) -> [S::Vector; 6] {
+        unsafe {
+            let (even, odd) = (S::add(y[0], y[2]), S::add(y[1], y[3]));
+            let even_two = S::fma(S::splat(4.0), y[2], y[0]);
+            let odd_two = S::fma(S::splat(8.0), y[3], S::add(y[1], y[1]));
+            [
+                y[0],
+                S::add(even, odd),
+                S::sub(even, odd),
+                S::add(even_two, odd_two),
+                S::sub(even_two, odd_two),
+                y[3],
+            ]
+        }
+    }
+}
+
+impl Transform<3, 6> for Filter {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(g: [S::Vector; 3]) -> [S::Vector; 6] {
+        unsafe {
+            let sixth = S::splat(1.0 / 6.0);
+            let even = S::mul(S::splat(-1.0 / 6.0), S::add(g[0], g[2]));
+            let odd = S::mul(sixth, g[1]);
+            let even_two = S::fma(S::splat(1.0 / 24.0), g[0], S::mul(sixth, g[2]));
+            let odd_two = S::mul(S::splat(1.0 / 12.0), g[1]);
+            [
+                S::mul(S::splat(0.25), g[0]),
+                S::sub(even, odd),
+                S::add(even, odd),
+                S::add(even_two, odd_two),
+                S::sub(even_two, odd_two),
+                g[2],
+            ]
+        }
+    }
+}
+
+impl Transform<6, 3> for FilterAdjoint {
+    #[inline(always)]
+    unsafe fn apply<S: Simd>(u: [S::Vector; 6]) -> [S::Vector; 3] {
+        unsafe {
+            let sixth = S::splat(1.0 / 6.0);
+            let (sum, difference) = (S::add(u[1], u[2]), S::sub(u[2], u[1]));
+            let (sum_two, difference_two) = (S::add(u[3], u[4]), S::sub(u[3], u[4]));
+            let minus_sum = S::mul(S::splat(-1.0 / 6.0), sum);
+            [
+                S::fma(S::splat(0.25), u[0], S::fma(S::splat(1.0 / 24.0), sum_two, minus_sum)),
+                S::fma(sixth, difference, S::mul(S::splat(1.0 / 12.0), difference_two)),
+                S::fma(sixth, sum_two, S::add(minus_sum, u[5])),
+            ]
+        }
+    }
+}
+
+/// `T · d · Tᵀ`: `load(i, j)` gives `d`, `store(i, j, _)` takes the result.
+#[inline(always)]
+unsafe fn two_sided<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize>(
+    mut load: impl FnMut(usize, usize) -> S::Vector,
+    mut store: impl FnMut(usize, usize, S::Vector),
+) {
+    unsafe {
+        let mut half = [[S::splat(0.0); FROM]; TO];
+        for j in 0..FROM {
+            let mut column = [S::splat(0.0); FROM];
+            for (i, value) in column.iter_mut().enumerate() {
+                *value = load(i, j);
+            }
+            for (half, value) in half.iter_mut().zip(T::apply::<S>(column)) {
+                half[j] = value;
+            }
+        }
+        for (i, row) in half.into_iter().enumerate() {
+            for (j, value) in T::apply::<S>(row).into_iter().enumerate() {
+                store(i, j, value);
+            }
+        }
+    }
+}
+
+/// How a matrix of tiles × channels lies in memory: in strips of `strip` channels.
+#[derive(Clone, Copy)]
+pub struct Strips {
+    /// Channels of a strip, a multiple of the lanes.
+    pub strip: usize,
+    /// Floats from a strip to the next.
+    pub strip_stride: usize,
+    /// Floats from a tile to the next.
+    pub row: usize,
+    /// Floats from a position to the next.
+    pub position: usize,
+}
+
+/// Where the tiles of an image lie.
+#[derive(Clone, Copy)]
+pub struct Grid {
+    /// Rows and columns of the image.
+    pub size: (usize, usize),
+    /// Tiles down and across.
+    pub tiles: (usize, usize),
+    /// Pixels by which the first tile starts outside of the image.
+    pub outside: usize,
+    /// Channels of a pixel.
+    pub channels: usize,
+}
+
+impl Grid {
+    /// The offsets of the `SIDE × SIDE` pixels of a tile, `None` outside of the image.
+    #[inline(always)]
+    fn offsets<const SIDE: usize>(&self, tile: usize) -> [[Option<usize>; SIDE]; SIDE] {
+        let (down, across) = self.tiles;
+        let (image, rest) = (tile / (down * across), tile % (down * across));
+        let at = |tile: usize, i: usize, size: usize| {
+            (4 * tile + i).checked_sub(self.outside).filter(|at| *at < size)
+        };
+        let (tile_row, tile_column) = (rest / across, rest % across);
+        let mut offsets = [[None; SIDE]; SIDE];
+        for (i, offsets) in offsets.iter_mut().enumerate() {
+            let Some(row) = at(tile_row, i, self.size.0) else { continue };
+            for (j, offset) in offsets.iter_mut().enumerate() {
+                if let Some(column) = at(tile_column, j, self.size.1) {
+                    let pixel = (image * self.size.0 + row) * self.size.1 + column;
+                    *offset = Some(pixel * self.channels);
+                }
+            }
+        }
+        offsets
+    }
+}
+
+/// Gathers tiles from images and writes their 36 positions: with [`Input`] or [`OutputAdjoint`].
+pub struct Gather<'a, T, const SIDE: usize> {
+    /// The images, `[batch, rows, columns, channels]`.
+    pub from: &'a [f32],
+    /// Where the tiles are.
+    pub grid: Grid,
+    /// First tile and number of tiles.
+    pub tiles: (usize, usize),
+    /// Where tile zero of this call goes. Channels are filled up to whole vectors with zeros.
+    pub to: *mut f32,
+    /// How it is laid out.
+    pub strips: Strips,
+    /// The transform.
+    pub transform: std::marker::PhantomData<T>,
+}
+
+impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let channels = self.grid.channels;
+        for tile in 0..self.tiles.1 {
+            let offsets = self.grid.offsets::<SIDE>(self.tiles.0 + tile);
+            for c in (0..channels).step_by(S::LANES) {
+                let count = S::LANES.min(channels - c);
+                // SAFETY: offsets are of pixels inside `from`, `c + count ≤ channels`; the caller
+                // promises room for these strips.
+                unsafe {
+                    let to = self.to.add(
+                        c / self.strips.strip * self.strips.strip_stride
+                            + tile * self.strips.row
+                            + c % self.strips.strip,
+                    );
+                    let load = |i: usize, j: usize| match offsets[i][j] {
+                        Some(at) if count == S::LANES => S::load(self.from.as_ptr().add(at + c)),
+                        Some(at) => S::load_partial(self.from.as_ptr().add(at + c), count),
+                        None => S::splat(0.0),
+                    };
+                    two_sided::<S, T, SIDE, 6>(load, |i, j, value| {
+                        S::store(to.add((6 * i + j) * self.strips.position), value);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Turns the 36 positions of tiles into pixels.
+pub struct Scatter {
+    /// Tile zero of this call; channels filled up to whole vectors.
+    pub from: *const f32,
+    /// Floats from a tile to the next, and from a position to the next.
+    pub row: usize,
+    /// See `row`.
+    pub position: usize,
+    /// Where the tiles are.
+    pub grid: Grid,
+    /// First tile and number of tiles.
+    pub tiles: (usize, usize),
+    /// The images.
+    pub to: *mut f32,
+}
+
+impl Kernel for Scatter {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let channels = self.grid.channels;
+        for tile in 0..self.tiles.1 {
+            let offsets = self.grid.offsets::<4>(self.tiles.0 + tile);
+            for c in (0..channels).step_by(S::LANES) {
+                let count = S::LANES.min(channels - c);
+                // SAFETY: offsets are of pixels inside the images; the caller promises the rest.
+                unsafe {
+                    let from = self.from.add(tile * self.row + c);
+                    let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
+                    two_sided::<S, Output, 6, 4>(load, |i, j, value| match offsets[i][j] {
+                        Some(at) if count == S::LANES => S::store(self.to.add(at + c), value),
+                        Some(at) => S::store_partial(self.to.add(at + c), value, count),
+                        None => {}
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Transforms filters to packed panels, one panel a call.
+pub struct FilterPanel<'a> {
+    /// `[out_channels, in_channels, 3, 3]`.
+    pub weight: &'a [f32],
+    /// Input channels of `weight`.
+    pub in_channels: usize,
+    /// Rows of the panel: the channels summed over.
+    pub depth: usize,
+    /// First column of the panel, and how many there are (the rest of its width is zero).
+    pub first: usize,
+    /// See `first`.
+    pub count: usize,
+    /// Whether the filters are turned by 180° and the summed channels are the output's.
+    pub turned: bool,
+    /// The panel of position zero.
+    pub to: *mut f32,
+    /// Floats from a position to the next.
+    pub position: usize,
+}
+
+/// The widest panel of the instruction sets.
+const WIDEST: usize = 64;
+
+impl Kernel for FilterPanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let width = tile_columns::<S>();
+        const { assert!(tile_columns::<S>() <= WIDEST) };
+        let mut taps = [[0.0f32; WIDEST]; 9];
+        for p in 0..self.depth {
+            for j in 0..self.count {
+                let (k, c) = if self.turned { (p, self.first + j) } else { (self.first + j, p) };
+                let filter = &self.weight[(k * self.in_channels + c) * 9..][..9];
+                for (tap, taps) in taps.iter_mut().enumerate() {
+                    taps[j] = filter[if self.turned { 8 - tap } else { tap }];
+                }
+            }
+            for v in (0..width).step_by(S::LANES) {
+                // SAFETY: `v + LANES ≤ width ≤ WIDEST`; the caller promises room for the panel.
+                unsafe {
+                    let to = self.to.add(p * width + v);
+                    let load = |i: usize, j: usize| S::load(taps[3 * i + j].as_ptr().add(v));
+                    two_sided::<S, Filter, 3, 6>(load, |i, j, value| {
+                        S::store(to.add((6 * i + j) * self.position), value);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Turns gradients of transformed filters into those of the filters, for one input channel.
+pub struct FilterGradient {
+    /// `[36, in_channels, row]`, at the input channel of this call.
+    pub from: *const f32,
+    /// Floats from a position to the next.
+    pub position: usize,
+    /// First output channel and number of output channels.
+    pub channels: (usize, usize),
+    /// `[out_channels, in_channels, 3, 3]`, at the input channel of this call.
+    pub to: *mut f32,
+    /// Floats from an output channel to the next.
+    pub filter: usize,
+}
+
+impl Kernel for FilterGradient {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let mut lanes = [[0.0f32; WIDEST]; 9];
+        for k in (0..self.channels.1).step_by(S::LANES) {
+            let count = S::LANES.min(self.channels.1 - k);
+            let first = self.channels.0 + k;
+            // SAFETY: `first + count` is at most the number of output channels.
+            unsafe {
+                let load = |i: usize, j: usize| {
+                    let from = self.from.add((6 * i + j) * self.position + first);
+                    if count == S::LANES { S::load(from) } else { S::load_partial(from, count) }
+                };
+                two_sided::<S, FilterAdjoint, 6, 3>(load, |i, j, value| {
+                    S::store(lanes[3 * i + j].as_mut_ptr(), value);
+                });
+                for lane in 0..count {
+                    for (tap, lanes) in lanes.iter().enumerate() {
+                        *self.to.add((first + lane) * self.filter + tap) = lanes[lane];
+                    }
+                }
+            }
+        }
+    }
+}

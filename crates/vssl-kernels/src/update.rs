@@ -1,0 +1,259 @@
+//! Parameter updates in one pass over memory: moving averages, momentum (with LARS), Adam(W).
+//!
+//! They belong to no graph: what they return carries no gradient, so a trained parameter must be
+//! marked again. A tensor that nobody else holds is updated in its own memory.
+
+use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{AutodiffBackend, Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::Tensor;
+
+use crate::layout::dense;
+use crate::raw::simd::isa;
+use crate::raw::update;
+use crate::{accelerated, reference};
+
+/// A step of stochastic gradient descent with momentum, as PyTorch's `SGD` without dampening or
+/// Nesterov.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MomentumStep {
+    /// Learning rate.
+    pub rate: f64,
+    /// Share of the buffer that is kept.
+    pub momentum: f64,
+    /// Factor of the parameter that is added to the gradient.
+    pub weight_decay: f64,
+    /// LARS (You et al. 2017, arXiv:1708.03888): with `η`, the decayed gradient is scaled by
+    /// `η ‖p‖ / (‖g‖ + decay · ‖p‖)`, if both norms are above zero.
+    pub trust: Option<f64>,
+}
+
+/// A step of Adam, as PyTorch's `Adam` (`decoupled: false`) or `AdamW`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// Learning rate.
+    pub rate: f64,
+    /// β₁ and β₂.
+    pub betas: (f64, f64),
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// Whether the decay acts on the parameter (AdamW) or through the gradient (Adam).
+    pub decoupled: bool,
+    /// Number of this step, from one.
+    pub number: u64,
+}
+
+/// `momentum · average + (1 − momentum) · value`.
+///
+/// # Panics
+///
+/// If the shapes differ.
+pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) -> Tensor<D> {
+    assert_eq!(average.dims(), value.dims(), "ema: shapes of the average and the value");
+    if !(accelerated(&average) && accelerated(&value)) {
+        return reference::ema(average, value, momentum);
+    }
+    Tensor::from_dispatch(<Dispatch as UpdateOps>::kernel_ema(
+        average.into_dispatch(),
+        value.into_dispatch(),
+        momentum,
+    ))
+}
+
+/// The parameter and the momentum buffer after a step; before the first, the buffer is `None`.
+///
+/// # Panics
+///
+/// If the shapes differ.
+pub fn momentum_step<const D: usize>(
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    buffer: Option<Tensor<D>>,
+    step: &MomentumStep,
+) -> (Tensor<D>, Tensor<D>) {
+    let buffer = buffer.unwrap_or_else(|| Tensor::zeros(gradient.dims(), &gradient.device()));
+    assert_eq!(parameter.dims(), gradient.dims(), "momentum_step: shape of the gradient");
+    assert_eq!(parameter.dims(), buffer.dims(), "momentum_step: shape of the buffer");
+    if ![&parameter, &gradient, &buffer].into_iter().all(accelerated) {
+        return reference::momentum_step(parameter, gradient, buffer, step);
+    }
+    let (parameter, buffer) = <Dispatch as UpdateOps>::kernel_momentum(
+        parameter.into_dispatch(),
+        gradient.into_dispatch(),
+        buffer.into_dispatch(),
+        *step,
+    );
+    (Tensor::from_dispatch(parameter), Tensor::from_dispatch(buffer))
+}
+
+/// The parameter and its two moments after a step; before the first, the moments are `None`.
+///
+/// # Panics
+///
+/// If the shapes differ.
+pub fn adam_step<const D: usize>(
+    parameter: Tensor<D>,
+    gradient: Tensor<D>,
+    moments: Option<[Tensor<D>; 2]>,
+    step: &AdamStep,
+) -> (Tensor<D>, [Tensor<D>; 2]) {
+    let zeros = || Tensor::zeros(gradient.dims(), &gradient.device());
+    let [first, second] = moments.unwrap_or_else(|| [zeros(), zeros()]);
+    for other in [&gradient, &first, &second] {
+        assert_eq!(parameter.dims(), other.dims(), "adam_step: shapes");
+    }
+    if ![&parameter, &gradient, &first, &second].into_iter().all(accelerated) {
+        return reference::adam_step(parameter, gradient, [first, second], step);
+    }
+    let (parameter, first, second) = <Dispatch as UpdateOps>::kernel_adam(
+        parameter.into_dispatch(),
+        gradient.into_dispatch(),
+        first.into_dispatch(),
+        second.into_dispatch(),
+        *step,
+    );
+    let moments = [Tensor::from_dispatch(first), Tensor::from_dispatch(second)];
+    (Tensor::from_dispatch(parameter), moments)
+}
+
+/// The factor LARS gives a gradient, from the two norms.
+pub fn trust_ratio(parameter: f64, gradient: f64, step: &MomentumStep) -> f64 {
+    match step.trust {
+        Some(eta) if parameter > 0.0 && gradient > 0.0 => {
+            eta * parameter / (gradient + step.weight_decay * parameter)
+        }
+        _ => 1.0,
+    }
+}
+
+#[backend_extension(Flex, Autodiff)]
+trait UpdateOps: Backend {
+    fn kernel_ema(
+        average: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        momentum: f64,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_momentum(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        buffer: FloatTensor<Self>,
+        step: MomentumStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    fn kernel_adam(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+type FlexFloat = FloatTensor<Flex>;
+
+impl UpdateOps for Flex {
+    fn kernel_ema(average: FlexFloat, value: FlexFloat, momentum: f64) -> FlexFloat {
+        let mut average = dense(average).into_tensor();
+        update::ema(isa(), average.storage_mut(), dense(value).floats(), momentum);
+        average
+    }
+
+    fn kernel_momentum(
+        parameter: FlexFloat,
+        gradient: FlexFloat,
+        buffer: FlexFloat,
+        step: MomentumStep,
+    ) -> (FlexFloat, FlexFloat) {
+        let (parameter, gradient) = (dense(parameter), dense(gradient));
+        let norms = step.trust.map(|_| {
+            (update::norm(isa(), parameter.floats()), update::norm(isa(), gradient.floats()))
+        });
+        let trust = norms.map_or(1.0, |(p, g)| trust_ratio(p, g, &step));
+        let by = update::Momentum {
+            rate: step.rate as f32,
+            momentum: step.momentum as f32,
+            weight_decay: step.weight_decay as f32,
+            trust: trust as f32,
+        };
+        let (mut parameter, mut buffer) = (parameter.into_tensor(), dense(buffer).into_tensor());
+        let states = (parameter.storage_mut(), buffer.storage_mut());
+        update::momentum(isa(), states.0, states.1, gradient.floats(), by);
+        (parameter, buffer)
+    }
+
+    fn kernel_adam(
+        parameter: FlexFloat,
+        gradient: FlexFloat,
+        first: FlexFloat,
+        second: FlexFloat,
+        step: AdamStep,
+    ) -> (FlexFloat, FlexFloat, FlexFloat) {
+        let [mut parameter, mut first, mut second] =
+            [parameter, first, second].map(|tensor| dense(tensor).into_tensor());
+        let (beta1, beta2) = step.betas;
+        let number = step.number.min(i32::MAX as u64) as i32;
+        let (keep, decay) = if step.decoupled {
+            (1.0 - step.rate * step.weight_decay, 0.0)
+        } else {
+            (1.0, step.weight_decay)
+        };
+        let by = update::Adam {
+            rate: (step.rate / (1.0 - beta1.powi(number))) as f32,
+            beta1: (beta1 as f32, (1.0 - beta1) as f32),
+            beta2: (beta2 as f32, (1.0 - beta2) as f32),
+            correction: (1.0 / (1.0 - beta2.powi(number)).sqrt()) as f32,
+            eps: step.eps as f32,
+            keep: keep as f32,
+            weight_decay: decay as f32,
+        };
+        let moments = [first.storage_mut(), second.storage_mut()];
+        update::adam(isa(), parameter.storage_mut(), moments, dense(gradient).floats(), by);
+        (parameter, first, second)
+    }
+}
+
+impl<B: UpdateOps, C: CheckpointStrategy> UpdateOps for Autodiff<B, C> {
+    fn kernel_ema(
+        average: FloatTensor<Self>,
+        value: FloatTensor<Self>,
+        momentum: f64,
+    ) -> FloatTensor<Self> {
+        let (average, value) = (average.into_primitive(), value.into_primitive());
+        Self::from_inner(B::kernel_ema(average, value, momentum))
+    }
+
+    fn kernel_momentum(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        buffer: FloatTensor<Self>,
+        step: MomentumStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (parameter, buffer) = B::kernel_momentum(
+            parameter.into_primitive(),
+            gradient.into_primitive(),
+            buffer.into_primitive(),
+            step,
+        );
+        (Self::from_inner(parameter), Self::from_inner(buffer))
+    }
+
+    fn kernel_adam(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        first: FloatTensor<Self>,
+        second: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (parameter, first, second) = B::kernel_adam(
+            parameter.into_primitive(),
+            gradient.into_primitive(),
+            first.into_primitive(),
+            second.into_primitive(),
+            step,
+        );
+        (Self::from_inner(parameter), Self::from_inner(first), Self::from_inner(second))
+    }
+}
