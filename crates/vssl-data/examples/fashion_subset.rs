@@ -1,4 +1,4 @@
-//! Makes `data/fashion-mnist/` from the full Fashion-MNIST: the first 1,000 training and 200 test
+//! Makes `data/fashion-mnist-tenth/` from the full Fashion-MNIST: the first 1,000 training and 200 test
 //! images of each class, in the order of the files.
 //!
 //! ```text

@@ -21,7 +21,9 @@ impl Observer for Print {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Step { step, loss, images_per_s, probe_top1, .. } => {
-                println!("step {step}: loss {loss:.4}, probe {probe_top1:.1?} %, {images_per_s:.0} images/s");
+                println!(
+                    "step {step}: loss {loss:.4}, probe {probe_top1:.1?} %, {images_per_s:.0} images/s"
+                );
             }
             other => println!("{other:?}"),
         }

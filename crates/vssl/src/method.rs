@@ -50,6 +50,14 @@ pub trait Method: Send + Sync {
     /// What [`Method::loss`] computed that memory wants.
     type Carry;
 
+    /// Whether a recipe with this many global and local views makes sense, in words if not.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    fn check_views(&self, _global: usize, _local: usize) -> Result<(), String> {
+        Ok(())
+    }
+
     /// The student around a fresh backbone with features of length `dim`.
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Self::Student;
 

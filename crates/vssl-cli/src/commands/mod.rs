@@ -15,7 +15,9 @@ use crate::{
 /// Does what was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let common = &arguments.common;
+    vssl_kernels::requested().map_err(Failure::usage)?;
     if let Some(threads) = common.threads {
+        vssl_kernels::set_threads(threads.into());
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.into())
             .build_global()

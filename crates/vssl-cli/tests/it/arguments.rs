@@ -4,9 +4,7 @@ use super::run;
 
 #[test]
 fn every_command_helps_with_an_example() {
-    for command in
-        ["", "pretrain", "config", "data", "data fetch", "data check", "export"]
-    {
+    for command in ["", "pretrain", "config", "data", "data fetch", "data check", "export"] {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");
         let help = run(&arguments);

@@ -25,8 +25,10 @@ fn what_config_prints_is_a_recipe_with_the_same_values() {
     let folder = tempfile::tempdir().unwrap();
     let printed = run(&["config", "recipes/cifar10/vssl.toml"]);
     let path = recipe(folder.path(), printed.succeeded());
-    let (was, now) =
-        (json(&["config", "recipes/cifar10/vssl.toml", "--json"]), json(&["config", &path, "--json"]));
+    let (was, now) = (
+        json(&["config", "recipes/cifar10/vssl.toml", "--json"]),
+        json(&["config", &path, "--json"]),
+    );
     assert_eq!(now["recipe"], was["recipe"]);
 }
 
@@ -43,7 +45,10 @@ fn wrong_recipes_are_refused_with_key_line_and_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, &[&str]); 8] = [
         ("[optimiser]\nlr = 1.0", &["a.toml:3: unknown key `optimiser`", "mean `optimizer`?"]),
-        ("[optimizer]\nlearn = 1", &["a.toml:4: unknown key `learn` in [optimizer]", "weight_decay"]),
+        (
+            "[optimizer]\nlearn = 1",
+            &["a.toml:4: unknown key `learn` in [optimizer]", "weight_decay"],
+        ),
         ("[optimizer]\nlr = -1", &["a.toml:4: optimizer.lr is -1;", "4 | lr = -1\n", "^^"]),
         ("[train]\nepochs = \"ten\"", &["a.toml:4: train.epochs is the text \"ten\"", "whole"]),
         ("[train]\nbatch = 0", &["a.toml:4: train.batch is 0; expected at least 2"]),

@@ -8,7 +8,7 @@ use super::{done, run, vssl};
 
 #[test]
 fn the_images_that_ship_are_whole() {
-    for source in ["data/fashion-mnist", "fashion-mnist", "recipes/quickstart.toml"] {
+    for source in ["data/fashion-mnist-tenth", "fashion-mnist-tenth", "recipes/quickstart.toml"] {
         let checked = run(&["data", "check", source]);
         let expected = "train: 10000 images, 10 classes, 28 pixels wide and 28 high\n\
                         validation: 2000 images, 10 classes, 28 pixels wide and 28 high\n";

@@ -6,6 +6,7 @@ mod data;
 mod export;
 mod pretrain;
 mod recipes;
+mod resume;
 
 use std::{
     path::{Path, PathBuf},

@@ -175,6 +175,15 @@ impl Method for Vssl {
     type Memory = Teacher;
     type Carry = ();
 
+    fn check_views(&self, global: usize, local: usize) -> Result<(), String> {
+        if self.pairs == Pairs::Cross && global + local < 2 {
+            return Err("vssl.pairs = \"cross\" compares different views; expected at least two \
+                        views (views.count)"
+                .to_owned());
+        }
+        Ok(())
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let (hidden, d) = (self.hidden, self.dim);
         Student {
@@ -369,10 +378,7 @@ impl Terms {
         };
         let mut terms = weigh(&self.kl, kl_weight);
         terms.extend(weigh(&self.nll, nll_weight));
-        terms
-            .into_iter()
-            .reduce(|a, b| a + b)
-            .expect("there are two global views or one paired with itself")
+        terms.into_iter().reduce(|a, b| a + b).expect("check_views saw to it that there is a pair")
     }
 
     fn means(&self) -> Vec<(&'static str, Tensor<1>)> {

@@ -29,12 +29,7 @@ pub fn micro<'a>(batch: &'a Batch, index: usize, count: usize, device: &Device) 
 
 /// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`,
 /// still channels-last in memory, which is what the convolutions want.
-pub fn images_to_tensor(
-    pixels: Vec<f32>,
-    count: usize,
-    size: usize,
-    device: &Device,
-) -> Tensor<4> {
+pub fn images_to_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &Device) -> Tensor<4> {
     let data = TensorData::new(pixels, [count, size, size, 3]);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
 }

@@ -80,6 +80,8 @@ pub struct Position {
     pub seconds: f64,
     /// Bad images replaced so far.
     pub replaced: u64,
+    /// The probe's last accuracy on the validation split, percent.
+    pub online: Option<f64>,
     /// The best kNN accuracy so far and its step.
     pub best: Option<(f64, u64)>,
 }
@@ -285,7 +287,6 @@ impl Store {
         let Manifest { position, method, recipe, .. } = manifest;
         Ok(Some(Checkpoint { position, method, recipe, tensors }))
     }
-
 }
 
 fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {

@@ -87,8 +87,7 @@ impl Splits {
     /// Features that are not numbers.
     pub fn knn(&self, config: &KnnSection) -> Result<f64, TrainError> {
         let (ks, temperatures) = ([config.k], [config.temperature]);
-        let found =
-            knn::knn(&self.train, &self.validation, Distance::Cosine, &ks, &temperatures)?;
+        let found = knn::knn(&self.train, &self.validation, Distance::Cosine, &ks, &temperatures)?;
         Ok(found[0].accuracy.top1)
     }
 

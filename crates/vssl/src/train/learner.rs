@@ -22,6 +22,12 @@ pub trait AnyMethod: Send + Sync {
     /// All settings, defaults included.
     fn settings(&self) -> toml::Table;
 
+    /// See [`Method::check_views`].
+    ///
+    /// # Errors
+    /// What was expected instead.
+    fn check_views(&self, global: usize, local: usize) -> Result<(), String>;
+
     /// Fresh networks on `device`; `seed` fixes every initial value.
     fn learner(&self, backbone: &BackboneConfig, device: &Device, seed: u64) -> Box<dyn Learner>;
 }
@@ -40,6 +46,10 @@ struct Configured<M>(M);
 impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     fn settings(&self) -> toml::Table {
         toml::Table::try_from(&self.0).expect("settings are a table of plain values")
+    }
+
+    fn check_views(&self, global: usize, local: usize) -> Result<(), String> {
+        self.0.check_views(global, local)
     }
 
     fn learner(&self, backbone: &BackboneConfig, device: &Device, seed: u64) -> Box<dyn Learner> {

@@ -127,6 +127,11 @@ impl Plan {
         }
         let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
         let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
+        let views = |local: bool| {
+            let groups = recipe.views.iter().filter(|group| group.local == local);
+            groups.map(|group| group.count).sum()
+        };
+        method.check_views(views(false), views(true)).map_err(TrainError::Setting)?;
         let splits = vssl_data::dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
@@ -307,7 +312,8 @@ impl Plan {
 
     /// Whether they call for nearest neighbours on the validation split.
     pub fn evaluates_after(&self, done: u64) -> bool {
-        due(done, self.recipe.knn.every_epochs * self.steps_per_epoch) && done < self.total_steps
+        let every = self.recipe.knn.every_epochs * self.steps_per_epoch;
+        due(done, every) || (every > 0 && done == self.total_steps)
     }
 
     /// Whether they call for a checkpoint.
@@ -325,13 +331,7 @@ impl Plan {
     }
 
     /// The result of the run.
-    pub fn summary(
-        &self,
-        position: &Position,
-        seconds: f64,
-        online: Option<f64>,
-        evaluation: Evaluation,
-    ) -> Summary {
+    pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
         Summary {
             method: self.recipe.method.clone(),
             seed: self.recipe.seed,
@@ -345,7 +345,7 @@ impl Plan {
             replaced_images: position.replaced,
             knn_top1: evaluation.knn,
             linear_top1: evaluation.linear,
-            online_top1: online,
+            online_top1: position.online,
             untrained_knn_top1: evaluation.untrained_knn,
             untrained_linear_top1: evaluation.untrained_linear,
             pixels_knn_top1: evaluation.pixels_knn,
@@ -366,7 +366,8 @@ fn find_data(path: &Path, environment: &Environment) -> Result<PathBuf, TrainErr
         return Err(TrainError::Setting(message));
     }
     let mut looked = Vec::new();
-    let roots = [environment.data_root.clone(), Some(".".into()), environment.recipe_folder.clone()];
+    let roots =
+        [environment.data_root.clone(), Some(".".into()), environment.recipe_folder.clone()];
     for root in roots.into_iter().flatten() {
         let candidate = root.join(path);
         if candidate.exists() {

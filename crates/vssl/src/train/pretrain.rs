@@ -70,7 +70,6 @@ struct Run<'a> {
     began: (Instant, f64),
     /// kNN accuracy since the last checkpoint, when it is the best so far.
     new_best: bool,
-    online: Option<f64>,
     reporter: Reporter<'a>,
 }
 
@@ -90,8 +89,8 @@ impl<'a> Run<'a> {
         let numbers = learner.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
         reporter.started(numbers, &position)?;
         let began = (Instant::now(), position.seconds);
-        let (new_best, online) = (false, None);
-        Ok(Self { plan, learner, optimizer, probe, position, began, new_best, online, reporter })
+        let new_best = false;
+        Ok(Self { plan, learner, optimizer, probe, position, began, new_best, reporter })
     }
 
     /// Gradients of the whole batch, the mean over its micro-batches, wait in the learner.
@@ -141,7 +140,7 @@ impl<'a> Run<'a> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
         let Some(splits) = Splits::of(self.plan, &encoder)? else { return Ok(()) };
         let knn = splits.knn(&self.plan.recipe.knn)?;
-        self.online = match &self.probe {
+        self.position.online = match &self.probe {
             Some(probe) => Some(splits.probe(probe, self.plan)?),
             None => None,
         };
@@ -149,7 +148,7 @@ impl<'a> Run<'a> {
             self.position.best = Some((knn, self.position.step));
             self.new_best = true;
         }
-        self.reporter.evaluated(self.position.step, Some(knn), self.online)
+        self.reporter.evaluated(self.position.step, Some(knn), self.position.online)
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
@@ -185,7 +184,7 @@ impl<'a> Run<'a> {
             let encoder = encoder.expect("every method has a student");
             evaluate::at_the_end(self.plan, &encoder, &mut self.reporter)?
         };
-        let summary = self.plan.summary(&self.position, seconds, self.online, evaluation);
+        let summary = self.plan.summary(&self.position, seconds, evaluation);
         self.reporter.finish(&summary)?;
         Ok(summary)
     }

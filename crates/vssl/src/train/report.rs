@@ -209,7 +209,7 @@ impl<'a> Reporter<'a> {
                 self.warn(kind, done, at.epoch, symptom)?;
             }
         }
-        if self.plan.logs_after(done) {
+        if self.plan.logs_after(done) || report.health.is_some() {
             self.log_step(report, position, at)?;
         }
         Ok(())
@@ -293,14 +293,17 @@ impl<'a> Reporter<'a> {
         let store: Store = self.folder.checkpoints();
         let config = &self.plan.recipe.checkpoint;
         let step = checkpoint.position.step;
-        let path = store.save(checkpoint, is_best && config.best, config.keep).map_err(|source| {
-            let earlier = store.pointer("latest").ok().flatten();
-            let kept = match earlier {
-                Some(name) => format!("the checkpoint {name} is whole: go on from it with --resume"),
-                None => "there is no earlier checkpoint".to_owned(),
-            };
-            TrainError::Save { step, kept, source }
-        })?;
+        let path =
+            store.save(checkpoint, is_best && config.best, config.keep).map_err(|source| {
+                let earlier = store.pointer("latest").ok().flatten();
+                let kept = match earlier {
+                    Some(name) => {
+                        format!("the checkpoint {name} is whole: go on from it with --resume")
+                    }
+                    None => "there is no earlier checkpoint".to_owned(),
+                };
+                TrainError::Save { step, kept, source }
+            })?;
         self.folder.log(&format!("saved {}", path.display()))?;
         self.observer.event(&Event::Checkpoint { step, path });
         Ok(())

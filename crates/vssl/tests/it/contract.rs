@@ -32,7 +32,8 @@ fn small(entry: &Entry) -> toml::Table {
 
 fn learner(entry: &Entry) -> Box<dyn Learner> {
     let method = (entry.configure)(&small(entry)).unwrap();
-    let backbone = BackboneConfig { width: 4, stem: vssl::backbone::Stem::Cifar, ..Default::default() };
+    let backbone =
+        BackboneConfig { width: 4, stem: vssl::backbone::Stem::Cifar, ..Default::default() };
     method.learner(&backbone, &device(), 7)
 }
 
@@ -150,9 +151,8 @@ fn twenty_steps_on_one_batch_lower_the_loss() {
         let (mut learner, mut optimizer) = (learner(entry), optimizer());
         let views = views(&first_batch());
         // The same step, so that noise and schedules stay the same.
-        let losses: Vec<f32> = (0..20)
-            .map(|_| train(learner.as_mut(), &mut optimizer, &views, &step(0)))
-            .collect();
+        let losses: Vec<f32> =
+            (0..20).map(|_| train(learner.as_mut(), &mut optimizer, &views, &step(0))).collect();
         assert!(losses[19] < losses[0], "{}: {losses:?}", entry.schema.name);
     }
 }
@@ -167,10 +167,7 @@ fn a_saved_and_loaded_learner_goes_on_bit_for_bit() {
         }
         let mut other = learner(entry);
         other.load(one.student(), one.memory()).unwrap();
-        let (a, b) = (
-            loss(one.as_mut(), &views, &step(3)),
-            loss(other.as_mut(), &views, &step(3)),
-        );
+        let (a, b) = (loss(one.as_mut(), &views, &step(3)), loss(other.as_mut(), &views, &step(3)));
         assert_eq!(a.to_bits(), b.to_bits(), "{}: {a} and {b}", entry.schema.name);
     }
 }

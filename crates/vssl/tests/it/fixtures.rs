@@ -140,6 +140,20 @@ impl Case {
         self.compare(key, key, got, self.f32(key), width);
     }
 
+    /// Compares a gradient with the expected one by relative L2 error, under the tolerance of the
+    /// case or under `floor`, whichever is larger.
+    pub fn check_gradient(&self, key: &str, got: &[f32], floor: f64) {
+        let place = format!("{}: {key}", self.name);
+        let tolerance = &self.json["tolerance"][key];
+        match Tolerance::read(tolerance, &place) {
+            Tolerance::RelativeL2(bound) => {
+                let bound = Tolerance::RelativeL2(bound.max(floor));
+                bound.check(&place, got, self.f32(key), 1);
+            }
+            other => other.check(&place, got, self.f32(key), 1),
+        }
+    }
+
     /// Compares one time step with the expected one.
     pub fn check_at(&self, key: &str, t: usize, got: &[f32]) {
         let width = self.shape(key).last().copied().unwrap_or(1);

@@ -100,7 +100,7 @@ fn each_format_has_its_normalisation() {
     assert_eq!(Format::Cifar100.normalisation().std, [0.2673, 0.2564, 0.2762]);
     assert_eq!(Format::Folder.normalisation(), Format::ImageNet100.normalisation());
     // The embedded tenth of Fashion-MNIST has nearly the statistics of the whole.
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist-tenth");
     let set = super::open(Format::Idx, Path::new(path), Labels::None).unwrap().train;
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
     for index in 0..set.len() {

@@ -145,7 +145,8 @@ fn missing_files_and_folders_in_their_place_are_told_apart() {
 
 #[test]
 fn the_embedded_subset_is_balanced() {
-    let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist"));
+    let path =
+        PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist-tenth"));
     let splits = super::open(Format::Idx, &path, Labels::Fine).unwrap();
     let validation = splits.validation.unwrap();
     for (set, each) in [(&splits.train, 1000), (&validation, 200)] {

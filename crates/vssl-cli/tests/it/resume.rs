@@ -1,0 +1,222 @@
+//! Runs that are killed, damaged or changed, and what becomes of them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::{done, vssl};
+
+const STEPS: u64 = 24;
+
+/// A run of a second or two on the images that ship, with a checkpoint after every step.
+fn start(out: &Path) -> Command {
+    let mut command = vssl(&["pretrain", "recipes/quickstart.toml", "--out"]);
+    command.arg(out);
+    let steps = format!("train.max_steps={STEPS}");
+    for setting in [
+        steps.as_str(),
+        "data.limit_train=128",
+        "data.limit_validation=32",
+        "train.batch=16",
+        "train.epochs=3",
+        "backbone.width=4",
+        "vssl.hidden=16",
+        "vssl.dim=8",
+        "views.0.size=16",
+        "checkpoint.every_steps=1",
+        "checkpoint.keep=2",
+        "log.every_steps=1",
+        "health.every_steps=5",
+        "knn.every_epochs=1",
+        "evaluation.pixels=false",
+    ] {
+        command.args(["--set", setting]);
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn resume(out: &Path) -> Command {
+    let mut command = vssl(&["pretrain", "--resume"]);
+    command.arg(out).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn finished(out: &Path) -> PathBuf {
+    let done = done(start(out).output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    out.to_owned()
+}
+
+/// Lines of metrics without what depends on the clock.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("time");
+        line
+    });
+    lines.collect()
+}
+
+fn latest(run: &Path) -> PathBuf {
+    let folder = run.join("checkpoints");
+    let name = fs::read_to_string(folder.join("latest")).unwrap();
+    folder.join(name.trim())
+}
+
+/// Every tensor of the last checkpoint, byte for byte.
+fn weights(run: &Path) -> Vec<(String, Vec<u8>)> {
+    ["student", "memory", "optimizer", "probe"]
+        .map(|kind| {
+            let file = format!("{kind}.safetensors");
+            let bytes = fs::read(latest(run).join(&file)).unwrap();
+            (file, bytes)
+        })
+        .into()
+}
+
+#[test]
+fn a_run_killed_at_any_moment_ends_as_one_that_never_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = finished(&folder.path().join("whole"));
+    let killed = folder.path().join("killed");
+    // Saving takes about half of each step here, so that many of these hit a checkpoint write.
+    // The moments come from the address space's own noise and the machine's load; the sequence
+    // only makes sure that they differ.
+    let mut kills = 0;
+    for attempt in 0..40_u64 {
+        let has_folder = killed.join("recipe.toml").exists();
+        let mut command = if has_folder { resume(&killed) } else { start(&killed) };
+        if !has_folder && killed.exists() {
+            fs::remove_dir_all(&killed).unwrap();
+        }
+        let mut child = command.spawn().unwrap();
+        thread::sleep(Duration::from_millis(60 + attempt * 97 % 340));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap(); // SIGKILL
+            kills += 1;
+        }
+        child.wait().unwrap();
+        if killed.join("summary.json").exists() {
+            break;
+        }
+    }
+    let last = done(resume(&killed).output().unwrap());
+    assert_eq!(last.code, Some(0), "{}", last.error);
+    assert!(kills >= 3, "only {kills} starts were killed: make the run longer");
+    assert_eq!(metrics(&killed), metrics(&whole));
+    for ((file, got), (_, expected)) in weights(&killed).into_iter().zip(weights(&whole)) {
+        assert!(got == expected, "{file} differs after {kills} kills");
+    }
+}
+
+#[test]
+fn a_run_without_a_checkpoint_starts_again_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    let mut command = vssl(&["pretrain", "--resume"]);
+    let again = done(command.arg(&run).output().unwrap());
+    assert!(again.succeeded().contains("starts again"), "{}", again.out);
+    assert_eq!(metrics(&run).len(), STEPS as usize + 3, "no line is there twice");
+}
+
+#[test]
+fn a_flipped_bit_or_a_cut_file_is_named_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    for file in ["student.safetensors", "optimizer.safetensors", "checkpoint.json"] {
+        let path = latest(&run).join(file);
+        let whole = fs::read(&path).unwrap();
+        let mut flipped = whole.clone();
+        let middle = flipped.len() / 2;
+        flipped[middle] ^= 1;
+        for damaged in [&flipped[..], &whole[..middle], &[]] {
+            fs::write(&path, damaged).unwrap();
+            let done = done(resume(&run).output().unwrap());
+            done.refused(1, &[file, "damaged"]);
+        }
+        fs::write(&path, &whole).unwrap();
+    }
+    assert_eq!(done(resume(&run).output().unwrap()).code, Some(0));
+}
+
+#[test]
+fn a_changed_recipe_is_refused_with_the_keys_that_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    let mut command = resume(&run);
+    command.args(["--set", "optimizer.lr=0.5", "--set", "backbone.width=8"]);
+    let changed = done(command.output().unwrap());
+    changed.refused(2, &["optimizer.lr", "0.5", "backbone.width", "4", "8"]);
+    let mut command = resume(&run);
+    command.args(["--set", "data.workers=1"]);
+    assert_eq!(done(command.output().unwrap()).code, Some(0), "workers change no number");
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, other) = (folder.path().join("run"), folder.path().join("other"));
+    finished(&run);
+    let mut command = start(&other);
+    command.args(["--set", "vssl.dim=4"]);
+    assert_eq!(done(command.output().unwrap()).code, Some(0));
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    fs::rename(other.join("checkpoints"), run.join("checkpoints")).unwrap();
+    done(resume(&run).output().unwrap()).refused(2, &["vssl.dim", "4", "8"]);
+}
+
+#[test]
+fn a_run_folder_is_not_overwritten_unless_forced() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    let before = fs::read(run.join("metrics.jsonl")).unwrap();
+    done(start(&run).output().unwrap()).refused(1, &["--force", "--resume"]);
+    assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), before);
+    let note = run.join("my-notes.txt");
+    fs::write(&note, "mine").unwrap();
+    assert_eq!(done(start(&run).arg("--force").output().unwrap()).code, Some(0));
+    assert!(note.exists(), "--force removes the files of a run and nothing else");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_made_is_named() {
+    let out = Path::new("/proc/vssl-run");
+    done(start(out).output().unwrap()).refused(1, &["/proc/vssl-run"]);
+}
+
+/// A file-size limit stands in for a full disk: writes fail half-way with an error of the system.
+#[cfg(unix)]
+#[test]
+fn a_checkpoint_that_cannot_be_written_leaves_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    let summary = fs::read(run.join("summary.json")).unwrap();
+    let kept = latest(&run);
+    let before = weights(&run);
+    // The same run with a longer head start: go back one checkpoint and try to save again.
+    let earlier = format!("step-{:08}", STEPS - 1);
+    fs::write(run.join("checkpoints/latest"), format!("{earlier}\n")).unwrap();
+    fs::remove_dir_all(&kept).unwrap();
+    let student = run.join("checkpoints").join(&earlier).join("student.safetensors");
+    let blocks = fs::metadata(student).unwrap().len() / 1024 / 2;
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
+    let mut command = Command::new("bash");
+    command.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_vssl"), "pretrain", "--resume"]);
+    let failed = done(command.arg(&run).stdout(Stdio::null()).output().unwrap());
+    failed.refused(1, &["could not be written", &earlier, "--resume"]);
+    assert!(!kept.exists(), "half a checkpoint stays under its name");
+    let again = done(resume(&run).output().unwrap());
+    assert_eq!(again.code, Some(0), "{}", again.error);
+    assert!(weights(&run) == before, "the run went on from the whole checkpoint");
+    assert!(!summary.is_empty());
+}
