@@ -202,7 +202,7 @@ fn train(recipe: &Recipe, checker: &mut Checker) {
     checker.at_least("train.max_steps", train.max_steps.unwrap_or(1), 1);
     checker.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
     let parts = train.accumulate.max(1);
-    if train.batch % parts != 0 {
+    if !train.batch.is_multiple_of(parts) {
         let expected = format_args!("a multiple of train.accumulate, which is {parts}");
         checker.require("train.batch", false, train.batch, expected);
     } else {

@@ -10,12 +10,15 @@ pub trait Settings: Serialize + DeserializeOwned {
     fn check(&self, checker: &mut Checker);
 }
 
+/// All settings of a table, and what is out of bounds in it.
+type Resolved = Result<(toml::Table, Vec<Complaint>), Misread>;
+
 /// One method, as far as a recipe is concerned.
 #[derive(Clone, Copy)]
 pub struct MethodSchema {
     /// What `method = "…"` says, and the name of the table with the settings.
     pub name: &'static str,
-    resolve: fn(&Node) -> Result<(toml::Table, Vec<Complaint>), Misread>,
+    resolve: fn(&Node) -> Resolved,
 }
 
 impl MethodSchema {
@@ -32,7 +35,7 @@ impl MethodSchema {
     }
 }
 
-fn resolve<S: Settings>(table: &Node) -> Result<(toml::Table, Vec<Complaint>), Misread> {
+fn resolve<S: Settings>(table: &Node) -> Resolved {
     let settings = S::deserialize(table)?;
     let mut checker = Checker::default();
     settings.check(&mut checker);

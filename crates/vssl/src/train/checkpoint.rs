@@ -62,7 +62,7 @@ pub enum CheckpointError {
         /// The tensor file.
         path: PathBuf,
         /// The first difference.
-        source: StateError,
+        source: Box<StateError>,
     },
 }
 

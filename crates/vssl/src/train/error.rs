@@ -31,7 +31,7 @@ pub enum TrainError {
     Checkpoint(#[from] CheckpointError),
     /// State of the online probe.
     #[error("the probe of the checkpoint: {0}; it was written for other features or classes")]
-    Probe(StateError),
+    Probe(Box<StateError>),
     /// A checkpoint that lacks a file.
     #[error("the checkpoint has no {kind}.safetensors; it is of another recipe")]
     Incomplete {
@@ -46,7 +46,7 @@ pub enum TrainError {
         /// What is still there.
         kept: String,
         /// Why.
-        source: CheckpointError,
+        source: Box<CheckpointError>,
     },
     /// The run diverged.
     #[error(

@@ -202,13 +202,13 @@ fn restore(
     };
     learner.load(tensors("student")?, tensors("memory")?).map_err(|source| {
         let folder = plan.run.join("checkpoints").join(Store::name(checkpoint.position.step));
-        CheckpointError::OtherNetwork { path: folder, source }
+        CheckpointError::OtherNetwork { path: folder, source: Box::new(source) }
     })?;
     let parameters = learner.parameters();
     let device = &plan.device;
     optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
     match probe {
-        Some(probe) => probe.load(tensors("probe")?).map_err(TrainError::Probe),
+        Some(probe) => probe.load(tensors("probe")?).map_err(|e| TrainError::Probe(Box::new(e))),
         None => Ok(()),
     }
 }

@@ -302,7 +302,7 @@ impl<'a> Reporter<'a> {
                     }
                     None => "there is no earlier checkpoint".to_owned(),
                 };
-                TrainError::Save { step, kept, source }
+                TrainError::Save { step, kept, source: Box::new(source) }
             })?;
         self.folder.log(&format!("saved {}", path.display()))?;
         self.observer.event(&Event::Checkpoint { step, path });
