@@ -1,5 +1,7 @@
 //! Integration tests of the binary: what a user types and sees.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod arguments;
 mod config;
 mod data;
