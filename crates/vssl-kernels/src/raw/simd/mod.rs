@@ -166,7 +166,7 @@ impl Isa {
     ///
     /// # Safety
     ///
-    /// As [`Kernel::run`]; `self` must be available.
+    /// As `Kernel::run`; `self` must be available.
     #[inline]
     pub unsafe fn run<K: Kernel>(self, kernel: K) -> K::Output {
         // SAFETY: handed on to the caller.
