@@ -32,7 +32,7 @@ pub use provenance::{Origin, Provenance};
 pub use schema::{MethodSchema, Settings};
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
-    OnBadImage, ProbeConfig, TrainSection,
+    ProbeConfig, TrainSection,
 };
 
 use crate::{backbone::BackboneConfig, optim::OptimizerConfig, schedule::Schedule};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use vssl_data::{
-    Normalisation,
+    Normalisation, OnBadImage,
     dataset::{DataConfig, Format, Labels, MissingClasses},
 };
 
@@ -56,17 +56,6 @@ impl Default for DataSection {
             prefetch: 4,
         }
     }
-}
-
-/// What to do about an image that cannot be decoded.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnBadImage {
-    /// End the run and name it.
-    #[default]
-    Stop,
-    /// Take another one, the same in every run, and count.
-    Skip,
 }
 
 impl DataSection {

@@ -9,7 +9,6 @@ use std::{
 use burn::tensor::Device;
 use vssl_data::{
     Dataset, EvaluationPlan, EvaluationTransform, Loader, LoaderPlan, Pipeline, dataset::Format,
-    loader,
 };
 
 use super::{
@@ -25,7 +24,7 @@ use super::{
 use crate::{
     methods,
     optim::Optimizer,
-    recipe::{OnBadImage, Recipe, difference},
+    recipe::{Recipe, difference},
     schedule::Step,
 };
 
@@ -227,7 +226,7 @@ impl Plan {
             batch: self.recipe.train.batch,
             workers: self.workers(),
             prefetch: self.recipe.data.prefetch,
-            on_bad_image: self.on_bad_image(),
+            on_bad_image: self.recipe.data.on_bad_image,
             start_step: step,
             end_step: self.total_steps.max(step),
         };
@@ -248,7 +247,7 @@ impl Plan {
             batch,
             workers: self.workers(),
             prefetch: self.recipe.data.prefetch,
-            on_bad_image: self.on_bad_image(),
+            on_bad_image: self.recipe.data.on_bad_image,
         }
     }
 
@@ -256,13 +255,6 @@ impl Plan {
     pub fn evaluation_size(&self) -> usize {
         let global = self.recipe.views.iter().find(|group| !group.local);
         global.expect("a loaded recipe has a global view").size
-    }
-
-    fn on_bad_image(&self) -> loader::OnBadImage {
-        match self.recipe.data.on_bad_image {
-            OnBadImage::Stop => loader::OnBadImage::Stop,
-            OnBadImage::Skip => loader::OnBadImage::Skip,
-        }
     }
 
     fn workers(&self) -> usize {
