@@ -23,6 +23,8 @@ pub enum Stream {
     Posterior,
     /// Anything of an evaluation; address chosen by the evaluator.
     Evaluation,
+    /// Which embeddings a clustering starts from; address (epoch, clustering).
+    Centroids,
 }
 
 impl Stream {
@@ -33,6 +35,7 @@ impl Stream {
             Stream::Init => 3,
             Stream::Posterior => 4,
             Stream::Evaluation => 5,
+            Stream::Centroids => 6,
             Stream::View(view) => 0x1_0000 + u32::from(view),
         }
     }

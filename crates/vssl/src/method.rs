@@ -12,6 +12,8 @@ use crate::{backbone::Backbone, layers::Init, schedule::Step};
 
 /// The augmented views of one batch. Labels are not here: no method sees them.
 pub struct Views {
+    /// Which image of the training set each row is of, `[n]`.
+    pub images: Vec<usize>,
     /// Full-size views, each `[n, 3, h, w]`, in the order of the recipe.
     pub global: Vec<Tensor<4>>,
     /// Small crops, which only the student sees.
@@ -38,6 +40,19 @@ pub struct Loss<C> {
     pub carry: C,
 }
 
+/// What a method may want to know of a run before it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Images of the training set.
+    pub images: usize,
+    /// Images of one forward pass.
+    pub batch: usize,
+    /// Full-size views of an image.
+    pub global_views: usize,
+    /// Small crops of an image.
+    pub local_views: usize,
+}
+
 /// A method; the value itself is its configuration.
 ///
 /// The associated modules must keep every tensor that lasts in a `Param`: Burn drops bare tensors
@@ -50,11 +65,11 @@ pub trait Method: Send + Sync {
     /// What [`Method::loss`] computed that memory wants.
     type Carry;
 
-    /// Whether a recipe with this many global and local views makes sense, in words if not.
+    /// Whether a recipe of these sizes makes sense, in words if not.
     ///
     /// # Errors
-    /// What was expected instead.
-    fn check_views(&self, _global: usize, _local: usize) -> Result<(), String> {
+    /// The keys and values that do not fit, and what was expected instead.
+    fn check(&self, _sizes: &Sizes) -> Result<(), String> {
         Ok(())
     }
 
@@ -62,7 +77,13 @@ pub trait Method: Send + Sync {
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Self::Student;
 
     /// The memory at the start.
-    fn memory(&self, student: &Self::Student, init: &Init) -> Self::Memory;
+    fn memory(&self, student: &Self::Student, sizes: &Sizes, init: &Init) -> Self::Memory;
+
+    /// Paths of student parameters, or of modules with all that is in them, that this step leaves
+    /// as they are: neither gradient nor weight decay nor momentum moves them.
+    fn frozen(&self, _at: &Step) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The loss of one batch.
     fn loss(

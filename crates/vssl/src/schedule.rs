@@ -23,6 +23,8 @@ pub struct Step {
     pub seed: u64,
     /// Which micro-batch of the step, where gradients are accumulated.
     pub micro: u64,
+    /// Micro-batches of a step; 0 counts as 1.
+    pub accumulate: u64,
     /// Whether figures beyond the loss are worth computing: somebody reads them at this step.
     pub watch: bool,
 }
@@ -31,6 +33,11 @@ impl Step {
     /// Whether this is the first step of its epoch.
     pub fn starts_epoch(&self) -> bool {
         self.index.is_multiple_of(self.steps_per_epoch)
+    }
+
+    /// Forward passes done before this one: where a queue that each of them fills has got to.
+    pub fn passes(&self) -> u64 {
+        self.index * self.accumulate.max(1) + self.micro
     }
 
     /// Passes of the whole run, the last one perhaps not complete.

@@ -36,6 +36,23 @@ impl<'a> Init<'a> {
         self.draw(shape, |rng| (rng.sample::<f64, _>(StandardNormal) * std) as f32)
     }
 
+    /// Normal with mean 0, drawn again until it lies within ±2: PyTorch's `trunc_normal_`, whose
+    /// bounds are not in units of `std`.
+    pub fn truncated_normal<const D: usize>(
+        &self,
+        shape: [usize; D],
+        std: f64,
+    ) -> Param<Tensor<D>> {
+        self.draw(shape, |rng| {
+            loop {
+                let value = rng.sample::<f64, _>(StandardNormal) * std;
+                if value.abs() <= 2.0 {
+                    return value as f32;
+                }
+            }
+        })
+    }
+
     /// Uniform in `[-bound, bound]`.
     pub fn uniform<const D: usize>(&self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
         self.draw(shape, |rng| rng.random_range(-bound..=bound) as f32)

@@ -1,11 +1,12 @@
-//! Linear layers and the two-layer heads.
+//! Linear layers: plain, and weight-normalised.
 
 use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
 
-use super::{BatchNorm, Init, Mode};
+use super::Init;
+use crate::objective::unit_rows;
 
 /// `x · weightᵀ + bias`.
 #[derive(Module, Debug)]
@@ -26,33 +27,51 @@ impl Linear {
         }
     }
 
+    /// The same without a bias.
+    pub fn without_bias(input: usize, output: usize, init: &Init) -> Self {
+        Self { weight: init.uniform([output, input], 1.0 / (input as f64).sqrt()), bias: None }
+    }
+
     /// # Shapes — `[n, in]` to `[n, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         vssl_kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }
 
-/// linear → batch norm → ReLU → linear: the projector and predictor of BYOL (Grill et al. 2020,
-/// arXiv:2006.07733, appendix J) and all heads of VSSL.
+/// `x · (g·v/|v|)ᵀ` with one norm a row and no bias (Salimans and Kingma 2016, arXiv:1602.07868).
+///
+/// Unit rows, which is what prototypes are, have no `g`: dividing by the norm is part of the graph,
+/// so only a row's direction is learned.
 #[derive(Module, Debug)]
-pub struct Mlp {
-    hidden: Linear,
-    norm: BatchNorm,
-    output: Linear,
+pub struct WeightNormLinear {
+    /// Directions v, `[out, in]`.
+    pub weight_v: Param<Tensor<2>>,
+    /// Norms g, `[out, 1]`; without them every row has norm 1.
+    pub weight_g: Option<Param<Tensor<2>>>,
 }
 
-impl Mlp {
-    /// `input → hidden → output`.
-    pub fn new(input: usize, hidden: usize, output: usize, init: &Init) -> Self {
-        Self {
-            hidden: Linear::new(input, hidden, init),
-            norm: BatchNorm::new(hidden, init),
-            output: Linear::new(hidden, output, init),
+impl WeightNormLinear {
+    /// Rows of norm 1 that stay so.
+    pub fn unit(input: usize, output: usize, init: &Init) -> Self {
+        Self { weight_v: Linear::without_bias(input, output, init).weight, weight_g: None }
+    }
+
+    /// Norms that start at 1 and are learned.
+    pub fn learned(input: usize, output: usize, init: &Init) -> Self {
+        Self { weight_g: Some(init.constant([output, 1], 1.0)), ..Self::unit(input, output, init) }
+    }
+
+    /// The matrix in force, `[out, in]`.
+    pub fn weight(&self) -> Tensor<2> {
+        let unit = unit_rows(self.weight_v.val());
+        match &self.weight_g {
+            Some(norms) => unit * norms.val(),
+            None => unit,
         }
     }
 
     /// # Shapes — `[n, in]` to `[n, out]`.
-    pub fn forward(&self, x: Tensor<2>, mode: Mode) -> Tensor<2> {
-        self.output.forward(self.norm.forward_rows(self.hidden.forward(x), true, mode))
+    pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        vssl_kernels::linear(x, self.weight(), None)
     }
 }

@@ -6,11 +6,13 @@
 mod conv;
 mod init;
 mod linear;
+mod mlp;
 mod norm;
 
 pub use conv::Conv2d;
 pub use init::Init;
-pub use linear::{Linear, Mlp};
+pub use linear::{Linear, WeightNormLinear};
+pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
 
 /// Which statistics batch normalisation uses. Said at each call, so that no network carries a

@@ -19,10 +19,10 @@ const MOMENTUM: f64 = 0.1;
 /// Normalisation of each channel over batch and space.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
-    /// Scale γ, `[c]`.
-    pub weight: Param<Tensor<1>>,
-    /// Shift β, `[c]`.
-    pub bias: Param<Tensor<1>>,
+    /// Scale γ, `[c]`; 1 if absent.
+    pub weight: Option<Param<Tensor<1>>>,
+    /// Shift β, `[c]`; 0 if absent.
+    pub bias: Option<Param<Tensor<1>>>,
     /// `[c]`.
     pub running_mean: RunningState<Tensor<1>>,
     /// Unbiased, `[c]`.
@@ -36,11 +36,16 @@ impl BatchNorm {
             RunningState::new(Tensor::full([channels], value, device))
         };
         Self {
-            weight: init.constant([channels], 1.0),
-            bias: init.constant([channels], 0.0),
+            weight: Some(init.constant([channels], 1.0)),
+            bias: Some(init.constant([channels], 0.0)),
             running_mean: running(0.0, init.device()),
             running_var: running(1.0, init.device()),
         }
+    }
+
+    /// The same without learned scale and shift.
+    pub fn plain(channels: usize, init: &Init) -> Self {
+        Self { weight: None, bias: None, ..Self::new(channels, init) }
     }
 
     /// Normalise, scale and shift; then add `residual` if given; then rectify if `relu`.
@@ -53,7 +58,9 @@ impl BatchNorm {
         relu: bool,
         mode: Mode,
     ) -> Tensor<4> {
-        let (gamma, beta) = (self.weight.val(), self.bias.val());
+        let constant = |value: f32| Tensor::full([x.dims()[1]], value, &x.device());
+        let gamma = self.weight.as_ref().map_or_else(|| constant(1.0), Param::val);
+        let beta = self.bias.as_ref().map_or_else(|| constant(0.0), Param::val);
         if mode == Mode::Eval {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
             return vssl_kernels::batch_norm_eval(

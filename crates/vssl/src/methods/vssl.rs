@@ -22,7 +22,7 @@ use vssl_data::rng::{Stream, rng};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, Mode},
-    method::{Loss, Method, Views, teacher_of},
+    method::{Loss, Method, Sizes, Views, teacher_of},
     objective::{
         cosine::cosine_similarity,
         gaussian::{self, Gaussian},
@@ -175,8 +175,8 @@ impl Method for Vssl {
     type Memory = Teacher;
     type Carry = ();
 
-    fn check_views(&self, global: usize, local: usize) -> Result<(), String> {
-        if self.pairs == Pairs::Cross && global + local < 2 {
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        if self.pairs == Pairs::Cross && sizes.global_views + sizes.local_views < 2 {
             return Err("vssl.pairs = \"cross\" compares different views; expected at least two \
                         views (views.count)"
                 .to_owned());
@@ -195,7 +195,7 @@ impl Method for Vssl {
         }
     }
 
-    fn memory(&self, student: &Student, _: &Init) -> Teacher {
+    fn memory(&self, student: &Student, _: &Sizes, _: &Init) -> Teacher {
         Teacher {
             backbone: teacher_of(&student.backbone),
             projector: teacher_of(&student.projector),
@@ -378,7 +378,7 @@ impl Terms {
         };
         let mut terms = weigh(&self.kl, kl_weight);
         terms.extend(weigh(&self.nll, nll_weight));
-        terms.into_iter().reduce(|a, b| a + b).expect("check_views saw to it that there is a pair")
+        terms.into_iter().reduce(|a, b| a + b).expect("check saw to it that there is a pair")
     }
 
     fn means(&self) -> Vec<(&'static str, Tensor<1>)> {

@@ -6,7 +6,9 @@
 pub mod cosine;
 pub mod cross_entropy;
 pub mod gaussian;
+pub mod normalise;
+pub mod watch;
 
 pub use cosine::cosine_similarity;
 pub use cross_entropy::cross_entropy;
-pub mod watch;
+pub use normalise::unit_rows;

@@ -17,7 +17,11 @@ pub struct MicroBatch<'a> {
 pub fn micro<'a>(batch: &'a Batch, index: usize, count: usize, device: &Device) -> MicroBatch<'a> {
     let images = batch.indices.len() / count;
     let range = index * images..(index + 1) * images;
-    let mut views = Views { global: Vec::new(), local: Vec::new() };
+    let mut views = Views {
+        images: batch.indices[range.clone()].to_vec(),
+        global: Vec::new(),
+        local: Vec::new(),
+    };
     for view in &batch.views {
         let pixels = view.size * view.size * 3;
         let part = &view.pixels[range.start * pixels..range.end * pixels];

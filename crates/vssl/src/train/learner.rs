@@ -12,7 +12,7 @@ use super::state::{self, StateError, Tensors};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::Init,
-    method::{Loss, Method, Views},
+    method::{Loss, Method, Sizes, Views},
     optim::{self, Gradients, OptimError, Optimizer, ParameterInfo},
     schedule::Step,
 };
@@ -22,14 +22,20 @@ pub trait AnyMethod: Send + Sync {
     /// All settings, defaults included.
     fn settings(&self) -> toml::Table;
 
-    /// See [`Method::check_views`].
+    /// See [`Method::check`].
     ///
     /// # Errors
     /// What was expected instead.
-    fn check_views(&self, global: usize, local: usize) -> Result<(), String>;
+    fn check(&self, sizes: &Sizes) -> Result<(), String>;
 
-    /// Fresh networks on `device`; `seed` fixes every initial value.
-    fn learner(&self, backbone: &BackboneConfig, device: &Device, seed: u64) -> Box<dyn Learner>;
+    /// Fresh networks for inputs of these sizes on `device`; `seed` fixes every initial value.
+    fn learner(
+        &self,
+        backbone: &BackboneConfig,
+        sizes: &Sizes,
+        device: &Device,
+        seed: u64,
+    ) -> Box<dyn Learner>;
 }
 
 /// Reads a method's table of settings.
@@ -48,15 +54,21 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         toml::Table::try_from(&self.0).expect("settings are a table of plain values")
     }
 
-    fn check_views(&self, global: usize, local: usize) -> Result<(), String> {
-        self.0.check_views(global, local)
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        self.0.check(sizes)
     }
 
-    fn learner(&self, backbone: &BackboneConfig, device: &Device, seed: u64) -> Box<dyn Learner> {
+    fn learner(
+        &self,
+        backbone: &BackboneConfig,
+        sizes: &Sizes,
+        device: &Device,
+        seed: u64,
+    ) -> Box<dyn Learner> {
         let init = Init::new(device, seed);
         let encoder = Backbone::new(backbone, &init);
         let student = self.0.student(encoder, backbone.dim(), &init);
-        let memory = self.0.memory(&student, &init);
+        let memory = self.0.memory(&student, sizes, &init);
         Box::new(Slot {
             method: self.0.clone(),
             student: Some(student),
@@ -115,6 +127,9 @@ pub trait Learner {
     /// What the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
 
+    /// Whether the parameter of this path stays as it is at this step: see [`Method::frozen`].
+    fn is_frozen(&self, path: &str, at: &Step) -> bool;
+
     /// All tensors of the student.
     fn student(&self) -> Tensors;
 
@@ -158,7 +173,8 @@ impl<M: Method> Learner for Slot<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
         let (student, memory) = self.parts();
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
-        let gradients = Gradients::collect((total.clone() * share).backward(), student);
+        let mut gradients = Gradients::collect((total.clone() * share).backward(), student);
+        gradients.0.retain(|path, _| !self.is_frozen(path, at));
         self.gradients = Some(match self.gradients.take() {
             Some(earlier) => earlier.accumulate(gradients),
             None => gradients,
@@ -198,6 +214,12 @@ impl<M: Method> Learner for Slot<M> {
 
     fn parameters(&self) -> Vec<ParameterInfo> {
         optim::parameters(self.parts().0)
+    }
+
+    fn is_frozen(&self, path: &str, at: &Step) -> bool {
+        self.method.frozen(at).iter().any(|frozen| {
+            path.strip_prefix(frozen).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
     }
 
     fn student(&self) -> Tensors {

@@ -22,6 +22,7 @@ use super::{
     space,
 };
 use crate::{
+    method::Sizes,
     methods,
     optim::Optimizer,
     recipe::{Recipe, difference},
@@ -75,6 +76,7 @@ pub struct Plan {
     pub force: bool,
     pipeline: Arc<Pipeline>,
     method: Box<dyn AnyMethod>,
+    sizes: Sizes,
     commit: Option<String>,
 }
 
@@ -126,11 +128,6 @@ impl Plan {
         }
         let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
         let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
-        let views = |local: bool| {
-            let groups = recipe.views.iter().filter(|group| group.local == local);
-            groups.map(|group| group.count).sum()
-        };
-        method.check_views(views(false), views(true)).map_err(TrainError::Setting)?;
         let splits = vssl_data::dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
@@ -142,6 +139,8 @@ impl Plan {
                 recipe.train.batch
             )));
         }
+        let sizes = sizes(&recipe, images);
+        method.check(&sizes).map_err(TrainError::Setting)?;
         let steps_per_epoch = (images / recipe.train.batch) as u64;
         let scheduled = steps_per_epoch * recipe.train.epochs;
         let mut plan = Self {
@@ -158,6 +157,7 @@ impl Plan {
             force: environment.force,
             pipeline,
             method,
+            sizes,
             commit: environment.commit,
             recipe,
         };
@@ -185,7 +185,7 @@ impl Plan {
     /// Fresh networks. The same seed gives the same ones.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();
-        self.method.learner(&self.recipe.backbone, &device, self.recipe.seed)
+        self.method.learner(&self.recipe.backbone, &self.sizes, &device, self.recipe.seed)
     }
 
     /// The optimiser for these networks.
@@ -273,6 +273,7 @@ impl Plan {
             total: self.total_steps,
             seed: self.recipe.seed,
             micro: 0,
+            accumulate: self.recipe.train.accumulate as u64,
             watch: self.logs_after(done) || self.checks_health_after(done),
         }
     }
@@ -344,6 +345,18 @@ impl Plan {
             notes: self.notes.clone(),
             run: self.run.clone(),
         }
+    }
+}
+
+fn sizes(recipe: &Recipe, images: usize) -> Sizes {
+    let views = |local: bool| {
+        recipe.views.iter().filter(|group| group.local == local).map(|group| group.count).sum()
+    };
+    Sizes {
+        images,
+        batch: recipe.train.batch / recipe.train.accumulate,
+        global_views: views(false),
+        local_views: views(true),
     }
 }
 

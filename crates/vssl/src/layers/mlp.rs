@@ -1,0 +1,132 @@
+//! The heads: linear layers with a normalisation and an activation between them.
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, activation},
+};
+
+use super::{BatchNorm, Init, Linear, Mode};
+
+/// `[linear → norm → activation]… → linear → norm`, each part as [`MlpStyle`] says.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    hidden: Vec<Hidden>,
+    output: Linear,
+    output_norm: Option<BatchNorm>,
+    gelu: bool,
+}
+
+#[derive(Module, Debug)]
+struct Hidden {
+    linear: Linear,
+    norm: Option<BatchNorm>,
+}
+
+/// What distinguishes the heads of the methods. The default is that of BYOL (Grill et al. 2020,
+/// arXiv:2006.07733, appendix J): biases everywhere, batch norm and ReLU after hidden layers,
+/// nothing after the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MlpStyle {
+    /// Biases of the hidden layers.
+    pub hidden_bias: bool,
+    /// Batch norm after the hidden layers.
+    pub hidden_norm: bool,
+    /// Exact GELU instead of ReLU.
+    pub gelu: bool,
+    /// Bias of the last layer.
+    pub output_bias: bool,
+    /// Batch norm after the last layer.
+    pub output_norm: OutputNorm,
+}
+
+/// See [`MlpStyle::output_norm`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputNorm {
+    /// None.
+    Absent,
+    /// With scale and shift.
+    Affine,
+    /// Without.
+    Plain,
+}
+
+impl Default for MlpStyle {
+    fn default() -> Self {
+        Self {
+            hidden_bias: true,
+            hidden_norm: true,
+            gelu: false,
+            output_bias: true,
+            output_norm: OutputNorm::Absent,
+        }
+    }
+}
+
+impl Mlp {
+    /// `input → hidden → output` in the default style.
+    pub fn new(input: usize, hidden: usize, output: usize, init: &Init) -> Self {
+        Self::styled(input, &[hidden], output, MlpStyle::default(), init)
+    }
+
+    /// `input → hidden[0] → … → output`.
+    pub fn styled(
+        input: usize,
+        hidden: &[usize],
+        output: usize,
+        style: MlpStyle,
+        init: &Init,
+    ) -> Self {
+        let linear = |bias: bool, input, output| {
+            if bias {
+                Linear::new(input, output, init)
+            } else {
+                Linear::without_bias(input, output, init)
+            }
+        };
+        let mut width = input;
+        let mut layers = Vec::new();
+        for &next in hidden {
+            layers.push(Hidden {
+                linear: linear(style.hidden_bias, width, next),
+                norm: style.hidden_norm.then(|| BatchNorm::new(next, init)),
+            });
+            width = next;
+        }
+        Self {
+            hidden: layers,
+            output: linear(style.output_bias, width, output),
+            output_norm: match style.output_norm {
+                OutputNorm::Absent => None,
+                OutputNorm::Affine => Some(BatchNorm::new(output, init)),
+                OutputNorm::Plain => Some(BatchNorm::plain(output, init)),
+            },
+            gelu: style.gelu,
+        }
+    }
+
+    /// All linear layers, for a method with initial values of its own.
+    pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.hidden.iter_mut().map(|layer| &mut layer.linear).chain([&mut self.output])
+    }
+
+    /// # Shapes — `[n, in]` to `[n, out]`.
+    pub fn forward(&self, x: Tensor<2>, mode: Mode) -> Tensor<2> {
+        let mut x = x;
+        for layer in &self.hidden {
+            x = layer.linear.forward(x);
+            x = match &layer.norm {
+                Some(norm) => norm.forward_rows(x, !self.gelu, mode),
+                None if self.gelu => x,
+                None => activation::relu(x),
+            };
+            if self.gelu {
+                x = activation::gelu(x);
+            }
+        }
+        let x = self.output.forward(x);
+        match &self.output_norm {
+            Some(norm) => norm.forward_rows(x, false, mode),
+            None => x,
+        }
+    }
+}
