@@ -1,5 +1,6 @@
 //! The methods, one file each, and the one list of them.
 
+mod byol;
 mod vssl;
 
 use crate::{
@@ -7,6 +8,7 @@ use crate::{
     train::learner::{self, AnyMethod},
 };
 
+pub use byol::Byol;
 pub use vssl::Vssl;
 
 /// A line of the list.
@@ -22,12 +24,20 @@ pub struct Entry {
 }
 
 /// All methods. A new one is one file, one line here and a recipe.
-pub const METHODS: &[Entry] = &[Entry {
-    schema: MethodSchema::of::<Vssl>("vssl"),
-    summary: "Gaussian student and momentum teacher, KL to a data-dependent prior, denoisers",
-    paper: "Yavuz and Yanıkoğlu 2025, arXiv:2504.04318",
-    configure: learner::configure::<Vssl>,
-}];
+pub const METHODS: &[Entry] = &[
+    Entry {
+        schema: MethodSchema::of::<Byol>("byol"),
+        summary: "Student predicts the projection of a momentum teacher, no negatives",
+        paper: "Grill et al. 2020, arXiv:2006.07733",
+        configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Vssl>("vssl"),
+        summary: "Gaussian student and momentum teacher, KL to a data-dependent prior, denoisers",
+        paper: "Yavuz and Yanıkoğlu 2025, arXiv:2504.04318",
+        configure: learner::configure::<Vssl>,
+    },
+];
 
 /// The entry called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -1,0 +1,70 @@
+//! The cases `byol_*`, `simsiam_*`, `barlow_*` and `vicreg_*` of the folder `losses`.
+
+use burn::tensor::{Device, Tensor};
+use vssl::objective::{prediction, watch};
+
+use crate::fixtures::Case;
+
+/// Checks the case if it is of one of the families above, and says whether it is.
+pub fn check(case: &Case) -> bool {
+    match case.name.split('_').next().unwrap_or_default() {
+        "byol" => byol(case),
+        _ => return false,
+    }
+    true
+}
+
+fn byol(case: &Case) {
+    if case.has("p") {
+        let (p, z) = (input(case, "p"), input(case, "z"));
+        loss(case, prediction::byol_pair(p.clone(), z.clone()), &[("p", p), ("z", z)]);
+        return;
+    }
+    let predictions = views(case, "p", case.number("num_crops"));
+    let targets = views(case, "zm", case.number("num_large_crops"));
+    let total = prediction::byol(&plain(&predictions), &plain(&targets));
+    let projections = plain(&views(case, "zo", case.number("num_large_crops")));
+    scalar(case, "z_std", watch::unit_std(&projections));
+    let inputs: Vec<(&str, Tensor<2>)> =
+        predictions.iter().chain(&targets).map(|(key, x)| (key.as_str(), x.clone())).collect();
+    loss(case, total, &inputs);
+}
+
+/// Inputs `<prefix>0`, `<prefix>1`, … under their names.
+fn views(case: &Case, prefix: &str, count: f64) -> Vec<(String, Tensor<2>)> {
+    let key = |view| format!("{prefix}{view}");
+    (0..count as usize).map(|view| (key(view), input(case, &key(view)))).collect()
+}
+
+fn plain(views: &[(String, Tensor<2>)]) -> Vec<Tensor<2>> {
+    views.iter().map(|(_, x)| x.clone()).collect()
+}
+
+fn input(case: &Case, key: &str) -> Tensor<2> {
+    case.tensor::<2>(key, &Device::flex().autodiff()).require_grad()
+}
+
+/// A result against its stored tensor and its scalar of full precision.
+fn scalar(case: &Case, key: &str, got: Tensor<1>) {
+    case.check(&format!("out.{key}"), got.clone());
+    case.check_scalar(key, f64::from(got.into_scalar::<f32>()));
+}
+
+/// The loss, and the gradient of every input: none where none is stored.
+fn loss(case: &Case, total: Tensor<1>, inputs: &[(&str, Tensor<2>)]) {
+    scalar(case, "loss", total.clone());
+    let gradients = total.backward();
+    let mut stored = case.names("grad.");
+    for (key, tensor) in inputs {
+        let gradient = tensor.grad(&gradients);
+        let expected = format!("grad.{key}");
+        if case.has(&expected) {
+            let gradient = gradient.unwrap_or_else(|| panic!("{}: no {expected}", case.name));
+            case.check(&expected, gradient);
+        } else {
+            assert!(gradient.is_none(), "{}: {key} is a target", case.name);
+        }
+        stored.retain(|name| name != key);
+    }
+    assert!(stored.is_empty(), "{}: gradients of {stored:?} were not compared", case.name);
+}
