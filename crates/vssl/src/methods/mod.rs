@@ -1,6 +1,7 @@
 //! The methods, one file each, and the one list of them.
 
 mod byol;
+mod simsiam;
 mod vssl;
 
 use crate::{
@@ -9,6 +10,7 @@ use crate::{
 };
 
 pub use byol::Byol;
+pub use simsiam::SimSiam;
 pub use vssl::Vssl;
 
 /// A line of the list.
@@ -30,6 +32,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<SimSiam>("simsiam"),
+        summary: "Each view predicts the other's projection behind a stop-gradient, no teacher",
+        paper: "Chen and He 2021, arXiv:2011.10566",
+        configure: learner::configure::<SimSiam>,
     },
     Entry {
         schema: MethodSchema::of::<Vssl>("vssl"),

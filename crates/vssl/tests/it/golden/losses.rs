@@ -15,7 +15,6 @@ const ELSEWHERE: &[&str] = &[
     "nnclr",
     "ressl",
     "simclr",
-    "simsiam",
     "swav",
     "vicreg",
 ];

@@ -9,6 +9,7 @@ use crate::fixtures::Case;
 pub fn check(case: &Case) -> bool {
     match case.name.split('_').next().unwrap_or_default() {
         "byol" => byol(case),
+        "simsiam" => simsiam(case),
         _ => return false,
     }
     true
@@ -28,6 +29,19 @@ fn byol(case: &Case) {
     let inputs: Vec<(&str, Tensor<2>)> =
         predictions.iter().chain(&targets).map(|(key, x)| (key.as_str(), x.clone())).collect();
     loss(case, total, &inputs);
+}
+
+fn simsiam(case: &Case) {
+    if case.has("p") {
+        let (p, z) = (input(case, "p"), input(case, "z"));
+        loss(case, prediction::simsiam_pair(p.clone(), z.clone()), &[("p", p), ("z", z)]);
+        return;
+    }
+    let [p1, p2, z1, z2] = ["p1", "p2", "z1", "z2"].map(|key| input(case, key));
+    let z = [z1.clone(), z2.clone()];
+    scalar(case, "z_std", watch::unit_std(&z));
+    let total = prediction::simsiam([p1.clone(), p2.clone()], z);
+    loss(case, total, &[("p1", p1), ("p2", p2), ("z1", z1), ("z2", z2)]);
 }
 
 /// Inputs `<prefix>0`, `<prefix>1`, … under their names.
