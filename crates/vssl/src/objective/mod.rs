@@ -8,6 +8,7 @@ pub mod cross_entropy;
 pub mod gaussian;
 pub mod normalise;
 pub mod prediction;
+pub mod redundancy;
 pub mod watch;
 
 pub use cosine::cosine_similarity;

@@ -1,18 +1,40 @@
 //! The cases `byol_*`, `simsiam_*`, `barlow_*` and `vicreg_*` of the folder `losses`.
 
 use burn::tensor::{Device, Tensor};
-use vssl::objective::{prediction, watch};
+use vssl::objective::{prediction, redundancy, watch};
 
 use crate::fixtures::Case;
 
 /// Checks the case if it is of one of the families above, and says whether it is.
 pub fn check(case: &Case) -> bool {
     match case.name.split('_').next().unwrap_or_default() {
+        "barlow" => barlow(case),
         "byol" => byol(case),
         "simsiam" => simsiam(case),
+        "vicreg" => vicreg(case),
         _ => return false,
     }
     true
+}
+
+fn barlow(case: &Case) {
+    assert_eq!(case.number("bn_eps"), redundancy::BARLOW_EPS, "{}: it is fixed", case.name);
+    let (z1, z2) = (input(case, "z1"), input(case, "z2"));
+    let total = redundancy::barlow(z1.clone(), z2.clone())
+        .total(case.number("lamb"), case.number("scale_loss"));
+    loss(case, total, &[("z1", z1), ("z2", z2)]);
+}
+
+fn vicreg(case: &Case) {
+    assert_eq!(case.number("eps"), redundancy::VICREG_EPS, "{}: it is fixed", case.name);
+    let (z1, z2) = (input(case, "z1"), input(case, "z2"));
+    let terms = redundancy::vicreg(z1.clone(), z2.clone());
+    scalar(case, "sim_loss", terms.similarity.clone());
+    scalar(case, "var_loss", terms.variance.clone());
+    scalar(case, "cov_loss", terms.covariance.clone());
+    let [similarity, variance, covariance] =
+        ["sim_loss_weight", "var_loss_weight", "cov_loss_weight"].map(|key| case.number(key));
+    loss(case, terms.total(similarity, variance, covariance), &[("z1", z1), ("z2", z2)]);
 }
 
 fn byol(case: &Case) {
