@@ -53,6 +53,39 @@ pub struct Sizes {
     pub local_views: usize,
 }
 
+impl Sizes {
+    /// Refuses all but two global views without local ones: for methods that compare one pair.
+    ///
+    /// # Errors
+    /// The keys, what they add up to and what `method` expects.
+    pub fn require_one_pair(&self, method: &str) -> Result<(), String> {
+        let Self { global_views, local_views, .. } = *self;
+        if (global_views, local_views) == (2, 0) {
+            return Ok(());
+        }
+        Err(format!(
+            "views.count adds up to {global_views} global and {local_views} local views; {method} \
+             compares one pair: expected 2 global views (views.count, views.local = false) and \
+             none with views.local = true"
+        ))
+    }
+
+    /// Refuses fewer than two global views; any number of local ones will do.
+    ///
+    /// # Errors
+    /// The keys, what they add up to and what `method` expects.
+    pub fn require_two_global(&self, method: &str) -> Result<(), String> {
+        if self.global_views >= 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "views.count adds up to {} global views (those without views.local = true); {method} \
+             predicts one global view from another: expected at least 2",
+            self.global_views
+        ))
+    }
+}
+
 /// A method; the value itself is its configuration.
 ///
 /// The associated modules must keep every tensor that lasts in a `Param`: Burn drops bare tensors

@@ -6,6 +6,8 @@ mod arguments;
 mod config;
 mod data;
 mod export;
+mod methods;
+mod new_recipe;
 mod pretrain;
 mod recipes;
 mod resume;

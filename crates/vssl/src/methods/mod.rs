@@ -1,5 +1,10 @@
 //! The methods, one file each, and the one list of them.
 
+mod barlow;
+mod byol;
+mod embedding;
+mod simsiam;
+mod vicreg;
 mod vssl;
 
 use crate::{
@@ -7,6 +12,10 @@ use crate::{
     train::learner::{self, AnyMethod},
 };
 
+pub use barlow::Barlow;
+pub use byol::Byol;
+pub use simsiam::SimSiam;
+pub use vicreg::Vicreg;
 pub use vssl::Vssl;
 
 /// A line of the list.
@@ -22,12 +31,38 @@ pub struct Entry {
 }
 
 /// All methods. A new one is one file, one line here and a recipe.
-pub const METHODS: &[Entry] = &[Entry {
-    schema: MethodSchema::of::<Vssl>("vssl"),
-    summary: "Gaussian student and momentum teacher, KL to a data-dependent prior, denoisers",
-    paper: "Yavuz and Yanıkoğlu 2025, arXiv:2504.04318",
-    configure: learner::configure::<Vssl>,
-}];
+pub const METHODS: &[Entry] = &[
+    Entry {
+        schema: MethodSchema::of::<Barlow>("barlow"),
+        summary: "Cross-correlation of two views' embeddings towards the identity, no teacher",
+        paper: "Zbontar et al. 2021, arXiv:2103.03230",
+        configure: learner::configure::<Barlow>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Byol>("byol"),
+        summary: "Student predicts the projection of a momentum teacher, no negatives",
+        paper: "Grill et al. 2020, arXiv:2006.07733",
+        configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<SimSiam>("simsiam"),
+        summary: "Each view predicts the other's projection behind a stop-gradient, no teacher",
+        paper: "Chen and He 2021, arXiv:2011.10566",
+        configure: learner::configure::<SimSiam>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Vicreg>("vicreg"),
+        summary: "Views alike, every dimension spread and decorrelated, no teacher",
+        paper: "Bardes et al. 2022, arXiv:2105.04906",
+        configure: learner::configure::<Vicreg>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Vssl>("vssl"),
+        summary: "Gaussian student and momentum teacher, KL to a data-dependent prior, denoisers",
+        paper: "Yavuz and Yanıkoğlu 2025, arXiv:2504.04318",
+        configure: learner::configure::<Vssl>,
+    },
+];
 
 /// The entry called `name`.
 pub fn find(name: &str) -> Option<&'static Entry> {

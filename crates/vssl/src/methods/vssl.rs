@@ -127,11 +127,7 @@ impl Settings for Vssl {
         checker.require("dim", self.dim > 0, self.dim, "at least 1");
         checker.not_negative("kl_weight", self.kl_weight);
         checker.not_negative("nll_weight", self.nll_weight);
-        for (key, value) in
-            [("momentum.base", self.momentum.base), ("momentum.last", self.momentum.last)]
-        {
-            checker.require(key, (0.0..=1.0).contains(&value), value, "a number from 0 to 1");
-        }
+        checker.momentum(&self.momentum);
     }
 }
 

@@ -1,12 +1,14 @@
 //! Objectives: pure functions of tensors, one formula a function.
 //!
-//! No randomness, no memory, no configuration; what is a target is decided (and detached) by the
-//! method that calls. Every function here lets gradients through all its tensor arguments.
+//! No randomness, no memory, no configuration. Gradients flow to all tensor arguments but those
+//! that a function calls its targets: these are detached where they are used.
 
 pub mod cosine;
 pub mod cross_entropy;
 pub mod gaussian;
 pub mod normalise;
+pub mod prediction;
+pub mod redundancy;
 pub mod watch;
 
 pub use cosine::cosine_similarity;

@@ -8,7 +8,7 @@ use super::Recipe;
 use crate::{
     backbone::{BackboneConfig, Stem},
     optim::OptimError,
-    schedule::Schedule,
+    schedule::{Momentum, Schedule},
 };
 
 /// Views smaller than this are no longer pictures after the strides of a ResNet.
@@ -61,6 +61,12 @@ impl Checker {
     /// From 0 to 1, both included.
     pub fn share(&mut self, key: &str, value: f64) {
         self.require(key, (0.0..=1.0).contains(&value), value, "a number from 0 to 1");
+    }
+
+    /// The momentum of a teacher: both ends from 0 to 1.
+    pub fn momentum(&mut self, momentum: &Momentum) {
+        self.share("momentum.base", momentum.base);
+        self.share("momentum.last", momentum.last);
     }
 
     /// A count.

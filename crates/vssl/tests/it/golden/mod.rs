@@ -2,5 +2,7 @@
 
 mod backbone;
 mod eval;
+mod losses;
 mod optim;
+mod redundancy;
 mod vssl;

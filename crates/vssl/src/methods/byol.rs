@@ -1,0 +1,141 @@
+//! BYOL: Bootstrap Your Own Latent (Grill et al. 2020, arXiv:2006.07733).
+//!
+//! The student predicts, from view b, the teacher's projection of another view a:
+//!
+//! `L = Σ_a Σ_{b≠a} [ 2 − 2·mean cos(predictor(projector(f(x_b))), teacher(x_a)) ]`
+//!
+//! with a over the global views and b over all. The formula is in
+//! [`crate::objective::prediction`]; the teacher is the student's moving average.
+
+use burn::{module::Module, tensor::Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backbone::Backbone,
+    layers::{Init, Mlp, Mode},
+    method::{Loss, Method, Sizes, Views, teacher_of},
+    objective::{prediction, watch},
+    optim::ema,
+    recipe::{Checker, Settings},
+    schedule::{Momentum, Step},
+};
+
+/// Settings, the table `[byol]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Byol {
+    /// Hidden width of the projector.
+    pub projector_hidden: usize,
+    /// Length of projections and predictions.
+    pub dim: usize,
+    /// Hidden width of the predictor.
+    pub predictor_hidden: usize,
+    /// Teacher's momentum τ, by cosine from `base` to `last`.
+    pub momentum: Momentum,
+}
+
+impl Settings for Byol {
+    fn check(&self, checker: &mut Checker) {
+        checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
+        checker.at_least("dim", self.dim as u64, 1);
+        checker.at_least("predictor_hidden", self.predictor_hidden as u64, 1);
+        checker.momentum(&self.momentum);
+    }
+}
+
+impl Default for Byol {
+    fn default() -> Self {
+        Self {
+            projector_hidden: 4096,
+            dim: 256,
+            predictor_hidden: 4096,
+            momentum: Momentum { base: 0.99, last: 1.0 },
+        }
+    }
+}
+
+/// Backbone and two heads.
+#[derive(Module, Debug)]
+pub struct Student {
+    backbone: Backbone,
+    projector: Mlp,
+    predictor: Mlp,
+}
+
+/// Moving average of the student's networks of the same names; there is no predictor.
+#[derive(Module, Debug)]
+pub struct Teacher {
+    backbone: Backbone,
+    projector: Mlp,
+}
+
+impl Method for Byol {
+    type Student = Student;
+    type Memory = Teacher;
+    type Carry = ();
+
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        sizes.require_two_global("byol")
+    }
+
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
+        Student {
+            backbone,
+            projector: Mlp::new(dim, self.projector_hidden, self.dim, init),
+            predictor: Mlp::new(self.dim, self.predictor_hidden, self.dim, init),
+        }
+    }
+
+    fn memory(&self, student: &Student, _: &Sizes, _: &Init) -> Teacher {
+        Teacher {
+            backbone: teacher_of(&student.backbone),
+            projector: teacher_of(&student.projector),
+        }
+    }
+
+    fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
+        let targets: Vec<Tensor<2>> = views.global.iter().map(|x| teacher.project(x)).collect();
+        let (mut features, mut projections, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
+        for x in views.all() {
+            let h = student.backbone.forward(x.clone(), Mode::Train);
+            let z = student.projector.forward(h.clone(), Mode::Train);
+            features.push(h.detach());
+            projections.push(z.clone().detach());
+            predictions.push(student.predictor.forward(z, Mode::Train));
+        }
+        features.truncate(targets.len());
+        projections.truncate(targets.len());
+        let total = prediction::byol(&predictions, &targets);
+        // Each pair is 2 − 2·cosine.
+        let pairs = targets.len() * (predictions.len() - 1);
+        let cosine = total.clone().detach() / (-2.0 * pairs as f64) + 1.0;
+        let mut parts = vec![("cosine", cosine)];
+        if at.watch {
+            parts.push(("projection_std", watch::unit_std(&projections)));
+            parts.push(("teacher_std", watch::unit_std(&targets)));
+            parts.push(("projection_norm", watch::mean_norm(projections[0].clone())));
+        }
+        Loss { total, parts, features, carry: () }
+    }
+
+    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
+        &student.backbone
+    }
+
+    fn teacher<'a>(&self, teacher: &'a Teacher) -> Option<&'a Backbone> {
+        Some(&teacher.backbone)
+    }
+
+    fn after_step(&self, teacher: Teacher, student: &Student, at: &Step) -> Teacher {
+        ema(teacher, student, self.momentum.at(at))
+            .expect("the teacher was made of the student's networks")
+    }
+}
+
+impl Teacher {
+    /// Batch statistics, no gradient.
+    fn project(&self, x: &Tensor<4>) -> Tensor<2> {
+        let h = self.backbone.forward(x.clone(), Mode::Train);
+        self.projector.forward(h, Mode::Train).detach()
+    }
+}

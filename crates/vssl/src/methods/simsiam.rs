@@ -1,0 +1,124 @@
+//! SimSiam: simple siamese learning (Chen and He 2021, arXiv:2011.10566).
+//!
+//! Each view predicts the other view's projection, whose gradient is stopped:
+//!
+//! `L = ½·[ −mean cos(p₁, sg z₂) − mean cos(p₂, sg z₁) ]`
+//!
+//! The formula is in [`crate::objective::prediction`]. There is no teacher and nothing to remember.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backbone::Backbone,
+    layers::{Init, Mlp, MlpStyle, Mode, OutputNorm},
+    method::{Loss, Method, Nothing, Sizes, Views},
+    objective::{prediction, watch},
+    recipe::{Checker, Settings},
+    schedule::Step,
+};
+
+/// Projections whose standard deviation is below this share of `1/√dim` point nearly the same way.
+const COLLAPSED_SHARE: f64 = 0.1;
+
+/// Settings, the table `[simsiam]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimSiam {
+    /// Width of the projector's two hidden layers.
+    pub projector_hidden: usize,
+    /// Length of projections and predictions.
+    pub dim: usize,
+    /// Hidden width of the predictor, a bottleneck.
+    pub predictor_hidden: usize,
+}
+
+impl Settings for SimSiam {
+    fn check(&self, checker: &mut Checker) {
+        checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
+        checker.at_least("dim", self.dim as u64, 1);
+        checker.at_least("predictor_hidden", self.predictor_hidden as u64, 1);
+    }
+}
+
+impl Default for SimSiam {
+    fn default() -> Self {
+        Self { projector_hidden: 2048, dim: 2048, predictor_hidden: 512 }
+    }
+}
+
+/// Backbone and two heads.
+#[derive(Module, Debug)]
+pub struct Student {
+    backbone: Backbone,
+    projector: Mlp,
+    predictor: Mlp,
+}
+
+impl Method for SimSiam {
+    type Student = Student;
+    type Memory = Nothing;
+    type Carry = ();
+
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        sizes.require_one_pair("simsiam")
+    }
+
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
+        let no_hidden_bias = MlpStyle { hidden_bias: false, ..MlpStyle::default() };
+        let normalised = MlpStyle { output_norm: OutputNorm::Plain, ..no_hidden_bias };
+        let (hidden, out) = (self.projector_hidden, self.dim);
+        Student {
+            backbone,
+            projector: Mlp::styled(dim, &[hidden, hidden], out, normalised, init),
+            predictor: Mlp::styled(out, &[self.predictor_hidden], out, no_hidden_bias, init),
+        }
+    }
+
+    fn memory(&self, _: &Student, _: &Sizes, _: &Init) -> Nothing {
+        Nothing
+    }
+
+    /// The batch normalisation that follows takes this bias out again; the reference has it and
+    /// leaves it at its initial value.
+    fn frozen(&self, _: &Step) -> &'static [&'static str] {
+        &["projector.output.bias"]
+    }
+
+    fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
+        let forward = |view: usize| {
+            let h = student.backbone.forward(views.global[view].clone(), Mode::Train);
+            let z = student.projector.forward(h.clone(), Mode::Train);
+            let p = student.predictor.forward(z.clone(), Mode::Train);
+            (h.detach(), z, p)
+        };
+        let ((h1, z1, p1), (h2, z2, p2)) = (forward(0), forward(1));
+        let projections = [z1, z2];
+        let total = prediction::simsiam([p1, p2], projections.clone());
+        let mut parts = vec![("cosine", -total.clone().detach())];
+        if at.watch {
+            let projections = projections.map(|z| z.detach());
+            parts.push(("projection_std", watch::unit_std(&projections)));
+            parts.push(("projection_norm", watch::mean_norm(projections[0].clone())));
+        }
+        Loss { total, parts, features: vec![h1, h2], carry: () }
+    }
+
+    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
+        &student.backbone
+    }
+
+    fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String> {
+        let std = *figures.get("projection_std")?;
+        let healthy = 1.0 / (self.dim as f64).sqrt();
+        (std < COLLAPSED_SHARE * healthy).then(|| {
+            format!(
+                "the projections are collapsing: projection_std {std:.2e}, spread projections of \
+                 simsiam.dim = {} have {healthy:.2e}; a lower optimizer.lr may help",
+                self.dim
+            )
+        })
+    }
+}

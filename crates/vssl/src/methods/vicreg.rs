@@ -1,0 +1,99 @@
+//! VICReg: variance, invariance, covariance (Bardes et al. 2022, arXiv:2105.04906).
+//!
+//! Embeddings of two views should be alike, vary over the batch in every dimension, and in every
+//! dimension differently:
+//!
+//! `L = similarity_weight · s(a, b) + variance_weight · [v(a) + v(b)]
+//!      + covariance_weight · [c(a) + c(b)]`                                              (eq. 6)
+//!
+//! The formulas are in [`crate::objective::redundancy`]. There is nothing to remember.
+
+use serde::{Deserialize, Serialize};
+
+use super::embedding::{Pair, Student};
+use crate::{
+    backbone::Backbone,
+    layers::Init,
+    method::{Loss, Method, Nothing, Sizes, Views},
+    objective::{redundancy, watch},
+    recipe::{Checker, Settings},
+    schedule::Step,
+};
+
+/// Settings, the table `[vicreg]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vicreg {
+    /// Width of the projector's two hidden layers.
+    pub projector_hidden: usize,
+    /// Length of the embeddings.
+    pub dim: usize,
+    /// Weight of the distance between the views.
+    pub similarity_weight: f64,
+    /// Weight of the hinge on standard deviations below 1.
+    pub variance_weight: f64,
+    /// Weight of the covariances between dimensions.
+    pub covariance_weight: f64,
+}
+
+impl Settings for Vicreg {
+    fn check(&self, checker: &mut Checker) {
+        checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
+        checker.at_least("dim", self.dim as u64, 1);
+        checker.not_negative("similarity_weight", self.similarity_weight);
+        checker.not_negative("variance_weight", self.variance_weight);
+        checker.not_negative("covariance_weight", self.covariance_weight);
+    }
+}
+
+impl Default for Vicreg {
+    fn default() -> Self {
+        Self {
+            projector_hidden: 2048,
+            dim: 2048,
+            similarity_weight: 25.0,
+            variance_weight: 25.0,
+            covariance_weight: 1.0,
+        }
+    }
+}
+
+impl Method for Vicreg {
+    type Student = Student;
+    type Memory = Nothing;
+    type Carry = ();
+
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        sizes.require_one_pair("vicreg")
+    }
+
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
+        Student::new(backbone, dim, self.projector_hidden, self.dim, init)
+    }
+
+    fn memory(&self, _: &Student, _: &Sizes, _: &Init) -> Nothing {
+        Nothing
+    }
+
+    fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
+        let Pair { features, embeddings: [a, b] } = student.pair(views);
+        let terms = redundancy::vicreg(a.clone(), b.clone());
+        let mut parts = vec![
+            ("similarity", terms.similarity.clone().detach()),
+            ("variance", terms.variance.clone().detach()),
+            ("covariance", terms.covariance.clone().detach()),
+        ];
+        if at.watch {
+            let embeddings = [a.detach(), b.detach()];
+            parts.push(("embedding_std", watch::unit_std(&embeddings)));
+            parts.push(("embedding_norm", watch::mean_norm(embeddings[0].clone())));
+        }
+        let total =
+            terms.total(self.similarity_weight, self.variance_weight, self.covariance_weight);
+        Loss { total, parts, features, carry: () }
+    }
+
+    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
+        &student.backbone
+    }
+}
