@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod bench;
 mod config;
 mod data;
 mod export;
@@ -28,6 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Config(arguments) => config::run(arguments, common),
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Bench(arguments) => bench::run(&arguments.command, common),
     }
 }
 
