@@ -21,7 +21,9 @@ pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
 
-pub use update::{AdamStep, MomentumStep, adam_step, ema, momentum_step};
+pub use update::{
+    AdamStep, MomentumStep, TrustRatio, adam_step, ema, momentum_step, sum_of_squares,
+};
 
 use extension::KernelOps;
 
