@@ -6,6 +6,7 @@
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod accumulate;
 mod autodiff;
 pub mod bench;
 mod extension;

@@ -75,6 +75,21 @@ pub fn ema(isa: Isa, average: &mut [f32], value: &[f32], momentum: f64) {
     run(isa, update, [average], value);
 }
 
+#[derive(Clone, Copy)]
+struct Sum;
+
+impl Update<1> for Sum {
+    #[inline(always)]
+    fn step(&self, [sum]: [f32; 1], value: f32) -> [f32; 1] {
+        [sum + value]
+    }
+}
+
+/// `sum ← sum + value`.
+pub fn add(isa: Isa, sum: &mut [f32], value: &[f32]) {
+    run(isa, Sum, [sum], value);
+}
+
 /// Factors of [`descent`].
 #[derive(Clone, Copy, Debug)]
 pub struct Descent {
