@@ -1,9 +1,13 @@
 //! What can be typed.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS};
+
+pub use bench::{BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments};
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
@@ -70,6 +74,8 @@ pub enum Command {
     NewRecipe(NewRecipe),
     /// Write the encoder of a run to a file that other tools load.
     Export(Export),
+    /// Measure the speed of training, of its convolutions and of the input pipeline.
+    Bench(BenchCommand),
 }
 
 /// Arguments of `vssl pretrain`.

@@ -1,5 +1,6 @@
 //! One file a command.
 
+mod bench;
 mod config;
 mod data;
 mod export;
@@ -32,6 +33,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::NewRecipe(arguments) => new_recipe::run(arguments, common),
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Bench(arguments) => bench::run(&arguments.command, common),
     }
 }
 
