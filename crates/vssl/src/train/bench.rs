@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     backbone::{BackboneConfig, Stem},
-    method::Views,
+    method::{Sizes, Views},
     methods::{self, METHODS},
     optim::{Optimizer, OptimizerConfig},
     schedule::Step,
@@ -24,6 +24,8 @@ use crate::{
 
 /// Fixes weights and views.
 const SEED: u64 = 0;
+/// Size of the training set that is pretended, for memories that hold it: CIFAR's.
+const IMAGES: usize = 50_000;
 
 /// What is timed.
 #[derive(Clone, Debug)]
@@ -73,7 +75,10 @@ pub enum BenchError {
         /// Its whole-number settings.
         known: Vec<String>,
     },
-    /// The method refuses a value, or two views.
+    /// The method refuses this batch of two views.
+    #[error("{0}")]
+    Sizes(String),
+    /// The method refuses a value.
     #[error("{method}: {what}")]
     Refused {
         /// The method.
@@ -117,9 +122,7 @@ pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>,
             return Err(BenchError::NoSetting { method, key: (*key).to_owned(), known });
         }
     }
-    let configured = configure(&table)?;
-    configured.check_views(2, 0).map_err(|what| BenchError::Refused { method, what })?;
-    Ok(configured)
+    configure(&table)
 }
 
 /// Whether there was a whole number called `key` to replace, here or in a table inside.
@@ -128,7 +131,7 @@ fn replace(table: &mut toml::Table, key: &str, value: i64) -> bool {
     for (name, old) in table.iter_mut() {
         match old {
             toml::Value::Table(inner) => found |= replace(inner, key, value),
-            toml::Value::Integer(old) if name == key => {
+            toml::Value::Integer(old) if name.rsplit('_').next() == Some(key) => {
                 *old = value;
                 found = true;
             }
@@ -151,17 +154,22 @@ fn whole_numbers(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
 }
 
 impl StepBench {
-    /// Refuses views that are smaller than the stem.
+    /// Refuses views that are smaller than the stem, and sizes that the method refuses.
     ///
     /// # Errors
-    /// [`BenchError::TooSmall`].
-    pub fn check(&self) -> Result<(), BenchError> {
+    /// [`BenchError::TooSmall`] or [`BenchError::Sizes`].
+    pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
         let BackboneConfig { stem, stem_padding: padding, .. } = self.backbone;
         let size = self.size;
         if stem == Stem::Cifar && size + 2 * padding < 3 {
             return Err(BenchError::TooSmall { size, padding });
         }
-        Ok(())
+        method.check(&self.sizes()).map_err(BenchError::Sizes)
+    }
+
+    fn sizes(&self) -> Sizes {
+        let images = IMAGES.max(self.batch);
+        Sizes { images, batch: self.batch, global_views: 2, local_views: 0 }
     }
 
     /// Times forward and backward pass of both views, the optimiser's step (LARS) and the
@@ -171,7 +179,7 @@ impl StepBench {
     /// A loss or gradients that are not finite.
     pub fn run(&self, method: &dyn AnyMethod, device: &Device) -> Result<StepTimes, TrainError> {
         let device = device.clone().autodiff();
-        let mut learner = method.learner(&self.backbone, &device, SEED);
+        let mut learner = method.learner(&self.backbone, &self.sizes(), &device, SEED);
         let config = OptimizerConfig {
             lr: 0.1,
             scale_lr: false,
@@ -180,7 +188,7 @@ impl StepBench {
         };
         let mut optimizer = Optimizer::new(config, self.batch)?;
         let global = (0..2).map(|view| self.view(view, &device)).collect();
-        let views = Views { global, local: Vec::new() };
+        let views = Views { images: (0..self.batch).collect(), global, local: Vec::new() };
         let total = (self.warmup + self.steps) as u64;
         let mut times = StepTimes { seconds: Vec::new(), loss: 0.0, peak_rss_mib: None };
         for index in 0..total {
@@ -242,7 +250,7 @@ mod tests {
     #[test]
     fn what_is_no_method_or_no_setting_is_refused_with_the_list() {
         let Err(error) = method("vsssl", &[]) else { panic!("there is no such method") };
-        assert!(error.to_string().contains("expected one of vssl"), "{error}");
+        assert!(error.to_string().contains("vssl"), "{error}");
         let Err(error) = method("vssl", &[("queue", 1)]) else { panic!("there is no queue") };
         assert!(error.to_string().contains("it has hidden, dim"), "{error}");
     }
@@ -251,9 +259,9 @@ mod tests {
     fn every_method_takes_steps() {
         let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
         let bench = StepBench { backbone, size: 8, batch: 4, warmup: 1, steps: 2 };
-        bench.check().unwrap();
         for entry in METHODS {
             let method = method(entry.schema.name, &[]).unwrap();
+            bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
             assert!(times.seconds[0] > 0.0 && times.loss.is_finite());

@@ -31,7 +31,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         warmup: arguments.warmup.into(),
         steps: arguments.steps.into(),
     };
-    bench.check().map_err(Failure::usage)?;
+    bench.check(method.as_ref()).map_err(Failure::usage)?;
     let device = DeviceChoice { backend: Backend::Cpu, index: None }.resolve()?;
     let times = bench.run(method.as_ref(), &device)?;
     let median = median(&times.seconds);
