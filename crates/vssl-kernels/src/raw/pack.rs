@@ -126,3 +126,29 @@ fn transpose(from: Matrix<'_>, width: usize, to: &mut [f32]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_is_where_the_definition_says_and_the_rest_is_zero() {
+        for (rows, length) in [(1, 1), (3, 16), (17, 33), (5, 80), (2, 160), (33, 65)] {
+            let data: Vec<f32> = (0..rows * length).map(|index| index as f32 + 1.0).collect();
+            let matrix = Matrix::row_major(&data, rows, length);
+            let turned = Matrix::row_major(&data, length, rows).transposed();
+            for (from, width) in [(matrix, 16), (matrix, 32), (matrix, 24), (turned, 16)] {
+                let panels = length.div_ceil(width);
+                let mut packed = vec![f32::NAN; panels * rows * width];
+                columns(from, width, &mut packed);
+                for (index, value) in packed.iter().enumerate() {
+                    let (panel, rest) = (index / (rows * width), index % (rows * width));
+                    let (p, j) = (rest / width, panel * width + rest % width);
+                    let at = p * from.row_stride + j * from.column_stride;
+                    let expected = if j < length { data[at] } else { 0.0 };
+                    assert_eq!(*value, expected, "{rows}x{length}, width {width}: ({p}, {j})");
+                }
+            }
+        }
+    }
+}
