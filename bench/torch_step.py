@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 HIDDEN = {"vssl": 4096, "byol": 4096, "simclr": 2048}
-DIM = {"vssl": 256, "byol": 256, "simclr": 128}
+DIM = {"vssl": 256, "byol": 256, "simclr": 256}
 RATE, MOMENTUM, DECAY, ETA = 0.1, 0.9, 1e-5, 0.02
 KEPT_BY_TEACHER = 0.99
 TEMPERATURE = 0.2

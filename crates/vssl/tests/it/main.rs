@@ -9,3 +9,4 @@ mod fixtures;
 mod golden;
 mod optim;
 mod recipe;
+mod recipes;

@@ -1,0 +1,88 @@
+//! Every recipe that ships takes two steps: on the embedded images, with narrow encoders and small
+//! batches, all else (heads, queues, prototypes, optimiser, views) as it is written.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::Device;
+use vssl::{
+    methods::{self, METHODS},
+    recipe::Recipe,
+    train::{Environment, Plan, events, pretrain, stop::Stop},
+};
+
+struct Silent;
+
+impl events::Observer for Silent {
+    fn event(&mut self, _: &events::Event) {}
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn recipes(folder: &str) -> Vec<PathBuf> {
+    let folder = root().join("recipes").join(folder);
+    let mut found: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .collect();
+    found.sort();
+    found
+}
+
+/// The embedded images instead of the recipe's, a width of 4, views of 32 pixels, two steps of 8
+/// images, no evaluation.
+fn shrunken(path: &Path) -> Recipe {
+    let schemas = methods::schemas();
+    let (whole, _) = Recipe::load(path, &[], &schemas).unwrap();
+    let mut overrides: Vec<String> = [
+        "data.format=\"idx\"",
+        "data.path=\"data/fashion-mnist-tenth\"",
+        // DeepCluster V2 needs an image for each of its 3000 prototypes.
+        "data.limit_train=3008",
+        "data.limit_validation=16",
+        "backbone.width=4",
+        "train.batch=8",
+        "train.max_steps=2",
+        "knn.every_epochs=0",
+        "evaluation.enabled=false",
+    ]
+    .map(str::to_owned)
+    .into();
+    for (index, group) in whole.views.iter().enumerate() {
+        overrides.push(format!("views.{index}.size={}", group.size.min(32)));
+    }
+    Recipe::load(path, &overrides, &schemas).unwrap().0
+}
+
+fn takes_two_steps(path: &Path) {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = Environment {
+        device: Device::flex(),
+        data_root: Some(root()),
+        recipe_folder: None,
+        commit: None,
+        force: false,
+    };
+    let plan = Plan::new(shrunken(path), &folder.path().join("run"), environment);
+    let plan = plan.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let summary = pretrain(&plan, &Stop::default(), &mut Silent);
+    let summary = summary.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    assert_eq!(summary.steps, 2, "{}", path.display());
+}
+
+#[test]
+fn every_method_has_a_recipe_for_every_dataset_and_each_takes_two_steps() {
+    for folder in ["cifar10", "cifar100", "imagenet100", "cifar10-small"] {
+        let found = recipes(folder);
+        for entry in METHODS {
+            let name = format!("{}.toml", entry.schema.name);
+            assert!(found.iter().any(|path| path.ends_with(&name)), "{folder}/{name} is missing");
+        }
+        found.iter().for_each(|path| takes_two_steps(path));
+    }
+}
