@@ -3,6 +3,7 @@
 mod barlow;
 mod byol;
 mod embedding;
+mod simclr;
 mod simsiam;
 mod vicreg;
 mod vssl;
@@ -14,6 +15,7 @@ use crate::{
 
 pub use barlow::Barlow;
 pub use byol::Byol;
+pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use vicreg::Vicreg;
 pub use vssl::Vssl;
@@ -43,6 +45,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<SimClr>("simclr"),
+        summary: "Each view finds its image's other views among the whole batch, no teacher",
+        paper: "Chen et al. 2020, arXiv:2002.05709",
+        configure: learner::configure::<SimClr>,
     },
     Entry {
         schema: MethodSchema::of::<SimSiam>("simsiam"),
