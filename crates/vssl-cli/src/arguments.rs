@@ -1,9 +1,13 @@
 //! What can be typed.
 
+mod bench;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
-use vssl::device::DeviceChoice;
+use vssl::{device::DeviceChoice, methods::METHODS};
+
+pub use bench::{BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments};
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
@@ -63,8 +67,15 @@ pub enum Command {
     Config(Config),
     /// Fetch and check datasets.
     Data(DataCommand),
+    /// List the methods.
+    #[command(after_help = "Example:\n  vssl methods --json")]
+    Methods,
+    /// Write a recipe for your own images, every key in it explained.
+    NewRecipe(NewRecipe),
     /// Write the encoder of a run to a file that other tools load.
     Export(Export),
+    /// Measure the speed of training, of its convolutions and of the input pipeline.
+    Bench(BenchCommand),
 }
 
 /// Arguments of `vssl pretrain`.
@@ -103,6 +114,26 @@ pub struct Config {
     /// Change a setting of the recipe; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
+}
+
+/// Arguments of `vssl new-recipe`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl new-recipe byol --data photos/\n  vssl new-recipe vssl \
+                  --data data/cifar10 --out mine.toml --force")]
+pub struct NewRecipe {
+    /// Which method; `vssl methods` lists them.
+    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.schema.name)))]
+    pub method: String,
+    // Takes the place of the data root, which this command has no use for.
+    /// The images: a folder, or an archive of CIFAR; the format is told from the files.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// The file to write; <method>.toml unless given.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Arguments of `vssl data`.

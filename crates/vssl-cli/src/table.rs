@@ -118,7 +118,7 @@ fn closing(summary: &Summary) -> String {
 }
 
 /// As a shell takes it.
-fn quoted(path: &str) -> String {
+pub fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     if path.chars().all(plain) {
         path.to_owned()

@@ -5,6 +5,7 @@
 //! so that nothing depends on the number of workers or on what ran before.
 
 pub mod augment;
+pub mod bench;
 pub mod check;
 pub mod dataset;
 pub mod error;

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use vssl_kernels::{
-    MomentumStep, batch_norm_train, conv2d, ema, global_average_pool, linear, max_pool2d,
-    momentum_step, set_threads, threads,
+    MomentumStep, TrustRatio, batch_norm_train, conv2d, ema, global_average_pool, linear,
+    max_pool2d, momentum_step, set_threads, threads,
 };
 
 const EPS: f64 = 1e-5;
@@ -169,7 +169,14 @@ fn main() {
         let loss = cosine_loss(q1, z2) + cosine_loss(q2, z1);
         let mut gradients = loss.backward();
         loss_value = loss.into_scalar();
-        let step = MomentumStep { rate: 0.1, momentum: 0.9, weight_decay: 1e-5, trust: Some(0.02) };
+        let step = MomentumStep {
+            rate: 0.1,
+            momentum: 0.9,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 1e-5,
+            trust: Some(TrustRatio { eta: 0.02, eps: 1e-8, clip: false }),
+        };
         update(&mut student.matrices, &mut buffers4, &mut gradients, &step);
         let plain = MomentumStep { weight_decay: 0.0, trust: None, ..step };
         update(&mut student.vectors, &mut buffers1, &mut gradients, &plain);
@@ -204,7 +211,7 @@ fn update<const D: usize>(
             let old = std::mem::replace(parameter, Tensor::zeros([0; D], &device)).inner();
             let (new, kept) = momentum_step(old, gradient, buffer.take(), step);
             *parameter = Tensor::from_inner(new);
-            *buffer = Some(kept);
+            *buffer = kept;
         }
     }
 }

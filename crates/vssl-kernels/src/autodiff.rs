@@ -12,6 +12,7 @@ use burn::backend::autodiff::{
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 
+use crate::accumulate;
 use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
 
 /// A tensor of the graph, without gradient.
@@ -59,7 +60,8 @@ impl<B: KernelGradients> Backward<B, 2> for ConvStep {
         }
         if let (Some(node), Some(weight)) = (x_node, weight) {
             let gradient = B::conv2d_input_gradient(dy, weight, image, stride, padding);
-            grads.register::<B>(node.id, gradient);
+            let place = (node.id, node.parents.is_empty());
+            accumulate::register::<B>(grads, place, gradient, |grads| grads.consume::<B>(&node));
         }
     }
 }
@@ -77,8 +79,12 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
         let gated = ops.state.y.is_some();
         let through = (wanted && !gated).then(|| dy.clone());
         let given = B::batch_norm_backward(ops.state, dy, wanted && gated);
-        let residual = given.residual.or(through);
-        let gradients = [Some(given.x), Some(given.gamma), Some(given.beta), residual];
+        if let (Some(Some(node)), Some(gradient)) = (ops.parents.get(3), given.residual.or(through))
+        {
+            let place = (node.id, node.parents.is_empty());
+            accumulate::register::<B>(grads, place, gradient, |grads| grads.consume::<B>(node));
+        }
+        let gradients = [Some(given.x), Some(given.gamma), Some(given.beta)];
         for (parent, gradient) in ops.parents.iter().zip(gradients) {
             if let (Some(node), Some(gradient)) = (parent, gradient) {
                 grads.register::<B>(node.id, gradient);

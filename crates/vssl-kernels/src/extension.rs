@@ -4,7 +4,7 @@
 //! `f32` tensors on Flex come here; layouts may be any.
 
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, ExtensionType, Flex, backend_extension};
+use burn::backend::{Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
 
 use crate::layout::{
     channels_last, channels_last_tensor, dense, from_rows_of_channels, rows_of_channels, sizes,
@@ -14,7 +14,7 @@ use crate::raw::conv::{self, Conv};
 use crate::raw::linear::{self, Linear};
 use crate::raw::pooling::{self, MaxPool};
 use crate::raw::simd::isa;
-use crate::raw::{buffer, norm, norm_backward};
+use crate::raw::{buffer, norm, norm_backward, update};
 
 /// An input that may be missing.
 #[derive(ExtensionType)]
@@ -126,6 +126,9 @@ pub trait KernelGradients: Backend {
     fn linear_weight_gradient(x: FloatTensor<Self>, dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn linear_bias_gradient(dy: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `value + other`, of two images or two matrices of rows.
+    fn sum_of_images(value: FloatTensor<Self>, other: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// What the backward pass of batch normalisation needs of the forward pass.
@@ -361,5 +364,15 @@ impl KernelGradients for Flex {
         let mut dbias = buffer::take(outputs);
         linear::bias_gradient(dense(dy).floats(), &mut dbias);
         tensor(dbias, [outputs].into())
+    }
+
+    fn sum_of_images(value: FlexFloat, other: FlexFloat) -> FlexFloat {
+        let (mut sum, other) = (rows_of_channels(&value).into_tensor(), rows_of_channels(&other));
+        drop(value); // the last holder of `sum` writes in place
+        update::add(isa(), sum.storage_mut(), other.floats());
+        match sum.shape().num_dims() {
+            4 => sum.permute(&[0, 3, 1, 2]), // [n, h, w, c] -> [n, c, h, w]
+            _ => sum,
+        }
     }
 }

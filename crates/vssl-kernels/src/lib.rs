@@ -6,6 +6,7 @@
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod accumulate;
 mod autodiff;
 pub mod bench;
 mod extension;
@@ -21,7 +22,9 @@ pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
 
-pub use update::{AdamStep, MomentumStep, adam_step, ema, momentum_step};
+pub use update::{
+    AdamStep, MomentumStep, TrustRatio, adam_step, ema, momentum_step, sum_of_squares,
+};
 
 use extension::KernelOps;
 

@@ -8,7 +8,7 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use crate::{AdamStep, MomentumStep, Normalised, update::trust_ratio};
+use crate::{AdamStep, MomentumStep, Normalised, TrustRatio};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
@@ -100,24 +100,53 @@ pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) 
     (average * momentum + value * (1.0 - momentum)).detach()
 }
 
-/// See [`crate::momentum_step`].
+/// See [`crate::momentum_step`]. Nothing is read from the device.
 pub fn momentum_step<const D: usize>(
     parameter: Tensor<D>,
     gradient: Tensor<D>,
-    buffer: Tensor<D>,
+    buffer: Option<Tensor<D>>,
     step: &MomentumStep,
-) -> (Tensor<D>, Tensor<D>) {
+) -> (Tensor<D>, Option<Tensor<D>>) {
     let (parameter, gradient) = (parameter.detach(), gradient.detach());
-    let norm = |values: &Tensor<D>| {
-        f64::from(values.clone().square().sum().sqrt().into_scalar::<f32>()) // waits for the device
+    let gradient = match step.trust {
+        Some(trust) => scaled(&parameter, gradient, trust, step),
+        None => gradient + parameter.clone() * step.weight_decay,
     };
-    let trust = match step.trust {
-        Some(_) => trust_ratio(norm(&parameter), norm(&gradient), step),
-        None => 1.0,
+    if step.momentum == 0.0 {
+        return (parameter - gradient * step.rate, None);
+    }
+    let buffer = match buffer {
+        Some(buffer) => buffer.detach() * step.momentum + gradient.clone() * (1.0 - step.dampening),
+        None => gradient.clone(),
     };
-    let gradient = (gradient + parameter.clone() * step.weight_decay) * trust;
-    let buffer = buffer.detach() * step.momentum + gradient;
-    (parameter - buffer.clone() * step.rate, buffer)
+    let direction = match step.nesterov {
+        true => gradient + buffer.clone() * step.momentum,
+        false => buffer.clone(),
+    };
+    (parameter - direction * step.rate, Some(buffer))
+}
+
+/// The decayed gradient times its trust ratio.
+fn scaled<const D: usize>(
+    parameter: &Tensor<D>,
+    gradient: Tensor<D>,
+    TrustRatio { eta, eps, clip }: TrustRatio,
+    step: &MomentumStep,
+) -> Tensor<D> {
+    let norm = |x: &Tensor<D>| x.clone().square().sum().sqrt(); // [..] -> [1]
+    let (weight_norm, gradient_norm) = (norm(parameter), norm(&gradient));
+    let is_zero = |norm: &Tensor<1>| norm.clone().lower_equal_elem(0.0);
+    let idle = is_zero(&weight_norm).bool_or(is_zero(&gradient_norm)); // [1]
+    let denominator = gradient_norm + weight_norm.clone() * step.weight_decay + eps;
+    let ratio = weight_norm.clone() * eta / denominator;
+    let ratio = match clip {
+        false => ratio,
+        true if step.rate == 0.0 => ratio.ones_like(),
+        true => (ratio / step.rate).clamp_max(1.0),
+    };
+    let decay = weight_norm.full_like(step.weight_decay).mask_fill(idle.clone(), 0.0);
+    let each = |factor: Tensor<1>| factor.reshape([1; D]);
+    (gradient + parameter.clone() * each(decay)) * each(ratio.mask_fill(idle, 1.0))
 }
 
 /// See [`crate::adam_step`].

@@ -8,24 +8,41 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
-use crate::layout::dense;
+use crate::layout::{Dense, dense, vector};
 use crate::raw::simd::isa;
 use crate::raw::update;
 use crate::{accelerated, reference};
 
-/// A step of stochastic gradient descent with momentum, as PyTorch's `SGD` without dampening or
-/// Nesterov.
+/// A step of stochastic gradient descent with momentum, as PyTorch's `SGD`, the rate outside the
+/// buffer: `b = g` at first, then `b = momentum · b + (1 − dampening) · g`; `p −= rate · b`, or
+/// `p −= rate · (g + momentum · b)` after Nesterov.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MomentumStep {
     /// Learning rate.
     pub rate: f64,
-    /// Share of the buffer that is kept.
+    /// Share of the buffer that is kept; with 0 there is none.
     pub momentum: f64,
+    /// Share of the gradient that the buffer does not take in, after its first step.
+    pub dampening: f64,
+    /// Whether the step looks ahead.
+    pub nesterov: bool,
     /// Factor of the parameter that is added to the gradient.
     pub weight_decay: f64,
-    /// LARS (You et al. 2017, arXiv:1708.03888): with `η`, the decayed gradient is scaled by
-    /// `η ‖p‖ / (‖g‖ + decay · ‖p‖)`, if both norms are above zero.
-    pub trust: Option<f64>,
+    /// Layer-wise scaling of the decayed gradient.
+    pub trust: Option<TrustRatio>,
+}
+
+/// LARS (You et al. 2017, arXiv:1708.03888): the decayed gradient is scaled by
+/// `η ‖p‖ / (‖g‖ + decay · ‖p‖ + ε)`. Where the parameter or the gradient is all zero, the gradient
+/// stays as it is, without decay.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrustRatio {
+    /// η.
+    pub eta: f64,
+    /// ε.
+    pub eps: f64,
+    /// Whether ratio times rate is bounded by the rate (LARC): `min(ratio / rate, 1)`.
+    pub clip: bool,
 }
 
 /// A step of Adam, as PyTorch's `Adam` (`decoupled: false`) or `AdamW`.
@@ -62,7 +79,8 @@ pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) 
     ))
 }
 
-/// The parameter and the momentum buffer after a step; before the first, the buffer is `None`.
+/// The parameter and the momentum buffer after a step. Before the first step the buffer is `None`,
+/// and without momentum always.
 ///
 /// # Panics
 ///
@@ -72,20 +90,32 @@ pub fn momentum_step<const D: usize>(
     gradient: Tensor<D>,
     buffer: Option<Tensor<D>>,
     step: &MomentumStep,
-) -> (Tensor<D>, Tensor<D>) {
-    let buffer = buffer.unwrap_or_else(|| Tensor::zeros(gradient.dims(), &gradient.device()));
+) -> (Tensor<D>, Option<Tensor<D>>) {
     assert_eq!(parameter.dims(), gradient.dims(), "momentum_step: shape of the gradient");
-    assert_eq!(parameter.dims(), buffer.dims(), "momentum_step: shape of the buffer");
-    if ![&parameter, &gradient, &buffer].into_iter().all(accelerated) {
+    if let Some(buffer) = &buffer {
+        assert_eq!(parameter.dims(), buffer.dims(), "momentum_step: shape of the buffer");
+    }
+    let all = [Some(&parameter), Some(&gradient), buffer.as_ref()];
+    if !all.into_iter().flatten().all(accelerated) {
         return reference::momentum_step(parameter, gradient, buffer, step);
     }
-    let (parameter, buffer) = <Dispatch as UpdateOps>::kernel_momentum(
-        parameter.into_dispatch(),
-        gradient.into_dispatch(),
-        buffer.into_dispatch(),
-        *step,
-    );
-    (Tensor::from_dispatch(parameter), Tensor::from_dispatch(buffer))
+    let dampening = if buffer.is_some() { step.dampening } else { 0.0 };
+    let step = MomentumStep { dampening, ..*step };
+    let fresh = || Tensor::zeros(gradient.dims(), &gradient.device());
+    let buffer = (step.momentum != 0.0).then(|| buffer.unwrap_or_else(fresh));
+    let (parameter, gradient) = (parameter.into_dispatch(), gradient.into_dispatch());
+    match buffer {
+        Some(buffer) => {
+            let buffer = buffer.into_dispatch();
+            let (parameter, buffer) =
+                <Dispatch as UpdateOps>::kernel_momentum(parameter, gradient, buffer, step);
+            (Tensor::from_dispatch(parameter), Some(Tensor::from_dispatch(buffer)))
+        }
+        None => {
+            let parameter = <Dispatch as UpdateOps>::kernel_descent(parameter, gradient, step);
+            (Tensor::from_dispatch(parameter), None)
+        }
+    }
 }
 
 /// The parameter and its two moments after a step; before the first, the moments are `None`.
@@ -118,13 +148,31 @@ pub fn adam_step<const D: usize>(
     (Tensor::from_dispatch(parameter), moments)
 }
 
-/// The factor LARS gives a gradient, from the two norms.
-pub fn trust_ratio(parameter: f64, gradient: f64, step: &MomentumStep) -> f64 {
-    match step.trust {
-        Some(eta) if parameter > 0.0 && gradient > 0.0 => {
-            eta * parameter / (gradient + step.weight_decay * parameter)
+/// The sum of all squares, `[1]`; the same for any number of threads.
+pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
+    if !accelerated(&x) || x.is_tracked() {
+        return x.square().sum();
+    }
+    Tensor::from_dispatch(<Dispatch as UpdateOps>::kernel_sum_of_squares(x.into_dispatch()))
+}
+
+impl MomentumStep {
+    /// The factor of the decayed gradient and the decay, from the norms of parameter and gradient.
+    fn scaling(&self, norms: impl FnOnce() -> (f64, f64)) -> (f64, f64) {
+        let Some(TrustRatio { eta, eps, clip }) = self.trust else {
+            return (1.0, self.weight_decay);
+        };
+        let (parameter, gradient) = norms();
+        if parameter <= 0.0 || gradient <= 0.0 {
+            return (1.0, 0.0);
         }
-        _ => 1.0,
+        let ratio = eta * parameter / (gradient + self.weight_decay * parameter + eps);
+        let ratio = match clip {
+            false => ratio,
+            true if self.rate == 0.0 => 1.0,
+            true => (ratio / self.rate).min(1.0),
+        };
+        (ratio, self.weight_decay)
     }
 }
 
@@ -143,6 +191,14 @@ trait UpdateOps: Backend {
         step: MomentumStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
+    fn kernel_descent(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: MomentumStep,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
     fn kernel_adam(
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
@@ -153,6 +209,14 @@ trait UpdateOps: Backend {
 }
 
 type FlexFloat = FloatTensor<Flex>;
+
+/// The part of a step that needs no buffer.
+fn descent(parameter: &Dense, gradient: &Dense, step: &MomentumStep) -> update::Descent {
+    let norm = |x: &Dense| update::sum_of_squares(isa(), x.floats()).sqrt();
+    let (trust, weight_decay) = step.scaling(|| (norm(parameter), norm(gradient)));
+    let rate = step.rate as f32;
+    update::Descent { rate, weight_decay: weight_decay as f32, trust: trust as f32 }
+}
 
 impl UpdateOps for Flex {
     fn kernel_ema(average: FlexFloat, value: FlexFloat, momentum: f64) -> FlexFloat {
@@ -168,20 +232,28 @@ impl UpdateOps for Flex {
         step: MomentumStep,
     ) -> (FlexFloat, FlexFloat) {
         let (parameter, gradient) = (dense(parameter), dense(gradient));
-        let norms = step.trust.map(|_| {
-            (update::norm(isa(), parameter.floats()), update::norm(isa(), gradient.floats()))
-        });
-        let trust = norms.map_or(1.0, |(p, g)| trust_ratio(p, g, &step));
         let by = update::Momentum {
-            rate: step.rate as f32,
+            descent: descent(&parameter, &gradient, &step),
             momentum: step.momentum as f32,
-            weight_decay: step.weight_decay as f32,
-            trust: trust as f32,
+            take: (1.0 - step.dampening) as f32,
+            direction: if step.nesterov { (1.0, step.momentum as f32) } else { (0.0, 1.0) },
         };
         let (mut parameter, mut buffer) = (parameter.into_tensor(), dense(buffer).into_tensor());
         let states = (parameter.storage_mut(), buffer.storage_mut());
         update::momentum(isa(), states.0, states.1, gradient.floats(), by);
         (parameter, buffer)
+    }
+
+    fn kernel_descent(parameter: FlexFloat, gradient: FlexFloat, step: MomentumStep) -> FlexFloat {
+        let (parameter, gradient) = (dense(parameter), dense(gradient));
+        let by = descent(&parameter, &gradient, &step);
+        let mut parameter = parameter.into_tensor();
+        update::descent(isa(), parameter.storage_mut(), gradient.floats(), by);
+        parameter
+    }
+
+    fn kernel_sum_of_squares(x: FlexFloat) -> FlexFloat {
+        vector(vec![update::sum_of_squares(isa(), dense(x).floats()) as f32])
     }
 
     fn kernel_adam(
@@ -238,6 +310,19 @@ impl<B: UpdateOps, C: CheckpointStrategy> UpdateOps for Autodiff<B, C> {
             step,
         );
         (Self::from_inner(parameter), Self::from_inner(buffer))
+    }
+
+    fn kernel_descent(
+        parameter: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        step: MomentumStep,
+    ) -> FloatTensor<Self> {
+        let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
+        Self::from_inner(B::kernel_descent(parameter, gradient, step))
+    }
+
+    fn kernel_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(B::kernel_sum_of_squares(x.into_primitive()))
     }
 
     fn kernel_adam(

@@ -1,23 +1,34 @@
 //! The encoder of a run as a file of its own, for tools that know nothing of runs.
 //!
 //! A safetensors file with torchvision's parameter names (`conv1.weight`, `layer1.0.bn1.bias`, …),
-//! without a classifier. Called by `vssl export`.
+//! without a classifier; its metadata say which network it is. Called by `vssl export`.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use crate::train::{
-    checkpoint::{Checkpoint, CheckpointError, Store},
-    learner::Network,
-    run_folder::{self, RunFolderError},
-    state::Tensors,
-    tensor_file::{self, TensorFileError},
+use burn::{module::Module, tensor::Device};
+use safetensors::SafeTensors;
+
+use crate::{
+    backbone::{Backbone, BackboneConfig},
+    layers::Init,
+    methods,
+    recipe::RecipeError,
+    train::{
+        checkpoint::{Checkpoint, CheckpointError, Store},
+        learner::Network,
+        run_folder::{self, RunFolderError},
+        state::{self, StateError, Tensors},
+        tensor_file::{self, TensorFileError},
+    },
 };
 
 /// Every method's student and teacher call their encoder this.
 const BACKBONE: &str = "backbone.";
+/// Key of the metadata under which the file tells its [`BackboneConfig`], as JSON.
+const CONFIG: &str = "backbone";
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +49,14 @@ pub enum ExportError {
         wanted: String,
         /// Names of those that there are.
         available: Vec<String>,
+    },
+    /// The recipe inside the checkpoint.
+    #[error("{}: the recipe of its checkpoint: {source}", run.display())]
+    Recipe {
+        /// The run folder.
+        run: PathBuf,
+        /// What is wrong with it.
+        source: Box<RecipeError>,
     },
     /// The method has no teacher.
     #[error("{}: the method {method:?} has no teacher; export the student", run.display())]
@@ -90,7 +109,9 @@ pub fn export(
     to: &Path,
 ) -> Result<Exported, ExportError> {
     run_folder::recipe_of(run)?;
-    let Checkpoint { position, method, tensors, .. } = load(run, checkpoint)?;
+    let Checkpoint { position, method, tensors, recipe } = checkpoint_of(run, checkpoint)?;
+    let recipe = methods::recipe_from(&recipe)
+        .map_err(|source| ExportError::Recipe { run: run.to_owned(), source: Box::new(source) })?;
     let (kind, name) = match network {
         Network::Student => ("student", "student"),
         Network::Teacher => ("memory", "teacher"),
@@ -107,9 +128,11 @@ pub fn export(
         return Err(ExportError::NoTeacher { run: run.to_owned(), method });
     }
     let step = position.step.to_string();
+    let config = serde_json::to_string(&recipe.backbone).expect("settings are plain values");
     // `format` is what PyTorch's loaders look for.
     let metadata = [
         ("format", "pt"),
+        (CONFIG, config.as_str()),
         ("method", method.as_str()),
         ("network", name),
         ("step", step.as_str()),
@@ -123,7 +146,7 @@ pub fn export(
     Ok(Exported { step: position.step, tensors: encoder.len() })
 }
 
-fn load(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
+fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
     let store = Store::of(run);
     let step = wanted.strip_prefix("step-").and_then(|step| step.parse().ok());
     let name = step.map_or_else(|| wanted.to_owned(), Store::name);
@@ -136,4 +159,56 @@ fn load(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
         return Err(missing());
     }
     store.load(&name)?.ok_or_else(missing)
+}
+
+/// Why a file gave no encoder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// Not a file of tensors, or one that cannot be read.
+    #[error(transparent)]
+    Read(#[from] TensorFileError),
+    /// Its metadata do not say which network it is.
+    #[error(
+        "{}: the metadata have no readable {CONFIG:?} ({problem}); expected a file that `vssl \
+         export` wrote",
+        path.display()
+    )]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+    /// Its tensors are of another network than its metadata say.
+    #[error("{}: {source}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// The tensor that does not fit.
+        source: StateError,
+    },
+}
+
+/// Reads an encoder that [`export`] wrote.
+///
+/// # Errors
+/// A file that cannot be read, that is not one of [`export`]'s, or whose tensors do not fit.
+pub fn import(path: &Path, device: &Device) -> Result<(BackboneConfig, Backbone), ImportError> {
+    let bytes =
+        fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
+    let tensors = tensor_file::parse(path, &bytes)?;
+    let config = config_of(&bytes)
+        .map_err(|problem| ImportError::Config { path: path.to_owned(), problem })?;
+    let fresh = Backbone::new(&config, &Init::new(device, 0));
+    match state::restore(fresh, tensors) {
+        Ok(encoder) => Ok((config, encoder.no_grad())),
+        Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
+    }
+}
+
+fn config_of(bytes: &[u8]) -> Result<BackboneConfig, String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(CONFIG));
+    serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
 }

@@ -97,7 +97,7 @@ fn described(
 }
 
 /// The format that the names of the files give away.
-fn guess(path: &Path) -> Option<Format> {
+pub(super) fn guess(path: &Path) -> Option<Format> {
     let mut names = vec![path.file_name()?.to_string_lossy().into_owned()];
     if path.is_dir() {
         let entries = fs::read_dir(path).ok()?.filter_map(Result::ok);

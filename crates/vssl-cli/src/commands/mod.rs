@@ -1,8 +1,11 @@
 //! One file a command.
 
+mod bench;
 mod config;
 mod data;
 mod export;
+mod methods;
+mod new_recipe;
 mod pretrain;
 
 use anyhow::Context;
@@ -26,8 +29,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Pretrain(arguments) => pretrain::run(arguments, common),
         Command::Config(arguments) => config::run(arguments, common),
+        Command::Methods => methods::run(common),
+        Command::NewRecipe(arguments) => new_recipe::run(arguments, common),
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Bench(arguments) => bench::run(&arguments.command, common),
     }
 }
 

@@ -4,7 +4,20 @@ use super::run;
 
 #[test]
 fn every_command_helps_with_an_example() {
-    for command in ["", "pretrain", "config", "data", "data fetch", "data check", "export"] {
+    let commands = [
+        "",
+        "pretrain",
+        "config",
+        "data",
+        "data fetch",
+        "data check",
+        "export",
+        "bench",
+        "bench step",
+        "bench kernels",
+        "bench data",
+    ];
+    for command in commands {
         let mut arguments: Vec<&str> = command.split_whitespace().collect();
         arguments.push("--help");
         let help = run(&arguments);

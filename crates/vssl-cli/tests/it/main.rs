@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod arguments;
+mod bench;
 mod config;
 mod data;
 mod export;
+mod methods;
+mod new_recipe;
 mod pretrain;
 mod recipes;
 mod resume;

@@ -112,6 +112,32 @@ fn a_first_signal_stops_after_a_checkpoint() {
     assert!(out.join(format!("checkpoints/step-{step:08}")).exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_at_once() {
+    use std::{
+        io::{BufRead, BufReader},
+        process::Stdio,
+        time::Duration,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    // Steps so long that the second signal comes while the first waits for the end of one.
+    let slow = ["train.epochs=100000", "backbone.width=32", "train.batch=64"];
+    let mut command = small(&folder.path().join("run"), &slow);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut events = lines.map(|line| event(&line.unwrap()));
+    events.find(|event| event["event"] == "step").unwrap();
+    let id = child.id().to_string();
+    for _ in 0..2 {
+        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!events.any(|event| event["event"] == "finished"));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
 #[test]
 fn data_that_are_not_there_are_named_and_no_folder_is_made() {
     let folder = tempfile::tempdir().unwrap();

@@ -65,6 +65,13 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
         return;
     }
     let panels = from.columns.div_ceil(width);
+    if from.column_stride == 1 && from.columns.is_multiple_of(width) {
+        match width {
+            16 => return whole_panels::<16>(from, to),
+            32 => return whole_panels::<32>(from, to),
+            _ => {}
+        }
+    }
     for (panel, to) in to[..panels * panel_size].chunks_exact_mut(panel_size).enumerate() {
         let first = panel * width;
         let count = width.min(from.columns - first);
@@ -83,6 +90,24 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
                 for (j, to) in to[..count].iter_mut().enumerate() {
                     *to = from.data[p * from.row_stride + j * from.column_stride];
                 }
+            }
+        }
+    }
+}
+
+/// The case of contiguous rows that fill their panels: a few panels at once, so that each row is
+/// read in long pieces and copied without a call.
+fn whole_panels<const WIDTH: usize>(from: Matrix<'_>, to: &mut [f32]) {
+    const TOGETHER: usize = 4;
+    let panel_size = from.rows * WIDTH;
+    let panels = &mut to[..from.columns / WIDTH * panel_size];
+    for (group, to) in panels.chunks_mut(TOGETHER * panel_size).enumerate() {
+        let first = group * TOGETHER * WIDTH;
+        let length = to.len() / from.rows;
+        for p in 0..from.rows {
+            let row = &from.data[p * from.row_stride + first..][..length];
+            for (panel, values) in row.as_chunks::<WIDTH>().0.iter().enumerate() {
+                to[panel * panel_size + p * WIDTH..][..WIDTH].copy_from_slice(values);
             }
         }
     }

@@ -3,6 +3,8 @@
 //! Formulas as in PyTorch 2 (`torch.optim.SGD`, `AdamW`), and LARS (You et al. 2017,
 //! arXiv:1708.03888) as self-supervised trainings use it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
@@ -73,29 +75,75 @@ pub fn ema(isa: Isa, average: &mut [f32], value: &[f32], momentum: f64) {
     run(isa, update, [average], value);
 }
 
-/// Factors of [`momentum`].
+#[derive(Clone, Copy)]
+struct Sum;
+
+impl Update<1> for Sum {
+    #[inline(always)]
+    fn step(&self, [sum]: [f32; 1], value: f32) -> [f32; 1] {
+        [sum + value]
+    }
+}
+
+/// `sum ← sum + value`.
+pub fn add(isa: Isa, sum: &mut [f32], value: &[f32]) {
+    run(isa, Sum, [sum], value);
+}
+
+/// Factors of [`descent`].
 #[derive(Clone, Copy, Debug)]
-pub struct Momentum {
+pub struct Descent {
     /// Learning rate.
     pub rate: f32,
-    /// Share of the buffer that is kept.
-    pub momentum: f32,
     /// Factor of the parameter added to the gradient.
     pub weight_decay: f32,
     /// Factor of the gradient and its decay: the trust ratio of LARS, else one.
     pub trust: f32,
 }
 
-impl Update<2> for Momentum {
+impl Descent {
     #[inline(always)]
-    fn step(&self, [parameter, buffer]: [f32; 2], gradient: f32) -> [f32; 2] {
-        let gradient = self.trust * (gradient + self.weight_decay * parameter);
-        let buffer = self.momentum * buffer + gradient;
-        [parameter - self.rate * buffer, buffer]
+    fn gradient(&self, parameter: f32, gradient: f32) -> f32 {
+        self.trust * (gradient + self.weight_decay * parameter)
     }
 }
 
-/// `b ← momentum · b + trust · (g + decay · p)`, `p ← p − rate · b`.
+impl Update<1> for Descent {
+    #[inline(always)]
+    fn step(&self, [parameter]: [f32; 1], gradient: f32) -> [f32; 1] {
+        [parameter - self.rate * self.gradient(parameter, gradient)]
+    }
+}
+
+/// `p ← p − rate · trust · (g + decay · p)`.
+pub fn descent(isa: Isa, parameter: &mut [f32], gradient: &[f32], by: Descent) {
+    run(isa, by, [parameter], gradient);
+}
+
+/// Factors of [`momentum`].
+#[derive(Clone, Copy, Debug)]
+pub struct Momentum {
+    /// Rate, decay and trust.
+    pub descent: Descent,
+    /// Share of the buffer that is kept.
+    pub momentum: f32,
+    /// Share of the gradient that the buffer takes in.
+    pub take: f32,
+    /// Shares of gradient and buffer in the direction: (0, 1), or (1, momentum) after Nesterov.
+    pub direction: (f32, f32),
+}
+
+impl Update<2> for Momentum {
+    #[inline(always)]
+    fn step(&self, [parameter, buffer]: [f32; 2], gradient: f32) -> [f32; 2] {
+        let gradient = self.descent.gradient(parameter, gradient);
+        let buffer = self.momentum * buffer + self.take * gradient;
+        let direction = self.direction.0 * gradient + self.direction.1 * buffer;
+        [parameter - self.descent.rate * direction, buffer]
+    }
+}
+
+/// With `g' = trust · (g + decay · p)`: `b ← momentum · b + take · g'`, `p ← p − rate · direction`.
 pub fn momentum(
     isa: Isa,
     parameter: &mut [f32],
@@ -142,9 +190,11 @@ pub fn adam(isa: Isa, parameter: &mut [f32], moments: [&mut [f32]; 2], gradient:
     run(isa, by, [parameter, first, second], gradient);
 }
 
-/// The Euclidean norm: chunks in `f32` lanes, their sum in `f64`, in order.
-pub fn norm(isa: Isa, values: &[f32]) -> f64 {
+/// The sum of squares: pieces of 4096 in `f32` lanes, the pieces of a task in `f64`, and the tasks'
+/// sums in order. Where the cuts are depends on the length alone.
+pub fn sum_of_squares(isa: Isa, values: &[f32]) -> f64 {
     const LANES: usize = 16;
+    const PIECE: usize = LANES * 256;
     struct Squares<'a>(&'a [f32]);
     impl Kernel for Squares<'_> {
         type Output = f64;
@@ -161,7 +211,16 @@ pub fn norm(isa: Isa, values: &[f32]) -> f64 {
             sums.iter().map(|sum| f64::from(*sum)).sum::<f64>() + rest
         }
     }
-    let chunk = CHUNK / 8; // 256 squares a lane
-    // SAFETY: the kernel reads its slice only.
-    values.chunks(chunk).map(|values| unsafe { isa.run(Squares(values)) }).sum::<f64>().sqrt()
+    let of_task = |task: usize| {
+        let first = task * CHUNK;
+        let values = &values[first..values.len().min(first + CHUNK)];
+        // SAFETY: the kernel reads its slice only.
+        values.chunks(PIECE).map(|piece| unsafe { isa.run(Squares(piece)) }).sum::<f64>()
+    };
+    let sums: Vec<AtomicU64> =
+        (0..values.len().div_ceil(CHUNK)).map(|_| AtomicU64::new(0)).collect();
+    parallel_for(sums.len(), |task| {
+        sums[task].store(of_task(task).to_bits(), Ordering::Relaxed);
+    });
+    sums.into_iter().map(|sum| f64::from_bits(sum.into_inner())).sum()
 }

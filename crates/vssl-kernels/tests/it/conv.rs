@@ -1,7 +1,7 @@
 //! Convolution.
 
 use burn::tensor::Tensor;
-use vssl_kernels::{conv2d, reference};
+use vssl_kernels::{batch_norm_train, conv2d, reference};
 
 use crate::{
     assert_close, floats, for_each_isa, gradients, random, same_for_any_threads, scattered,
@@ -102,4 +102,32 @@ fn the_bits_do_not_depend_on_threads() {
             results
         });
     }
+}
+
+#[test]
+fn an_image_that_is_used_three_times_gets_the_sum_of_all_gradients() {
+    // A residual block and a shortcut beside it, on an image inside the graph.
+    let inputs = || {
+        let x = random([2, 5, 9, 7], 1).require_grad();
+        let weights = [2, 3, 4].map(|seed| random([5, 5, 3, 3], seed));
+        (x, weights, random([5], 5), random([5], 6))
+    };
+    let fast = || {
+        let (x, [first, second, third], gamma, beta) = inputs();
+        let h = conv2d(x.clone(), first, 1, 1);
+        let inner = conv2d(h.clone(), second, 1, 1);
+        let block = batch_norm_train(inner, gamma, beta, Some(h.clone()), true, 1e-5).output;
+        gradients(block + conv2d(h, third, 1, 1), &[&x]).remove(0)
+    };
+    let slow = || {
+        let (x, [first, second, third], gamma, beta) = inputs();
+        let h = reference::conv2d(x.clone(), first, 1, 1);
+        let inner = reference::conv2d(h.clone(), second, 1, 1);
+        let residual = Some(h.clone());
+        let block = reference::batch_norm_train(inner, gamma, beta, residual, true, 1e-5).output;
+        gradients(block + reference::conv2d(h, third, 1, 1), &[&x]).remove(0)
+    };
+    let expected = slow();
+    for_each_isa(|isa| assert_close(fast(), expected.clone(), TOLERANCE, &format!("{isa:?}")));
+    same_for_any_threads(|| vec![floats(fast())]);
 }

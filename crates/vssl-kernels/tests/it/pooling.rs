@@ -2,7 +2,9 @@
 
 use vssl_kernels::{global_average_pool, max_pool2d, reference};
 
-use crate::{assert_close, for_each_isa, gradients, random, scattered};
+use crate::{
+    assert_close, floats, for_each_isa, gradients, random, same_for_any_threads, scattered,
+};
 
 #[test]
 fn max_pooling_matches_the_reference() {
@@ -40,5 +42,19 @@ fn the_average_matches_the_reference() {
             let (fast, slow) = (gradients(fast, &[&x]), gradients(slow, &[&x]));
             assert_close(fast[0].clone(), slow[0].clone(), 1e-6, "gradient of the average");
         }
+    });
+}
+
+#[test]
+fn pooling_is_the_same_bits_for_any_number_of_threads() {
+    same_for_any_threads(|| {
+        let x = random([5, 37, 33, 31], 1).require_grad();
+        let pooled = max_pool2d(x.clone(), 3, 2, 1);
+        let average = global_average_pool(x.clone());
+        let mut all = vec![floats(pooled.clone()), floats(average.clone())];
+        all.extend([gradients(pooled, &[&x]), gradients(average, &[&x])].map(|mut g| {
+            floats(g.remove(0)) // one input
+        }));
+        all
     });
 }

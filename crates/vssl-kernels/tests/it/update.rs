@@ -1,9 +1,10 @@
 //! Parameter updates.
 
-use burn::tensor::Tensor;
-use vssl_kernels::{AdamStep, MomentumStep, adam_step, ema, momentum_step, reference};
+use vssl_kernels::{
+    AdamStep, MomentumStep, TrustRatio, adam_step, ema, momentum_step, reference, sum_of_squares,
+};
 
-use crate::{assert_close, for_each_isa, random};
+use crate::{assert_close, floats, for_each_isa, random, same_for_any_threads};
 
 /// A few roundings an element, three steps long.
 const TOLERANCE: f32 = 3e-6;
@@ -23,37 +24,103 @@ fn the_moving_average_matches_the_reference_and_leaves_other_holders_alone() {
     });
 }
 
+/// Plain momentum, one field after the other changed.
+fn momentum_steps() -> Vec<MomentumStep> {
+    let plain = MomentumStep {
+        rate: 0.3,
+        momentum: 0.9,
+        dampening: 0.0,
+        nesterov: false,
+        weight_decay: 0.0,
+        trust: None,
+    };
+    let trust = Some(TrustRatio { eta: 0.02, eps: 1e-8, clip: false });
+    let clipped = Some(TrustRatio { eta: 0.5, eps: 1e-8, clip: true });
+    vec![
+        plain,
+        MomentumStep { weight_decay: 0.1, ..plain },
+        MomentumStep { dampening: 0.4, ..plain },
+        MomentumStep { nesterov: true, weight_decay: 0.1, ..plain },
+        MomentumStep { momentum: 0.0, weight_decay: 0.1, ..plain },
+        MomentumStep { weight_decay: 0.01, trust, ..plain },
+        MomentumStep { weight_decay: 0.01, trust: clipped, ..plain },
+        MomentumStep { momentum: 0.0, trust, ..plain },
+        MomentumStep { rate: 0.0, trust: clipped, ..plain },
+    ]
+}
+
 #[test]
 fn momentum_and_lars_match_the_reference() {
     for_each_isa(|isa| {
         for shape in SHAPES {
-            for (trust, weight_decay) in [(None, 0.0), (None, 0.1), (Some(0.02), 0.01)] {
-                let step = MomentumStep { rate: 0.3, momentum: 0.9, weight_decay, trust };
+            for step in momentum_steps() {
                 let start = || random(shape, 1);
                 let (mut fast, mut fast_buffer) = (start(), None);
-                let (mut slow, mut slow_buffer) = (start(), start() * 0.0);
+                let (mut slow, mut slow_buffer) = (start(), None);
                 for seed in 2..5 {
                     let gradient = random(shape, seed);
-                    let (parameter, buffer) =
-                        momentum_step(fast, gradient.clone(), fast_buffer, &step);
-                    (fast, fast_buffer) = (parameter, Some(buffer));
+                    (fast, fast_buffer) = momentum_step(fast, gradient.clone(), fast_buffer, &step);
                     (slow, slow_buffer) =
                         reference::momentum_step(slow, gradient, slow_buffer, &step);
                 }
                 assert_close(fast, slow, TOLERANCE, &format!("{isa:?} {shape:?} {step:?}"));
-                let buffer: Tensor<2> = fast_buffer.expect("after a step");
-                assert_close(buffer, slow_buffer, TOLERANCE, "momentum buffer");
+                match (fast_buffer, slow_buffer) {
+                    (Some(fast), Some(slow)) => assert_close(fast, slow, TOLERANCE, "buffer"),
+                    (None, None) => assert_eq!(step.momentum, 0.0),
+                    _ => panic!("only one of the two has a buffer"),
+                }
             }
         }
     });
 }
 
 #[test]
-fn lars_leaves_a_parameter_of_zeros_its_plain_gradient() {
-    let step = MomentumStep { rate: 1.0, momentum: 0.0, weight_decay: 0.1, trust: Some(0.001) };
-    let (zeros, gradient) = (random([3, 3], 1) * 0.0, random([3, 3], 2));
-    let (parameter, _) = momentum_step(zeros, gradient.clone(), None, &step);
-    assert_close(parameter, -gradient, 0.0, "a step of the whole gradient");
+fn lars_leaves_what_is_all_zero_its_plain_gradient() {
+    let trust = Some(TrustRatio { eta: 0.001, eps: 1e-8, clip: false });
+    for step in momentum_steps() {
+        let step = MomentumStep { rate: 1.0, momentum: 0.0, weight_decay: 0.1, trust, ..step };
+        let (some, zeros) = (random([3, 3], 2), random([3, 3], 1) * 0.0);
+        let (parameter, _) = momentum_step(zeros.clone(), some.clone(), None, &step);
+        assert_close(parameter, -some.clone(), 0.0, "a step of the whole gradient");
+        let (parameter, _) = momentum_step(some.clone(), zeros, None, &step);
+        assert_close(parameter, some, 0.0, "no decay without a gradient");
+    }
+}
+
+#[test]
+fn the_sum_of_squares_matches_the_reference() {
+    for_each_isa(|isa| {
+        for shape in SHAPES {
+            let x = random(shape, 1);
+            let expected = x.clone().square().sum();
+            let got = sum_of_squares(x);
+            let ratio: f32 = (got / expected).into_scalar();
+            assert!((ratio - 1.0).abs() < TOLERANCE, "{isa:?} {shape:?}: {ratio}");
+        }
+    });
+}
+
+#[test]
+fn updates_are_the_same_bits_for_any_number_of_threads() {
+    let step = MomentumStep { nesterov: true, ..momentum_steps()[5] };
+    let adam = AdamStep {
+        rate: 0.01,
+        betas: (0.9, 0.999),
+        eps: 1e-8,
+        weight_decay: 0.05,
+        decoupled: true,
+        number: 1,
+    };
+    let all = || {
+        let (x, gradient) = (random([300, 257], 1), random([300, 257], 2));
+        let (lars, buffer) = momentum_step(x.clone(), gradient.clone(), None, &step);
+        let (adam, [first, second]) = adam_step(x.clone(), gradient.clone(), None, &adam);
+        let average = ema(x.clone(), gradient, 0.99);
+        let norm = sum_of_squares(x).reshape([1, 1]);
+        let buffer = buffer.expect("there is momentum");
+        [lars, buffer, adam, first, second, average, norm].map(floats).into()
+    };
+    same_for_any_threads(all);
 }
 
 #[test]

@@ -177,7 +177,7 @@ mod tests {
         let terms = vicreg(x.clone() * factors, rows(12, 20, 6));
         let values: Vec<f32> = x.into_data().try_to_vec().unwrap();
         let column = |j: usize| -> Vec<f64> {
-            let factor = if j == 3 { f64::from(scale) } else { 1.0 };
+            let factor = if j == 3 { scale } else { 1.0 };
             let column: Vec<f64> =
                 (0..12).map(|i| f64::from(values[i * 20 + j]) * factor).collect();
             let mean = column.iter().sum::<f64>() / 12.0;

@@ -3,6 +3,7 @@
 
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
+use vssl_kernels::sum_of_squares;
 
 use super::{Gradients, OptimError};
 
@@ -53,7 +54,7 @@ impl Gradients {
     /// Scales each gradient so that its own norm is at most `limit`.
     pub fn clip_per_tensor(self, limit: f64) -> Self {
         let clipped = |gradient: Tensor<1>| {
-            let norm = gradient.clone().square().sum().sqrt();
+            let norm = sum_of_squares(gradient.clone()).sqrt();
             gradient * factor(norm, limit)
         };
         Self(self.0.into_iter().map(|(path, gradient)| (path, clipped(gradient))).collect())

@@ -3,10 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::{OptimError, leaf::Leaf, paths::PathStack};
+use super::{
+    OptimError,
+    leaf::Leaf,
+    paths::{self, Map, PathStack, Visit},
+};
 
 /// Moves the teacher towards the student. `tau` is the share that the teacher keeps.
 ///
@@ -17,11 +21,10 @@ use super::{OptimError, leaf::Leaf, paths::PathStack};
 /// # Errors
 /// A teacher's parameter that the student lacks or that has another size.
 pub fn ema<T: Module, S: Module>(teacher: T, student: &S, tau: f64) -> Result<T, OptimError> {
-    let mut collect = Collect { path: PathStack::default(), values: BTreeMap::new() };
-    student.visit(&mut collect);
-    let (path, student) = (PathStack::default(), collect.values);
-    let mut blend = Blend { path, student, tau, missing: Vec::new(), wrong: None };
-    let teacher = teacher.map(&mut blend);
+    let mut values = Values(BTreeMap::new());
+    paths::visit(student, &mut values);
+    let mut blend = Blend { student: values.0, tau, missing: Vec::new(), wrong: None };
+    let teacher = paths::map(teacher, &mut blend);
     if let Some(error) = blend.wrong {
         return Err(error);
     }
@@ -31,48 +34,33 @@ pub fn ema<T: Module, S: Module>(teacher: T, student: &S, tau: f64) -> Result<T,
     Ok(teacher)
 }
 
-struct Collect {
-    path: PathStack,
-    values: BTreeMap<String, Tensor<1>>,
-}
+/// Parameters by path, flattened.
+struct Values(BTreeMap<String, Tensor<1>>);
 
-impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(path) = self.path.parameter() {
+impl Visit for Values {
+    fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
+        if let Some(path) = path.parameter() {
             let value = param.val().inner();
             let length = value.shape().num_elements();
-            self.values.insert(path, value.reshape([length]));
+            self.0.insert(path, value.reshape([length]));
         }
     }
 }
 
 struct Blend {
-    path: PathStack,
     student: BTreeMap<String, Tensor<1>>,
     tau: f64,
     missing: Vec<String>,
     wrong: Option<OptimError>,
 }
 
-impl ModuleMapper for Blend {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(path) = self.path.parameter() else { return param };
+impl Map for Blend {
+    fn tensor<const D: usize>(
+        &mut self,
+        path: &PathStack,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
+        let Some(path) = path.parameter() else { return param };
         let shape = param.lazy_shape();
         let Some(student) = self.student.remove(&path) else {
             self.missing.push(path);
@@ -87,7 +75,7 @@ impl ModuleMapper for Blend {
         let tau = self.tau;
         param.map(|teacher| {
             let (leaf, teacher) = Leaf::lift(teacher);
-            leaf.plant(teacher * tau + student.reshape(shape) * (1.0 - tau))
+            leaf.plant(vssl_kernels::ema(teacher, student.reshape(shape), tau))
         })
     }
 }

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Gradients as BurnGradients, Tensor};
+use vssl_kernels::sum_of_squares;
 
-use super::paths::PathStack;
+use super::paths::{self, PathStack, Visit};
 
 /// One flattened gradient for each parameter that has one, outside the autodiff graph.
 #[derive(Clone, Debug, Default)]
@@ -20,10 +21,9 @@ impl Gradients {
     /// Parameters that the loss did not depend on, and those that ask for no gradient, have no
     /// entry: the optimiser leaves them as they are.
     pub fn collect<M: Module>(mut gradients: BurnGradients, module: &M) -> Self {
-        let mut visitor =
-            Collect { path: PathStack::default(), from: &mut gradients, into: BTreeMap::new() };
-        module.visit(&mut visitor);
-        Self(visitor.into)
+        let mut collect = Collect { from: &mut gradients, into: BTreeMap::new() };
+        paths::visit(module, &mut collect);
+        Self(collect.into)
     }
 
     /// Adds the gradients of another micro-batch; a parameter may be absent from either.
@@ -45,28 +45,19 @@ impl Gradients {
 
     /// Euclidean norm of all gradients together, on the device: `[1]`. `None` without gradients.
     pub fn global_norm(&self) -> Option<Tensor<1>> {
-        let squares: Vec<_> = self.0.values().map(|g| g.clone().square().sum()).collect();
+        let squares: Vec<_> = self.0.values().cloned().map(sum_of_squares).collect();
         (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
     }
 }
 
 struct Collect<'a> {
-    path: PathStack,
     from: &'a mut BurnGradients,
     into: BTreeMap<String, Tensor<1>>,
 }
 
-impl ModuleVisitor for Collect<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let Some(path) = self.path.parameter() else { return };
+impl Visit for Collect<'_> {
+    fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
+        let Some(path) = path.parameter() else { return };
         if let Some(gradient) = param.val().grad_remove(self.from) {
             let length = gradient.shape().num_elements();
             self.into.insert(path, gradient.reshape([length]));

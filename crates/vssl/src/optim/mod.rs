@@ -5,17 +5,14 @@
 //! readable and a resumed run exact. Called by the training loop: collect, (accumulate, average,)
 //! clip, step, then the teacher's [`ema`].
 
-mod adam;
 mod clip;
 mod config;
 mod ema;
 mod gradients;
 mod groups;
-mod lars;
 mod leaf;
 mod optimizer;
 mod paths;
-mod sgd;
 
 pub use clip::Clip;
 pub use config::{Algorithm, OptimizerConfig};
@@ -23,7 +20,7 @@ pub use ema::ema;
 pub use gradients::Gradients;
 pub use groups::GroupRule;
 pub use optimizer::Optimizer;
-pub(crate) use paths::PathStack;
+pub(crate) use paths::{Map, PathStack, Visit, map, visit};
 pub use paths::{ParameterInfo, parameters};
 
 /// What can go wrong when parameters are grouped, updated, saved and loaded.

@@ -1,19 +1,18 @@
 //! One optimiser over all parameters of a module: settings by group, state by path.
 //!
-//! The rules themselves are functions over flat tensors in `sgd`, `lars` and `adam`; this file
-//! finds the tensors, applies them and puts the results back as leaves of the graph.
+//! The rules themselves are [`momentum_step`] (SGD, LARS) and [`adam_step`] of the kernels, over flat
+//! tensors; this file finds the tensors, says what step each takes and puts the results back as
+//! leaves of the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use vssl_kernels::{AdamStep, MomentumStep, TrustRatio, adam_step, momentum_step};
 
-use super::adam::{self, AdamState, Moments};
 use super::groups::{Rate, Settings};
-use super::lars::{self, TrustRatio};
 use super::leaf::Leaf;
-use super::paths::PathStack;
-use super::sgd::{self, Momentum};
+use super::paths::{self, Map, PathStack};
 use super::{Algorithm, Gradients, OptimError, OptimizerConfig, ParameterInfo};
 
 /// An update rule with its state.
@@ -30,6 +29,14 @@ pub struct Optimizer {
 enum Slot {
     Momentum(Tensor<1>),
     Adam(AdamState),
+}
+
+/// Running means of the gradient and of its square, and how many updates they have seen.
+#[derive(Clone, Debug)]
+struct AdamState {
+    first: Tensor<1>,
+    second: Tensor<1>,
+    updates: u32,
 }
 
 impl Optimizer {
@@ -55,9 +62,8 @@ impl Optimizer {
         gradients: Gradients,
         schedule: impl Fn(f64) -> f64,
     ) -> Result<M, OptimError> {
-        let path = PathStack::default();
-        let mut update = Update { path, optimizer: self, gradients, schedule, wrong: None };
-        let module = module.map(&mut update);
+        let mut update = Update { optimizer: self, gradients, schedule, wrong: None };
+        let module = paths::map(module, &mut update);
         let (wrong, left) = (update.wrong, update.gradients.0);
         if let Some(error) = wrong {
             return Err(error);
@@ -84,23 +90,23 @@ impl Optimizer {
         let state = self.slots.remove(&path);
         let (weight, state) = match self.config.name {
             Algorithm::Lars | Algorithm::Sgd => {
-                self.momentum_update(weight, gradient, state, rate, settings, rank)
-            }
-            Algorithm::Adam | Algorithm::Adamw => {
-                let state = match state {
-                    Some(Slot::Adam(state)) => Some(state),
+                let buffer = match state {
+                    Some(Slot::Momentum(buffer)) => Some(buffer),
                     _ => None,
                 };
-                let decay = settings.weight_decay;
-                let (weight, gradient) = match self.config.name {
-                    Algorithm::Adamw if decay != 0.0 => (weight * (1.0 - rate * decay), gradient),
-                    Algorithm::Adamw => (weight, gradient),
-                    _ => (weight.clone(), sgd::decayed(&weight, gradient, decay)),
+                let step = self.momentum(rate, settings, rank);
+                let (weight, buffer) = momentum_step(weight, gradient, buffer, &step);
+                (weight, buffer.map(Slot::Momentum))
+            }
+            Algorithm::Adam | Algorithm::Adamw => {
+                let (moments, updates) = match state {
+                    Some(Slot::Adam(state)) => (Some([state.first, state.second]), state.updates),
+                    _ => (None, 0),
                 };
-                let OptimizerConfig { beta1, beta2, eps, .. } = self.config;
-                let rule = Moments { beta1, beta2, eps };
-                let (weight, state) = adam::update(weight, gradient, state, rate, rule);
-                (weight, Some(Slot::Adam(state)))
+                let updates = updates.saturating_add(1);
+                let step = self.adam(rate, settings, updates);
+                let (weight, [first, second]) = adam_step(weight, gradient, moments, &step);
+                (weight, Some(Slot::Adam(AdamState { first, second, updates })))
             }
         };
         if let Some(state) = state {
@@ -109,33 +115,28 @@ impl Optimizer {
         weight
     }
 
-    /// LARS or SGD.
-    fn momentum_update(
-        &self,
-        weight: Tensor<1>,
-        gradient: Tensor<1>,
-        state: Option<Slot>,
-        rate: f64,
-        settings: Settings,
-        rank: usize,
-    ) -> (Tensor<1>, Option<Slot>) {
+    /// LARS or SGD for a parameter of `rank` axes.
+    fn momentum(&self, rate: f64, settings: Settings, rank: usize) -> MomentumStep {
         let OptimizerConfig { momentum, dampening, nesterov, eta, eps, clip_lr, .. } = self.config;
-        let weight_decay = settings.weight_decay;
         let is_lars = self.config.name == Algorithm::Lars;
-        let gradient = if is_lars && self.config.exclude_bias_and_norm && rank == 1 {
-            gradient
-        } else if is_lars && settings.trust_ratio {
-            lars::scaled(&weight, gradient, rate, TrustRatio { eta, eps, clip_lr, weight_decay })
-        } else {
-            sgd::decayed(&weight, gradient, weight_decay)
-        };
-        let buffer = match state {
-            Some(Slot::Momentum(buffer)) => Some(buffer),
-            _ => None,
-        };
-        let rule = Momentum { momentum, dampening, nesterov };
-        let (weight, buffer) = sgd::update(weight, gradient, buffer, rate, rule);
-        (weight, buffer.map(Slot::Momentum))
+        let excluded = is_lars && self.config.exclude_bias_and_norm && rank == 1;
+        let scaled = is_lars && settings.trust_ratio && !excluded;
+        let weight_decay = if excluded { 0.0 } else { settings.weight_decay };
+        let trust = scaled.then_some(TrustRatio { eta, eps, clip: clip_lr });
+        MomentumStep { rate, momentum, dampening, nesterov, weight_decay, trust }
+    }
+
+    /// Adam or AdamW, the update counted from 1.
+    fn adam(&self, rate: f64, settings: Settings, update: u32) -> AdamStep {
+        let OptimizerConfig { name, beta1, beta2, eps, .. } = self.config;
+        AdamStep {
+            rate,
+            betas: (beta1, beta2),
+            eps,
+            weight_decay: settings.weight_decay,
+            decoupled: name == Algorithm::Adamw,
+            number: update.into(),
+        }
     }
 
     /// The state for a checkpoint: `momentum.<path>`, or `exp_avg.<path>`, `exp_avg_sq.<path>` and
@@ -260,24 +261,19 @@ struct Flat {
 }
 
 struct Update<'a, F> {
-    path: PathStack,
     optimizer: &'a mut Optimizer,
     gradients: Gradients,
     schedule: F,
     wrong: Option<OptimError>,
 }
 
-impl<F: Fn(f64) -> f64> ModuleMapper for Update<'_, F> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some(path) = self.path.parameter() else { return param };
+impl<F: Fn(f64) -> f64> Map for Update<'_, F> {
+    fn tensor<const D: usize>(
+        &mut self,
+        path: &PathStack,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>> {
+        let Some(path) = path.parameter() else { return param };
         let Some(gradient) = self.gradients.0.remove(&path) else { return param };
         let shape = param.lazy_shape();
         let (got, expected) = (gradient.shape().num_elements(), shape.num_elements());

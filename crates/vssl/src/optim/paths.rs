@@ -2,10 +2,70 @@
 //! `backbone.layer1.0.conv1.weight`.
 //!
 //! Burn shows running statistics to visitors as if they were parameters; what is a parameter is
-//! decided here, once, for gradients, updates and the teacher alike.
+//! decided here, once, for gradients, updates and the teacher alike. [`visit`] and [`map`] are the
+//! only walks over modules in this crate: they keep the path.
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
+
+/// Reads the float tensors of a module.
+pub(crate) trait Visit {
+    /// One of them, running statistics included.
+    fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>);
+}
+
+/// Replaces the float tensors of a module.
+pub(crate) trait Map {
+    /// One of them, running statistics included.
+    fn tensor<const D: usize>(
+        &mut self,
+        path: &PathStack,
+        param: Param<Tensor<D>>,
+    ) -> Param<Tensor<D>>;
+}
+
+/// Shows every float tensor of `module` to `visitor`, in the module's own order.
+pub(crate) fn visit<M: Module>(module: &M, visitor: &mut impl Visit) {
+    module.visit(&mut Walk { path: PathStack::default(), inner: visitor });
+}
+
+/// `module` with every float tensor replaced by what `mapper` makes of it.
+pub(crate) fn map<M: Module>(module: M, mapper: &mut impl Map) -> M {
+    module.map(&mut Walk { path: PathStack::default(), inner: mapper })
+}
+
+struct Walk<'a, W> {
+    path: PathStack,
+    inner: &'a mut W,
+}
+
+impl<W: Visit> ModuleVisitor for Walk<'_, W> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        self.inner.tensor(&self.path, param);
+    }
+}
+
+impl<W: Map> ModuleMapper for Walk<'_, W> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        self.inner.tensor(&self.path, param)
+    }
+}
 
 /// The stack of names that a visitor or mapper has entered.
 #[derive(Default)]
@@ -13,13 +73,13 @@ pub(crate) struct PathStack(Vec<String>);
 
 impl PathStack {
     /// Variants of enums do not show: Burn marks their container.
-    pub(crate) fn enter(&mut self, name: &str, container: &str) {
+    fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.push(name.to_owned());
         }
     }
 
-    pub(crate) fn exit(&mut self, container: &str) {
+    fn exit(&mut self, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.pop();
         }
@@ -51,29 +111,18 @@ pub struct ParameterInfo {
 
 /// All parameters of a module in its own order, without running statistics. Reads no values.
 pub fn parameters<M: Module>(module: &M) -> Vec<ParameterInfo> {
-    let mut visitor = List { path: PathStack::default(), found: Vec::new() };
-    module.visit(&mut visitor);
-    visitor.found
+    let mut list = List(Vec::new());
+    visit(module, &mut list);
+    list.0
 }
 
-struct List {
-    path: PathStack,
-    found: Vec<ParameterInfo>,
-}
+struct List(Vec<ParameterInfo>);
 
-impl ModuleVisitor for List {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(path) = self.path.parameter() {
+impl Visit for List {
+    fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
+        if let Some(path) = path.parameter() {
             let shape = param.lazy_shape().as_slice().to_vec();
-            self.found.push(ParameterInfo { path, shape, trainable: param.is_require_grad() });
+            self.0.push(ParameterInfo { path, shape, trainable: param.is_require_grad() });
         }
     }
 }

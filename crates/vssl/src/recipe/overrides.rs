@@ -2,7 +2,7 @@
 
 use toml::Value;
 
-use super::tree::{Content, Node};
+use super::tree::{Content, Node, Place};
 
 impl Node {
     /// Applies the override `text`, number `position` on the command line.
@@ -18,7 +18,7 @@ impl Node {
             return Err("a part of the key is empty; write it as table.key=value".into());
         }
         let value = parse_value(value.trim())?;
-        self.put(&path, 0, Node::overriding(&value, position))
+        self.put(&path, 0, Node::at(&Place::Override(position), &value))
     }
 
     /// Puts `new` at `path`, of which `depth` parts lead here.

@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{Checker, check::Complaint, read::Misread, tree::Node};
 
 /// Settings of a method: a typed table of a recipe.
-pub trait Settings: Serialize + DeserializeOwned {
+pub trait Settings: Default + Serialize + DeserializeOwned {
     /// Complains about values out of bounds; the keys are relative to the table.
     fn check(&self, checker: &mut Checker);
 }
@@ -36,9 +36,11 @@ impl MethodSchema {
 }
 
 fn resolve<S: Settings>(table: &Node) -> Resolved {
-    let settings = S::deserialize(table)?;
+    let plain = |settings: &S| toml::Table::try_from(settings).map_err(serde::de::Error::custom);
+    let mut table = table.clone();
+    table.complete_tables(&plain(&S::default())?);
+    let settings = S::deserialize(&table)?;
     let mut checker = Checker::default();
     settings.check(&mut checker);
-    let resolved = toml::Table::try_from(&settings).map_err(serde::de::Error::custom)?;
-    Ok((resolved, checker.into_complaints()))
+    Ok((plain(&settings)?, checker.into_complaints()))
 }

@@ -52,18 +52,35 @@ impl Node {
         Ok(Self { place, content: table(&values, spans.get_ref()) })
     }
 
-    /// A value that was given as the override at `position`.
-    pub(super) fn overriding(value: &Value, position: usize) -> Self {
+    /// A value that stands as a whole at `place`.
+    pub(super) fn at(place: &Place, value: &Value) -> Self {
+        let node = |value| Self::at(place, value);
         let content = match value {
-            Value::Table(entries) => Content::Table(
-                entries.iter().map(|(k, v)| (k.clone(), Self::overriding(v, position))).collect(),
-            ),
-            Value::Array(items) => {
-                Content::Array(items.iter().map(|v| Self::overriding(v, position)).collect())
+            Value::Table(entries) => {
+                Content::Table(entries.iter().map(|(k, v)| (k.clone(), node(v))).collect())
             }
+            Value::Array(items) => Content::Array(items.iter().map(node).collect()),
             leaf => Content::Leaf(leaf.clone()),
         };
-        Self { place: Place::Override(position), content }
+        Self { place: place.clone(), content }
+    }
+
+    /// Adds to each table inside this one what it does not say and `defaults` does: whoever sets
+    /// one key of a table keeps the others as they were.
+    pub(super) fn complete_tables(&mut self, defaults: &toml::Table) {
+        let Content::Table(entries) = &mut self.content else { return };
+        for (key, node) in entries {
+            let (Some(Value::Table(defaults)), Content::Table(own)) =
+                (defaults.get(key), &mut node.content)
+            else {
+                continue;
+            };
+            for (key, value) in defaults {
+                if !own.iter().any(|(k, _)| k == key) {
+                    own.push((key.clone(), Self::at(&node.place, value)));
+                }
+            }
+        }
     }
 
     /// The entry or element called `key`.

@@ -1,6 +1,7 @@
 //! Training: the loop, and what it is made of.
 
 pub mod batch;
+pub mod bench;
 pub mod checkpoint;
 mod error;
 pub mod evaluate;
@@ -14,6 +15,7 @@ mod report;
 pub mod run_folder;
 mod space;
 pub mod state;
+mod step;
 pub mod stop;
 pub mod tensor_file;
 

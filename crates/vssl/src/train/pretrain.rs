@@ -3,7 +3,6 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use burn::tensor::Tensor;
 use vssl_data::Batch;
 
 use super::{
@@ -16,12 +15,10 @@ use super::{
     learner::{Learner, Network},
     probe::Probe,
     report::{Reporter, StepReport},
+    step,
     stop::Stop,
 };
-use crate::{
-    optim::{Gradients, Optimizer},
-    schedule::Step,
-};
+use crate::{optim::Optimizer, schedule::Step};
 
 /// Runs `plan` from where its run folder stands to the last step, or until `stop` is requested;
 /// then evaluates and writes the summary.
@@ -118,20 +115,11 @@ impl<'a> Run<'a> {
     }
 
     fn update(&mut self, report: &mut StepReport, at: &Step) -> Result<(), TrainError> {
-        let gradients = self.learner.take_gradients();
-        let norm = gradients.global_norm().map(|norm| norm.into_scalar::<f32>()); // device read
-        report.gradient_norm = norm.map_or(0.0, f64::from);
-        if !report.gradient_norm.is_finite() {
-            let what = first_non_finite(&gradients);
-            return Err(TrainError::NonFinite { step: at.index + 1, what });
-        }
-        let gradients = match self.plan.recipe.train.clip_norm {
-            Some(limit) => gradients.clip_global_norm(limit),
-            None => gradients,
-        };
-        report.lr = self.plan.rate(self.plan.base_rate(), at);
-        let rate = |base| self.plan.rate(base, at);
-        self.learner.update(&mut self.optimizer, gradients, &rate, at)?;
+        let (plan, clip) = (self.plan, self.plan.recipe.train.clip_norm);
+        let rate = |base| plan.rate(base, at);
+        let (learner, optimizer) = (self.learner.as_mut(), &mut self.optimizer);
+        report.gradient_norm = step::update(learner, optimizer, clip, &rate, at)?;
+        report.lr = rate(plan.base_rate());
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())
     }
@@ -210,16 +198,5 @@ fn restore(
     match probe {
         Some(probe) => probe.load(tensors("probe")?).map_err(|e| TrainError::Probe(Box::new(e))),
         None => Ok(()),
-    }
-}
-
-/// The first parameter whose gradient is not finite, for the message.
-fn first_non_finite(gradients: &Gradients) -> String {
-    let finite = |gradient: &Tensor<1>| {
-        gradient.clone().abs().max().into_scalar::<f32>().is_finite() // device read
-    };
-    match gradients.0.iter().find(|(_, gradient)| !finite(gradient)) {
-        Some((name, _)) => format!("the gradient of {name}"),
-        None => "the gradient norm (each gradient is finite, their squares overflow)".to_owned(),
     }
 }

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param},
+    module::{Module, Param},
     tensor::{DType, Tensor, TensorData},
 };
 
-use crate::optim::PathStack;
+use crate::optim::{self, Map, PathStack, Visit};
 
 /// Named tensors on the host.
 pub type Tensors = BTreeMap<String, TensorData>;
@@ -47,24 +47,15 @@ pub enum StateError {
 
 /// All float tensors of `module`, read from its device.
 pub fn collect<M: Module>(module: &M) -> Tensors {
-    struct Collect {
-        path: PathStack,
-        tensors: Tensors,
-    }
-    impl ModuleVisitor for Collect {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.path.exit(container);
-        }
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            self.tensors.insert(self.path.join(), param.val().into_data()); // device read
+    struct Collect(Tensors);
+    impl Visit for Collect {
+        fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
+            self.0.insert(path.join(), param.val().into_data()); // device read
         }
     }
-    let mut collect = Collect { path: PathStack::default(), tensors: Tensors::new() };
-    module.visit(&mut collect);
-    collect.tensors
+    let mut collect = Collect(Tensors::new());
+    optim::visit(module, &mut collect);
+    collect.0
 }
 
 /// `module` with every float tensor replaced by the one of its name.
@@ -73,29 +64,25 @@ pub fn collect<M: Module>(module: &M) -> Tensors {
 /// The first missing or misshapen tensor, or one that is left over.
 pub fn restore<M: Module>(module: M, tensors: Tensors) -> Result<M, StateError> {
     struct Restore {
-        path: PathStack,
         tensors: Tensors,
         error: Option<StateError>,
     }
     impl Restore {
-        fn take(&mut self, shape: &[usize]) -> Result<TensorData, StateError> {
-            let name = self.path.join();
+        fn take(&mut self, name: String, shape: &[usize]) -> Result<TensorData, StateError> {
             match self.tensors.remove(&name) {
                 Some(tensor) => of_shape(tensor, &name, shape),
                 None => Err(StateError::Missing(name)),
             }
         }
     }
-    impl ModuleMapper for Restore {
-        fn enter_module(&mut self, name: &str, container: &str) {
-            self.path.enter(name, container);
-        }
-        fn exit_module(&mut self, _: &str, container: &str) {
-            self.path.exit(container);
-        }
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+    impl Map for Restore {
+        fn tensor<const D: usize>(
+            &mut self,
+            path: &PathStack,
+            param: Param<Tensor<D>>,
+        ) -> Param<Tensor<D>> {
             let (id, old, mapper) = param.consume();
-            let new = match self.take(&old.dims()) {
+            let new = match self.take(path.join(), &old.dims()) {
                 Ok(tensor) => {
                     let tracked = old.is_require_grad();
                     Tensor::from_data(tensor, &old.device()).set_require_grad(tracked)
@@ -108,8 +95,8 @@ pub fn restore<M: Module>(module: M, tensors: Tensors) -> Result<M, StateError> 
             Param::from_mapped_value(id, new, mapper)
         }
     }
-    let mut restore = Restore { path: PathStack::default(), tensors, error: None };
-    let module = module.map(&mut restore);
+    let mut restore = Restore { tensors, error: None };
+    let module = optim::map(module, &mut restore);
     match (restore.error, restore.tensors.into_keys().next()) {
         (Some(error), _) => Err(error),
         (None, Some(name)) => Err(StateError::Unexpected(name)),

@@ -4,6 +4,7 @@
 
 mod contract;
 mod eval;
+mod export;
 mod fixtures;
 mod golden;
 mod optim;

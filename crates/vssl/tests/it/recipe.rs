@@ -134,7 +134,6 @@ fn wrong_types_name_key_line_value_and_what_was_expected() {
         ("[[views]]\ncrop_scale = 0.1", "views.0.crop_scale is 0.1; expected a list of 2"),
         ("[views]\nsize = 3", "views is a table; expected a list"),
         ("[toy]\nkind = \"means\"", "toy.kind is \"means\"; expected \"half-normal\" or \"mean\""),
-        ("[toy]\nmomentum = { base = 0.9 }", "`last` is missing in [toy.momentum]"),
         // Settings of a tagged enum reach serde without their keys.
         (
             "[schedule]\nname = \"warmup-cosine\"\nwarmup_epochs = \"ten\"",
@@ -233,6 +232,18 @@ fn overrides_are_named_instead_of_a_line() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn one_key_of_a_nested_table_leaves_the_others_as_they_were() {
+    let momentum = |text: &str, overrides: &[&str]| {
+        let (recipe, _) = load(text, overrides).unwrap();
+        let momentum = recipe.method_table["momentum"].as_table().unwrap().clone();
+        (momentum["base"].as_float().unwrap(), momentum["last"].as_float().unwrap())
+    };
+    assert_eq!(momentum(MINIMAL, &["toy.momentum.base=0.9"]), (0.9, 1.0));
+    let text = format!("{MINIMAL}[toy]\nmomentum = {{ last = 0.999 }}\n");
+    assert_eq!(momentum(&text, &[]), (0.99, 0.999));
 }
 
 #[test]

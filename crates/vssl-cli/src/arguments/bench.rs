@@ -1,0 +1,136 @@
+//! Arguments of `vssl bench`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum, value_parser};
+use vssl::backbone::Stem;
+
+/// Arguments of `vssl bench`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  vssl bench step --width 16 --batch 32\n\nMachines are noisy: compare \
+                  numbers only from runs in turn, as bench/compare.py takes them."
+)]
+pub struct BenchCommand {
+    /// What to time.
+    #[command(subcommand)]
+    pub command: BenchAction,
+}
+
+/// What `vssl bench` times.
+#[derive(Debug, Subcommand)]
+pub enum BenchAction {
+    /// Training steps of a method on random views: forward, backward, optimiser, teacher.
+    Step(StepArguments),
+    /// Each convolution of ResNet-18 and ResNet-50 beside a plain matrix product of its size.
+    Kernels(KernelArguments),
+    /// The input pipeline: two SimCLR views of each image, decoding included.
+    Data(DataArguments),
+}
+
+/// Arguments of `vssl bench step`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl bench step --method vssl --width 64 --size 32 --batch \
+                        64 --steps 5 --threads 2 --json\n  vssl bench step --stem imagenet --size \
+                        224 --batch 16")]
+pub struct StepArguments {
+    /// The method, with the default settings of its recipe table.
+    #[arg(long, value_name = "NAME", default_value = "vssl")]
+    pub method: String,
+    /// Channels of the first stage of the ResNet-18; 64 is the published network.
+    #[arg(long, value_name = "W", default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
+    pub width: u16,
+    /// Side of the views in pixels.
+    #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=1024))]
+    pub size: u16,
+    /// First layers of the network.
+    #[arg(long, value_enum, default_value_t)]
+    pub stem: StemName,
+    /// Padding of the CIFAR stem.
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = value_parser!(u16).range(..=3))]
+    pub stem_padding: u16,
+    /// Images of a step, each seen as two views.
+    #[arg(long, value_name = "B", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Steps that are timed.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
+    pub steps: u16,
+    /// Steps before the clock runs.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub warmup: u16,
+    /// Hidden width of the heads, where the method has a setting of this name.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 20))]
+    pub hidden: Option<u32>,
+    /// Output length of the heads, where the method has a setting of this name.
+    #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 20))]
+    pub dim: Option<u32>,
+}
+
+/// First layers of a ResNet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum StemName {
+    /// 3×3, stride 1.
+    #[default]
+    Cifar,
+    /// 7×7, stride 2, then max-pooling.
+    Imagenet,
+}
+
+impl StemName {
+    /// As a recipe calls it.
+    pub fn stem(self) -> Stem {
+        match self {
+            Self::Cifar => Stem::Cifar,
+            Self::Imagenet => Stem::Imagenet,
+        }
+    }
+
+    /// As typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cifar => "cifar",
+            Self::Imagenet => "imagenet",
+        }
+    }
+}
+
+/// Arguments of `vssl bench kernels`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl bench kernels --threads 1\n  vssl bench kernels --size 32 \
+                        --batch 64 --json"
+)]
+pub struct KernelArguments {
+    /// Side of the images in pixels, up to 64 with the stem for small images; 32 and 224 unless
+    /// given.
+    #[arg(long, value_name = "S", value_parser = value_parser!(u16).range(1..=1024))]
+    pub size: Option<u16>,
+    /// Channels of the first stage.
+    #[arg(long, value_name = "W", default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
+    pub width: u16,
+    /// Images of a batch.
+    #[arg(long, value_name = "B", default_value_t = 16, value_parser = value_parser!(u16).range(1..=1024))]
+    pub batch: u16,
+    /// Milliseconds that each pass is repeated for; at least twice anyway.
+    #[arg(long, value_name = "MS", default_value_t = 200)]
+    pub budget: u16,
+}
+
+/// Arguments of `vssl bench data`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl bench data --size 32 --threads 1 --json\n  vssl bench \
+                        data --size 224 --root photos --threads 1")]
+pub struct DataArguments {
+    /// Side of the views in pixels.
+    #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=4096))]
+    pub size: u16,
+    /// Folder of images to decode; 512 pictures of noise in memory, 32 pixels a side, unless given.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Images that are timed, over and over where there are fewer.
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Probability of a blur; 0 up to 32 pixels and 0.5 above unless given.
+    #[arg(long, value_name = "P")]
+    pub blur: Option<f64>,
+}

@@ -1,0 +1,24 @@
+//! `vssl bench`: speed, in the units and under the names of the PyTorch programs in `bench/`.
+
+mod data;
+mod kernels;
+mod step;
+
+use crate::{
+    arguments::{BenchAction, Common},
+    failure::Failure,
+};
+
+pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> {
+    match action {
+        BenchAction::Step(arguments) => step::run(arguments, common),
+        BenchAction::Kernels(arguments) => kernels::run(arguments, common),
+        BenchAction::Data(arguments) => data::run(arguments, common),
+    }
+}
+
+/// As many digits as a timing is good for.
+fn rounded(value: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (value * scale).round() / scale
+}

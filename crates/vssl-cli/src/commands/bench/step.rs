@@ -1,0 +1,85 @@
+//! `vssl bench step`: the time of a training step.
+
+use serde_json::json;
+use vssl::{
+    backbone::{Architecture, BackboneConfig},
+    device::{Backend, DeviceChoice},
+    train::bench::{StepBench, method},
+};
+
+use super::rounded;
+use crate::{
+    arguments::{Common, StepArguments},
+    commands::say,
+    failure::Failure,
+};
+
+pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Failure> {
+    let changes = [("hidden", arguments.hidden), ("dim", arguments.dim)];
+    let changes: Vec<_> =
+        changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+    let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
+    let bench = StepBench {
+        backbone: BackboneConfig {
+            architecture: Architecture::Resnet18,
+            width: arguments.width.into(),
+            stem: arguments.stem.stem(),
+            stem_padding: arguments.stem_padding.into(),
+        },
+        size: arguments.size.into(),
+        batch: arguments.batch.into(),
+        warmup: arguments.warmup.into(),
+        steps: arguments.steps.into(),
+    };
+    bench.check(method.as_ref()).map_err(Failure::usage)?;
+    let device = DeviceChoice { backend: Backend::Cpu, index: None }.resolve()?;
+    let times = bench.run(method.as_ref(), &device)?;
+    let median = median(&times.seconds);
+    let speed = rounded(bench.batch as f64 / median, 2);
+    let (threads, isa) = (vssl_kernels::threads(), vssl_kernels::isa().name());
+    if common.json {
+        let value = json!({
+            "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
+            "stem": arguments.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
+            "step_s_median": rounded(median, 4), "step_s_min": rounded(times.seconds[0], 4),
+            "images_per_s": speed, "loss": rounded(times.loss, 4),
+            "peak_rss_mib": times.peak_rss_mib,
+        });
+        return say(&value.to_string());
+    }
+    if common.quiet {
+        return say(&speed.to_string());
+    }
+    let (width, size, batch) = (bench.backbone.width, bench.size, bench.batch);
+    let (milliseconds, best) = (median * 1e3, times.seconds[0] * 1e3);
+    let memory = times.peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
+    say(&format!(
+        "{} with a ResNet-18 of width {width}, {batch} images of {size}×{size}, {threads} threads, \
+         {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
+         images/s, each seen as two views\npeak memory   {memory}\nloss          {:.4}",
+        arguments.method,
+        times.seconds.len(),
+        times.loss
+    ))
+}
+
+/// Of ascending numbers.
+fn median(ascending: &[f64]) -> f64 {
+    let middle = ascending.len() / 2;
+    match ascending.len() % 2 {
+        0 => (ascending[middle - 1] + ascending[middle]) / 2.0,
+        _ => ascending[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn the_median_of_an_even_number_lies_between_the_middle_two() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+        assert_eq!(median(&[5.0]), 5.0);
+    }
+}

@@ -1,0 +1,27 @@
+//! `vssl methods`: what a recipe can train with.
+
+use serde_json::json;
+use vssl::methods::METHODS;
+
+use super::say;
+use crate::{arguments::Common, failure::Failure};
+
+pub(super) fn run(common: &Common) -> Result<(), Failure> {
+    let width = METHODS.iter().map(|entry| entry.schema.name.len()).max().unwrap_or(0);
+    for entry in METHODS {
+        let (name, summary, paper) = (entry.schema.name, entry.summary, entry.paper);
+        let line = if common.json {
+            let settings = (entry.configure)(&toml::Table::new())?.settings();
+            let value = json!({
+                "method": name, "summary": summary, "paper": paper, "settings": settings,
+            });
+            value.to_string()
+        } else if common.quiet {
+            name.to_owned()
+        } else {
+            format!("{name:<width$}  {summary} ({paper})")
+        };
+        say(&line)?;
+    }
+    Ok(())
+}

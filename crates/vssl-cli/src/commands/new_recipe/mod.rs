@@ -1,0 +1,115 @@
+//! `vssl new-recipe`: a recipe for one's own images, every key in it and explained.
+//!
+//! [`survey`] looks at the images, [`tuning`] knows the optimiser and the views of each method,
+//! [`text`] writes the file. What is written was read back and checked first, so that
+//! `vssl pretrain` takes it as it is.
+
+mod survey;
+mod text;
+mod tuning;
+
+use std::{
+    fs::OpenOptions,
+    io::{ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use vssl::{
+    method::Sizes,
+    methods::{self, Entry},
+    recipe::Recipe,
+};
+
+use super::say;
+use crate::{
+    arguments::{Common, NewRecipe},
+    failure::Failure,
+    table::quoted,
+};
+use survey::Survey;
+
+pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure> {
+    let method = &arguments.method;
+    let entry = methods::find(method)
+        .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
+    let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
+    // Refused before the images are read, which takes longer.
+    if path.exists() && !arguments.force {
+        return Err(exists(&path));
+    }
+    let survey = Survey::of(&arguments.data)?;
+    let text = text::write(entry, &survey, &path)?;
+    check(entry, &survey, &text, &path)?;
+    save(&path, &text, arguments.force)?;
+    tell(method, &survey, &path, common)
+}
+
+/// Reads the recipe as `vssl pretrain` will.
+fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
+    let schemas = methods::schemas();
+    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], &schemas)?;
+    let views = |local: bool| -> usize {
+        let groups = recipe.views.iter().filter(|group| group.local == local);
+        groups.map(|group| group.count).sum()
+    };
+    let sizes = Sizes {
+        images: survey.images,
+        batch: recipe.train.batch,
+        global_views: views(false),
+        local_views: views(true),
+    };
+    (entry.configure)(&recipe.method_table)?
+        .check(&sizes)
+        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.schema.name))?;
+    Ok(())
+}
+
+fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    match force {
+        true => options.create(true).truncate(true),
+        false => options.create_new(true),
+    };
+    let mut file = match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(exists(path)),
+        opened => opened.with_context(|| format!("writing {}", path.display()))?,
+    };
+    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
+}
+
+fn exists(path: &Path) -> Failure {
+    Failure::usage(anyhow!(
+        "{}: is there already; expected a new file: name another with --out, or replace it with \
+         --force",
+        path.display()
+    ))
+}
+
+fn tell(method: &str, survey: &Survey, path: &Path, common: &Common) -> Result<(), Failure> {
+    if common.json {
+        return say(&json!({
+            "event": "written",
+            "path": path,
+            "method": method,
+            "images": survey.images,
+            "validation_images": survey.validation.map(|split| split.images),
+            "classes": survey.classes,
+            "side": survey.side,
+            "grey": survey.grey,
+        })
+        .to_string());
+    }
+    if common.quiet {
+        return say(&path.display().to_string());
+    }
+    say(&format!(
+        "{}: {method} for {}\n\nnext:\n  vssl pretrain {}",
+        path.display(),
+        survey.summary(),
+        quoted(&path.display().to_string())
+    ))
+}

@@ -1,0 +1,182 @@
+//! What there is to know of a set of images before a recipe is written for it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use vssl_data::{
+    DataError, Dataset, Image, Normalisation,
+    dataset::{self, DataConfig, Format},
+};
+
+use crate::{commands::data, failure::Failure};
+
+/// Images that are decoded to learn sizes and colours, evenly over the set.
+const SAMPLE: usize = 64;
+
+/// The training images, and whether there is something to measure accuracy on.
+#[derive(Clone, Debug)]
+pub(super) struct Survey {
+    /// As it goes into a recipe.
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    /// Of the training split.
+    pub(super) images: usize,
+    /// Of the training split, if it is labelled.
+    pub(super) classes: Option<usize>,
+    pub(super) validation: Option<Validation>,
+    /// Median of the shorter sides.
+    pub(super) side: usize,
+    /// Whether all three channels are equal.
+    pub(super) grey: bool,
+    /// Of the pixels that were looked at.
+    pub(super) normalisation: Normalisation,
+}
+
+/// The validation split.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Validation {
+    pub(super) images: usize,
+    pub(super) labelled: bool,
+}
+
+impl Survey {
+    /// # Errors
+    /// Images that are not there, too few, or none that can be decoded.
+    pub(super) fn of(source: &Path) -> Result<Self, Failure> {
+        let path =
+            source.canonicalize().with_context(|| format!("looking for {}", source.display()))?;
+        if path.to_str().is_none() {
+            let shown = path.display();
+            return Err(anyhow!("{shown}: is no UTF-8; expected a path that TOML can hold").into());
+        }
+        let format = data::guess(&path).unwrap_or_default();
+        let config = DataConfig { format, path: path.clone(), ..DataConfig::default() };
+        let splits = dataset::open(&config, None)?;
+        let train = splits.train.as_ref();
+        if train.len() < 2 {
+            let shown = source.display();
+            return Err(
+                anyhow!("{shown}: {} training image; expected at least 2", train.len()).into()
+            );
+        }
+        let pixels = Pixels::sample(train)
+            .with_context(|| format!("{}: no image can be decoded", source.display()))?;
+        let validation = splits
+            .validation
+            .map(|split| Validation { images: split.len(), labelled: split.labels().is_some() });
+        Ok(Self {
+            path,
+            format,
+            images: train.len(),
+            classes: train.labels().map(|_| train.classes().len()),
+            validation,
+            side: pixels.median_side(),
+            grey: pixels.grey,
+            normalisation: pixels.normalisation(),
+        })
+    }
+
+    /// Whether accuracies can be measured.
+    pub(super) fn measurable(&self) -> bool {
+        self.classes.is_some() && self.validation.is_some_and(|split| split.labelled)
+    }
+
+    /// One line for people.
+    pub(super) fn summary(&self) -> String {
+        let classes = match self.classes {
+            Some(classes) => format!("{classes} classes"),
+            None => "no labels".to_owned(),
+        };
+        let validation = match self.validation {
+            Some(split) if split.labelled => format!("{} validation images", split.images),
+            Some(split) => format!("{} validation images without labels", split.images),
+            None => "no validation split".to_owned(),
+        };
+        let colour = if self.grey { "grey" } else { "colour" };
+        format!(
+            "{} {colour} images of about {} pixels, {classes}, {validation}",
+            self.images, self.side
+        )
+    }
+}
+
+/// Sums over the sampled images.
+struct Pixels {
+    sides: Vec<usize>,
+    grey: bool,
+    count: f64,
+    sums: [f64; 3],
+    squares: [f64; 3],
+}
+
+impl Pixels {
+    /// Images that cannot be decoded are passed over unless all are: `vssl data check` and the run
+    /// name them.
+    fn sample(images: &dyn Dataset) -> Result<Self, DataError> {
+        let mut pixels =
+            Self { sides: Vec::new(), grey: true, count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
+        let sample = SAMPLE.min(images.len());
+        let mut bad = None;
+        for k in 0..sample {
+            match images.image(k * images.len() / sample) {
+                Ok(image) => pixels.add(&image),
+                Err(error) => bad = Some(error),
+            }
+        }
+        match bad {
+            Some(error) if pixels.sides.is_empty() => Err(error),
+            _ => Ok(pixels),
+        }
+    }
+
+    fn add(&mut self, image: &Image) {
+        self.sides.push(image.width.min(image.height));
+        for pixel in image.rgb.chunks_exact(3) {
+            self.grey &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
+            for (channel, &value) in pixel.iter().enumerate() {
+                let value = f64::from(value) / 255.0;
+                self.sums[channel] += value;
+                self.squares[channel] += value * value;
+            }
+        }
+        self.count += (image.width * image.height) as f64;
+    }
+
+    fn median_side(&self) -> usize {
+        let mut sides = self.sides.clone();
+        sides.sort_unstable();
+        sides[sides.len() / 2]
+    }
+
+    /// Rounded to four places. Images of one colour have no deviation to divide by; 0.05 leaves
+    /// them finite.
+    fn normalisation(&self) -> Normalisation {
+        let round = |x: f64| (x * 1e4).round() / 1e4;
+        let mean = self.sums.map(|sum| sum / self.count);
+        let mut std = [0.0; 3];
+        for channel in 0..3 {
+            let variance = self.squares[channel] / self.count - mean[channel] * mean[channel];
+            std[channel] = variance.max(0.0).sqrt().max(0.05);
+        }
+        Normalisation { mean: mean.map(|x| round(x) as f32), std: std.map(|x| round(x) as f32) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sides_colours_and_statistics_are_those_of_the_pixels() {
+        let mut pixels =
+            Pixels { sides: Vec::new(), grey: true, count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
+        pixels.add(&Image { width: 2, height: 1, rgb: vec![0, 0, 0, 255, 255, 255] });
+        assert!(pixels.grey);
+        pixels.add(&Image { width: 1, height: 2, rgb: vec![255, 0, 0, 0, 0, 255] });
+        assert!(!pixels.grey);
+        let found = pixels.normalisation();
+        assert_eq!(found.mean.map(|x| (f64::from(x) * 4.0).round()), [2.0, 1.0, 2.0]);
+        assert!((f64::from(found.std[0]) - 0.5).abs() < 1e-6, "{found:?}");
+        assert_eq!(pixels.median_side(), 1);
+    }
+}

@@ -1,0 +1,295 @@
+//! The recipe as text: every key, its value for these images, and what it does.
+
+use std::{fmt::Write, path::Path};
+
+use anyhow::Context;
+use toml::Value;
+use vssl::methods::Entry;
+use vssl_data::dataset::Format;
+
+use super::{
+    survey::Survey,
+    tuning::{self, Pair, Tuning},
+};
+use crate::{failure::Failure, table::quoted};
+
+/// From here on photographs: the first layers of ImageNet, and blur.
+const PHOTOGRAPH: usize = 96;
+/// Column of the comments.
+const COLUMN: usize = 33;
+
+/// The recipe for `survey` that will lie at `path`.
+///
+/// # Errors
+/// Settings of the method that cannot be read: a mistake of ours.
+pub(super) fn write(entry: &Entry, survey: &Survey, path: &Path) -> Result<String, Failure> {
+    let name = entry.schema.name;
+    let tuning = tuning::of(name);
+    let mut page = Page::default();
+    page.prose(&format!("{name}: {}.\n{}", entry.summary, entry.paper));
+    page.prose("");
+    page.prose(&format!("For {}.", survey.summary()));
+    page.prose("");
+    page.prose(&format!("  vssl pretrain {}", quoted(&path.display().to_string())));
+    page.prose("");
+    page.prose(
+        "Rates and views are those of solo-learn's CIFAR recipes. Not measured on these images.",
+    );
+    page.text.push('\n');
+    page.key("method", name, "`vssl methods` lists all");
+    page.key("seed", 0, "fixes initial weights, order, views and noise");
+    data(&mut page, survey)?;
+    views(&mut page, survey, tuning.pair);
+    backbone(&mut page, survey);
+    method(&mut page, entry, survey)?;
+    optimizer(&mut page, &tuning);
+    length(&mut page, survey);
+    watching(&mut page, survey);
+    Ok(page.text)
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn prose(&mut self, lines: &str) {
+        for line in lines.split('\n') {
+            self.text.push_str(format!("# {line}").trim_end());
+            self.text.push('\n');
+        }
+    }
+
+    fn table(&mut self, header: &str) {
+        let _ = write!(self.text, "\n{header}\n");
+    }
+
+    /// Above the table that follows.
+    fn note(&mut self, line: &str) {
+        let _ = write!(self.text, "\n# {line}");
+    }
+
+    fn key(&mut self, key: &str, value: impl Into<Value>, comment: &str) {
+        let value = match value.into() {
+            Value::Float(small) if small > 0.0 && small < 1e-3 => format!("{small:e}"),
+            other => other.to_string(),
+        };
+        let line = format!("{key} = {value}");
+        let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
+    }
+
+    /// A key that has no value unless one is given.
+    fn absent(&mut self, key: &str, example: impl Into<Value>, comment: &str) {
+        let line = format!("# {key} = {}", example.into());
+        let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
+    }
+}
+
+fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
+    let format = Value::try_from(survey.format).context("writing the format")?;
+    let path = survey.path.display().to_string();
+    page.table("[data]");
+    page.key("format", format, "folder, cifar10, cifar100, idx or imagenet100");
+    page.key("path", path, "folder or archive of the images");
+    page.key("labels", "auto", "auto, fine, coarse or none; only probes and reports see them");
+    page.absent("limit_train", 1000, "at most this many training images");
+    page.absent("limit_validation", 1000, "at most this many validation images");
+    page.key("missing_classes", "error", "imagenet100: error or allow");
+    let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
+    let used = if matches!(survey.format, Format::Folder | Format::Idx) {
+        page.prose("Mean and standard deviation of the channels, measured on a sample.");
+        survey.normalisation
+    } else {
+        page.prose("Mean and standard deviation of the channels, as commonly used for this set.");
+        survey.format.normalisation()
+    };
+    let _ = writeln!(
+        page.text,
+        "normalisation = {{ mean = {}, std = {} }}",
+        shown(used.mean),
+        shown(used.std)
+    );
+    page.key("on_bad_image", "stop", "or skip: another image takes its place");
+    page.absent("workers", 4, "threads that decode and augment; one a core unless given");
+    page.key("prefetch", 4, "batches that wait at most; memory against speed");
+    Ok(())
+}
+
+fn views(page: &mut Page, survey: &Survey, pair: Pair) {
+    page.note("Two views of each image; a group for each kind.");
+    match pair {
+        Pair::Symmetric => group(page, survey, 2, [0.4, 0.4, 0.1], 0.0, true),
+        Pair::Strong => group(page, survey, 2, [0.8, 0.8, 0.2], 0.0, true),
+        Pair::Asymmetric => {
+            group(page, survey, 1, [0.4, 0.2, 0.1], 0.0, true);
+            group(page, survey, 1, [0.4, 0.2, 0.1], 0.2, true);
+        }
+        Pair::WeakSecond => {
+            group(page, survey, 1, [0.4, 0.2, 0.1], 0.0, true);
+            group(page, survey, 1, [0.0, 0.0, 0.0], 0.0, false);
+        }
+    }
+}
+
+/// One group; `colours` are brightness and contrast, saturation, hue.
+fn group(
+    page: &mut Page,
+    survey: &Survey,
+    count: i64,
+    colours: [f64; 3],
+    solarize: f64,
+    changed: bool,
+) {
+    let size = tuning::view_size(survey.side);
+    let [light, saturation, hue] = colours;
+    // Grey pictures have no colours to change.
+    let coloured = |value: f64| if survey.grey { 0.0 } else { value };
+    let share = |value: f64| if changed { value } else { 0.0 };
+    let blur = if size >= PHOTOGRAPH { 0.5 } else { 0.0 };
+    page.table("[[views]]");
+    page.key("count", count, "views of this group");
+    page.key("local", false, "true: small crops, which only the student sees");
+    page.key("size", size as i64, "side in pixels");
+    page.key("crop_scale", vec![0.2, 1.0], "area of the crop, as a share of the image");
+    page.key("crop_ratio", vec![0.75, 1.3333333333333333], "its width over height");
+    page.key("interpolation", "bicubic", "or bilinear");
+    page.key("jitter", share(0.8), "probability of changing the colours");
+    page.key("brightness", light, "factor in 1 ± this");
+    page.key("contrast", light, "likewise");
+    page.key("saturation", coloured(saturation), "likewise");
+    page.key("hue", coloured(hue), "shift in ± this, at most 0.5");
+    page.key("grayscale", share(coloured(0.2)), "probability");
+    page.key("blur", share(blur), "probability of a Gaussian blur");
+    page.key("blur_sigma", vec![0.1, 2.0], "its standard deviation in pixels");
+    page.key("solarize", solarize, "probability of inverting bright values");
+    page.key("equalize", 0.0, "probability of equalising the histogram");
+    page.key("flip", 0.5, "left-right; 0.0 where that changes the meaning, as in text");
+}
+
+fn backbone(page: &mut Page, survey: &Survey) {
+    let stem = if tuning::view_size(survey.side) < PHOTOGRAPH { "cifar" } else { "imagenet" };
+    page.table("[backbone]");
+    page.key("architecture", "resnet18", "resnet18, resnet34 or resnet50");
+    page.key("width", 64, "channels of the first stage; fewer are faster and learn less");
+    page.key("stem", stem, "imagenet: 7x7 stride 2 and pooling; cifar: 3x3, small images");
+    page.key("stem_padding", 1, "of the cifar stem");
+}
+
+fn method(page: &mut Page, entry: &Entry, survey: &Survey) -> Result<(), Failure> {
+    let name = entry.schema.name;
+    let batch = tuning::batch(survey.images);
+    let settings = (entry.configure)(&toml::Table::new())?.settings();
+    let fit = |key: &str, value| tuning::fitted(name, key, value, survey.images, batch);
+    page.table(&format!("[{name}]"));
+    for (key, value) in settings {
+        let value = match value {
+            Value::Integer(value) => Value::Integer(fit(&key, value)),
+            Value::Array(values) => Value::Array(
+                values
+                    .into_iter()
+                    .map(|value| match value {
+                        Value::Integer(value) => Value::Integer(fit(&key, value)),
+                        other => other,
+                    })
+                    .collect(),
+            ),
+            other => other,
+        };
+        page.key(&key, value, meaning(&key));
+    }
+    Ok(())
+}
+
+/// What a setting of a method does, by the words that the methods share.
+fn meaning(key: &str) -> &'static str {
+    match key {
+        "hidden" => "hidden width of the heads",
+        "projector_hidden" => "hidden width of the projector",
+        "predictor_hidden" => "hidden width of the predictor",
+        "dim" => "length of the head's output",
+        "temperature" => "divides the logits: lower is sharper",
+        "momentum" => "share that the teacher keeps at each step, by cosine",
+        "lambda" => "weight of the entries off the diagonal",
+        "loss_scale" => "factor on the loss",
+        "similarity_weight" => "weight of the distance between views",
+        "variance_weight" => "weight of the hinge on small deviations",
+        "covariance_weight" => "weight of the covariances",
+        "prototypes" => "cluster centres, or outputs of the head",
+        key if key.ends_with("queue") => "earlier embeddings that are kept; whole batches",
+        key if key.ends_with("temperature") => "a temperature: lower is sharper",
+        key if key.ends_with("weight") => "weight of a term of the loss",
+        key if key.ends_with("epochs") => "counted in epochs",
+        _ => "see the page of the method in the book",
+    }
+}
+
+fn optimizer(page: &mut Page, tuning: &Tuning) {
+    page.table("[optimizer]");
+    page.key("name", tuning.optimizer, "lars, sgd, adam or adamw");
+    page.key("lr", tuning.lr, "base learning rate");
+    page.key("scale_lr", true, "rates are multiplied by train.batch / 256");
+    page.key("weight_decay", tuning.weight_decay, "pulls weights towards 0");
+    page.key("momentum", 0.9, "LARS, SGD");
+    page.key("dampening", 0.0, "LARS, SGD");
+    page.key("nesterov", false, "LARS, SGD");
+    page.key("eta", 0.02, "trust coefficient of LARS");
+    page.key("clip_lr", true, "LARS: at most the base rate");
+    page.key("exclude_bias_and_norm", true, "LARS: none of it for one-dimensional tensors");
+    page.key("eps", 1e-8, "added to denominators");
+    page.key("beta1", 0.9, "Adam, AdamW");
+    page.key("beta2", 0.999, "Adam, AdamW");
+    if let Some(pattern) = tuning.constant {
+        page.table("[[optimizer.groups]]");
+        page.key("pattern", pattern, "parameters that this exception is for");
+        page.key("lr", tuning.lr, "a constant rate of their own");
+    }
+}
+
+fn length(page: &mut Page, survey: &Survey) {
+    let epochs = tuning::epochs(survey.images) as i64;
+    page.table("[schedule]");
+    page.key("name", "warmup-cosine", "warmup-cosine, steps or constant");
+    page.key("warmup_epochs", (epochs / 10).min(10) as f64, "a straight line up to the rate");
+    page.key("start", 3e-5, "rate of the first step");
+    page.key("min", 0.0, "rate that the cosine runs to");
+    page.key("interval", "step", "or epoch: the rate changes only between epochs");
+    page.table("[train]");
+    page.key("epochs", epochs, "passes over the images; more is better, slowly");
+    page.key("batch", tuning::batch(survey.images) as i64, "images of an optimiser step");
+    page.key("accumulate", 1, "micro-batches that a step is computed in; saves memory");
+    page.absent("max_steps", 100, "ends the run after this many steps");
+    page.absent("clip_norm", 1.0, "scales all gradients down to this norm");
+}
+
+fn watching(page: &mut Page, survey: &Survey) {
+    let epochs = tuning::epochs(survey.images) as i64;
+    let every = epochs.div_euclid(20).max(1);
+    if !survey.measurable() {
+        page.note("Without labels in both splits the next three tables do little or nothing.");
+    }
+    page.table("[probe]");
+    page.key("enabled", true, "linear classifier beside the encoder, no gradient to it");
+    page.key("lr", 0.1, "at batch 256; follows the schedule");
+    page.key("momentum", 0.9, "of its SGD");
+    page.key("weight_decay", 0.0, "of its SGD");
+    page.table("[knn]");
+    page.key("every_epochs", every, "how often nearest neighbours are asked; 0 is never");
+    page.key("k", 20, "neighbours that vote");
+    page.key("temperature", 0.07, "votes weigh exp(cosine / this)");
+    page.table("[evaluation]");
+    page.key("enabled", true, "the table at the end");
+    page.key("untrained", true, "compare with the encoder before training");
+    page.key("pixels", true, "compare with the pixels themselves");
+    page.table("[health]");
+    page.key("every_steps", 50, "how often features are measured; 0 is never");
+    page.key("min_rank", 3.0, "warn when their effective rank is below");
+    page.key("min_spread", 0.05, "warn when their spread is below; 1 is random");
+    page.table("[checkpoint]");
+    page.absent("every_steps", 1000, "also every so many steps");
+    page.key("every_epochs", every, "0 is only by steps and at the end");
+    page.key("keep", 2, "how many of the latest stay");
+    page.key("best", true, "whether the best by nearest neighbours stays too");
+    page.table("[log]");
+    page.key("every_steps", 10, "how often figures are written and shown");
+}

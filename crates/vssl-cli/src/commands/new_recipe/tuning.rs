@@ -1,0 +1,119 @@
+//! What each method is trained with: the rates and views of solo-learn's CIFAR recipes.
+
+/// How the two views of an image differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pair {
+    /// Two views of one group, with the colours of MoCo.
+    Symmetric,
+    /// Two views of one group, with the strong colours of SimCLR.
+    Strong,
+    /// The second view is solarised at times, as in BYOL.
+    Asymmetric,
+    /// The second view is only cropped and flipped, as in ReSSL.
+    WeakSecond,
+}
+
+/// Optimiser, its base rate at batch 256 and its weight decay, and the views.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tuning {
+    pub(super) optimizer: &'static str,
+    pub(super) lr: f64,
+    pub(super) weight_decay: f64,
+    pub(super) pair: Pair,
+    /// Parameters whose rate does not follow the schedule.
+    pub(super) constant: Option<&'static str>,
+}
+
+/// For the method called `name`; BYOL's for one that is not in the table.
+pub(super) fn of(name: &str) -> Tuning {
+    let (optimizer, lr, weight_decay, pair) = match name {
+        "barlow" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
+        "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
+        "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
+        "mocov2plus" => ("sgd", 0.3, 1e-4, Pair::Symmetric),
+        "nnclr" => ("lars", 0.4, 1e-5, Pair::Asymmetric),
+        "ressl" => ("sgd", 0.05, 1e-4, Pair::WeakSecond),
+        "simclr" => ("lars", 0.4, 1e-4, Pair::Strong),
+        "simsiam" => ("sgd", 0.5, 1e-5, Pair::Symmetric),
+        "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
+        _ => ("lars", 1.0, 1e-5, Pair::Asymmetric),
+    };
+    let constant = (name == "simsiam").then_some("predictor.*");
+    Tuning { optimizer, lr, weight_decay, pair, constant }
+}
+
+/// Largest power of two that is at most 256 and leaves four batches in an epoch, at least 2.
+pub(super) fn batch(images: usize) -> usize {
+    let most = (images / 4).clamp(2, 256);
+    1 << most.ilog2()
+}
+
+/// About two million images seen, within 20 and 500 epochs.
+pub(super) fn epochs(images: usize) -> usize {
+    let epochs = (2_000_000 / images.max(1)).clamp(20, 500);
+    epochs / 10 * 10
+}
+
+/// Side of the views for images whose shorter side is `side`: sizes that the strides of a ResNet
+/// divide, not larger than the images where these are small.
+pub(super) fn view_size(side: usize) -> usize {
+    match side {
+        0..=47 => side.max(8),
+        48..=127 => side / 16 * 16,
+        128..=191 => 128,
+        _ => 224,
+    }
+}
+
+/// The default of a setting that depends on how many images there are.
+pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch: usize) -> i64 {
+    let (images, batch) = (images as i64, batch as i64);
+    if key.ends_with("queue") && default > 0 {
+        // As many whole batches as the images fill.
+        (default.min(images) / batch).max(1) * batch
+    } else if key.ends_with("prototypes") && method != "dino" {
+        // Ten images a cluster; DINO's outputs are no clusters.
+        default.min((images / 10).max(2))
+    } else {
+        default
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_a_power_of_two_within_the_images() {
+        for (images, expected) in
+            [(2, 2), (3, 2), (15, 2), (16, 4), (120, 16), (1000, 128), (1024, 256), (1 << 20, 256)]
+        {
+            assert_eq!(batch(images), expected, "{images} images");
+        }
+    }
+
+    #[test]
+    fn views_are_no_larger_than_small_images() {
+        for (side, expected) in
+            [(4, 8), (28, 28), (32, 32), (64, 64), (100, 96), (150, 128), (3000, 224)]
+        {
+            assert_eq!(view_size(side), expected, "{side} pixels");
+        }
+    }
+
+    #[test]
+    fn queues_are_whole_batches_and_clusters_have_members() {
+        assert_eq!(fitted("nnclr", "queue", 65536, 1000, 128), 896);
+        assert_eq!(fitted("nnclr", "queue", 65536, 3, 2), 2);
+        assert_eq!(fitted("mocov2plus", "queue", 32768, 50000, 256), 32768);
+        assert_eq!(fitted("swav", "queue", 0, 1000, 128), 0);
+        assert_eq!(fitted("swav", "prototypes", 3000, 1000, 128), 100);
+        assert_eq!(fitted("dino", "prototypes", 4096, 1000, 128), 4096);
+        assert_eq!(fitted("byol", "dim", 256, 10, 2), 256);
+    }
+
+    #[test]
+    fn epochs_shrink_as_sets_grow() {
+        assert_eq!([epochs(10), epochs(50_000), epochs(10_000_000)], [500, 40, 20]);
+    }
+}

@@ -1,0 +1,98 @@
+//! `vssl bench`, with as little work as there can be: what it prints, not how fast it is.
+
+use super::{root, run};
+
+/// The JSON object on the last line.
+#[track_caller]
+fn object(arguments: &[&str]) -> serde_json::Value {
+    let done = run(&[arguments, &["--threads", "1", "--json"]].concat());
+    let last = done.succeeded().lines().last().unwrap();
+    serde_json::from_str(last).unwrap()
+}
+
+#[track_caller]
+fn positive(value: &serde_json::Value, keys: &[&str]) {
+    for key in keys {
+        assert!(value[key].as_f64().is_some_and(|number| number > 0.0), "{key} in {value}");
+    }
+}
+
+const TINY_STEP: [&str; 14] = [
+    "bench", "step", "--width", "4", "--size", "8", "--batch", "4", "--steps", "2", "--warmup",
+    "1", "--method", "vssl",
+];
+
+#[test]
+fn a_step_is_timed_under_the_names_of_the_peer() {
+    let value = object(&[TINY_STEP.as_slice(), &["--hidden", "16", "--dim", "8"]].concat());
+    positive(&value, &["step_s_median", "step_s_min", "images_per_s", "peak_rss_mib"]);
+    assert!(value["loss"].is_number(), "{value}");
+    let expected = [("width", 4), ("size", 8), ("batch", 4), ("threads", 1)];
+    for (key, number) in expected {
+        assert_eq!(value[key], number, "{value}");
+    }
+    assert_eq!(value["method"], "vssl");
+    assert!(value["isa"].is_string(), "{value}");
+}
+
+#[test]
+fn a_step_with_the_imagenet_stem_prints_a_table_for_people() {
+    let table = run(&[
+        "bench", "step", "--width", "4", "--size", "33", "--batch", "4", "--steps", "1", "--stem",
+        "imagenet", "--hidden", "16",
+    ]);
+    for part in ["33×33", "images/s", "peak memory", "loss"] {
+        assert!(table.succeeded().contains(part), "{}", table.out);
+    }
+}
+
+#[test]
+fn every_layer_is_measured_in_all_three_passes() {
+    let value = object(&[
+        "bench", "kernels", "--width", "4", "--size", "8", "--batch", "1", "--budget", "0",
+    ]);
+    let layers = value["layers"].as_array().unwrap();
+    assert!(layers.len() > 20, "{value}");
+    for layer in layers {
+        assert!(layer["layer"].is_string() && layer["network"].is_string(), "{layer}");
+        positive(layer, &["forward_gflops", "input_gradient_gflops", "weight_gradient_gflops"]);
+        positive(layer, &["product_gflops"]);
+    }
+}
+
+#[test]
+fn the_pipeline_is_timed_with_and_without_decoding() {
+    let value = object(&["bench", "data", "--size", "8", "--images", "64"]);
+    positive(&value, &["images_per_s_per_core"]);
+    assert_eq!((&value["size"], &value["decode"]), (&8.into(), &false.into()));
+    let photographs = root().join("crates/vssl-data/tests/images");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["jpeg_420.jpg", "png_rgb.png"] {
+        std::fs::copy(photographs.join(name), folder.path().join(name)).unwrap();
+    }
+    let folder = folder.path().to_str().unwrap();
+    let value = object(&["bench", "data", "--size", "40", "--images", "4", "--root", folder]);
+    positive(&value, &["images_per_s_per_core"]);
+    assert_eq!((&value["images"], &value["decode"]), (&4.into(), &true.into()));
+}
+
+#[test]
+fn benchmarks_that_make_no_sense_end_with_2() {
+    let cases: [(&[&str], &str); 8] = [
+        (&["bench"], "Usage"),
+        (&["bench", "step", "--method", "pca"], "expected one of"),
+        (&["bench", "step", "--steps", "0"], "0 is not in"),
+        (&["bench", "step", "--stem", "vit"], "imagenet"),
+        (&["bench", "step", "--size", "2", "--stem-padding", "0"], "at least 3"),
+        (&["bench", "kernels", "--batch", "0"], "0 is not in"),
+        (&["bench", "data", "--blur", "1.5"], "blur"),
+        (&["bench", "data", "--size", "0"], "0 is not in"),
+    ];
+    for (arguments, part) in cases {
+        let done = run(arguments);
+        assert_eq!(done.code, Some(2), "{arguments:?}: {}{}", done.out, done.error);
+        assert!(done.error.contains(part), "{arguments:?}: {}", done.error);
+    }
+    let missing = run(&["bench", "data", "--root", "no/such/folder"]);
+    missing.refused(1, &["no/such/folder"]);
+}

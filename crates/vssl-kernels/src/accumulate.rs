@@ -1,0 +1,45 @@
+//! The sum of the gradients of an image that two operations used, as the input of a residual block.
+//!
+//! Burn adds channels-last images element by element on one thread, and what comes out lies in the
+//! order of the axes: the next backward pass would have to turn it. Here the sum stays as it is, in
+//! memory that is there, on all threads. It needs to know whether a gradient is there already,
+//! which Burn does not tell: hence the short list of what was registered last.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use burn::backend::autodiff::{NodeId, grads::Gradients};
+use burn::backend::tensor::FloatTensor;
+
+use crate::extension::KernelGradients;
+
+/// A residual block has four operations between the two uses of its input, each with two inputs.
+const REMEMBERED: usize = 16;
+
+thread_local! {
+    /// Numbers of nodes, newest first. They are never used twice, so an old one does no harm; a
+    /// forgotten one only takes Burn's way.
+    static REGISTERED: RefCell<VecDeque<u64>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Registers a gradient of an image, adding it to the one that is there. `earlier` takes that one
+/// out, which only works for nodes inside the graph; `is_leaf` are the others.
+pub fn register<B: KernelGradients>(
+    gradients: &mut Gradients,
+    (node, is_leaf): (NodeId, bool),
+    value: FloatTensor<B>,
+    earlier: impl FnOnce(&mut Gradients) -> FloatTensor<B>,
+) {
+    let number = node.value;
+    let is_there = !is_leaf && REGISTERED.with_borrow(|numbers| numbers.contains(&number));
+    if is_there {
+        let earlier = earlier(gradients);
+        gradients.register::<B>(node, B::sum_of_images(value, earlier));
+        return;
+    }
+    gradients.register::<B>(node, value);
+    REGISTERED.with_borrow_mut(|numbers| {
+        numbers.truncate(REMEMBERED - 1);
+        numbers.push_front(number);
+    });
+}

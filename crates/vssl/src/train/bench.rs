@@ -1,0 +1,270 @@
+//! How long a training step takes: a real method, its student and memory, the real optimiser, on
+//! random views. The steps are those of [`super::pretrain`]; only the loader, the files and the
+//! probe are missing. Called by `vssl bench step`.
+
+use std::time::Instant;
+
+use burn::tensor::Device;
+use vssl_data::rng::{Stream, rng, uniform};
+
+use super::{
+    TrainError,
+    batch::images_to_tensor,
+    learner::{AnyMethod, Learner},
+    report::StepReport,
+    space, step,
+};
+use crate::{
+    backbone::{BackboneConfig, Stem},
+    method::{Sizes, Views},
+    methods::{self, METHODS},
+    optim::{Optimizer, OptimizerConfig},
+    schedule::Step,
+};
+
+/// Fixes weights and views.
+const SEED: u64 = 0;
+/// Size of the training set that is pretended, for memories that hold it: CIFAR's.
+const IMAGES: usize = 50_000;
+
+/// What is timed.
+#[derive(Clone, Debug)]
+pub struct StepBench {
+    /// The encoder.
+    pub backbone: BackboneConfig,
+    /// Side of the views in pixels.
+    pub size: usize,
+    /// Images of a step, each seen as two views.
+    pub batch: usize,
+    /// Steps before the clock runs.
+    pub warmup: usize,
+    /// Steps that are timed, at least 1.
+    pub steps: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub struct StepTimes {
+    /// Of each step, ascending.
+    pub seconds: Vec<f64>,
+    /// Of the last step.
+    pub loss: f64,
+    /// Largest resident memory of the process so far, where the system tells.
+    pub peak_rss_mib: Option<u64>,
+}
+
+/// A benchmark that makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BenchError {
+    /// No such method.
+    #[error("method {got:?}: expected one of {}", known.join(", "))]
+    UnknownMethod {
+        /// As typed.
+        got: String,
+        /// All there are.
+        known: Vec<&'static str>,
+    },
+    /// The method does without a setting that was given.
+    #[error("{method} has no setting {key:?}; leave it out, it has {}", known.join(", "))]
+    NoSetting {
+        /// The method.
+        method: &'static str,
+        /// The setting.
+        key: String,
+        /// Its whole-number settings.
+        known: Vec<String>,
+    },
+    /// The method refuses this batch of two views.
+    #[error("{0}")]
+    Sizes(String),
+    /// The method refuses a value.
+    #[error("{method}: {what}")]
+    Refused {
+        /// The method.
+        method: &'static str,
+        /// Why.
+        what: String,
+    },
+    /// A first convolution that is larger than the padded view.
+    #[error(
+        "views of {size} pixels with a stem padding of {padding}: the first convolution wants at \
+         least 3 padded pixels a side"
+    )]
+    TooSmall {
+        /// Side of the views.
+        size: usize,
+        /// Of the stem.
+        padding: usize,
+    },
+}
+
+/// The method `name` with its default settings, except for `changes`: whole numbers, by the last
+/// part of their key, wherever in the method's table they are.
+///
+/// # Errors
+/// An unknown method, or a setting that it has not or refuses.
+pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>, BenchError> {
+    let entry = methods::find(name).ok_or_else(|| BenchError::UnknownMethod {
+        got: name.to_owned(),
+        known: METHODS.iter().map(|entry| entry.schema.name).collect(),
+    })?;
+    let method = entry.schema.name;
+    let configure = |table: &toml::Table| {
+        (entry.configure)(table)
+            .map_err(|error| BenchError::Refused { method, what: error.to_string() })
+    };
+    let mut table = configure(&toml::Table::new())?.settings();
+    for (key, value) in changes {
+        if !replace(&mut table, key, i64::from(*value)) {
+            let mut known = Vec::new();
+            whole_numbers(&table, "", &mut known);
+            return Err(BenchError::NoSetting { method, key: (*key).to_owned(), known });
+        }
+    }
+    configure(&table)
+}
+
+/// Whether there was a whole number called `key` to replace, here or in a table inside.
+fn replace(table: &mut toml::Table, key: &str, value: i64) -> bool {
+    let mut found = false;
+    for (name, old) in table.iter_mut() {
+        match old {
+            toml::Value::Table(inner) => found |= replace(inner, key, value),
+            toml::Value::Integer(old) if name.rsplit('_').next() == Some(key) => {
+                *old = value;
+                found = true;
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn whole_numbers(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
+    for (name, value) in table {
+        match value {
+            toml::Value::Table(inner) => {
+                whole_numbers(inner, &format!("{prefix}{name}."), into);
+            }
+            toml::Value::Integer(_) => into.push(format!("{prefix}{name}")),
+            _ => {}
+        }
+    }
+}
+
+impl StepBench {
+    /// Refuses views that are smaller than the stem, and sizes that the method refuses.
+    ///
+    /// # Errors
+    /// [`BenchError::TooSmall`] or [`BenchError::Sizes`].
+    pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
+        let BackboneConfig { stem, stem_padding: padding, .. } = self.backbone;
+        let size = self.size;
+        if stem == Stem::Cifar && size + 2 * padding < 3 {
+            return Err(BenchError::TooSmall { size, padding });
+        }
+        method.check(&self.sizes()).map_err(BenchError::Sizes)
+    }
+
+    fn sizes(&self) -> Sizes {
+        let images = IMAGES.max(self.batch);
+        Sizes { images, batch: self.batch, global_views: 2, local_views: 0 }
+    }
+
+    /// Times forward and backward pass of both views, the optimiser's step (LARS) and the
+    /// memory's update.
+    ///
+    /// # Errors
+    /// A loss or gradients that are not finite.
+    pub fn run(&self, method: &dyn AnyMethod, device: &Device) -> Result<StepTimes, TrainError> {
+        let device = device.clone().autodiff();
+        let mut learner = method.learner(&self.backbone, &self.sizes(), &device, SEED);
+        let config = OptimizerConfig {
+            lr: 0.1,
+            scale_lr: false,
+            clip_lr: false,
+            ..OptimizerConfig::default()
+        };
+        let mut optimizer = Optimizer::new(config, self.batch)?;
+        let global = (0..2).map(|view| self.view(view, &device)).collect();
+        let views = Views { images: (0..self.batch).collect(), global, local: Vec::new() };
+        let total = (self.warmup + self.steps) as u64;
+        let mut times = StepTimes { seconds: Vec::new(), loss: 0.0, peak_rss_mib: None };
+        for index in 0..total {
+            let at = Step { index, steps_per_epoch: total, total, seed: SEED, ..Step::default() };
+            let start = Instant::now();
+            times.loss = one(learner.as_mut(), &mut optimizer, &views, &at)?;
+            if index >= self.warmup as u64 {
+                times.seconds.push(start.elapsed().as_secs_f64());
+            }
+        }
+        times.seconds.sort_by(f64::total_cmp);
+        times.peak_rss_mib = space::peak_rss_mib();
+        Ok(times)
+    }
+
+    /// Uniform in [0, 1), `[batch, 3, size, size]`, laid out as the loader's.
+    fn view(&self, number: u16, device: &Device) -> burn::tensor::Tensor<4> {
+        let mut rng = rng(SEED, Stream::View(number), 0, 0);
+        let count = self.batch * self.size * self.size * 3;
+        let pixels = (0..count).map(|_| uniform(&mut rng, 0.0, 1.0) as f32).collect();
+        images_to_tensor(pixels, self.batch, self.size, device)
+    }
+}
+
+/// The body of the training loop; the loss.
+fn one(
+    learner: &mut dyn Learner,
+    optimizer: &mut Optimizer,
+    views: &Views,
+    at: &Step,
+) -> Result<f64, TrainError> {
+    if at.starts_epoch() {
+        learner.before_epoch(at);
+    }
+    let mut report = StepReport::default();
+    report.add(&learner.forward_backward(views, 1.0, at), 1.0);
+    report.check_finite(at.index + 1)?;
+    step::update(learner, optimizer, None, &|base| base, at)?;
+    Ok(report.loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
+        let mut table: toml::Table =
+            toml::from_str("hidden = 1\nscale = 2.5\n[projector]\nhidden = 2\ndim = 3").unwrap();
+        assert!(replace(&mut table, "hidden", 7));
+        assert!(!replace(&mut table, "scale", 7), "a fraction is no size");
+        let mut known = Vec::new();
+        whole_numbers(&table, "", &mut known);
+        assert_eq!(known, ["hidden", "projector.hidden", "projector.dim"]);
+        assert_eq!(table["hidden"].as_integer(), Some(7));
+        assert_eq!(table["projector"]["hidden"].as_integer(), Some(7));
+    }
+
+    #[test]
+    fn what_is_no_method_or_no_setting_is_refused_with_the_list() {
+        let Err(error) = method("vsssl", &[]) else { panic!("there is no such method") };
+        assert!(error.to_string().contains("vssl"), "{error}");
+        let Err(error) = method("vssl", &[("queue", 1)]) else { panic!("there is no queue") };
+        assert!(error.to_string().contains("it has hidden, dim"), "{error}");
+    }
+
+    #[test]
+    fn every_method_takes_steps() {
+        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let bench = StepBench { backbone, size: 8, batch: 4, warmup: 1, steps: 2 };
+        for entry in METHODS {
+            let method = method(entry.schema.name, &[]).unwrap();
+            bench.check(method.as_ref()).unwrap();
+            let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
+            assert_eq!(times.seconds.len(), 2);
+            assert!(times.seconds[0] > 0.0 && times.loss.is_finite());
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The second half of an optimiser step: what waits in the learner becomes new weights. Called by
+//! the training loop and by the benchmark that times it.
+
+use burn::tensor::Tensor;
+
+use super::{TrainError, learner::Learner};
+use crate::{
+    optim::{Gradients, Optimizer},
+    schedule::Step,
+};
+
+/// Takes the gradients that wait, clips them and updates the learner. The norm before clipping is
+/// returned; it is the one number that is read from the device here.
+///
+/// # Errors
+/// Gradients that are not finite, or not this student's.
+pub(super) fn update(
+    learner: &mut dyn Learner,
+    optimizer: &mut Optimizer,
+    clip_norm: Option<f64>,
+    rate: &dyn Fn(f64) -> f64,
+    at: &Step,
+) -> Result<f64, TrainError> {
+    let gradients = learner.take_gradients();
+    let norm = gradients.global_norm().map(|norm| norm.into_scalar::<f32>()); // device read
+    let norm = norm.map_or(0.0, f64::from);
+    if !norm.is_finite() {
+        let what = first_non_finite(&gradients);
+        return Err(TrainError::NonFinite { step: at.index + 1, what });
+    }
+    let gradients = match clip_norm {
+        Some(limit) => gradients.clip_global_norm(limit),
+        None => gradients,
+    };
+    learner.update(optimizer, gradients, rate, at)?;
+    Ok(norm)
+}
+
+/// The first parameter whose gradient is not finite, for the message.
+fn first_non_finite(gradients: &Gradients) -> String {
+    let finite = |gradient: &Tensor<1>| {
+        gradient.clone().abs().max().into_scalar::<f32>().is_finite() // device read
+    };
+    match gradients.0.iter().find(|(_, gradient)| !finite(gradient)) {
+        Some((name, _)) => format!("the gradient of {name}"),
+        None => "the gradient norm (each gradient is finite, their squares overflow)".to_owned(),
+    }
+}

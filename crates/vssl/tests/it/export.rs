@@ -1,0 +1,169 @@
+//! An exported encoder, read back here and by torchvision.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use burn::tensor::{Device, Tensor, TensorData};
+use vssl::{
+    backbone::Backbone,
+    export::{export, import},
+    layers::Mode,
+    methods,
+    recipe::Recipe,
+    train::{Environment, Plan, events, learner::Network, pretrain, stop::Stop},
+};
+
+/// Feeds the pixels in `x.f32` to torchvision's network and writes its features to `y.f32`. Exits
+/// with 77 where torch or torchvision is missing. Needs no safetensors package: the format is a
+/// length, a JSON header and the bytes.
+const PEER: &str = r#"
+import json, struct, sys
+try:
+    import torch, torchvision
+except ImportError:
+    sys.exit(77)
+folder, stem, padding = sys.argv[1], sys.argv[2], int(sys.argv[3])
+blob = open(folder + "/encoder.safetensors", "rb").read()
+length, = struct.unpack("<Q", blob[:8])
+header = json.loads(blob[8:8 + length])
+header.pop("__metadata__")
+def tensor(entry):
+    start, end = (8 + length + offset for offset in entry["data_offsets"])
+    return torch.frombuffer(bytearray(blob[start:end]), dtype=torch.float32).view(entry["shape"])
+net = torchvision.models.resnet18()
+if stem == "cifar":
+    net.conv1 = torch.nn.Conv2d(3, 64, 3, 1, padding, bias=False)
+    net.maxpool = torch.nn.Identity()
+net.fc = torch.nn.Identity()
+missing, unexpected = net.load_state_dict({k: tensor(v) for k, v in header.items()}, strict=False)
+assert not unexpected, unexpected
+assert all(name.endswith("num_batches_tracked") for name in missing), missing
+x = torch.frombuffer(bytearray(open(folder + "/x.f32", "rb").read()), dtype=torch.float32)
+with torch.no_grad():
+    y = net.eval()(x.view(4, 3, 32, 32))
+open(folder + "/y.f32", "wb").write(y.contiguous().numpy().tobytes())
+"#;
+
+struct Silent;
+
+impl events::Observer for Silent {
+    fn event(&mut self, _: &events::Event) {}
+}
+
+/// A run of two steps on the embedded images.
+fn trained(run: &Path, stem: &str, width: usize) {
+    let recipe = format!(
+        r#"
+        method = "vssl"
+        [data]
+        format = "idx"
+        path = "data/fashion-mnist-tenth"
+        limit_train = 32
+        limit_validation = 16
+        [[views]]
+        count = 2
+        size = 28
+        [backbone]
+        width = {width}
+        stem = "{stem}"
+        [vssl]
+        hidden = 16
+        dim = 8
+        [schedule]
+        name = "constant"
+        [train]
+        batch = 16
+        epochs = 1
+        "#
+    );
+    let schemas = methods::schemas();
+    let (recipe, _) = Recipe::parse(&recipe, "test.toml", &[], &schemas).unwrap();
+    let environment = Environment {
+        device: Device::flex(),
+        data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
+        recipe_folder: None,
+        commit: None,
+        force: false,
+    };
+    let plan = Plan::new(recipe, run, environment).unwrap();
+    pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+}
+
+fn pictures() -> Vec<f32> {
+    (0..4 * 3 * 32 * 32).map(|i| (i as f32 * 0.37).sin()).collect()
+}
+
+fn features(encoder: &Backbone) -> Vec<f32> {
+    let x = Tensor::from_data(TensorData::new(pictures(), [4, 3, 32, 32]), &Device::flex());
+    encoder.forward(x, Mode::Eval).into_data().try_to_vec().unwrap()
+}
+
+#[test]
+fn an_exported_encoder_is_read_back_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
+    trained(&run, "cifar", 4);
+    let mut found = Vec::new();
+    for network in [Network::Student, Network::Teacher] {
+        export(&run, "latest", network, &to).unwrap();
+        let (config, encoder) = import(&to, &Device::flex()).unwrap();
+        assert_eq!(config.width, 4);
+        found.push(features(&encoder));
+        assert!(found.iter().flatten().all(|x| x.is_finite()));
+    }
+    assert_ne!(found[0], found[1], "student and teacher are the same");
+}
+
+#[test]
+fn files_that_are_no_exports_say_what_they_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
+    trained(&run, "cifar", 2);
+    let refused = |path: &Path, part: &str| {
+        let error = import(path, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains(part), "{part:?} is not in {error}");
+    };
+    refused(&to, "encoder.safetensors");
+    refused(&run.join("checkpoints/step-00000002/student.safetensors"), "vssl export");
+    export(&run, "latest", Network::Student, &to).unwrap();
+    let bytes = fs::read(&to).unwrap();
+    fs::write(&to, &bytes[..bytes.len() / 2]).unwrap();
+    refused(&to, "not a whole safetensors file");
+}
+
+/// Runs where a Python with torch and torchvision is (`VSSL_PYTHON`, or `python3`).
+#[test]
+fn torchvision_computes_the_same_features() {
+    for (stem, padding) in [("cifar", "1"), ("imagenet", "3")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
+        trained(&run, stem, 64);
+        export(&run, "latest", Network::Student, &to).unwrap();
+        let bytes: Vec<u8> = pictures().iter().flat_map(|x| x.to_le_bytes()).collect();
+        fs::write(folder.path().join("x.f32"), bytes).unwrap();
+        let python = std::env::var_os("VSSL_PYTHON").unwrap_or_else(|| "python3".into());
+        let peer = Command::new(python)
+            .args(["-c", PEER])
+            .arg(folder.path())
+            .args([stem, padding])
+            .stdout(Stdio::null())
+            .status();
+        if !peer.as_ref().is_ok_and(|status| status.code() != Some(77)) {
+            println!("skipped: no Python with torch and torchvision");
+            return;
+        }
+        assert!(peer.unwrap().success(), "{stem}: torchvision refused the file");
+        let theirs = fs::read(folder.path().join("y.f32")).unwrap();
+        let (_, encoder) = import(&to, &Device::flex()).unwrap();
+        let ours = features(&encoder);
+        assert_eq!(theirs.len(), 4 * ours.len(), "{stem}");
+        let norm = |x: &dyn Fn(usize) -> f32| (0..ours.len()).map(|i| x(i) * x(i)).sum::<f32>();
+        let their = |i: usize| f32::from_le_bytes(theirs[4 * i..4 * i + 4].try_into().unwrap());
+        let error = (norm(&|i| ours[i] - their(i)) / norm(&their)).sqrt();
+        println!("{stem}: relative difference {error:e}");
+        assert!(error < 1e-5, "{stem}: relative difference {error:e}");
+    }
+}
