@@ -1,5 +1,5 @@
 //! Backbone and projector, nothing else: the student of the methods that compare the embeddings of
-//! views without a predictor (`methods::barlow`, `methods::simclr`, `methods::vicreg`).
+//! views without a predictor (`methods::{barlow, mocov2plus, ressl, simclr, vicreg}`).
 
 use burn::{module::Module, tensor::Tensor};
 
@@ -13,7 +13,7 @@ use crate::{
 #[derive(Module, Debug)]
 pub struct Student {
     pub(super) backbone: Backbone,
-    projector: Mlp,
+    pub(super) projector: Mlp,
 }
 
 /// What [`Student::pair`] puts out for two views.

@@ -3,8 +3,10 @@
 mod barlow;
 mod byol;
 mod embedding;
+mod mocov2plus;
 mod simclr;
 mod simsiam;
+mod teacher;
 mod vicreg;
 mod vssl;
 
@@ -15,6 +17,7 @@ use crate::{
 
 pub use barlow::Barlow;
 pub use byol::Byol;
+pub use mocov2plus::MocoV2Plus;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use vicreg::Vicreg;
@@ -45,6 +48,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<MocoV2Plus>("mocov2plus"),
+        summary: "A momentum teacher's keys against queues of earlier ones, in both directions",
+        paper: "Chen et al. 2020, arXiv:2003.04297",
+        configure: learner::configure::<MocoV2Plus>,
     },
     Entry {
         schema: MethodSchema::of::<SimClr>("simclr"),
