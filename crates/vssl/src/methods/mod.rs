@@ -4,6 +4,7 @@ mod barlow;
 mod byol;
 mod embedding;
 mod mocov2plus;
+mod mocov3;
 mod simclr;
 mod simsiam;
 mod teacher;
@@ -18,6 +19,7 @@ use crate::{
 pub use barlow::Barlow;
 pub use byol::Byol;
 pub use mocov2plus::MocoV2Plus;
+pub use mocov3::MocoV3;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use vicreg::Vicreg;
@@ -54,6 +56,12 @@ pub const METHODS: &[Entry] = &[
         summary: "A momentum teacher's keys against queues of earlier ones, in both directions",
         paper: "Chen et al. 2020, arXiv:2003.04297",
         configure: learner::configure::<MocoV2Plus>,
+    },
+    Entry {
+        schema: MethodSchema::of::<MocoV3>("mocov3"),
+        summary: "Predictions against a momentum teacher's keys of the same batch",
+        paper: "Chen, Xie and He 2021, arXiv:2104.02057",
+        configure: learner::configure::<MocoV3>,
     },
     Entry {
         schema: MethodSchema::of::<SimClr>("simclr"),
