@@ -5,6 +5,7 @@ mod byol;
 mod embedding;
 mod mocov2plus;
 mod mocov3;
+mod nnclr;
 mod simclr;
 mod simsiam;
 mod teacher;
@@ -20,6 +21,7 @@ pub use barlow::Barlow;
 pub use byol::Byol;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
+pub use nnclr::Nnclr;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use vicreg::Vicreg;
@@ -62,6 +64,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Predictions against a momentum teacher's keys of the same batch",
         paper: "Chen, Xie and He 2021, arXiv:2104.02057",
         configure: learner::configure::<MocoV3>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Nnclr>("nnclr"),
+        summary: "The positive is a view's nearest neighbour in a queue, no teacher",
+        paper: "Dwibedi et al. 2021, arXiv:2104.14548",
+        configure: learner::configure::<Nnclr>,
     },
     Entry {
         schema: MethodSchema::of::<SimClr>("simclr"),
