@@ -6,6 +6,7 @@ mod embedding;
 mod mocov2plus;
 mod mocov3;
 mod nnclr;
+mod ressl;
 mod simclr;
 mod simsiam;
 mod teacher;
@@ -22,6 +23,7 @@ pub use byol::Byol;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
 pub use nnclr::Nnclr;
+pub use ressl::Ressl;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use vicreg::Vicreg;
@@ -70,6 +72,12 @@ pub const METHODS: &[Entry] = &[
         summary: "The positive is a view's nearest neighbour in a queue, no teacher",
         paper: "Dwibedi et al. 2021, arXiv:2104.14548",
         configure: learner::configure::<Nnclr>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Ressl>("ressl"),
+        summary: "A strong view relates to a queue as the teacher's weak view does",
+        paper: "Zheng et al. 2021, arXiv:2107.09282",
+        configure: learner::configure::<Ressl>,
     },
     Entry {
         schema: MethodSchema::of::<SimClr>("simclr"),
