@@ -5,6 +5,7 @@ pub mod device;
 pub mod eval;
 pub mod export;
 pub mod layers;
+pub mod memory;
 pub mod method;
 pub mod methods;
 pub mod objective;

@@ -10,10 +10,11 @@
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::teacher::Teacher;
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, Mode},
-    method::{Loss, Method, Sizes, Views, teacher_of},
+    method::{Loss, Method, Sizes, Views},
     objective::{prediction, watch},
     optim::ema,
     recipe::{Checker, Settings},
@@ -62,13 +63,6 @@ pub struct Student {
     predictor: Mlp,
 }
 
-/// Moving average of the student's networks of the same names; there is no predictor.
-#[derive(Module, Debug)]
-pub struct Teacher {
-    backbone: Backbone,
-    projector: Mlp,
-}
-
 impl Method for Byol {
     type Student = Student;
     type Memory = Teacher;
@@ -87,10 +81,7 @@ impl Method for Byol {
     }
 
     fn memory(&self, student: &Student, _: &Sizes, _: &Init) -> Teacher {
-        Teacher {
-            backbone: teacher_of(&student.backbone),
-            projector: teacher_of(&student.projector),
-        }
+        Teacher::of(&student.backbone, &student.projector)
     }
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
@@ -129,13 +120,5 @@ impl Method for Byol {
     fn after_step(&self, teacher: Teacher, student: &Student, at: &Step) -> Teacher {
         ema(teacher, student, self.momentum.at(at))
             .expect("the teacher was made of the student's networks")
-    }
-}
-
-impl Teacher {
-    /// Batch statistics, no gradient.
-    fn project(&self, x: &Tensor<4>) -> Tensor<2> {
-        let h = self.backbone.forward(x.clone(), Mode::Train);
-        self.projector.forward(h, Mode::Train).detach()
     }
 }

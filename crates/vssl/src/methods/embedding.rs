@@ -1,5 +1,5 @@
 //! Backbone and projector, nothing else: the student of the methods that compare the embeddings of
-//! two views (`methods::barlow`, `methods::vicreg`).
+//! views without a predictor (`methods::{barlow, mocov2plus, ressl, simclr, vicreg}`).
 
 use burn::{module::Module, tensor::Tensor};
 
@@ -9,11 +9,11 @@ use crate::{
     method::Views,
 };
 
-/// Backbone and a projector of three linear layers.
+/// Backbone and projector.
 #[derive(Module, Debug)]
 pub struct Student {
     pub(super) backbone: Backbone,
-    projector: Mlp,
+    pub(super) projector: Mlp,
 }
 
 /// What [`Student::pair`] puts out for two views.
@@ -38,13 +38,33 @@ impl Student {
         Self { backbone, projector }
     }
 
+    /// The projector is `features → hidden → dim`, ReLU between and no batch norm.
+    pub(super) fn plain(
+        backbone: Backbone,
+        features: usize,
+        hidden: usize,
+        dim: usize,
+        init: &Init,
+    ) -> Self {
+        let style = MlpStyle { hidden_norm: false, ..MlpStyle::default() };
+        Self { backbone, projector: Mlp::styled(features, &[hidden], dim, style, init) }
+    }
+
+    /// Features, without gradient, and embedding of one view.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, features]` and `[n, dim]`.
+    pub(super) fn embed(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
+        let h = self.backbone.forward(x.clone(), Mode::Train);
+        (h.clone().detach(), self.projector.forward(h, Mode::Train))
+    }
+
     /// The two global views, each in a forward pass of its own.
     pub(super) fn pair(&self, views: &Views) -> Pair {
         let mut features = Vec::new();
         let embeddings = [0, 1].map(|view: usize| {
-            let h = self.backbone.forward(views.global[view].clone(), Mode::Train);
-            features.push(h.clone().detach());
-            self.projector.forward(h, Mode::Train)
+            let (h, z) = self.embed(&views.global[view]);
+            features.push(h);
+            z
         });
         Pair { features, embeddings }
     }

@@ -3,7 +3,13 @@
 mod barlow;
 mod byol;
 mod embedding;
+mod mocov2plus;
+mod mocov3;
+mod nnclr;
+mod ressl;
+mod simclr;
 mod simsiam;
+mod teacher;
 mod vicreg;
 mod vssl;
 
@@ -14,6 +20,11 @@ use crate::{
 
 pub use barlow::Barlow;
 pub use byol::Byol;
+pub use mocov2plus::MocoV2Plus;
+pub use mocov3::MocoV3;
+pub use nnclr::Nnclr;
+pub use ressl::Ressl;
+pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use vicreg::Vicreg;
 pub use vssl::Vssl;
@@ -43,6 +54,36 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<MocoV2Plus>("mocov2plus"),
+        summary: "A momentum teacher's keys against queues of earlier ones, in both directions",
+        paper: "Chen et al. 2020, arXiv:2003.04297",
+        configure: learner::configure::<MocoV2Plus>,
+    },
+    Entry {
+        schema: MethodSchema::of::<MocoV3>("mocov3"),
+        summary: "Predictions against a momentum teacher's keys of the same batch",
+        paper: "Chen, Xie and He 2021, arXiv:2104.02057",
+        configure: learner::configure::<MocoV3>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Nnclr>("nnclr"),
+        summary: "The positive is a view's nearest neighbour in a queue, no teacher",
+        paper: "Dwibedi et al. 2021, arXiv:2104.14548",
+        configure: learner::configure::<Nnclr>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Ressl>("ressl"),
+        summary: "A strong view relates to a queue as the teacher's weak view does",
+        paper: "Zheng et al. 2021, arXiv:2107.09282",
+        configure: learner::configure::<Ressl>,
+    },
+    Entry {
+        schema: MethodSchema::of::<SimClr>("simclr"),
+        summary: "Each view finds its image's other views among the whole batch, no teacher",
+        paper: "Chen et al. 2020, arXiv:2002.05709",
+        configure: learner::configure::<SimClr>,
     },
     Entry {
         schema: MethodSchema::of::<SimSiam>("simsiam"),

@@ -1,8 +1,11 @@
 //! Figures that are watched, not minimised.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Int, Tensor};
 
-use super::{cosine::unit_rows, normalise};
+use super::{
+    cosine::{cosine_similarity, unit_rows},
+    normalise,
+};
 
 /// Standard deviation over the batch of L2-normalised rows, mean over the d dimensions, times √d:
 /// about 1 for random directions, 0 when all rows point the same way.
@@ -33,6 +36,21 @@ pub fn unit_std(views: &[Tensor<2>]) -> Tensor<1> {
     sum / views.len() as f64
 }
 
+/// Of two views whose rows belong together, row by row: `positive_cosine`, the mean cosine of a row
+/// with its own; `negative_cosine`, with the others; `retrieval`, the share of rows of `a` of which
+/// no row of `b` is nearer than their own.
+///
+/// # Shapes — `a`, `b`: `[n, d]`, n at least 2; returns `[1]` each.
+pub fn pair(a: &Tensor<2>, b: &Tensor<2>) -> [(&'static str, Tensor<1>); 3] {
+    let n = a.dims()[0];
+    let own = cosine_similarity(a.clone(), b.clone()).mean();
+    let all = unit_rows(a.clone()).matmul(unit_rows(b.clone()).transpose()); // [n, n]
+    let others = (all.clone().mean() * n as f64 - own.clone()) / (n - 1) as f64;
+    let nearest: Tensor<1, Int> = all.argmax(1).reshape([n]);
+    let hit = nearest.equal(Tensor::arange(0..n as i64, &a.device()));
+    [("positive_cosine", own), ("negative_cosine", others), ("retrieval", hit.float().mean())]
+}
+
 /// Mean Euclidean norm of the rows.
 ///
 /// # Shapes — `[n, d]` to `[1]`.
@@ -46,4 +64,25 @@ pub fn mean_norm(x: Tensor<2>) -> Tensor<1> {
 pub fn deviation(x: Tensor<2>) -> Tensor<1> {
     let mean = x.clone().mean();
     (x.square().mean() - mean.square()).clamp_min(0.0).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_pair_tells_own_rows_from_others() {
+        let rows = |values: [[f32; 2]; 3]| Tensor::<2>::from_floats(values, &Device::flex());
+        let a = rows([[2.0, 0.0], [0.0, 3.0], [-1.0, 0.0]]);
+        // The first row's nearest is its own, the other two have been exchanged.
+        let b = rows([[1.0, 0.0], [-4.0, 0.0], [0.0, 0.5]]);
+        let [positive, negative, retrieval] =
+            pair(&a, &b).map(|(_, figure)| figure.into_scalar::<f32>());
+        assert!((positive - 1.0 / 3.0).abs() < 1e-6, "{positive}");
+        // −1, 0; 0, 1; −1, 1 over the six pairs of different rows.
+        assert!(negative.abs() < 1e-6, "{negative}");
+        assert!((retrieval - 1.0 / 3.0).abs() < 1e-6, "{retrieval}");
+    }
 }

@@ -1,0 +1,6 @@
+//! What methods remember beside their networks, as modules whose lasting tensors are parameters
+//! without gradient: a checkpoint holds them like any weight.
+
+mod queue;
+
+pub use queue::Queue;

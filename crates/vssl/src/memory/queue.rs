@@ -1,0 +1,158 @@
+//! A queue of rows of earlier batches, first in, first out (He et al. 2020, arXiv:1911.05722).
+//!
+//! A batch overwrites the oldest rows in place. Where the queue has got to is a function of the
+//! number of batches that went in, so nothing but the rows is stored. Called by
+//! `methods::{mocov2plus, nnclr, ressl}`.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Int, Tensor},
+};
+use vssl_kernels::linear;
+
+use crate::{layers::Init, objective::unit_rows};
+
+/// Rows without gradient, `[length, dim]`.
+#[derive(Module, Debug)]
+pub struct Queue {
+    rows: Param<Tensor<2>>,
+}
+
+impl Queue {
+    /// A queue that holds `rows`, `[length, dim]`, oldest first.
+    pub fn new(rows: Tensor<2>) -> Self {
+        Self { rows: Param::from_tensor(rows.detach()) }.no_grad()
+    }
+
+    /// Random directions, uniform on the sphere.
+    pub fn random(length: usize, dim: usize, init: &Init) -> Self {
+        Self::new(unit_rows(init.normal([length, dim], 1.0).val()))
+    }
+
+    /// Refuses a length that is not a multiple of the batch: `key` is its name in a recipe.
+    ///
+    /// # Errors
+    /// The keys and values, and the nearest lengths that would do.
+    pub fn check(key: &str, length: usize, batch: usize) -> Result<(), String> {
+        if batch > 0 && length > 0 && length.is_multiple_of(batch) {
+            return Ok(());
+        }
+        let above = length.div_ceil(batch.max(1)).max(1) * batch;
+        let below = above - batch;
+        let below = if below == 0 { String::new() } else { format!("{below} or ") };
+        Err(format!(
+            "{key} is {length}, and each forward pass writes {batch} rows (train.batch / \
+             train.accumulate): expected a multiple of {batch}, for instance {below}{above}"
+        ))
+    }
+
+    /// All rows, in the order in which they are stored, `[length, dim]`.
+    pub fn rows(&self) -> Tensor<2> {
+        self.rows.val().detach()
+    }
+
+    /// The row that batch number `passes`, counted from 0, is written to first.
+    ///
+    /// # Panics
+    /// As [`Queue::push`].
+    pub fn position(&self, batch: usize, passes: u64) -> usize {
+        let length = self.rows.dims()[0];
+        assert!(
+            batch > 0 && length.is_multiple_of(batch),
+            "a queue of {length} rows takes no batches of {batch}"
+        );
+        // The remainder is below `length / batch`, a usize.
+        (passes % (length / batch) as u64) as usize * batch
+    }
+
+    /// Overwrites the oldest rows by `batch`, `[n, dim]`; `passes` batches went in before.
+    ///
+    /// # Panics
+    /// If the length of the queue is not a multiple of n: see [`Queue::check`].
+    pub fn push(self, batch: Tensor<2>, passes: u64) -> Self {
+        let [n, dim] = batch.dims();
+        let start = self.position(n, passes);
+        let batch = batch.detach();
+        let rows = self.rows.map(|rows| {
+            // Off the graph, which would otherwise grow by one step with every batch.
+            rows.detach().slice_assign([start..start + n, 0..dim], batch)
+        });
+        Self { rows }
+    }
+
+    /// For each row of `z` the number of the stored row with the largest dot product, the first one
+    /// of several.
+    ///
+    /// # Shapes — `z`: `[n, dim]`; returns `[n]`.
+    pub fn nearest(&self, z: Tensor<2>) -> Tensor<1, Int> {
+        let n = z.dims()[0];
+        linear(z.detach(), self.rows(), None).argmax(1).reshape([n]) // [n, length] -> [n]
+    }
+
+    /// The stored rows of these numbers.
+    ///
+    /// # Shapes — `numbers`: `[n]`; returns `[n, dim]`.
+    pub fn take(&self, numbers: Tensor<1, Int>) -> Tensor<2> {
+        self.rows().select(0, numbers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn queue(values: [f32; 6]) -> Queue {
+        Queue::new(column(&values))
+    }
+
+    fn column(values: &[f32]) -> Tensor<2> {
+        let device = Device::flex().autodiff();
+        Tensor::<1>::from_floats(values, &device).reshape([values.len(), 1])
+    }
+
+    fn values(queue: &Queue) -> Vec<f32> {
+        queue.rows().into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn queue_drops_the_oldest_rows() {
+        let queue = queue([0.0; 6]).push(column(&[1.0, 2.0]), 0).push(column(&[3.0, 4.0]), 1);
+        assert_eq!(values(&queue), [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]);
+        let queue = queue.push(column(&[5.0, 6.0]), 2).push(column(&[7.0, 8.0]), 3);
+        assert_eq!(values(&queue), [7.0, 8.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn the_position_is_right_after_more_passes_than_a_row_number_can_hold() {
+        assert_eq!(queue([0.0; 6]).position(2, u64::MAX), (u64::MAX % 3) as usize * 2);
+    }
+
+    #[test]
+    fn rows_and_what_is_pushed_leave_the_graph() {
+        let batch = column(&[1.0, 2.0]).require_grad();
+        let queue = queue([0.0; 6]).push(batch.clone() * 2.0, 0);
+        let gradients = (queue.rows().sum() + batch.clone().sum()).backward();
+        let gradient: Vec<f32> = batch.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+        assert_eq!(gradient, [1.0, 1.0]);
+        assert!(!queue.rows.is_require_grad());
+    }
+
+    #[test]
+    fn of_equally_near_rows_the_first_is_taken() {
+        let queue = queue([1.0, 5.0, -2.0, 5.0, 5.0, 0.0]);
+        let nearest: Vec<i64> =
+            queue.nearest(column(&[2.0, -1.0])).into_data().convert::<i64>().try_to_vec().unwrap();
+        assert_eq!(nearest, [1, 2]);
+    }
+
+    #[test]
+    fn a_length_that_does_not_fit_names_those_that_would() {
+        assert!(Queue::check("nnclr.queue", 96, 32).is_ok());
+        let message = Queue::check("nnclr.queue", 100, 32).unwrap_err();
+        assert!(message.contains("nnclr.queue is 100") && message.contains("96 or 128"));
+        let message = Queue::check("nnclr.queue", 10, 32).unwrap_err();
+        assert!(message.contains("for instance 32"), "{message}");
+    }
+}

@@ -1,0 +1,144 @@
+//! NNCLR: nearest-neighbour contrastive learning (Dwibedi et al. 2021, arXiv:2104.14548).
+//!
+//! The positive of a view is not the other view itself but its nearest neighbour among embeddings of
+//! earlier batches:
+//!
+//! `L = ½·ctr(NN(z₁), p₂) + ½·ctr(NN(z₂), p₁)`, `ctr(a, p) = CE(cos(a, pᵀ)/temperature, i to i)`
+//!
+//! with z the unit-length projections and p the predictions. The formula is in
+//! [`crate::objective::contrastive`].
+
+use burn::{module::Module, tensor::Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    backbone::Backbone,
+    layers::{Init, Mlp, MlpStyle, Mode, OutputNorm},
+    memory::Queue,
+    method::{Loss, Method, Sizes, Views},
+    objective::{contrastive, cosine_similarity, unit_rows, watch},
+    recipe::{Checker, Settings},
+    schedule::Step,
+};
+
+/// Settings, the table `[nnclr]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Nnclr {
+    /// Width of the projector's two hidden layers.
+    pub projector_hidden: usize,
+    /// Length of projections and predictions.
+    pub dim: usize,
+    /// Hidden width of the predictor.
+    pub predictor_hidden: usize,
+    /// What cosines are divided by.
+    pub temperature: f64,
+    /// Projections among which neighbours are looked for, a multiple of the images of a forward
+    /// pass.
+    pub queue: usize,
+}
+
+impl Settings for Nnclr {
+    fn check(&self, checker: &mut Checker) {
+        checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
+        checker.at_least("dim", self.dim as u64, 1);
+        checker.at_least("predictor_hidden", self.predictor_hidden as u64, 1);
+        checker.positive("temperature", self.temperature);
+        checker.at_least("queue", self.queue as u64, 1);
+    }
+}
+
+impl Default for Nnclr {
+    fn default() -> Self {
+        Self {
+            projector_hidden: 2048,
+            dim: 256,
+            predictor_hidden: 4096,
+            temperature: 0.2,
+            queue: 65536,
+        }
+    }
+}
+
+/// Backbone and two heads.
+#[derive(Module, Debug)]
+pub struct Student {
+    backbone: Backbone,
+    projector: Mlp,
+    predictor: Mlp,
+}
+
+/// Unit-length projections of the first view of earlier batches.
+#[derive(Module, Debug)]
+pub struct Memory {
+    queue: Queue,
+}
+
+impl Method for Nnclr {
+    type Student = Student;
+    type Memory = Memory;
+    /// The unit-length projections of the first view, `[n, dim]`.
+    type Carry = Tensor<2>;
+
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        sizes.require_one_pair("nnclr")?;
+        if sizes.batch < 2 {
+            return Err(format!(
+                "train.batch / train.accumulate is {}; nnclr needs other images in the same \
+                 forward pass: expected at least 2",
+                sizes.batch
+            ));
+        }
+        Queue::check("nnclr.queue", self.queue, sizes.batch)
+    }
+
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
+        let style = MlpStyle { output_norm: OutputNorm::Affine, ..MlpStyle::default() };
+        let hidden = [self.projector_hidden; 2];
+        Student {
+            backbone,
+            projector: Mlp::styled(dim, &hidden, self.dim, style, init),
+            predictor: Mlp::new(self.dim, self.predictor_hidden, self.dim, init),
+        }
+    }
+
+    fn memory(&self, _: &Student, _: &Sizes, init: &Init) -> Memory {
+        Memory { queue: Queue::random(self.queue, self.dim, init) }
+    }
+
+    fn loss(
+        &self,
+        student: &Student,
+        memory: &Memory,
+        views: &Views,
+        at: &Step,
+    ) -> Loss<Self::Carry> {
+        let forward = |view: usize| {
+            let h = student.backbone.forward(views.global[view].clone(), Mode::Train);
+            let z = student.projector.forward(h.clone(), Mode::Train);
+            // The predictor reads the projection as it is, the queue its direction.
+            let p = student.predictor.forward(z.clone(), Mode::Train);
+            (h.detach(), unit_rows(z.detach()), p)
+        };
+        let ((h1, z1, p1), (h2, z2, p2)) = (forward(0), forward(1));
+        let neighbours = [&z1, &z2].map(|z| memory.queue.take(memory.queue.nearest(z.clone())));
+        let mut parts = Vec::new();
+        if at.watch {
+            let found = cosine_similarity(z1.clone(), neighbours[0].clone()).mean();
+            parts = watch::pair(&neighbours[0], &p2.clone().detach()).into();
+            parts.push(("neighbour_cosine", found));
+            parts.push(("projection_std", watch::unit_std(&[z1.clone(), z2])));
+            parts.push(("prediction_norm", watch::mean_norm(p1.clone().detach())));
+        }
+        let total = contrastive::nnclr(neighbours, [p1, p2], self.temperature);
+        Loss { total, parts, features: vec![h1, h2], carry: z1 }
+    }
+
+    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
+        &student.backbone
+    }
+
+    fn remember(&self, memory: Memory, projections: Tensor<2>, at: &Step) -> Memory {
+        Memory { queue: memory.queue.push(projections, at.passes()) }
+    }
+}

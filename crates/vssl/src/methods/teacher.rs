@@ -1,0 +1,32 @@
+//! The momentum teacher of backbone and projector: moving averages of the student's networks of the
+//! same names (`methods::{byol, mocov2plus, mocov3, ressl}`).
+
+use burn::{module::Module, tensor::Tensor};
+
+use crate::{
+    backbone::Backbone,
+    layers::{Mlp, Mode},
+    method::teacher_of,
+};
+
+/// Moving average of a student's backbone and projector.
+#[derive(Module, Debug)]
+pub struct Teacher {
+    pub(super) backbone: Backbone,
+    projector: Mlp,
+}
+
+impl Teacher {
+    /// Copies of the student's networks.
+    pub(super) fn of(backbone: &Backbone, projector: &Mlp) -> Self {
+        Self { backbone: teacher_of(backbone), projector: teacher_of(projector) }
+    }
+
+    /// The projection of one view: batch statistics, no gradient.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    pub(super) fn project(&self, x: &Tensor<4>) -> Tensor<2> {
+        let h = self.backbone.forward(x.clone(), Mode::Train);
+        self.projector.forward(h, Mode::Train).detach()
+    }
+}
