@@ -8,5 +8,6 @@ mod export;
 mod fixtures;
 mod golden;
 mod optim;
+mod own_method;
 mod recipe;
 mod recipes;
