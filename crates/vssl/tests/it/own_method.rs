@@ -93,8 +93,8 @@ impl Method for Uniformity {
 fn uniformity(z: Tensor<2>) -> Tensor<1> {
     let [n, _] = z.dims();
     let cosine = vssl_kernels::linear(z.clone(), z.clone(), None); // [n, n]
-    let others = 1.0 - Tensor::<2>::eye(n, &z.device());
-    let potential = ((cosine - 1.0) * 4.0).exp() * others;
+    let others = Tensor::<2>::ones([n, n], &z.device()) - Tensor::eye(n, &z.device());
+    let potential: Tensor<2> = ((cosine - 1.0) * 4.0).exp() * others;
     (potential.sum() / (n * (n - 1)) as f64).log()
 }
 // ANCHOR_END: method
