@@ -7,6 +7,7 @@ mod export;
 mod methods;
 mod new_recipe;
 mod pretrain;
+mod table;
 
 use anyhow::Context;
 
@@ -33,6 +34,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::NewRecipe(arguments) => new_recipe::run(arguments, common),
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Table(arguments) => table::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
     }
 }
