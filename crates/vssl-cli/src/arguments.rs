@@ -107,6 +107,9 @@ pub struct Pretrain {
     /// Replace the run in the run folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Stop, as on Ctrl-C, when standard input ends: for programs that start runs.
+    #[arg(long, hide = true)]
+    pub stop_at_eof: bool,
 }
 
 /// Arguments of `vssl config`.

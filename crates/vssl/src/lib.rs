@@ -5,6 +5,7 @@ pub mod comparison;
 pub mod device;
 pub mod eval;
 pub mod export;
+pub mod grid;
 pub mod layers;
 pub mod method;
 pub mod methods;

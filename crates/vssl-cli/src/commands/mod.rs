@@ -4,6 +4,7 @@ mod bench;
 mod config;
 mod data;
 mod export;
+mod grid;
 mod methods;
 mod new_recipe;
 mod pretrain;

@@ -1,4 +1,4 @@
-//! `vssl table`: runs side by side.
+//! `vssl table`: runs side by side, those of a grid after they are done.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::comparison::{Comparison, Format};
 
-use super::say;
+use super::{grid, say};
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
@@ -14,8 +14,14 @@ use crate::{
 
 pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {
     let format = format(arguments, common)?;
-    let comparison = Comparison::of(&arguments.runs)?;
-    show(&comparison, format, arguments, common)
+    match &arguments.grid {
+        None => show(&Comparison::of(&arguments.runs)?, format, arguments, common),
+        Some(path) => {
+            let ran = grid::run(path, arguments, common)?;
+            show(&ran.comparison, format, arguments, common)?;
+            ran.end
+        }
+    }
 }
 
 fn format(arguments: &Table, common: &Common) -> Result<Format, Failure> {

@@ -76,6 +76,7 @@ fn cells(entry: Option<&Entry>) -> Vec<Cell> {
 pub(super) fn told(run: &LeftOut) -> String {
     let what = match (&run.method, run.seed) {
         (Some(method), Some(seed)) => format!(" ({method}, seed {seed})"),
+        (None, Some(seed)) => format!(" (seed {seed})"),
         _ => String::new(),
     };
     format!("{}{what}: {}: {}", run.run.display(), run.state.name(), run.reason)
