@@ -271,7 +271,10 @@ fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> 
     let mut comparison = Comparison::of(&runs)?;
     for (cell, outcome) in cells.iter().zip(outcomes) {
         let (state, reason) = match outcome {
-            Outcome::Failed(reason) => (State::Failed, reason.replace('\n', " ")),
+            Outcome::Failed(reason) => {
+                let lines: Vec<&str> = reason.lines().map(str::trim).collect();
+                (State::Failed, lines.join(" "))
+            }
             // One that began says itself how far it came.
             Outcome::Stopped if !run_folder::is_run(&cell.run) => {
                 (State::Unfinished, "not begun yet".to_owned())

@@ -41,7 +41,7 @@ impl Study {
              log.every_steps = 1\n\
              health.every_steps = 1\n\
              evaluation.pixels = false\n\
-             [{method}]\nhidden = 16\ndim = 8\n"
+             [{method}]\nprojector_hidden = 16\npredictor_hidden = 16\ndim = 8\n"
         );
         let path = self.path(name);
         fs::write(&path, text).unwrap();

@@ -75,7 +75,7 @@ fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
-            '|' | '*' | '<' | '>' | '`' | '\\' => safe.extend(['\\', c]),
+            '|' | '*' | '<' | '`' | '\\' => safe.extend(['\\', c]),
             '\n' | '\r' => safe.push(' '),
             c => safe.push(c),
         }
