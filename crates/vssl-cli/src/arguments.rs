@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod bench;
+mod table;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments};
+pub use table::Table;
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
@@ -74,6 +76,8 @@ pub enum Command {
     NewRecipe(NewRecipe),
     /// Write the encoder of a run to a file that other tools load.
     Export(Export),
+    /// Put finished runs side by side, a row for each method; or run a grid of them first.
+    Table(Table),
     /// Measure the speed of training, of its convolutions and of the input pipeline.
     Bench(BenchCommand),
 }
@@ -103,6 +107,9 @@ pub struct Pretrain {
     /// Replace the run in the run folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Stop, as on Ctrl-C, when standard input ends: for programs that start runs.
+    #[arg(long, hide = true)]
+    pub stop_at_eof: bool,
 }
 
 /// Arguments of `vssl config`.

@@ -1,9 +1,11 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
 
 pub mod backbone;
+pub mod comparison;
 pub mod device;
 pub mod eval;
 pub mod export;
+pub mod grid;
 pub mod layers;
 pub mod memory;
 pub mod method;

@@ -4,9 +4,11 @@ mod bench;
 mod config;
 mod data;
 mod export;
+mod grid;
 mod methods;
 mod new_recipe;
 mod pretrain;
+mod table;
 
 use anyhow::Context;
 
@@ -33,6 +35,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::NewRecipe(arguments) => new_recipe::run(arguments, common),
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Table(arguments) => table::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
     }
 }

@@ -1,6 +1,10 @@
 //! `vssl pretrain`: one run, watched.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use anyhow::Context;
 use vssl::{
@@ -25,6 +29,9 @@ pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> 
     };
     let stop = Stop::default();
     signals::listen(&stop).context("listening for signals")?;
+    if arguments.stop_at_eof {
+        stop_at_eof(&stop);
+    }
     let mut observer = progress::observer(common, &stop);
     pretrain(&plan, &stop, observer.as_mut())?;
     Ok(())
@@ -70,15 +77,19 @@ fn classified(error: TrainError) -> Failure {
     }
 }
 
-/// `runs/<recipe>-<seed>`, the recipe being called after its path below `recipes/`.
 fn run_folder_of(recipe: &Path, seed: u64) -> PathBuf {
-    let stem = recipe.with_extension("");
-    let parts: Vec<_> = stem.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let own = match parts.iter().rposition(|part| part == "recipes") {
-        Some(position) if position + 1 < parts.len() => &parts[position + 1..],
-        _ => &parts[parts.len().saturating_sub(1)..],
-    };
-    Path::new("runs").join(format!("{}-{seed}", own.join("-")))
+    Path::new("runs").join(run_folder::name(recipe, seed))
+}
+
+/// Requests a stop when standard input ends, as it does when whoever holds the other end of the
+/// pipe closes it or is no more.
+fn stop_at_eof(stop: &Stop) {
+    let stop = stop.clone();
+    thread::spawn(move || {
+        // A read that fails means as much: there is nobody there.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        stop.request();
+    });
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod new_recipe;
 mod pretrain;
 mod recipes;
 mod resume;
+mod table;
 
 use std::{
     path::{Path, PathBuf},

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 
 /// Calls `visit` with the path and the value of every setting. Tables and lists of tables are
 /// walked through; a list of plain values is one setting.
-pub(super) fn leaves(table: &Table) -> Vec<(Vec<String>, &Value)> {
+pub(crate) fn leaves(table: &Table) -> Vec<(Vec<String>, &Value)> {
     let mut found = Vec::new();
     for (key, value) in table {
         walk(vec![key.clone()], value, &mut found);

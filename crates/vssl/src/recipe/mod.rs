@@ -9,7 +9,7 @@ mod check;
 mod difference;
 mod error;
 mod explain;
-mod leaves;
+pub(crate) mod leaves;
 mod overrides;
 mod print;
 mod provenance;

@@ -20,5 +20,5 @@ pub mod stop;
 pub mod tensor_file;
 
 pub use error::TrainError;
-pub use plan::{Environment, Plan};
+pub use plan::{Environment, Plan, binding_differences};
 pub use pretrain::pretrain;

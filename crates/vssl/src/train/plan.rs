@@ -25,13 +25,20 @@ use crate::{
     method::Sizes,
     methods,
     optim::Optimizer,
-    recipe::{Recipe, difference},
+    recipe::{Difference, Recipe, difference},
     schedule::Step,
 };
 
 /// Keys that may change while a run goes on: they change no number.
 const FREE_KEYS: [&str; 6] =
     ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
+
+/// Settings in which a run that was begun with `was` may not go on with `now`.
+pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
+    let mut differences = difference(was, now);
+    differences.retain(|d| !FREE_KEYS.iter().any(|free| d.key.starts_with(free)));
+    differences
+}
 
 /// What does not belong into a recipe.
 #[derive(Clone, Debug)]
@@ -104,10 +111,7 @@ impl Plan {
         if let Some(checkpoint) = &checkpoint {
             let was = methods::recipe_from(&checkpoint.recipe)
                 .map_err(|error| TrainError::Setting(error.to_string()))?;
-            let differences: Vec<_> = difference(&was, &recipe)
-                .into_iter()
-                .filter(|d| !FREE_KEYS.iter().any(|free| d.key.starts_with(free)))
-                .collect();
+            let differences = binding_differences(&was, &recipe);
             if !differences.is_empty() {
                 return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
             }

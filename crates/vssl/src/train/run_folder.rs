@@ -9,7 +9,7 @@
 //! ```
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
 };
@@ -36,6 +36,12 @@ pub enum RunFolderError {
          or replace it with --force", path.display()
     )]
     Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two processes would overwrite each other's files.
+    #[error("{}: another process is at work on this run; wait for its end", path.display())]
+    Busy {
         /// The folder.
         path: PathBuf,
     },
@@ -69,12 +75,13 @@ impl RunFolder {
             if !force {
                 return Err(RunFolderError::Occupied { path: path.to_owned() });
             }
+            drop(locked_log(path)?);
             clear(path)?;
         }
         fs::create_dir_all(path).map_err(io(path))?;
         let file = path.join("recipe.toml");
         fs::write(&file, recipe).map_err(io(&file))?;
-        Self::open(path)
+        Self::open(path, locked_log(path)?)
     }
 
     /// Opens the folder of a run that goes on after `step`: lines of metrics that come later, and a
@@ -83,6 +90,7 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be read or written.
     pub fn resume(path: &Path, step: u64) -> Result<Self, RunFolderError> {
+        let log = locked_log(path)?;
         let metrics = path.join("metrics.jsonl");
         if metrics.exists() {
             let kept = lines_until(&metrics, step).map_err(io(&metrics))?;
@@ -90,19 +98,11 @@ impl RunFolder {
             fs::write(&temporary, kept).map_err(io(&temporary))?;
             fs::rename(&temporary, &metrics).map_err(io(&metrics))?;
         }
-        Self::open(path)
+        Self::open(path, log)
     }
 
-    fn open(path: &Path) -> Result<Self, RunFolderError> {
-        let append = |name: &str| {
-            let file = path.join(name);
-            OpenOptions::new().create(true).append(true).open(&file).map_err(io(&file))
-        };
-        Ok(Self {
-            path: path.to_owned(),
-            metrics: append("metrics.jsonl")?,
-            log: append("log.txt")?,
-        })
+    fn open(path: &Path, log: File) -> Result<Self, RunFolderError> {
+        Ok(Self { path: path.to_owned(), metrics: append(&path.join("metrics.jsonl"))?, log })
     }
 
     /// Where it is.
@@ -145,6 +145,51 @@ impl RunFolder {
         text.push('\n');
         fs::write(&temporary, text).map_err(io(&temporary))?;
         fs::rename(&temporary, &path).map_err(io(&path))
+    }
+}
+
+/// What the run of a recipe is called: `<recipe>-<seed>`, the recipe being called after its path
+/// below `recipes/`.
+pub fn name(recipe: &Path, seed: u64) -> String {
+    let stem = recipe.with_extension("");
+    let parts: Vec<_> = stem.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let own = match parts.iter().rposition(|part| part == "recipes") {
+        Some(position) if position + 1 < parts.len() => &parts[position + 1..],
+        _ => &parts[parts.len().saturating_sub(1)..],
+    };
+    format!("{}-{seed}", own.join("-"))
+}
+
+/// Whether a run was begun in the folder `path`.
+pub fn is_run(path: &Path) -> bool {
+    path.join("recipe.toml").is_file()
+}
+
+/// Whether a process is at work on the run in the folder `path`.
+///
+/// # Errors
+/// When its log cannot be opened.
+pub fn is_busy(path: &Path) -> Result<bool, RunFolderError> {
+    if !path.join("log.txt").exists() {
+        return Ok(false);
+    }
+    match locked_log(path) {
+        Err(RunFolderError::Busy { .. }) => Ok(true),
+        log => log.map(|_| false),
+    }
+}
+
+fn append(file: &Path) -> Result<File, RunFolderError> {
+    OpenOptions::new().create(true).append(true).open(file).map_err(io(file))
+}
+
+/// Opens the log for as long as the process works on the run. The lock goes with the process,
+/// however it ends; a file system that knows no locks has none.
+fn locked_log(path: &Path) -> Result<File, RunFolderError> {
+    let log = append(&path.join("log.txt"))?;
+    match log.try_lock() {
+        Err(TryLockError::WouldBlock) => Err(RunFolderError::Busy { path: path.to_owned() }),
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(log),
     }
 }
 

@@ -1,0 +1,288 @@
+//! The runs of `vssl table --grid`, one after the other, each in a process of its own: what goes
+//! wrong in one, memory included, is over with it.
+//!
+//! A run stops when the pipe to its standard input closes (`--stop-at-eof`). That happens on
+//! request and when the grid is killed, so that no run outlives its grid by more than a step.
+
+use std::{
+    env, fs,
+    io::{self, Read},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use vssl::{
+    comparison::{self, Comparison, LeftOut, State},
+    device::DeviceChoice,
+    grid::{Cell, Grid, Standing},
+    train::{run_folder, stop::Stop},
+};
+
+use crate::{
+    arguments::{Common, Table},
+    failure::Failure,
+    progress::duration,
+    signals,
+};
+
+/// Between looks at a run that is at work.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// What became of a cell.
+enum Outcome {
+    Finished,
+    Failed(String),
+    /// The grid was stopped in it, or before it.
+    Stopped,
+}
+
+impl Outcome {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed(_) => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// The table after all runs, and what to end with once it is shown.
+pub(super) struct Ran {
+    pub(super) comparison: Comparison,
+    pub(super) end: Result<(), Failure>,
+}
+
+/// Does what is left to do of the grid in the file `path`.
+pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran, Failure> {
+    let grid = Grid::load(path).map_err(Failure::usage)?;
+    arguments.device.resolve().map_err(Failure::usage)?;
+    fs::create_dir_all(&grid.out)
+        .with_context(|| format!("making the folder out = {}", grid.out.display()))?;
+    let stop = Stop::default();
+    signals::listen(&stop).context("listening for signals")?;
+    let runner = Runner { device: arguments.device, common, stop };
+    let cells = grid.cells();
+    // Told before the long part: whoever waits for hours should not find a slip at the end of it.
+    for cell in &cells {
+        if let Err(error) = cell.standing() {
+            runner.tell(&format!("{} will fail: {error}", cell.name));
+        }
+    }
+    let mut outcomes = Vec::new();
+    for (index, cell) in cells.iter().enumerate() {
+        let outcome = runner.cell(cell, &format!("{}/{} {}", index + 1, cells.len(), cell.name));
+        if let Outcome::Failed(reason) = &outcome {
+            runner.tell(&format!("{} failed: {reason}", cell.name));
+        }
+        outcomes.push(outcome);
+        record(&grid, &cells, &outcomes)?;
+    }
+    let comparison = compare(&cells, &outcomes)?;
+    Ok(Ran { comparison, end: runner.end(&cells, &outcomes) })
+}
+
+/// What all runs have in common.
+struct Runner<'a> {
+    device: DeviceChoice,
+    common: &'a Common,
+    stop: Stop,
+}
+
+impl Runner<'_> {
+    /// Standard output is the table's.
+    fn tell(&self, text: &str) {
+        if !self.is_silent() {
+            eprintln!("{text}");
+        }
+    }
+
+    fn is_silent(&self) -> bool {
+        self.common.quiet || self.common.json
+    }
+
+    fn cell(&self, cell: &Cell, title: &str) -> Outcome {
+        match self.try_cell(cell, title) {
+            Ok(outcome) => outcome,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        }
+    }
+
+    fn try_cell(&self, cell: &Cell, title: &str) -> anyhow::Result<Outcome> {
+        self.wait_for_another(cell, title)?;
+        let standing = cell.standing()?;
+        let what = match standing {
+            Standing::Finished => "is finished already",
+            _ if self.stop.requested() => return Ok(Outcome::Stopped),
+            Standing::New => "begins",
+            Standing::Again => "begins again: it was stopped before its first checkpoint",
+            Standing::Halfway => "goes on from its last checkpoint",
+        };
+        self.tell(&format!("{title} {what}"));
+        if standing == Standing::Finished {
+            return Ok(Outcome::Finished);
+        }
+        let began = Instant::now();
+        let (status, said) = self.attend(self.command(cell, standing)?)?;
+        let outcome = self.outcome(cell, status, &said)?;
+        self.tell(&format!("{title} {} after {}", outcome.name(), duration(began.elapsed())));
+        Ok(outcome)
+    }
+
+    /// A grid that was killed may have left a run that still writes its last checkpoint.
+    fn wait_for_another(&self, cell: &Cell, title: &str) -> anyhow::Result<()> {
+        let mut is_told = false;
+        while run_folder::is_busy(&cell.run)? && !self.stop.requested() {
+            if !is_told {
+                self.tell(&format!("{title} is at work in another process: waiting for its end"));
+            }
+            is_told = true;
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn command(&self, cell: &Cell, standing: Standing) -> anyhow::Result<Command> {
+        let program = env::current_exe().context("finding the program itself")?;
+        let mut command = Command::new(program);
+        command.args(["pretrain", "--stop-at-eof", "--device", &self.device.to_string()]);
+        command.arg("--data").arg(&self.common.data);
+        if let Some(threads) = self.common.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        if standing == Standing::Halfway {
+            command.arg("--resume").arg(&cell.run);
+        } else {
+            command.arg("--out").arg(&cell.run).arg(&cell.recipe);
+            for text in &cell.overrides {
+                command.args(["--set", text]);
+            }
+        }
+        if standing == Standing::Again {
+            command.arg("--force");
+        }
+        let progress = if self.is_silent() { Stdio::null() } else { Stdio::from(io::stderr()) };
+        command.stdin(Stdio::piped()).stdout(progress).stderr(Stdio::piped());
+        Ok(command)
+    }
+
+    /// Runs the process to its end, or asks it to end when the grid is asked to. Gives what it said
+    /// on standard error.
+    fn attend(&self, mut command: Command) -> anyhow::Result<(ExitStatus, String)> {
+        let mut child: Child = command.spawn().context("starting a run")?;
+        let mut pipe = child.stdin.take();
+        let mut errors = child.stderr.take().context("standard error of the run")?;
+        let said = thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // What was read before a failure is all there is to tell.
+            let _ = errors.read_to_end(&mut bytes);
+            String::from_utf8_lossy(&bytes).into_owned()
+        });
+        let status = loop {
+            if let Some(status) = child.try_wait().context("waiting for a run")? {
+                break status;
+            }
+            if self.stop.requested() && pipe.take().is_some() {
+                self.tell("stopping after this step and a checkpoint");
+            }
+            thread::sleep(PAUSE);
+        };
+        let said = said.join().map_err(|_| anyhow!("reading what the run said"))?;
+        Ok((status, said))
+    }
+
+    fn outcome(&self, cell: &Cell, status: ExitStatus, said: &str) -> anyhow::Result<Outcome> {
+        let said = said.trim().trim_start_matches("error:").trim();
+        if !status.success() {
+            let how = if said.is_empty() {
+                format!("the run ended with {status}")
+            } else {
+                said.to_owned()
+            };
+            return Ok(Outcome::Failed(how));
+        }
+        self.tell_if_any(said);
+        if comparison::is_finished(&cell.run)? {
+            return Ok(Outcome::Finished);
+        }
+        Ok(match self.stop.requested() {
+            true => Outcome::Stopped,
+            false => Outcome::Failed("a signal stopped the run before its end".to_owned()),
+        })
+    }
+
+    fn tell_if_any(&self, text: &str) {
+        if !text.is_empty() {
+            self.tell(text);
+        }
+    }
+
+    fn end(&self, cells: &[Cell], outcomes: &[Outcome]) -> Result<(), Failure> {
+        let named = |wanted: &str| -> Vec<&str> {
+            let pairs = cells.iter().zip(outcomes);
+            pairs.filter(|(_, o)| o.name() == wanted).map(|(cell, _)| cell.name.as_str()).collect()
+        };
+        let (failed, stopped) = (named("failed"), named("stopped"));
+        if !stopped.is_empty() {
+            let left = stopped.len();
+            self.tell(&format!(
+                "stopped on request; the same command does the {left} runs that are left"
+            ));
+        }
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let (count, all, names) = (failed.len(), cells.len(), failed.join(", "));
+        Err(anyhow!("{count} of {all} runs failed: {names}; the table says why").into())
+    }
+}
+
+/// Writes `grid.json` beside the run folders, whole or not at all.
+fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<()> {
+    let lines: Vec<_> = cells
+        .iter()
+        .enumerate()
+        .map(|(index, cell)| {
+            let outcome = outcomes.get(index);
+            let reason = match outcome {
+                Some(Outcome::Failed(reason)) => Some(reason),
+                _ => None,
+            };
+            let state = outcome.map_or("waiting", Outcome::name);
+            let (run, recipe) = (&cell.run, &cell.recipe);
+            json!({ "name": cell.name, "run": run, "recipe": recipe, "seed": cell.seed,
+                    "state": state, "reason": reason })
+        })
+        .collect();
+    let (path, temporary) = (grid.out.join("grid.json"), grid.out.join(".grid.json"));
+    let text = format!("{:#}\n", json!({ "cells": lines }));
+    let write = || fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> {
+    // The run of a cell that failed may be that of another recipe.
+    let told = cells.iter().zip(outcomes).filter(|(_, o)| !matches!(o, Outcome::Failed(_)));
+    let runs: Vec<_> =
+        told.map(|(cell, _)| cell.run.clone()).filter(|run| run_folder::is_run(run)).collect();
+    let mut comparison = Comparison::of(&runs)?;
+    for (cell, outcome) in cells.iter().zip(outcomes) {
+        let (state, reason) = match outcome {
+            Outcome::Failed(reason) => {
+                let lines: Vec<&str> = reason.lines().map(str::trim).collect();
+                (State::Failed, lines.join(" "))
+            }
+            // One that began says itself how far it came.
+            Outcome::Stopped if !run_folder::is_run(&cell.run) => {
+                (State::Unfinished, "not begun yet".to_owned())
+            }
+            _ => continue,
+        };
+        let (run, seed) = (cell.run.clone(), Some(cell.seed));
+        comparison.leave_out(LeftOut { run, method: None, seed, state, reason });
+    }
+    Ok(comparison)
+}

@@ -1,0 +1,240 @@
+//! Figures over seeds, and how they place among the rows.
+//!
+//! Mean and sample standard deviation `√(Σ(x − mean)² / (n − 1))`, which needs two seeds.
+
+use std::{cmp::Ordering, collections::BTreeMap, path::PathBuf};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{Row, group::Group};
+
+/// What is told of a row on a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Column {
+    /// Nearest neighbours, percent.
+    Knn,
+    /// Linear classifier on the frozen features at the end of the run, percent.
+    Linear,
+    /// The probe that learnt beside the encoder, percent.
+    Online,
+    /// Effective rank of the features of the last batch that it was measured on.
+    EffectiveRank,
+    /// Seconds of training.
+    Seconds,
+    /// Images (not views) a second.
+    ImagesPerSecond,
+}
+
+impl Column {
+    /// In the order of the table.
+    pub const ALL: [Self; 6] = [
+        Self::Knn,
+        Self::Linear,
+        Self::Online,
+        Self::EffectiveRank,
+        Self::Seconds,
+        Self::ImagesPerSecond,
+    ];
+
+    /// For programs, as `summary.json` and `metrics.jsonl` call it.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Knn => "knn_top1",
+            Self::Linear => "linear_top1",
+            Self::Online => "online_top1",
+            Self::EffectiveRank => "effective_rank",
+            Self::Seconds => "seconds",
+            Self::ImagesPerSecond => "images_per_s",
+        }
+    }
+
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Knn => "kNN %",
+            Self::Linear => "linear %",
+            Self::Online => "online %",
+            Self::EffectiveRank => "eff. rank",
+            Self::Seconds => "seconds",
+            Self::ImagesPerSecond => "images/s",
+        }
+    }
+
+    /// Whether the largest is the best.
+    pub fn is_accuracy(self) -> bool {
+        matches!(self, Self::Knn | Self::Linear | Self::Online)
+    }
+
+    /// Digits behind the point.
+    pub(super) fn digits(self) -> usize {
+        if self.is_accuracy() { 2 } else { 1 }
+    }
+}
+
+/// The figures of one run.
+pub(super) type Values = BTreeMap<Column, Option<f64>>;
+
+/// A figure over seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// Over the seeds that have it.
+    pub mean: f64,
+    /// Sample standard deviation; `None` with one seed.
+    pub std: Option<f64>,
+    /// Seeds that have it.
+    pub count: usize,
+}
+
+impl Figure {
+    /// Of one value a seed; `None` without any.
+    pub fn of(values: &[f64]) -> Option<Self> {
+        let count = values.len();
+        if count == 0 {
+            return None;
+        }
+        let mean = values.iter().sum::<f64>() / count as f64;
+        let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+        let std = (count > 1).then(|| (squares / (count - 1) as f64).sqrt());
+        Some(Self { mean, std, count })
+    }
+
+    /// The mean as it is written: rows that look the same place the same.
+    fn shown(&self, column: Column) -> f64 {
+        let text = format!("{:.*}", column.digits(), self.mean);
+        text.parse().expect("a number in decimal form is a number")
+    }
+}
+
+/// A figure and its place among the rows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Placed {
+    /// The figure.
+    #[serde(flatten)]
+    pub figure: Figure,
+    /// 1 is the best; rows that are written the same share a place, and the places behind them stay
+    /// empty. `None` where more is not better, and in reference rows.
+    pub place: Option<usize>,
+}
+
+impl Placed {
+    /// How it is set off.
+    pub fn emphasis(&self) -> Emphasis {
+        match self.place {
+            Some(1) => Emphasis::Best,
+            Some(2 | 3) => Emphasis::Next,
+            _ => Emphasis::None,
+        }
+    }
+}
+
+/// How a figure is set off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emphasis {
+    /// Bold.
+    Best,
+    /// Underlined: second and third.
+    Next,
+    /// As it is.
+    None,
+}
+
+/// A row on one dataset.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// Its name.
+    pub dataset: String,
+    /// Of the runs, in order; empty where the seed changes nothing.
+    pub seeds: Vec<u64>,
+    /// Folders of the runs.
+    pub runs: Vec<PathBuf>,
+    /// What there is.
+    #[serde(flatten, serialize_with = "by_key")]
+    pub figures: BTreeMap<Column, Placed>,
+}
+
+/// Every column is there, `null` where it has no figure.
+fn by_key<S: Serializer>(
+    figures: &BTreeMap<Column, Placed>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(Some(Column::ALL.len()))?;
+    for column in Column::ALL {
+        map.serialize_entry(column.key(), &figures.get(&column))?;
+    }
+    map.end()
+}
+
+/// The rows of the table: groups of the same name on several datasets are one row.
+pub(super) fn rows(groups: &[Group], datasets: &[String]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for group in groups {
+        let entry = entry(group);
+        match rows.iter_mut().find(|row| row.name == group.name) {
+            Some(row) => row.results.push(entry),
+            None => rows.push(Row {
+                name: group.name.clone(),
+                method: group.method.clone(),
+                reference: group.reference,
+                results: vec![entry],
+            }),
+        }
+    }
+    for row in &mut rows {
+        row.results.sort_by(|a, b| a.dataset.cmp(&b.dataset));
+    }
+    for dataset in datasets {
+        for column in Column::ALL.into_iter().filter(|column| column.is_accuracy()) {
+            place(&mut rows, dataset, column);
+        }
+    }
+    rows
+}
+
+fn entry(group: &Group) -> Entry {
+    let figure = |column: Column| {
+        // Folders of one seed, as reference rows have them, count once.
+        let mut by_seed: BTreeMap<Option<u64>, Vec<f64>> = BTreeMap::new();
+        for member in &group.members {
+            if let Some(Some(value)) = member.values.get(&column) {
+                by_seed.entry(member.seed).or_default().push(*value);
+            }
+        }
+        let means: Vec<f64> =
+            by_seed.values().filter_map(|values| Some(Figure::of(values)?.mean)).collect();
+        Some((column, Placed { figure: Figure::of(&means)?, place: None }))
+    };
+    Entry {
+        dataset: group.dataset.clone(),
+        seeds: group.seeds(),
+        runs: group.members.iter().map(|member| member.folder.clone()).collect(),
+        figures: Column::ALL.into_iter().filter_map(figure).collect(),
+    }
+}
+
+fn place(rows: &mut [Row], dataset: &str, column: Column) {
+    let mut figures: Vec<&mut Placed> = rows
+        .iter_mut()
+        .filter(|row| !row.reference)
+        .flat_map(|row| &mut row.results)
+        .filter(|entry| entry.dataset == dataset)
+        .filter_map(|entry| entry.figures.get_mut(&column))
+        .collect();
+    let shown: Vec<f64> = figures.iter().map(|placed| placed.figure.shown(column)).collect();
+    for (placed, own) in figures.iter_mut().zip(&shown) {
+        let better = shown.iter().filter(|other| other.total_cmp(own) == Ordering::Greater);
+        placed.place = Some(1 + better.count());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_deviation_is_that_of_a_sample_and_needs_two() {
+        let two = Figure::of(&[1.0, 3.0]).unwrap();
+        assert_eq!((two.mean, two.std, two.count), (2.0, Some(2.0_f64.sqrt()), 2));
+        assert_eq!(Figure::of(&[5.0]), Some(Figure { mean: 5.0, std: None, count: 1 }));
+        assert_eq!(Figure::of(&[]), None);
+    }
+}

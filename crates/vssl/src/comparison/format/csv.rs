@@ -1,0 +1,58 @@
+//! RFC 4180: one line for each row and dataset, then one for each run that is in no row. Numbers
+//! are not rounded.
+
+use std::fmt::Write;
+
+use crate::comparison::{Column, Comparison, Entry};
+
+pub(super) fn write(comparison: &Comparison) -> String {
+    let mut header = vec!["dataset".to_owned(), "method".to_owned(), "state".to_owned()];
+    header.push("seeds".to_owned());
+    for column in Column::ALL {
+        header.extend([column.key().to_owned(), format!("{}_std", column.key())]);
+    }
+    header.push("reason".to_owned());
+    let mut lines = vec![header];
+    for dataset in &comparison.datasets {
+        for row in &comparison.rows {
+            let Some(entry) = row.on(dataset) else { continue };
+            let state = if row.reference { "reference" } else { "finished" };
+            let mut line = vec![dataset.clone(), row.name.clone(), state.to_owned()];
+            line.extend(figures(entry));
+            line.push(String::new());
+            lines.push(line);
+        }
+    }
+    for run in &comparison.left_out {
+        let method = run.method.clone().unwrap_or_default();
+        let mut line = vec![String::new(), method, run.state.name().to_owned()];
+        line.extend(vec![String::new(); 1 + 2 * Column::ALL.len()]);
+        line.push(format!("{}: {}", run.run.display(), run.reason));
+        lines.push(line);
+    }
+    let mut text = String::new();
+    for line in lines {
+        let fields: Vec<String> = line.iter().map(|field| quoted(field)).collect();
+        let _ = writeln!(text, "{}", fields.join(","));
+    }
+    text
+}
+
+fn figures(entry: &Entry) -> Vec<String> {
+    let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+    let seeds = if entry.seeds.is_empty() { String::new() } else { entry.seeds.len().to_string() };
+    let mut fields = vec![seeds];
+    for column in Column::ALL {
+        let figure = entry.figures.get(&column).map(|placed| placed.figure);
+        fields.push(number(figure.map(|figure| figure.mean)));
+        fields.push(number(figure.and_then(|figure| figure.std)));
+    }
+    fields
+}
+
+fn quoted(field: &str) -> String {
+    match field.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", field.replace('"', "\"\"")),
+        false => field.to_owned(),
+    }
+}

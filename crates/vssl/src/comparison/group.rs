@@ -1,0 +1,256 @@
+//! Which runs are seeds of one another, and what their row is called.
+//!
+//! Runs on one dataset whose recipes differ in nothing that changes a number, the seed aside, are
+//! one group. Where a method has several groups, the settings that differ become part of the name.
+
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use super::{LeftOut, State, figure::Values, run::Run};
+
+/// Settings that change no figure of the table, or that the table shows anyway.
+const NEUTRAL: [&str; 10] = [
+    "method",
+    "seed",
+    "data.path",
+    "data.workers",
+    "data.prefetch",
+    "checkpoint.",
+    "log.",
+    "evaluation.",
+    "health.",
+    "knn.every_epochs",
+];
+
+/// What nearest neighbours on pixels depend on.
+const OF_PIXELS: [&str; 3] = ["data.", "knn.", "views.0.size"];
+
+/// A name with more settings in it than this is replaced by a number, which a note explains.
+const NAMED_SETTINGS: usize = 2;
+
+/// All settings of a run as TOML, by key.
+pub(super) type Settings = BTreeMap<String, String>;
+
+/// A part of a row: runs on one dataset that differ in the seed.
+pub(super) struct Group {
+    pub(super) name: String,
+    /// Empty for a reference.
+    pub(super) method: String,
+    pub(super) dataset: String,
+    pub(super) reference: bool,
+    pub(super) members: Vec<Member>,
+    /// The settings behind a number in the name.
+    pub(super) explanation: Vec<(String, String)>,
+}
+
+impl Group {
+    /// Distinct, in order; none where the seed changes nothing.
+    pub(super) fn seeds(&self) -> Vec<u64> {
+        let seeds: BTreeSet<u64> = self.members.iter().filter_map(|member| member.seed).collect();
+        seeds.into_iter().collect()
+    }
+}
+
+/// One run as a row sees it.
+#[derive(Clone)]
+pub(super) struct Member {
+    pub(super) folder: PathBuf,
+    pub(super) dataset: String,
+    /// `None` where it changes nothing.
+    pub(super) seed: Option<u64>,
+    pub(super) settings: Settings,
+    pub(super) values: Values,
+}
+
+/// Names of all datasets, sorted.
+pub(super) fn datasets(runs: &[Run]) -> Vec<String> {
+    let names: BTreeSet<&String> = runs.iter().map(|run| &run.dataset).collect();
+    names.into_iter().cloned().collect()
+}
+
+/// Takes out runs that have the recipe and the seed of one before them: they are no new sample.
+pub(super) fn take_repeated(runs: &mut Vec<Run>) -> Vec<LeftOut> {
+    let (mut kept, mut repeated): (Vec<Run>, _) = (Vec::new(), Vec::new());
+    for run in runs.drain(..) {
+        let is_same = |other: &&Run| {
+            (&run.method, run.seed, &run.dataset) == (&other.method, other.seed, &other.dataset)
+                && varying([&run.settings, &other.settings].into_iter()).is_empty()
+        };
+        match kept.iter().find(is_same) {
+            None => kept.push(run),
+            Some(first) => repeated.push(LeftOut {
+                reason: format!("has the recipe and the seed of {}", first.folder.display()),
+                run: run.folder,
+                method: Some(run.method),
+                seed: Some(run.seed),
+                state: State::Repeated,
+            }),
+        }
+    }
+    *runs = kept;
+    repeated
+}
+
+/// All groups: methods by name, then the untrained encoders, then the pixels.
+pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
+    let methods: BTreeSet<&String> = runs.iter().map(|run| &run.method).collect();
+    let mut groups = Vec::new();
+    for method in methods {
+        let own = runs.iter().filter(|run| run.method == *method);
+        let members = own.map(|run| member(run, &run.values, Some(run.seed), |_| true)).collect();
+        groups.extend(split(method, false, members));
+    }
+    let untrained = runs.iter().map(|run| {
+        // What trained it is of no account, and the views only where they size its input.
+        member(run, &run.untrained, Some(run.seed), |key| {
+            key.starts_with("backbone.") || OF_PIXELS.iter().any(|of| key.starts_with(of))
+        })
+    });
+    groups.extend(split("untrained encoder", true, measured(untrained)));
+    let pixels = runs.iter().map(|run| {
+        member(run, &run.pixels, None, |key| OF_PIXELS.iter().any(|of| key.starts_with(of)))
+    });
+    groups.extend(split("raw pixels", true, measured(pixels)));
+    groups
+}
+
+fn member(run: &Run, values: &Values, seed: Option<u64>, counts: impl Fn(&str) -> bool) -> Member {
+    let settings = run.settings.iter().filter(|(key, _)| counts(key));
+    Member {
+        folder: run.folder.clone(),
+        dataset: run.dataset.clone(),
+        seed,
+        settings: settings.map(|(key, value)| (key.clone(), value.clone())).collect(),
+        values: values.clone(),
+    }
+}
+
+fn measured(members: impl Iterator<Item = Member>) -> Vec<Member> {
+    members.filter(|member| member.values.values().any(Option::is_some)).collect()
+}
+
+/// The groups of one method. Those that have the same settings on two datasets are called the same.
+fn split(base: &str, reference: bool, members: Vec<Member>) -> Vec<Group> {
+    let datasets: BTreeSet<String> = members.iter().map(|member| member.dataset.clone()).collect();
+    let keys: BTreeSet<String> = datasets
+        .iter()
+        .flat_map(|dataset| varying(on(&members, dataset).iter().map(|member| &member.settings)))
+        .collect();
+    let mut variants: Vec<_> = members.iter().map(|member| Variant::of(member, &keys)).collect();
+    variants.sort();
+    variants.dedup();
+    let settings: Vec<&Settings> = members.iter().map(|member| &member.settings).collect();
+    let short: BTreeSet<String> = keys.iter().map(|key| shortened(key, &settings)).collect();
+    let mut groups = Vec::new();
+    for (index, variant) in variants.iter().enumerate() {
+        let is_own = |member: &&Member| Variant::of(member, &keys) == *variant;
+        let Some(first) = members.iter().find(is_own) else { continue };
+        let told = short.iter().map(|key| (key.clone(), value(&first.settings, key)));
+        let told: Vec<(String, String)> = told.collect();
+        let (name, explanation) = if told.is_empty() {
+            (base.to_owned(), told)
+        } else if told.len() <= NAMED_SETTINGS && short == keys {
+            (format!("{base} ({})", listed(&told)), Vec::new())
+        } else {
+            (format!("{base} [{}]", index + 1), told)
+        };
+        for dataset in &datasets {
+            let own: Vec<Member> =
+                on(&members, dataset).into_iter().filter(is_own).cloned().collect();
+            if !own.is_empty() {
+                groups.push(Group {
+                    name: name.clone(),
+                    method: if reference { String::new() } else { base.to_owned() },
+                    dataset: dataset.clone(),
+                    reference,
+                    members: own,
+                    explanation: explanation.clone(),
+                });
+            }
+        }
+    }
+    groups
+}
+
+fn on<'a>(members: &'a [Member], dataset: &str) -> Vec<&'a Member> {
+    members.iter().filter(|member| member.dataset == dataset).collect()
+}
+
+/// `a = 1, b = 2`.
+pub(super) fn listed(settings: &[(String, String)]) -> String {
+    let parts: Vec<String> =
+        settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+    parts.join(", ")
+}
+
+/// The values that tell groups of a method apart, smaller numbers first.
+#[derive(PartialEq, Eq)]
+struct Variant(Vec<Option<String>>);
+
+impl Variant {
+    fn of(member: &Member, keys: &BTreeSet<String>) -> Self {
+        Self(keys.iter().map(|key| member.settings.get(key).cloned()).collect())
+    }
+}
+
+impl Ord for Variant {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let number = |text: &Option<String>| text.as_ref().and_then(|t| t.parse::<f64>().ok());
+        let pairs = self.0.iter().zip(&other.0);
+        let mut orders = pairs.map(|(a, b)| match (number(a), number(b)) {
+            (Some(x), Some(y)) => x.total_cmp(&y).then_with(|| a.cmp(b)),
+            // Numbers before text, so that the order is one of all values.
+            (x, y) => y.is_some().cmp(&x.is_some()).then_with(|| a.cmp(b)),
+        });
+        orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+    }
+}
+
+impl PartialOrd for Variant {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Keys that do not have one value in all of `settings`, those aside that change no figure.
+pub(super) fn varying<'a>(settings: impl Iterator<Item = &'a Settings> + Clone) -> Vec<String> {
+    let counts = |key: &&String| !NEUTRAL.iter().any(|neutral| matches_key(key, neutral));
+    let keys: BTreeSet<&String> = settings.clone().flat_map(|s| s.keys()).filter(counts).collect();
+    let differs = |key: &&String| {
+        let mut values = settings.clone().map(|settings| settings.get(key.as_str()));
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    keys.into_iter().filter(differs).cloned().collect()
+}
+
+/// Whether `key` is `pattern`, or in the table that `pattern` with a point at its end names.
+pub(super) fn matches_key(key: &str, pattern: &str) -> bool {
+    key == pattern || (pattern.ends_with('.') && key.starts_with(pattern))
+}
+
+/// `key`, or the table around it that some of `all` do not have at all: one name in place of a
+/// dozen.
+pub(super) fn shortened(key: &str, all: &[&Settings]) -> String {
+    let ends = key.match_indices('.').map(|(at, _)| at);
+    let tables = ends.map(|end| &key[..end]);
+    let missing = |table: &&str| all.iter().any(|settings| !has_table(settings, table));
+    tables.into_iter().find(missing).unwrap_or(key).to_owned()
+}
+
+fn has_table(settings: &Settings, table: &str) -> bool {
+    let start = format!("{table}.");
+    settings.range(start.clone()..).next().is_some_and(|(key, _)| key.starts_with(&start))
+}
+
+/// What `settings` has at a key or table, for people.
+pub(super) fn value(settings: &Settings, key: &str) -> String {
+    match settings.get(key) {
+        Some(value) => value.trim_matches('"').to_owned(),
+        None if has_table(settings, key) => "set".to_owned(),
+        None => "not set".to_owned(),
+    }
+}

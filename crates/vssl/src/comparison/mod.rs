@@ -1,0 +1,164 @@
+//! Runs side by side: one row a method, mean and sample deviation over seeds.
+//!
+//! [`run`] finds run folders and reads their figures, `group` says which runs are seeds of one
+//! another and names the rows, `notes` says what keeps rows from being compared, [`Format`] writes
+//! the table. Called by `vssl table`.
+
+mod figure;
+mod format;
+mod group;
+mod notes;
+mod run;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+pub use figure::{Column, Emphasis, Entry, Figure, Placed};
+pub use format::Format;
+pub use notes::{Note, NoteKind};
+use run::Found;
+
+/// Finished runs as rows, and all that is to be said about them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Comparison {
+    /// Names of the datasets, sorted: a group of columns each.
+    pub datasets: Vec<String>,
+    /// Methods by name, then what they are measured by.
+    pub rows: Vec<Row>,
+    /// What a reader has to know before drawing conclusions.
+    pub notes: Vec<Note>,
+    /// Runs that are in no row, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Runs that differ in nothing but seed and dataset.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// The method, and what tells this row from others of the same method.
+    pub name: String,
+    /// The method; empty in reference rows.
+    pub method: String,
+    /// Whether nothing was learnt here: untrained encoders and raw pixels.
+    pub reference: bool,
+    /// One for each dataset that there are runs on, in the order of [`Comparison::datasets`].
+    pub results: Vec<Entry>,
+}
+
+impl Row {
+    /// The results on `dataset`.
+    pub fn on(&self, dataset: &str) -> Option<&Entry> {
+        self.results.iter().find(|entry| entry.dataset == dataset)
+    }
+}
+
+/// A run that is in no row.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    /// Its folder.
+    pub run: PathBuf,
+    /// Of the recipe, where that could be read.
+    pub method: Option<String>,
+    /// Of the recipe, where that could be read.
+    pub seed: Option<u64>,
+    /// What became of it.
+    pub state: State,
+    /// In words.
+    pub reason: String,
+}
+
+/// What became of a run that is in no row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Stopped on request.
+    Interrupted,
+    /// Killed, or running.
+    Unfinished,
+    /// Ended with an error.
+    Failed,
+    /// Its files cannot be read.
+    Damaged,
+    /// A run of the same recipe and seed is in the table.
+    Repeated,
+}
+
+impl State {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupted => "interrupted",
+            Self::Unfinished => "unfinished",
+            Self::Failed => "failed",
+            Self::Damaged => "damaged",
+            Self::Repeated => "repeated",
+        }
+    }
+}
+
+/// Why there is nothing to compare.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComparisonError {
+    /// The operating system refused.
+    #[error("reading {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder holds no runs.
+    #[error(
+        "{}: not a run folder, and there is none below it; expected a folder with recipe.toml, as \
+         vssl pretrain leaves one", path.display()
+    )]
+    NoRun {
+        /// As it was given.
+        path: PathBuf,
+    },
+}
+
+impl Comparison {
+    /// Of the runs in `paths` and in the folders below them. A run that is met twice counts once.
+    ///
+    /// # Errors
+    /// A path that is or has no run folder, a folder that cannot be read. A run whose files are
+    /// damaged is no error: it is listed.
+    pub fn of(paths: &[PathBuf]) -> Result<Self, ComparisonError> {
+        let folders = run::folders(paths)?;
+        let found =
+            folders.iter().map(|folder| run::read(folder)).collect::<Result<Vec<_>, _>>()?;
+        let (mut runs, mut left_out) = (Vec::new(), Vec::new());
+        for found in found {
+            match found {
+                Found::Finished(run) => runs.push(*run),
+                Found::LeftOut(run) => left_out.push(run),
+            }
+        }
+        left_out.extend(group::take_repeated(&mut runs));
+        let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
+        let rows = figure::rows(&groups, &datasets);
+        let notes = notes::notes(&groups, &rows, &datasets);
+        Ok(Self { datasets, rows, notes, left_out })
+    }
+
+    /// Lists a run below the table; what was said about the same folder before is replaced.
+    pub fn leave_out(&mut self, run: LeftOut) {
+        match self.left_out.iter_mut().find(|known| known.run == run.run) {
+            Some(known) => *known = run,
+            None => self.left_out.push(run),
+        }
+    }
+}
+
+/// Whether `folder` is a run that was trained to its last step.
+///
+/// # Errors
+/// When its files cannot be read.
+pub fn is_finished(folder: &Path) -> Result<bool, ComparisonError> {
+    Ok(folder.join(run::RECIPE).exists() && matches!(run::read(folder)?, Found::Finished(_)))
+}

@@ -1,0 +1,130 @@
+//! What keeps the rows of a table from being compared, or has to be known to read them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{
+    Column, Row,
+    group::{Group, Settings, listed, matches_key, shortened, value, varying},
+};
+
+/// Settings that decide how much a run could learn and what it was tested on. Optimiser, schedule
+/// and the method's own are not among them: they are tuned for each method.
+const BUDGET: [&str; 9] = [
+    "backbone.",
+    "views.",
+    "data.",
+    "train.epochs",
+    "train.max_steps",
+    "train.batch",
+    "train.accumulate",
+    "knn.",
+    "probe.",
+];
+
+/// Something to know about the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// What about.
+    pub kind: NoteKind,
+    /// The settings in question.
+    pub keys: Vec<String>,
+    /// In words.
+    pub text: String,
+}
+
+/// What a note is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoteKind {
+    /// Rows had different backbones, views, lengths, batches or data.
+    Budget,
+    /// What a number in the name of a row stands for.
+    Name,
+    /// A figure is of some of the seeds.
+    Missing,
+}
+
+/// All notes on the rows that are made of `groups`.
+pub(super) fn notes(groups: &[Group], rows: &[Row], datasets: &[String]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for dataset in datasets {
+        let place = if datasets.len() > 1 { format!("{dataset}: ") } else { String::new() };
+        notes.extend(budget(groups, dataset, &place));
+    }
+    let mut named = BTreeSet::new();
+    for group in groups.iter().filter(|group| !group.explanation.is_empty()) {
+        if named.insert(&group.name) {
+            notes.push(Note {
+                kind: NoteKind::Name,
+                keys: group.explanation.iter().map(|(key, _)| key.clone()).collect(),
+                text: format!("{}: {}", group.name, listed(&group.explanation)),
+            });
+        }
+    }
+    for row in rows {
+        notes.extend(missing(row, datasets.len() > 1));
+    }
+    notes
+}
+
+fn budget(groups: &[Group], dataset: &str, place: &str) -> Option<Note> {
+    let own = groups.iter().filter(|group| !group.reference && group.dataset == dataset);
+    let runs: Vec<(&str, &Settings)> = own
+        .flat_map(|group| group.members.iter().map(|run| (group.name.as_str(), &run.settings)))
+        .collect();
+    let settings: Vec<&Settings> = runs.iter().map(|(_, settings)| *settings).collect();
+    let counts = |key: &String| BUDGET.iter().any(|budget| matches_key(key, budget));
+    let differing = varying(settings.iter().copied()).into_iter().filter(counts);
+    let mut keys: BTreeSet<String> = differing.map(|key| shortened(&key, &settings)).collect();
+    keys.extend(other_path(&settings));
+    if keys.is_empty() {
+        return None;
+    }
+    let told: Vec<String> = keys.iter().map(|key| told(key, &runs)).collect();
+    let text = format!("{place}the budgets differ: {}", told.join("; "));
+    Some(Note { kind: NoteKind::Budget, keys: keys.into_iter().collect(), text })
+}
+
+/// Folders of one name in different places may hold different images. CIFAR is CIFAR.
+fn other_path(settings: &[&Settings]) -> Option<String> {
+    let is_cifar = |s: &&&Settings| s.get("data.format").is_some_and(|f| f.contains("cifar"));
+    let others = settings.iter().filter(|s| !is_cifar(s));
+    let paths: BTreeSet<_> = others.map(|s| s.get("data.path")).collect();
+    (paths.len() > 1).then(|| "data.path".to_owned())
+}
+
+/// `train.batch is 128 (byol, vssl) or 256 (barlow)`.
+fn told(key: &str, runs: &[(&str, &Settings)]) -> String {
+    let mut rows: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+    for (name, settings) in runs {
+        rows.entry(value(settings, key)).or_default().insert(name);
+    }
+    let parts: Vec<String> = rows
+        .iter()
+        .map(|(value, names)| {
+            let names: Vec<&str> = names.iter().copied().collect();
+            format!("{value} ({})", names.join(", "))
+        })
+        .collect();
+    format!("{key} is {}", parts.join(" or "))
+}
+
+fn missing(row: &Row, names_dataset: bool) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for entry in row.results.iter().filter(|entry| !entry.seeds.is_empty()) {
+        let seeds = entry.seeds.len();
+        for column in Column::ALL {
+            let count = entry.figures.get(&column).map_or(seeds, |placed| placed.figure.count);
+            if count < seeds {
+                let (name, title) = (&row.name, column.title());
+                let on =
+                    if names_dataset { format!(" on {}", entry.dataset) } else { String::new() };
+                let text = format!("{name}{on}: {title} is of {count} of {seeds} seeds");
+                notes.push(Note { kind: NoteKind::Missing, keys: Vec::new(), text });
+            }
+        }
+    }
+    notes
+}

@@ -1,0 +1,216 @@
+//! A run as its folder tells it: `recipe.toml`, `summary.json` and `metrics.jsonl`.
+//!
+//! The recipe is read as plain TOML: it holds every setting, and runs of another version, or of
+//! methods that this one does not know, can be compared all the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, BufRead, BufReader},
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use toml::Table;
+
+use super::{Column, ComparisonError, LeftOut, State, figure::Values};
+use crate::{recipe::leaves::leaves, train::events::Summary};
+
+pub(super) const RECIPE: &str = "recipe.toml";
+
+/// A run that was trained to its last step.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) folder: PathBuf,
+    pub(super) method: String,
+    pub(super) seed: u64,
+    pub(super) dataset: String,
+    /// Every setting as TOML, by key.
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) values: Values,
+    /// The encoder before its first step.
+    pub(super) untrained: Values,
+    /// Nearest neighbours on the pixels.
+    pub(super) pixels: Values,
+}
+
+/// What is in a run folder.
+pub(super) enum Found {
+    Finished(Box<Run>),
+    LeftOut(LeftOut),
+}
+
+fn io(path: &Path) -> impl FnOnce(io::Error) -> ComparisonError {
+    let path = path.to_owned();
+    move |source| ComparisonError::Io { path, source }
+}
+
+/// All run folders in and below `paths`, in the order of their names, each once.
+pub(super) fn folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ComparisonError> {
+    let (mut all, mut known) = (Vec::new(), BTreeSet::new());
+    for path in paths {
+        let mut found = Vec::new();
+        walk(path, &mut BTreeSet::new(), &mut found)?;
+        if found.is_empty() {
+            return Err(ComparisonError::NoRun { path: path.clone() });
+        }
+        all.extend(found.into_iter().filter(|(real, _)| known.insert(real.clone())));
+    }
+    Ok(all.into_iter().map(|(_, folder)| folder).collect())
+}
+
+/// Adds each run folder with its real path. `visited` has the real paths of the folders that were
+/// looked into: links may lead in a circle.
+fn walk(
+    path: &Path,
+    visited: &mut BTreeSet<PathBuf>,
+    found: &mut Vec<(PathBuf, PathBuf)>,
+) -> Result<(), ComparisonError> {
+    let real = fs::canonicalize(path).map_err(io(path))?;
+    if !real.is_dir() || !visited.insert(real.clone()) {
+        return Ok(());
+    }
+    if path.join(RECIPE).is_file() {
+        found.push((real, path.to_owned()));
+        return Ok(());
+    }
+    let mut below = Vec::new();
+    for entry in fs::read_dir(path).map_err(io(path))? {
+        let entry = entry.map_err(io(path))?;
+        let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        // A link that leads nowhere is none of ours.
+        if !is_hidden && entry.path().is_dir() {
+            below.push(entry.path());
+        }
+    }
+    below.sort();
+    below.iter().try_for_each(|path| walk(path, visited, found))
+}
+
+/// Reads the run in `folder`, which has a recipe.
+pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
+    let mut left_out = LeftOut {
+        run: folder.to_owned(),
+        method: None,
+        seed: None,
+        state: State::Damaged,
+        reason: String::new(),
+    };
+    let damaged = |left_out: LeftOut, reason: String| {
+        Ok(Found::LeftOut(LeftOut { state: State::Damaged, reason, ..left_out }))
+    };
+    let path = folder.join(RECIPE);
+    let bytes = fs::read(&path).map_err(io(&path))?;
+    let (method, seed, recipe) = match recipe(&bytes) {
+        Ok(recipe) => recipe,
+        Err(problem) => return damaged(left_out, format!("recipe.toml: {problem}")),
+    };
+    (left_out.method, left_out.seed) = (Some(method.clone()), Some(seed));
+    let (last_step, effective_rank) = metrics(&folder.join("metrics.jsonl"))?;
+    let path = folder.join("summary.json");
+    let summary: Summary = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let reached = last_step.map_or("no step was logged".to_owned(), |step| {
+                format!("its last logged step is {step}")
+            });
+            let reason = format!("no summary.json: it is running or was killed; {reached}");
+            return Ok(Found::LeftOut(LeftOut { state: State::Unfinished, reason, ..left_out }));
+        }
+        bytes => match serde_json::from_slice(&bytes.map_err(io(&path))?) {
+            Ok(summary) => summary,
+            Err(problem) => return damaged(left_out, format!("summary.json: {problem}")),
+        },
+    };
+    if (&summary.method, summary.seed) != (&method, seed) {
+        let reason = format!(
+            "summary.json is of {} with seed {}, recipe.toml of {method} with seed {seed}",
+            summary.method, summary.seed
+        );
+        return damaged(left_out, reason);
+    }
+    if summary.interrupted {
+        let reason = format!("stopped on request after step {}", summary.steps);
+        return Ok(Found::LeftOut(LeftOut { state: State::Interrupted, reason, ..left_out }));
+    }
+    let settings =
+        leaves(&recipe).into_iter().map(|(key, value)| (key.join("."), value.to_string()));
+    Ok(Found::Finished(Box::new(Run {
+        folder: folder.to_owned(),
+        method,
+        seed,
+        dataset: dataset(&recipe),
+        settings: settings.collect(),
+        values: values(&summary, effective_rank),
+        untrained: Values::from([
+            (Column::Knn, summary.untrained_knn_top1),
+            (Column::Linear, summary.untrained_linear_top1),
+        ]),
+        pixels: Values::from([(Column::Knn, summary.pixels_knn_top1)]),
+    })))
+}
+
+fn values(summary: &Summary, effective_rank: Option<f64>) -> Values {
+    Values::from([
+        (Column::Knn, summary.knn_top1),
+        (Column::Linear, summary.linear_top1),
+        (Column::Online, summary.online_top1),
+        (Column::EffectiveRank, effective_rank),
+        (Column::Seconds, Some(summary.seconds)),
+        (Column::ImagesPerSecond, Some(summary.images_per_s)),
+    ])
+}
+
+fn recipe(bytes: &[u8]) -> Result<(String, u64, Table), String> {
+    let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let recipe: Table =
+        text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
+    let method = recipe.get("method").and_then(toml::Value::as_str);
+    let method = method.ok_or("it does not name its method; expected method = \"…\"")?.to_owned();
+    let seed = match recipe.get("seed") {
+        None => 0,
+        Some(seed) => {
+            let number = seed.as_integer().and_then(|seed| u64::try_from(seed).ok());
+            number.ok_or_else(|| format!("seed = {seed}: expected a whole number from 0 up"))?
+        }
+    };
+    Ok((method, seed, recipe))
+}
+
+/// CIFAR is the same wherever it lies; other images are called after their folder.
+fn dataset(recipe: &Table) -> String {
+    let data = recipe.get("data").and_then(toml::Value::as_table);
+    let text = |key: &str| data?.get(key)?.as_str();
+    let format = text("format").unwrap_or("folder");
+    if format.starts_with("cifar") {
+        return format.to_owned();
+    }
+    let name = text("path").and_then(|path| Path::new(path).file_name());
+    name.map_or(format.to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// The last step of `metrics.jsonl` and the effective rank that was measured last. Lines that are
+/// no metrics are passed over: a run that was killed may have left half of one.
+fn metrics(path: &Path) -> Result<(Option<u64>, Option<f64>), ComparisonError> {
+    #[derive(Deserialize)]
+    struct Line {
+        step: u64,
+        health: Option<Health>,
+    }
+    #[derive(Deserialize)]
+    struct Health {
+        effective_rank: Option<f64>,
+    }
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
+        file => file.map_err(io(path))?,
+    };
+    let (mut step, mut rank) = (None, None);
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line.map_err(io(path))?;
+        if let Ok(line) = serde_json::from_slice::<Line>(&line) {
+            step = Some(line.step);
+            rank = line.health.and_then(|health| health.effective_rank).or(rank);
+        }
+    }
+    Ok((step, rank))
+}
