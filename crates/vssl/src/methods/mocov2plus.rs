@@ -155,13 +155,13 @@ mod tests {
     fn views_and_queues_that_do_not_fit_are_refused_by_name() {
         let method = MocoV2Plus { queue: 96, ..MocoV2Plus::default() };
         let fits = Sizes { images: 200, batch: 32, global_views: 2, local_views: 0 };
-        assert_eq!(method.check(&fits), Ok(()));
+        assert_eq!(Method::check(&method, &fits), Ok(()));
         for (sizes, named) in [
             (Sizes { batch: 40, ..fits }, "mocov2plus.queue is 96"),
             (Sizes { global_views: 3, ..fits }, "views.count"),
             (Sizes { local_views: 4, ..fits }, "views.local"),
         ] {
-            let message = method.check(&sizes).unwrap_err();
+            let message = Method::check(&method, &sizes).unwrap_err();
             assert!(message.contains(named), "{message}");
         }
     }
