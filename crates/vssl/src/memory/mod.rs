@@ -2,5 +2,7 @@
 //! without gradient: a checkpoint holds them like any weight.
 
 mod queue;
+mod recent;
 
 pub use queue::Queue;
+pub use recent::Recent;

@@ -9,6 +9,7 @@ mod nnclr;
 mod ressl;
 mod simclr;
 mod simsiam;
+mod swav;
 mod teacher;
 mod vicreg;
 mod vssl;
@@ -26,6 +27,7 @@ pub use nnclr::Nnclr;
 pub use ressl::Ressl;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
+pub use swav::Swav;
 pub use vicreg::Vicreg;
 pub use vssl::Vssl;
 
@@ -90,6 +92,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Each view predicts the other's projection behind a stop-gradient, no teacher",
         paper: "Chen and He 2021, arXiv:2011.10566",
         configure: learner::configure::<SimSiam>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Swav>("swav"),
+        summary: "Each view predicts the balanced prototype assignment of the others, no teacher",
+        paper: "Caron et al. 2020, arXiv:2006.09882",
+        configure: learner::configure::<Swav>,
     },
     Entry {
         schema: MethodSchema::of::<Vicreg>("vicreg"),

@@ -3,6 +3,7 @@
 //! No randomness, no memory, no configuration. Gradients flow to all tensor arguments but those
 //! that a function calls its targets: these are detached where they are used.
 
+pub mod clustering;
 pub mod contrastive;
 pub mod cosine;
 pub mod cross_entropy;
@@ -10,8 +11,10 @@ pub mod gaussian;
 pub mod normalise;
 pub mod prediction;
 pub mod redundancy;
+pub mod sinkhorn;
 pub mod watch;
 
 pub use cosine::cosine_similarity;
 pub use cross_entropy::cross_entropy;
 pub use normalise::unit_rows;
+pub use sinkhorn::sinkhorn;

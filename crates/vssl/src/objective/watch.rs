@@ -51,6 +51,25 @@ pub fn pair(a: &Tensor<2>, b: &Tensor<2>) -> [(&'static str, Tensor<1>); 3] {
     [("positive_cosine", own), ("negative_cosine", others), ("retrieval", hit.float().mean())]
 }
 
+/// Mean entropy of rows that each sum to one, in nats: 0 for one-hot rows, `ln c` for uniform ones.
+///
+/// # Shapes — `[n, c]` to `[1]`.
+pub fn entropy(rows: Tensor<2>) -> Tensor<1> {
+    // 0·log 0 is 0: the bound is the smallest normal number's order, far below any share that counts.
+    let log = rows.clone().clamp_min(1e-37).log();
+    -(rows * log).sum_dim(1).mean()
+}
+
+/// How many of the c columns rows that each sum to one use together, as a share: the exponential of
+/// the entropy of their mean, over c. 1 when all columns are used alike, 1/c when all rows sit on the
+/// same column.
+///
+/// # Shapes — `[n, c]` to `[1]`.
+pub fn usage(rows: Tensor<2>) -> Tensor<1> {
+    let c = rows.dims()[1];
+    entropy(rows.mean_dim(0)).exp() / c as f64
+}
+
 /// Mean Euclidean norm of the rows.
 ///
 /// # Shapes — `[n, d]` to `[1]`.
@@ -71,6 +90,18 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+
+    #[test]
+    fn entropy_is_of_rows_and_usage_of_their_mean() {
+        let rows = |values: [[f32; 4]; 2]| Tensor::<2>::from_floats(values, &Device::flex());
+        let value = |x: Tensor<1>| x.into_scalar::<f32>();
+        let apart = rows([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0]]);
+        assert_eq!(value(entropy(apart.clone())), 0.0);
+        assert!((value(usage(apart)) - 0.5).abs() < 1e-6);
+        let uniform = rows([[0.25; 4]; 2]);
+        assert!((value(entropy(uniform.clone())) - 4.0_f32.ln()).abs() < 1e-6);
+        assert!((value(usage(uniform)) - 1.0).abs() < 1e-6);
+    }
 
     #[test]
     fn a_pair_tells_own_rows_from_others() {

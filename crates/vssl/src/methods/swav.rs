@@ -1,0 +1,237 @@
+//! SwAV: swapping assignments between views (Caron et al. 2020, arXiv:2006.09882).
+//!
+//! Unit-length embeddings z are compared with unit-length prototypes C. Sinkhorn's iterations turn
+//! the scores of a global view, together with those of a queue of earlier embeddings, into balanced
+//! assignments q, and every other view has to predict them:
+//!
+//! `L = mean_{a, b≠a} −mean_rows Σ_c q_a · log softmax(z_b·Cᵀ / T)`                      (eq. 1, 2)
+//!
+//! with a over the global views and b over all. The formulas are in [`crate::objective::clustering`]
+//! and [`crate::objective::sinkhorn`].
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, activation},
+};
+use serde::{Deserialize, Serialize};
+use vssl_kernels::linear;
+
+use crate::{
+    backbone::Backbone,
+    layers::{Init, Mlp, Mode, WeightNormLinear},
+    memory::Recent,
+    method::{Loss, Method, Sizes, Views},
+    objective::{clustering, sinkhorn, unit_rows, watch},
+    recipe::{Checker, Settings},
+    schedule::Step,
+};
+
+/// Settings, the table `[swav]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Swav {
+    /// Hidden width of the projector.
+    pub projector_hidden: usize,
+    /// Length of embeddings and prototypes.
+    pub dim: usize,
+    /// Number of prototypes.
+    pub prototypes: usize,
+    /// What predictions are divided by.
+    pub temperature: f64,
+    /// ε of Sinkhorn's iterations: the smaller, the closer to one prototype for each image.
+    pub epsilon: f64,
+    /// Number of Sinkhorn's iterations.
+    pub sinkhorn_iterations: usize,
+    /// Earlier embeddings of each global view that are assigned along with the batch; 0 for none.
+    pub queue: usize,
+    /// First epoch, counted from 0, whose assignments use the queue.
+    pub queue_starts_epoch: u64,
+    /// Epochs at the start in which the prototypes stay as they are.
+    pub freeze_prototypes_epochs: u64,
+}
+
+impl Settings for Swav {
+    fn check(&self, checker: &mut Checker) {
+        checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
+        checker.at_least("dim", self.dim as u64, 1);
+        checker.at_least("prototypes", self.prototypes as u64, 2);
+        checker.positive("temperature", self.temperature);
+        checker.positive("epsilon", self.epsilon);
+        checker.at_least("sinkhorn_iterations", self.sinkhorn_iterations as u64, 1);
+    }
+}
+
+impl Default for Swav {
+    fn default() -> Self {
+        Self {
+            projector_hidden: 2048,
+            dim: 128,
+            prototypes: 3000,
+            temperature: 0.1,
+            epsilon: 0.05,
+            sinkhorn_iterations: 3,
+            queue: 3840,
+            queue_starts_epoch: 50,
+            freeze_prototypes_epochs: 2,
+        }
+    }
+}
+
+/// Backbone, projector, and the prototypes as rows of norm 1.
+#[derive(Module, Debug)]
+pub struct Student {
+    backbone: Backbone,
+    projector: Mlp,
+    prototypes: WeightNormLinear,
+}
+
+/// Embeddings of earlier global views, if the recipe wants a queue.
+#[derive(Module, Debug)]
+pub struct Memory {
+    queue: Option<Recent>,
+}
+
+/// What [`Swav::swap`] computed of the embeddings of all views.
+pub struct Swap {
+    /// The loss, `[1]`.
+    pub loss: Tensor<1>,
+    /// Scores of each view's embeddings with the prototypes, `[n, prototypes]`.
+    pub scores: Vec<Tensor<2>>,
+    /// Assignments of each global view, `[n, prototypes]`, without gradient.
+    pub assignments: Vec<Tensor<2>>,
+}
+
+impl Swav {
+    /// Whether the assignments of this step use the queue.
+    pub fn uses_queue(&self, at: &Step) -> bool {
+        self.queue > 0 && at.epoch >= self.queue_starts_epoch
+    }
+
+    /// Scores, assignments of the first `globals` views, and the loss between them. The queue is used
+    /// if it is there and [`Swav::uses_queue`] says so.
+    ///
+    /// # Shapes — `z`: unit-length `[n, dim]` of every view; `prototypes`: unit-length
+    /// `[prototypes, dim]`.
+    pub fn swap(
+        &self,
+        z: &[Tensor<2>],
+        globals: usize,
+        prototypes: &Tensor<2>,
+        queue: Option<&Recent>,
+        at: &Step,
+    ) -> Swap {
+        let scores: Vec<Tensor<2>> =
+            z.iter().map(|z| linear(z.clone(), prototypes.clone(), None)).collect();
+        let fixed = prototypes.clone().detach();
+        let queue = queue.filter(|_| self.uses_queue(at));
+        let assignments: Vec<Tensor<2>> = scores[..globals]
+            .iter()
+            .enumerate()
+            .map(|(view, scores)| {
+                let n = scores.dims()[0];
+                let mut all = vec![scores.clone().detach()];
+                all.extend(queue.map(|queue| linear(queue.rows(view), fixed.clone(), None)));
+                let all = Tensor::cat(all, 0); // [n + queue, prototypes]
+                sinkhorn(all, self.epsilon, self.sinkhorn_iterations).narrow(0, 0, n)
+            })
+            .collect();
+        let loss = clustering::swapped(&scores, &assignments, self.temperature);
+        Swap { loss, scores, assignments }
+    }
+}
+
+impl Method for Swav {
+    type Student = Student;
+    type Memory = Memory;
+    /// Embeddings of the global views, each `[n, dim]`; none without a queue.
+    type Carry = Vec<Tensor<2>>;
+
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        sizes.require_two_global("swav")
+    }
+
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
+        Student {
+            backbone,
+            projector: Mlp::new(dim, self.projector_hidden, self.dim, init),
+            prototypes: WeightNormLinear::unit(self.dim, self.prototypes, init),
+        }
+    }
+
+    fn memory(&self, _: &Student, sizes: &Sizes, init: &Init) -> Memory {
+        let empty = || Recent::empty(sizes.global_views, self.queue, self.dim, init.device());
+        Memory { queue: (self.queue > 0).then(empty) }
+    }
+
+    fn frozen(&self, at: &Step) -> &'static [&'static str] {
+        if at.epoch < self.freeze_prototypes_epochs { &["prototypes"] } else { &[] }
+    }
+
+    fn loss(
+        &self,
+        student: &Student,
+        memory: &Memory,
+        views: &Views,
+        at: &Step,
+    ) -> Loss<Self::Carry> {
+        let (mut features, mut z) = (Vec::new(), Vec::new());
+        for x in views.all() {
+            let h = student.backbone.forward(x.clone(), Mode::Train);
+            features.push(h.clone().detach());
+            z.push(unit_rows(student.projector.forward(h, Mode::Train)));
+        }
+        let globals = views.global.len();
+        features.truncate(globals);
+        let prototypes = student.prototypes.weight();
+        let swap = self.swap(&z, globals, &prototypes, memory.queue.as_ref(), at);
+        z.truncate(globals);
+        let z: Vec<Tensor<2>> = z.into_iter().map(Tensor::detach).collect();
+        let mut parts = vec![("assignment_entropy", watch::entropy(swap.assignments[0].clone()))];
+        if at.watch {
+            parts.push(("embedding_std", watch::unit_std(&z)));
+            parts.extend(self.figures(&swap));
+        }
+        let carry = if memory.queue.is_some() { z } else { Vec::new() };
+        Loss { total: swap.loss, parts, features, carry }
+    }
+
+    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
+        &student.backbone
+    }
+
+    fn remember(&self, memory: Memory, carry: Self::Carry, _: &Step) -> Memory {
+        Memory { queue: memory.queue.map(|queue| queue.push(carry)) }
+    }
+}
+
+impl Swav {
+    /// Whether the first two views agree, and whether predictions use all prototypes.
+    fn figures(&self, swap: &Swap) -> [(&'static str, Tensor<1>); 2] {
+        let [first, second] = [0, 1].map(|view: usize| swap.assignments[view].clone().argmax(1));
+        let predicted = swap.scores[0].clone().detach() / self.temperature;
+        let usage = watch::usage(activation::softmax(predicted, 1));
+        [("same_prototype", first.equal(second).float().mean()), ("prototype_usage", usage)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_global_view_is_refused_and_local_views_are_welcome() {
+        let sizes = Sizes { images: 100, batch: 10, global_views: 2, local_views: 6 };
+        assert_eq!(Method::check(&Swav::default(), &sizes), Ok(()));
+        let single = Sizes { global_views: 1, ..sizes };
+        let message = Method::check(&Swav::default(), &single).unwrap_err();
+        assert!(message.contains("views.count") && message.contains("swav"), "{message}");
+    }
+
+    #[test]
+    fn prototypes_are_frozen_in_the_first_epochs_only() {
+        let at = |epoch| Step { epoch, ..Step::default() };
+        let method = Swav { freeze_prototypes_epochs: 2, ..Swav::default() };
+        assert_eq!(method.frozen(&at(1)), ["prototypes"]);
+        assert!(method.frozen(&at(2)).is_empty());
+    }
+}

@@ -1,0 +1,76 @@
+//! Losses of the methods that compare views through clusters: cross entropy of one view's predicted
+//! cluster with the cluster of another (SwAV, arXiv:2006.09882, eq. 1 and 2).
+//!
+//! What the clusters of a view are (Sinkhorn's assignments, a teacher's centred softmax, k-means) is
+//! the method's: here they are distributions or numbers that arrive ready. Called by
+//! `methods::swav`.
+
+use burn::tensor::{Tensor, activation};
+
+/// Mean over all pairs (a, b), b ≠ a, of a target and another view's prediction of
+/// `−mean_rows Σ_c target_a · log softmax(prediction_b / T)`.
+///
+/// The targets are those of the first views, in the order of the predictions.
+///
+/// # Shapes — `predictions`: logits `[n, clusters]` of every view; `targets`: `[n, clusters]` of the
+/// first of them; returns `[1]`. No gradient flows to the targets.
+///
+/// # Panics
+/// If there is no pair: without a target or with a single view.
+pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f64) -> Tensor<1> {
+    let log_p: Vec<Tensor<2>> = predictions
+        .iter()
+        .map(|logits| activation::log_softmax(logits.clone() / temperature, 1))
+        .collect();
+    let pairs = targets.len() * predictions.len().saturating_sub(1);
+    let terms = log_p.into_iter().enumerate().filter_map(|(b, log_p)| {
+        // The targets of one view share its log-softmax: their sum is multiplied once.
+        let others = targets.iter().enumerate().filter(|(a, _)| *a != b);
+        let target = others.map(|(_, target)| target.clone().detach()).reduce(|x, y| x + y)?;
+        Some(-(target * log_p).sum_dim(1).mean()) // [n, clusters] -> [n, 1] -> [1]
+    });
+    let sum = terms.reduce(|x, y| x + y).expect("the caller has a target and another view");
+    sum / pairs as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn rows(values: [[f32; 2]; 1]) -> Tensor<2> {
+        Tensor::from_floats(values, &Device::flex().autodiff()).require_grad()
+    }
+
+    #[test]
+    fn a_view_is_never_its_own_target() {
+        // Each target is what the other view predicts; its own view predicts the opposite.
+        let (left, right) = ([[40.0, 0.0]], [[0.0, 40.0]]);
+        let targets = [rows([[0.0, 1.0]]), rows([[1.0, 0.0]])];
+        let loss: f32 = swapped(&[rows(left), rows(right)], &targets, 1.0).into_scalar();
+        assert!(loss.abs() < 1e-6, "{loss}");
+        let loss: f32 = swapped(&[rows(right), rows(left)], &targets, 1.0).into_scalar();
+        assert!((loss - 40.0).abs() < 1e-4, "{loss}");
+    }
+
+    #[test]
+    fn further_views_predict_and_are_no_targets() {
+        let (flat, target) = ([[0.0, 0.0]], [[1.0, 0.0]]);
+        let views = [rows(flat), rows(flat), rows([[0.0, 3.0]])];
+        let loss: f32 = swapped(&views, &[rows(target), rows(target)], 1.0).into_scalar();
+        // Of four pairs two are with the third view.
+        let expected = (2.0_f32.ln() + (1.0 + 3.0_f32.exp()).ln()) / 2.0;
+        assert!((loss - expected).abs() < 1e-5, "{loss} against {expected}");
+    }
+
+    #[test]
+    fn gradients_reach_predictions_and_not_targets() {
+        let (a, b) = (rows([[1.0, 0.0]]), rows([[0.0, 2.0]]));
+        let target = rows([[0.5, 0.5]]);
+        let gradients =
+            swapped(&[a.clone(), b.clone()], &[target.clone(), target.clone()], 0.1).backward();
+        assert!(a.grad(&gradients).is_some() && b.grad(&gradients).is_some());
+        assert!(target.grad(&gradients).is_none());
+    }
+}

@@ -1,0 +1,152 @@
+//! The cases `swav_*` of the folder `losses`, and the folder `cluster`.
+//!
+//! Cases with several training steps go through the functions that the methods call at each step.
+
+use burn::tensor::{Device, Tensor};
+use vssl::{
+    memory::Recent,
+    methods::Swav,
+    objective::{clustering, sinkhorn, unit_rows},
+    schedule::Step,
+};
+
+use crate::fixtures::{Case, for_each_case};
+
+/// Checks the case if it is of one of the families above, and says whether it is.
+pub fn check(case: &Case) -> bool {
+    match case.name.split('_').next().unwrap_or_default() {
+        "swav" if case.has("pred0") => swapped(case),
+        "swav" => swav_steps(case),
+        _ => return false,
+    }
+    true
+}
+
+#[test]
+fn clusters_agree_with_the_reference() {
+    for_each_case("cluster", |case| {
+        let name = case.name.as_str();
+        if name.starts_with("sinkhorn_swav_") {
+            balanced(case, case.number("epsilon"));
+        } else if name.starts_with("sinkhorn_dino_") {
+            balanced(case, case.number("teacher_temperature"));
+        } else {
+            let elsewhere = ["center_softmax_dino_", "kmeans_"];
+            assert!(elsewhere.iter().any(|family| name.starts_with(family)), "unknown case {name}");
+        }
+    });
+}
+
+fn balanced(case: &Case, epsilon: f64) {
+    let q = sinkhorn(case.tensor("scores", &device()), epsilon, count(case, "iters"));
+    case.check("out.q", q);
+}
+
+fn swapped(case: &Case) {
+    let names = |kind: &str, count| (0..count).map(|view| format!("{kind}{view}")).collect();
+    let crops: Vec<String> = names("pred", count(case, "num_crops"));
+    let large: Vec<String> = names("assign", count(case, "num_large_crops"));
+    let [predictions, targets] = [&crops, &large]
+        .map(|names| names.iter().map(|name| input(case, name)).collect::<Vec<_>>());
+    let loss = clustering::swapped(&predictions, &targets, case.number("temperature"));
+    let inputs = crops.into_iter().chain(large).zip(predictions.into_iter().chain(targets));
+    value_and_gradients(case, "loss", loss, inputs.collect());
+}
+
+fn swav_steps(case: &Case) {
+    let (views, globals) = (count(case, "num_crops"), count(case, "num_large_crops"));
+    let method = Swav {
+        temperature: case.number("temperature"),
+        epsilon: case.number("sk_epsilon"),
+        sinkhorn_iterations: count(case, "sk_iters"),
+        queue: count(case, "queue_size"),
+        queue_starts_epoch: count(case, "epoch_queue_starts") as u64,
+        ..Swav::default()
+    };
+    let names: Vec<String> = (0..views).map(|view| format!("h{view}")).collect();
+    let h: Vec<Tensor<3>> = names.iter().map(|name| input(case, name)).collect();
+    let prototypes = input::<2>(case, "prototypes");
+    let dim = prototypes.dims()[1];
+    let mut queue =
+        (method.queue > 0).then(|| Recent::empty(globals, method.queue, dim, &device()));
+    let (mut losses, mut assignments) = (Vec::new(), Vec::new());
+    for (t, epoch) in case.numbers("epoch_of_step").into_iter().enumerate() {
+        let at = Step { index: t as u64, epoch: epoch as u64, ..Step::default() };
+        let mut z: Vec<Tensor<2>> = h.iter().map(|h| unit_rows(at_step(h, t))).collect();
+        let weight = unit_rows(prototypes.clone());
+        let swap = method.swap(&z, globals, &weight, queue.as_ref(), &at);
+        assert_eq!(i64::from(method.uses_queue(&at)), case.i64("out.queue_used")[t]);
+        losses.push(swap.loss);
+        assignments.extend(swap.assignments.into_iter().flat_map(floats));
+        z.truncate(globals);
+        queue = queue.map(|queue| queue.push(z));
+        if let Some(queue) = &queue {
+            let rows: Vec<f32> = (0..globals).flat_map(|view| floats(queue.rows(view))).collect();
+            case.check_at("out.queue", t, &rows);
+        }
+    }
+    assert_eq!(queue.is_some(), case.has("out.queue"), "{}", case.name);
+    case.check_values("out.assignments", &assignments);
+    let losses = Tensor::cat(losses, 0);
+    case.check("out.loss_steps", losses.clone());
+    // Of two ranks: both are looked up flat.
+    let mut inputs: Vec<(String, Tensor<3>)> = names.into_iter().zip(h).collect();
+    let gradients = value(case, "loss_total", losses.sum()).backward();
+    case.check("grad.prototypes", prototypes.grad(&gradients).expect("the loss depends on it"));
+    for (name, h) in inputs.drain(..) {
+        case.check(&format!("grad.{name}"), h.grad(&gradients).expect("the loss depends on it"));
+    }
+    assert_eq!(case.names("grad.").len(), views + 1, "{}: gradients", case.name);
+}
+
+fn count(case: &Case, key: &str) -> usize {
+    case.number(key) as usize
+}
+
+/// Element `t` of the leading (time) axis.
+fn at_step(x: &Tensor<3>, t: usize) -> Tensor<2> {
+    let [_, n, d] = x.dims();
+    x.clone().narrow(0, t, 1).reshape([n, d])
+}
+
+fn floats(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().try_to_vec().unwrap()
+}
+
+fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+fn input<const D: usize>(case: &Case, key: &str) -> Tensor<D> {
+    case.tensor::<D>(key, &device()).require_grad()
+}
+
+/// Checks the quantity `out.<name>` and hands it back.
+fn value(case: &Case, name: &str, loss: Tensor<1>) -> Tensor<1> {
+    case.check(&format!("out.{name}"), loss.clone());
+    case.check_scalar(name, f64::from(loss.clone().into_scalar::<f32>()));
+    loss
+}
+
+/// The quantity `out.<name>`, and the gradient of every input: none where none is stored.
+fn value_and_gradients<const D: usize>(
+    case: &Case,
+    name: &str,
+    loss: Tensor<1>,
+    inputs: Vec<(String, Tensor<D>)>,
+) {
+    let gradients = value(case, name, loss).backward();
+    let mut stored = case.names("grad.");
+    for (key, tensor) in inputs {
+        let gradient = tensor.grad(&gradients);
+        let expected = format!("grad.{key}");
+        if case.has(&expected) {
+            let gradient = gradient.unwrap_or_else(|| panic!("{}: no {expected}", case.name));
+            case.check(&expected, gradient);
+        } else {
+            assert!(gradient.is_none(), "{}: {key} is a target", case.name);
+        }
+        stored.retain(|name| *name != key);
+    }
+    assert!(stored.is_empty(), "{}: gradients of {stored:?} were not compared", case.name);
+}
