@@ -8,13 +8,53 @@ use serde::{Deserialize, Serialize};
 pub struct BackboneConfig {
     /// Depth and kind of block.
     pub architecture: Architecture,
-    /// Channels of the first stage; 64 is the published network.
+    /// Channels of a ResNet's first stage; 64 is the published network. A transformer's width
+    /// comes with its architecture.
     pub width: usize,
-    /// First layers.
+    /// First layers of a ResNet.
     pub stem: Stem,
     /// Padding of the `cifar` stem. solo-learn's published recipes run 2, which makes 34 × 34 of
     /// 32 × 32 pixels; the usual choice is 1. The `imagenet` stem always has 3.
     pub stem_padding: usize,
+    /// The table `[backbone.vit]`, for transformers only; without it they have its defaults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vit: Option<VitConfig>,
+}
+
+/// What a vision transformer needs beside its architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct VitConfig {
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Side of the images that the positions are for. Images of other sizes (small crops) get
+    /// interpolated ones.
+    pub image_size: usize,
+    /// How patches know their place.
+    pub positions: Positions,
+    /// Leave the patch projection at its initial values (MoCo V3, arXiv:2104.02057, §4.1).
+    pub frozen_patch_projection: bool,
+}
+
+/// See [`VitConfig::positions`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// Parameters.
+    Learned,
+    /// Sines and cosines of row and column, fixed (MoCo V3).
+    Sincos,
+}
+
+impl Default for VitConfig {
+    fn default() -> Self {
+        Self {
+            patch: 16,
+            image_size: 224,
+            positions: Positions::Learned,
+            frozen_patch_projection: false,
+        }
+    }
 }
 
 impl Default for BackboneConfig {
@@ -24,12 +64,14 @@ impl Default for BackboneConfig {
             width: 64,
             stem: Stem::Imagenet,
             stem_padding: 1,
+            vit: None,
         }
     }
 }
 
 /// The ResNets of He et al. 2016 (arXiv:1512.03385), as torchvision builds them: the stride of a
-/// bottleneck sits on its 3×3 convolution.
+/// bottleneck sits on its 3×3 convolution. The transformers of Dosovitskiy et al. 2021
+/// (arXiv:2010.11929) and Touvron et al. 2021 (arXiv:2012.12877), as timm builds them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -39,6 +81,15 @@ pub enum Architecture {
     Resnet34,
     /// Bottlenecks 3, 4, 6, 3.
     Resnet50,
+    /// Width 192, 12 blocks, 3 heads.
+    #[serde(rename = "vit-tiny")]
+    VitTiny,
+    /// Width 384, 12 blocks, 6 heads.
+    #[serde(rename = "vit-small")]
+    VitSmall,
+    /// Width 768, 12 blocks, 12 heads.
+    #[serde(rename = "vit-base")]
+    VitBase,
 }
 
 /// The layers before the first block.
@@ -54,7 +105,28 @@ pub enum Stem {
 impl BackboneConfig {
     /// Length of a feature vector.
     pub fn dim(&self) -> usize {
+        if self.architecture.is_transformer() {
+            return self.architecture.transformer().0;
+        }
         8 * self.width * self.architecture.expansion()
+    }
+
+    /// A transformer's settings, defaults included.
+    pub fn vit(&self) -> VitConfig {
+        self.vit.unwrap_or_default()
+    }
+
+    /// Paths of parameters, relative to the backbone, that never train.
+    pub fn frozen(&self) -> Vec<&'static str> {
+        let vit = self.vit();
+        let mut paths = Vec::new();
+        if self.architecture.is_transformer() && vit.positions == Positions::Sincos {
+            paths.push("pos_embed");
+        }
+        if self.architecture.is_transformer() && vit.frozen_patch_projection {
+            paths.push("patch_embed.proj");
+        }
+        paths
     }
 }
 
@@ -64,14 +136,29 @@ impl Architecture {
         match self {
             Self::Resnet18 => [2, 2, 2, 2],
             Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
+            _ => unreachable!("transformers have no stages"),
         }
     }
 
     /// Output channels of a block over its inner width.
     pub(super) fn expansion(self) -> usize {
         match self {
-            Self::Resnet18 | Self::Resnet34 => 1,
             Self::Resnet50 => 4,
+            _ => 1,
+        }
+    }
+
+    /// Whether this is a vision transformer.
+    pub fn is_transformer(self) -> bool {
+        matches!(self, Self::VitTiny | Self::VitSmall | Self::VitBase)
+    }
+
+    /// Width, depth and heads of a transformer.
+    pub(super) fn transformer(self) -> (usize, usize, usize) {
+        match self {
+            Self::VitTiny => (192, 12, 3),
+            Self::VitSmall => (384, 12, 6),
+            _ => (768, 12, 12),
         }
     }
 }

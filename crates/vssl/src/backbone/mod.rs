@@ -1,12 +1,15 @@
 //! Image encoders: pixels in, one feature vector an image out.
 
 mod config;
+mod positions;
 mod resnet;
+mod vit;
 
 use burn::{module::Module, tensor::Tensor};
 
-pub use config::{Architecture, BackboneConfig, Stem};
+pub use config::{Architecture, BackboneConfig, Positions, Stem, VitConfig};
 pub use resnet::Resnet;
+pub use vit::Vit;
 
 use crate::layers::{Init, Mode};
 
@@ -15,20 +18,27 @@ use crate::layers::{Init, Mode};
 pub enum Backbone {
     /// He et al. 2016, arXiv:1512.03385.
     Resnet(Resnet),
+    /// Dosovitskiy et al. 2021, arXiv:2010.11929.
+    Vit(Vit),
 }
 
 impl Backbone {
     /// A fresh network.
     pub fn new(config: &BackboneConfig, init: &Init) -> Self {
-        Self::Resnet(Resnet::new(config, init))
+        if config.architecture.is_transformer() {
+            Self::Vit(Vit::new(config, init))
+        } else {
+            Self::Resnet(Resnet::new(config, init))
+        }
     }
 
-    /// Features after global pooling.
+    /// Features: after global pooling, or the class token.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         match self {
             Self::Resnet(network) => network.forward(x, mode),
+            Self::Vit(network) => network.forward(x),
         }
     }
 }

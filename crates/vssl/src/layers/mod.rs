@@ -3,14 +3,18 @@
 //! Parameters hold the names and shapes of PyTorch (`weight` of a linear layer is `[out, in]`), so
 //! that a state dict is a plain list of what `train::state` collects.
 
+mod activation;
 mod conv;
 mod init;
+mod layer_norm;
 mod linear;
 mod mlp;
 mod norm;
 
+pub use activation::gelu;
 pub use conv::Conv2d;
 pub use init::Init;
+pub use layer_norm::LayerNorm;
 pub use linear::{Linear, WeightNormLinear};
 pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;

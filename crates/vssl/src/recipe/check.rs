@@ -93,6 +93,7 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     data(recipe, &mut checker);
     views(&recipe.views, &mut checker);
     backbone(&recipe.backbone, &mut checker);
+    transformer(recipe, &mut checker);
     optimizer(recipe, &mut checker);
     schedule(recipe, &mut checker);
     train(recipe, &mut checker);
@@ -168,6 +169,27 @@ fn backbone(config: &BackboneConfig, checker: &mut Checker) {
             let expected = "1, or stem = \"cifar\": the imagenet stem has a padding of its own";
             checker.require("backbone.stem_padding", padding == 1, padding, expected);
         }
+    }
+}
+
+/// A transformer cuts images into patches without a rest.
+fn transformer(recipe: &Recipe, checker: &mut Checker) {
+    let config = &recipe.backbone;
+    if !config.architecture.is_transformer() {
+        let expected = "an architecture that starts with \"vit-\", or no such table";
+        checker.require("backbone.vit", config.vit.is_none(), "a table", expected);
+        return;
+    }
+    let patch = config.vit().patch;
+    checker.at_least("backbone.vit.patch", patch as u64, 1);
+    let mut whole = |key: &str, size: usize| {
+        let fits = patch == 0 || (size >= patch && size.is_multiple_of(patch));
+        let expected = format_args!("a multiple of backbone.vit.patch, which is {patch}");
+        checker.require(key, fits, size, expected);
+    };
+    whole("backbone.vit.image_size", config.vit().image_size);
+    for (index, group) in recipe.views.iter().enumerate() {
+        whole(&format!("views.{index}.size"), group.size);
     }
 }
 

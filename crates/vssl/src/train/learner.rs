@@ -78,6 +78,7 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
             student: Some(student),
             memory: Some(memory),
             gradients: None,
+            frozen: backbone.frozen().iter().map(|path| format!("backbone.{path}")).collect(),
         })
     }
 }
@@ -157,6 +158,8 @@ struct Slot<M: Method> {
     student: Option<M::Student>,
     memory: Option<M::Memory>,
     gradients: Option<Gradients>,
+    /// Paths of the student's backbone that never train.
+    frozen: Vec<String>,
 }
 
 const WHOLE: &str = "student and memory are only absent inside an update";
@@ -221,7 +224,8 @@ impl<M: Method> Learner for Slot<M> {
     }
 
     fn is_frozen(&self, path: &str, at: &Step) -> bool {
-        self.method.frozen(at).iter().any(|frozen| {
+        let at_this_step = self.method.frozen(at).iter().copied();
+        at_this_step.chain(self.frozen.iter().map(String::as_str)).any(|frozen| {
             path.strip_prefix(frozen).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     }

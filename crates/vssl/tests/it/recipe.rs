@@ -163,6 +163,11 @@ fn values_out_of_bounds_name_key_line_value_and_bounds() {
         ("[[views]]\ncrop_scale = [0.5, 0.1]", "views.0.crop_scale is [0.5, 0.1]; expected two"),
         ("[[views]]\nhue = 0.6", "views.0.hue is 0.6; expected a number from 0 to 0.5"),
         ("[[views]]\ncount = 0\n[[views]]", "views.0.count is 0; expected at least 1"),
+        ("[backbone.vit]\npatch = 8", "backbone.vit is a table; expected an architecture"),
+        (
+            "[backbone]\narchitecture = \"vit-tiny\"\nvit.image_size = 100",
+            "backbone.vit.image_size is 100; expected a multiple of backbone.vit.patch",
+        ),
         ("[backbone]\nwidth = 0", "backbone.width is 0; expected at least 1"),
         ("[backbone]\nstem_padding = 2", "backbone.stem_padding is 2; expected 1, or stem"),
         ("[probe]\nlr = inf", "probe.lr is inf; expected a number of at least 0"),

@@ -7,7 +7,7 @@ use burn::{
 };
 use serde_json::Value;
 use vssl::{
-    backbone::{Architecture, Backbone, BackboneConfig, Stem},
+    backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
     layers::{Init, Mode},
     optim::Gradients,
     train::state::{self, Tensors},
@@ -17,8 +17,8 @@ use crate::fixtures::{Case, for_each_case, list_of_numbers};
 
 /// In double precision, where no ReLU flips by rounding: all that the cases expect, as they say.
 #[test]
-fn every_resnet_case_in_double_precision() {
-    every_resnet_case(DType::F64);
+fn every_case_in_double_precision() {
+    every_case(DType::F64);
 }
 
 /// In single precision, through the kernels of this machine.
@@ -29,32 +29,36 @@ fn every_resnet_case_in_double_precision() {
 /// formula `a` make every layer of rank two, with many inputs near zero). Each kernel is held to
 /// its own reference far more tightly in its own crate.
 #[test]
-fn every_resnet_case_through_the_kernels() {
-    every_resnet_case(DType::F32);
+fn every_case_through_the_kernels() {
+    every_case(DType::F32);
 }
 
 /// Relative L2 error of a gradient through one flipped ReLU; 6e-3 was the largest measured.
 const FLIPPED: f64 = 0.03;
 
-fn every_resnet_case(precision: DType) {
-    let mut checked = 0;
+fn every_case(precision: DType) {
     for_each_case("backbone", |case| {
         let architecture = case.param("architecture").and_then(Value::as_str);
         match architecture.unwrap_or_else(|| panic!("{}: no architecture", case.name)) {
-            "resnet18" => check(case, Architecture::Resnet18, precision),
-            "resnet34" => check(case, Architecture::Resnet34, precision),
-            "resnet50" => check(case, Architecture::Resnet50, precision),
-            // Vision transformers are not built yet.
-            name if name.starts_with("vit") => return,
+            "resnet18" => check(case, &resnet(case, Architecture::Resnet18), precision),
+            "resnet34" => check(case, &resnet(case, Architecture::Resnet34), precision),
+            "resnet50" => check(case, &resnet(case, Architecture::Resnet50), precision),
+            "vit_tiny" => check(case, &vit(case, Architecture::VitTiny), precision),
+            "vit_small" => check(case, &vit(case, Architecture::VitSmall), precision),
+            "vit_base" => check(case, &vit(case, Architecture::VitBase), precision),
             name => panic!("{}: unknown architecture {name}", case.name),
         }
-        checked += 1;
     });
-    assert!(checked > 0, "no ResNet case");
-    println!("backbone: {checked} of them are ResNets");
 }
 
-fn config(case: &Case, architecture: Architecture) -> BackboneConfig {
+fn vit(case: &Case, architecture: Architecture) -> BackboneConfig {
+    let patch = case.number("patch") as usize;
+    let image_size = case.number("image_size") as usize;
+    let vit = VitConfig { patch, image_size, ..VitConfig::default() };
+    BackboneConfig { architecture, vit: Some(vit), ..BackboneConfig::default() }
+}
+
+fn resnet(case: &Case, architecture: Architecture) -> BackboneConfig {
     let order = case.json["parameters_in_order"].as_array().expect("a list of parameters");
     let conv1 = order.iter().find(|entry| entry["name"] == "conv1.weight").expect("conv1");
     let conv1 = shape_of(conv1);
@@ -66,14 +70,15 @@ fn config(case: &Case, architecture: Architecture) -> BackboneConfig {
         width: conv1[0],
         stem: if conv1[2] == 7 { Stem::Imagenet } else { Stem::Cifar },
         stem_padding: padding,
+        vit: None,
     }
 }
 
 /// Everything that the case expects, computed once and compared by name: an output that is not
 /// known here fails.
-fn check(case: &Case, architecture: Architecture, precision: DType) {
+fn check(case: &Case, config: &BackboneConfig, precision: DType) {
     let device = Device::flex().autodiff();
-    let network = Backbone::new(&config(case, architecture), &Init::new(&device, 0));
+    let network = Backbone::new(config, &Init::new(&device, 0));
     let weights = weights(case, state::collect(&network));
     let network = state::restore(network, weights).unwrap().map(&mut Cast(precision));
     let x = case.tensor::<4>("x", &device).cast(precision);

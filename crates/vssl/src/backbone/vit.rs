@@ -1,0 +1,186 @@
+//! Vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) with timm's parameter names,
+//! classifier left out. Called by [`super::Backbone`].
+//!
+//! Pre-norm, class token first, no dropout; the feature is the class token after the last norm.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Tensor, TensorData, activation},
+};
+
+use super::{BackboneConfig, Positions, VitConfig, positions};
+use crate::layers::{Init, LayerNorm, Linear, gelu};
+
+/// Patches, positions, blocks.
+#[derive(Module, Debug)]
+pub struct Vit {
+    cls_token: Param<Tensor<3>>,
+    pos_embed: Param<Tensor<3>>,
+    patch_embed: PatchEmbed,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+}
+
+#[derive(Module, Debug)]
+struct PatchEmbed {
+    proj: Projection,
+}
+
+/// A convolution whose stride is its size.
+#[derive(Module, Debug)]
+struct Projection {
+    weight: Param<Tensor<4>>,
+    bias: Param<Tensor<1>>,
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    norm1: LayerNorm,
+    attn: Attention,
+    norm2: LayerNorm,
+    mlp: FeedForward,
+}
+
+#[derive(Module, Debug)]
+struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: usize,
+}
+
+#[derive(Module, Debug)]
+struct FeedForward {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Vit {
+    /// With learned positions the initial values are timm's, with fixed ones those of MoCo V3
+    /// (Chen, Xie and He 2021, arXiv:2104.02057): Xavier-uniform, query, key and value each on its
+    /// own.
+    pub fn new(config: &BackboneConfig, init: &Init) -> Self {
+        let VitConfig { patch, image_size, positions: kind, .. } = config.vit();
+        let (width, depth, heads) = config.architecture.transformer();
+        let side = image_size / patch;
+        let pos_embed = match kind {
+            Positions::Learned => init.truncated_normal([1, side * side + 1, width], 0.02),
+            Positions::Sincos => {
+                let values =
+                    TensorData::new(positions::sincos(side, width), [1, side * side + 1, width]);
+                Param::from_tensor(Tensor::from_data(values, init.device()))
+            }
+        };
+        Self {
+            cls_token: init.normal([1, 1, width], 1e-6),
+            pos_embed,
+            patch_embed: PatchEmbed { proj: Projection::new(patch, width, kind, init) },
+            blocks: (0..depth).map(|_| Block::new(width, heads, kind, init)).collect(),
+            norm: LayerNorm::new(width, init),
+        }
+    }
+
+    /// Positions are interpolated where the image has another size than the configured one; its
+    /// sides have to be multiples of the patch.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
+        let n = x.dims()[0];
+        let [width, _, patch, _] = self.patch_embed.proj.weight.dims();
+        let (rows, columns) = (x.dims()[2] / patch, x.dims()[3] / patch);
+        let patches = self.patch_embed.proj.forward(x); // [n, rows · columns, width]
+        let class = self.cls_token.val().expand([n, 1, width]);
+        let positions = positions::resized(self.pos_embed.val(), rows, columns);
+        let x = Tensor::cat(vec![class, patches], 1) + positions;
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        self.norm.forward(x.narrow(1, 0, 1).reshape([n, width]))
+    }
+}
+
+impl Projection {
+    fn new(patch: usize, width: usize, positions: Positions, init: &Init) -> Self {
+        let fan_in = 3 * patch * patch;
+        let default = 1.0 / (fan_in as f64).sqrt();
+        match positions {
+            Positions::Learned => Self {
+                weight: init.uniform([width, 3, patch, patch], default),
+                bias: init.uniform([width], default),
+            },
+            Positions::Sincos => Self {
+                weight: init.uniform([width, 3, patch, patch], xavier(fan_in, width)),
+                bias: init.constant([width], 0.0),
+            },
+        }
+    }
+
+    /// # Shapes — `[n, 3, h, w]` to `[n, patches, width]`, patches row by row.
+    fn forward(&self, x: Tensor<4>) -> Tensor<3> {
+        let [n, channels, h, w] = x.dims();
+        let [width, _, p, _] = self.weight.dims();
+        let (rows, columns) = (h / p, w / p);
+        let patches: Tensor<6> =
+            x.reshape([n, channels, rows, p, columns, p]).permute([0, 2, 4, 1, 3, 5]);
+        let patches = patches.reshape([n * rows * columns, channels * p * p]);
+        let weight = self.weight.val().reshape([width, channels * p * p]);
+        let tokens = vssl_kernels::linear(patches, weight, Some(self.bias.val()));
+        tokens.reshape([n, rows * columns, width])
+    }
+}
+
+impl Block {
+    fn new(width: usize, heads: usize, positions: Positions, init: &Init) -> Self {
+        let linear = |input: usize, output: usize, parts: usize| Linear {
+            weight: match positions {
+                Positions::Learned => init.truncated_normal([output, input], 0.02),
+                Positions::Sincos => init.uniform([output, input], xavier(input, output / parts)),
+            },
+            bias: Some(init.constant([output], 0.0)),
+        };
+        Self {
+            norm1: LayerNorm::new(width, init),
+            attn: Attention {
+                qkv: linear(width, 3 * width, 3),
+                proj: linear(width, width, 1),
+                heads,
+            },
+            norm2: LayerNorm::new(width, init),
+            mlp: FeedForward { fc1: linear(width, 4 * width, 1), fc2: linear(4 * width, width, 1) },
+        }
+    }
+
+    /// # Shapes — `[n, tokens, width]`, unchanged.
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [n, tokens, width] = x.dims();
+        let rows = x.reshape([n * tokens, width]);
+        let rows = rows.clone() + self.attn.forward(self.norm1.forward(rows), n, tokens);
+        let rows = rows.clone() + self.mlp.forward(self.norm2.forward(rows));
+        rows.reshape([n, tokens, width])
+    }
+}
+
+impl Attention {
+    /// # Shapes — `[n · tokens, width]`, unchanged.
+    fn forward(&self, x: Tensor<2>, n: usize, tokens: usize) -> Tensor<2> {
+        let width = x.dims()[1];
+        let size = width / self.heads;
+        let qkv: Tensor<5> = self.qkv.forward(x).reshape([n, tokens, 3, self.heads, size]);
+        let qkv = qkv.permute([2, 0, 3, 1, 4]); // [3, n, heads, tokens, size]
+        let part = |index: usize| -> Tensor<4> {
+            qkv.clone().narrow(0, index, 1).reshape([n, self.heads, tokens, size])
+        };
+        let (q, k, v) = (part(0) / (size as f64).sqrt(), part(1), part(2));
+        let attention = activation::softmax(q.matmul(k.transpose()), 3);
+        let mixed = attention.matmul(v).permute([0, 2, 1, 3]); // [n, tokens, heads, size]
+        self.proj.forward(mixed.reshape([n * tokens, width]))
+    }
+}
+
+impl FeedForward {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        self.fc2.forward(gelu(self.fc1.forward(x)))
+    }
+}
+
+/// Bound of Glorot and Bengio 2010.
+fn xavier(input: usize, output: usize) -> f64 {
+    (6.0 / (input + output) as f64).sqrt()
+}
