@@ -2,6 +2,7 @@
 
 mod barlow;
 mod byol;
+mod dino;
 mod embedding;
 mod mocov2plus;
 mod mocov3;
@@ -21,6 +22,7 @@ use crate::{
 
 pub use barlow::Barlow;
 pub use byol::Byol;
+pub use dino::Dino;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
 pub use nnclr::Nnclr;
@@ -56,6 +58,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Dino>("dino"),
+        summary: "Student predicts a momentum teacher's centred and sharpened distribution",
+        paper: "Caron et al. 2021, arXiv:2104.14294",
+        configure: learner::configure::<Dino>,
     },
     Entry {
         schema: MethodSchema::of::<MocoV2Plus>("mocov2plus"),

@@ -1,9 +1,10 @@
 //! Losses of the methods that compare views through clusters: cross entropy of one view's predicted
-//! cluster with the cluster of another (SwAV, arXiv:2006.09882, eq. 1 and 2).
+//! cluster with the cluster of another (SwAV, arXiv:2006.09882, eq. 1 and 2; DINO, arXiv:2104.14294,
+//! eq. 2).
 //!
 //! What the clusters of a view are (Sinkhorn's assignments, a teacher's centred softmax, k-means) is
 //! the method's: here they are distributions or numbers that arrive ready. Called by
-//! `methods::swav`.
+//! `methods::{dino, swav}`.
 
 use burn::tensor::{Tensor, activation};
 

@@ -1,12 +1,15 @@
-//! The cases `swav_*` of the folder `losses`, and the folder `cluster`.
+//! The cases `dino_*` and `swav_*` of the folder `losses`, and the folder `cluster`.
 //!
 //! Cases with several training steps go through the functions that the methods call at each step.
 
 use burn::tensor::{Device, Tensor};
 use vssl::{
     memory::Recent,
-    methods::Swav,
-    objective::{clustering, sinkhorn, unit_rows},
+    methods::{Dino, Swav},
+    objective::{
+        centring::{centred_softmax, next_center},
+        clustering, sinkhorn, unit_rows,
+    },
     schedule::Step,
 };
 
@@ -15,6 +18,7 @@ use crate::fixtures::{Case, for_each_case};
 /// Checks the case if it is of one of the families above, and says whether it is.
 pub fn check(case: &Case) -> bool {
     match case.name.split('_').next().unwrap_or_default() {
+        "dino" => dino_steps(case),
         "swav" if case.has("pred0") => swapped(case),
         "swav" => swav_steps(case),
         _ => return false,
@@ -30,9 +34,10 @@ fn clusters_agree_with_the_reference() {
             balanced(case, case.number("epsilon"));
         } else if name.starts_with("sinkhorn_dino_") {
             balanced(case, case.number("teacher_temperature"));
+        } else if name.starts_with("center_softmax_dino_") {
+            centring(case);
         } else {
-            let elsewhere = ["center_softmax_dino_", "kmeans_"];
-            assert!(elsewhere.iter().any(|family| name.starts_with(family)), "unknown case {name}");
+            assert!(name.starts_with("kmeans_"), "unknown case {name}");
         }
     });
 }
@@ -40,6 +45,48 @@ fn clusters_agree_with_the_reference() {
 fn balanced(case: &Case, epsilon: f64) {
     let q = sinkhorn(case.tensor("scores", &device()), epsilon, count(case, "iters"));
     case.check("out.q", q);
+}
+
+fn centring(case: &Case) {
+    let [scores, center] = ["scores", "center"].map(|key| case.tensor::<2>(key, &device()));
+    let temperature = case.number("teacher_temperature");
+    case.check("out.q", centred_softmax(scores.clone(), center.clone(), temperature));
+    let next = next_center(center, scores, case.number("center_momentum"));
+    case.check("out.center_next", next);
+}
+
+fn dino_steps(case: &Case) {
+    let views = count(case, "views");
+    let method = Dino {
+        student_temperature: case.number("student_temp"),
+        teacher_temperature: case.number("teacher_temp"),
+        warmup_teacher_temperature: case.number("warmup_teacher_temp"),
+        warmup_teacher_epochs: count(case, "warmup_teacher_temp_epochs") as u64,
+        center_momentum: case.number("center_momentum"),
+        ..Dino::default()
+    };
+    let at = |epochs: &[f64]| -> Vec<f32> {
+        epochs.iter().map(|&epoch| method.teacher_temperature_at(epoch as u64) as f32).collect()
+    };
+    let all: Vec<f64> = (0..count(case, "num_epochs")).map(|epoch| epoch as f64).collect();
+    case.check_values("out.teacher_temp_schedule", &at(&all));
+    let epochs = case.numbers("epoch_of_step");
+    case.check_values("out.teacher_temp", &at(&epochs));
+
+    let (student, teacher) = (input::<3>(case, "student"), input::<3>(case, "teacher"));
+    let mut center = Tensor::zeros([1, count(case, "num_prototypes")], &device());
+    let mut losses = Vec::new();
+    for (t, &epoch) in epochs.iter().enumerate() {
+        let [student, teacher] = [&student, &teacher].map(|x| at_step(x, t).chunk(views, 0));
+        let (loss, _) = method.distil(&student, &teacher, center.clone(), epoch as u64);
+        losses.push(loss);
+        center = next_center(center, Tensor::cat(teacher, 0), method.center_momentum);
+        case.check_at("out.center", t, &floats(center.clone()));
+    }
+    let losses = Tensor::cat(losses, 0);
+    case.check("out.loss_steps", losses.clone());
+    let inputs = [("student", student), ("teacher", teacher)].map(|(name, x)| (name.into(), x));
+    value_and_gradients(case, "loss_total", losses.sum(), inputs.into());
 }
 
 fn swapped(case: &Case) {

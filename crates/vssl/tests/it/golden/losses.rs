@@ -6,7 +6,7 @@ use super::{clustering, contrastive, redundancy};
 use crate::fixtures::for_each_case;
 
 /// Families that no file here claims yet.
-const ELSEWHERE: &[&str] = &["deepclusterv2", "dino"];
+const ELSEWHERE: &[&str] = &["deepclusterv2"];
 
 #[test]
 fn losses_agree_with_the_reference_in_value_and_gradient() {
