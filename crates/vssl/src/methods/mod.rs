@@ -2,6 +2,7 @@
 
 mod barlow;
 mod byol;
+mod deepclusterv2;
 mod dino;
 mod embedding;
 mod mocov2plus;
@@ -22,6 +23,7 @@ use crate::{
 
 pub use barlow::Barlow;
 pub use byol::Byol;
+pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
@@ -58,6 +60,12 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<DeepClusterV2>("deepclusterv2"),
+        summary: "Views predict the clusters that k-means made of the epoch before, no teacher",
+        paper: "Caron et al. 2020, arXiv:2006.09882",
+        configure: learner::configure::<DeepClusterV2>,
     },
     Entry {
         schema: MethodSchema::of::<Dino>("dino"),

@@ -1,10 +1,11 @@
-//! The cases `dino_*` and `swav_*` of the folder `losses`, and the folder `cluster`.
+//! The cases `deepclusterv2_*`, `dino_*` and `swav_*` of the folder `losses`, and the folder `cluster`.
 //!
 //! Cases with several training steps go through the functions that the methods call at each step.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use vssl::{
-    memory::Recent,
+    layers::Init,
+    memory::{Clusters, Embeddings, Recent, spherical_kmeans},
     methods::{Dino, Swav},
     objective::{
         centring::{centred_softmax, next_center},
@@ -18,6 +19,7 @@ use crate::fixtures::{Case, for_each_case};
 /// Checks the case if it is of one of the families above, and says whether it is.
 pub fn check(case: &Case) -> bool {
     match case.name.split('_').next().unwrap_or_default() {
+        "deepclusterv2" => numbered(case),
         "dino" => dino_steps(case),
         "swav" if case.has("pred0") => swapped(case),
         "swav" => swav_steps(case),
@@ -36,8 +38,10 @@ fn clusters_agree_with_the_reference() {
             balanced(case, case.number("teacher_temperature"));
         } else if name.starts_with("center_softmax_dino_") {
             centring(case);
+        } else if name.starts_with("kmeans_") {
+            kmeans(case);
         } else {
-            assert!(name.starts_with("kmeans_"), "unknown case {name}");
+            panic!("unknown case {name}");
         }
     });
 }
@@ -53,6 +57,74 @@ fn centring(case: &Case) {
     case.check("out.q", centred_softmax(scores.clone(), center.clone(), temperature));
     let next = next_center(center, scores, case.number("center_momentum"));
     case.check("out.center_next", next);
+}
+
+/// Each head on its own, all iterations; then all heads together, as they are used.
+fn kmeans(case: &Case) {
+    let (iterations, memory) = (count(case, "iters"), case.tensor::<3>("memory", &device()));
+    let [views, images, dim] = memory.dims();
+    let view = |view| memory.clone().narrow(0, view, 1).reshape([images, dim]);
+    let clusters: Vec<usize> = case.numbers("clusters").iter().map(|&n| n as usize).collect();
+    let start = |head: usize| case.tensor::<2>(&format!("init_centroids.{head}"), &device());
+    for (head, of_head) in case.numbers("view_of_head").into_iter().enumerate() {
+        assert_eq!(of_head as usize, head % views, "{}: view of head {head}", case.name);
+        let (mut centroids, mut labels) = (Vec::new(), Vec::new());
+        for rounds in 0..=iterations {
+            let found = spherical_kmeans(view(head % views), start(head), rounds);
+            if rounds > 0 {
+                centroids.extend(floats(found.centroids));
+            }
+            labels.extend(found.labels.iter().map(|&label| label as i64));
+        }
+        case.check_values(&format!("out.centroids.{head}"), &centroids);
+        let key = format!("out.local_assignments.{head}");
+        assert_eq!(labels, case.i64(&key), "{}: {key}", case.name);
+    }
+    if !case.has("out.assignments") {
+        return;
+    }
+    let size = count(case, "dataset_size");
+    let index: Vec<usize> = case.i64("index").iter().map(|&i| i.try_into().unwrap()).collect();
+    let embeddings = Embeddings::empty(views, size, dim, &device());
+    let embeddings = embeddings.write(&index, (0..views).map(view).collect());
+    let none = Clusters::unassigned(&clusters, size, dim, &Init::new(&device(), 0));
+    let renewed = none.renew(&embeddings, iterations, |head, _, _| start(head));
+    let all: Vec<usize> = (0..size).collect();
+    let assigned: Vec<i64> = (0..renewed.heads())
+        .flat_map(|head| renewed.of(head, &all).into_data().iter::<i64>().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(assigned, case.i64("out.assignments"), "{}: out.assignments", case.name);
+    let last = iterations * dim;
+    for (head, &clusters) in clusters.iter().enumerate() {
+        let stored = case.f32(&format!("out.centroids.{head}"));
+        let stored = &stored[(last - dim) * clusters..last * clusters];
+        for (got, expected) in floats(renewed.centroids(head)).iter().zip(stored) {
+            assert!((got - expected).abs() < 1e-5, "{}: centroids of head {head}", case.name);
+        }
+    }
+}
+
+/// Where the reference's loss is not a number, because a head has no target, ours is one.
+fn numbered(case: &Case) {
+    let outputs = input::<4>(case, "outputs");
+    let [heads, views, n, clusters] = outputs.dims();
+    let assignments = case.ints::<2>("assignments", &device());
+    let scores: Vec<Tensor<2>> = (0..heads)
+        .map(|head| outputs.clone().narrow(0, head, 1).reshape([views * n, clusters]))
+        .collect();
+    let targets: Vec<Tensor<1, Int>> =
+        (0..heads).map(|head| assignments.clone().narrow(0, head, 1).reshape([n])).collect();
+    let loss = clustering::numbered(&scores, &targets, case.number("temperature"));
+    if !case.f32("out.loss")[0].is_nan() {
+        return value_and_gradients(case, "loss", loss, vec![("outputs".into(), outputs)]);
+    }
+    let value = loss.clone().into_scalar::<f32>();
+    assert!(value.is_finite(), "{}: {value}", case.name);
+    if case.i64("assignments").iter().all(|&target| target == -1) {
+        assert_eq!(value, 0.0, "{}", case.name);
+    }
+    let gradients = loss.backward();
+    case.check("grad.outputs", outputs.grad(&gradients).expect("the loss depends on them"));
 }
 
 fn dino_steps(case: &Case) {
