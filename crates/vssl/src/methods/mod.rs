@@ -2,6 +2,8 @@
 
 mod barlow;
 mod byol;
+mod deepclusterv2;
+mod dino;
 mod embedding;
 mod mocov2plus;
 mod mocov3;
@@ -21,6 +23,8 @@ use crate::{
 
 pub use barlow::Barlow;
 pub use byol::Byol;
+pub use deepclusterv2::DeepClusterV2;
+pub use dino::Dino;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
 pub use nnclr::Nnclr;
@@ -56,6 +60,18 @@ pub const METHODS: &[Entry] = &[
         summary: "Student predicts the projection of a momentum teacher, no negatives",
         paper: "Grill et al. 2020, arXiv:2006.07733",
         configure: learner::configure::<Byol>,
+    },
+    Entry {
+        schema: MethodSchema::of::<DeepClusterV2>("deepclusterv2"),
+        summary: "Views predict the clusters that k-means made of the epoch before, no teacher",
+        paper: "Caron et al. 2020, arXiv:2006.09882",
+        configure: learner::configure::<DeepClusterV2>,
+    },
+    Entry {
+        schema: MethodSchema::of::<Dino>("dino"),
+        summary: "Student predicts a momentum teacher's centred and sharpened distribution",
+        paper: "Caron et al. 2021, arXiv:2104.14294",
+        configure: learner::configure::<Dino>,
     },
     Entry {
         schema: MethodSchema::of::<MocoV2Plus>("mocov2plus"),

@@ -1,11 +1,14 @@
 //! Losses of the methods that compare views through clusters: cross entropy of one view's predicted
-//! cluster with the cluster of another (SwAV, arXiv:2006.09882, eq. 1 and 2).
+//! cluster with the cluster of another (SwAV, arXiv:2006.09882, eq. 1 and 2; DINO, arXiv:2104.14294,
+//! eq. 2).
 //!
 //! What the clusters of a view are (Sinkhorn's assignments, a teacher's centred softmax, k-means) is
 //! the method's: here they are distributions or numbers that arrive ready. Called by
-//! `methods::swav`.
+//! `methods::{deepclusterv2, dino, swav}`.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Int, Tensor, activation};
+
+use super::cross_entropy;
 
 /// Mean over all pairs (a, b), b ≠ a, of a target and another view's prediction of
 /// `−mean_rows Σ_c target_a · log softmax(prediction_b / T)`.
@@ -31,6 +34,24 @@ pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f6
     });
     let sum = terms.reduce(|x, y| x + y).expect("the caller has a target and another view");
     sum / pairs as f64
+}
+
+/// Mean over heads of the cross entropy of `scores / T` with each image's cluster, a number; images of
+/// the cluster −1 do not count. A head without any image that counts contributes 0 and a zero gradient.
+///
+/// # Shapes — `scores`: `[views·n, clusters]` for each head, one view after the other; `targets`: `[n]`
+/// for each head; returns `[1]`.
+///
+/// # Panics
+/// Without a head.
+pub fn numbered(scores: &[Tensor<2>], targets: &[Tensor<1, Int>], temperature: f64) -> Tensor<1> {
+    let terms = scores.iter().zip(targets).map(|(scores, targets)| {
+        let views = scores.dims()[0] / targets.dims()[0];
+        let targets = targets.clone().repeat_dim(0, views); // [n] -> [views·n]
+        cross_entropy(scores.clone() / temperature, targets)
+    });
+    let sum = terms.reduce(|x, y| x + y).expect("the caller has a head");
+    sum / scores.len() as f64
 }
 
 #[cfg(test)]
@@ -62,6 +83,26 @@ mod tests {
         // Of four pairs two are with the third view.
         let expected = (2.0_f32.ln() + (1.0 + 3.0_f32.exp()).ln()) / 2.0;
         assert!((loss - expected).abs() < 1e-5, "{loss} against {expected}");
+    }
+
+    #[test]
+    fn a_head_without_a_cluster_adds_nothing_and_every_view_has_its_images_cluster() {
+        let device = Device::flex().autodiff();
+        // Two views of two images; the first image is in cluster 1, the second in none.
+        let scores =
+            Tensor::<2>::from_floats([[0.0, 2.0], [9.0, 0.0], [0.0, 1.0], [5.0, 5.0]], &device)
+                .require_grad();
+        let one = Tensor::from_ints([1, -1], &device);
+        let none = Tensor::from_ints([-1, -1], &device);
+        let loss = numbered(&[scores.clone(), scores.clone()], &[one, none.clone()], 1.0);
+        let each = |margin: f32| (1.0 + (-margin).exp()).ln();
+        let expected = (each(2.0) + each(1.0)) / 2.0 / 2.0;
+        assert!((loss.into_scalar::<f32>() - expected).abs() < 1e-6);
+        let loss = numbered(std::slice::from_ref(&scores), &[none], 0.1);
+        assert_eq!(loss.clone().into_scalar::<f32>(), 0.0);
+        let gradients = loss.backward();
+        let gradient = scores.grad(&gradients).unwrap().abs().max();
+        assert_eq!(gradient.into_scalar::<f32>(), 0.0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! No randomness, no memory, no configuration. Gradients flow to all tensor arguments but those
 //! that a function calls its targets: these are detached where they are used.
 
+pub mod centring;
 pub mod clustering;
 pub mod contrastive;
 pub mod cosine;

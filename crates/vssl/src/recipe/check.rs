@@ -229,6 +229,7 @@ fn train(recipe: &Recipe, checker: &mut Checker) {
     checker.at_least("train.accumulate", train.accumulate as u64, 1);
     checker.at_least("train.max_steps", train.max_steps.unwrap_or(1), 1);
     checker.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));
+    checker.positive("train.clip_per_tensor", train.clip_per_tensor.unwrap_or(1.0));
     let parts = train.accumulate.max(1);
     if !train.batch.is_multiple_of(parts) {
         let expected = format_args!("a multiple of train.accumulate, which is {parts}");

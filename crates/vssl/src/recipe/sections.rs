@@ -8,6 +8,8 @@ use vssl_data::{
     dataset::{DataConfig, Format, Labels, MissingClasses},
 };
 
+use crate::optim::Clip;
+
 /// `[data]`: which images, and how they are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -93,11 +95,29 @@ pub struct TrainSection {
     /// Scales all gradients down to this Euclidean norm; off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
+    /// Scales each tensor's gradient on its own down to this Euclidean norm, before `clip_norm`; off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip_per_tensor: Option<f64>,
+}
+
+impl TrainSection {
+    /// How gradients are clipped, in this order.
+    pub fn clips(&self) -> Vec<Clip> {
+        let per_tensor = self.clip_per_tensor.map(Clip::PerTensor);
+        per_tensor.into_iter().chain(self.clip_norm.map(Clip::GlobalNorm)).collect()
+    }
 }
 
 impl Default for TrainSection {
     fn default() -> Self {
-        Self { epochs: 100, batch: 256, accumulate: 1, max_steps: None, clip_norm: None }
+        Self {
+            epochs: 100,
+            batch: 256,
+            accumulate: 1,
+            max_steps: None,
+            clip_norm: None,
+            clip_per_tensor: None,
+        }
     }
 }
 

@@ -226,7 +226,7 @@ fn one(
     let mut report = StepReport::default();
     report.add(&learner.forward_backward(views, 1.0, at), 1.0);
     report.check_finite(at.index + 1)?;
-    step::update(learner, optimizer, None, &|base| base, at)?;
+    step::update(learner, optimizer, &[], &|base| base, at)?;
     Ok(report.loss)
 }
 

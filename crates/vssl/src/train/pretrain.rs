@@ -115,10 +115,10 @@ impl<'a> Run<'a> {
     }
 
     fn update(&mut self, report: &mut StepReport, at: &Step) -> Result<(), TrainError> {
-        let (plan, clip) = (self.plan, self.plan.recipe.train.clip_norm);
+        let (plan, clips) = (self.plan, self.plan.recipe.train.clips());
         let rate = |base| plan.rate(base, at);
         let (learner, optimizer) = (self.learner.as_mut(), &mut self.optimizer);
-        report.gradient_norm = step::update(learner, optimizer, clip, &rate, at)?;
+        report.gradient_norm = step::update(learner, optimizer, &clips, &rate, at)?;
         report.lr = rate(plan.base_rate());
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())

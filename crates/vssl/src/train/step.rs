@@ -5,11 +5,11 @@ use burn::tensor::Tensor;
 
 use super::{TrainError, learner::Learner};
 use crate::{
-    optim::{Gradients, Optimizer},
+    optim::{Clip, Gradients, Optimizer},
     schedule::Step,
 };
 
-/// Takes the gradients that wait, clips them and updates the learner. The norm before clipping is
+/// Takes the gradients that wait, clips them by each of `clips` in turn and updates the learner. The norm before clipping is
 /// returned; it is the one number that is read from the device here.
 ///
 /// # Errors
@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn update(
     learner: &mut dyn Learner,
     optimizer: &mut Optimizer,
-    clip_norm: Option<f64>,
+    clips: &[Clip],
     rate: &dyn Fn(f64) -> f64,
     at: &Step,
 ) -> Result<f64, TrainError> {
@@ -28,10 +28,7 @@ pub(super) fn update(
         let what = first_non_finite(&gradients);
         return Err(TrainError::NonFinite { step: at.index + 1, what });
     }
-    let gradients = match clip_norm {
-        Some(limit) => gradients.clip_global_norm(limit),
-        None => gradients,
-    };
+    let gradients = clips.iter().fold(gradients, |gradients, clip| clip.apply(gradients));
     learner.update(optimizer, gradients, rate, at)?;
     Ok(norm)
 }

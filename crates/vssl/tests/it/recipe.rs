@@ -157,6 +157,7 @@ fn values_out_of_bounds_name_key_line_value_and_bounds() {
         ("[train]\nbatch = 1", "train.batch is 1; expected at least 2"),
         ("[train]\nepochs = 0", "train.epochs is 0; expected at least 1"),
         ("[train]\nclip_norm = 0.0", "train.clip_norm is 0; expected a number above 0"),
+        ("[train]\nclip_per_tensor = -1", "train.clip_per_tensor is -1; expected a number above 0"),
         ("[[views]]\nflip = 2", "views.0.flip is 2; expected a number from 0 to 1"),
         ("[[views]]\nblur = nan", "views.0.blur is NaN; expected a number from 0 to 1"),
         ("[[views]]\nsize = 4", "views.0.size is 4; expected at least 8"),
@@ -370,6 +371,7 @@ fn any_recipe(rng: &mut ChaCha8Rng) -> Recipe {
         }),
     };
     recipe.train.clip_norm = rng.random_bool(0.5).then(|| share(rng).max(1e-300));
+    recipe.train.clip_per_tensor = rng.random_bool(0.5).then(|| share(rng).max(1e-300));
     recipe.train.max_steps = rng.random_bool(0.5).then(|| rng.random_range(1..1000));
     recipe.checkpoint.every_steps = rng.random_bool(0.5).then(|| rng.random_range(1..1000));
     let toy = Toy { temperature: share(rng).max(1e-300), ..Toy::default() };

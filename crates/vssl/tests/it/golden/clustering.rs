@@ -1,12 +1,16 @@
-//! The cases `swav_*` of the folder `losses`, and the folder `cluster`.
+//! The cases `deepclusterv2_*`, `dino_*` and `swav_*` of the folder `losses`, and the folder `cluster`.
 //!
 //! Cases with several training steps go through the functions that the methods call at each step.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor};
 use vssl::{
-    memory::Recent,
-    methods::Swav,
-    objective::{clustering, sinkhorn, unit_rows},
+    layers::Init,
+    memory::{Clusters, Embeddings, Recent, spherical_kmeans},
+    methods::{Dino, Swav},
+    objective::{
+        centring::{centred_softmax, next_center},
+        clustering, sinkhorn, unit_rows,
+    },
     schedule::Step,
 };
 
@@ -15,6 +19,8 @@ use crate::fixtures::{Case, for_each_case};
 /// Checks the case if it is of one of the families above, and says whether it is.
 pub fn check(case: &Case) -> bool {
     match case.name.split('_').next().unwrap_or_default() {
+        "deepclusterv2" => numbered(case),
+        "dino" => dino_steps(case),
         "swav" if case.has("pred0") => swapped(case),
         "swav" => swav_steps(case),
         _ => return false,
@@ -30,9 +36,12 @@ fn clusters_agree_with_the_reference() {
             balanced(case, case.number("epsilon"));
         } else if name.starts_with("sinkhorn_dino_") {
             balanced(case, case.number("teacher_temperature"));
+        } else if name.starts_with("center_softmax_dino_") {
+            centring(case);
+        } else if name.starts_with("kmeans_") {
+            kmeans(case);
         } else {
-            let elsewhere = ["center_softmax_dino_", "kmeans_"];
-            assert!(elsewhere.iter().any(|family| name.starts_with(family)), "unknown case {name}");
+            panic!("unknown case {name}");
         }
     });
 }
@@ -40,6 +49,116 @@ fn clusters_agree_with_the_reference() {
 fn balanced(case: &Case, epsilon: f64) {
     let q = sinkhorn(case.tensor("scores", &device()), epsilon, count(case, "iters"));
     case.check("out.q", q);
+}
+
+fn centring(case: &Case) {
+    let [scores, center] = ["scores", "center"].map(|key| case.tensor::<2>(key, &device()));
+    let temperature = case.number("teacher_temperature");
+    case.check("out.q", centred_softmax(scores.clone(), center.clone(), temperature));
+    let next = next_center(center, scores, case.number("center_momentum"));
+    case.check("out.center_next", next);
+}
+
+/// Each head on its own, all iterations; then all heads together, as they are used.
+fn kmeans(case: &Case) {
+    let (iterations, memory) = (count(case, "iters"), case.tensor::<3>("memory", &device()));
+    let [views, images, dim] = memory.dims();
+    let view = |view| memory.clone().narrow(0, view, 1).reshape([images, dim]);
+    let clusters: Vec<usize> = case.numbers("clusters").iter().map(|&n| n as usize).collect();
+    let start = |head: usize| case.tensor::<2>(&format!("init_centroids.{head}"), &device());
+    for (head, of_head) in case.numbers("view_of_head").into_iter().enumerate() {
+        assert_eq!(of_head as usize, head % views, "{}: view of head {head}", case.name);
+        let (mut centroids, mut labels) = (Vec::new(), Vec::new());
+        for rounds in 0..=iterations {
+            let found = spherical_kmeans(view(head % views), start(head), rounds);
+            if rounds > 0 {
+                centroids.extend(floats(found.centroids));
+            }
+            labels.extend(found.labels.iter().map(|&label| label as i64));
+        }
+        case.check_values(&format!("out.centroids.{head}"), &centroids);
+        let key = format!("out.local_assignments.{head}");
+        assert_eq!(labels, case.i64(&key), "{}: {key}", case.name);
+    }
+    if !case.has("out.assignments") {
+        return;
+    }
+    let size = count(case, "dataset_size");
+    let index: Vec<usize> = case.i64("index").iter().map(|&i| i.try_into().unwrap()).collect();
+    let embeddings = Embeddings::empty(views, size, dim, &device());
+    let embeddings = embeddings.write(&index, (0..views).map(view).collect());
+    let none = Clusters::unassigned(&clusters, size, dim, &Init::new(&device(), 0));
+    let renewed = none.renew(&embeddings, iterations, |head, _, _| start(head));
+    let all: Vec<usize> = (0..size).collect();
+    let assigned: Vec<i64> = (0..renewed.heads())
+        .flat_map(|head| renewed.of(head, &all).into_data().iter::<i64>().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(assigned, case.i64("out.assignments"), "{}: out.assignments", case.name);
+    let last = iterations * dim;
+    for (head, &clusters) in clusters.iter().enumerate() {
+        let stored = case.f32(&format!("out.centroids.{head}"));
+        let stored = &stored[(last - dim) * clusters..last * clusters];
+        for (got, expected) in floats(renewed.centroids(head)).iter().zip(stored) {
+            assert!((got - expected).abs() < 1e-5, "{}: centroids of head {head}", case.name);
+        }
+    }
+}
+
+/// Where the reference's loss is not a number, because a head has no target, ours is one.
+fn numbered(case: &Case) {
+    let outputs = input::<4>(case, "outputs");
+    let [heads, views, n, clusters] = outputs.dims();
+    let assignments = case.ints::<2>("assignments", &device());
+    let scores: Vec<Tensor<2>> = (0..heads)
+        .map(|head| outputs.clone().narrow(0, head, 1).reshape([views * n, clusters]))
+        .collect();
+    let targets: Vec<Tensor<1, Int>> =
+        (0..heads).map(|head| assignments.clone().narrow(0, head, 1).reshape([n])).collect();
+    let loss = clustering::numbered(&scores, &targets, case.number("temperature"));
+    if !case.f32("out.loss")[0].is_nan() {
+        return value_and_gradients(case, "loss", loss, vec![("outputs".into(), outputs)]);
+    }
+    let value = loss.clone().into_scalar::<f32>();
+    assert!(value.is_finite(), "{}: {value}", case.name);
+    if case.i64("assignments").iter().all(|&target| target == -1) {
+        assert_eq!(value, 0.0, "{}", case.name);
+    }
+    let gradients = loss.backward();
+    case.check("grad.outputs", outputs.grad(&gradients).expect("the loss depends on them"));
+}
+
+fn dino_steps(case: &Case) {
+    let views = count(case, "views");
+    let method = Dino {
+        student_temperature: case.number("student_temp"),
+        teacher_temperature: case.number("teacher_temp"),
+        warmup_teacher_temperature: case.number("warmup_teacher_temp"),
+        warmup_teacher_epochs: count(case, "warmup_teacher_temp_epochs") as u64,
+        center_momentum: case.number("center_momentum"),
+        ..Dino::default()
+    };
+    let at = |epochs: &[f64]| -> Vec<f32> {
+        epochs.iter().map(|&epoch| method.teacher_temperature_at(epoch as u64) as f32).collect()
+    };
+    let all: Vec<f64> = (0..count(case, "num_epochs")).map(|epoch| epoch as f64).collect();
+    case.check_values("out.teacher_temp_schedule", &at(&all));
+    let epochs = case.numbers("epoch_of_step");
+    case.check_values("out.teacher_temp", &at(&epochs));
+
+    let (student, teacher) = (input::<3>(case, "student"), input::<3>(case, "teacher"));
+    let mut center = Tensor::zeros([1, count(case, "num_prototypes")], &device());
+    let mut losses = Vec::new();
+    for (t, &epoch) in epochs.iter().enumerate() {
+        let [student, teacher] = [&student, &teacher].map(|x| at_step(x, t).chunk(views, 0));
+        let (loss, _) = method.distil(&student, &teacher, center.clone(), epoch as u64);
+        losses.push(loss);
+        center = next_center(center, Tensor::cat(teacher, 0), method.center_momentum);
+        case.check_at("out.center", t, &floats(center.clone()));
+    }
+    let losses = Tensor::cat(losses, 0);
+    case.check("out.loss_steps", losses.clone());
+    let inputs = [("student", student), ("teacher", teacher)].map(|(name, x)| (name.into(), x));
+    value_and_gradients(case, "loss_total", losses.sum(), inputs.into());
 }
 
 fn swapped(case: &Case) {

@@ -1,0 +1,104 @@
+//! The latest embedding of every image of the training set, for each global view: what DeepCluster
+//! clusters (Caron et al. 2020, arXiv:2006.09882, appendix C).
+//!
+//! An image that no batch has held yet has a zero row, which no unit-length embedding is. Called by
+//! `methods::deepclusterv2`.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
+};
+
+/// One `[images, dim]` for each view, without gradient.
+#[derive(Module, Debug)]
+pub struct Embeddings {
+    views: Vec<Param<Tensor<2>>>,
+}
+
+impl Embeddings {
+    /// No image seen yet.
+    pub fn empty(views: usize, images: usize, dim: usize, device: &Device) -> Self {
+        let zeros = || Param::from_tensor(Tensor::zeros([images, dim], device));
+        Self { views: (0..views).map(|_| zeros()).collect() }.no_grad()
+    }
+
+    /// Replaces the rows of these images, all different.
+    ///
+    /// # Shapes — `images`: n; `batch`: one `[n, dim]` of unit rows for each view.
+    ///
+    /// # Panics
+    /// If the number of views is another one.
+    pub fn write(self, images: &[usize], batch: Vec<Tensor<2>>) -> Self {
+        assert_eq!(batch.len(), self.views.len(), "a batch has all views of the memory");
+        let views = self.views.into_iter().zip(batch).map(|(rows, batch)| {
+            rows.map(|rows| {
+                let places = numbers(images, &rows.device()).reshape([images.len(), 1]);
+                // Off the graph, which would otherwise grow by one step with every batch.
+                rows.detach().scatter_nd(places, batch.detach(), IndexingUpdateOp::Assign)
+            })
+        });
+        Self { views: views.collect() }
+    }
+
+    /// The images that a batch has held, ascending. Reads the device.
+    pub fn seen(&self) -> Vec<usize> {
+        let norms = self.views[0].val().inner().square().sum_dim(1).into_data();
+        let norms = norms.iter::<f32>().enumerate();
+        norms.filter(|(_, norm)| *norm > 0.0).map(|(image, _)| image).collect()
+    }
+
+    /// The rows of one view that are of these images.
+    ///
+    /// # Shapes — `images`: n; returns `[n, dim]`.
+    pub fn rows(&self, view: usize, images: &[usize]) -> Tensor<2> {
+        let rows = self.views[view].val().detach();
+        let places = numbers(images, &rows.device());
+        rows.select(0, places)
+    }
+
+    /// How many views.
+    pub fn views(&self) -> usize {
+        self.views.len()
+    }
+}
+
+/// Numbers of images as a tensor, `[n]`.
+pub(super) fn numbers(images: &[usize], device: &Device) -> Tensor<1, Int> {
+    let numbers: Vec<i64> = images.iter().map(|&image| image as i64).collect();
+    Tensor::from_data(TensorData::new(numbers, [images.len()]), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(values: &[f32]) -> Tensor<2> {
+        let device = Device::flex().autodiff();
+        Tensor::<1>::from_floats(values, &device).reshape([values.len(), 1])
+    }
+
+    #[test]
+    fn the_latest_row_of_an_image_stays_and_the_others_are_not_seen() {
+        let empty = Embeddings::empty(2, 5, 1, &Device::flex().autodiff());
+        assert!(empty.seen().is_empty());
+        let memory = empty
+            .write(&[4, 1], vec![column(&[1.0, -1.0]), column(&[0.5, 0.25])])
+            .write(&[1, 0], vec![column(&[0.75, 1.0]), column(&[-1.0, 1.0])]);
+        assert_eq!(memory.seen(), [0, 1, 4]);
+        let rows =
+            |view| -> Vec<f32> { memory.rows(view, &[0, 1, 4]).into_data().try_to_vec().unwrap() };
+        assert_eq!(rows(0), [1.0, 0.75, 1.0]);
+        assert_eq!(rows(1), [1.0, -1.0, 0.5]);
+    }
+
+    #[test]
+    fn what_is_written_leaves_the_graph() {
+        let batch = column(&[1.0, 2.0]).require_grad();
+        let empty = Embeddings::empty(1, 3, 1, &Device::flex().autodiff());
+        let memory = empty.write(&[2, 0], vec![batch.clone() * 2.0]);
+        let gradients = (memory.rows(0, &[0, 2]).sum() + batch.clone().sum()).backward();
+        let gradient: Vec<f32> = batch.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+        assert_eq!(gradient, [1.0, 1.0]);
+        assert!(!memory.views[0].is_require_grad());
+    }
+}

@@ -1,0 +1,127 @@
+//! Spherical k-means (Dhillon and Modha 2001, doi:10.1023/A:1007612920971): clusters of directions.
+//!
+//! Every row goes to the centroid with the largest dot product; every centroid becomes the mean of
+//! its rows, divided by its norm. Rows are compared block by block, so that memory does not grow with
+//! rows times centroids. Called by [`super::Clusters`].
+
+use burn::tensor::{Tensor, TensorData};
+use vssl_kernels::linear;
+
+/// Rows that are compared with all centroids at a time: 12 MB of dot products with 3000 of them.
+const BLOCK: usize = 1024;
+/// Lower bound of a norm in the denominator.
+const NORM_FLOOR: f64 = 1e-12;
+
+/// What [`spherical_kmeans`] found.
+pub struct Clustering {
+    /// `[clusters, dim]`, unit length, outside the autodiff graph.
+    pub centroids: Tensor<2>,
+    /// The number of each row's centroid.
+    pub labels: Vec<usize>,
+}
+
+/// So many rounds of assigning and averaging from the centroids `start`, then a last assignment to
+/// the centroids that are returned. A centroid without rows stays where it is. The same input gives
+/// the same output.
+///
+/// # Shapes — `rows`: `[n, dim]`, n at least 1; `start`: `[clusters, dim]`.
+pub fn spherical_kmeans(rows: Tensor<2>, start: Tensor<2>, iterations: usize) -> Clustering {
+    let (rows, mut centroids) = (rows.inner(), start.inner());
+    let values = host(&rows); // device read
+    for _ in 0..iterations {
+        let labels = nearest(&rows, &centroids);
+        centroids = mean_directions(&values, &labels, &centroids);
+    }
+    let labels = nearest(&rows, &centroids);
+    Clustering { centroids, labels }
+}
+
+/// For each row the centroid with the largest dot product, the first one of several.
+fn nearest(rows: &Tensor<2>, centroids: &Tensor<2>) -> Vec<usize> {
+    let n = rows.dims()[0];
+    let mut labels = Vec::with_capacity(n);
+    for first in (0..n).step_by(BLOCK) {
+        let block = rows.clone().narrow(0, first, BLOCK.min(n - first));
+        let products = linear(block, centroids.clone(), None); // [block, clusters]
+        let numbers = products.argmax(1).into_data(); // device read
+        labels.extend(numbers.iter::<i64>().map(|number| number as usize));
+    }
+    labels
+}
+
+/// The mean of each centroid's rows, or the centroid itself if it has none, divided by its norm.
+/// Summed in double precision and in the order of the rows.
+fn mean_directions(rows: &[f32], labels: &[usize], centroids: &Tensor<2>) -> Tensor<2> {
+    let [clusters, dim] = centroids.dims();
+    let mut sums = vec![0.0_f64; clusters * dim];
+    let mut counts = vec![0_u32; clusters];
+    for (row, &label) in rows.chunks_exact(dim).zip(labels) {
+        counts[label] += 1;
+        for (sum, &value) in sums[label * dim..][..dim].iter_mut().zip(row) {
+            *sum += f64::from(value);
+        }
+    }
+    let mut next = host(centroids); // device read
+    for ((next, sum), &count) in
+        next.chunks_exact_mut(dim).zip(sums.chunks_exact_mut(dim)).zip(&counts)
+    {
+        if count == 0 {
+            sum.iter_mut().zip(&*next).for_each(|(sum, &old)| *sum = f64::from(old));
+        }
+        // The norm of the mean, whose floor it is, and not of the sum.
+        let count = f64::from(count.max(1));
+        let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt() / count;
+        let divisor = norm.max(NORM_FLOOR) * count;
+        next.iter_mut().zip(&*sum).for_each(|(next, sum)| *next = (sum / divisor) as f32);
+    }
+    Tensor::from_data(TensorData::new(next, [clusters, dim]), &centroids.device())
+}
+
+fn host(x: &Tensor<2>) -> Vec<f32> {
+    x.to_data().try_into_vec().expect("embeddings and centroids are f32")
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn rows(values: &[[f32; 2]]) -> Tensor<2> {
+        let flat: Vec<f32> = values.iter().flatten().copied().collect();
+        Tensor::from_data(TensorData::new(flat, [values.len(), 2]), &Device::flex().autodiff())
+    }
+
+    #[test]
+    fn directions_that_lie_together_end_in_one_cluster() {
+        let points = rows(&[[1.0, 0.1], [0.1, 1.0], [1.0, -0.1], [-0.1, 1.0]]);
+        let found = spherical_kmeans(points, rows(&[[0.8, 0.6], [0.6, 0.8]]), 5);
+        assert_eq!(found.labels, [0, 1, 0, 1]);
+        let centroids = host(&found.centroids);
+        for (got, expected) in centroids.iter().zip([1.0, 0.0, 0.0, 1.0]) {
+            assert!((got - expected).abs() < 1e-6, "{centroids:?}");
+        }
+    }
+
+    #[test]
+    fn a_centroid_without_rows_stays_and_ties_go_to_the_first() {
+        let points = rows(&[[0.0, 1.0], [0.0, 1.0]]);
+        // The second and the third are alike, the first has no row.
+        let start = rows(&[[-1.0, 0.0], [0.6, 0.8], [0.6, 0.8]]);
+        let found = spherical_kmeans(points.clone(), start.clone(), 0);
+        assert_eq!(found.labels, [1, 1]);
+        let found = spherical_kmeans(points, start, 3);
+        assert_eq!(host(&found.centroids), [-1.0, 0.0, 0.0, 1.0, 0.6, 0.8]);
+    }
+
+    #[test]
+    fn rows_beyond_one_block_are_labelled_in_their_order() {
+        let points: Vec<[f32; 2]> =
+            (0..2 * BLOCK + 3).map(|i| if i % 3 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+        let found = spherical_kmeans(rows(&points), rows(&[[1.0, 0.0], [0.0, 1.0]]), 1);
+        assert_eq!(found.labels.len(), points.len());
+        assert!(
+            found.labels.iter().enumerate().all(|(i, &label)| label == usize::from(i % 3 != 0))
+        );
+    }
+}

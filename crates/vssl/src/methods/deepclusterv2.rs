@@ -1,0 +1,238 @@
+//! DeepCluster V2 (Caron et al. 2018, arXiv:1807.05520, in the second version of Caron et al. 2020,
+//! arXiv:2006.09882, appendix C).
+//!
+//! The unit-length embeddings of an epoch are remembered; before the next one they are clustered by
+//! spherical k-means, once for each head, and every view has to predict the cluster of its image:
+//!
+//! `L = mean_heads CE(z·Cᵀ / T, cluster of the image)`
+//!
+//! with the centroids C fixed until the next clustering. The formula is
+//! [`crate::objective::clustering::numbered`]; the state is in [`crate::memory`].
+
+use burn::{
+    module::Module,
+    tensor::{Int, Tensor, TensorData, activation},
+};
+use serde::{Deserialize, Serialize};
+use vssl_data::rng::{Stream, below, rng};
+
+use crate::{
+    backbone::Backbone,
+    layers::{Init, Mlp, Mode},
+    memory::{Clusters, Embeddings},
+    method::{Loss, Method, Sizes, Views},
+    objective::{clustering, unit_rows, watch},
+    recipe::{Checker, Settings},
+    schedule::Step,
+};
+
+/// Settings, the table `[deepclusterv2]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeepClusterV2 {
+    /// Hidden width of the projector.
+    pub projector_hidden: usize,
+    /// Length of embeddings and centroids.
+    pub dim: usize,
+    /// Clusters of each head: as many numbers as clusterings.
+    pub prototypes: Vec<usize>,
+    /// What scores are divided by.
+    pub temperature: f64,
+    /// Iterations of k-means before each epoch.
+    pub kmeans_iterations: usize,
+}
+
+impl Settings for DeepClusterV2 {
+    fn check(&self, checker: &mut Checker) {
+        checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
+        checker.at_least("dim", self.dim as u64, 1);
+        let heads = self.prototypes.len();
+        checker.require("prototypes", heads > 0, "empty", "a number of clusters for each head");
+        let least = self.prototypes.iter().copied().min().unwrap_or(2);
+        checker.at_least("prototypes", least as u64, 2);
+        checker.positive("temperature", self.temperature);
+        checker.at_least("kmeans_iterations", self.kmeans_iterations as u64, 1);
+    }
+}
+
+impl Default for DeepClusterV2 {
+    fn default() -> Self {
+        Self {
+            projector_hidden: 2048,
+            dim: 128,
+            prototypes: vec![3000; 3],
+            temperature: 0.1,
+            kmeans_iterations: 10,
+        }
+    }
+}
+
+/// Backbone and projector.
+#[derive(Module, Debug)]
+pub struct Student {
+    backbone: Backbone,
+    projector: Mlp,
+}
+
+/// Latest embeddings, and what the last clustering made of those before it.
+#[derive(Module, Debug)]
+pub struct Memory {
+    embeddings: Embeddings,
+    clusters: Clusters,
+}
+
+impl Method for DeepClusterV2 {
+    type Student = Student;
+    type Memory = Memory;
+    /// Numbers of the images, and embeddings of each global view, `[n, dim]`.
+    type Carry = (Vec<usize>, Vec<Tensor<2>>);
+
+    fn check(&self, sizes: &Sizes) -> Result<(), String> {
+        sizes.require_two_global("deepclusterv2")?;
+        // The images that do not fill a batch have no embedding after the first epoch.
+        let seen = sizes.images - sizes.images % sizes.batch.max(1);
+        let most = self.prototypes.iter().copied().max().unwrap_or(0);
+        if most <= seen {
+            return Ok(());
+        }
+        Err(format!(
+            "deepclusterv2.prototypes has {most}, and an epoch holds {seen} images in whole batches \
+             of {}: expected at most as many clusters as images",
+            sizes.batch
+        ))
+    }
+
+    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
+        Student { backbone, projector: Mlp::new(dim, self.projector_hidden, self.dim, init) }
+    }
+
+    fn memory(&self, _: &Student, sizes: &Sizes, init: &Init) -> Memory {
+        let Sizes { images, global_views, .. } = *sizes;
+        Memory {
+            embeddings: Embeddings::empty(global_views, images, self.dim, init.device()),
+            clusters: Clusters::unassigned(&self.prototypes, images, self.dim, init),
+        }
+    }
+
+    fn loss(
+        &self,
+        student: &Student,
+        memory: &Memory,
+        views: &Views,
+        at: &Step,
+    ) -> Loss<Self::Carry> {
+        let (mut features, mut z) = (Vec::new(), Vec::new());
+        for x in views.all() {
+            let h = student.backbone.forward(x.clone(), Mode::Train);
+            features.push(h.clone().detach());
+            z.push(unit_rows(student.projector.forward(h, Mode::Train)));
+        }
+        features.truncate(views.global.len());
+        let all = Tensor::cat(z.clone(), 0); // [views·n, dim]
+        z.truncate(views.global.len());
+        let z: Vec<Tensor<2>> = z.into_iter().map(Tensor::detach).collect();
+        let clusters = &memory.clusters;
+        let heads = 0..clusters.heads();
+        let scores: Vec<Tensor<2>> =
+            heads.clone().map(|head| clusters.scores(head, all.clone())).collect();
+        let targets: Vec<Tensor<1, Int>> =
+            heads.map(|head| clusters.of(head, &views.images)).collect();
+        let total = clustering::numbered(&scores, &targets, self.temperature);
+        let assigned = targets[0].clone().greater_equal_elem(0).float().mean();
+        let mut parts = vec![("assigned", assigned)];
+        if at.watch {
+            let predicted = scores[0].clone().detach() / self.temperature;
+            parts.push(("prototype_usage", watch::usage(activation::softmax(predicted, 1))));
+            parts.push(("embedding_std", watch::unit_std(&z)));
+        }
+        Loss { total, parts, features, carry: (views.images.clone(), z) }
+    }
+
+    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
+        &student.backbone
+    }
+
+    fn remember(&self, memory: Memory, (images, z): Self::Carry, _: &Step) -> Memory {
+        Memory { embeddings: memory.embeddings.write(&images, z), ..memory }
+    }
+
+    fn before_epoch(&self, memory: Memory, _: &Student, at: &Step) -> Memory {
+        if at.epoch == 0 {
+            return memory;
+        }
+        let clusters = memory.clusters.renew(
+            &memory.embeddings,
+            self.kmeans_iterations,
+            |head, rows, centroids| random_rows(rows, centroids, head, at),
+        );
+        Memory { clusters, ..memory }
+    }
+}
+
+/// As many different random rows as there are centroids; where there are fewer rows, the centroids
+/// left over stay.
+///
+/// # Shapes — `rows`: `[n, dim]`; `centroids` and what is returned: `[clusters, dim]`.
+fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, head: usize, at: &Step) -> Tensor<2> {
+    let (n, clusters) = (rows.dims()[0], centroids.dims()[0]);
+    let count = clusters.min(n);
+    let mut rng = rng(at.seed, Stream::Centroids, at.epoch, head as u64);
+    // The beginning of a shuffle (Fisher and Yates).
+    let mut order: Vec<i64> = (0..n as i64).collect();
+    for first in 0..count {
+        order.swap(first, first + below(&mut rng, (n - first) as u64) as usize);
+    }
+    order.truncate(count);
+    let chosen = Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &rows.device());
+    let chosen = rows.clone().select(0, chosen);
+    match clusters - count {
+        0 => chosen,
+        left => Tensor::cat(vec![chosen, centroids.narrow(0, count, left)], 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn values(x: Tensor<2>) -> Vec<f32> {
+        x.into_data().try_to_vec().unwrap()
+    }
+
+    #[test]
+    fn starting_centroids_are_distinct_rows_of_the_epoch_and_head() {
+        let device = Device::flex();
+        let rows = Tensor::<1, Int>::arange(0..40, &device).float().reshape([40, 1]);
+        let start = |epoch, head| {
+            let at = Step { epoch, seed: 5, ..Step::default() };
+            values(random_rows(&rows, Tensor::zeros([15, 1], &device), head, &at))
+        };
+        let mut chosen = start(1, 0);
+        assert_eq!(chosen, start(1, 0));
+        assert_ne!(chosen, start(2, 0));
+        assert_ne!(chosen, start(1, 1));
+        chosen.sort_by(f32::total_cmp);
+        chosen.dedup();
+        assert_eq!(chosen.len(), 15, "{chosen:?}");
+    }
+
+    #[test]
+    fn centroids_beyond_the_number_of_rows_stay() {
+        let device = Device::flex();
+        let (rows, old) = (Tensor::ones([2, 1], &device), Tensor::zeros([3, 1], &device));
+        assert_eq!(values(random_rows(&rows, old, 0, &Step::default())), [1.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn more_clusters_than_images_are_refused_by_name() {
+        let sizes = Sizes { images: 109, batch: 10, global_views: 2, local_views: 0 };
+        let method = |prototypes| DeepClusterV2 { prototypes, ..DeepClusterV2::default() };
+        assert_eq!(Method::check(&method(vec![100, 7]), &sizes), Ok(()));
+        let message = Method::check(&method(vec![7, 101]), &sizes).unwrap_err();
+        assert!(message.contains("deepclusterv2.prototypes has 101, and an epoch holds 100"));
+        let single = Sizes { global_views: 1, ..sizes };
+        assert!(Method::check(&method(vec![7]), &single).unwrap_err().contains("views.count"));
+    }
+}
