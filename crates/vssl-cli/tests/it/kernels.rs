@@ -33,7 +33,7 @@ fn losses(kernels: Option<&str>) -> Vec<f64> {
         command.env("VSSL_KERNELS", kernels);
     }
     let finished = done(command.output().unwrap());
-    let events = finished.succeeded().lines().map(|line| serde_json::from_str::<Value>(line));
+    let events = finished.succeeded().lines().map(serde_json::from_str::<Value>);
     let steps = events.map(Result::unwrap).filter(|event| event["event"] == "step");
     steps.map(|step| step["loss"].as_f64().unwrap()).collect()
 }
