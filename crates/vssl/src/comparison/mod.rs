@@ -1,6 +1,6 @@
 //! Runs side by side: one row a method, mean and sample deviation over seeds.
 //!
-//! [`run`] finds run folders and reads their figures, `group` says which runs are seeds of one
+//! `run` finds run folders and reads their figures, `group` says which runs are seeds of one
 //! another and names the rows, `notes` says what keeps rows from being compared, [`Format`] writes
 //! the table. Called by `vssl table`.
 
