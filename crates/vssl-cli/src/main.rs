@@ -4,7 +4,6 @@
 
 mod arguments;
 mod commands;
-mod data_root;
 mod failure;
 mod progress;
 mod signals;

@@ -15,7 +15,6 @@ use vssl_data::{
 use super::say;
 use crate::{
     arguments::{Common, DataAction, FormatName},
-    data_root,
     failure::Failure,
     progress,
 };
@@ -78,10 +77,10 @@ fn described(
         let (recipe, _) = Recipe::load(source, &[], &methods::schemas()).map_err(Failure::usage)?;
         let beside = source.parent().unwrap_or(here);
         // In the order of `vssl pretrain`.
-        let path = data_root::locate(&recipe.data.path, &[root, here, beside]);
+        let path = dataset::locate(&recipe.data.path, &[root, here, beside]);
         DataConfig { path, ..recipe.data.source() }
     } else {
-        let path = data_root::locate(source, &[here, root]);
+        let path = dataset::locate(source, &[here, root]);
         DataConfig { format: guess(&path).unwrap_or_default(), path, ..DataConfig::default() }
     };
     if let Some(format) = format {

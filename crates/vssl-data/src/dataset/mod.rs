@@ -9,6 +9,7 @@ mod decode;
 mod folder;
 mod idx;
 mod imagenet100;
+mod locate;
 mod memory;
 mod read;
 mod subset;
@@ -20,6 +21,7 @@ pub use config::{
     CIFAR10, CIFAR100, DataConfig, FASHION_MNIST, Format, IMAGENET, Labels, MissingClasses, open,
 };
 pub use folder::Folder;
+pub use locate::locate;
 pub use memory::Memory;
 pub use subset::Subset;
 

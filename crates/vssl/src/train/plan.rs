@@ -8,7 +8,8 @@ use std::{
 
 use burn::tensor::Device;
 use vssl_data::{
-    Dataset, EvaluationPlan, EvaluationTransform, Loader, LoaderPlan, Pipeline, dataset::Format,
+    Dataset, EvaluationPlan, EvaluationTransform, Loader, LoaderPlan, Pipeline,
+    dataset::{self, Format},
 };
 
 use super::{
@@ -132,7 +133,7 @@ impl Plan {
         }
         let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
         let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
-        let splits = vssl_data::dataset::open(&recipe.data.source(), None)?;
+        let splits = dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
         let images = splits.train.len();
@@ -374,21 +375,20 @@ fn find_data(path: &Path, environment: &Environment) -> Result<PathBuf, TrainErr
         let message = "data.path is not set; expected the folder of the images".to_owned();
         return Err(TrainError::Setting(message));
     }
+    let here = Path::new(".");
+    let (root, beside) = (&environment.data_root, &environment.recipe_folder);
+    let folders = [root.as_deref(), Some(here), beside.as_deref()];
+    let folders: Vec<&Path> = folders.into_iter().flatten().collect();
+    let found = dataset::locate(path, &folders);
+    if found.exists() {
+        return found
+            .canonicalize()
+            .map_err(|source| RunFolderError::Io { path: found, source }.into());
+    }
     let mut looked = Vec::new();
-    let roots =
-        [environment.data_root.clone(), Some(".".into()), environment.recipe_folder.clone()];
-    for root in roots.into_iter().flatten() {
-        let candidate = root.join(path);
-        if candidate.exists() {
-            return candidate
-                .canonicalize()
-                .map_err(|source| RunFolderError::Io { path: candidate, source }.into());
-        }
+    for candidate in folders.iter().map(|folder| folder.join(path)) {
         if !looked.contains(&candidate) {
             looked.push(candidate);
-        }
-        if path.is_absolute() {
-            break;
         }
     }
     Err(TrainError::NoData { path: path.to_owned(), looked })

@@ -13,7 +13,6 @@ use super::rounded;
 use crate::{
     arguments::{Common, DataArguments},
     commands::say,
-    data_root,
     failure::Failure,
 };
 
@@ -33,7 +32,7 @@ pub(super) fn run(arguments: &DataArguments, common: &Common) -> Result<(), Fail
     let dataset: Arc<dyn Dataset> = match &arguments.root {
         None => Arc::new(Noise::new(NOISE.0, NOISE.1)),
         Some(root) => {
-            let path = data_root::locate(root, &[Path::new(""), &common.data]);
+            let path = dataset::locate(root, &[Path::new(""), &common.data]);
             let config = DataConfig { path, labels: Labels::None, ..DataConfig::default() };
             dataset::open(&config, None)?.train
         }

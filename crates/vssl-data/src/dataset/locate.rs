@@ -1,4 +1,5 @@
-//! Where a relative data path leads.
+//! Where a relative data path leads. Called by the command line and by the plan of a run, each with
+//! its own order of folders.
 
 use std::path::{Path, PathBuf};
 
