@@ -35,6 +35,22 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Where goldens are computed.
+pub fn device() -> Device {
+    Device::flex().autodiff()
+}
+
+/// Element `t` of the leading (time) axis.
+pub fn at_step(x: &Tensor<3>, t: usize) -> Tensor<2> {
+    let [_, n, d] = x.dims();
+    x.clone().narrow(0, t, 1).reshape([n, d])
+}
+
+/// All numbers, row-major.
+pub fn floats(x: Tensor<2>) -> Vec<f32> {
+    x.into_data().try_to_vec().unwrap()
+}
+
 /// Runs `check` on every case that `index.json` lists for `folder`; there must be one at least.
 pub fn for_each_case(folder: &str, mut check: impl FnMut(&Case)) {
     let index = json(&root().join("index.json"));
@@ -126,6 +142,42 @@ impl Case {
     pub fn ints<const D: usize>(&self, key: &str, device: &Device) -> Tensor<D, Int> {
         let data = TensorData::new(self.i64(key).to_vec(), self.shape(key).to_vec());
         Tensor::from_data(data, device)
+    }
+
+    /// An input whose gradient can be asked for.
+    pub fn input<const D: usize>(&self, key: &str) -> Tensor<D> {
+        self.tensor::<D>(key, &device()).require_grad()
+    }
+
+    /// Compares the quantity `out.<name>`, also with its scalar of full precision, and hands it back.
+    pub fn check_quantity(&self, name: &str, got: Tensor<1>) -> Tensor<1> {
+        self.check(&format!("out.{name}"), got.clone());
+        self.check_scalar(name, f64::from(got.clone().into_scalar::<f32>()));
+        got
+    }
+
+    /// The same, and the gradient of every input: none where none is stored.
+    pub fn check_with_gradients<const D: usize>(
+        &self,
+        name: &str,
+        got: Tensor<1>,
+        inputs: &[(impl AsRef<str>, Tensor<D>)],
+    ) {
+        let gradients = self.check_quantity(name, got).backward();
+        let mut stored = self.names("grad.");
+        for (key, tensor) in inputs {
+            let key = key.as_ref();
+            let gradient = tensor.grad(&gradients);
+            let expected = format!("grad.{key}");
+            if self.has(&expected) {
+                let gradient = gradient.unwrap_or_else(|| panic!("{}: no {expected}", self.name));
+                self.check(&expected, gradient);
+            } else {
+                assert!(gradient.is_none(), "{}: {key} is a target", self.name);
+            }
+            stored.retain(|name| name != key);
+        }
+        assert!(stored.is_empty(), "{}: gradients of {stored:?} were not compared", self.name);
     }
 
     /// Compares a tensor with the expected one under the tolerance of the case.

@@ -2,7 +2,7 @@
 //!
 //! Cases with several training steps go through the functions that the methods call at each step.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use vssl::{
     layers::Init,
     memory::{Clusters, Embeddings, Recent, spherical_kmeans},
@@ -14,7 +14,7 @@ use vssl::{
     schedule::Step,
 };
 
-use crate::fixtures::{Case, for_each_case};
+use crate::fixtures::{Case, at_step, device, floats, for_each_case};
 
 /// Checks the case if it is of one of the families above, and says whether it is.
 pub fn check(case: &Case) -> bool {
@@ -106,7 +106,7 @@ fn kmeans(case: &Case) {
 
 /// Where the reference's loss is not a number, because a head has no target, ours is one.
 fn numbered(case: &Case) {
-    let outputs = input::<4>(case, "outputs");
+    let outputs = case.input::<4>("outputs");
     let [heads, views, n, clusters] = outputs.dims();
     let assignments = case.ints::<2>("assignments", &device());
     let scores: Vec<Tensor<2>> = (0..heads)
@@ -116,7 +116,7 @@ fn numbered(case: &Case) {
         (0..heads).map(|head| assignments.clone().narrow(0, head, 1).reshape([n])).collect();
     let loss = clustering::numbered(&scores, &targets, case.number("temperature"));
     if !case.f32("out.loss")[0].is_nan() {
-        return value_and_gradients(case, "loss", loss, vec![("outputs".into(), outputs)]);
+        return case.check_with_gradients("loss", loss, &[("outputs", outputs)]);
     }
     let value = loss.clone().into_scalar::<f32>();
     assert!(value.is_finite(), "{}: {value}", case.name);
@@ -145,7 +145,7 @@ fn dino_steps(case: &Case) {
     let epochs = case.numbers("epoch_of_step");
     case.check_values("out.teacher_temp", &at(&epochs));
 
-    let (student, teacher) = (input::<3>(case, "student"), input::<3>(case, "teacher"));
+    let (student, teacher) = (case.input::<3>("student"), case.input::<3>("teacher"));
     let mut center = Tensor::zeros([1, count(case, "num_prototypes")], &device());
     let mut losses = Vec::new();
     for (t, &epoch) in epochs.iter().enumerate() {
@@ -157,19 +157,20 @@ fn dino_steps(case: &Case) {
     }
     let losses = Tensor::cat(losses, 0);
     case.check("out.loss_steps", losses.clone());
-    let inputs = [("student", student), ("teacher", teacher)].map(|(name, x)| (name.into(), x));
-    value_and_gradients(case, "loss_total", losses.sum(), inputs.into());
+    let inputs = [("student", student), ("teacher", teacher)];
+    case.check_with_gradients("loss_total", losses.sum(), &inputs);
 }
 
 fn swapped(case: &Case) {
     let names = |kind: &str, count| (0..count).map(|view| format!("{kind}{view}")).collect();
     let crops: Vec<String> = names("pred", count(case, "num_crops"));
     let large: Vec<String> = names("assign", count(case, "num_large_crops"));
-    let [predictions, targets] = [&crops, &large]
-        .map(|names| names.iter().map(|name| input(case, name)).collect::<Vec<_>>());
+    let [predictions, targets] =
+        [&crops, &large].map(|names| names.iter().map(|name| case.input(name)).collect::<Vec<_>>());
     let loss = clustering::swapped(&predictions, &targets, case.number("temperature"));
     let inputs = crops.into_iter().chain(large).zip(predictions.into_iter().chain(targets));
-    value_and_gradients(case, "loss", loss, inputs.collect());
+    let inputs: Vec<(String, Tensor<2>)> = inputs.collect();
+    case.check_with_gradients("loss", loss, &inputs);
 }
 
 fn swav_steps(case: &Case) {
@@ -183,8 +184,8 @@ fn swav_steps(case: &Case) {
         ..Swav::default()
     };
     let names: Vec<String> = (0..views).map(|view| format!("h{view}")).collect();
-    let h: Vec<Tensor<3>> = names.iter().map(|name| input(case, name)).collect();
-    let prototypes = input::<2>(case, "prototypes");
+    let h: Vec<Tensor<3>> = names.iter().map(|name| case.input(name)).collect();
+    let prototypes = case.input::<2>("prototypes");
     let dim = prototypes.dims()[1];
     let mut queue =
         (method.queue > 0).then(|| Recent::empty(globals, method.queue, dim, &device()));
@@ -210,7 +211,7 @@ fn swav_steps(case: &Case) {
     case.check("out.loss_steps", losses.clone());
     // Of two ranks: both are looked up flat.
     let mut inputs: Vec<(String, Tensor<3>)> = names.into_iter().zip(h).collect();
-    let gradients = value(case, "loss_total", losses.sum()).backward();
+    let gradients = case.check_quantity("loss_total", losses.sum()).backward();
     case.check("grad.prototypes", prototypes.grad(&gradients).expect("the loss depends on it"));
     for (name, h) in inputs.drain(..) {
         case.check(&format!("grad.{name}"), h.grad(&gradients).expect("the loss depends on it"));
@@ -220,52 +221,4 @@ fn swav_steps(case: &Case) {
 
 fn count(case: &Case, key: &str) -> usize {
     case.number(key) as usize
-}
-
-/// Element `t` of the leading (time) axis.
-fn at_step(x: &Tensor<3>, t: usize) -> Tensor<2> {
-    let [_, n, d] = x.dims();
-    x.clone().narrow(0, t, 1).reshape([n, d])
-}
-
-fn floats(x: Tensor<2>) -> Vec<f32> {
-    x.into_data().try_to_vec().unwrap()
-}
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
-
-fn input<const D: usize>(case: &Case, key: &str) -> Tensor<D> {
-    case.tensor::<D>(key, &device()).require_grad()
-}
-
-/// Checks the quantity `out.<name>` and hands it back.
-fn value(case: &Case, name: &str, loss: Tensor<1>) -> Tensor<1> {
-    case.check(&format!("out.{name}"), loss.clone());
-    case.check_scalar(name, f64::from(loss.clone().into_scalar::<f32>()));
-    loss
-}
-
-/// The quantity `out.<name>`, and the gradient of every input: none where none is stored.
-fn value_and_gradients<const D: usize>(
-    case: &Case,
-    name: &str,
-    loss: Tensor<1>,
-    inputs: Vec<(String, Tensor<D>)>,
-) {
-    let gradients = value(case, name, loss).backward();
-    let mut stored = case.names("grad.");
-    for (key, tensor) in inputs {
-        let gradient = tensor.grad(&gradients);
-        let expected = format!("grad.{key}");
-        if case.has(&expected) {
-            let gradient = gradient.unwrap_or_else(|| panic!("{}: no {expected}", case.name));
-            case.check(&expected, gradient);
-        } else {
-            assert!(gradient.is_none(), "{}: {key} is a target", case.name);
-        }
-        stored.retain(|name| *name != key);
-    }
-    assert!(stored.is_empty(), "{}: gradients of {stored:?} were not compared", case.name);
 }

@@ -3,13 +3,13 @@
 //! Cases with several training steps start from a stored queue and go through the functions that the
 //! methods call at each step.
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 use vssl::{
     memory::Queue,
     objective::{contrastive, unit_rows},
 };
 
-use crate::fixtures::Case;
+use crate::fixtures::{Case, at_step, device, floats};
 
 /// Checks the case if it is of one of the families above, and says whether it is.
 pub fn check(case: &Case) -> bool {
@@ -28,23 +28,23 @@ pub fn check(case: &Case) -> bool {
 }
 
 fn simclr(case: &Case) {
-    let z = input(case, "z");
+    let z = case.input("z");
     let images: Vec<usize> =
         case.i64("indexes").iter().map(|&image| image.try_into().unwrap()).collect();
     let loss = contrastive::nt_xent(z.clone(), &images, case.number("temperature"));
-    value_and_gradients(case, "loss", loss, &[("z", z)]);
+    case.check_with_gradients("loss", loss, &[("z", z)]);
 }
 
 fn moco(case: &Case) {
-    let [query, key, queue] = ["query", "key", "queue"].map(|name| input::<2>(case, name));
+    let [query, key, queue] = ["query", "key", "queue"].map(|name| case.input::<2>(name));
     let rows = queue.clone().transpose(); // stored as columns
     let loss = contrastive::moco(query.clone(), key.clone(), rows, case.number("temperature"));
-    value_and_gradients(case, "loss", loss, &[("query", query), ("key", key), ("queue", queue)]);
+    case.check_with_gradients("loss", loss, &[("query", query), ("key", key), ("queue", queue)]);
 }
 
 fn mocov2plus_steps(case: &Case) {
     let names = ["h1", "h2", "g1", "g2"];
-    let inputs = names.map(|name| input::<3>(case, name));
+    let inputs = names.map(|name| case.input::<3>(name));
     let stored = case.tensor::<3>("queue0", &device());
     let [_, dim, length] = stored.dims();
     let mut queues = [0, 1].map(|view: usize| {
@@ -69,28 +69,28 @@ fn mocov2plus_steps(case: &Case) {
 fn mocov3(case: &Case) {
     let temperature = case.number("temperature");
     if case.has("query") {
-        let (query, key) = (input::<2>(case, "query"), input::<2>(case, "key"));
+        let (query, key) = (case.input::<2>("query"), case.input::<2>("key"));
         let loss = contrastive::mocov3_pair(query.clone(), key.clone(), temperature);
-        return value_and_gradients(case, "loss", loss, &[("query", query), ("key", key)]);
+        return case.check_with_gradients("loss", loss, &[("query", query), ("key", key)]);
     }
     let names = ["q1", "q2", "k1", "k2"];
-    let inputs = names.map(|name| input::<2>(case, name));
+    let inputs = names.map(|name| case.input::<2>(name));
     let [q1, q2, k1, k2] = inputs.clone();
     let loss = contrastive::mocov3([q1, q2], [k1, k2], temperature);
-    value_and_gradients(case, "loss", loss, &zip(names, inputs));
+    case.check_with_gradients("loss", loss, &zip(names, inputs));
 }
 
 fn nnclr(case: &Case) {
-    let (neighbours, p) = (input::<2>(case, "nn"), input::<2>(case, "p"));
+    let (neighbours, p) = (case.input::<2>("nn"), case.input::<2>("p"));
     let temperature = case.number("temperature");
     let loss = contrastive::nnclr_pair(neighbours.clone(), p.clone(), temperature);
-    value_and_gradients(case, "loss", loss, &[("nn", neighbours), ("p", p)]);
+    case.check_with_gradients("loss", loss, &[("nn", neighbours), ("p", p)]);
 }
 
 /// Labels go through a queue of their own, as rows of width 1: the method keeps none.
 fn nnclr_steps(case: &Case) {
     let names = ["h1", "h2", "p1", "p2"];
-    let inputs = names.map(|name| input::<3>(case, name));
+    let inputs = names.map(|name| case.input::<3>(name));
     let mut queue = Queue::new(case.tensor::<2>("queue0", &device()));
     let length = case.shape("queue0")[0];
     let mut labels = Queue::new(Tensor::full([length, 1], -1.0, &device()));
@@ -128,16 +128,16 @@ fn nnclr_steps(case: &Case) {
 
 fn ressl(case: &Case) {
     let names = ["q", "k", "queue"];
-    let inputs = names.map(|name| input::<2>(case, name));
+    let inputs = names.map(|name| case.input::<2>(name));
     let [q, k, queue] = inputs.clone();
     let [student, teacher] = ["temperature_q", "temperature_k"].map(|key| case.number(key));
     let loss = contrastive::ressl(q, k, queue, student, teacher);
-    value_and_gradients(case, "loss", loss, &zip(names, inputs));
+    case.check_with_gradients("loss", loss, &zip(names, inputs));
 }
 
 fn ressl_steps(case: &Case) {
     let names = ["h1", "g2"];
-    let inputs = names.map(|name| input::<3>(case, name));
+    let inputs = names.map(|name| case.input::<3>(name));
     let [student, teacher] = ["temperature_q", "temperature_k"].map(|key| case.number(key));
     let mut queue = Queue::new(case.tensor::<2>("queue0", &device()));
     let mut losses = Vec::new();
@@ -156,13 +156,7 @@ fn ressl_steps(case: &Case) {
 fn check_steps(case: &Case, losses: Vec<Tensor<1>>, inputs: &[(&str, Tensor<3>)]) {
     let losses = Tensor::cat(losses, 0);
     case.check("out.loss_steps", losses.clone());
-    value_and_gradients(case, "loss_total", losses.sum(), inputs);
-}
-
-/// Element `t` of the leading (time) axis.
-fn at_step(x: &Tensor<3>, t: usize) -> Tensor<2> {
-    let [_, n, d] = x.dims();
-    x.clone().narrow(0, t, 1).reshape([n, d])
+    case.check_with_gradients("loss_total", losses.sum(), inputs);
 }
 
 fn zip<const N: usize, const D: usize>(
@@ -172,43 +166,6 @@ fn zip<const N: usize, const D: usize>(
     names.into_iter().zip(inputs).collect()
 }
 
-fn floats(x: Tensor<2>) -> Vec<f32> {
-    x.into_data().try_to_vec().unwrap()
-}
-
 fn integers(x: Tensor<1, Int>) -> Vec<i64> {
     x.into_data().convert::<i64>().try_to_vec().unwrap()
-}
-
-fn device() -> Device {
-    Device::flex().autodiff()
-}
-
-fn input<const D: usize>(case: &Case, key: &str) -> Tensor<D> {
-    case.tensor::<D>(key, &device()).require_grad()
-}
-
-/// The quantity `out.<name>`, and the gradient of every input: none where none is stored.
-fn value_and_gradients<const D: usize>(
-    case: &Case,
-    name: &str,
-    loss: Tensor<1>,
-    inputs: &[(&str, Tensor<D>)],
-) {
-    case.check(&format!("out.{name}"), loss.clone());
-    case.check_scalar(name, f64::from(loss.clone().into_scalar::<f32>()));
-    let gradients = loss.backward();
-    let mut stored = case.names("grad.");
-    for (key, tensor) in inputs {
-        let gradient = tensor.grad(&gradients);
-        let expected = format!("grad.{key}");
-        if case.has(&expected) {
-            let gradient = gradient.unwrap_or_else(|| panic!("{}: no {expected}", case.name));
-            case.check(&expected, gradient);
-        } else {
-            assert!(gradient.is_none(), "{}: {key} is a target", case.name);
-        }
-        stored.retain(|name| name != key);
-    }
-    assert!(stored.is_empty(), "{}: gradients of {stored:?} were not compared", case.name);
 }

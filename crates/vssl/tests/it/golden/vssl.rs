@@ -1,6 +1,6 @@
 //! Folder `vssl`: values and gradients of the objectives.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use vssl::objective::{cosine, gaussian};
 
 use crate::fixtures::{Case, for_each_case};
@@ -20,14 +20,14 @@ fn objectives_agree_with_the_reference_in_value_and_gradient() {
 }
 
 fn softplus(case: &Case) {
-    let x = input::<1>(case, "x");
+    let x = case.input::<1>("x");
     let y = gaussian::softplus(x.clone(), case.number("beta"));
     case.check("out.y", y.clone());
     loss(case, y.sum(), &[("x", x)]);
 }
 
 fn gap(case: &Case) {
-    let (a, b) = (input::<2>(case, "a"), input::<2>(case, "b"));
+    let (a, b) = (case.input::<2>("a"), case.input::<2>("b"));
     let rows = gaussian::cosine_gap(a.clone(), b.clone(), case.number("beta"));
     case.check("out.cos", cosine::cosine_similarity(a.clone(), b.clone()));
     case.check("out.rows", rows.clone());
@@ -35,7 +35,7 @@ fn gap(case: &Case) {
 }
 
 fn divergence(case: &Case) {
-    let [m1, v1, m2, v2] = ["m1", "v1", "m2", "v2"].map(|key| input::<2>(case, key));
+    let [m1, v1, m2, v2] = ["m1", "v1", "m2", "v2"].map(|key| case.input::<2>(key));
     let first = gaussian::Gaussian { mean: m1.clone(), variance: v1.clone() };
     let second = gaussian::Gaussian { mean: m2.clone(), variance: v2.clone() };
     let batch_mean = |beta| {
@@ -69,16 +69,10 @@ fn divergence(case: &Case) {
     loss(case, rows.mean(), &[("m1", m1), ("v1", v1), ("m2", m2), ("v2", v2)]);
 }
 
-fn input<const D: usize>(case: &Case, key: &str) -> Tensor<D> {
-    case.tensor::<D>(key, &Device::flex().autodiff()).require_grad()
-}
-
 /// The loss, its scalar of full precision, and the gradient of each input; where none is stored it
 /// must still be finite.
 fn loss<const D: usize>(case: &Case, loss: Tensor<1>, inputs: &[(&str, Tensor<D>)]) {
-    case.check("out.loss", loss.clone());
-    case.check_scalar("loss", f64::from(loss.clone().into_scalar::<f32>()));
-    let gradients = loss.backward();
+    let gradients = case.check_quantity("loss", loss).backward();
     for (key, tensor) in inputs {
         let gradient = tensor.grad(&gradients).expect("the loss depends on every input");
         let expected = format!("grad.{key}");
