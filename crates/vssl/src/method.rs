@@ -70,6 +70,21 @@ impl Sizes {
         ))
     }
 
+    /// Refuses forward passes of a single image: for methods whose negatives are the others.
+    ///
+    /// # Errors
+    /// The keys, what they come to and what `method` expects.
+    pub fn require_other_images(&self, method: &str) -> Result<(), String> {
+        if self.batch >= 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "train.batch / train.accumulate is {}; {method} needs other images in the same forward \
+             pass: expected at least 2",
+            self.batch
+        ))
+    }
+
     /// Refuses fewer than two global views; any number of local ones will do.
     ///
     /// # Errors

@@ -7,16 +7,18 @@
 //! with a over the global views and b over all. The formula is in
 //! [`crate::objective::prediction`]; the teacher is the student's moving average.
 
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::teacher::Teacher;
+use super::{
+    predicting::{Predicted, Student},
+    teacher::Teacher,
+};
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, Mode},
+    layers::{Init, Mlp},
     method::{Loss, Method, Sizes, Views},
     objective::{prediction, watch},
-    optim::ema,
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -55,14 +57,6 @@ impl Default for Byol {
     }
 }
 
-/// Backbone and two heads.
-#[derive(Module, Debug)]
-pub struct Student {
-    backbone: Backbone,
-    projector: Mlp,
-    predictor: Mlp,
-}
-
 impl Method for Byol {
     type Student = Student;
     type Memory = Teacher;
@@ -88,11 +82,10 @@ impl Method for Byol {
         let targets: Vec<Tensor<2>> = views.global.iter().map(|x| teacher.project(x)).collect();
         let (mut features, mut projections, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
         for x in views.all() {
-            let h = student.backbone.forward(x.clone(), Mode::Train);
-            let z = student.projector.forward(h.clone(), Mode::Train);
-            features.push(h.detach());
-            projections.push(z.clone().detach());
-            predictions.push(student.predictor.forward(z, Mode::Train));
+            let Predicted { features: h, projection, prediction } = student.predict(x);
+            features.push(h);
+            projections.push(projection.detach());
+            predictions.push(prediction);
         }
         features.truncate(targets.len());
         projections.truncate(targets.len());
@@ -118,7 +111,6 @@ impl Method for Byol {
     }
 
     fn after_step(&self, teacher: Teacher, student: &Student, at: &Step) -> Teacher {
-        ema(teacher, student, self.momentum.at(at))
-            .expect("the teacher was made of the student's networks")
+        teacher.follow(student, self.momentum.at(at))
     }
 }

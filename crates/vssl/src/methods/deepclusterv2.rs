@@ -16,9 +16,10 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use vssl_data::rng::{Stream, below, rng};
 
+use super::embedding::Student;
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, Mode},
+    layers::{Init, Mlp},
     memory::{Clusters, Embeddings},
     method::{Loss, Method, Sizes, Views},
     objective::{clustering, unit_rows, watch},
@@ -65,13 +66,6 @@ impl Default for DeepClusterV2 {
             kmeans_iterations: 10,
         }
     }
-}
-
-/// Backbone and projector.
-#[derive(Module, Debug)]
-pub struct Student {
-    backbone: Backbone,
-    projector: Mlp,
 }
 
 /// Latest embeddings, and what the last clustering made of those before it.
@@ -123,9 +117,9 @@ impl Method for DeepClusterV2 {
     ) -> Loss<Self::Carry> {
         let (mut features, mut z) = (Vec::new(), Vec::new());
         for x in views.all() {
-            let h = student.backbone.forward(x.clone(), Mode::Train);
-            features.push(h.clone().detach());
-            z.push(unit_rows(student.projector.forward(h, Mode::Train)));
+            let (h, projection) = student.embed(x);
+            features.push(h);
+            z.push(unit_rows(projection));
         }
         features.truncate(views.global.len());
         let all = Tensor::cat(z.clone(), 0); // [views·n, dim]

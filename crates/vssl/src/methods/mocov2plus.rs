@@ -18,7 +18,6 @@ use crate::{
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
     objective::{contrastive, unit_rows, watch},
-    optim::ema,
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -128,8 +127,7 @@ impl Method for MocoV2Plus {
     }
 
     fn after_step(&self, memory: Memory, student: &Student, at: &Step) -> Memory {
-        let teacher = ema(memory.teacher, student, self.momentum.at(at))
-            .expect("the teacher was made of the student's networks");
+        let teacher = memory.teacher.follow(student, self.momentum.at(at));
         Memory { teacher, ..memory }
     }
 }

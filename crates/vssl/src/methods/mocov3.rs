@@ -6,16 +6,17 @@
 //!
 //! with T the temperature. The formula is in [`crate::objective::contrastive`].
 
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
-use super::teacher::Teacher;
+use super::{
+    predicting::{Predicted, Student},
+    teacher::Teacher,
+};
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, MlpStyle, Mode, OutputNorm},
+    layers::{Init, Mlp, MlpStyle, OutputNorm},
     method::{Loss, Method, Sizes, Views},
     objective::{contrastive, watch},
-    optim::ema,
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -62,14 +63,6 @@ impl Default for MocoV3 {
     }
 }
 
-/// Backbone and two heads.
-#[derive(Module, Debug)]
-pub struct Student {
-    backbone: Backbone,
-    projector: Mlp,
-    predictor: Mlp,
-}
-
 impl Method for MocoV3 {
     type Student = Student;
     type Memory = Teacher;
@@ -77,14 +70,7 @@ impl Method for MocoV3 {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         sizes.require_one_pair("mocov3")?;
-        if sizes.batch < 2 {
-            return Err(format!(
-                "train.batch / train.accumulate is {}; mocov3 needs other images in the same \
-                 forward pass: expected at least 2",
-                sizes.batch
-            ));
-        }
-        Ok(())
+        sizes.require_other_images("mocov3")
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
@@ -105,12 +91,9 @@ impl Method for MocoV3 {
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
         let keys = [0, 1].map(|view: usize| teacher.project(&views.global[view]));
-        let query = |view: usize| {
-            let h = student.backbone.forward(views.global[view].clone(), Mode::Train);
-            let z = student.projector.forward(h.clone(), Mode::Train);
-            (h.detach(), student.predictor.forward(z, Mode::Train))
-        };
-        let ((h1, q1), (h2, q2)) = (query(0), query(1));
+        let [first, second] = [0, 1].map(|view: usize| student.predict(&views.global[view]));
+        let Predicted { features: h1, prediction: q1, .. } = first;
+        let Predicted { features: h2, prediction: q2, .. } = second;
         let mut parts = Vec::new();
         if at.watch {
             let queries = [q1.clone().detach(), q2.clone().detach()];
@@ -132,8 +115,7 @@ impl Method for MocoV3 {
     }
 
     fn after_step(&self, teacher: Teacher, student: &Student, at: &Step) -> Teacher {
-        ema(teacher, student, self.momentum.at(at))
-            .expect("the teacher was made of the student's networks")
+        teacher.follow(student, self.momentum.at(at))
     }
 }
 

@@ -8,6 +8,7 @@ mod embedding;
 mod mocov2plus;
 mod mocov3;
 mod nnclr;
+mod predicting;
 mod ressl;
 mod simclr;
 mod simsiam;

@@ -11,9 +11,10 @@
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::predicting::{Predicted, Student};
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, MlpStyle, Mode, OutputNorm},
+    layers::{Init, Mlp, MlpStyle, OutputNorm},
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
     objective::{contrastive, cosine_similarity, unit_rows, watch},
@@ -60,14 +61,6 @@ impl Default for Nnclr {
     }
 }
 
-/// Backbone and two heads.
-#[derive(Module, Debug)]
-pub struct Student {
-    backbone: Backbone,
-    projector: Mlp,
-    predictor: Mlp,
-}
-
 /// Unit-length projections of the first view of earlier batches.
 #[derive(Module, Debug)]
 pub struct Memory {
@@ -82,13 +75,7 @@ impl Method for Nnclr {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         sizes.require_one_pair("nnclr")?;
-        if sizes.batch < 2 {
-            return Err(format!(
-                "train.batch / train.accumulate is {}; nnclr needs other images in the same \
-                 forward pass: expected at least 2",
-                sizes.batch
-            ));
-        }
+        sizes.require_other_images("nnclr")?;
         Queue::check("nnclr.queue", self.queue, sizes.batch)
     }
 
@@ -114,11 +101,10 @@ impl Method for Nnclr {
         at: &Step,
     ) -> Loss<Self::Carry> {
         let forward = |view: usize| {
-            let h = student.backbone.forward(views.global[view].clone(), Mode::Train);
-            let z = student.projector.forward(h.clone(), Mode::Train);
+            let Predicted { features, projection, prediction } =
+                student.predict(&views.global[view]);
             // The predictor reads the projection as it is, the queue its direction.
-            let p = student.predictor.forward(z.clone(), Mode::Train);
-            (h.detach(), unit_rows(z.detach()), p)
+            (features, unit_rows(projection.detach()), prediction)
         };
         let ((h1, z1, p1), (h2, z2, p2)) = (forward(0), forward(1));
         let neighbours = [&z1, &z2].map(|z| memory.queue.take(memory.queue.nearest(z.clone())));

@@ -19,7 +19,6 @@ use crate::{
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
     objective::{contrastive, cosine_similarity, unit_rows, watch},
-    optim::ema,
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -151,8 +150,7 @@ impl Method for Ressl {
     }
 
     fn after_step(&self, memory: Memory, student: &Student, at: &Step) -> Memory {
-        let teacher = ema(memory.teacher, student, self.momentum.at(at))
-            .expect("the teacher was made of the student's networks");
+        let teacher = memory.teacher.follow(student, self.momentum.at(at));
         Memory { teacher, ..memory }
     }
 }

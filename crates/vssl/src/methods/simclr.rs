@@ -52,20 +52,14 @@ impl Method for SimClr {
     type Carry = ();
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        let (views, batch) = (sizes.global_views + sizes.local_views, sizes.batch);
+        let views = sizes.global_views + sizes.local_views;
         if views < 2 {
             return Err(format!(
                 "views.count adds up to {views}; simclr contrasts views of one image: expected at \
                  least 2 (global and local ones count alike)"
             ));
         }
-        if batch < 2 {
-            return Err(format!(
-                "train.batch / train.accumulate is {batch}; simclr needs other images in the same \
-                 forward pass: expected at least 2"
-            ));
-        }
-        Ok(())
+        sizes.require_other_images("simclr")
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {

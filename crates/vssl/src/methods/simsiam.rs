@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::Module;
 use serde::{Deserialize, Serialize};
 
+use super::predicting::Student;
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, MlpStyle, Mode, OutputNorm},
+    layers::{Init, Mlp, MlpStyle, OutputNorm},
     method::{Loss, Method, Nothing, Sizes, Views},
     objective::{prediction, watch},
     recipe::{Checker, Settings},
@@ -49,14 +49,6 @@ impl Default for SimSiam {
     }
 }
 
-/// Backbone and two heads.
-#[derive(Module, Debug)]
-pub struct Student {
-    backbone: Backbone,
-    projector: Mlp,
-    predictor: Mlp,
-}
-
 impl Method for SimSiam {
     type Student = Student;
     type Memory = Nothing;
@@ -88,22 +80,16 @@ impl Method for SimSiam {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let forward = |view: usize| {
-            let h = student.backbone.forward(views.global[view].clone(), Mode::Train);
-            let z = student.projector.forward(h.clone(), Mode::Train);
-            let p = student.predictor.forward(z.clone(), Mode::Train);
-            (h.detach(), z, p)
-        };
-        let ((h1, z1, p1), (h2, z2, p2)) = (forward(0), forward(1));
-        let projections = [z1, z2];
-        let total = prediction::simsiam([p1, p2], projections.clone());
+        let [a, b] = [0, 1].map(|view: usize| student.predict(&views.global[view]));
+        let projections = [a.projection, b.projection];
+        let total = prediction::simsiam([a.prediction, b.prediction], projections.clone());
         let mut parts = vec![("cosine", -total.clone().detach())];
         if at.watch {
             let projections = projections.map(|z| z.detach());
             parts.push(("projection_std", watch::unit_std(&projections)));
             parts.push(("projection_norm", watch::mean_norm(projections[0].clone())));
         }
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![a.features, b.features], carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -7,6 +7,7 @@ use crate::{
     backbone::Backbone,
     layers::{Mlp, Mode},
     method::teacher_of,
+    optim::ema,
 };
 
 /// Moving average of a student's backbone and projector.
@@ -20,6 +21,11 @@ impl Teacher {
     /// Copies of the student's networks.
     pub(super) fn of(backbone: &Backbone, projector: &Mlp) -> Self {
         Self { backbone: teacher_of(backbone), projector: teacher_of(projector) }
+    }
+
+    /// Moves towards `student`, whose networks it was made of, and keeps the share `tau` of itself.
+    pub(super) fn follow(self, student: &impl Module, tau: f64) -> Self {
+        ema(self, student, tau).expect("the teacher was made of the student's networks")
     }
 
     /// The projection of one view: batch statistics, no gradient.
