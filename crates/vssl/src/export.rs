@@ -1,7 +1,9 @@
 //! The encoder of a run as a file of its own, for tools that know nothing of runs.
 //!
-//! A safetensors file with torchvision's parameter names (`conv1.weight`, `layer1.0.bn1.bias`, …),
-//! without a classifier; its metadata say which network it is. Called by `vssl export`.
+//! A safetensors file without a classifier; its metadata say which network it is. Parameters have
+//! torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for vision transformers
+//! (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets (`block1.layer.0.bn1.bias`).
+//! Called by `vssl export`.
 
 use std::{
     fs, io,

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 pub struct BackboneConfig {
     /// Depth and kind of block.
     pub architecture: Architecture,
-    /// Channels of a ResNet's first stage; 64 is the published network. A transformer's width
-    /// comes with its architecture.
+    /// Channels of a ResNet's first stage; 64 is the published network. The others' width comes
+    /// with their architecture.
     pub width: usize,
     /// First layers of a ResNet.
     pub stem: Stem,
     /// Padding of the `cifar` stem. solo-learn's published recipes run 2, which makes 34 × 34 of
     /// 32 × 32 pixels; the usual choice is 1. The `imagenet` stem always has 3.
     pub stem_padding: usize,
+    /// Factor of a Wide ResNet's channels, for Wide ResNets only; without it they have 2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub widen: Option<usize>,
     /// The table `[backbone.vit]`, for transformers only; without it they have its defaults.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vit: Option<VitConfig>,
@@ -64,6 +67,7 @@ impl Default for BackboneConfig {
             width: 64,
             stem: Stem::Imagenet,
             stem_padding: 1,
+            widen: None,
             vit: None,
         }
     }
@@ -71,7 +75,8 @@ impl Default for BackboneConfig {
 
 /// The ResNets of He et al. 2016 (arXiv:1512.03385), as torchvision builds them: the stride of a
 /// bottleneck sits on its 3×3 convolution. The transformers of Dosovitskiy et al. 2021
-/// (arXiv:2010.11929) and Touvron et al. 2021 (arXiv:2012.12877), as timm builds them.
+/// (arXiv:2010.11929) and Touvron et al. 2021 (arXiv:2012.12877), as timm builds them. The Wide
+/// ResNet of Zagoruyko and Komodakis 2016 (arXiv:1605.07146), as solo-learn builds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -81,6 +86,9 @@ pub enum Architecture {
     Resnet34,
     /// Bottlenecks 3, 4, 6, 3.
     Resnet50,
+    /// Pre-activation blocks 4, 4, 4 of widths 16, 32 and 64 times [`BackboneConfig::widen`].
+    #[serde(rename = "wide-resnet28")]
+    WideResnet28,
     /// Width 192, 12 blocks, 3 heads.
     #[serde(rename = "vit-tiny")]
     VitTiny,
@@ -108,7 +116,15 @@ impl BackboneConfig {
         if self.architecture.is_transformer() {
             return self.architecture.transformer().0;
         }
+        if self.architecture == Architecture::WideResnet28 {
+            return 64 * self.widen();
+        }
         8 * self.width * self.architecture.expansion()
+    }
+
+    /// A Wide ResNet's factor, default included.
+    pub fn widen(&self) -> usize {
+        self.widen.unwrap_or(2)
     }
 
     /// A transformer's settings, defaults included.
@@ -136,7 +152,7 @@ impl Architecture {
         match self {
             Self::Resnet18 => [2, 2, 2, 2],
             Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
-            _ => unreachable!("transformers have no stages"),
+            _ => unreachable!("only ResNets have four stages"),
         }
     }
 

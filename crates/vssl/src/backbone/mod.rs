@@ -4,12 +4,14 @@ mod config;
 mod positions;
 mod resnet;
 mod vit;
+mod wide_resnet;
 
 use burn::{module::Module, tensor::Tensor};
 
 pub use config::{Architecture, BackboneConfig, Positions, Stem, VitConfig};
 pub use resnet::Resnet;
 pub use vit::Vit;
+pub use wide_resnet::WideResnet;
 
 use crate::layers::{Init, Mode};
 
@@ -20,6 +22,8 @@ pub enum Backbone {
     Resnet(Resnet),
     /// Dosovitskiy et al. 2021, arXiv:2010.11929.
     Vit(Vit),
+    /// Zagoruyko and Komodakis 2016, arXiv:1605.07146.
+    WideResnet(WideResnet),
 }
 
 impl Backbone {
@@ -27,6 +31,8 @@ impl Backbone {
     pub fn new(config: &BackboneConfig, init: &Init) -> Self {
         if config.architecture.is_transformer() {
             Self::Vit(Vit::new(config, init))
+        } else if config.architecture == Architecture::WideResnet28 {
+            Self::WideResnet(WideResnet::new(config, init))
         } else {
             Self::Resnet(Resnet::new(config, init))
         }
@@ -39,6 +45,7 @@ impl Backbone {
         match self {
             Self::Resnet(network) => network.forward(x, mode),
             Self::Vit(network) => network.forward(x),
+            Self::WideResnet(network) => network.forward(x, mode),
         }
     }
 }

@@ -12,8 +12,8 @@ use vssl_kernels::Normalised;
 
 use super::{Init, Mode};
 
+/// PyTorch's defaults.
 const EPS: f64 = 1e-5;
-/// Share of the batch in each update of the running statistics.
 const MOMENTUM: f64 = 0.1;
 
 /// Normalisation of each channel over batch and space.
@@ -27,6 +27,8 @@ pub struct BatchNorm {
     pub running_mean: RunningState<Tensor<1>>,
     /// Unbiased, `[c]`.
     pub running_var: RunningState<Tensor<1>>,
+    eps: f64,
+    momentum: f64,
 }
 
 impl BatchNorm {
@@ -40,7 +42,15 @@ impl BatchNorm {
             bias: Some(init.constant([channels], 0.0)),
             running_mean: running(0.0, init.device()),
             running_var: running(1.0, init.device()),
+            eps: EPS,
+            momentum: MOMENTUM,
         }
+    }
+
+    /// The same with another ε and another momentum, the share of the batch in each update of the
+    /// running statistics.
+    pub fn with_constants(self, eps: f64, momentum: f64) -> Self {
+        Self { eps, momentum, ..self }
     }
 
     /// The same without learned scale and shift.
@@ -64,12 +74,12 @@ impl BatchNorm {
         if mode == Mode::Eval {
             let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
             return vssl_kernels::batch_norm_eval(
-                x, gamma, beta, mean, variance, residual, relu, EPS,
+                x, gamma, beta, mean, variance, residual, relu, self.eps,
             );
         }
         let [n, _, h, w] = x.dims();
         let Normalised { output, mean, variance } =
-            vssl_kernels::batch_norm_train(x, gamma, beta, residual, relu, EPS);
+            vssl_kernels::batch_norm_train(x, gamma, beta, residual, relu, self.eps);
         self.update(mean, variance, n * h * w);
         output
     }
@@ -87,13 +97,13 @@ impl BatchNorm {
         // A single value has no unbiased variance; the batch of one image and one pixel that could
         // bring it here is refused before training starts.
         let unbiased = biased * (count as f64 / count.max(2).saturating_sub(1) as f64);
-        blend(&self.running_mean, mean);
-        blend(&self.running_var, unbiased);
+        blend(&self.running_mean, mean, self.momentum);
+        blend(&self.running_var, unbiased, self.momentum);
     }
 }
 
-fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>) {
-    let value = running.value_sync() * (1.0 - MOMENTUM) + batch.detach() * MOMENTUM;
+fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
+    let value = running.value_sync() * (1.0 - momentum) + batch.detach() * momentum;
     running.update(value.detach());
     // Without this a visitor that comes before the next forward would see the value before.
     running.value_sync();

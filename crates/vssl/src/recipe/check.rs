@@ -6,7 +6,7 @@ use vssl_data::ViewGroup;
 
 use super::Recipe;
 use crate::{
-    backbone::{BackboneConfig, Stem},
+    backbone::{Architecture, BackboneConfig, Stem},
     optim::OptimError,
     schedule::{Momentum, Schedule},
 };
@@ -160,6 +160,12 @@ fn views(groups: &[ViewGroup], checker: &mut Checker) {
 
 fn backbone(config: &BackboneConfig, checker: &mut Checker) {
     checker.at_least("backbone.width", config.width as u64, 1);
+    checker.at_least("backbone.widen", config.widen() as u64, 1);
+    if let (Some(widen), false) = (config.widen, config.architecture == Architecture::WideResnet28)
+    {
+        let expected = "the architecture \"wide-resnet28\", or no such key";
+        checker.require("backbone.widen", false, widen, expected);
+    }
     let padding = config.stem_padding;
     match config.stem {
         Stem::Cifar => {

@@ -47,6 +47,51 @@ with torch.no_grad():
 open(folder + "/y.f32", "wb").write(y.contiguous().numpy().tobytes())
 "#;
 
+/// The same for a Wide ResNet, written out from what its documentation says over the names in the
+/// file: torch alone is needed.
+const WIDE_PEER: &str = r#"
+import json, struct, sys
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    sys.exit(77)
+folder = sys.argv[1]
+blob = open(folder + "/encoder.safetensors", "rb").read()
+length, = struct.unpack("<Q", blob[:8])
+header = json.loads(blob[8:8 + length])
+header.pop("__metadata__")
+unread = set(header)
+def tensor(name):
+    unread.discard(name)
+    start, end = (8 + length + offset for offset in header[name]["data_offsets"])
+    values = torch.frombuffer(bytearray(blob[start:end]), dtype=torch.float32)
+    return values.view(header[name]["shape"])
+def norm(at, x):
+    mean, var, weight, bias = (
+        tensor(at + part) for part in (".running_mean", ".running_var", ".weight", ".bias"))
+    return F.leaky_relu(F.batch_norm(x, mean, var, weight, bias, False, 0.001, 0.001), 0.1)
+def conv(at, x, stride, padding):
+    return F.conv2d(x, tensor(at + ".weight"), tensor(at + ".bias"), stride, padding)
+x = torch.frombuffer(bytearray(open(folder + "/x.f32", "rb").read()), dtype=torch.float32)
+x = conv("conv1", x.view(4, 3, 32, 32), 1, 1)
+for stage in (1, 2, 3):
+    for index in range(4):
+        at = f"block{stage}.layer.{index}."
+        stride = 2 if stage > 1 and index == 0 else 1
+        activated = norm(at + "bn1", x)
+        if index > 0:
+            shortcut, inner = x, activated
+        else:
+            inner = activated if stage == 1 else x
+            shortcut = conv(at + "convShortcut", inner, stride, 0)
+        inner = norm(at + "bn2", conv(at + "conv1", inner, stride, 1))
+        x = shortcut + conv(at + "conv2", inner, 1, 1)
+y = norm("bn1", x).mean((2, 3))
+assert not unread, unread
+open(folder + "/y.f32", "wb").write(y.contiguous().numpy().tobytes())
+"#;
+
 struct Silent;
 
 impl events::Observer for Silent {
@@ -54,7 +99,7 @@ impl events::Observer for Silent {
 }
 
 /// A run of two steps on the embedded images.
-fn trained(run: &Path, stem: &str, width: usize) {
+fn trained(run: &Path, backbone: &str) {
     let recipe = format!(
         r#"
         method = "vssl"
@@ -67,8 +112,7 @@ fn trained(run: &Path, stem: &str, width: usize) {
         count = 2
         size = 28
         [backbone]
-        width = {width}
-        stem = "{stem}"
+        {backbone}
         [vssl]
         hidden = 16
         dim = 8
@@ -105,7 +149,7 @@ fn features(encoder: &Backbone) -> Vec<f32> {
 fn an_exported_encoder_is_read_back_whole() {
     let folder = tempfile::tempdir().unwrap();
     let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
-    trained(&run, "cifar", 4);
+    trained(&run, "stem = \"cifar\"\nwidth = 4");
     let mut found = Vec::new();
     for network in [Network::Student, Network::Teacher] {
         export(&run, "latest", network, &to).unwrap();
@@ -121,7 +165,7 @@ fn an_exported_encoder_is_read_back_whole() {
 fn files_that_are_no_exports_say_what_they_lack() {
     let folder = tempfile::tempdir().unwrap();
     let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
-    trained(&run, "cifar", 2);
+    trained(&run, "stem = \"cifar\"\nwidth = 2");
     let refused = |path: &Path, part: &str| {
         let error = import(path, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains(part), "{part:?} is not in {error}");
@@ -138,32 +182,43 @@ fn files_that_are_no_exports_say_what_they_lack() {
 #[test]
 fn torchvision_computes_the_same_features() {
     for (stem, padding) in [("cifar", "1"), ("imagenet", "3")] {
-        let folder = tempfile::tempdir().unwrap();
-        let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
-        trained(&run, stem, 64);
-        export(&run, "latest", Network::Student, &to).unwrap();
-        let bytes: Vec<u8> = pictures().iter().flat_map(|x| x.to_le_bytes()).collect();
-        fs::write(folder.path().join("x.f32"), bytes).unwrap();
-        let python = std::env::var_os("VSSL_PYTHON").unwrap_or_else(|| "python3".into());
-        let peer = Command::new(python)
-            .args(["-c", PEER])
-            .arg(folder.path())
-            .args([stem, padding])
-            .stdout(Stdio::null())
-            .status();
-        if !peer.as_ref().is_ok_and(|status| status.code() != Some(77)) {
-            println!("skipped: no Python with torch and torchvision");
-            return;
-        }
-        assert!(peer.unwrap().success(), "{stem}: torchvision refused the file");
-        let theirs = fs::read(folder.path().join("y.f32")).unwrap();
-        let (_, encoder) = import(&to, &Device::flex()).unwrap();
-        let ours = features(&encoder);
-        assert_eq!(theirs.len(), 4 * ours.len(), "{stem}");
-        let norm = |x: &dyn Fn(usize) -> f32| (0..ours.len()).map(|i| x(i) * x(i)).sum::<f32>();
-        let their = |i: usize| f32::from_le_bytes(theirs[4 * i..4 * i + 4].try_into().unwrap());
-        let error = (norm(&|i| ours[i] - their(i)) / norm(&their)).sqrt();
-        println!("{stem}: relative difference {error:e}");
-        assert!(error < 1e-5, "{stem}: relative difference {error:e}");
+        same_features(&format!("stem = \"{stem}\""), PEER, &[stem, padding]);
     }
+}
+
+/// Runs where a Python with torch is.
+#[test]
+fn torch_computes_the_same_features_of_a_wide_resnet() {
+    same_features("architecture = \"wide-resnet28\"", WIDE_PEER, &[]);
+}
+
+/// Trains and exports, and compares what `peer` makes of the file with what [`import`] does.
+fn same_features(backbone: &str, peer: &str, arguments: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
+    trained(&run, backbone);
+    export(&run, "latest", Network::Student, &to).unwrap();
+    let bytes: Vec<u8> = pictures().iter().flat_map(|x| x.to_le_bytes()).collect();
+    fs::write(folder.path().join("x.f32"), bytes).unwrap();
+    let python = std::env::var_os("VSSL_PYTHON").unwrap_or_else(|| "python3".into());
+    let peer = Command::new(python)
+        .args(["-c", peer])
+        .arg(folder.path())
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status();
+    if !peer.as_ref().is_ok_and(|status| status.code() != Some(77)) {
+        println!("skipped: no Python with what the comparison needs");
+        return;
+    }
+    assert!(peer.unwrap().success(), "{backbone}: the other program refused the file");
+    let theirs = fs::read(folder.path().join("y.f32")).unwrap();
+    let (_, encoder) = import(&to, &Device::flex()).unwrap();
+    let ours = features(&encoder);
+    assert_eq!(theirs.len(), 4 * ours.len(), "{backbone}");
+    let norm = |x: &dyn Fn(usize) -> f32| (0..ours.len()).map(|i| x(i) * x(i)).sum::<f32>();
+    let their = |i: usize| f32::from_le_bytes(theirs[4 * i..4 * i + 4].try_into().unwrap());
+    let error = (norm(&|i| ours[i] - their(i)) / norm(&their)).sqrt();
+    println!("{backbone}: relative difference {error:e}");
+    assert!(error < 1e-5, "{backbone}: relative difference {error:e}");
 }

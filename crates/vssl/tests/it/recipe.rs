@@ -169,6 +169,14 @@ fn values_out_of_bounds_name_key_line_value_and_bounds() {
             "[backbone]\narchitecture = \"vit-tiny\"\nvit.image_size = 100",
             "backbone.vit.image_size is 100; expected a multiple of backbone.vit.patch",
         ),
+        (
+            "[backbone]\nwiden = 2",
+            "backbone.widen is 2; expected the architecture \"wide-resnet28\"",
+        ),
+        (
+            "[backbone]\narchitecture = \"wide-resnet28\"\nwiden = 0",
+            "backbone.widen is 0; expected at least 1",
+        ),
         ("[backbone]\nwidth = 0", "backbone.width is 0; expected at least 1"),
         ("[backbone]\nstem_padding = 2", "backbone.stem_padding is 2; expected 1, or stem"),
         ("[probe]\nlr = inf", "probe.lr is inf; expected a number of at least 0"),

@@ -25,6 +25,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
             width: arguments.width.into(),
             stem: arguments.stem.stem(),
             stem_padding: arguments.stem_padding.into(),
+            widen: None,
             vit: None,
         },
         size: arguments.size.into(),

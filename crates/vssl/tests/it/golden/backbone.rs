@@ -70,6 +70,7 @@ fn resnet(case: &Case, architecture: Architecture) -> BackboneConfig {
         width: conv1[0],
         stem: if conv1[2] == 7 { Stem::Imagenet } else { Stem::Cifar },
         stem_padding: padding,
+        widen: None,
         vit: None,
     }
 }
