@@ -12,12 +12,14 @@ use std::{
 
 use burn::{module::Module, tensor::Device};
 use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
 
 use crate::{
     backbone::{Backbone, BackboneConfig},
+    encoder::Input,
     layers::Init,
     methods,
-    recipe::RecipeError,
+    recipe::{Recipe, RecipeError},
     train::{
         checkpoint::{Checkpoint, CheckpointError, Store},
         learner::Network,
@@ -31,6 +33,9 @@ use crate::{
 const BACKBONE: &str = "backbone.";
 /// Key of the metadata under which the file tells its [`BackboneConfig`], as JSON.
 const CONFIG: &str = "backbone";
+/// That of its [`Input`], likewise, and that of the steps it was trained for.
+const INPUT: &str = "input";
+const STEP: &str = "step";
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -110,34 +115,22 @@ pub fn export(
     network: Network,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    run_folder::recipe_of(run)?;
-    let Checkpoint { position, method, tensors, recipe } = checkpoint_of(run, checkpoint)?;
-    let recipe = methods::recipe_from(&recipe)
-        .map_err(|source| ExportError::Recipe { run: run.to_owned(), source: Box::new(source) })?;
-    let (kind, name) = match network {
-        Network::Student => ("student", "student"),
-        Network::Teacher => ("memory", "teacher"),
-    };
-    let encoder: Tensors = tensors
-        .get(kind)
-        .into_iter()
-        .flatten()
-        .filter_map(|(path, tensor)| {
-            Some((path.strip_prefix(BACKBONE)?.to_owned(), tensor.clone()))
-        })
-        .collect();
-    if encoder.is_empty() {
-        return Err(ExportError::NoTeacher { run: run.to_owned(), method });
-    }
-    let step = position.step.to_string();
+    let Stored { recipe, step, encoder } = Stored::read(run, checkpoint, network)?;
     let config = serde_json::to_string(&recipe.backbone).expect("settings are plain values");
+    let input = serde_json::to_string(&Input::of(&recipe)).expect("settings are plain values");
+    let steps = step.to_string();
+    let name = match network {
+        Network::Student => "student",
+        Network::Teacher => "teacher",
+    };
     // `format` is what PyTorch's loaders look for.
     let metadata = [
         ("format", "pt"),
         (CONFIG, config.as_str()),
-        ("method", method.as_str()),
+        (INPUT, input.as_str()),
+        ("method", recipe.method.as_str()),
         ("network", name),
-        ("step", step.as_str()),
+        (STEP, steps.as_str()),
         ("vssl", env!("CARGO_PKG_VERSION")),
     ];
     let mut temporary = to.as_os_str().to_owned();
@@ -145,7 +138,46 @@ pub fn export(
     let temporary = PathBuf::from(temporary);
     tensor_file::write(&temporary, &encoder, &metadata)?;
     fs::rename(&temporary, to).map_err(|source| ExportError::Io { path: to.to_owned(), source })?;
-    Ok(Exported { step: position.step, tensors: encoder.len() })
+    Ok(Exported { step, tensors: encoder.len() })
+}
+
+/// The encoder in a checkpoint, and the recipe that trained it.
+pub(crate) struct Stored {
+    /// Resolved.
+    pub recipe: Recipe,
+    /// Steps done.
+    pub step: u64,
+    /// Its tensors, by the backbone's own paths.
+    pub encoder: Tensors,
+}
+
+impl Stored {
+    /// # Errors
+    /// A folder that is no run, a checkpoint that is missing or damaged, a method without a teacher.
+    pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
+        run_folder::recipe_of(run)?;
+        let Checkpoint { position, method, tensors, recipe } = checkpoint_of(run, checkpoint)?;
+        let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
+            run: run.to_owned(),
+            source: Box::new(source),
+        })?;
+        let kind = match network {
+            Network::Student => "student",
+            Network::Teacher => "memory",
+        };
+        let encoder = tensors
+            .get(kind)
+            .into_iter()
+            .flatten()
+            .filter_map(|(path, tensor)| {
+                Some((path.strip_prefix(BACKBONE)?.to_owned(), tensor.clone()))
+            })
+            .collect::<Tensors>();
+        if encoder.is_empty() {
+            return Err(ExportError::NoTeacher { run: run.to_owned(), method });
+        }
+        Ok(Self { recipe, step: position.step, encoder })
+    }
 }
 
 fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
@@ -172,13 +204,15 @@ pub enum ImportError {
     Read(#[from] TensorFileError),
     /// Its metadata do not say which network it is.
     #[error(
-        "{}: the metadata have no readable {CONFIG:?} ({problem}); expected a file that `vssl \
+        "{}: the metadata have no readable {key:?} ({problem}); expected a file that `vssl \
          export` wrote",
         path.display()
     )]
-    Config {
+    Metadata {
         /// The file.
         path: PathBuf,
+        /// What is missing.
+        key: &'static str,
         /// What was found.
         problem: String,
     },
@@ -192,25 +226,46 @@ pub enum ImportError {
     },
 }
 
+/// What [`import`] found in a file.
+#[derive(Debug)]
+pub struct Imported {
+    /// The network, frozen.
+    pub backbone: Backbone,
+    /// Which network it is.
+    pub config: BackboneConfig,
+    /// What it expects its images to be.
+    pub input: Input,
+    /// Steps it was trained for, if the file says.
+    pub step: Option<u64>,
+}
+
 /// Reads an encoder that [`export`] wrote.
 ///
 /// # Errors
 /// A file that cannot be read, that is not one of [`export`]'s, or whose tensors do not fit.
-pub fn import(path: &Path, device: &Device) -> Result<(BackboneConfig, Backbone), ImportError> {
+pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let bytes =
         fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
     let tensors = tensor_file::parse(path, &bytes)?;
-    let config = config_of(&bytes)
-        .map_err(|problem| ImportError::Config { path: path.to_owned(), problem })?;
+    let config: BackboneConfig = metadatum(path, &bytes, CONFIG)?;
+    let input = metadatum(path, &bytes, INPUT)?;
+    let step = metadatum(path, &bytes, STEP).ok();
     let fresh = Backbone::new(&config, &Init::new(device, 0));
     match state::restore(fresh, tensors) {
-        Ok(encoder) => Ok((config, encoder.no_grad())),
+        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step }),
         Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
     }
 }
 
-fn config_of(bytes: &[u8]) -> Result<BackboneConfig, String> {
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-    let text = header.metadata().as_ref().and_then(|metadata| metadata.get(CONFIG));
-    serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
+fn metadatum<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    key: &'static str,
+) -> Result<T, ImportError> {
+    let read = || {
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
+    };
+    read().map_err(|problem| ImportError::Metadata { path: path.to_owned(), key, problem })
 }

@@ -3,6 +3,7 @@
 pub mod backbone;
 pub mod comparison;
 pub mod device;
+pub mod encoder;
 pub mod eval;
 pub mod export;
 pub mod grid;

@@ -7,10 +7,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use vssl_data::{
-    Dataset, EvaluationPlan, EvaluationTransform, Loader, LoaderPlan, Pipeline,
-    dataset::{self, Format},
-};
+use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset};
 
 use super::{
     TrainError,
@@ -23,6 +20,7 @@ use super::{
     space,
 };
 use crate::{
+    encoder::Input,
     method::Sizes,
     methods,
     optim::Optimizer,
@@ -238,17 +236,12 @@ impl Plan {
         Ok(Loader::new(Arc::clone(&self.train), Arc::clone(&self.pipeline), plan)?)
     }
 
-    /// How a split is read for an evaluation: photographs as ImageNet's, shorter side to 256/224 of
-    /// the crop; small images as they are.
+    /// How a split is read for an evaluation: see [`Input::of`].
     pub fn evaluation(&self, batch: usize) -> EvaluationPlan {
-        let crop = self.evaluation_size();
-        let photographs = matches!(self.recipe.data.format, Format::Folder | Format::ImageNet100);
+        let input = Input::of(&self.recipe);
         EvaluationPlan {
-            transform: EvaluationTransform {
-                resize: photographs.then(|| (crop * 256).div_ceil(224)),
-                crop,
-            },
-            normalisation: self.recipe.data.normalisation(),
+            transform: input.transform(),
+            normalisation: input.normalisation,
             batch,
             workers: self.workers(),
             prefetch: self.recipe.data.prefetch,
@@ -258,8 +251,7 @@ impl Plan {
 
     /// Side of the images that an evaluation sees: that of the first global view.
     pub fn evaluation_size(&self) -> usize {
-        let global = self.recipe.views.iter().find(|group| !group.local);
-        global.expect("a loaded recipe has a global view").size
+        Input::of(&self.recipe).size
     }
 
     fn workers(&self) -> usize {

@@ -9,7 +9,7 @@ use std::{
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl::{
     backbone::Backbone,
-    export::{export, import},
+    export::{Imported, export, import},
     layers::Mode,
     methods,
     recipe::Recipe,
@@ -153,7 +153,7 @@ fn an_exported_encoder_is_read_back_whole() {
     let mut found = Vec::new();
     for network in [Network::Student, Network::Teacher] {
         export(&run, "latest", network, &to).unwrap();
-        let (config, encoder) = import(&to, &Device::flex()).unwrap();
+        let Imported { config, backbone: encoder, .. } = import(&to, &Device::flex()).unwrap();
         assert_eq!(config.width, 4);
         found.push(features(&encoder));
         assert!(found.iter().flatten().all(|x| x.is_finite()));
@@ -213,7 +213,7 @@ fn same_features(backbone: &str, peer: &str, arguments: &[&str]) {
     }
     assert!(peer.unwrap().success(), "{backbone}: the other program refused the file");
     let theirs = fs::read(folder.path().join("y.f32")).unwrap();
-    let (_, encoder) = import(&to, &Device::flex()).unwrap();
+    let encoder = import(&to, &Device::flex()).unwrap().backbone;
     let ours = features(&encoder);
     assert_eq!(theirs.len(), 4 * ours.len(), "{backbone}");
     let norm = |x: &dyn Fn(usize) -> f32| (0..ours.len()).map(|i| x(i) * x(i)).sum::<f32>();
