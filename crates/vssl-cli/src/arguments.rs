@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod bench;
+mod encoder;
 mod table;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments};
+pub use encoder::EncoderArguments;
 pub use table::Table;
 
 /// Pretrain image encoders without labels.
@@ -48,7 +50,7 @@ pub struct Common {
         help_heading = "For every command"
     )]
     pub threads: Option<u16>,
-    /// Where datasets lie: a relative data path that is not found from here is looked up there.
+    /// Where datasets lie: a relative data path is looked for there first, then from here.
     #[arg(
         long,
         global = true,

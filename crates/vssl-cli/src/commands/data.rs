@@ -67,7 +67,8 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
     }
 }
 
-fn described(
+/// The images in a folder or an archive, or those of a recipe.
+pub(super) fn described(
     source: &Path,
     format: Option<FormatName>,
     common: &Common,

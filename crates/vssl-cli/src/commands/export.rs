@@ -1,7 +1,7 @@
 //! `vssl export`: the encoder of a run as a file of its own.
 
 use serde_json::json;
-use vssl::{export::export, train::learner::Network};
+use vssl::export::export;
 
 use super::say;
 use crate::{
@@ -11,11 +11,11 @@ use crate::{
 
 pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     let Export { run, to, network, checkpoint } = arguments;
-    let (network, name) = match network {
-        NetworkName::Student => (Network::Student, "student"),
-        NetworkName::Teacher => (Network::Teacher, "teacher"),
+    let name = match network {
+        NetworkName::Student => "student",
+        NetworkName::Teacher => "teacher",
     };
-    let exported = export(run, checkpoint, network, to)?;
+    let exported = export(run, checkpoint, (*network).into(), to)?;
     if common.json {
         let value = json!({
             "event": "exported",

@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod data;
+mod encoder;
 mod export;
 mod grid;
 mod methods;

@@ -1,0 +1,39 @@
+//! Arguments of every command that takes a frozen encoder.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use vssl::{device::DeviceChoice, train::learner::Network};
+
+use super::{FormatName, NetworkName, checkpoint};
+
+/// Which encoder, and which images.
+#[derive(Debug, Args)]
+pub struct EncoderArguments {
+    /// A run folder, or a file that `vssl export` or `vssl import` wrote.
+    pub encoder: PathBuf,
+    /// Which copy of the encoder of a run.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: NetworkName,
+    /// Which checkpoint of a run: latest, best or step-N.
+    #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
+    pub checkpoint: String,
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Images: a folder, an archive of CIFAR, or a recipe; those that trained the run unless given.
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// How these images are stored; told from the files unless given.
+    #[arg(long, value_enum, requires = "images")]
+    pub format: Option<FormatName>,
+}
+
+impl From<NetworkName> for Network {
+    fn from(name: NetworkName) -> Self {
+        match name {
+            NetworkName::Student => Network::Student,
+            NetworkName::Teacher => Network::Teacher,
+        }
+    }
+}

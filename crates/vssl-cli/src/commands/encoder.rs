@@ -1,0 +1,58 @@
+//! From the arguments to a frozen encoder and its images, for every command that evaluates.
+
+use anyhow::anyhow;
+use vssl::encoder::Encoder;
+use vssl_data::{
+    Splits,
+    dataset::{self, DataConfig},
+};
+
+use super::data::described;
+use crate::{
+    arguments::{Common, EncoderArguments},
+    failure::Failure,
+};
+
+/// Reads the encoder.
+pub(super) fn open(arguments: &EncoderArguments) -> Result<Encoder, Failure> {
+    let EncoderArguments { encoder, network, checkpoint, device, .. } = arguments;
+    let device = device.resolve().map_err(Failure::usage)?;
+    Ok(Encoder::open(encoder, checkpoint, (*network).into(), &device)?)
+}
+
+/// Which images: those that the arguments name, else those of the run.
+pub(super) fn images(
+    arguments: &EncoderArguments,
+    encoder: &Encoder,
+    common: &Common,
+) -> Result<DataConfig, Failure> {
+    if let Some(source) = &arguments.images {
+        return described(source, arguments.format, common);
+    }
+    let Some(recipe) = &encoder.recipe else {
+        return Err(Failure::usage(anyhow!(
+            "{} is a file and knows no images; name them with --images DIR",
+            encoder.path.display()
+        )));
+    };
+    let mut config = recipe.data.source();
+    // Where the run found them. They may have been moved below another data root since.
+    if !config.path.exists()
+        && let Some(name) = config.path.file_name()
+    {
+        let below = common.data.join(name);
+        if below.exists() {
+            config.path = below;
+        }
+    }
+    Ok(config)
+}
+
+/// Opens them.
+pub(super) fn splits(
+    arguments: &EncoderArguments,
+    encoder: &Encoder,
+    common: &Common,
+) -> Result<Splits, Failure> {
+    Ok(dataset::open(&images(arguments, encoder, common)?, None)?)
+}
