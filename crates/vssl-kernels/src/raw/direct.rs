@@ -8,6 +8,7 @@ use super::buffer::{self, Buffer};
 use super::conv::Conv;
 use super::gemm::{Block, DEPTH, slab_rows};
 use super::pack::{self, Matrix};
+use super::patches;
 use super::pool::{Shared, parallel_for};
 use super::simd::Isa;
 
@@ -34,7 +35,7 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
                     (x[first * taps + start..].as_ptr(), taps)
                 } else {
                     let taps = start..start + depth;
-                    pack_patches(conv, x, first..first + count, taps, patches, depth);
+                    patches::pack(isa, conv, x, (first..first + count, taps), patches, depth);
                     (patches.as_ptr(), depth)
                 };
                 // SAFETY: the rows `first..first + count` of `y` are this task's; the panels hold
@@ -112,96 +113,6 @@ fn backward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     packed
 }
 
-/// Copies the columns `taps` of the rows `pixels` of the patch matrix to rows of `row` floats.
-fn pack_patches(
-    conv: &Conv,
-    x: &[f32],
-    pixels: std::ops::Range<usize>,
-    taps: std::ops::Range<usize>,
-    to: &mut [f32],
-    row: usize,
-) {
-    for_each_patch(conv, pixels, |index, patch| {
-        let to = &mut to[index * row..];
-        patch.segments(conv, taps.clone(), |tap, at, length| {
-            let to = &mut to[tap - taps.start..][..length];
-            match at {
-                Some(at) => to.copy_from_slice(&x[at..at + length]),
-                None => to.fill(0.0),
-            }
-        });
-    });
-}
-
-/// Where an output pixel looks: the image and the corner of its window, which may be outside.
-struct Patch {
-    image: usize,
-    top: isize,
-    left: isize,
-}
-
-fn for_each_patch(
-    conv: &Conv,
-    pixels: std::ops::Range<usize>,
-    mut body: impl FnMut(usize, &Patch),
-) {
-    let (height, width) = (conv.out_height(), conv.out_width());
-    let (mut image, rest) = (pixels.start / (height * width), pixels.start % (height * width));
-    let (mut row, mut column) = (rest / width, rest % width);
-    for index in 0..pixels.len() {
-        let corner = |at: usize| (at * conv.stride) as isize - conv.padding as isize;
-        body(index, &Patch { image, top: corner(row), left: corner(column) });
-        column += 1;
-        if column == width {
-            (column, row) = (0, row + 1);
-        }
-        if row == height {
-            (row, image) = (0, image + 1);
-        }
-    }
-}
-
-impl Patch {
-    /// Cuts the taps of this patch into runs that lie together in the image (`Some(offset)`) or
-    /// outside of it (`None`), in order: `body(first tap, offset, length)`.
-    #[inline(always)]
-    fn segments(
-        &self,
-        conv: &Conv,
-        taps: std::ops::Range<usize>,
-        mut body: impl FnMut(usize, Option<usize>, usize),
-    ) {
-        let run = conv.kernel.1 * conv.in_channels;
-        let left = self.left * conv.in_channels as isize;
-        let line = (conv.width * conv.in_channels) as isize;
-        let mut tap = taps.start;
-        while tap < taps.end {
-            let r = tap / run;
-            let end = taps.end.min((r + 1) * run);
-            let y = self.top + r as isize;
-            if y < 0 || y >= conv.height as isize {
-                body(tap, None, end - tap);
-                tap = end;
-                continue;
-            }
-            // Of the positions `from..to` in the image's line, `inside` exist.
-            let (from, to) = (left + (tap - r * run) as isize, left + (end - r * run) as isize);
-            let first = from.max(0).min(to);
-            let last = to.min(line).max(first);
-            let start = (self.image * conv.height + y as usize) * line as usize;
-            let mut at = from;
-            for (stop, inside) in [(first, false), (last, true), (to, false)] {
-                if stop > at {
-                    let offset = inside.then(|| start + at as usize);
-                    body(tap, offset, (stop - at) as usize);
-                    tap += (stop - at) as usize;
-                    at = stop;
-                }
-            }
-        }
-    }
-}
-
 /// See [`super::conv::input_gradient`], which checks the sizes.
 pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let (k, taps) = (conv.out_channels, conv.taps());
@@ -243,29 +154,7 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
                         });
                     }
                 }
-                collect_patches(conv, image, first..first + count, patches, dx);
-            }
-        });
-    });
-}
-
-/// Adds rows of the patch matrix to the pixels they came from.
-fn collect_patches(
-    conv: &Conv,
-    image: usize,
-    pixels: std::ops::Range<usize>,
-    patches: &[f32],
-    dx: &mut [f32],
-) {
-    let taps = conv.taps();
-    let image_start = image * dx.len();
-    for_each_patch(conv, pixels, |index, patch| {
-        let from = &patches[index * taps..][..taps];
-        patch.segments(conv, 0..taps, |tap, at, length| {
-            let Some(at) = at else { return };
-            let to = &mut dx[at - image_start..][..length];
-            for (to, from) in to.iter_mut().zip(&from[tap..]) {
-                *to += from;
+                patches::collect(isa, conv, start..start + count, patches, dx);
             }
         });
     });
@@ -346,14 +235,19 @@ unsafe fn weight_gradient_part(
     pixels: std::ops::Range<usize>,
     sums: *mut f32,
 ) {
-    let (k, slab, width) = (conv.out_channels, slab_rows(isa), isa.tile_columns());
-    buffer::with_scratch(slab * GRADIENT_PIXELS, |patches| {
+    let (k, width) = (conv.out_channels, isa.tile_columns());
+    // A row is read a few floats at a time, all rows of a block in turn: an odd number of cache
+    // lines apart, they do not meet in one set.
+    let together = (8 * slab_rows(isa)).min(rows.len());
+    let stride = (together.div_ceil(16) | 1) * 16;
+    buffer::with_scratch(stride * GRADIENT_PIXELS, |patches| {
         for first in pixels.clone().step_by(GRADIENT_PIXELS) {
             let count = GRADIENT_PIXELS.min(pixels.end - first);
             let panels = &gradients[first * k.next_multiple_of(width)..];
-            for row in rows.clone().step_by(slab) {
-                let taps = row..(row + slab).min(rows.end);
-                pack_patches(conv, x, first..first + count, taps.clone(), patches, slab);
+            for row in rows.clone().step_by(together.max(1)) {
+                let taps = row..(row + together).min(rows.end);
+                let part = (first..first + count, taps.clone());
+                patches::pack(isa, conv, x, part, patches, stride);
                 // SAFETY: the caller's bound on `sums`; the scratch holds `count` rows of `P`, and
                 // `panels` begins with `count` rows of `dy`.
                 unsafe {
@@ -363,7 +257,7 @@ unsafe fn weight_gradient_part(
                         depth: count,
                         a: patches.as_ptr(),
                         a_row: 1,
-                        a_column: slab,
+                        a_column: stride,
                         b: panels.as_ptr(),
                         b_panel: count * width,
                         c: sums.add((row - rows.start) * k),
