@@ -91,28 +91,6 @@ fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     packed
 }
 
-/// `Wᵀ` as panels: row output channel, column `(r, s, c)`.
-fn backward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
-    let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
-    let panels = taps.div_ceil(width);
-    let mut packed = buffer::take(panels * conv.out_channels * width);
-    let out = Shared::new(&mut packed);
-    parallel_for(panels, |panel| {
-        let size = conv.out_channels * width;
-        // SAFETY: each task has its own panel.
-        let to = unsafe { out.slice(panel * size, size) };
-        let first = panel * width;
-        for (k, to) in to.chunks_exact_mut(width).enumerate() {
-            let from = &weight[k * taps..][..taps];
-            for (j, to) in to.iter_mut().enumerate() {
-                let (tap, c) = ((first + j) / conv.in_channels, (first + j) % conv.in_channels);
-                *to = if first + j < taps { from[c * spatial + tap] } else { 0.0 };
-            }
-        }
-    });
-    packed
-}
-
 /// See [`super::conv::input_gradient`], which checks the sizes.
 pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let (k, taps) = (conv.out_channels, conv.taps());
@@ -122,26 +100,36 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
         super::gemm::product(isa, dy, Matrix::row_major(weight, k, taps), dx, false);
         return;
     }
-    let panels = backward_panels(conv, weight, width);
+    let order = Columns::of(conv, width);
+    let panels = backward_panels(conv, weight, width, order);
     let image_pixels = conv.out_height() * conv.out_width();
     let image_size = conv.height * conv.width * conv.in_channels;
+    let columns = order.together * conv.kernel.0 * conv.kernel.1;
     // A quarter of a megabyte of patches at a time, but enough rows to pay for reading `W`.
-    let rows = (65_536 / taps).clamp(4 * isa.tile_rows(), 256).min(image_pixels);
+    let rows = (65_536 / columns).clamp(4 * isa.tile_rows(), 256).min(image_pixels);
     let out = Shared::new(dx);
-    parallel_for(conv.batch, |image| {
-        // SAFETY: each task has its own image.
-        let dx = unsafe { out.slice(image * image_size, image_size) };
-        dx.fill(0.0);
-        buffer::with_scratch(rows * taps, |patches| {
+    // Image by image for a group of channels, whose part of `W` stays in L2.
+    parallel_for(conv.batch * conv.in_channels.div_ceil(order.together), |task| {
+        let (image, group) = (task % conv.batch, task / conv.batch);
+        let channels = group * order.together..((group + 1) * order.together).min(conv.in_channels);
+        let columns = channels.len() * conv.kernel.0 * conv.kernel.1;
+        let panels = &panels[channels.start * conv.kernel.0 * conv.kernel.1 * k..];
+        // SAFETY: each task has its own channels of its own image.
+        let dx = unsafe {
+            let dx = out.from(image * image_size);
+            patches::clear(conv, channels.clone(), dx);
+            dx
+        };
+        buffer::with_scratch(rows * columns, |patches| {
             for start in (0..image_pixels).step_by(rows) {
                 let first = image * image_pixels + start;
                 let count = rows.min(image_pixels - start);
                 for channel in (0..k).step_by(DEPTH) {
-                    // SAFETY: `patches` has `rows · taps` floats; the panels have `k` rows.
+                    // SAFETY: `patches` has `rows · columns` floats; the panels have `k` rows.
                     unsafe {
                         isa.run(Block {
                             rows: count,
-                            columns: taps,
+                            columns,
                             depth: DEPTH.min(k - channel),
                             a: dy[first * k + channel..].as_ptr(),
                             a_row: k,
@@ -149,15 +137,74 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
                             b: panels[channel * width..].as_ptr(),
                             b_panel: k * width,
                             c: patches.as_mut_ptr(),
-                            c_row: taps,
+                            c_row: columns,
                             accumulate: channel > 0,
                         });
                     }
                 }
-                patches::collect(isa, conv, start..start + count, patches, dx);
+                let (pixels, part) = (start..start + count, (channels.clone(), order.block));
+                // SAFETY: as above.
+                unsafe { patches::collect(isa, conv, pixels, part, patches, dx) };
             }
         });
     });
+}
+
+/// The order of the columns of `Wᵀ`, and of the patches that the input gradient makes with it:
+/// blocks of channels, in each of which all filter positions follow each other.
+#[derive(Clone, Copy)]
+struct Columns {
+    /// Channels of a block: a panel's width, or all of them, which makes the order `(r, s, c)`.
+    block: usize,
+    /// Channels that a task takes, a multiple of the block.
+    together: usize,
+}
+
+impl Columns {
+    fn of(conv: &Conv, width: usize) -> Self {
+        /// Floats of `W` that may stay in L2.
+        const NEAR: usize = 1 << 17;
+        let all = conv.in_channels;
+        if conv.weight_size() <= NEAR || !all.is_multiple_of(width) {
+            return Self { block: all, together: all };
+        }
+        let of_block = conv.weight_size() / (all / width);
+        Self { block: width, together: (NEAR / 2 / of_block).max(1) * width }
+    }
+}
+
+/// `Wᵀ` as panels: row output channel, columns in the given order.
+fn backward_panels(conv: &Conv, weight: &[f32], width: usize, order: Columns) -> Buffer {
+    let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
+    let panels = taps.div_ceil(width);
+    let size = conv.out_channels * width;
+    let mut packed = buffer::take(panels * size);
+    let out = Shared::new(&mut packed);
+    // The panels of a block of channels read the same lines of the weight.
+    let together = if order.block == width { spatial } else { 1 };
+    parallel_for(panels.div_ceil(together), |task| {
+        let first = task * together;
+        // SAFETY: each task has its own panels.
+        let to = unsafe { out.slice(first * size, together * size) };
+        // Where the columns of the panels are in a row of the weight.
+        let places: Vec<Option<usize>> = (first * width..(first + together) * width)
+            .map(|column| {
+                let (block, rest) =
+                    (column / (order.block * spatial), column % (order.block * spatial));
+                let c = block * order.block + rest % order.block;
+                (column < taps).then_some(c * spatial + rest / order.block)
+            })
+            .collect();
+        for (k, from) in weight.chunks_exact(taps).enumerate() {
+            for (panel, places) in places.chunks_exact(width).enumerate() {
+                let to = &mut to[panel * size + k * width..][..width];
+                for (to, place) in to.iter_mut().zip(places) {
+                    *to = place.map_or(0.0, |place| from[place]);
+                }
+            }
+        }
+    });
+    packed
 }
 
 /// Output pixels whose patches are packed together for the weight gradient: with a slab and a
@@ -174,7 +221,7 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     let chunks = 8usize.div_ceil(row_tasks).min(pixels.div_ceil(GRADIENT_PIXELS)).max(1);
     let chunk = pixels.div_ceil(chunks).next_multiple_of(GRADIENT_PIXELS);
     let gradients = gradient_panels(isa, dy, pixels, k);
-    let mut sums = buffer::zeros(chunks * taps * k);
+    let mut sums = buffer::take(chunks * taps * k);
     let out = Shared::new(&mut sums);
     parallel_for(row_tasks * chunks, |task| {
         let (rows, index) = (task / chunks * row_block, task % chunks);
@@ -186,17 +233,22 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
             weight_gradient_part(isa, conv, x, &gradients, rows, pixels, sums);
         }
     });
+    // A line of the sums is turned into as many rows of the gradient.
+    const SIDE: usize = 16;
     let spatial = conv.kernel.0 * conv.kernel.1;
     let to = Shared::new(dweight);
     let sums = &sums;
-    parallel_for(k.div_ceil(16), |task| {
-        for k_index in task * 16..(task * 16 + 16).min(k) {
-            // SAFETY: each task has its own output channels.
-            let to = unsafe { to.slice(k_index * taps, taps) };
-            for (c, to) in to.chunks_exact_mut(spatial).enumerate() {
-                for (tap, to) in to.iter_mut().enumerate() {
-                    let at = (tap * conv.in_channels + c) * k + k_index;
-                    *to = (0..chunks).map(|chunk| sums[chunk * taps * k + at]).sum();
+    parallel_for(k.div_ceil(SIDE), |task| {
+        let first = task * SIDE;
+        let count = SIDE.min(k - first);
+        // SAFETY: each task has its own output channels.
+        let to = unsafe { to.slice(first * taps, count * taps) };
+        for c in 0..conv.in_channels {
+            for tap in 0..spatial {
+                let at = (tap * conv.in_channels + c) * k + first;
+                for (index, to) in to[c * spatial + tap..].iter_mut().step_by(taps).enumerate() {
+                    let of_chunk = |chunk: usize| sums[chunk * taps * k + at + index];
+                    *to = (0..chunks).map(of_chunk).sum();
                 }
             }
         }
@@ -220,7 +272,7 @@ fn gradient_panels(isa: Isa, dy: &[f32], pixels: usize, k: usize) -> Buffer {
     packed
 }
 
-/// Adds `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
+/// Writes `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
 /// start at a block.
 ///
 /// # Safety
@@ -238,6 +290,10 @@ unsafe fn weight_gradient_part(
     let (k, width) = (conv.out_channels, isa.tile_columns());
     // A row is read a few floats at a time, all rows of a block in turn: an odd number of cache
     // lines apart, they do not meet in one set.
+    if pixels.is_empty() {
+        // SAFETY: the caller's bound on `sums`.
+        unsafe { sums.write_bytes(0, rows.len() * k) };
+    }
     let together = (8 * slab_rows(isa)).min(rows.len());
     let stride = (together.div_ceil(16) | 1) * 16;
     buffer::with_scratch(stride * GRADIENT_PIXELS, |patches| {
@@ -262,7 +318,7 @@ unsafe fn weight_gradient_part(
                         b_panel: count * width,
                         c: sums.add((row - rows.start) * k),
                         c_row: k,
-                        accumulate: true,
+                        accumulate: first > pixels.start,
                     });
                 }
             }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::conv::Conv;
+use super::pool::Shared;
 use super::simd::{Isa, Kernel, Simd};
 
 /// Copies the columns `taps` of the rows `pixels` of the patch matrix to rows of `row` floats.
@@ -25,17 +26,54 @@ pub fn pack(
     unsafe { isa.run(Pack { conv, x: x.as_ptr(), pixels, taps, to: to.as_mut_ptr(), row }) }
 }
 
-/// Adds rows of the patch matrix, those of `pixels` of one image, to that image.
+/// Sets `channels` of an image to zero.
+///
+/// # Safety
+///
+/// `dx` must be valid for an image; those channels must be nobody else's.
+pub unsafe fn clear(conv: &Conv, channels: Range<usize>, dx: Shared) {
+    let (pixels, all) = (conv.height * conv.width, conv.in_channels);
+    // SAFETY: a pixel has `all` channels.
+    unsafe {
+        if channels.len() == all {
+            return dx.at(0).write_bytes(0, pixels * all);
+        }
+        for pixel in 0..pixels {
+            dx.at(pixel * all + channels.start).write_bytes(0, channels.len());
+        }
+    }
+}
+
+/// Adds rows of the patch matrix to their image: those of `pixels`, counted from the image's first,
+/// of which only `channels` are there, in blocks of `block` with all taps each.
+///
+/// # Safety
+///
+/// `dx` must be valid for an image; those channels must be nobody else's.
 ///
 /// # Panics
 ///
-/// If a slice is too small or a pixel is another image's.
-pub fn collect(isa: Isa, conv: &Conv, pixels: Range<usize>, patches: &[f32], dx: &mut [f32]) {
-    let image = conv.out_height() * conv.out_width();
-    assert!(pixels.end <= image && pixels.len() * conv.taps() <= patches.len(), "patches");
-    assert_eq!(dx.len(), conv.height * conv.width * conv.in_channels, "floats of an image");
-    // SAFETY: the bounds that the kernel asks for were just checked.
-    unsafe { isa.run(Collect { conv, pixels, patches: patches.as_ptr(), dx: dx.as_mut_ptr() }) }
+/// If a pixel is not the image's, or the patches are too few.
+pub unsafe fn collect(
+    isa: Isa,
+    conv: &Conv,
+    pixels: Range<usize>,
+    (channels, block): (Range<usize>, usize),
+    patches: &[f32],
+    dx: Shared,
+) {
+    let columns = conv.kernel.0 * conv.kernel.1 * channels.len();
+    assert!(pixels.end <= conv.out_height() * conv.out_width(), "pixels of an image");
+    assert!(channels.end <= conv.in_channels && pixels.len() * columns <= patches.len(), "patches");
+    let patches = patches.as_ptr();
+    // SAFETY: the bounds that the kernels ask for were just checked or are the caller's.
+    unsafe {
+        if block == conv.in_channels {
+            isa.run(Collect { conv, pixels, patches, dx: dx.at(0) });
+        } else {
+            isa.run(CollectBlocks { conv, pixels, channels, block, patches, dx: dx.at(0) });
+        }
+    }
 }
 
 /// Where an output pixel looks: the image and the corner of its window, which may be outside.
@@ -159,6 +197,47 @@ impl Kernel for Collect<'_> {
                     add::<S>(from, self.dx.wrapping_add(place.at), place.inside);
                 }
             });
+        });
+    }
+}
+
+/// Bounds: `patches` holds all taps of `channels` of each of `pixels`, in blocks of `block` channels;
+/// the pixels are of the image `dx`.
+struct CollectBlocks<'a> {
+    conv: &'a Conv,
+    pixels: Range<usize>,
+    channels: Range<usize>,
+    block: usize,
+    patches: *const f32,
+    dx: *mut f32,
+}
+
+impl Kernel for CollectBlocks<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (conv, block) = (self.conv, self.block);
+        let all = conv.in_channels;
+        let (rows, columns) = conv.kernel;
+        let spatial = rows * columns;
+        let inside = |at: isize, size: usize| at >= 0 && at < size as isize;
+        for_each_patch(conv, self.pixels.clone(), |index, patch| {
+            let from = self.patches.wrapping_add(index * spatial * self.channels.len());
+            for tap in 0..spatial {
+                let y = patch.top + (tap / columns) as isize;
+                let x = patch.left + (tap % columns) as isize;
+                if !(inside(y, conv.height) && inside(x, conv.width)) {
+                    continue;
+                }
+                let to = (y as usize * conv.width + x as usize) * all + self.channels.start;
+                for c in (0..self.channels.len()).step_by(block) {
+                    // SAFETY: the pixel is inside the image, `c + block` among its channels.
+                    unsafe {
+                        let from = from.add(c * spatial + tap * block);
+                        add::<S>(from, self.dx.add(to + c), block);
+                    }
+                }
+            }
         });
     }
 }
