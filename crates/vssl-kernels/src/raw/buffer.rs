@@ -54,13 +54,6 @@ pub fn take(length: usize) -> Buffer {
     Buffer { memory }
 }
 
-/// A buffer of `length` zeros.
-pub fn zeros(length: usize) -> Buffer {
-    let mut buffer = take(length);
-    buffer.fill(0.0);
-    buffer
-}
-
 /// Gives all kept buffers back to the system.
 pub fn release() {
     STORE.lock().unwrap_or_else(PoisonError::into_inner).kept.clear();
@@ -167,7 +160,7 @@ mod tests {
 
     #[test]
     fn cloned_bytes_are_a_copy() {
-        let mut buffer = zeros(20_000);
+        let mut buffer = take(20_000);
         buffer[3] = 1.5;
         let bytes = buffer.into_bytes();
         let mut copy = bytes.clone();

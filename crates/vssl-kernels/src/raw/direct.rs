@@ -8,6 +8,7 @@ use super::buffer::{self, Buffer};
 use super::conv::Conv;
 use super::gemm::{Block, DEPTH, slab_rows};
 use super::pack::{self, Matrix};
+use super::patches;
 use super::pool::{Shared, parallel_for};
 use super::simd::Isa;
 
@@ -34,7 +35,7 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
                     (x[first * taps + start..].as_ptr(), taps)
                 } else {
                     let taps = start..start + depth;
-                    pack_patches(conv, x, first..first + count, taps, patches, depth);
+                    patches::pack(isa, conv, x, (first..first + count, taps), patches, depth);
                     (patches.as_ptr(), depth)
                 };
                 // SAFETY: the rows `first..first + count` of `y` are this task's; the panels hold
@@ -90,118 +91,6 @@ fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     packed
 }
 
-/// `Wᵀ` as panels: row output channel, column `(r, s, c)`.
-fn backward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
-    let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
-    let panels = taps.div_ceil(width);
-    let mut packed = buffer::take(panels * conv.out_channels * width);
-    let out = Shared::new(&mut packed);
-    parallel_for(panels, |panel| {
-        let size = conv.out_channels * width;
-        // SAFETY: each task has its own panel.
-        let to = unsafe { out.slice(panel * size, size) };
-        let first = panel * width;
-        for (k, to) in to.chunks_exact_mut(width).enumerate() {
-            let from = &weight[k * taps..][..taps];
-            for (j, to) in to.iter_mut().enumerate() {
-                let (tap, c) = ((first + j) / conv.in_channels, (first + j) % conv.in_channels);
-                *to = if first + j < taps { from[c * spatial + tap] } else { 0.0 };
-            }
-        }
-    });
-    packed
-}
-
-/// Copies the columns `taps` of the rows `pixels` of the patch matrix to rows of `row` floats.
-fn pack_patches(
-    conv: &Conv,
-    x: &[f32],
-    pixels: std::ops::Range<usize>,
-    taps: std::ops::Range<usize>,
-    to: &mut [f32],
-    row: usize,
-) {
-    for_each_patch(conv, pixels, |index, patch| {
-        let to = &mut to[index * row..];
-        patch.segments(conv, taps.clone(), |tap, at, length| {
-            let to = &mut to[tap - taps.start..][..length];
-            match at {
-                Some(at) => to.copy_from_slice(&x[at..at + length]),
-                None => to.fill(0.0),
-            }
-        });
-    });
-}
-
-/// Where an output pixel looks: the image and the corner of its window, which may be outside.
-struct Patch {
-    image: usize,
-    top: isize,
-    left: isize,
-}
-
-fn for_each_patch(
-    conv: &Conv,
-    pixels: std::ops::Range<usize>,
-    mut body: impl FnMut(usize, &Patch),
-) {
-    let (height, width) = (conv.out_height(), conv.out_width());
-    let (mut image, rest) = (pixels.start / (height * width), pixels.start % (height * width));
-    let (mut row, mut column) = (rest / width, rest % width);
-    for index in 0..pixels.len() {
-        let corner = |at: usize| (at * conv.stride) as isize - conv.padding as isize;
-        body(index, &Patch { image, top: corner(row), left: corner(column) });
-        column += 1;
-        if column == width {
-            (column, row) = (0, row + 1);
-        }
-        if row == height {
-            (row, image) = (0, image + 1);
-        }
-    }
-}
-
-impl Patch {
-    /// Cuts the taps of this patch into runs that lie together in the image (`Some(offset)`) or
-    /// outside of it (`None`), in order: `body(first tap, offset, length)`.
-    #[inline(always)]
-    fn segments(
-        &self,
-        conv: &Conv,
-        taps: std::ops::Range<usize>,
-        mut body: impl FnMut(usize, Option<usize>, usize),
-    ) {
-        let run = conv.kernel.1 * conv.in_channels;
-        let left = self.left * conv.in_channels as isize;
-        let line = (conv.width * conv.in_channels) as isize;
-        let mut tap = taps.start;
-        while tap < taps.end {
-            let r = tap / run;
-            let end = taps.end.min((r + 1) * run);
-            let y = self.top + r as isize;
-            if y < 0 || y >= conv.height as isize {
-                body(tap, None, end - tap);
-                tap = end;
-                continue;
-            }
-            // Of the positions `from..to` in the image's line, `inside` exist.
-            let (from, to) = (left + (tap - r * run) as isize, left + (end - r * run) as isize);
-            let first = from.max(0).min(to);
-            let last = to.min(line).max(first);
-            let start = (self.image * conv.height + y as usize) * line as usize;
-            let mut at = from;
-            for (stop, inside) in [(first, false), (last, true), (to, false)] {
-                if stop > at {
-                    let offset = inside.then(|| start + at as usize);
-                    body(tap, offset, (stop - at) as usize);
-                    tap += (stop - at) as usize;
-                    at = stop;
-                }
-            }
-        }
-    }
-}
-
 /// See [`super::conv::input_gradient`], which checks the sizes.
 pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let (k, taps) = (conv.out_channels, conv.taps());
@@ -211,26 +100,36 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
         super::gemm::product(isa, dy, Matrix::row_major(weight, k, taps), dx, false);
         return;
     }
-    let panels = backward_panels(conv, weight, width);
+    let order = Columns::of(conv, width);
+    let panels = backward_panels(conv, weight, width, order);
     let image_pixels = conv.out_height() * conv.out_width();
     let image_size = conv.height * conv.width * conv.in_channels;
+    let columns = order.together * conv.kernel.0 * conv.kernel.1;
     // A quarter of a megabyte of patches at a time, but enough rows to pay for reading `W`.
-    let rows = (65_536 / taps).clamp(4 * isa.tile_rows(), 256).min(image_pixels);
+    let rows = (65_536 / columns).clamp(4 * isa.tile_rows(), 256).min(image_pixels);
     let out = Shared::new(dx);
-    parallel_for(conv.batch, |image| {
-        // SAFETY: each task has its own image.
-        let dx = unsafe { out.slice(image * image_size, image_size) };
-        dx.fill(0.0);
-        buffer::with_scratch(rows * taps, |patches| {
+    // Image by image for a group of channels, whose part of `W` stays in L2.
+    parallel_for(conv.batch * conv.in_channels.div_ceil(order.together), |task| {
+        let (image, group) = (task % conv.batch, task / conv.batch);
+        let channels = group * order.together..((group + 1) * order.together).min(conv.in_channels);
+        let columns = channels.len() * conv.kernel.0 * conv.kernel.1;
+        let panels = &panels[channels.start * conv.kernel.0 * conv.kernel.1 * k..];
+        // SAFETY: each task has its own channels of its own image.
+        let dx = unsafe {
+            let dx = out.from(image * image_size);
+            patches::clear(conv, channels.clone(), dx);
+            dx
+        };
+        buffer::with_scratch(rows * columns, |patches| {
             for start in (0..image_pixels).step_by(rows) {
                 let first = image * image_pixels + start;
                 let count = rows.min(image_pixels - start);
                 for channel in (0..k).step_by(DEPTH) {
-                    // SAFETY: `patches` has `rows · taps` floats; the panels have `k` rows.
+                    // SAFETY: `patches` has `rows · columns` floats; the panels have `k` rows.
                     unsafe {
                         isa.run(Block {
                             rows: count,
-                            columns: taps,
+                            columns,
                             depth: DEPTH.min(k - channel),
                             a: dy[first * k + channel..].as_ptr(),
                             a_row: k,
@@ -238,37 +137,74 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
                             b: panels[channel * width..].as_ptr(),
                             b_panel: k * width,
                             c: patches.as_mut_ptr(),
-                            c_row: taps,
+                            c_row: columns,
                             accumulate: channel > 0,
                         });
                     }
                 }
-                collect_patches(conv, image, first..first + count, patches, dx);
+                let (pixels, part) = (start..start + count, (channels.clone(), order.block));
+                // SAFETY: as above.
+                unsafe { patches::collect(isa, conv, pixels, part, patches, dx) };
             }
         });
     });
 }
 
-/// Adds rows of the patch matrix to the pixels they came from.
-fn collect_patches(
-    conv: &Conv,
-    image: usize,
-    pixels: std::ops::Range<usize>,
-    patches: &[f32],
-    dx: &mut [f32],
-) {
-    let taps = conv.taps();
-    let image_start = image * dx.len();
-    for_each_patch(conv, pixels, |index, patch| {
-        let from = &patches[index * taps..][..taps];
-        patch.segments(conv, 0..taps, |tap, at, length| {
-            let Some(at) = at else { return };
-            let to = &mut dx[at - image_start..][..length];
-            for (to, from) in to.iter_mut().zip(&from[tap..]) {
-                *to += from;
+/// The order of the columns of `Wᵀ`, and of the patches that the input gradient makes with it:
+/// blocks of channels, in each of which all filter positions follow each other.
+#[derive(Clone, Copy)]
+struct Columns {
+    /// Channels of a block: a panel's width, or all of them, which makes the order `(r, s, c)`.
+    block: usize,
+    /// Channels that a task takes, a multiple of the block.
+    together: usize,
+}
+
+impl Columns {
+    fn of(conv: &Conv, width: usize) -> Self {
+        /// Floats of `W` that may stay in L2.
+        const NEAR: usize = 1 << 17;
+        let all = conv.in_channels;
+        if conv.weight_size() <= NEAR || !all.is_multiple_of(width) {
+            return Self { block: all, together: all };
+        }
+        let of_block = conv.weight_size() / (all / width);
+        Self { block: width, together: (NEAR / 2 / of_block).max(1) * width }
+    }
+}
+
+/// `Wᵀ` as panels: row output channel, columns in the given order.
+fn backward_panels(conv: &Conv, weight: &[f32], width: usize, order: Columns) -> Buffer {
+    let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
+    let panels = taps.div_ceil(width);
+    let size = conv.out_channels * width;
+    let mut packed = buffer::take(panels * size);
+    let out = Shared::new(&mut packed);
+    // The panels of a block of channels read the same lines of the weight.
+    let together = if order.block == width { spatial } else { 1 };
+    parallel_for(panels.div_ceil(together), |task| {
+        let first = task * together;
+        // SAFETY: each task has its own panels.
+        let to = unsafe { out.slice(first * size, together * size) };
+        // Where the columns of the panels are in a row of the weight.
+        let places: Vec<Option<usize>> = (first * width..(first + together) * width)
+            .map(|column| {
+                let (block, rest) =
+                    (column / (order.block * spatial), column % (order.block * spatial));
+                let c = block * order.block + rest % order.block;
+                (column < taps).then_some(c * spatial + rest / order.block)
+            })
+            .collect();
+        for (k, from) in weight.chunks_exact(taps).enumerate() {
+            for (panel, places) in places.chunks_exact(width).enumerate() {
+                let to = &mut to[panel * size + k * width..][..width];
+                for (to, place) in to.iter_mut().zip(places) {
+                    *to = place.map_or(0.0, |place| from[place]);
+                }
             }
-        });
+        }
     });
+    packed
 }
 
 /// Output pixels whose patches are packed together for the weight gradient: with a slab and a
@@ -285,7 +221,7 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     let chunks = 8usize.div_ceil(row_tasks).min(pixels.div_ceil(GRADIENT_PIXELS)).max(1);
     let chunk = pixels.div_ceil(chunks).next_multiple_of(GRADIENT_PIXELS);
     let gradients = gradient_panels(isa, dy, pixels, k);
-    let mut sums = buffer::zeros(chunks * taps * k);
+    let mut sums = buffer::take(chunks * taps * k);
     let out = Shared::new(&mut sums);
     parallel_for(row_tasks * chunks, |task| {
         let (rows, index) = (task / chunks * row_block, task % chunks);
@@ -297,17 +233,22 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
             weight_gradient_part(isa, conv, x, &gradients, rows, pixels, sums);
         }
     });
+    // A line of the sums is turned into as many rows of the gradient.
+    const SIDE: usize = 16;
     let spatial = conv.kernel.0 * conv.kernel.1;
     let to = Shared::new(dweight);
     let sums = &sums;
-    parallel_for(k.div_ceil(16), |task| {
-        for k_index in task * 16..(task * 16 + 16).min(k) {
-            // SAFETY: each task has its own output channels.
-            let to = unsafe { to.slice(k_index * taps, taps) };
-            for (c, to) in to.chunks_exact_mut(spatial).enumerate() {
-                for (tap, to) in to.iter_mut().enumerate() {
-                    let at = (tap * conv.in_channels + c) * k + k_index;
-                    *to = (0..chunks).map(|chunk| sums[chunk * taps * k + at]).sum();
+    parallel_for(k.div_ceil(SIDE), |task| {
+        let first = task * SIDE;
+        let count = SIDE.min(k - first);
+        // SAFETY: each task has its own output channels.
+        let to = unsafe { to.slice(first * taps, count * taps) };
+        for c in 0..conv.in_channels {
+            for tap in 0..spatial {
+                let at = (tap * conv.in_channels + c) * k + first;
+                for (index, to) in to[c * spatial + tap..].iter_mut().step_by(taps).enumerate() {
+                    let of_chunk = |chunk: usize| sums[chunk * taps * k + at + index];
+                    *to = (0..chunks).map(of_chunk).sum();
                 }
             }
         }
@@ -331,7 +272,7 @@ fn gradient_panels(isa: Isa, dy: &[f32], pixels: usize, k: usize) -> Buffer {
     packed
 }
 
-/// Adds `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
+/// Writes `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
 /// start at a block.
 ///
 /// # Safety
@@ -346,14 +287,23 @@ unsafe fn weight_gradient_part(
     pixels: std::ops::Range<usize>,
     sums: *mut f32,
 ) {
-    let (k, slab, width) = (conv.out_channels, slab_rows(isa), isa.tile_columns());
-    buffer::with_scratch(slab * GRADIENT_PIXELS, |patches| {
+    let (k, width) = (conv.out_channels, isa.tile_columns());
+    // A row is read a few floats at a time, all rows of a block in turn: an odd number of cache
+    // lines apart, they do not meet in one set.
+    if pixels.is_empty() {
+        // SAFETY: the caller's bound on `sums`.
+        unsafe { sums.write_bytes(0, rows.len() * k) };
+    }
+    let together = (8 * slab_rows(isa)).min(rows.len());
+    let stride = (together.div_ceil(16) | 1) * 16;
+    buffer::with_scratch(stride * GRADIENT_PIXELS, |patches| {
         for first in pixels.clone().step_by(GRADIENT_PIXELS) {
             let count = GRADIENT_PIXELS.min(pixels.end - first);
             let panels = &gradients[first * k.next_multiple_of(width)..];
-            for row in rows.clone().step_by(slab) {
-                let taps = row..(row + slab).min(rows.end);
-                pack_patches(conv, x, first..first + count, taps.clone(), patches, slab);
+            for row in rows.clone().step_by(together.max(1)) {
+                let taps = row..(row + together).min(rows.end);
+                let part = (first..first + count, taps.clone());
+                patches::pack(isa, conv, x, part, patches, stride);
                 // SAFETY: the caller's bound on `sums`; the scratch holds `count` rows of `P`, and
                 // `panels` begins with `count` rows of `dy`.
                 unsafe {
@@ -363,12 +313,12 @@ unsafe fn weight_gradient_part(
                         depth: count,
                         a: patches.as_ptr(),
                         a_row: 1,
-                        a_column: slab,
+                        a_column: stride,
                         b: panels.as_ptr(),
                         b_panel: count * width,
                         c: sums.add((row - rows.start) * k),
                         c_row: k,
-                        accumulate: true,
+                        accumulate: first > pixels.start,
                     });
                 }
             }

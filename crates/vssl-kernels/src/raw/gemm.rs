@@ -5,7 +5,7 @@
 //! multiplication", less its packing of the left side). A sum over the inner index is taken in
 //! slices of [`DEPTH`], in order, so it does not depend on threads.
 
-use super::buffer;
+use super::buffer::{self, Buffer};
 use super::pack::{self, Matrix};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd, tile_columns};
@@ -214,14 +214,52 @@ pub fn product(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate
     let width = isa.tile_columns();
     let (row_block, column_block) = blocks(rows, columns, isa.tile_rows(), width);
     let (row_tasks, column_tasks) = (rows.div_ceil(row_block), columns.div_ceil(column_block));
+    // Packed once if several tasks read the same columns.
+    let packed = (row_tasks > 1).then(|| pack_right(b, width));
     let out = Shared::new(c);
     parallel_for(row_tasks * column_tasks, |task| {
         let (i, j) = (task / column_tasks * row_block, task % column_tasks * column_block);
         let a = a.part(i, row_block.min(rows - i), 0, depth);
-        let b = b.part(0, depth, j, column_block.min(columns - j));
+        let right = Right {
+            matrix: b.part(0, depth, j, column_block.min(columns - j)),
+            packed: packed.as_deref(),
+            first: j,
+            room: columns.next_multiple_of(width),
+        };
         // SAFETY: tasks write disjoint rectangles of `c`.
-        unsafe { rectangle(isa, a, b, out.at(i * columns + j), columns, accumulate) }
+        unsafe { rectangle(isa, a, right, out.at(i * columns + j), columns, accumulate) }
     });
+}
+
+/// The columns of the right matrix that a task reads.
+struct Right<'a> {
+    matrix: Matrix<'a>,
+    /// The whole right matrix as [`pack_right`] packs it, `None` if this task is to pack its part.
+    packed: Option<&'a [f32]>,
+    /// The first of the columns.
+    first: usize,
+    /// Columns of all panels.
+    room: usize,
+}
+
+/// Slices of [`DEPTH`] rows after each other, each in panels.
+fn pack_right(b: Matrix<'_>, width: usize) -> Buffer {
+    /// Panels of a task.
+    const TOGETHER: usize = 4;
+    let room = b.columns.next_multiple_of(width);
+    let mut packed = buffer::take(b.rows * room);
+    let out = Shared::new(&mut packed);
+    let pieces = b.columns.div_ceil(TOGETHER * width);
+    parallel_for(pieces * b.rows.div_ceil(DEPTH), |task| {
+        let (start, j) = (task / pieces * DEPTH, task % pieces * TOGETHER * width);
+        let depth = DEPTH.min(b.rows - start);
+        let columns = (TOGETHER * width).min(b.columns - j);
+        let size = columns.next_multiple_of(width) * depth;
+        // SAFETY: each task has its own panels of its own slice.
+        let to = unsafe { out.slice(start * room + j * depth, size) };
+        pack::columns(b.part(start, depth, j, columns), width, to);
+    });
+    packed
 }
 
 /// How large a rectangle of the result a task gets: by shape alone. Packing the right side is paid
@@ -245,23 +283,32 @@ fn blocks(rows: usize, columns: usize, tile_rows: usize, width: usize) -> (usize
 unsafe fn rectangle(
     isa: Isa,
     a: Matrix<'_>,
-    b: Matrix<'_>,
+    right: Right<'_>,
     c: *mut f32,
     c_row: usize,
     accumulate: bool,
 ) {
-    let width = isa.tile_columns();
+    let (b, width) = (right.matrix, isa.tile_columns());
     let slab = slab_rows(isa);
     let depth = DEPTH.min(a.columns);
     let pack_left = a.column_stride != 1;
-    let panels = b.columns.next_multiple_of(width) * depth;
+    let panels = match right.packed {
+        Some(_) => 0,
+        None => b.columns.next_multiple_of(width) * depth,
+    };
     let left = if pack_left { a.rows.next_multiple_of(slab) * depth } else { 0 };
     buffer::with_scratch(panels + left, |scratch| {
         let (panels, left) = scratch.split_at_mut(panels);
         let mut start = 0;
         while start < a.columns {
             let depth = DEPTH.min(a.columns - start);
-            pack::columns(b.part(start, depth, 0, b.columns), width, panels);
+            let panels = match right.packed {
+                Some(packed) => &packed[start * right.room + right.first * depth..],
+                None => {
+                    pack::columns(b.part(start, depth, 0, b.columns), width, panels);
+                    &*panels
+                }
+            };
             let mut block = Block {
                 rows: a.rows,
                 columns: b.columns,

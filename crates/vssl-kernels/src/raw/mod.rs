@@ -15,6 +15,7 @@ pub mod linear;
 pub mod norm;
 pub mod norm_backward;
 pub mod pack;
+mod patches;
 pub mod pool;
 pub mod pooling;
 pub mod simd;

@@ -3,14 +3,15 @@
 //! Per channel, `y = relu(γ (x − μ) / √(σ² + ε) + β + residual)` (Ioffe and Szegedy 2015,
 //! arXiv:1502.03167); the backward pass is in [`super::norm_backward`].
 //!
-//! Sums run over blocks of rows of a fixed size in `f32`, of values from which the block's own mean
-//! was taken, and over blocks in `f64`: the variance stays right when the mean is far above it.
+//! Sums run over blocks of rows of a fixed size in `f32`, of values from which the mean of the
+//! block's first rows was taken, and over blocks in `f64`: the variance stays right when the mean
+//! is far above it.
 
 use super::buffer;
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
-/// Floats of a block: a quarter of a 512 KiB L2, for the moments read it twice.
+/// Floats of a block: a quarter of a 512 KiB L2, for each group of channels reads its lines again.
 const BLOCK: usize = 1 << 15;
 
 pub(super) fn block_rows(channels: usize) -> usize {
@@ -45,22 +46,28 @@ pub fn moments(isa: Isa, x: &[f32], channels: usize) -> Moments {
         }
     });
     let count = |index: usize| block.min(rows - index * block) as f64;
-    let line =
-        |index: usize, line: usize, c: usize| f64::from(partial[(index * 3 + line) * channels + c]);
-    let mut moments = Moments { mean: vec![0.0; channels], variance: vec![0.0; channels] };
-    for c in 0..channels {
-        let mean_of = |b: usize| line(b, 0, c) + line(b, 1, c) / count(b);
-        let mean = (0..blocks).map(|b| count(b) * mean_of(b)).sum::<f64>() / rows as f64;
-        // About the rounded mean of the block, so the second term holds exactly.
-        let squares = |b: usize| {
-            let shift = line(b, 0, c) - mean;
-            line(b, 2, c) + shift * (2.0 * line(b, 1, c) + count(b) * shift)
-        };
-        let variance = (0..blocks).map(squares).sum::<f64>() / rows as f64;
-        moments.mean[c] = mean as f32;
-        moments.variance[c] = variance.max(0.0) as f32;
+    let (mut mean, mut squares) = (vec![0.0f64; channels], vec![0.0f64; channels]);
+    // Block by block, in order, each along its lines.
+    for (index, lines) in partial.chunks_exact(3 * channels).enumerate() {
+        let (near, sums) = (&lines[..channels], &lines[channels..2 * channels]);
+        for ((total, near), sum) in mean.iter_mut().zip(near).zip(sums) {
+            *total += count(index) * f64::from(*near) + f64::from(*sum);
+        }
     }
-    moments
+    mean.iter_mut().for_each(|total| *total /= rows as f64);
+    for (index, lines) in partial.chunks_exact(3 * channels).enumerate() {
+        let (near, sums) = (&lines[..channels], &lines[channels..2 * channels]);
+        let terms = near.iter().zip(sums).zip(&lines[2 * channels..]);
+        for ((total, mean), ((near, sum), square)) in squares.iter_mut().zip(&mean).zip(terms) {
+            let shift = f64::from(*near) - mean;
+            *total += f64::from(*square) + shift * (2.0 * f64::from(*sum) + count(index) * shift);
+        }
+    }
+    let variance = |sum: &f64| (sum / rows as f64).max(0.0) as f32;
+    Moments {
+        mean: mean.iter().map(|mean| *mean as f32).collect(),
+        variance: squares.iter().map(variance).collect(),
+    }
 }
 
 /// A loop over the rows of a block for one group of channels.
@@ -75,7 +82,10 @@ macro_rules! each_row {
 
 pub(super) use each_row;
 
-/// Per channel: the mean (rounded), the sum of the differences to it, and of their squares.
+/// Rows whose mean stands for that of their block: near enough to keep the digits of the variance.
+const FIRST_ROWS: usize = 16;
+
+/// Per channel: a value near the mean, the sum of the differences to it, and of their squares.
 struct BlockMoments<'a> {
     x: &'a [f32],
     channels: usize,
@@ -87,11 +97,15 @@ impl Kernel for BlockMoments<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let mut c = 0;
-        // SAFETY: `c + 4 · LANES ≤ channels`, then `c < channels` with a partial vector.
+        // SAFETY: `c + V · LANES ≤ channels`, then `c < channels` with a partial vector.
         unsafe {
             while c + 4 * S::LANES <= self.channels {
                 self.group::<S, 4>(c, S::LANES);
                 c += 4 * S::LANES;
+            }
+            while c + 2 * S::LANES <= self.channels {
+                self.group::<S, 2>(c, S::LANES);
+                c += 2 * S::LANES;
             }
             while c < self.channels {
                 self.group::<S, 1>(c, S::LANES.min(self.channels - c));
@@ -109,12 +123,13 @@ impl BlockMoments<'_> {
         // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut sums = [S::splat(0.0); V];
-            each_row!(rows, self.channels, c, |at| {
+            let first_rows = rows.min(FIRST_ROWS);
+            each_row!(first_rows, self.channels, c, |at| {
                 for (v, sum) in sums.iter_mut().enumerate() {
                     *sum = S::add(*sum, load::<S>(x.add(at + v * S::LANES), count));
                 }
             });
-            let scale = S::splat(1.0 / rows as f32);
+            let scale = S::splat(1.0 / first_rows as f32);
             let means = sums.map(|sum| S::mul(sum, scale));
             let mut sums = [S::splat(0.0); V];
             let mut squares = [S::splat(0.0); V];

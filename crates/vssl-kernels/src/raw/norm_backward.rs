@@ -110,12 +110,13 @@ fn gradient_sums(isa: Isa, given: &Backward<'_>, rows: usize, channels: usize) -
             });
         }
     });
-    [0, 1].map(|line| {
-        let sum = |c: usize| {
-            (0..blocks).map(|b| f64::from(partial[(b * 2 + line) * channels + c])).sum::<f64>()
-        };
-        (0..channels).map(sum).collect()
-    })
+    let mut sums = [vec![0.0f64; channels], vec![0.0f64; channels]];
+    for lines in partial.chunks_exact(2 * channels) {
+        for (sums, line) in sums.iter_mut().zip(lines.chunks_exact(channels)) {
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+    }
+    sums
 }
 
 struct BlockGradients<'a> {
@@ -129,8 +130,12 @@ impl Kernel for BlockGradients<'_> {
     unsafe fn run<S: Simd>(self) {
         let channels = self.given.mean.len();
         let mut c = 0;
-        // SAFETY: `c + 2 · LANES ≤ channels`, then `c < channels` with a partial vector.
+        // SAFETY: `c + V · LANES ≤ channels`, then `c < channels` with a partial vector.
         unsafe {
+            while c + 4 * S::LANES <= channels {
+                self.group::<S, 4>(c, S::LANES);
+                c += 4 * S::LANES;
+            }
             while c + 2 * S::LANES <= channels {
                 self.group::<S, 2>(c, S::LANES);
                 c += 2 * S::LANES;

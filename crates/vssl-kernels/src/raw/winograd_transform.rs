@@ -3,6 +3,8 @@
 //!
 //! All are of the form `T · d · Tᵀ` over the two spatial axes, with channels across the lanes.
 
+use std::mem::MaybeUninit;
+
 use super::simd::{Kernel, Simd, tile_columns};
 
 /// Products of a tile and a channel pair.
@@ -131,17 +133,20 @@ unsafe fn two_sided<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO
     mut store: impl FnMut(usize, usize, S::Vector),
 ) {
     unsafe {
-        let mut half = [[S::splat(0.0); FROM]; TO];
+        // Not initialised: to fill a kilobyte costs as much as a quarter of the transform.
+        let mut half = [[MaybeUninit::<S::Vector>::uninit(); FROM]; TO];
         for j in 0..FROM {
             let mut column = [S::splat(0.0); FROM];
             for (i, value) in column.iter_mut().enumerate() {
                 *value = load(i, j);
             }
             for (half, value) in half.iter_mut().zip(T::apply::<S>(column)) {
-                half[j] = value;
+                half[j].write(value);
             }
         }
         for (i, row) in half.into_iter().enumerate() {
+            // SAFETY: the loop above wrote every column.
+            let row = row.map(|value| value.assume_init());
             for (j, value) in T::apply::<S>(row).into_iter().enumerate() {
                 store(i, j, value);
             }
@@ -175,27 +180,63 @@ pub struct Grid {
     pub channels: usize,
 }
 
-impl Grid {
-    /// The offsets of the `SIDE × SIDE` pixels of a tile, `None` outside of the image.
+/// The `SIDE × SIDE` pixels of a tile: where they are and which of them exist.
+struct Window<const SIDE: usize> {
+    /// Floats from the start of the images to the first pixel, which may be outside.
+    corner: isize,
+    /// Bit `SIDE · i + j`: whether pixel (`i`, `j`) is inside.
+    inside: u64,
+}
+
+impl<const SIDE: usize> Window<SIDE> {
+    const WHOLE: u64 = (1 << (SIDE * SIDE)) - 1;
+
     #[inline(always)]
-    fn offsets<const SIDE: usize>(&self, tile: usize) -> [[Option<usize>; SIDE]; SIDE] {
+    fn has(&self, i: usize, j: usize) -> bool {
+        self.inside >> (SIDE * i + j) & 1 == 1
+    }
+}
+
+impl Grid {
+    /// Floats of a line of pixels.
+    #[inline(always)]
+    fn line(&self) -> usize {
+        self.size.1 * self.channels
+    }
+
+    /// Calls `body` with each of `tiles` (the first and their number), counted from zero.
+    #[inline(always)]
+    fn each<const SIDE: usize>(
+        &self,
+        tiles: (usize, usize),
+        mut body: impl FnMut(usize, Window<SIDE>),
+    ) {
         let (down, across) = self.tiles;
-        let (image, rest) = (tile / (down * across), tile % (down * across));
-        let at = |tile: usize, i: usize, size: usize| {
-            (4 * tile + i).checked_sub(self.outside).filter(|at| *at < size)
+        let (mut image, rest) = (tiles.0 / (down * across), tiles.0 % (down * across));
+        let (mut row, mut column) = (rest / across, rest % across);
+        // The first pixel, and of the window those that exist, as bits.
+        let span = |tile: usize, size: usize| {
+            let start = (4 * tile) as isize - self.outside as isize;
+            let last = (size as isize - start).clamp(0, SIDE as isize);
+            let first = (-start).clamp(0, last);
+            (start, (1u64 << last) - (1u64 << first))
         };
-        let (tile_row, tile_column) = (rest / across, rest % across);
-        let mut offsets = [[None; SIDE]; SIDE];
-        for (i, offsets) in offsets.iter_mut().enumerate() {
-            let Some(row) = at(tile_row, i, self.size.0) else { continue };
-            for (j, offset) in offsets.iter_mut().enumerate() {
-                if let Some(column) = at(tile_column, j, self.size.1) {
-                    let pixel = (image * self.size.0 + row) * self.size.1 + column;
-                    *offset = Some(pixel * self.channels);
-                }
+        for tile in 0..tiles.1 {
+            let ((top, rows), (left, columns)) =
+                (span(row, self.size.0), span(column, self.size.1));
+            let inside = (0..SIDE)
+                .map(|i| (rows >> i & 1) * columns << (SIDE * i))
+                .fold(0, std::ops::BitOr::bitor);
+            let pixel = ((image * self.size.0) as isize + top) * self.size.1 as isize + left;
+            body(tile, Window { corner: pixel * self.channels as isize, inside });
+            column += 1;
+            if column == across {
+                (column, row) = (0, row + 1);
+            }
+            if row == down {
+                (row, image) = (0, image + 1);
             }
         }
-        offsets
     }
 }
 
@@ -219,12 +260,13 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let channels = self.grid.channels;
-        for tile in 0..self.tiles.1 {
-            let offsets = self.grid.offsets::<SIDE>(self.tiles.0 + tile);
+        let (channels, line) = (self.grid.channels, self.grid.line());
+        self.grid.each::<SIDE>(self.tiles, |tile, window| {
+            let corner = self.from.as_ptr().wrapping_offset(window.corner);
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
-                // SAFETY: offsets are of pixels inside `from`, `c + count ≤ channels`; the caller
+                let at = |i: usize, j: usize| corner.wrapping_add(i * line + j * channels + c);
+                // SAFETY: only pixels inside `from` are read, `c + count ≤ channels`; the caller
                 // promises room for these strips.
                 unsafe {
                     let to = self.to.add(
@@ -232,17 +274,22 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
                             + tile * self.strips.row
                             + c % self.strips.strip,
                     );
-                    let load = |i: usize, j: usize| match offsets[i][j] {
-                        Some(at) if count == S::LANES => S::load(self.from.as_ptr().add(at + c)),
-                        Some(at) => S::load_partial(self.from.as_ptr().add(at + c), count),
-                        None => S::splat(0.0),
-                    };
-                    two_sided::<S, T, SIDE, 6>(load, |i, j, value| {
+                    let store = |i: usize, j: usize, value| {
                         S::store(to.add((6 * i + j) * self.strips.position), value);
-                    });
+                    };
+                    if window.inside == Window::<SIDE>::WHOLE && count == S::LANES {
+                        two_sided::<S, T, SIDE, 6>(|i, j| S::load(at(i, j)), store);
+                        continue;
+                    }
+                    let load = |i: usize, j: usize| match window.has(i, j) {
+                        true if count == S::LANES => S::load(at(i, j)),
+                        true => S::load_partial(at(i, j), count),
+                        false => S::splat(0.0),
+                    };
+                    two_sided::<S, T, SIDE, 6>(load, store);
                 }
             }
-        }
+        });
     }
 }
 
@@ -266,23 +313,29 @@ impl Kernel for Scatter {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let channels = self.grid.channels;
-        for tile in 0..self.tiles.1 {
-            let offsets = self.grid.offsets::<4>(self.tiles.0 + tile);
+        let (channels, line) = (self.grid.channels, self.grid.line());
+        self.grid.each::<4>(self.tiles, |tile, window| {
+            let corner = self.to.wrapping_offset(window.corner);
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
-                // SAFETY: offsets are of pixels inside the images; the caller promises the rest.
+                let at = |i: usize, j: usize| corner.wrapping_add(i * line + j * channels + c);
+                // SAFETY: only pixels inside the images are written; the caller promises the rest.
                 unsafe {
                     let from = self.from.add(tile * self.row + c);
                     let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
-                    two_sided::<S, Output, 6, 4>(load, |i, j, value| match offsets[i][j] {
-                        Some(at) if count == S::LANES => S::store(self.to.add(at + c), value),
-                        Some(at) => S::store_partial(self.to.add(at + c), value, count),
-                        None => {}
+                    if window.inside == Window::<4>::WHOLE && count == S::LANES {
+                        let store = |i, j, value| S::store(at(i, j), value);
+                        two_sided::<S, Output, 6, 4>(load, store);
+                        continue;
+                    }
+                    two_sided::<S, Output, 6, 4>(load, |i, j, value| match window.has(i, j) {
+                        true if count == S::LANES => S::store(at(i, j), value),
+                        true => S::store_partial(at(i, j), value, count),
+                        false => {}
                     });
                 }
             }
-        }
+        });
     }
 }
 
