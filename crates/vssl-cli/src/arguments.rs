@@ -2,6 +2,7 @@
 
 mod bench;
 mod encoder;
+mod page;
 mod table;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments};
 pub use encoder::EncoderArguments;
+pub use page::{Report, Shown, Watch};
 pub use table::Table;
 
 /// Pretrain image encoders without labels.
@@ -80,6 +82,10 @@ pub enum Command {
     Export(Export),
     /// Put finished runs side by side, a row for each method; or run a grid of them first.
     Table(Table),
+    /// Show runs as one HTML page: results, curves, features, views. It needs no network.
+    Report(Report),
+    /// Serve the same page while a run trains, to this machine only.
+    Watch(Watch),
     /// Measure the speed of training, of its convolutions and of the input pipeline.
     Bench(BenchCommand),
 }

@@ -23,11 +23,16 @@ impl Failure {
         Self::Usage(error.into())
     }
 
+    /// The message and its causes.
+    pub fn message(&self) -> String {
+        let (Self::Usage(error) | Self::Failed(error)) = self;
+        message(error)
+    }
+
     /// Writes the message and its causes to standard error.
     pub fn print(&self) {
-        let (Self::Usage(error) | Self::Failed(error)) = self;
         let label = console::style("error:").red().bold().for_stderr();
-        eprintln!("{label} {}", message(error));
+        eprintln!("{label} {}", self.message());
     }
 
     /// What the process ends with.

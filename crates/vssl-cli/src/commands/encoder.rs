@@ -35,8 +35,12 @@ pub(super) fn images(
             encoder.path.display()
         )));
     };
-    let mut config = recipe.data.source();
-    // Where the run found them. They may have been moved below another data root since.
+    Ok(moved(recipe.data.source(), common))
+}
+
+/// Where the images of a run are now: where it found them, unless they have been moved below another
+/// data root since.
+pub(super) fn moved(mut config: DataConfig, common: &Common) -> DataConfig {
     if !config.path.exists()
         && let Some(name) = config.path.file_name()
     {
@@ -45,7 +49,7 @@ pub(super) fn images(
             config.path = below;
         }
     }
-    Ok(config)
+    config
 }
 
 /// Opens them.

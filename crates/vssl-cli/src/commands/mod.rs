@@ -9,7 +9,9 @@ mod grid;
 mod methods;
 mod new_recipe;
 mod pretrain;
+mod report;
 mod table;
+mod watch;
 
 use anyhow::Context;
 
@@ -37,6 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Export(arguments) => export::run(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
+        Command::Report(arguments) => report::run(arguments, common),
+        Command::Watch(arguments) => watch::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
     }
 }

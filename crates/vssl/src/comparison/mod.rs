@@ -21,6 +21,7 @@ pub use figure::{Column, Emphasis, Entry, Figure, Placed};
 pub use format::Format;
 pub use notes::{Note, NoteKind};
 use run::Found;
+pub use run::folders;
 
 /// Finished runs as rows, and all that is to be said about them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -46,7 +46,10 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> ComparisonError {
 }
 
 /// All run folders in and below `paths`, in the order of their names, each once.
-pub(super) fn folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ComparisonError> {
+///
+/// # Errors
+/// A path that is or has no run folder, a folder that cannot be read.
+pub fn folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ComparisonError> {
     let (mut all, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
         let mut found = Vec::new();

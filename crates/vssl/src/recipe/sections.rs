@@ -224,10 +224,13 @@ impl Default for CheckpointSection {
 pub struct LogSection {
     /// Every how many steps; 10.
     pub every_steps: u64,
+    /// Whether they are written to event files for TensorBoard as well; false, because
+    /// `metrics.jsonl` has all of them and `vssl report` and `vssl watch` show them.
+    pub tensorboard: bool,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { every_steps: 10 }
+        Self { every_steps: 10, tensorboard: false }
     }
 }

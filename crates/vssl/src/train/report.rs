@@ -151,9 +151,10 @@ impl<'a> Reporter<'a> {
         position: &Position,
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
+        let tensorboard = plan.recipe.log.tensorboard;
         let folder = match plan.continues {
-            true => RunFolder::resume(&plan.run, position.step)?,
-            false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force)?,
+            true => RunFolder::resume(&plan.run, position.step, tensorboard)?,
+            false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force, tensorboard)?,
         };
         let (window, warned) = (Window::new(), BTreeMap::new());
         Ok(Self { folder, observer, plan, window, warned })
@@ -241,8 +242,9 @@ impl<'a> Reporter<'a> {
         let images = window.steps as f64 * self.plan.recipe.train.batch as f64;
         let (images_per_s, loader_wait) = (images / seconds, window.waited / seconds);
         let (probe_loss, probe_top1) = report.probe_figures().unzip();
-        self.folder.record(&Line::Step {
-            step: at.index + 1,
+        let step = at.index + 1;
+        let line = Line::Step {
+            step,
             epoch: at.epoch,
             loss: report.loss,
             parts: &report.figures,
@@ -253,9 +255,10 @@ impl<'a> Reporter<'a> {
             probe_top1,
             replaced_images: position.replaced,
             time: Time { images_per_s, loader_wait },
-        })?;
+        };
+        self.folder.record(step, &line)?;
         self.observer.event(&Event::Step {
-            step: at.index + 1,
+            step,
             epoch: at.epoch,
             loss: report.loss,
             parts: report.parts(),
@@ -279,7 +282,7 @@ impl<'a> Reporter<'a> {
         probe_top1: Option<f64>,
     ) -> Result<(), TrainError> {
         let epoch = step / self.plan.steps_per_epoch;
-        self.folder.record(&Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
+        self.folder.record(step, &Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
         self.observer.event(&Event::Evaluated { step, epoch, knn_top1, probe_top1 });
         self.window = Window::new();
         Ok(())

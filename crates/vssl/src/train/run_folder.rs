@@ -6,6 +6,7 @@
 //! checkpoints/     see `checkpoint`
 //! log.txt          what was said, with the time
 //! summary.json     the result
+//! events.out.…     the figures for TensorBoard, where the recipe asks for them
 //! ```
 
 use std::{
@@ -17,6 +18,10 @@ use std::{
 use serde::Serialize;
 
 use super::checkpoint::Store;
+use crate::{
+    metrics,
+    tensorboard::{self, EventFile},
+};
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,15 +67,22 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
+    events: Option<EventFile>,
     log: File,
 }
 
 impl RunFolder {
-    /// Makes the folder for a new run and writes its resolved recipe.
+    /// Makes the folder for a new run and writes its resolved recipe. `tensorboard` asks for an
+    /// event file as well.
     ///
     /// # Errors
     /// When something is there already and `force` is off, or it cannot be written.
-    pub fn create(path: &Path, recipe: &str, force: bool) -> Result<Self, RunFolderError> {
+    pub fn create(
+        path: &Path,
+        recipe: &str,
+        force: bool,
+        tensorboard: bool,
+    ) -> Result<Self, RunFolderError> {
         if occupied(path).map_err(io(path))? {
             if !force {
                 return Err(RunFolderError::Occupied { path: path.to_owned() });
@@ -81,15 +93,15 @@ impl RunFolder {
         fs::create_dir_all(path).map_err(io(path))?;
         let file = path.join("recipe.toml");
         fs::write(&file, recipe).map_err(io(&file))?;
-        Self::open(path, locked_log(path)?)
+        Self::open(path, locked_log(path)?, tensorboard)
     }
 
-    /// Opens the folder of a run that goes on after `step`: lines of metrics that come later, and a
-    /// last line that was cut short, are dropped.
+    /// Opens the folder of a run that goes on after `step`: lines of metrics and events that come
+    /// later, and a last one that was cut short, are dropped.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn resume(path: &Path, step: u64) -> Result<Self, RunFolderError> {
+    pub fn resume(path: &Path, step: u64, tensorboard: bool) -> Result<Self, RunFolderError> {
         let log = locked_log(path)?;
         let metrics = path.join("metrics.jsonl");
         if metrics.exists() {
@@ -98,11 +110,14 @@ impl RunFolder {
             fs::write(&temporary, kept).map_err(io(&temporary))?;
             fs::rename(&temporary, &metrics).map_err(io(&metrics))?;
         }
-        Self::open(path, log)
+        tensorboard::shorten(path, step).map_err(io(path))?;
+        Self::open(path, log, tensorboard)
     }
 
-    fn open(path: &Path, log: File) -> Result<Self, RunFolderError> {
-        Ok(Self { path: path.to_owned(), metrics: append(&path.join("metrics.jsonl"))?, log })
+    fn open(path: &Path, log: File, tensorboard: bool) -> Result<Self, RunFolderError> {
+        let metrics = append(&path.join(metrics::FILE))?;
+        let events = tensorboard.then(|| EventFile::create(path)).transpose().map_err(io(path))?;
+        Ok(Self { path: path.to_owned(), metrics, events, log })
     }
 
     /// Where it is.
@@ -115,14 +130,19 @@ impl RunFolder {
         Store::of(&self.path)
     }
 
-    /// Appends one line to `metrics.jsonl`, in a single write.
+    /// Appends one line about `step` to `metrics.jsonl`, in a single write, and its figures to the
+    /// event file if there is one.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn record(&mut self, line: &impl Serialize) -> Result<(), RunFolderError> {
+    pub fn record(&mut self, step: u64, line: &impl Serialize) -> Result<(), RunFolderError> {
         let mut text = serde_json::to_string(line).expect("metrics are plain data");
         text.push('\n');
-        self.metrics.write_all(text.as_bytes()).map_err(io(&self.path.join("metrics.jsonl")))
+        self.metrics.write_all(text.as_bytes()).map_err(io(&self.path.join(metrics::FILE)))?;
+        let Some(events) = &mut self.events else { return Ok(()) };
+        let value = serde_json::to_value(line).expect("metrics are plain data");
+        let written = events.scalars(step, &metrics::figures(&value));
+        written.map_err(io(events.path()))
     }
 
     /// Appends a line to `log.txt` behind the time (UTC).
@@ -237,6 +257,12 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&file)(error)),
             _ => {}
+        }
+    }
+    for entry in fs::read_dir(path).map_err(io(path))? {
+        let entry = entry.map_err(io(path))?;
+        if tensorboard::is_event_file(&entry.file_name().to_string_lossy()) {
+            fs::remove_file(entry.path()).map_err(io(&entry.path()))?;
         }
     }
     let checkpoints = path.join("checkpoints");

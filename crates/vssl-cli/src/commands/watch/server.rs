@@ -1,0 +1,125 @@
+//! The answers: the page, and what changed since.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+use tiny_http::{Header, Request, Response, StatusCode};
+use vssl::{
+    page::{Document, RunView, html},
+    train::run_folder,
+};
+
+use super::looks::Looks;
+
+/// Files whose change is news.
+const FILES: [&str; 4] = ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"];
+
+/// The page of one run.
+pub(super) struct Site {
+    run: PathBuf,
+    looks: Looks,
+}
+
+type Answer = Response<Box<dyn Read + Send>>;
+
+impl Site {
+    pub(super) fn new(run: &Path, looks: Looks) -> Self {
+        Self { run: run.to_owned(), looks }
+    }
+
+    /// Answers one request. A browser that went away is no error.
+    pub(super) fn answer(&mut self, request: Request) {
+        let answer = self.respond(&request);
+        let _ = request.respond(answer);
+    }
+
+    fn respond(&self, request: &Request) -> Answer {
+        if !is_local(request) {
+            return text(403, "text/plain", "only this machine may read the page".to_owned());
+        }
+        let (path, query) = request.url().split_once('?').unwrap_or((request.url(), ""));
+        let seen = query.strip_prefix("seen=").unwrap_or_default();
+        match path {
+            "/" => self.page(),
+            "/run.json" => self.run(seen),
+            "/look.json" => self.look(seen),
+            _ => text(404, "text/plain", "there is only /".to_owned()),
+        }
+    }
+
+    /// The page without data of the run: it asks for these at once, as it does for news.
+    fn page(&self) -> Answer {
+        let document = Document {
+            live: true,
+            version: env!("CARGO_PKG_VERSION"),
+            runs: vec![RunView::waiting(&self.run)],
+            looks: vec![None],
+            missing: vec![None],
+        };
+        text(200, "text/html; charset=utf-8", html(&document))
+    }
+
+    fn run(&self, seen: &str) -> Answer {
+        let version = self.version();
+        if version == seen {
+            return nothing();
+        }
+        match RunView::read(&self.run) {
+            Ok(run) => object(200, &json!({ "version": version, "run": run })),
+            Err(error) => object(500, &json!({ "error": error.to_string() })),
+        }
+    }
+
+    fn look(&self, seen: &str) -> Answer {
+        let (checkpoint, look, missing) = self.looks.latest();
+        if !checkpoint.is_empty() && checkpoint == seen {
+            return nothing();
+        }
+        let (version, missing) = (Value::from(checkpoint), json!(missing));
+        let body = format!("{{\"version\":{version},\"missing\":{missing},\"look\":{look}}}");
+        text(200, "application/json", body)
+    }
+
+    /// Changes when a file of the run does, or when a process begins or ends to work on it.
+    fn version(&self) -> String {
+        let mut hasher = DefaultHasher::new();
+        for name in FILES {
+            let known = self.run.join(name).metadata().ok();
+            known.map(|file| (file.len(), file.modified().ok())).hash(&mut hasher);
+        }
+        run_folder::is_busy(&self.run).unwrap_or(false).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+}
+
+/// Whether the browser asked for this machine by its own name. A page from elsewhere whose name was
+/// pointed at this address is not let in.
+fn is_local(request: &Request) -> bool {
+    let host = request.headers().iter().find(|header| header.field.equiv("Host"));
+    let host = host.map_or("", |header| header.value.as_str());
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    ["127.0.0.1", "localhost"].contains(&name)
+}
+
+fn nothing() -> Answer {
+    Response::empty(StatusCode(204)).boxed()
+}
+
+fn object(status: u16, value: &Value) -> Answer {
+    text(status, "application/json", value.to_string())
+}
+
+fn text(status: u16, kind: &str, body: String) -> Answer {
+    let header = |name: &str, value: &str| {
+        Header::from_bytes(name, value).expect("names and values of these headers are ASCII")
+    };
+    Response::from_string(body)
+        .with_status_code(StatusCode(status))
+        .with_header(header("Content-Type", kind))
+        .with_header(header("Cache-Control", "no-store"))
+        .boxed()
+}

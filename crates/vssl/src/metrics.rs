@@ -1,0 +1,167 @@
+//! `metrics.jsonl` read back: every figure of a run by name and step.
+//!
+//! Names are the keys of the file, nested ones joined by `/` (`parts/kl_cross`, `health/spread`),
+//! those of an evaluation below `evaluation/`. Called by the report of runs and, for the names, by
+//! TensorBoard's event files.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+/// The file in a run folder.
+pub const FILE: &str = "metrics.jsonl";
+
+/// Why the figures cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MetricsError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line that is no line of metrics.
+    #[error(
+        "{}: line {line}: {what}; expected a JSON object with \"kind\", \"step\" and \"epoch\". \
+         Remove the line to read the others", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What was found.
+        what: String,
+    },
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Whether it is an evaluation between epochs, not a step.
+    pub evaluation: bool,
+    /// Optimiser steps done.
+    pub step: u64,
+    /// Passes over the data.
+    pub epoch: u64,
+    /// All numbers of it, in the order of the file.
+    pub figures: Vec<(String, f64)>,
+}
+
+/// All lines of the run in the folder `run`; none before the first. A last line without its end is
+/// one that is being written, or was when the run was killed, and is left out.
+///
+/// # Errors
+/// A file that cannot be read, or the first damaged line.
+pub fn read(run: &Path) -> Result<Vec<Line>, MetricsError> {
+    let path = run.join(FILE);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.map_err(|source| MetricsError::Io { path: path.clone(), source })?,
+    };
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate();
+    lines
+        .map(|(index, line)| {
+            let damaged =
+                |what| MetricsError::Damaged { path: path.clone(), line: index + 1, what };
+            parse(line).map_err(damaged)
+        })
+        .collect()
+}
+
+fn parse(line: &[u8]) -> Result<Line, String> {
+    let value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let number = |key: &str| {
+        value.get(key).and_then(Value::as_u64).ok_or_else(|| format!("{key:?} is no whole number"))
+    };
+    let evaluation = match value.get("kind").and_then(Value::as_str) {
+        Some("step") => false,
+        Some("evaluation") => true,
+        _ => return Err("\"kind\" is neither \"step\" nor \"evaluation\"".to_owned()),
+    };
+    Ok(Line {
+        evaluation,
+        step: number("step")?,
+        epoch: number("epoch")?,
+        figures: figures(&value),
+    })
+}
+
+/// The numbers of a line by name; `step` and `epoch` are where they belong, not what was measured.
+pub fn figures(line: &Value) -> Vec<(String, f64)> {
+    let prefix = match line.get("kind").and_then(Value::as_str) {
+        Some("evaluation") => "evaluation/",
+        _ => "",
+    };
+    let mut found = Vec::new();
+    if let Value::Object(entries) = line {
+        for (key, value) in
+            entries.iter().filter(|(key, _)| !["step", "epoch"].contains(&key.as_str()))
+        {
+            collect(&format!("{prefix}{key}"), value, &mut found);
+        }
+    }
+    found
+}
+
+fn collect(name: &str, value: &Value, found: &mut Vec<(String, f64)>) {
+    match value {
+        Value::Number(number) => found.extend(number.as_f64().map(|x| (name.to_owned(), x))),
+        Value::Object(entries) => {
+            entries.iter().for_each(|(key, value)| collect(&format!("{name}/{key}"), value, found));
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: &str =
+        r#"{"kind":"step","step":10,"epoch":0,"loss":1.5,"parts":{"kl":0.25},"lr":0.1}"#;
+    const EVALUATION: &str =
+        r#"{"kind":"evaluation","step":10,"epoch":1,"knn_top1":31.5,"probe_top1":null}"#;
+
+    fn read_text(text: &str) -> Result<Vec<Line>, MetricsError> {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), text).unwrap();
+        read(folder.path())
+    }
+
+    #[test]
+    fn figures_are_named_by_their_place() {
+        let lines = read_text(&format!("{STEP}\n{EVALUATION}\n")).unwrap();
+        let names =
+            |line: &Line| line.figures.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let mut first = names(&lines[0]);
+        first.sort();
+        assert_eq!(first, ["loss", "lr", "parts/kl"]);
+        assert_eq!(names(&lines[1]), ["evaluation/knn_top1"]);
+        assert!(lines[1].evaluation && lines[1].step == 10 && lines[1].epoch == 1);
+    }
+
+    #[test]
+    fn a_line_that_is_being_written_is_left_out() {
+        assert_eq!(read_text(&format!("{STEP}\n{}", &STEP[..20])).unwrap().len(), 1);
+        assert!(read_text("").unwrap().is_empty());
+        assert!(read(Path::new("no/such/run")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        for bad in
+            ["{\"kind\":\"step\"", "[]", "{\"kind\":\"step\",\"step\":-1,\"epoch\":0}", "\u{0}"]
+        {
+            let error = read_text(&format!("{STEP}\n{bad}\n{STEP}\n")).unwrap_err().to_string();
+            assert!(error.contains("metrics.jsonl: line 2"), "{error}");
+        }
+    }
+}

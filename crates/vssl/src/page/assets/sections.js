@@ -1,0 +1,299 @@
+// The sections of the page, each a function from data to an element (null for nothing to show).
+
+const GROUPS = [
+  ["Accuracy", (name) => name.startsWith("evaluation/") || name.startsWith("probe_")],
+  ["Loss and its terms", (name) => name === "loss" || name.startsWith("parts/")],
+  ["Health of the features", (name) => name.startsWith("health/")],
+  ["Optimisation", (name) => ["lr", "gradient_norm"].includes(name)],
+  ["Speed", () => true],
+];
+
+/** Title, unit and factor of the figures that every run has; others are called by their names. */
+const KNOWN = {
+  "evaluation/knn_top1": ["Nearest neighbours, validation", "%"],
+  "evaluation/probe_top1": ["Online probe, validation", "%"],
+  probe_top1: ["Online probe, training batch", "%"],
+  probe_loss: ["Online probe, loss", "nats"],
+  loss: ["Loss", ""],
+  "health/effective_rank": ["Effective rank", "of a batch"],
+  "health/spread": ["Spread", "1 = random directions"],
+  "health/mean_cosine": ["Mean cosine", "of two images"],
+  lr: ["Learning rate", ""],
+  gradient_norm: ["Gradient norm", "before clipping"],
+  "time/images_per_s": ["Speed", "images/s"],
+  "time/loader_wait": ["Waiting for images", "% of the time", 100],
+  replaced_images: ["Unreadable images replaced", ""],
+};
+
+const STATES = {
+  waiting: "waiting for the first step", running: "training", finished: "finished",
+  stopped: "stopped on request", unfinished: "not finished",
+};
+
+const section = (id, title, ...children) =>
+  element("section", { id, "aria-labelledby": `${id}-title` }, element("h2", { id: `${id}-title` }, title), ...children);
+
+const last = (values) => values?.findLast((value) => value !== null) ?? null;
+
+/** Accuracies in percent: of the summary, or the latest of a run that is not over. */
+function results(run) {
+  const { summary, evaluations } = run;
+  const latest = (name) => last(evaluations.series[name]);
+  return [
+    { name: "Nearest neighbours", value: summary?.knn_top1 ?? latest("evaluation/knn_top1"), untrained: summary?.untrained_knn_top1, pixels: summary?.pixels_knn_top1 },
+    { name: "Linear classifier", value: summary?.linear_top1, untrained: summary?.untrained_linear_top1 },
+    { name: "Online probe", value: summary?.online_top1 ?? latest("evaluation/probe_top1") },
+  ].filter(({ value }) => value !== null && value !== undefined);
+}
+
+/** The first screen of one run. */
+function heading(run) {
+  const [done, total] = run.steps;
+  const setting = [run.dataset, run.backbone, run.batch ? `batch ${run.batch}` : "", run.method ? `seed ${run.seed}` : ""];
+  const progress = total && run.state !== "finished"
+    ? element("progress", { max: total, value: done, "aria-label": "Steps done" }) : null;
+  return element("section", { id: "result", class: "hero" },
+    element("p", { class: "eyebrow" }, run.method || "no recipe yet",
+      element("span", { class: `state ${run.state}` }, STATES[run.state]),
+      total ? element("span", { class: "muted" }, `step ${whole(done)} of ${whole(total)}`) : ""),
+    element("h1", {}, run.name),
+    element("p", { class: "about" }, run.about[0], run.about[1] ? element("span", { class: "muted" }, ` · ${run.about[1]}`) : ""),
+    element("p", { class: "setting" }, setting.filter(Boolean).join(" · ")),
+    progress,
+    element("div", { class: "cards" }, resultCard(run), healthCard(run), costCard(run)));
+}
+
+function resultCard(run) {
+  const found = results(run);
+  const body = found.length > 0 ? found.map((result) => scale(result, found)) : element("p", { class: "muted" },
+    run.state === "finished" ? "No accuracies: they need labels and a validation split." : "Accuracies come with the first evaluation.");
+  const baseline = found.some(({ untrained }) => typeof untrained === "number");
+  const legend = found.length === 0 ? null : element("p", { class: "legend-line muted small" },
+    element("span", {}, element("i", { class: "dot full" }), "trained"),
+    baseline ? element("span", {}, element("i", { class: "dot hollow" }), "same encoder, untrained") : "",
+    found.some(({ pixels }) => typeof pixels === "number") ? element("span", {}, element("i", { class: "bar-mark" }), "raw pixels") : "");
+  return element("article", { class: "card wide" },
+    element("h3", {}, "Accuracy on the validation split"), body, legend,
+    found.length > 0 && !baseline && run.summary
+      ? element("p", { class: "note small" }, "The untrained encoder was not evaluated, so how much was learnt is not known (evaluation.untrained).") : null);
+}
+
+/** One accuracy on a line: where training began, and where it led. */
+function scale({ name, value, untrained, pixels }, all) {
+  const marks = all.flatMap((result) => [result.value, result.untrained, result.pixels]).filter((mark) => typeof mark === "number");
+  const low = Math.max(0, Math.floor((Math.min(...marks) - 4) / 5) * 5);
+  const high = Math.min(100, Math.ceil((Math.max(...marks) + 4) / 5) * 5);
+  const at = (mark) => `${(100 * (mark - low)) / (high - low)}%`;
+  const known = typeof untrained === "number";
+  const gain = known ? value - untrained : null;
+  const line = element("div", { class: "scale", "aria-hidden": "true" },
+    known ? element("span", { class: "gain", style: `left:${at(Math.min(value, untrained))};width:${(100 * Math.abs(gain)) / (high - low)}%` }) : "",
+    typeof pixels === "number" ? element("span", { class: "bar-mark", style: `left:${at(pixels)}` }) : "",
+    known ? element("span", { class: "dot hollow", style: `left:${at(untrained)}` }) : "",
+    element("span", { class: "dot full", style: `left:${at(value)}` }),
+    element("span", { class: "end low" }, `${low}`), element("span", { class: "end high" }, `${high} %`));
+  const said = [];
+  if (known) said.push(`${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(1)} points over untrained (${untrained.toFixed(1)})`);
+  if (typeof pixels === "number") said.push(`raw pixels ${pixels.toFixed(1)}`);
+  return element("div", { class: "result" },
+    element("div", { class: "result-name" }, name),
+    element("div", { class: "result-value" }, value.toFixed(1), element("small", {}, " %")),
+    line,
+    element("div", { class: `result-words small ${known && gain <= 0 ? "bad" : "muted"}` }, said.join(", ")));
+}
+
+const VERDICTS = { good: "healthy", warning: "look closer", bad: "collapsing", unknown: "not measured" };
+const SIGNS = { good: "✓", warning: "!", bad: "✕", unknown: "?" };
+
+const badge = (level) => element("span", { class: `badge ${level}` }, element("span", { "aria-hidden": "true" }, SIGNS[level]), VERDICTS[level]);
+
+function healthCard(run) {
+  const figure = (name, title) => {
+    const value = last(run.training.series[name]);
+    return value === null ? null : element("div", {}, element("dt", {}, title), element("dd", {}, number(value)));
+  };
+  return element("article", { class: "card" },
+    element("h3", {}, "Health of the features"), badge(run.verdict.level),
+    element("p", {}, run.verdict.text[0].toUpperCase() + run.verdict.text.slice(1) + "."),
+    element("dl", { class: "figures" }, figure("health/effective_rank", "effective rank"), figure("health/spread", "spread"), figure("health/mean_cosine", "mean cosine")),
+    run.warnings.length > 0 ? element("details", {}, element("summary", {}, `${run.warnings.length} latest warnings`),
+      element("ul", { class: "small" }, run.warnings.map((text) => element("li", {}, text)))) : null);
+}
+
+function costCard(run) {
+  const { summary } = run;
+  const speed = summary?.images_per_s ?? last(run.training.series["time/images_per_s"]);
+  const rows = [
+    ["training time", summary ? duration(summary.seconds) : null],
+    ["speed", speed === null ? null : `${whole(speed)} images/s`],
+    ["peak memory", summary?.peak_rss_mib ? `${whole(summary.peak_rss_mib)} MiB` : null],
+    ["machine", summary?.machine ?? null],
+    ["vssl", summary ? `${summary.version}${summary.commit ? `, ${summary.commit.slice(0, 10)}` : ""}` : null],
+    ["bad images", summary?.replaced_images ? `${summary.replaced_images} replaced` : null],
+    ["folder", String(run.folder)],
+  ].filter(([, value]) => value !== null);
+  return element("article", { class: "card" }, element("h3", {}, "Cost and origin"),
+    element("dl", { class: "facts" }, rows.map(([name, value]) => [element("dt", {}, name), element("dd", {}, value)])),
+    summary?.notes?.length ? element("p", { class: "muted small" }, summary.notes.join(". ")) : null);
+}
+
+/** The first screen of several runs. */
+function comparison(runs) {
+  const best = (pick) => Math.max(...runs.map((run) => pick(run) ?? -Infinity));
+  const knn = (run) => results(run).find(({ name }) => name === "Nearest neighbours")?.value;
+  const linear = (run) => run.summary?.linear_top1;
+  const cell = (run, pick, untrained) => {
+    const value = pick(run);
+    const gain = typeof untrained === "number" && typeof value === "number" ? value - untrained : null;
+    return element("td", { class: "number" },
+      element(value === best(pick) && runs.length > 1 ? "b" : "span", {}, percent(value)),
+      gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(1)}`));
+  };
+  const head = ["Run", "Method", "Data", "kNN", "Linear", "Online", "Rank", "Health", "Time", "State"];
+  const rows = runs.map((run, index) => element("tr", {},
+    element("th", { scope: "row" }, swatch(colour(index)), run.name), element("td", {}, run.method), element("td", {}, run.dataset),
+    cell(run, knn, run.summary?.untrained_knn_top1), cell(run, linear, run.summary?.untrained_linear_top1),
+    cell(run, (one) => one.summary?.online_top1),
+    element("td", { class: "number" }, number(last(run.training.series["health/effective_rank"]))),
+    element("td", {}, badge(run.verdict.level)),
+    element("td", { class: "number" }, run.summary ? duration(run.summary.seconds) : "–"),
+    element("td", {}, STATES[run.state])));
+  return element("section", { id: "result", class: "hero" },
+    element("p", { class: "eyebrow" }, "comparison"), element("h1", {}, `${runs.length} runs`),
+    element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results of all runs" },
+      element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name, index) =>
+        element("th", { scope: "col", class: index > 2 && index < 7 || index === 8 ? "number" : null }, name)))), element("tbody", {}, rows))),
+    element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; best bold."));
+}
+
+/** What the curves of all runs are, in groups. */
+function specs(runs) {
+  const names = new Set(runs.flatMap((run) => [run.training, run.evaluations].flatMap((curves) => Object.keys(curves.series))));
+  const groups = GROUPS.map(([title]) => ({ title, specs: [] }));
+  const rank = (name) => { const at = Object.keys(KNOWN).indexOf(name); return at < 0 ? Infinity : at; };
+  for (const name of [...names].sort((a, b) => rank(a) - rank(b) || a.localeCompare(b))) {
+    const [title, unit, factor] = KNOWN[name] ?? [name.split("/").at(-1).replaceAll("_", " "), ""];
+    const lines = runs.map((run, index) => {
+      const curves = name.startsWith("evaluation/") ? run.evaluations : run.training;
+      const y = (curves.series[name] ?? []).map((value) => (value === null ? null : value * (factor ?? 1)));
+      const x = view.axis === "images" ? curves.steps.map((step) => step * run.batch) : curves.steps;
+      return { name: run.name, paint: colour(index), x, y };
+    });
+    if (name === "replaced_images" && lines.every(({ y }) => y.every((value) => !value))) continue;
+    const spec = { id: name, title, unit, lines, sort: "training", xTitle: view.axis === "images" ? "image" : "step", limit: runs[0].limits[name] };
+    groups[GROUPS.findIndex(([, holds]) => holds(name))].specs.push(spec);
+  }
+  return groups.filter((group) => group.specs.length > 0);
+}
+
+function curveControls(redraw) {
+  const number = element("output", {}, "0");
+  const smoothing = element("input", { type: "range", min: "0", max: "0.98", step: "0.02", value: "0", oninput: (event) => {
+    view.smoothing = Number(event.target.value);
+    number.textContent = event.target.value;
+    charts.forEach((chart) => chart.draw());
+  } });
+  const log = element("input", { type: "checkbox", onchange: (event) => {
+    view.log = event.target.checked;
+    charts.forEach((chart) => chart.draw());
+  } });
+  const axis = element("select", { onchange: (event) => { view.axis = event.target.value; redraw(); } },
+    element("option", { value: "steps" }, "steps"), element("option", { value: "images" }, "images seen"));
+  return element("div", { class: "controls" },
+    element("label", { class: "check" }, "smoothing", smoothing, number),
+    element("label", { class: "check" }, log, "logarithmic"),
+    element("label", { class: "check" }, "over", axis));
+}
+
+/** Names and paints of runs, where there is more than one. */
+const key = (runs) => runs.length < 2 ? null : element("p", { class: "legend-line small" },
+  runs.map((run, index) => element("span", {}, swatch(colour(index)), run.name)));
+
+function spectrumSection(runs, looks) {
+  const lines = runs.map((run, index) => {
+    const values = looks[index]?.singular_values.filter((value) => value > 0) ?? [];
+    return { name: run.name, paint: colour(index), x: values.map((_, at) => at + 1), y: values.map((value) => value / values[0]) };
+  });
+  if (lines.every(({ x }) => x.length === 0)) return null;
+  const chart = new Chart({ id: "spectrum", title: "Singular values", unit: "relative to the largest", lines, log: true, plain: true, sort: "spectrum", xTitle: "value" });
+  const facts = looks.map((look, index) => look && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
+    `effective rank ${number(look.effective_rank)} of ${look.dim}, spread ${number(look.spread)}, mean cosine ${number(look.mean_cosine)}`,
+    element("span", { class: "muted" }, ` (${whole(look.names.length)} of ${whole(look.of)} ${look.split} images, step ${whole(look.step ?? 0)})`)));
+  return section("features", "Features", element("p", { class: "lead" },
+    "How many directions the encoder uses. A curve that falls off a cliff early has collapsed into few of them, whatever the loss says."),
+    facts, element("div", { class: "single" }, chart.node));
+}
+
+const className = (look, index) => look.labels ? look.classes[look.labels[index]] : null;
+
+function captioned(look, index, size, words, extra) {
+  const name = className(look, index) ?? look.names[index];
+  return element("figure", { class: `tile ${extra ?? ""}`, title: look.names[index] },
+    thumbnail(look.thumbnails, index, size, name), element("figcaption", {}, words));
+}
+
+function neighbourSection(look) {
+  const rows = look.rows.map(({ query, nearest }) => {
+    const own = className(look, query);
+    const tiles = nearest.map(([index, cosine]) => {
+      const other = className(look, index);
+      const same = own === null ? "" : other === own ? "same" : "other";
+      return captioned(look, index, 56, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
+    });
+    return element("div", { class: "row" }, captioned(look, query, 72, element("b", {}, own ?? look.names[query]), "query"), element("div", { class: "tiles" }, tiles));
+  });
+  return section("neighbours", "Nearest neighbours", element("p", { class: "lead" },
+    "Each image on the left, then the images whose features are nearest by cosine.", look.labels ? " A class is named where it is another one." : ""), rows);
+}
+
+function gallerySection(look) {
+  const { gallery } = look;
+  const { sheet } = gallery;
+  const size = Math.min(96, Math.max(64, sheet.side));
+  const head = element("tr", {}, element("th", { scope: "col" }, "image"), gallery.views.map((name) => {
+    const [view, ...rest] = name.split(", ");
+    return element("th", { scope: "col" }, view, element("small", { class: "muted" }, rest.join(", ")));
+  }));
+  const rows = gallery.names.map((name, row) => element("tr", {}, Array.from({ length: sheet.columns }, (_, column) =>
+    element("td", {}, thumbnail(sheet, row * sheet.columns + column, size, column === 0 ? name : `${name}, ${gallery.views[column - 1]}`)))));
+  return section("views", "Views", element("p", { class: "lead" },
+    "Training images and their augmented views in the first epoch, pixel by pixel what the network got, before normalisation.",
+    gallery.more > 0 ? ` ${gallery.more} more views of each are not shown.` : ""),
+    element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Augmented views" }, element("table", { class: "gallery" }, element("thead", {}, head), element("tbody", {}, rows))));
+}
+
+function certaintySection(look) {
+  const { certainty } = look;
+  const strip = (title, list) => element("div", {}, element("h3", {}, title), element("div", { class: "tiles" },
+    list.map(([index, score]) => captioned(look, index, 64, [element("b", {}, number(score)), element("span", {}, className(look, index) ?? "")]))));
+  if (certainty.most.length === 0) return null;
+  return section("certainty", "Certain and uncertain", element("p", { class: "lead" }, `By ${certainty.score}. `, element("span", { class: "muted" }, `${certainty.how}.`)),
+    strip("Least certain", certainty.least), strip("Most certain", certainty.most));
+}
+
+/** Every setting of a resolved recipe by its key. Arrays of tables are counted. */
+function settings(recipe) {
+  const found = new Map();
+  const counts = {};
+  let table = "";
+  for (const line of recipe.split("\n")) {
+    const array = line.match(/^\[\[(.+)\]\]$/);
+    const plain = line.match(/^\[(.+)\]$/);
+    const pair = line.match(/^([\w.-]+) = (.*)$/);
+    if (array) table = `${array[1]}[${(counts[array[1]] = (counts[array[1]] ?? -1) + 1)}].`;
+    else if (plain) table = `${plain[1]}.`;
+    else if (pair) found.set(table + pair[1], pair[2]);
+  }
+  return found;
+}
+
+function differences(runs) {
+  const all = runs.map((run) => settings(run.recipe));
+  const keys = [...new Set(all.flatMap((one) => [...one.keys()]))].filter((name) => new Set(all.map((one) => one.get(name))).size > 1);
+  if (runs.length < 2 || keys.length === 0) return null;
+  const rows = keys.map((name) => element("tr", {}, element("th", { scope: "row" }, element("code", {}, name)), all.map((one) => element("td", {}, element("code", {}, one.get(name) ?? "–")))));
+  return element("div", {}, element("h3", {}, "Settings that differ"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Settings that differ" },
+    element("table", {}, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "key"), runs.map((run, index) => element("th", { scope: "col" }, swatch(colour(index)), run.name)))), element("tbody", {}, rows))));
+}
+
+const recipeText = (run) => element("details", { open: true }, element("summary", {}, `Resolved recipe of ${run.name}`), element("pre", { tabindex: "0" }, run.recipe));

@@ -1,0 +1,91 @@
+//! The page as text: the files of `assets/` and the data, in one.
+
+use serde::Serialize;
+
+use super::{Look, RunView};
+
+const PAGE: &str = include_str!("assets/page.html");
+const STYLE: &str = include_str!("assets/page.css");
+/// In the order in which the browser reads them.
+const SCRIPTS: [&str; 5] = [
+    include_str!("assets/draw.js"),
+    include_str!("assets/chart.js"),
+    include_str!("assets/map.js"),
+    include_str!("assets/sections.js"),
+    include_str!("assets/page.js"),
+];
+
+/// What a page shows.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    /// Whether it asks the server that it came from for news.
+    pub live: bool,
+    /// Version of the program.
+    pub version: &'static str,
+    /// The runs, in the order in which they were named.
+    pub runs: Vec<RunView>,
+    /// What each run's encoder makes of images; `None` where there is nothing to show.
+    pub looks: Vec<Option<Look>>,
+    /// Why there is nothing to show, for each run.
+    pub missing: Vec<Option<String>>,
+}
+
+/// `document` as one file that needs no other.
+pub fn html(document: &Document) -> String {
+    let title = match document.runs.as_slice() {
+        [run] => format!("{} – vssl", run.name),
+        runs => format!("{} runs – vssl", runs.len()),
+    };
+    // `<` could end the script element that the data are in; JSON has another way to write it.
+    let data =
+        serde_json::to_string(document).expect("a page is plain data").replace('<', "\\u003c");
+    let scripts = SCRIPTS.join("\n");
+    let parts = [
+        ("{{title}}", escaped(&title)),
+        ("{{connect}}", if document.live { "'self'" } else { "'none'" }.to_owned()),
+        ("{{style}}", STYLE.to_owned()),
+        ("{{data}}", data),
+        ("{{script}}", scripts),
+    ];
+    // Each mark is there once, in this order: what was put in is not searched again.
+    let mut page = String::new();
+    let mut rest = PAGE;
+    for (mark, text) in parts {
+        let (before, after) = rest.split_once(mark).expect("the page has every mark, in order");
+        page.push_str(before);
+        page.push_str(&text);
+        rest = after;
+    }
+    page + rest
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn names_cannot_leave_their_place_in_the_page() {
+        let folder = Path::new("no/such/<script>alert(1)</script>{{script}}");
+        let run = RunView::read(folder).unwrap();
+        let document = Document {
+            live: false,
+            version: "0",
+            runs: vec![run],
+            looks: vec![None],
+            missing: vec![None],
+        };
+        let page = html(&document);
+        assert!(!page.contains("<script>alert"), "the name is markup");
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert!(
+            !page.contains("http://") && !page.contains("https://"),
+            "the page names a network"
+        );
+    }
+}

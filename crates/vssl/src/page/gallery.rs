@@ -1,0 +1,61 @@
+//! The augmented views as the network saw them in the first epoch.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use vssl_data::{Dataset, Pipeline, augment::Scratch};
+
+use super::{
+    PageError,
+    picture::{self, Canvas, Sheet},
+};
+use crate::recipe::Recipe;
+
+/// Images, views of each at most, and pixels of a view at most.
+const IMAGES: usize = 6;
+const VIEWS: usize = 10;
+const SIDE: usize = 96;
+
+/// A row an image: as it is, then its views.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gallery {
+    sheet: Sheet,
+    /// What to call each image.
+    names: Vec<String>,
+    /// What to call each view.
+    views: Vec<String>,
+    /// Views that are not shown.
+    more: usize,
+}
+
+impl Gallery {
+    /// Of images spread over the training set.
+    pub(super) fn of(recipe: &Recipe, train: &Arc<dyn Dataset>) -> Result<Self, PageError> {
+        let normalisation = recipe.data.normalisation();
+        let pipeline = Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?;
+        let shapes = &pipeline.views()[..pipeline.views().len().min(VIEWS)];
+        let largest = shapes.iter().map(|shape| shape.size).max().unwrap_or(1);
+        let count = IMAGES.min(train.len());
+        let columns = 1 + shapes.len();
+        let mut canvas = Canvas::new(picture::cell(largest, SIDE), columns, count * columns);
+        let mut scratch = Scratch::default();
+        let mut names = Vec::new();
+        for row in 0..count {
+            let index = row * train.len() / count;
+            let image = train.image(index)?;
+            names.push(train.name(index));
+            canvas.put(row * columns, &image, &mut scratch)?;
+            for view in 0..shapes.len() {
+                let picture = pipeline.view_image(&image, 0, index as u64, view, &mut scratch)?;
+                canvas.put(row * columns + 1 + view, &picture, &mut scratch)?;
+            }
+        }
+        let view = |(index, shape): (usize, &vssl_data::augment::ViewShape)| {
+            let kind = if shape.local { "local" } else { "global" };
+            format!("view {}, {kind}, {} px", index + 1, shape.size)
+        };
+        let views = shapes.iter().enumerate().map(view).collect();
+        let more = pipeline.views().len() - shapes.len();
+        Ok(Self { sheet: canvas.sheet()?, names, views, more })
+    }
+}

@@ -1,0 +1,188 @@
+//! What the encoder makes of images: spectrum, map, neighbours, certainty, and the views it learnt
+//! from.
+
+use std::{path::Path, sync::Arc};
+
+use serde::Serialize;
+use vssl_data::{Dataset, Image, Splits, augment::Scratch, dataset::Subset};
+
+use super::{
+    PageError,
+    closeness::{Certainty, Closeness, Row},
+    gallery::Gallery,
+    map::Map,
+    picture::{self, Canvas, Sheet},
+};
+use crate::{
+    encoder::{Encoder, Reading},
+    eval::{Features, spectrum},
+    tensorboard::{Cloud, Sprite, write_projector},
+};
+
+/// Pixels of a thumbnail at most.
+const THUMBNAIL: usize = 48;
+
+/// Thumbnails in a row of their sheet.
+const COLUMNS: usize = 50;
+
+/// Images that the page shows, and their features.
+pub struct Sample {
+    images: Arc<dyn Dataset>,
+    /// Which of them could be read.
+    kept: Vec<usize>,
+    features: Features,
+    /// `validation` or `training`.
+    split: &'static str,
+    /// Images of the split.
+    of: usize,
+}
+
+/// What the encoder makes of a sample.
+#[derive(Clone, Debug, Serialize)]
+pub struct Look {
+    /// Steps of training that the encoder had.
+    step: Option<u64>,
+    split: &'static str,
+    /// Images of the split.
+    of: usize,
+    /// Numbers in a feature.
+    dim: usize,
+    classes: Vec<String>,
+    /// Class of each image.
+    labels: Option<Vec<i64>>,
+    names: Vec<String>,
+    singular_values: Vec<f32>,
+    effective_rank: f64,
+    spread: f64,
+    mean_cosine: f64,
+    map: Map,
+    thumbnails: Sheet,
+    rows: Vec<Row>,
+    certainty: Certainty,
+    gallery: Gallery,
+}
+
+impl Sample {
+    /// At most `points` images of the validation split (of the training split where there is no
+    /// other), evenly over the classes, and their features.
+    ///
+    /// # Errors
+    /// Images that cannot be read; features that are not finite.
+    pub fn of(encoder: &Encoder, splits: &Splits, points: usize) -> Result<Self, PageError> {
+        let (split, all) = match &splits.validation {
+            Some(validation) => ("validation", validation),
+            None => ("training", &splits.train),
+        };
+        let images: Arc<dyn Dataset> = match points.max(1) < all.len() {
+            true => Arc::new(Subset::balanced(Arc::clone(all), points.max(1))),
+            false => Arc::clone(all),
+        };
+        let on_bad_image = encoder.recipe.as_ref().map(|recipe| recipe.data.on_bad_image);
+        let reading =
+            Reading { on_bad_image: on_bad_image.unwrap_or_default(), ..Reading::default() };
+        let mut sample = Self {
+            features: Features {
+                labels: images.labels().map(|_| Vec::new()),
+                ..Features::default()
+            },
+            kept: Vec::new(),
+            split,
+            of: all.len(),
+            images: Arc::clone(&images),
+        };
+        encoder.each_batch::<PageError>(&images, &reading, |indices, part| {
+            let Features { rows, dim, values, labels } = &mut sample.features;
+            if let (Some(labels), Some(known)) = (labels, images.labels()) {
+                labels.extend(indices.iter().map(|&index| i64::from(known[index])));
+            }
+            *rows += part.rows;
+            *dim = part.dim;
+            values.extend(part.values);
+            sample.kept.extend_from_slice(indices);
+            Ok(())
+        })?;
+        sample.features.check("features of the page's images")?;
+        Ok(sample)
+    }
+
+    /// Everything that the page shows of them.
+    ///
+    /// # Errors
+    /// Images that cannot be read again.
+    ///
+    /// # Panics
+    /// When `encoder` is of a file: only a run has views.
+    pub fn look(&self, encoder: &Encoder, splits: &Splits) -> Result<Look, PageError> {
+        let features = &self.features;
+        let recipe = encoder.recipe.as_ref().expect("only runs have a page");
+        let found = spectrum::spectrum(features)?;
+        let closeness = Closeness::of(features, Map::neighbours(features.rows))?;
+        let labels = features.labels.as_deref();
+        Ok(Look {
+            step: encoder.step,
+            split: self.split,
+            of: self.of,
+            dim: features.dim,
+            classes: self.images.classes().to_vec(),
+            labels: features.labels.clone(),
+            names: self.names(&recipe.data.path),
+            singular_values: found.singular_values.iter().map(|&value| value as f32).collect(),
+            effective_rank: found.effective_rank,
+            spread: found.spread,
+            mean_cosine: found.mean_cosine,
+            map: Map::of(features, &closeness),
+            thumbnails: self.canvas(COLUMNS)?.sheet()?,
+            rows: closeness.rows(labels),
+            certainty: closeness.certainty(labels),
+            gallery: Gallery::of(recipe, &splits.train)?,
+        })
+    }
+
+    /// Writes the features for TensorBoard's embedding projector into `folder`.
+    ///
+    /// # Errors
+    /// Files that cannot be written, images that cannot be read again.
+    pub fn project(&self, data: &Path, folder: &Path) -> Result<(), PageError> {
+        let classes = self.images.classes();
+        let class = |row: usize| {
+            let label = *self.features.labels.as_ref()?.get(row)?;
+            classes.get(usize::try_from(label).ok()?).cloned()
+        };
+        let names = self.names(data).into_iter().enumerate();
+        let names: Vec<_> = names.map(|(row, name)| (name, class(row))).collect();
+        // The projector counts the pictures by a square root.
+        let columns = (self.kept.len() as f64).sqrt().ceil() as usize;
+        let canvas = self.canvas(columns)?;
+        let sprite = Some(Sprite { png: canvas.png()?, side: canvas.side() });
+        let cloud = Cloud { features: &self.features, names: &names, sprite };
+        let io = |source| PageError::Io { path: folder.to_owned(), source };
+        write_projector(folder, &cloud).map_err(io)
+    }
+
+    fn canvas(&self, columns: usize) -> Result<Canvas, PageError> {
+        let mut scratch = Scratch::default();
+        let mut canvas = None;
+        for (at, &index) in self.kept.iter().enumerate() {
+            let image = self.images.image(index)?;
+            let canvas = canvas.get_or_insert_with(|| {
+                Canvas::new(thumbnail(&image), columns.min(self.kept.len()), self.kept.len())
+            });
+            canvas.put(at, &image, &mut scratch)?;
+        }
+        Ok(canvas.expect("checked: there are features, and so images"))
+    }
+
+    /// Names without the folder that all images are in.
+    fn names(&self, data: &Path) -> Vec<String> {
+        let name = |&index: &usize| {
+            let name = self.images.name(index);
+            let below = Path::new(&name).strip_prefix(data).ok();
+            below.map_or(name.clone(), |below| below.display().to_string())
+        };
+        self.kept.iter().map(name).collect()
+    }
+}
+
+fn thumbnail(first: &Image) -> usize {
+    picture::cell(first.width.min(first.height), THUMBNAIL)
+}

@@ -1,0 +1,361 @@
+//! What a run folder tells without its encoder.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::PageError;
+use crate::{
+    methods,
+    metrics::{self, Line},
+    recipe::{HealthConfig, Recipe},
+    train::{events::Summary, health::Health, run_folder},
+};
+
+/// Points of a curve beyond which neighbouring ones are averaged: a screen has fewer columns, and
+/// the page stays small.
+const MOST_POINTS: usize = 4000;
+
+/// How many of the latest warnings are shown.
+const WARNINGS: usize = 20;
+
+/// One run, as the page gets it.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunView {
+    /// Name of its folder.
+    pub name: String,
+    /// The folder as it was given.
+    pub folder: PathBuf,
+    /// What became of it.
+    pub state: State,
+    /// Name of the method; empty before there is a recipe.
+    pub method: String,
+    /// The method in a sentence, and its paper.
+    pub about: [String; 2],
+    /// Of the recipe.
+    pub seed: u64,
+    /// What it was trained on.
+    pub dataset: String,
+    /// The network.
+    pub backbone: String,
+    /// Images of a step.
+    pub batch: usize,
+    /// Steps done, and steps of the whole run where they are known.
+    pub steps: (u64, Option<u64>),
+    /// The result, once there is one.
+    pub summary: Option<Summary>,
+    /// Whether the features are alive.
+    pub verdict: Verdict,
+    /// Below which `health/effective_rank` and `health/spread` a run warns.
+    pub limits: BTreeMap<&'static str, f64>,
+    /// The latest warnings of the log.
+    pub warnings: Vec<String>,
+    /// Figures of logged steps.
+    pub training: Curves,
+    /// Figures of evaluations between epochs.
+    pub evaluations: Curves,
+    /// The resolved recipe.
+    pub recipe: String,
+}
+
+/// What became of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// There is no recipe yet.
+    Waiting,
+    /// A process is at work on it.
+    Running,
+    /// Trained to its last step.
+    Finished,
+    /// Stopped on request.
+    Stopped,
+    /// Neither running nor finished: killed, or ended with an error.
+    Unfinished,
+}
+
+/// Whether the features are alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// `good`, `warning`, `bad` or `unknown`.
+    pub level: &'static str,
+    /// In words.
+    pub text: String,
+}
+
+/// Figures over steps.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Curves {
+    /// Steps done.
+    pub steps: Vec<u64>,
+    /// Lines of the log that one point is the mean of.
+    pub lines_a_point: usize,
+    /// By name; a value that was not measured is missing.
+    pub series: BTreeMap<String, Vec<Option<f32>>>,
+}
+
+impl RunView {
+    /// Reads the run in `folder`. A folder that is no run yet is [`State::Waiting`].
+    ///
+    /// # Errors
+    /// Files that are damaged or cannot be read.
+    pub fn read(folder: &Path) -> Result<Self, PageError> {
+        if !run_folder::is_run(folder) {
+            return Ok(Self::waiting(folder));
+        }
+        let recipe_text = run_folder::recipe_of(folder)?;
+        let recipe = methods::recipe_from(&recipe_text).map_err(|source| PageError::Recipe {
+            path: folder.join("recipe.toml"),
+            source: Box::new(source),
+        })?;
+        let lines = metrics::read(folder)?;
+        let log = text(&folder.join("log.txt"))?.unwrap_or_default();
+        let summary = summary(folder)?;
+        let (evaluations, steps): (Vec<Line>, Vec<Line>) =
+            lines.into_iter().partition(|line| line.evaluation);
+        let warnings: Vec<String> = log.lines().filter_map(warning).collect();
+        let latest = warnings.len().saturating_sub(WARNINGS);
+        let method = methods::find(&recipe.method).expect("a loaded recipe names a known method");
+        let done = steps.last().map_or(0, |line| line.step);
+        Ok(Self {
+            state: state(folder, summary.as_ref())?,
+            method: recipe.method.clone(),
+            about: [method.summary.to_owned(), method.paper.to_owned()],
+            seed: recipe.seed,
+            dataset: dataset(&recipe),
+            backbone: backbone(&recipe),
+            batch: recipe.train.batch,
+            steps: (summary.as_ref().map_or(done, |summary| summary.steps), total(&log)),
+            verdict: verdict(&steps, &recipe.health, warnings.len()),
+            limits: BTreeMap::from([
+                ("health/effective_rank", recipe.health.min_rank),
+                ("health/spread", recipe.health.min_spread),
+            ]),
+            warnings: warnings[latest..].to_vec(),
+            training: Curves::of(&steps),
+            evaluations: Curves::of(&evaluations),
+            recipe: recipe_text,
+            summary,
+            ..Self::waiting(folder)
+        })
+    }
+
+    /// A run of which nothing is known yet.
+    pub fn waiting(folder: &Path) -> Self {
+        // A name such as `.` or `..` says nothing; the path behind it does.
+        let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        let name = real.file_name().unwrap_or(folder.as_os_str());
+        Self {
+            name: name.to_string_lossy().into_owned(),
+            folder: folder.to_owned(),
+            state: State::Waiting,
+            method: String::new(),
+            about: Default::default(),
+            seed: 0,
+            dataset: String::new(),
+            backbone: String::new(),
+            batch: 0,
+            steps: (0, None),
+            summary: None,
+            verdict: Verdict { level: "unknown", text: "nothing was logged yet".to_owned() },
+            limits: BTreeMap::new(),
+            warnings: Vec::new(),
+            training: Curves::default(),
+            evaluations: Curves::default(),
+            recipe: String::new(),
+        }
+    }
+
+    /// Whether there is a figure to draw.
+    pub fn has_figures(&self) -> bool {
+        !self.training.steps.is_empty() || !self.evaluations.steps.is_empty()
+    }
+}
+
+impl Curves {
+    fn of(lines: &[Line]) -> Self {
+        let lines_a_point = lines.len().div_ceil(MOST_POINTS).max(1);
+        let mut curves = Self { lines_a_point, ..Self::default() };
+        for (point, lines) in lines.chunks(lines_a_point).enumerate() {
+            curves.steps.push(lines.last().map_or(0, |line| line.step));
+            let mut sums = BTreeMap::<&str, (f64, u32)>::new();
+            for (name, value) in lines.iter().flat_map(|line| &line.figures) {
+                let (sum, count) = sums.entry(name).or_default();
+                *sum += value;
+                *count += 1;
+            }
+            for (name, (sum, count)) in sums {
+                let values = curves.series.entry(name.to_owned()).or_default();
+                values.resize(point, None);
+                values.push(Some((sum / f64::from(count)) as f32));
+            }
+        }
+        let points = curves.steps.len();
+        curves.series.values_mut().for_each(|values| values.resize(points, None));
+        curves
+    }
+}
+
+fn text(path: &Path) -> Result<Option<String>, PageError> {
+    match fs::read(path) {
+        // A log that was cut short may end within a character.
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PageError::Io { path: path.to_owned(), source }),
+    }
+}
+
+fn summary(folder: &Path) -> Result<Option<Summary>, PageError> {
+    let path = folder.join("summary.json");
+    let Some(text) = text(&path)? else { return Ok(None) };
+    let summary = serde_json::from_str(&text);
+    summary.map(Some).map_err(|error| PageError::Summary { path, what: error.to_string() })
+}
+
+fn state(folder: &Path, summary: Option<&Summary>) -> Result<State, PageError> {
+    // A run that goes on after a stop still has the summary of the stop.
+    if run_folder::is_busy(folder)? {
+        return Ok(State::Running);
+    }
+    Ok(match summary {
+        Some(summary) if summary.interrupted => State::Stopped,
+        Some(_) => State::Finished,
+        None => State::Unfinished,
+    })
+}
+
+/// `2026-01-01T00:00:00Z warning, step 50: the features…` without the time.
+fn warning(line: &str) -> Option<String> {
+    let (_, message) = line.split_once(" warning, ")?;
+    Some(message.to_owned())
+}
+
+/// Steps of the whole run, as the log says at every start.
+fn total(log: &str) -> Option<u64> {
+    let line = log.lines().rev().find(|line| line.contains(" starts at step "))?;
+    line.rsplit_once(" of ")?.1.parse().ok()
+}
+
+fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
+    let measured = lines.iter().filter_map(|line| {
+        let figure = |name: &str| line.figures.iter().find(|(key, _)| key == name).map(|(_, x)| *x);
+        let health = Health {
+            spread: figure("health/spread")?,
+            effective_rank: figure("health/effective_rank")?,
+            mean_cosine: figure("health/mean_cosine")?,
+        };
+        Some((line.step, health))
+    });
+    let measured: Vec<(u64, Health)> = measured.collect();
+    let Some((step, last)) = measured.last() else {
+        let text = "the features were not measured; see health.every_steps".to_owned();
+        return Verdict { level: "unknown", text };
+    };
+    let figures = format!("effective rank {:.1}, spread {:.2}", last.effective_rank, last.spread);
+    if let Some(symptom) = last.symptom(config) {
+        return Verdict { level: "bad", text: format!("step {step}: {symptom}") };
+    }
+    let low = measured.iter().filter(|(_, health)| health.symptom(config).is_some()).count();
+    match (low, warnings) {
+        (0, 0) => Verdict { level: "good", text: format!("no sign of collapse: {figures}") },
+        (0, warnings) => {
+            let text = format!("{figures}, but the log has {warnings} warnings");
+            Verdict { level: "warning", text }
+        }
+        (low, _) => {
+            let of = measured.len();
+            let text = format!("{figures} at the end, too low in {low} of {of} measurements");
+            Verdict { level: "warning", text }
+        }
+    }
+}
+
+fn dataset(recipe: &Recipe) -> String {
+    let name = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = name.unwrap_or_else(|| "images".to_owned());
+    match recipe.data.source().limit_train {
+        Some(limit) => format!("{name}, {limit} training images"),
+        None => name,
+    }
+}
+
+fn backbone(recipe: &Recipe) -> String {
+    let value = serde_json::to_value(&recipe.backbone).unwrap_or_default();
+    let name = value.get("architecture").and_then(|name| name.as_str()).unwrap_or("backbone");
+    match value.get("width").and_then(serde_json::Value::as_u64) {
+        Some(width) => format!("{name}, width {width}"),
+        None => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(count: u64) -> Vec<Line> {
+        let line = |step| Line {
+            evaluation: false,
+            step,
+            epoch: 0,
+            figures: match step % 2 {
+                0 => vec![("loss".to_owned(), step as f64), ("lr".to_owned(), 1.0)],
+                _ => vec![("loss".to_owned(), step as f64)],
+            },
+        };
+        (1..=count).map(line).collect()
+    }
+
+    #[test]
+    fn values_that_were_not_measured_stay_missing() {
+        let curves = Curves::of(&lines(3));
+        assert_eq!(curves.steps, [1, 2, 3]);
+        assert_eq!(curves.series["loss"], [Some(1.0), Some(2.0), Some(3.0)]);
+        assert_eq!(curves.series["lr"], [None, Some(1.0), None]);
+    }
+
+    #[test]
+    fn long_runs_are_averaged_and_say_so() {
+        let curves = Curves::of(&lines(MOST_POINTS as u64 * 3 - 1));
+        assert_eq!((curves.lines_a_point, curves.steps.len()), (3, MOST_POINTS));
+        assert_eq!(curves.series["loss"][0], Some(2.0));
+        assert_eq!(curves.steps[0], 3);
+        assert!(curves.series.values().all(|values| values.len() == MOST_POINTS));
+    }
+
+    #[test]
+    fn the_last_measurement_decides_whether_features_are_alive() {
+        let line = |step, rank: f64| Line {
+            evaluation: false,
+            step,
+            epoch: 0,
+            figures: ["spread", "effective_rank", "mean_cosine"]
+                .map(|name| {
+                    (format!("health/{name}"), if name == "effective_rank" { rank } else { 0.5 })
+                })
+                .to_vec(),
+        };
+        let config = HealthConfig::default();
+        let level = |ranks: &[f64], warnings| {
+            let lines: Vec<Line> = ranks.iter().map(|&rank| line(50, rank)).collect();
+            verdict(&lines, &config, warnings).level
+        };
+        assert_eq!(level(&[], 0), "unknown");
+        assert_eq!(level(&[20.0], 0), "good");
+        assert_eq!(level(&[20.0], 1), "warning");
+        assert_eq!(level(&[1.0, 20.0], 1), "warning");
+        assert_eq!(level(&[20.0, 1.0], 1), "bad");
+    }
+
+    #[test]
+    fn the_log_tells_the_length_and_the_warnings() {
+        let log = "2026-01-01T00:00:00Z starts at step 0 of 100\n\
+                   2026-01-01T00:00:00Z warning, step 50: low\n\
+                   2026-01-01T00:00:00Z starts at step 60 of 200\n";
+        assert_eq!(total(log), Some(200));
+        assert_eq!(log.lines().filter_map(warning).collect::<Vec<_>>(), ["step 50: low"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! A folder for TensorBoard's embedding projector: features, what each row is, and the pictures.
+//!
+//! The files are also what projector.tensorflow.org loads.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::Path,
+};
+
+use crate::eval::Features;
+
+/// What is shown.
+pub struct Cloud<'a> {
+    /// One point a row.
+    pub features: &'a Features,
+    /// What to call each image, and its class where that is known.
+    pub names: &'a [(String, Option<String>)],
+    /// The pictures, row after row of the sheet, as PNG.
+    pub sprite: Option<Sprite>,
+}
+
+/// All pictures on one sheet.
+pub struct Sprite {
+    /// PNG.
+    pub png: Vec<u8>,
+    /// Width and height of one picture.
+    pub side: usize,
+}
+
+/// Writes `tensors.tsv`, `metadata.tsv`, `sprite.png` and the `projector_config.pbtxt` that ties
+/// them together into `folder`.
+///
+/// # Errors
+/// When one cannot be written.
+pub fn write_projector(folder: &Path, cloud: &Cloud) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let Features { dim, ref values, .. } = *cloud.features;
+    let mut tensors = BufWriter::new(File::create(folder.join("tensors.tsv"))?);
+    for row in values.chunks_exact(dim) {
+        let row: Vec<String> = row.iter().map(f32::to_string).collect();
+        writeln!(tensors, "{}", row.join("\t"))?;
+    }
+    tensors.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+
+    // A file of one column has no header, one of several must have it.
+    let labelled = cloud.names.iter().any(|(_, class)| class.is_some());
+    let mut metadata = if labelled { "image\tclass\n".to_owned() } else { String::new() };
+    for (name, class) in cloud.names {
+        metadata.push_str(&cell(name));
+        if labelled {
+            metadata.push('\t');
+            metadata.push_str(&cell(class.as_deref().unwrap_or("")));
+        }
+        metadata.push('\n');
+    }
+    fs::write(folder.join("metadata.tsv"), metadata)?;
+
+    let mut config = String::from(
+        "embeddings {\n  tensor_name: \"features\"\n  tensor_path: \"tensors.tsv\"\n  \
+         metadata_path: \"metadata.tsv\"\n",
+    );
+    if let Some(Sprite { png, side }) = &cloud.sprite {
+        fs::write(folder.join("sprite.png"), png)?;
+        config.push_str(&format!(
+            "  sprite {{\n    image_path: \"sprite.png\"\n    single_image_dim: {side}\n    \
+             single_image_dim: {side}\n  }}\n"
+        ));
+    }
+    config.push_str("}\n");
+    fs::write(folder.join("projector_config.pbtxt"), config)
+}
+
+fn cell(text: &str) -> String {
+    text.replace(['\t', '\n', '\r'], " ")
+}
