@@ -225,7 +225,7 @@ impl Grid {
             let ((top, rows), (left, columns)) =
                 (span(row, self.size.0), span(column, self.size.1));
             let inside = (0..SIDE)
-                .map(|i| (rows >> i & 1) * columns << (SIDE * i))
+                .map(|i| ((rows >> i & 1) * columns) << (SIDE * i))
                 .fold(0, std::ops::BitOr::bitor);
             let pixel = ((image * self.size.0) as isize + top) * self.size.1 as isize + left;
             body(tile, Window { corner: pixel * self.channels as isize, inside });
