@@ -43,6 +43,7 @@ pub fn summary() -> Summary {
         seconds: 252.0,
         images_per_s: 812.4,
         peak_rss_mib: Some(412),
+        machine: None,
         commit: None,
         version: "0.1.0".into(),
         replaced_images: 0,

@@ -12,6 +12,7 @@ mod methods;
 mod new_recipe;
 mod pretrain;
 mod recipes;
+mod report;
 mod resume;
 mod table;
 

@@ -92,7 +92,7 @@ impl Closeness {
             Some(labels) => (
                 "entropy of the neighbours' vote, nats",
                 format!(
-                    "each image's class voted by its {VOTERS} nearest others, weight exp(cosine / \
+                    "Each image's class voted by its {VOTERS} nearest others, weight exp(cosine / \
                      {TEMPERATURE}): 0 when they agree. It needs labels and is no property of the \
                      encoder alone"
                 ),
@@ -100,7 +100,7 @@ impl Closeness {
             ),
             None => (
                 "mean distance to the neighbours, 1 − cosine",
-                format!("over the {VOTERS} nearest others: 0 when they are all the same"),
+                format!("Over the {VOTERS} nearest others: 0 when they are all the same"),
                 self.scores(|near| {
                     near.iter().map(|(_, cosine)| 1.0 - cosine).sum::<f64>() / near.len() as f64
                 }),

@@ -83,9 +83,8 @@ mod tests {
         let page = html(&document);
         assert!(!page.contains("<script>alert"), "the name is markup");
         assert_eq!(page.matches("</script>").count(), 2);
-        assert!(
-            !page.contains("http://") && !page.contains("https://"),
-            "the page names a network"
-        );
+        // The name of SVG's elements is no address that is asked.
+        let others = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!others.contains("http://") && !others.contains("https://"), "names a network");
     }
 }

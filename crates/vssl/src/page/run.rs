@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde::Serialize;
+use vssl_data::dataset::Format;
 
 use super::PageError;
 use crate::{
@@ -275,8 +276,15 @@ fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
 }
 
 fn dataset(recipe: &Recipe) -> String {
-    let name = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.unwrap_or_else(|| "images".to_owned());
+    let name = match recipe.data.format {
+        // The same wherever they lie; other images are called after their folder.
+        Format::Cifar10 => "CIFAR-10".to_owned(),
+        Format::Cifar100 => "CIFAR-100".to_owned(),
+        _ => {
+            let name = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.unwrap_or_else(|| "images".to_owned())
+        }
+    };
     match recipe.data.source().limit_train {
         Some(limit) => format!("{name}, {limit} training images"),
         None => name,

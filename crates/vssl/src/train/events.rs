@@ -111,6 +111,9 @@ pub struct Summary {
     pub images_per_s: f64,
     /// Largest resident memory of this process, MiB.
     pub peak_rss_mib: Option<u64>,
+    /// Processor and threads of the machine; `None` where the system does not say.
+    #[serde(default)]
+    pub machine: Option<String>,
     /// Commit that the program was built from.
     pub commit: Option<String>,
     /// Version of the program.

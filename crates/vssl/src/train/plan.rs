@@ -330,6 +330,7 @@ impl Plan {
             seconds,
             images_per_s: position.step as f64 * self.recipe.train.batch as f64 / seconds,
             peak_rss_mib: space::peak_rss_mib(),
+            machine: space::machine(),
             commit: self.commit.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replaced_images: position.replaced,

@@ -1,4 +1,4 @@
-//! What only the operating system knows: free space and peak memory.
+//! What only the operating system knows: free space, peak memory and the machine.
 
 use std::path::Path;
 
@@ -35,4 +35,13 @@ pub fn peak_rss_mib() -> Option<u64> {
 #[cfg(not(unix))]
 pub fn peak_rss_mib() -> Option<u64> {
     None
+}
+
+/// Processor and threads, as in "AMD EPYC 7763, 2 threads"; of the CPU also where a GPU computes.
+pub fn machine() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    let threads = std::thread::available_parallelism().ok()?;
+    let unit = if threads.get() == 1 { "thread" } else { "threads" };
+    Some(format!("{}, {threads} {unit}", line.split_once(':')?.1.trim()))
 }

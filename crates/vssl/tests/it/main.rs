@@ -12,3 +12,4 @@ mod optim;
 mod own_method;
 mod recipe;
 mod recipes;
+mod tensorboard;

@@ -18,7 +18,9 @@ function smoothed(values, weight) {
 }
 
 class Chart {
-  /** `spec`: title, unit, lines of { name, paint, x, y }, and perhaps limit, log, xTitle. */
+  /** `spec`: title, unit, lines of { name, paint, x, y }, xTitle, sort (charts of a sort share the
+   *  crosshair), marks of { value, words, tone } across the chart, and perhaps log or plain (the
+   *  switches do not change it). */
   constructor(spec) {
     this.svg = drawn("svg", {
       class: "chart",
@@ -69,9 +71,11 @@ class Chart {
       return;
     }
     let [low, high] = values.reduce(([a, b], value) => [Math.min(a, value), Math.max(b, value)], [Infinity, -Infinity]);
-    const { limit } = this.spec;
-    // A limit far below the curve would flatten it, and is not what one looks for then.
-    if (limit !== undefined && low < 4 * limit) low = Math.min(low, limit);
+    const span = high - low;
+    for (const { value } of this.spec.marks) {
+      // A mark far from the curve would flatten it, and is not what one looks for then.
+      if (value > low - 2.5 * span && value < high + 2.5 * span) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    }
     this.log = (this.spec.log || (view.log && !this.spec.plain)) && low > 0;
     if (low === high) [low, high] = this.log ? [low / 2, high * 2] : [low - (Math.abs(low) || 1) * 0.1, high + (Math.abs(high) || 1) * 0.1];
     else if (!this.log) [low, high] = [low - (high - low) * 0.05, high + (high - low) * 0.05];
@@ -86,7 +90,7 @@ class Chart {
     this.cross = drawn("g", { class: "cross" });
     this.svg.replaceChildren(
       this.axes(low, high, first, last),
-      ...(limit !== undefined && limit >= low && limit <= high ? [this.limitLine(limit)] : []),
+      ...this.spec.marks.filter(({ value }) => value >= low && value <= high).map((mark) => this.markLine(mark)),
       ...this.shown.flatMap((line) => this.curve(line, smoothing)),
       this.cross,
     );
@@ -101,18 +105,18 @@ class Chart {
         drawn("text", { class: "tick", x: MARGIN.left - 6, y: y + 3.5, "text-anchor": "end" }, number(tick)),
       ];
     });
-    const across = ticks(first, last, Math.max(2, Math.floor(this.width / 110))).map((tick) =>
+    const across = ticks(first, last, Math.max(3, Math.floor(this.width / 80))).map((tick) =>
       drawn("text", { class: "tick", x: this.at.x(tick), y: bottom + 15, "text-anchor": "middle" }, number(tick)));
     const base = drawn("line", { class: "axis", x1: MARGIN.left, x2: right, y1: bottom, y2: bottom });
     return drawn("g", { "aria-hidden": "true" }, vertical, across, base);
   }
 
-  limitLine(limit) {
-    const y = this.at.y(limit);
+  markLine({ value, words, tone }) {
+    const y = this.at.y(value);
     const right = this.width - MARGIN.right;
-    return drawn("g", { class: "limit" },
+    return drawn("g", { class: `mark ${tone}` },
       drawn("line", { x1: MARGIN.left, x2: right, y1: y, y2: y }),
-      drawn("text", { x: right, y: y - 4, "text-anchor": "end" }, `warns below ${number(limit)}`));
+      drawn("text", { x: right, y: y - 4, "text-anchor": "end" }, words));
   }
 
   curve(line, smoothing) {

@@ -157,6 +157,7 @@ async function follow() {
   }
 }
 
+main.replaceChildren(...Object.values(slots));
 themes();
 showResult();
 showCurves();

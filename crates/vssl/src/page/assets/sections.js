@@ -110,7 +110,7 @@ const badge = (level) => element("span", { class: `badge ${level}` }, element("s
 function healthCard(run) {
   const figure = (name, title) => {
     const value = last(run.training.series[name]);
-    return value === null ? null : element("div", {}, element("dt", {}, title), element("dd", {}, number(value)));
+    return value === null ? null : element("div", {}, element("dt", {}, title), element("dd", {}, number(Number(value.toPrecision(3)))));
   };
   return element("article", { class: "card" },
     element("h3", {}, "Health of the features"), badge(run.verdict.level),
@@ -139,14 +139,16 @@ function costCard(run) {
 
 /** The first screen of several runs. */
 function comparison(runs) {
-  const best = (pick) => Math.max(...runs.map((run) => pick(run) ?? -Infinity));
+  // Accuracies on other images are no rivals.
+  const rivals = (run) => runs.filter((other) => other.dataset === run.dataset);
+  const best = (run, pick) => Math.max(...rivals(run).map((other) => pick(other) ?? -Infinity));
   const knn = (run) => results(run).find(({ name }) => name === "Nearest neighbours")?.value;
   const linear = (run) => run.summary?.linear_top1;
   const cell = (run, pick, untrained) => {
     const value = pick(run);
     const gain = typeof untrained === "number" && typeof value === "number" ? value - untrained : null;
     return element("td", { class: "number" },
-      element(value === best(pick) && runs.length > 1 ? "b" : "span", {}, percent(value)),
+      element(value === best(run, pick) && rivals(run).length > 1 ? "b" : "span", {}, percent(value)),
       gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(1)}`));
   };
   const head = ["Run", "Method", "Data", "kNN", "Linear", "Online", "Rank", "Health", "Time", "State"];
@@ -163,7 +165,18 @@ function comparison(runs) {
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results of all runs" },
       element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name, index) =>
         element("th", { scope: "col", class: index > 2 && index < 7 || index === 8 ? "number" : null }, name)))), element("tbody", {}, rows))),
-    element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; best bold."));
+    element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; the best on the same data is bold."));
+}
+
+/** What a curve is held against: the limit of a warning, the untrained encoder. */
+function marks(name, runs) {
+  const limit = runs[0].limits[name];
+  const found = limit === undefined ? [] : [{ value: limit, words: `warns below ${number(limit)}`, tone: "alarm" }];
+  const untrained = runs[0].summary?.untrained_knn_top1;
+  if (runs.length === 1 && name === "evaluation/knn_top1" && typeof untrained === "number") {
+    found.push({ value: untrained, words: `untrained ${number(untrained)}`, tone: "calm" });
+  }
+  return found;
 }
 
 /** What the curves of all runs are, in groups. */
@@ -180,7 +193,7 @@ function specs(runs) {
       return { name: run.name, paint: colour(index), x, y };
     });
     if (name === "replaced_images" && lines.every(({ y }) => y.every((value) => !value))) continue;
-    const spec = { id: name, title, unit, lines, sort: "training", xTitle: view.axis === "images" ? "image" : "step", limit: runs[0].limits[name] };
+    const spec = { id: name, title, unit, lines, marks: marks(name, runs), sort: "training", xTitle: view.axis === "images" ? "image" : "step" };
     groups[GROUPS.findIndex(([, holds]) => holds(name))].specs.push(spec);
   }
   return groups.filter((group) => group.specs.length > 0);
@@ -215,7 +228,7 @@ function spectrumSection(runs, looks) {
     return { name: run.name, paint: colour(index), x: values.map((_, at) => at + 1), y: values.map((value) => value / values[0]) };
   });
   if (lines.every(({ x }) => x.length === 0)) return null;
-  const chart = new Chart({ id: "spectrum", title: "Singular values", unit: "relative to the largest", lines, log: true, plain: true, sort: "spectrum", xTitle: "value" });
+  const chart = new Chart({ id: "spectrum", title: "Singular values", unit: "relative to the largest", lines, marks: [], log: true, plain: true, sort: "spectrum", xTitle: "value" });
   const facts = looks.map((look, index) => look && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
     `effective rank ${number(look.effective_rank)} of ${look.dim}, spread ${number(look.spread)}, mean cosine ${number(look.mean_cosine)}`,
     element("span", { class: "muted" }, ` (${whole(look.names.length)} of ${whole(look.of)} ${look.split} images, step ${whole(look.step ?? 0)})`)));
@@ -238,9 +251,9 @@ function neighbourSection(look) {
     const tiles = nearest.map(([index, cosine]) => {
       const other = className(look, index);
       const same = own === null ? "" : other === own ? "same" : "other";
-      return captioned(look, index, 56, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
+      return captioned(look, index, 72, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
     });
-    return element("div", { class: "row" }, captioned(look, query, 72, element("b", {}, own ?? look.names[query]), "query"), element("div", { class: "tiles" }, tiles));
+    return element("div", { class: "row" }, captioned(look, query, 88, element("b", {}, own ?? look.names[query]), "query"), element("div", { class: "tiles" }, tiles));
   });
   return section("neighbours", "Nearest neighbours", element("p", { class: "lead" },
     "Each image on the left, then the images whose features are nearest by cosine.", look.labels ? " A class is named where it is another one." : ""), rows);
@@ -249,7 +262,7 @@ function neighbourSection(look) {
 function gallerySection(look) {
   const { gallery } = look;
   const { sheet } = gallery;
-  const size = Math.min(96, Math.max(64, sheet.side));
+  const size = Math.round(Math.min(112, Math.max(64, 800 / sheet.columns)));
   const head = element("tr", {}, element("th", { scope: "col" }, "image"), gallery.views.map((name) => {
     const [view, ...rest] = name.split(", ");
     return element("th", { scope: "col" }, view, element("small", { class: "muted" }, rest.join(", ")));
