@@ -108,12 +108,14 @@ fn tensorboard_reads_every_figure_once_after_a_resume() {
     let folder = tempfile::tempdir().unwrap();
     let (run, projector) = (folder.path().join("run"), folder.path().join("projector"));
     train(&run, false, 5);
+    train(&run, true, 7);
     // As if it had been killed two steps after its checkpoint, in the middle of a write.
-    let first = event_files(&run).remove(0);
-    let ahead = fs::read(&first).unwrap();
-    fs::write(&first, [&ahead[..], &ahead[ahead.len() / 2..]].concat()).unwrap();
+    fs::write(run.join("checkpoints/latest"), "step-00000005\n").unwrap();
+    let last = event_files(&run).pop().unwrap();
+    let written = fs::read(&last).unwrap();
+    fs::write(&last, [&written[..], &written[..written.len() / 2]].concat()).unwrap();
     train(&run, true, 99);
-    assert_eq!(event_files(&run).len(), 2, "one file a start");
+    assert_eq!(event_files(&run).len(), 3, "one file a start");
 
     let encoder = Encoder::open(&run, "latest", Network::Student, &Device::flex()).unwrap();
     let data = encoder.recipe.as_ref().unwrap().data.source();

@@ -293,4 +293,5 @@ fn watching(page: &mut Page, survey: &Survey) {
     page.key("best", true, "whether the best by nearest neighbours stays too");
     page.table("[log]");
     page.key("every_steps", 10, "how often figures are written and shown");
+    page.key("tensorboard", false, "whether event files for TensorBoard are written too");
 }

@@ -20,12 +20,22 @@ use crate::{
 /// How often a new checkpoint is looked for.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// The latest answer, and the checkpoint that it is of.
-#[derive(Default)]
-struct Latest {
-    checkpoint: String,
-    json: Arc<str>,
-    missing: Option<String>,
+/// The latest answer.
+#[derive(Clone)]
+pub(super) struct Latest {
+    /// The checkpoint that it is of; without one, the reason.
+    pub(super) version: String,
+    /// `null` for none.
+    pub(super) json: Arc<str>,
+    /// Why there is none.
+    pub(super) missing: Option<String>,
+}
+
+impl Latest {
+    fn nothing(reason: &str) -> Self {
+        let missing = Some(reason.to_owned());
+        Self { version: reason.to_owned(), json: "null".into(), missing }
+    }
 }
 
 /// Shared with the thread that works.
@@ -35,16 +45,11 @@ pub(super) struct Looks(Arc<Mutex<Latest>>);
 impl Looks {
     /// Begins to look for checkpoints of `run`.
     pub(super) fn start(run: &Path, shown: &Shown, common: &Common) -> Self {
-        let nothing = |reason: &str| Latest {
-            json: "null".into(),
-            missing: Some(reason.to_owned()),
-            ..Latest::default()
-        };
         let reason = match shown.curves {
             true => "left out on request (--curves)",
             false => "they come with the first checkpoint",
         };
-        let looks = Self(Arc::new(Mutex::new(nothing(reason))));
+        let looks = Self(Arc::new(Mutex::new(Latest::nothing(reason))));
         if !shown.curves {
             let (run, shown, common) = (run.to_owned(), shown.clone(), common.clone());
             let shared = looks.clone();
@@ -54,25 +59,30 @@ impl Looks {
         looks
     }
 
-    /// The checkpoint, the answer as JSON (`null` for none), and why there is none.
-    pub(super) fn latest(&self) -> (String, Arc<str>, Option<String>) {
-        let latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (latest.checkpoint.clone(), Arc::clone(&latest.json), latest.missing.clone())
+    /// The latest answer.
+    pub(super) fn latest(&self) -> Latest {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn follow(&self, run: &Path, shown: &Shown, common: &Common) {
         let mut done = None;
         loop {
-            // A pointer that cannot be read now is read again later.
-            let now = Store::of(run).pointer(&shown.checkpoint).ok().flatten();
+            let now = match shown.checkpoint.as_str() {
+                // A pointer that cannot be read now is read again later.
+                name @ ("latest" | "best") => Store::of(run).pointer(name).ok().flatten(),
+                step => Some(step.to_owned()),
+            };
             if let Some(name) = now.filter(|name| done.as_ref() != Some(name)) {
-                let (json, missing) = match look(run, shown, common) {
-                    Ok(look) => (serde_json::to_string(&look).unwrap_or_default(), None),
-                    Err(reason) => ("null".to_owned(), Some(reason)),
+                let answer = match look(run, shown, common) {
+                    Ok(look) => {
+                        let json = serde_json::to_string(&look).expect("a look is plain data");
+                        done = Some(name.clone());
+                        Latest { version: name, json: json.into(), missing: None }
+                    }
+                    // Tried again: the checkpoint may have given way to the next, or be on its way.
+                    Err(reason) => Latest::nothing(&reason),
                 };
-                let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                *latest = Latest { checkpoint: name.clone(), json: json.into(), missing };
-                done = Some(name);
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = answer;
             }
             thread::sleep(EVERY);
         }

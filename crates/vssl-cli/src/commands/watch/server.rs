@@ -13,7 +13,7 @@ use vssl::{
     train::run_folder,
 };
 
-use super::looks::Looks;
+use super::looks::{Latest, Looks};
 
 /// Files whose change is news.
 const FILES: [&str; 4] = ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"];
@@ -75,11 +75,11 @@ impl Site {
     }
 
     fn look(&self, seen: &str) -> Answer {
-        let (checkpoint, look, missing) = self.looks.latest();
-        if !checkpoint.is_empty() && checkpoint == seen {
+        let Latest { version, json: look, missing } = self.looks.latest();
+        if version == seen {
             return nothing();
         }
-        let (version, missing) = (Value::from(checkpoint), json!(missing));
+        let (version, missing) = (Value::from(version), json!(missing));
         let body = format!("{{\"version\":{version},\"missing\":{missing},\"look\":{look}}}");
         text(200, "application/json", body)
     }

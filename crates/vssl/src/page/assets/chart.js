@@ -28,7 +28,7 @@ class Chart {
       role: "img",
       onpointermove: (event) => this.point(event),
       onpointerdown: (event) => this.point(event),
-      onpointerleave: () => Chart.unmark(),
+      onpointerleave: (event) => lifted(event) || Chart.unmark(),
       onblur: () => Chart.unmark(),
       onkeydown: (event) => this.key(event),
     });

@@ -94,6 +94,9 @@ const tip = {
   },
 };
 
+/** A finger that is lifted leaves the picture as well: what it pointed at stays until the next tap. */
+const lifted = (event) => event.pointerType === "touch";
+
 /** Sheets are turned into one image each, however many of their pictures are shown. */
 const sheets = new WeakMap();
 

@@ -18,7 +18,7 @@ class ScatterMap {
       onpointerdown: (event) => this.down(event),
       onpointerup: () => (this.drag = null),
       onpointercancel: () => (this.drag = null),
-      onpointerleave: () => this.leave(),
+      onpointerleave: (event) => lifted(event) || this.leave(),
       onblur: () => this.leave(),
       onkeydown: (event) => this.key(event),
       onwheel: (event) => this.wheel(event),

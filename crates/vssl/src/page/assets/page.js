@@ -167,4 +167,5 @@ showRecipe();
 contents();
 document.getElementById("footer").append(`Made by vssl ${data.version}${data.live ? ", live" : ""}. This page loads nothing from anywhere${data.live ? " but this machine" : ""}.`);
 window.addEventListener("scroll", () => tip.hide(), { passive: true });
+window.addEventListener("pointerdown", (event) => event.target.closest("canvas, .chart") ?? tip.hide());
 if (data.live) follow();
