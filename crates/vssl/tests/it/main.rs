@@ -10,5 +10,6 @@ mod fixtures;
 mod golden;
 mod optim;
 mod own_method;
+mod ranks;
 mod recipe;
 mod recipes;
