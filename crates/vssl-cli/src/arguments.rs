@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS};
 
-pub use bench::{BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments};
+pub use bench::{
+    AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments,
+};
 pub use encoder::EncoderArguments;
 pub use page::{Report, Shown, Watch};
 pub use table::Table;
@@ -115,6 +117,9 @@ pub struct Pretrain {
     /// Replace the run in the run folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Seconds that the processes of a job, started by mpirun or srun, wait for each other at most.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rank_timeout: u32,
     /// Stop, as on Ctrl-C, when standard input ends: for programs that start runs.
     #[arg(long, hide = true)]
     pub stop_at_eof: bool,

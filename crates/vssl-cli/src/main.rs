@@ -5,6 +5,7 @@
 mod arguments;
 mod commands;
 mod failure;
+mod launcher;
 mod progress;
 mod signals;
 mod table;
@@ -17,7 +18,14 @@ use arguments::Arguments;
 
 fn main() -> ExitCode {
     failure::catch_panics();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // The same words from each process of a job help nobody.
+        Err(error) if launcher::Launch::is_follower() => {
+            return ExitCode::from(error.exit_code() as u8);
+        }
+        Err(error) => error.exit(),
+    };
     match commands::run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    DataError, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, ViewGroup,
+    DataError, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup,
     dataset::IMAGENET,
     rng::{Stream, below, rng},
 };
@@ -63,6 +63,7 @@ impl DataBench {
             let plan = LoaderPlan {
                 seed: 0,
                 batch,
+                share: Share::WHOLE,
                 workers,
                 prefetch: workers,
                 on_bad_image: OnBadImage::Stop,

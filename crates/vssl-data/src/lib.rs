@@ -13,8 +13,10 @@ pub mod fetch;
 pub mod loader;
 pub mod rng;
 pub mod sampler;
+pub mod share;
 
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use dataset::{DataConfig, Dataset, Image, Splits};
 pub use error::DataError;
 pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
+pub use share::Share;

@@ -29,6 +29,7 @@ use crate::{
     augment::{Pipeline, Scratch, check_image},
     rng::{Stream, below, rng},
     sampler::Sampler,
+    share::Share,
 };
 
 /// What happens when an image cannot be read.
@@ -47,8 +48,10 @@ pub enum OnBadImage {
 pub struct LoaderPlan {
     /// Seed of the order and of replacements; views have that of their pipeline.
     pub seed: u64,
-    /// Images a batch.
+    /// Images a batch, over all processes.
     pub batch: usize,
+    /// Which of them are loaded here.
+    pub share: Share,
     /// Worker threads; 0 makes each batch in the calling thread when it is asked for.
     pub workers: usize,
     /// Batches that are finished or in the making at most.
@@ -79,7 +82,7 @@ pub struct Batch {
     pub step: u64,
     /// Number of the epoch.
     pub epoch: u64,
-    /// The images that are in the batch, after replacement.
+    /// The own images of the batch, after replacement.
     pub indices: Vec<usize>,
     /// Their labels, if the dataset has any.
     pub labels: Option<Vec<u32>>,
@@ -113,14 +116,15 @@ impl Loader {
     /// Checks the plan and starts the workers.
     ///
     /// # Errors
-    /// [`DataError::Setting`] for a batch that is 0 or above the dataset, workers without
-    /// prefetch, or a first step behind the last.
+    /// [`DataError::Setting`] for a batch that is 0, above the dataset or not to be shared, workers
+    /// without prefetch, or a first step behind the last.
     pub fn new(
         dataset: Arc<dyn Dataset>,
         pipeline: Arc<Pipeline>,
         plan: LoaderPlan,
     ) -> Result<Self, DataError> {
         let sampler = Sampler::new(plan.seed, dataset.len(), plan.batch)?;
+        plan.share.check(plan.batch)?;
         check_threads(plan.workers, plan.prefetch)?;
         if plan.start_step > plan.end_step {
             return Err(DataError::Setting(format!(
@@ -130,12 +134,13 @@ impl Loader {
         }
         let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
         let batches = 1 + if plan.workers == 0 { 1 } else { plan.prefetch };
-        let memory_bound =
-            values.saturating_mul(size_of::<f32>() * plan.batch).saturating_mul(batches);
+        let memory_bound = values
+            .saturating_mul(size_of::<f32>() * plan.batch / plan.share.world)
+            .saturating_mul(batches);
         let steps_per_epoch = sampler.steps_per_epoch();
-        let LoaderPlan { workers, prefetch, seed, on_bad_image, .. } = plan;
+        let LoaderPlan { workers, prefetch, seed, share, on_bad_image, .. } = plan;
         let pool = Pool::new(pipeline.views().len());
-        let maker = Maker { dataset, pipeline, sampler, pool, seed, on_bad_image };
+        let maker = Maker { dataset, pipeline, sampler, share, pool, seed, on_bad_image };
         let make = Box::new(move |step: u64, scratch: &mut Scratch, stop: &AtomicBool| {
             maker.batch(step, scratch, stop)
         });
@@ -176,6 +181,7 @@ struct Maker {
     dataset: Arc<dyn Dataset>,
     pipeline: Arc<Pipeline>,
     sampler: Sampler,
+    share: Share,
     pool: Arc<Pool>,
     seed: u64,
     on_bad_image: OnBadImage,
@@ -193,7 +199,7 @@ impl Maker {
     ) -> Result<Batch, DataError> {
         let steps_per_epoch = self.sampler.steps_per_epoch();
         let epoch = step / steps_per_epoch;
-        let mut indices = self.sampler.batch(epoch, step % steps_per_epoch);
+        let mut indices = self.share.of(&self.sampler.batch(epoch, step % steps_per_epoch));
         let views = self.pipeline.views().iter();
         let mut views = views
             .map(|view| ViewBatch {

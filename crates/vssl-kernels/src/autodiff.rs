@@ -14,6 +14,7 @@ use burn::backend::{Backend, TensorMetadata};
 
 use crate::accumulate;
 use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
+use crate::joint::AcrossRanks;
 
 /// A tensor of the graph, without gradient.
 fn constant<B: Backend, C: CheckpointStrategy>(
@@ -94,6 +95,18 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
 }
 
 #[derive(Debug)]
+struct RankSumStep;
+
+impl<B: KernelOps> Backward<B, 1> for RankSumStep {
+    type State = AcrossRanks;
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let ranks = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |dy| B::kernel_sum_over_ranks(dy, ranks));
+    }
+}
+
+#[derive(Debug)]
 struct MaxPoolStep;
 
 impl<B: KernelGradients> Backward<B, 1> for MaxPoolStep {
@@ -169,6 +182,7 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         residual: Maybe<Self>,
         relu: bool,
         eps: f64,
+        ranks: AcrossRanks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let residual = residual.into_option();
         let tracked = x.is_tracked()
@@ -178,14 +192,21 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
         let (beta, beta_guard) = beta.into_parts();
         let (residual, residual_guard) = residual.map(|residual| residual.into_parts()).unzip();
-        let (y, mean, variance) =
-            B::kernel_batch_norm(x.clone(), gamma.clone(), beta, residual.into(), relu, eps);
+        let (y, mean, variance) = B::kernel_batch_norm(
+            x.clone(),
+            gamma.clone(),
+            beta,
+            residual.into(),
+            relu,
+            eps,
+            ranks.clone(),
+        );
         let statistics = (constant::<B, C>(mean.clone()), constant::<B, C>(variance.clone()));
         if !tracked {
             return (constant::<B, C>(y), statistics.0, statistics.1);
         }
         let kept = relu.then(|| y.clone());
-        let state = NormSaved { x, y: kept, gamma, mean, variance, eps };
+        let state = NormSaved { x, y: kept, gamma, mean, variance, eps, ranks };
         let y = match residual_guard {
             Some(guard) => {
                 record!(NormStep::<4>, [x_guard, gamma_guard, beta_guard, guard], state, y)
@@ -193,6 +214,16 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
             None => record!(NormStep::<3>, [x_guard, gamma_guard, beta_guard], state, y),
         };
         (y, statistics.0, statistics.1)
+    }
+
+    fn kernel_sum_over_ranks(x: FloatTensor<Self>, ranks: AcrossRanks) -> FloatTensor<Self> {
+        let tracked = x.is_tracked();
+        let (x, guard) = x.into_parts();
+        let sum = B::kernel_sum_over_ranks(x, ranks.clone());
+        if !tracked {
+            return constant::<B, C>(sum);
+        }
+        record!(RankSumStep, [guard], ranks, sum)
     }
 
     fn kernel_affine(

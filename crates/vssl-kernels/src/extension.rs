@@ -6,6 +6,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
 
+use crate::joint::AcrossRanks;
 use crate::layout::{
     channels_last, channels_last_tensor, dense, from_rows_of_channels, rows_of_channels, sizes,
     tensor, vector,
@@ -56,7 +57,11 @@ pub trait KernelOps: Backend {
         #[extension_type] residual: Maybe<Self>,
         relu: bool,
         eps: f64,
+        ranks: AcrossRanks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// The sum of `x` over all ranks; so is its gradient.
+    fn kernel_sum_over_ranks(x: FloatTensor<Self>, ranks: AcrossRanks) -> FloatTensor<Self>;
 
     /// `relu?((x − centre) · scale + shift (+ residual))`; no gradient.
     fn kernel_affine(
@@ -141,6 +146,8 @@ pub struct NormSaved<T> {
     pub mean: T,
     pub variance: T,
     pub eps: f64,
+    /// Who has the other rows of the batch.
+    pub ranks: AcrossRanks,
 }
 
 /// What the backward pass of batch normalisation gives.
@@ -179,12 +186,14 @@ impl KernelOps for Flex {
         residual: Maybe<Self>,
         relu: bool,
         eps: f64,
+        ranks: AcrossRanks,
     ) -> (FlexFloat, FlexFloat, FlexFloat) {
         let channels = sizes::<1>(&gamma)[0];
         let (rows, gamma, beta) = (rows_of_channels(&x), dense(gamma), dense(beta));
         let residual = residual.into_option();
         let residual = residual.as_ref().map(rows_of_channels);
         let moments = norm::moments(isa(), rows.floats(), channels);
+        let moments = ranks.moments(moments, rows.floats().len() / channels);
         let factor = |(gamma, variance): (&f32, &f32)| {
             (f64::from(*gamma) / (f64::from(*variance) + eps).sqrt()) as f32
         };
@@ -201,6 +210,14 @@ impl KernelOps for Flex {
             &mut y,
         );
         (from_rows_of_channels(y, &x), vector(moments.mean), vector(moments.variance))
+    }
+
+    fn kernel_sum_over_ranks(x: FlexFloat, ranks: AcrossRanks) -> FlexFloat {
+        let shape = x.shape();
+        let mut values = buffer::take(shape.num_elements());
+        values.copy_from_slice(dense(x).floats());
+        ranks.sum("batch norm", &mut values);
+        tensor(values, shape)
     }
 
     fn kernel_affine(
@@ -297,7 +314,7 @@ impl KernelGradients for Flex {
         dy: FlexFloat,
         residual: bool,
     ) -> NormGradients<FlexFloat> {
-        let NormSaved { x, y, gamma, mean, variance, eps } = saved;
+        let NormSaved { x, y, gamma, mean, variance, eps, ranks } = saved;
         let y = y.as_ref().map(rows_of_channels);
         let (rows, dy) = (rows_of_channels(&x), rows_of_channels(&dy));
         let (gamma, mean, variance) = (dense(gamma), dense(mean), dense(variance));
@@ -311,7 +328,7 @@ impl KernelGradients for Flex {
             eps,
             residual,
         };
-        let gradients = norm_backward::backward(isa(), &given);
+        let gradients = norm_backward::backward(isa(), &given, &ranks);
         NormGradients {
             x: from_rows_of_channels(gradients.x, &x),
             gamma: vector(gradients.gamma),

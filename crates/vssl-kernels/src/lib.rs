@@ -10,6 +10,7 @@ mod accumulate;
 mod autodiff;
 pub mod bench;
 mod extension;
+mod joint;
 mod layout;
 mod raw;
 pub mod reference;
@@ -18,6 +19,7 @@ mod update;
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};
 
+pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
@@ -83,9 +85,28 @@ pub fn batch_norm_train<const D: usize>(
     relu: bool,
     eps: f64,
 ) -> Normalised<D> {
+    batch_norm_train_joint(x, gamma, beta, residual, relu, eps, &AcrossRanks::alone())
+}
+
+/// [`batch_norm_train`] of a batch that is spread over several processes, of which each has some
+/// rows: statistics and the gradient of `x` are those of the joint batch, the gradients of `gamma`
+/// and `beta` the own rows' share of the joint ones.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other; with other ranks, on a back end other than the CPU's.
+pub fn batch_norm_train_joint<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    residual: Option<Tensor<D>>,
+    relu: bool,
+    eps: f64,
+    ranks: &AcrossRanks,
+) -> Normalised<D> {
     check_norm(&x, [&gamma, &beta], residual.as_ref());
     if !accelerated(&x) || x.shape().num_elements() == 0 {
-        return reference::batch_norm_train(x, gamma, beta, residual, relu, eps);
+        return reference::batch_norm_train_joint(x, gamma, beta, residual, relu, eps, ranks);
     }
     let (output, mean, variance) = <Dispatch as KernelOps>::kernel_batch_norm(
         x.into_dispatch(),
@@ -94,6 +115,7 @@ pub fn batch_norm_train<const D: usize>(
         residual.map(Tensor::into_dispatch).into(),
         relu,
         eps,
+        ranks.clone(),
     );
     Normalised {
         output: Tensor::from_dispatch(output),

@@ -8,7 +8,10 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use crate::{AdamStep, MomentumStep, Normalised, TrustRatio};
+use burn::backend::Dispatch;
+
+use crate::extension::KernelOps;
+use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
@@ -24,11 +27,26 @@ pub fn batch_norm_train<const D: usize>(
     relu: bool,
     eps: f64,
 ) -> Normalised<D> {
+    batch_norm_train_joint(x, gamma, beta, residual, relu, eps, &AcrossRanks::alone())
+}
+
+/// See [`crate::batch_norm_train_joint`].
+pub fn batch_norm_train_joint<const D: usize>(
+    x: Tensor<D>,
+    gamma: Tensor<1>,
+    beta: Tensor<1>,
+    residual: Option<Tensor<D>>,
+    relu: bool,
+    eps: f64,
+    ranks: &AcrossRanks,
+) -> Normalised<D> {
     let channels = x.dims()[1];
-    let count = (x.shape().num_elements() / channels.max(1)) as f64;
-    let mean = sum_but_channels(x.clone()) / count;
+    let own = (x.shape().num_elements() / channels.max(1)) as f64;
+    let count = sum_over_ranks(Tensor::<1>::full([1], own, &x.device()), ranks).reshape([1; D]);
+    let mean = sum_over_ranks(sum_but_channels(x.clone()), ranks) / count.clone();
     let centred = x - mean.clone(); // [n, c, …]
-    let variance = sum_but_channels(centred.clone() * centred.clone()) / count;
+    let squares = sum_but_channels(centred.clone() * centred.clone());
+    let variance = sum_over_ranks(squares, ranks) / count;
     let scale = per_channel(gamma) / (variance.clone() + eps).sqrt();
     let y = centred * scale + per_channel(beta);
     Normalised {
@@ -53,6 +71,14 @@ pub fn batch_norm_eval<const D: usize>(
     let scale = gamma / (variance + eps).sqrt();
     let y = (x - per_channel(mean)) * per_channel(scale) + per_channel(beta);
     finish(y, residual, relu)
+}
+
+fn sum_over_ranks<const D: usize>(x: Tensor<D>, ranks: &AcrossRanks) -> Tensor<D> {
+    if ranks.is_alone() {
+        return x;
+    }
+    let x = x.into_dispatch();
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_sum_over_ranks(x, ranks.clone()))
 }
 
 fn per_channel<const D: usize>(values: Tensor<1>) -> Tensor<D> {

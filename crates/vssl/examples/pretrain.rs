@@ -34,6 +34,7 @@ fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::new(recipe);
     let (recipe, _) = Recipe::load(path, &[], &methods::schemas())?;
     let environment = Environment {
+        group: vssl::collective::Group::alone(),
         device: "cpu".parse::<DeviceChoice>()?.resolve()?,
         data_root: None,
         recipe_folder: path.parent().map(Path::to_owned),

@@ -5,7 +5,7 @@
 
 use std::{fmt, str::FromStr};
 
-use burn::tensor::Device;
+use burn::{backend::DispatchDevice, tensor::Device};
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +151,11 @@ impl DeviceChoice {
         use burn::tensor::DeviceKind;
         self.index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)
     }
+}
+
+/// Whether this is the processor, under autodiff or not.
+pub(crate) fn is_cpu(device: &Device) -> bool {
+    matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
 
 pub mod backbone;
+pub mod collective;
 pub mod comparison;
 pub mod device;
 pub mod encoder;

@@ -8,9 +8,19 @@ use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Tensor};
 
-use crate::{backbone::Backbone, layers::Init, schedule::Step};
+use crate::{
+    backbone::Backbone,
+    collective::Group,
+    layers::{Init, Mode},
+    schedule::Step,
+};
 
-/// The augmented views of one batch. Labels are not here: no method sees them.
+/// The augmented views of one batch, or of a rank's share of it. Labels are not here: no method sees
+/// them.
+///
+/// A method that runs its networks in [`Views::mode`], and computes its loss, figures and what it
+/// carries of nothing but what [`Views::gather`] returns, works on any number of ranks. Parameters
+/// come before the gathering only.
 pub struct Views {
     /// Which image of the training set each row is of, `[n]`.
     pub images: Vec<usize>,
@@ -18,12 +28,37 @@ pub struct Views {
     pub global: Vec<Tensor<4>>,
     /// Small crops, which only the student sees.
     pub local: Vec<Tensor<4>>,
+    /// Who has the other shares of the joint batch.
+    pub group: Group,
 }
 
 impl Views {
     /// Global views, then local ones: the order of the student's forward passes.
     pub fn all(&self) -> impl Iterator<Item = &Tensor<4>> {
         self.global.iter().chain(&self.local)
+    }
+
+    /// How batch normalisation runs, the student's and the teacher's.
+    pub fn mode(&self) -> Mode<'_> {
+        if self.group.is_alone() { Mode::Train } else { Mode::Joint(&self.group) }
+    }
+
+    /// Rows of the joint batch; gradients flow to the own ones. See [`Group::gather_all`].
+    ///
+    /// # Shapes — each `[n, dim]` to `[world · n, dim]`.
+    pub fn gather<const N: usize>(&self, own: [Tensor<2>; N]) -> [Tensor<2>; N] {
+        self.group.gather(own)
+    }
+
+    /// The same for any number of tensors.
+    pub fn gather_all(&self, own: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
+        self.group.gather_all(own)
+    }
+
+    /// Which image of the training set each row of the joint batch is of.
+    pub fn joint_images(&self) -> Vec<usize> {
+        let own: Vec<u64> = self.images.iter().map(|&image| image as u64).collect();
+        self.group.gather_numbers(&own).into_iter().map(|image| image as usize).collect()
     }
 }
 
@@ -33,8 +68,8 @@ pub struct Loss<C> {
     pub total: Tensor<1>,
     /// Its terms and whatever else is worth a curve, each `[1]`, without gradient.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Backbone features of the global views, each `[n, dim]`, without gradient: the probe and the
-    /// health figures read them.
+    /// Backbone features of the global views, each `[n, dim]` of the own rows, without gradient: the
+    /// probe and the health figures read them.
     pub features: Vec<Tensor<2>>,
     /// What memory wants to remember of this batch.
     pub carry: C,
@@ -45,7 +80,7 @@ pub struct Loss<C> {
 pub struct Sizes {
     /// Images of the training set.
     pub images: usize,
-    /// Images of one forward pass.
+    /// Images of one forward pass, those of all ranks together.
     pub batch: usize,
     /// Full-size views of an image.
     pub global_views: usize,

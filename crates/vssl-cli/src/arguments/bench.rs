@@ -26,6 +26,29 @@ pub enum BenchAction {
     Kernels(KernelArguments),
     /// The input pipeline: two SimCLR views of each image, decoding included.
     Data(DataArguments),
+    /// Adding up gradients over the processes of a job that mpirun or srun started.
+    Allreduce(AllreduceArguments),
+}
+
+/// Arguments of `vssl bench allreduce`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl bench allreduce --sizes 4096,1048576\n\nStart it as a job: mpirun \
+                  -n 4 vssl bench allreduce"
+)]
+pub struct AllreduceArguments {
+    /// Bytes that each process brings, separated by commas.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_delimiter = ',',
+        default_values_t = [1 << 10, 1 << 14, 1 << 18, 1 << 22, 45_000_000, 100_000_000],
+        value_parser = value_parser!(u64).range(4..=1 << 33)
+    )]
+    pub sizes: Vec<u64>,
+    /// Sums of each size that are timed.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
+    pub rounds: u32,
 }
 
 /// Arguments of `vssl bench step`.

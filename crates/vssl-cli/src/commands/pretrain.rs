@@ -4,10 +4,12 @@ use std::{
     io,
     path::{Path, PathBuf},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context;
 use vssl::{
+    collective::Group,
     methods,
     recipe::Recipe,
     train::{Environment, Plan, TrainError, pretrain, run_folder, stop::Stop},
@@ -16,13 +18,20 @@ use vssl::{
 use crate::{
     arguments::{Common, Pretrain},
     failure::Failure,
+    launcher::{self, Together},
     progress, signals,
 };
 
 pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> {
+    let together = Together::join(Duration::from_secs(arguments.rank_timeout.into()))?;
+    alike(arguments, common, &together.group).map_err(|failure| together.fail(failure))
+}
+
+/// What each process of a job does.
+fn alike(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
     let plan = match (&arguments.resume, &arguments.recipe) {
-        (Some(run), _) => resume(run, arguments, common)?,
-        (None, Some(recipe)) => start(recipe, arguments, common)?,
+        (Some(run), _) => resume(run, arguments, common, group)?,
+        (None, Some(recipe)) => start(recipe, arguments, common, group)?,
         (None, None) => {
             return Err(Failure::usage(anyhow::anyhow!("give a recipe, or --resume RUN")));
         }
@@ -37,31 +46,43 @@ pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> 
     Ok(())
 }
 
-fn start(path: &Path, arguments: &Pretrain, common: &Common) -> Result<Plan, Failure> {
+fn start(
+    path: &Path,
+    arguments: &Pretrain,
+    common: &Common,
+    group: &Group,
+) -> Result<Plan, Failure> {
     let (recipe, _) =
         Recipe::load(path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
-    let plan = Plan::new(recipe, &run, environment(arguments, common, folder)?);
+    let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
     plan.map_err(classified)
 }
 
-fn resume(run: &Path, arguments: &Pretrain, common: &Common) -> Result<Plan, Failure> {
+fn resume(
+    run: &Path,
+    arguments: &Pretrain,
+    common: &Common,
+    group: &Group,
+) -> Result<Plan, Failure> {
     run_folder::recipe_of(run)?;
     let path = run.join("recipe.toml");
     let (recipe, _) =
         Recipe::load(&path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
-    let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, None)?);
+    let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     plan.map_err(classified)
 }
 
 fn environment(
     arguments: &Pretrain,
     common: &Common,
+    group: &Group,
     recipe_folder: Option<PathBuf>,
 ) -> Result<Environment, Failure> {
     Ok(Environment {
-        device: arguments.device.resolve().map_err(Failure::usage)?,
+        group: group.clone(),
+        device: launcher::device(arguments.device).resolve().map_err(Failure::usage)?,
         data_root: Some(common.data.clone()),
         recipe_folder,
         commit: option_env!("VSSL_COMMIT").map(str::to_owned),

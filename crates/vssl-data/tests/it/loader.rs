@@ -12,7 +12,7 @@ use std::{
 
 use vssl_data::{
     Batch, DataError, Dataset, EvaluationLoader, EvaluationPlan, EvaluationTransform, Image,
-    Loader, LoaderPlan, Normalisation, OnBadImage, Pipeline, ViewGroup,
+    Loader, LoaderPlan, Normalisation, OnBadImage, Pipeline, Share, ViewGroup,
 };
 
 /// Pictures of different sizes in memory; some cannot be read.
@@ -84,6 +84,7 @@ fn plan(steps: std::ops::Range<u64>, workers: usize) -> LoaderPlan {
     LoaderPlan {
         seed: 5,
         batch: 6,
+        share: Share::WHOLE,
         workers,
         prefetch: 3,
         on_bad_image: OnBadImage::Stop,

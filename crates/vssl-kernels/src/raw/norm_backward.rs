@@ -8,6 +8,7 @@ use super::buffer::{self, Buffer};
 use super::norm::{block_rows, each_row, load, store};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
+use crate::joint::AcrossRanks;
 
 /// What the backward pass gives.
 pub struct Gradients {
@@ -42,8 +43,8 @@ pub struct Backward<'a> {
     pub residual: bool,
 }
 
-/// The gradients of batch normalisation with the batch's statistics.
-pub fn backward(isa: Isa, given: &Backward<'_>) -> Gradients {
+/// The gradients of batch normalisation with the batch's statistics; `ranks` have its other rows.
+pub fn backward(isa: Isa, given: &Backward<'_>, ranks: &AcrossRanks) -> Gradients {
     let channels = given.mean.len();
     let rows = given.x.len() / channels;
     assert!(given.gamma.len() == channels && given.variance.len() == channels, "channels");
@@ -51,15 +52,17 @@ pub fn backward(isa: Isa, given: &Backward<'_>) -> Gradients {
         given.dy.len() == given.x.len() && given.y.is_none_or(|y| y.len() == given.x.len()),
         "the gradient and the output are as large as the input"
     );
-    let [beta, moment] = gradient_sums(isa, given, rows, channels);
+    let own = gradient_sums(isa, given, rows, channels);
+    let ([joint_beta, joint_moment], count) = ranks.sums(&own, rows);
+    let [beta, moment] = own;
     let inverse = |c: usize| 1.0 / (f64::from(given.variance[c]) + given.eps).sqrt();
     // dx = scale · g + slope · (x − mean) + offset
     let mut factors = vec![0.0f32; 3 * channels];
     for c in 0..channels {
         let scale = f64::from(given.gamma[c]) * inverse(c);
         factors[c] = scale as f32;
-        factors[channels + c] = (-scale * inverse(c).powi(2) * moment[c] / rows as f64) as f32;
-        factors[2 * channels + c] = (-scale * beta[c] / rows as f64) as f32;
+        factors[channels + c] = (-scale * inverse(c).powi(2) * joint_moment[c] / count) as f32;
+        factors[2 * channels + c] = (-scale * joint_beta[c] / count) as f32;
     }
     let mut dx = buffer::take(given.x.len());
     let mut residual = given.residual.then(|| buffer::take(given.x.len()));

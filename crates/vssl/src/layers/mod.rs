@@ -19,12 +19,17 @@ pub use linear::{Linear, WeightNormLinear};
 pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
 
+use crate::collective::Group;
+
 /// Which statistics batch normalisation uses. Said at each call, so that no network carries a
-/// hidden switch: a momentum teacher runs in [`Mode::Train`] and takes no gradient.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Statistics of the batch; running statistics are updated.
+/// hidden switch: a momentum teacher runs in a mode of training and takes no gradient. A method takes
+/// it from [`crate::method::Views::mode`].
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// Statistics of the batch that is here; running statistics are updated.
     Train,
+    /// Statistics of the batch that is spread over these ranks; running statistics are updated.
+    Joint(&'a Group),
     /// Running statistics, which stay as they are.
     Eval,
 }

@@ -8,7 +8,7 @@ use burn::{
     module::{Module, Param, RunningState},
     tensor::{Device, Tensor},
 };
-use vssl_kernels::Normalised;
+use vssl_kernels::{AcrossRanks, Normalised};
 
 use super::{Init, Mode};
 
@@ -71,16 +71,21 @@ impl BatchNorm {
         let constant = |value: f32| Tensor::full([x.dims()[1]], value, &x.device());
         let gamma = self.weight.as_ref().map_or_else(|| constant(1.0), Param::val);
         let beta = self.bias.as_ref().map_or_else(|| constant(0.0), Param::val);
-        if mode == Mode::Eval {
-            let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return vssl_kernels::batch_norm_eval(
-                x, gamma, beta, mean, variance, residual, relu, self.eps,
-            );
-        }
+        let (ranks, world) = match mode {
+            Mode::Train => (AcrossRanks::alone(), 1),
+            Mode::Joint(group) => group.norms(),
+            Mode::Eval => {
+                let statistics = (self.running_mean.value_sync(), self.running_var.value_sync());
+                let (mean, variance) = statistics;
+                return vssl_kernels::batch_norm_eval(
+                    x, gamma, beta, mean, variance, residual, relu, self.eps,
+                );
+            }
+        };
         let [n, _, h, w] = x.dims();
         let Normalised { output, mean, variance } =
-            vssl_kernels::batch_norm_train(x, gamma, beta, residual, relu, self.eps);
-        self.update(mean, variance, n * h * w);
+            vssl_kernels::batch_norm_train_joint(x, gamma, beta, residual, relu, self.eps, &ranks);
+        self.update(mean, variance, n * h * w * world);
         output
     }
 

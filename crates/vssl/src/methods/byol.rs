@@ -7,7 +7,6 @@
 //! with a over the global views and b over all. The formula is in
 //! [`crate::objective::prediction`]; the teacher is the student's moving average.
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -79,16 +78,21 @@ impl Method for Byol {
     }
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
-        let targets: Vec<Tensor<2>> = views.global.iter().map(|x| teacher.project(x)).collect();
+        let mode = views.mode();
+        let targets = views.global.iter().map(|x| teacher.project(x, mode)).collect();
         let (mut features, mut projections, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
         for x in views.all() {
-            let Predicted { features: h, projection, prediction } = student.predict(x);
+            let Predicted { features: h, projection, prediction } = student.predict(x, mode);
             features.push(h);
             projections.push(projection.detach());
             predictions.push(prediction);
         }
-        features.truncate(targets.len());
-        projections.truncate(targets.len());
+        let globals = views.global.len();
+        features.truncate(globals);
+        projections.truncate(globals);
+        let targets = views.gather_all(targets);
+        let projections = views.gather_all(projections);
+        let predictions = views.gather_all(predictions);
         let total = prediction::byol(&predictions, &targets);
         // Each pair is 2 − 2·cosine.
         let pairs = targets.len() * (predictions.len() - 1);

@@ -117,11 +117,12 @@ impl Method for DeepClusterV2 {
     ) -> Loss<Self::Carry> {
         let (mut features, mut z) = (Vec::new(), Vec::new());
         for x in views.all() {
-            let (h, projection) = student.embed(x);
+            let (h, projection) = student.embed(x, views.mode());
             features.push(h);
             z.push(unit_rows(projection));
         }
         features.truncate(views.global.len());
+        let (images, mut z) = (views.joint_images(), views.gather_all(z));
         let all = Tensor::cat(z.clone(), 0); // [views·n, dim]
         z.truncate(views.global.len());
         let z: Vec<Tensor<2>> = z.into_iter().map(Tensor::detach).collect();
@@ -129,8 +130,7 @@ impl Method for DeepClusterV2 {
         let heads = 0..clusters.heads();
         let scores: Vec<Tensor<2>> =
             heads.clone().map(|head| clusters.scores(head, all.clone())).collect();
-        let targets: Vec<Tensor<1, Int>> =
-            heads.map(|head| clusters.of(head, &views.images)).collect();
+        let targets: Vec<Tensor<1, Int>> = heads.map(|head| clusters.of(head, &images)).collect();
         let total = clustering::numbered(&scores, &targets, self.temperature);
         let assigned = targets[0].clone().greater_equal_elem(0).float().mean();
         let mut parts = vec![("assigned", assigned)];
@@ -139,7 +139,7 @@ impl Method for DeepClusterV2 {
             parts.push(("prototype_usage", watch::usage(activation::softmax(predicted, 1))));
             parts.push(("embedding_std", watch::unit_std(&z)));
         }
-        Loss { total, parts, features, carry: (views.images.clone(), z) }
+        Loss { total, parts, features, carry: (images, z) }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

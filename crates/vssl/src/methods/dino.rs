@@ -119,8 +119,8 @@ impl Head {
     }
 
     /// Unit vectors, `[n, dim]`, and logits, `[n, prototypes]`.
-    fn forward(&self, h: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-        let z = unit_rows(self.projector.forward(h, Mode::Train));
+    fn forward(&self, h: Tensor<2>, mode: Mode) -> (Tensor<2>, Tensor<2>) {
+        let z = unit_rows(self.projector.forward(h, mode));
         (z.clone(), self.last_layer.forward(z))
     }
 }
@@ -201,24 +201,23 @@ impl Method for Dino {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let teacher = &memory.teacher;
-        let targeted: Vec<Tensor<2>> = views
-            .global
-            .iter()
-            .map(|x| {
-                teacher.head.forward(teacher.backbone.forward(x.clone(), Mode::Train)).1.detach()
-            })
-            .collect();
+        let (teacher, mode) = (&memory.teacher, views.mode());
+        let targeted = views.global.iter().map(|x| {
+            let h = teacher.backbone.forward(x.clone(), mode);
+            teacher.head.forward(h, mode).1.detach()
+        });
+        let targeted = views.gather_all(targeted.collect());
         let (mut features, mut z, mut logits) = (Vec::new(), Vec::new(), Vec::new());
         for x in views.all() {
-            let h = student.backbone.forward(x.clone(), Mode::Train);
+            let h = student.backbone.forward(x.clone(), mode);
             features.push(h.clone().detach());
-            let (unit, output) = student.head.forward(h);
+            let (unit, output) = student.head.forward(h, mode);
             z.push(unit.detach());
             logits.push(output);
         }
         features.truncate(targeted.len());
         z.truncate(targeted.len());
+        let (z, logits) = (views.gather_all(z), views.gather_all(logits));
         let (total, targets) = self.distil(&logits, &targeted, memory.center.val(), at.epoch);
         // The loss is the targets' entropy plus the divergence of the predictions from them.
         let mut parts = vec![("target_entropy", watch::entropy(targets[0].clone()))];

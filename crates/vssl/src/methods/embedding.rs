@@ -18,9 +18,9 @@ pub struct Student {
 
 /// What [`Student::pair`] puts out for two views.
 pub(super) struct Pair {
-    /// Backbone features, each `[n, features]`, without gradient.
+    /// Backbone features, each `[n, features]` of the own rows, without gradient.
     pub(super) features: Vec<Tensor<2>>,
-    /// Embeddings, each `[n, dim]`.
+    /// Embeddings of the joint batch, each `[n, dim]`.
     pub(super) embeddings: [Tensor<2>; 2],
 }
 
@@ -53,19 +53,19 @@ impl Student {
     /// Features, without gradient, and embedding of one view.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, features]` and `[n, dim]`.
-    pub(super) fn embed(&self, x: &Tensor<4>) -> (Tensor<2>, Tensor<2>) {
-        let h = self.backbone.forward(x.clone(), Mode::Train);
-        (h.clone().detach(), self.projector.forward(h, Mode::Train))
+    pub(super) fn embed(&self, x: &Tensor<4>, mode: Mode) -> (Tensor<2>, Tensor<2>) {
+        let h = self.backbone.forward(x.clone(), mode);
+        (h.clone().detach(), self.projector.forward(h, mode))
     }
 
     /// The two global views, each in a forward pass of its own.
     pub(super) fn pair(&self, views: &Views) -> Pair {
         let mut features = Vec::new();
         let embeddings = [0, 1].map(|view: usize| {
-            let (h, z) = self.embed(&views.global[view]);
+            let (h, z) = self.embed(&views.global[view], views.mode());
             features.push(h);
             z
         });
-        Pair { features, embeddings }
+        Pair { features, embeddings: views.gather(embeddings) }
     }
 }

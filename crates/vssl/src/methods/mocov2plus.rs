@@ -96,9 +96,15 @@ impl Method for MocoV2Plus {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let keys = [0, 1].map(|view: usize| unit_rows(memory.teacher.project(&views.global[view])));
-        let ((h1, z1), (h2, z2)) =
-            (student.embed(&views.global[0]), student.embed(&views.global[1]));
+        let (teacher, mode) = (&memory.teacher, views.mode());
+        let keys = [0, 1].map(|view: usize| teacher.project(&views.global[view], mode));
+        let [(h1, z1), (h2, z2)] =
+            [0, 1].map(|view: usize| student.embed(&views.global[view], mode));
+        let [k1, k2, z1, z2] = {
+            let [k1, k2] = keys;
+            views.gather([k1, k2, z1, z2])
+        };
+        let keys = [k1, k2].map(unit_rows);
         let queries = [unit_rows(z1.clone()), unit_rows(z2)];
         let queues = [0, 1].map(|view: usize| memory.queues[view].rows());
         let mut parts = Vec::new();

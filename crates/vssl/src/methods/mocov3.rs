@@ -90,10 +90,13 @@ impl Method for MocoV3 {
     }
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
-        let keys = [0, 1].map(|view: usize| teacher.project(&views.global[view]));
-        let [first, second] = [0, 1].map(|view: usize| student.predict(&views.global[view]));
+        let mode = views.mode();
+        let [k1, k2] = [0, 1].map(|view: usize| teacher.project(&views.global[view], mode));
+        let [first, second] = [0, 1].map(|view: usize| student.predict(&views.global[view], mode));
         let Predicted { features: h1, prediction: q1, .. } = first;
         let Predicted { features: h2, prediction: q2, .. } = second;
+        let [k1, k2, q1, q2] = views.gather([k1, k2, q1, q2]);
+        let keys = [k1, k2];
         let mut parts = Vec::new();
         if at.watch {
             let queries = [q1.clone().detach(), q2.clone().detach()];

@@ -102,11 +102,13 @@ impl Method for Nnclr {
     ) -> Loss<Self::Carry> {
         let forward = |view: usize| {
             let Predicted { features, projection, prediction } =
-                student.predict(&views.global[view]);
-            // The predictor reads the projection as it is, the queue its direction.
-            (features, unit_rows(projection.detach()), prediction)
+                student.predict(&views.global[view], views.mode());
+            (features, projection.detach(), prediction)
         };
         let ((h1, z1, p1), (h2, z2, p2)) = (forward(0), forward(1));
+        let [z1, z2, p1, p2] = views.gather([z1, z2, p1, p2]);
+        // The predictor reads the projection as it is, the queue its direction.
+        let (z1, z2) = (unit_rows(z1), unit_rows(z2));
         let neighbours = [&z1, &z2].map(|z| memory.queue.take(memory.queue.nearest(z.clone())));
         let mut parts = Vec::new();
         if at.watch {

@@ -28,10 +28,10 @@ pub(super) struct Predicted {
 
 impl Student {
     /// # Shapes — `[n, 3, h, w]`.
-    pub(super) fn predict(&self, x: &Tensor<4>) -> Predicted {
-        let h = self.backbone.forward(x.clone(), Mode::Train);
-        let projection = self.projector.forward(h.clone(), Mode::Train);
-        let prediction = self.predictor.forward(projection.clone(), Mode::Train);
+    pub(super) fn predict(&self, x: &Tensor<4>, mode: Mode) -> Predicted {
+        let h = self.backbone.forward(x.clone(), mode);
+        let projection = self.projector.forward(h.clone(), mode);
+        let prediction = self.predictor.forward(projection.clone(), mode);
         Predicted { features: h.detach(), projection, prediction }
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{embedding::Student, teacher::Teacher};
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mode},
+    layers::Init,
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
     objective::{contrastive, cosine_similarity, unit_rows, watch},
@@ -105,11 +105,14 @@ impl Method for Ressl {
         at: &Step,
     ) -> Loss<Self::Carry> {
         let (strong, weak) = (&views.global[0], &views.global[1]);
-        let k = unit_rows(memory.teacher.project(weak));
-        let (strong_features, z) = student.embed(strong);
+        let mode = views.mode();
+        let k = memory.teacher.project(weak, mode);
+        let (strong_features, z) = student.embed(strong, mode);
         // Not for the loss: the running statistics that evaluation uses, and the probe, are of both
         // views in the reference.
-        let weak_features = student.backbone.forward(weak.clone(), Mode::Train).detach();
+        let weak_features = student.backbone.forward(weak.clone(), mode).detach();
+        let [k, z] = views.gather([k, z]);
+        let k = unit_rows(k);
         let q = unit_rows(z.clone());
         let queue = memory.queue.rows();
         let (student_temperature, teacher_temperature) =

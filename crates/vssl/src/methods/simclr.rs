@@ -72,9 +72,10 @@ impl Method for SimClr {
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
         let (mut features, embeddings): (Vec<_>, Vec<_>) =
-            views.all().map(|x| student.embed(x)).unzip();
+            views.all().map(|x| student.embed(x, views.mode())).unzip();
         features.truncate(views.global.len());
-        let images = views.images.repeat(embeddings.len());
+        let images = views.joint_images().repeat(embeddings.len());
+        let embeddings = views.gather_all(embeddings);
         let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
         let total = contrastive::nt_xent(z, &images, self.temperature);
         let mut parts = Vec::new();

@@ -80,9 +80,11 @@ impl Method for SimSiam {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let [a, b] = [0, 1].map(|view: usize| student.predict(&views.global[view]));
-        let projections = [a.projection, b.projection];
-        let total = prediction::simsiam([a.prediction, b.prediction], projections.clone());
+        let [a, b] = [0, 1].map(|view: usize| student.predict(&views.global[view], views.mode()));
+        let [p1, p2, z1, z2] =
+            views.gather([a.prediction, b.prediction, a.projection, b.projection]);
+        let projections = [z1, z2];
+        let total = prediction::simsiam([p1, p2], projections.clone());
         let mut parts = vec![("cosine", -total.clone().detach())];
         if at.watch {
             let projections = projections.map(|z| z.detach());

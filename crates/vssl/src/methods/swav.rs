@@ -18,7 +18,7 @@ use vssl_kernels::linear;
 
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, Mode, WeightNormLinear},
+    layers::{Init, Mlp, WeightNormLinear},
     memory::Recent,
     method::{Loss, Method, Sizes, Views},
     objective::{clustering, sinkhorn, unit_rows, watch},
@@ -107,21 +107,19 @@ impl Swav {
         self.queue > 0 && at.epoch >= self.queue_starts_epoch
     }
 
-    /// Scores, assignments of the first `globals` views, and the loss between them. The queue is used
-    /// if it is there and [`Swav::uses_queue`] says so.
+    /// Assignments of the first `globals` views, and the loss between them and the scores of all. The
+    /// queue is used if it is there and [`Swav::uses_queue`] says so.
     ///
-    /// # Shapes — `z`: unit-length `[n, dim]` of every view; `prototypes`: unit-length
-    /// `[prototypes, dim]`.
+    /// # Shapes — `scores`: `[n, prototypes]` of every view, dot products of unit-length embeddings
+    /// with `prototypes`: unit-length `[prototypes, dim]`.
     pub fn swap(
         &self,
-        z: &[Tensor<2>],
+        scores: Vec<Tensor<2>>,
         globals: usize,
         prototypes: &Tensor<2>,
         queue: Option<&Recent>,
         at: &Step,
     ) -> Swap {
-        let scores: Vec<Tensor<2>> =
-            z.iter().map(|z| linear(z.clone(), prototypes.clone(), None)).collect();
         let fixed = prototypes.clone().detach();
         let queue = queue.filter(|_| self.uses_queue(at));
         let assignments: Vec<Tensor<2>> = scores[..globals]
@@ -176,16 +174,19 @@ impl Method for Swav {
     ) -> Loss<Self::Carry> {
         let (mut features, mut z) = (Vec::new(), Vec::new());
         for x in views.all() {
-            let h = student.backbone.forward(x.clone(), Mode::Train);
+            let h = student.backbone.forward(x.clone(), views.mode());
             features.push(h.clone().detach());
-            z.push(unit_rows(student.projector.forward(h, Mode::Train)));
+            z.push(unit_rows(student.projector.forward(h, views.mode())));
         }
         let globals = views.global.len();
         features.truncate(globals);
         let prototypes = student.prototypes.weight();
-        let swap = self.swap(&z, globals, &prototypes, memory.queue.as_ref(), at);
+        // Scores and not embeddings: nothing behind the gathering may hold the prototypes' gradient.
+        let scores = z.iter().map(|z| linear(z.clone(), prototypes.clone(), None)).collect();
+        let scores = views.gather_all(scores);
+        let swap = self.swap(scores, globals, &prototypes, memory.queue.as_ref(), at);
         z.truncate(globals);
-        let z: Vec<Tensor<2>> = z.into_iter().map(Tensor::detach).collect();
+        let z = views.gather_all(z.into_iter().map(Tensor::detach).collect());
         let mut parts = vec![("assignment_entropy", watch::entropy(swap.assignments[0].clone()))];
         if at.watch {
             parts.push(("embedding_std", watch::unit_std(&z)));

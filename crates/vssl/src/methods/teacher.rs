@@ -31,8 +31,8 @@ impl Teacher {
     /// The projection of one view: batch statistics, no gradient.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
-    pub(super) fn project(&self, x: &Tensor<4>) -> Tensor<2> {
-        let h = self.backbone.forward(x.clone(), Mode::Train);
-        self.projector.forward(h, Mode::Train).detach()
+    pub(super) fn project(&self, x: &Tensor<4>, mode: Mode) -> Tensor<2> {
+        let h = self.backbone.forward(x.clone(), mode);
+        self.projector.forward(h, mode).detach()
     }
 }

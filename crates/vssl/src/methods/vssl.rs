@@ -21,6 +21,7 @@ use vssl_data::rng::{Stream, rng};
 
 use crate::{
     backbone::Backbone,
+    collective::Group,
     layers::{Init, Mlp, Mode},
     method::{Loss, Method, Sizes, Views, teacher_of},
     objective::{
@@ -200,13 +201,16 @@ impl Method for Vssl {
     }
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
-        let priors: Vec<Gaussian> = views.global.iter().map(|x| teacher.prior(x)).collect();
+        let priors = views.global.iter().map(|x| teacher.prior(x, views));
+        let priors: Vec<Gaussian> = priors.collect();
         let (mut features, mut posteriors) = (Vec::new(), Vec::new());
         let mut terms = Terms::default();
         for (v1, x) in views.all().enumerate() {
-            let h = student.backbone.forward(x.clone(), Mode::Train);
-            let posterior = student.posterior(h.clone());
-            let denoised = student.denoise(self.sample(&posterior, v1, at));
+            let h = student.backbone.forward(x.clone(), views.mode());
+            let posterior = student.posterior(h.clone(), views.mode());
+            let z = self.sample(&posterior, v1, &views.group, at);
+            let denoised = student.denoise(z, views.mode());
+            let [posterior, denoised] = joint([posterior, denoised], views);
             for (v2, prior) in priors.iter().enumerate() {
                 if v1 != v2 || self.pairs == Pairs::All {
                     terms.add(v1 == v2, self.kl(&posterior, prior), self.nll(&denoised, prior));
@@ -255,28 +259,30 @@ impl Method for Vssl {
 }
 
 impl Student {
-    fn posterior(&self, h: Tensor<2>) -> Gaussian {
-        let z = self.projector.forward(h, Mode::Train);
-        split(self.predictor.forward(z, Mode::Train))
+    fn posterior(&self, h: Tensor<2>, mode: Mode) -> Gaussian {
+        let z = self.projector.forward(h, mode);
+        split(self.predictor.forward(z, mode))
     }
 
-    fn denoise(&self, z: Tensor<2>) -> Gaussian {
+    fn denoise(&self, z: Tensor<2>, mode: Mode) -> Gaussian {
         Gaussian {
-            mean: self.denoise_mean.forward(z.clone(), Mode::Train),
-            variance: self.denoise_variance.forward(z, Mode::Train),
+            mean: self.denoise_mean.forward(z.clone(), mode),
+            variance: self.denoise_variance.forward(z, mode),
         }
     }
 }
 
 impl Teacher {
     /// Batch statistics, no gradient: the one stop-gradient of the method.
-    fn prior(&self, x: &Tensor<4>) -> Gaussian {
-        let z = self.projector.forward(self.backbone.forward(x.clone(), Mode::Train), Mode::Train);
+    fn prior(&self, x: &Tensor<4>, views: &Views) -> Gaussian {
+        let mode = views.mode();
+        let z = self.projector.forward(self.backbone.forward(x.clone(), mode), mode);
         let output = match &self.predictor {
-            Some(predictor) => predictor.forward(z, Mode::Train),
+            Some(predictor) => predictor.forward(z, mode),
             None => z,
         };
-        split(output).detach()
+        let [output] = views.gather([output.detach()]);
+        split(output)
     }
 }
 
@@ -290,9 +296,9 @@ impl Vssl {
     }
 
     /// One latent sample an image, `[n, d]`.
-    fn sample(&self, q: &Gaussian, view: usize, at: &Step) -> Tensor<2> {
+    fn sample(&self, q: &Gaussian, view: usize, group: &Group, at: &Step) -> Tensor<2> {
         let (mean, output) = (q.mean.clone(), q.variance.clone());
-        let noise = || standard_normal(&mean, view, at);
+        let noise = || standard_normal(&mean, view, group, at);
         match (self.sampling, self.objective) {
             (Sampling::Mean, _) => mean,
             (_, Objective::Gaussian) => {
@@ -342,11 +348,25 @@ fn clamp_log_variance(x: Tensor<2>) -> Tensor<2> {
     x.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 }
 
-/// ε ~ N(0, I) of this step and view, in the shape of `like`.
-fn standard_normal(like: &Tensor<2>, view: usize, at: &Step) -> Tensor<2> {
+/// What both say of the joint batch.
+fn joint([a, b]: [Gaussian; 2], views: &Views) -> [Gaussian; 2] {
+    let all = views.gather([a.mean, a.variance, b.mean, b.variance]);
+    let [a_mean, a_variance, b_mean, b_variance] = all;
+    [
+        Gaussian { mean: a_mean, variance: a_variance },
+        Gaussian { mean: b_mean, variance: b_variance },
+    ]
+}
+
+/// ε ~ N(0, I) of this step and view, in the shape of `like`: the own rows of what one process would
+/// draw for the joint batch.
+fn standard_normal(like: &Tensor<2>, view: usize, group: &Group, at: &Step) -> Tensor<2> {
     let rng = rng(at.seed, Stream::Posterior, at.index, at.micro << 16 | view as u64);
     let shape = like.shape();
-    let values: Vec<f32> = rng.sample_iter(StandardNormal).take(shape.num_elements()).collect();
+    let count = shape.num_elements();
+    // A normal number takes a varying number of random bits: those of the ranks before are drawn.
+    let own = rng.sample_iter(StandardNormal).skip(group.rank() * count).take(count);
+    let values: Vec<f32> = own.collect();
     Tensor::from_data(TensorData::new(values, shape), &like.device())
 }
 

@@ -89,6 +89,9 @@ pub struct TrainSection {
     pub batch: usize,
     /// Equal micro-batches that a step is computed in, their gradients averaged; 1.
     pub accumulate: usize,
+    /// Whether batch normalisation uses the statistics of the joint batch where several processes
+    /// share it; true.
+    pub sync_batchnorm: bool,
     /// Ends the run after this many steps, if that is earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -114,6 +117,7 @@ impl Default for TrainSection {
             epochs: 100,
             batch: 256,
             accumulate: 1,
+            sync_batchnorm: true,
             max_steps: None,
             clip_norm: None,
             clip_per_tensor: None,

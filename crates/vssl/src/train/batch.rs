@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl_data::Batch;
 
-use crate::method::Views;
+use crate::{collective::Group, method::Views};
 
 /// One of the equal parts of a batch whose gradients are averaged.
 pub struct MicroBatch<'a> {
@@ -13,14 +13,22 @@ pub struct MicroBatch<'a> {
     pub labels: Option<&'a [u32]>,
 }
 
-/// Part `index` of `count`. The number of images must be divisible by `count`.
-pub fn micro<'a>(batch: &'a Batch, index: usize, count: usize, device: &Device) -> MicroBatch<'a> {
+/// Part `index` of `count` of the share that this rank of `group` has of a batch. The number of images
+/// must be divisible by `count`.
+pub fn micro<'a>(
+    batch: &'a Batch,
+    index: usize,
+    count: usize,
+    group: &Group,
+    device: &Device,
+) -> MicroBatch<'a> {
     let images = batch.indices.len() / count;
     let range = index * images..(index + 1) * images;
     let mut views = Views {
         images: batch.indices[range.clone()].to_vec(),
         global: Vec::new(),
         local: Vec::new(),
+        group: group.clone(),
     };
     for view in &batch.views {
         let pixels = view.size * view.size * 3;

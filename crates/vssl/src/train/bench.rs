@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     backbone::{BackboneConfig, Stem},
+    collective::Group,
     method::{Sizes, Views},
     methods::{self, METHODS},
     optim::{Optimizer, OptimizerConfig},
@@ -188,7 +189,12 @@ impl StepBench {
         };
         let mut optimizer = Optimizer::new(config, self.batch)?;
         let global = (0..2).map(|view| self.view(view, &device)).collect();
-        let views = Views { images: (0..self.batch).collect(), global, local: Vec::new() };
+        let views = Views {
+            images: (0..self.batch).collect(),
+            global,
+            local: Vec::new(),
+            group: Group::alone(),
+        };
         let total = (self.warmup + self.steps) as u64;
         let mut times = StepTimes { seconds: Vec::new(), loss: 0.0, peak_rss_mib: None };
         for index in 0..total {
@@ -226,7 +232,7 @@ fn one(
     let mut report = StepReport::default();
     report.add(&learner.forward_backward(views, 1.0, at), 1.0);
     report.check_finite(at.index + 1)?;
-    step::update(learner, optimizer, &[], &|base| base, at)?;
+    step::update(learner, optimizer, &Group::alone(), &[], &|base| base, at)?;
     Ok(report.loss)
 }
 

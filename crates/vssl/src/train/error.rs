@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{checkpoint::CheckpointError, run_folder::RunFolderError, state::StateError};
-use crate::{eval::EvalError, optim::OptimError, recipe::Difference};
+use crate::{collective::CollectiveError, eval::EvalError, optim::OptimError, recipe::Difference};
 
 /// Everything that ends a run with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,9 @@ pub enum TrainError {
     /// Features that are not numbers, labels that do not fit.
     #[error(transparent)]
     Evaluation(#[from] EvalError),
+    /// Another process of the job.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
     /// Settings that do not fit together or the data.
     #[error("{0}")]
     Setting(String),

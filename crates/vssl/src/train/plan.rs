@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset};
+use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, dataset};
 
 use super::{
     TrainError,
@@ -20,6 +20,8 @@ use super::{
     space,
 };
 use crate::{
+    collective::Group,
+    device,
     encoder::Input,
     method::Sizes,
     methods,
@@ -44,6 +46,8 @@ pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
 pub struct Environment {
     /// Where tensors live, without autodiff.
     pub device: Device,
+    /// The processes that train together.
+    pub group: Group,
     /// `--data`: where relative paths of data are looked for first.
     pub data_root: Option<PathBuf>,
     /// Folder of the recipe: where they are looked for last.
@@ -80,6 +84,8 @@ pub struct Plan {
     pub notes: Vec<String>,
     /// See [`Environment::force`].
     pub force: bool,
+    /// See [`Environment::group`].
+    pub group: Group,
     pipeline: Arc<Pipeline>,
     method: Box<dyn AnyMethod>,
     sizes: Sizes,
@@ -126,7 +132,9 @@ impl Plan {
         continues: bool,
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
-        if !continues && !environment.force {
+        let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
+        check_group(&recipe, &group, &environment.device)?;
+        if !continues && !environment.force && group.leads() {
             run_folder::check_free(run)?;
         }
         let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
@@ -158,6 +166,7 @@ impl Plan {
             total_steps: recipe.train.max_steps.map_or(scheduled, |most| most.min(scheduled)),
             notes: Vec::new(),
             force: environment.force,
+            group,
             pipeline,
             method,
             sizes,
@@ -227,6 +236,7 @@ impl Plan {
         let plan = LoaderPlan {
             seed: self.recipe.seed,
             batch: self.recipe.train.batch,
+            share: share(&self.recipe, &self.group),
             workers: self.workers(),
             prefetch: self.recipe.data.prefetch,
             on_bad_image: self.recipe.data.on_bad_image,
@@ -356,6 +366,31 @@ fn sizes(recipe: &Recipe, images: usize) -> Sizes {
         global_views: views(false),
         local_views: views(true),
     }
+}
+
+fn share(recipe: &Recipe, group: &Group) -> Share {
+    Share { rank: group.rank(), world: group.world(), parts: recipe.train.accumulate }
+}
+
+/// Whether these processes can share the batches of this recipe.
+fn check_group(recipe: &Recipe, group: &Group, device: &Device) -> Result<(), TrainError> {
+    let (batch, parts, world) = (recipe.train.batch, recipe.train.accumulate, group.world());
+    if share(recipe, group).check(batch).is_err() {
+        let (unit, below) = (world * parts, batch - batch % (world * parts));
+        return Err(TrainError::Setting(format!(
+            "train.batch is {batch}, shared by {world} processes in {parts} micro-batches: expected \
+             a multiple of {unit}, for instance {}",
+            if below == 0 { unit } else { below }
+        )));
+    }
+    if world > 1 && recipe.train.sync_batchnorm && !device::is_cpu(device) {
+        return Err(TrainError::Setting(
+            "train.sync_batchnorm needs --device cpu where several processes train together: set \
+             train.sync_batchnorm = false, for statistics of each process's own images"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }
 
 fn due(done: u64, every: u64) -> bool {

@@ -1,5 +1,6 @@
 //! The training loop. It reads from top to bottom; what a method is stands in [`crate::method`],
-//! what a run leaves behind in [`super::run_folder`].
+//! what a run leaves behind in [`super::run_folder`]. Where several processes train together, all run
+//! this loop in step; [`crate::collective`] says how, and rank 0 alone evaluates, writes and reports.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -31,6 +32,7 @@ pub fn pretrain(
     stop: &Stop,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
+    let group = &plan.group;
     let mut run = Run::start(plan, observer)?;
     for batch in plan.loader(run.position.step)? {
         let batch = batch?;
@@ -41,15 +43,20 @@ pub fn pretrain(
         let mut report = run.forward_backward(&batch, &at)?;
         run.update(&mut report, &at)?;
         run.position.step += 1;
-        run.position.replaced += batch.replaced.len() as u64;
-        run.reporter.step(&report, &batch, &run.position, &at)?;
+        let own = [batch.replaced.len() as u64, u64::from(stop.requested())];
+        let [replaced, stops] = group.sum_numbers(own);
+        group.check()?;
+        run.position.replaced += replaced;
+        if let Some(reporter) = &mut run.reporter {
+            reporter.step(&report, &batch, &run.position, &at)?;
+        }
         if plan.evaluates_after(run.position.step) {
             run.evaluate()?;
         }
-        if plan.saves_after(run.position.step) || run.new_best || stop.requested() {
+        if plan.saves_after(run.position.step) || run.new_best || stops > 0 {
             run.save()?;
         }
-        if stop.requested() {
+        if stops > 0 {
             break;
         }
     }
@@ -63,11 +70,14 @@ struct Run<'a> {
     optimizer: Optimizer,
     probe: Option<Probe>,
     position: Position,
+    /// Step of this start.
+    first: u64,
     /// When this start began, and the seconds of the starts before it.
     began: (Instant, f64),
     /// kNN accuracy since the last checkpoint, when it is the best so far.
     new_best: bool,
-    reporter: Reporter<'a>,
+    /// Of the rank that leads.
+    reporter: Option<Reporter<'a>>,
 }
 
 impl<'a> Run<'a> {
@@ -82,34 +92,48 @@ impl<'a> Run<'a> {
                 checkpoint.position.clone()
             }
         };
-        let mut reporter = Reporter::open(plan, &position, observer)?;
-        let numbers = learner.parameters().iter().map(|p| p.shape.iter().product::<usize>()).sum();
-        reporter.started(numbers, &position)?;
+        let mut reporter = None;
+        if plan.group.leads() {
+            let parameters = learner.parameters();
+            let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+            let mut opened = Reporter::open(plan, &position, observer)?;
+            opened.started(numbers, &position)?;
+            reporter = Some(opened);
+        }
+        plan.group.barrier();
+        plan.group.check()?;
         let began = (Instant::now(), position.seconds);
         let new_best = false;
-        Ok(Self { plan, learner, optimizer, probe, position, began, new_best, reporter })
+        let first = position.step;
+        Ok(Self { plan, learner, optimizer, probe, position, first, began, new_best, reporter })
     }
 
-    /// Gradients of the whole batch, the mean over its micro-batches, wait in the learner.
+    /// The own rows' share of the gradients of the whole batch, the mean over its micro-batches, waits
+    /// in the learner; what is reported is of the joint batch.
     fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
-        let micro_batches = self.plan.recipe.train.accumulate;
+        let (group, micro_batches) = (&self.plan.group, self.plan.recipe.train.accumulate);
         let device = self.plan.device.clone().autodiff();
         let mut report = StepReport::default();
         for micro in 0..micro_batches {
-            let MicroBatch { views, labels } = batch::micro(batch, micro, micro_batches, &device);
+            let MicroBatch { views, labels } =
+                batch::micro(batch, micro, micro_batches, group, &device);
             let at = Step { micro: micro as u64, ..*at };
             let share = 1.0 / micro_batches as f64;
             let outcome = self.learner.forward_backward(&views, share, &at);
+            group.check()?;
             report.add(&outcome, share);
+            let features = outcome.features.into_iter().map(|x| x.inner()).collect();
+            let features = group.gather_all(features);
             if micro == 0 && self.plan.checks_health_after(at.index + 1) {
-                let features = evaluate::features(outcome.features[0].clone());
+                let features = evaluate::features(features[0].clone());
                 report.health = Some(Health::of(&features)?);
             }
             if let (Some(probe), Some(labels)) = (&mut self.probe, labels) {
-                let features = outcome.features.into_iter().map(|x| x.inner()).collect();
-                report.probe(probe.step(features, labels, self.plan.probe_rate(&at)));
+                let labels = group.gather_labels(labels);
+                report.probe(probe.step(features, &labels, self.plan.probe_rate(&at)));
             }
         }
+        group.check()?;
         report.check_finite(at.index + 1)?;
         Ok(report)
     }
@@ -118,13 +142,22 @@ impl<'a> Run<'a> {
         let (plan, clips) = (self.plan, self.plan.recipe.train.clips());
         let rate = |base| plan.rate(base, at);
         let (learner, optimizer) = (self.learner.as_mut(), &mut self.optimizer);
-        report.gradient_norm = step::update(learner, optimizer, &clips, &rate, at)?;
+        report.gradient_norm = step::update(learner, optimizer, &plan.group, &clips, &rate, at)?;
         report.lr = rate(plan.base_rate());
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())
     }
 
+    /// Rank 0 does; the others wait, however long it takes.
     fn evaluate(&mut self) -> Result<(), TrainError> {
+        if self.plan.group.leads() {
+            self.evaluate_here()?;
+        }
+        self.plan.group.wait_for_leader();
+        Ok(self.plan.group.check()?)
+    }
+
+    fn evaluate_here(&mut self) -> Result<(), TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
         let Some(splits) = Splits::of(self.plan, &encoder)? else { return Ok(()) };
         let knn = splits.knn(&self.plan.recipe.knn)?;
@@ -136,11 +169,18 @@ impl<'a> Run<'a> {
             self.position.best = Some((knn, self.position.step));
             self.new_best = true;
         }
-        self.reporter.evaluated(self.position.step, Some(knn), self.position.online)
+        match &mut self.reporter {
+            Some(reporter) => {
+                reporter.evaluated(self.position.step, Some(knn), self.position.online)
+            }
+            None => Ok(()),
+        }
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
         self.position.seconds = self.seconds();
+        let is_best = std::mem::take(&mut self.new_best);
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
         let mut tensors = BTreeMap::from([
             ("student".to_owned(), self.learner.student()),
             ("memory".to_owned(), self.learner.memory()),
@@ -155,7 +195,7 @@ impl<'a> Run<'a> {
             recipe: self.plan.recipe_text.clone(),
             tensors,
         };
-        self.reporter.save(&checkpoint, std::mem::take(&mut self.new_best))
+        reporter.save(&checkpoint, is_best)
     }
 
     fn seconds(&self) -> f64 {
@@ -165,15 +205,24 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, TrainError> {
         let seconds = self.seconds();
         let interrupted = self.position.step < self.plan.total_steps;
-        let evaluation = if interrupted {
-            Evaluation::default()
-        } else {
+        let mut evaluation = Evaluation::default();
+        if let Some(reporter) = &mut self.reporter
+            && !interrupted
+        {
             let encoder = self.learner.encoder(Network::Student);
             let encoder = encoder.expect("every method has a student");
-            evaluate::at_the_end(self.plan, &encoder, &mut self.reporter)?
-        };
+            evaluation = evaluate::at_the_end(self.plan, &encoder, reporter)?;
+        }
         let summary = self.plan.summary(&self.position, seconds, evaluation);
-        self.reporter.finish(&summary)?;
+        if let Some(reporter) = &mut self.reporter {
+            let done = self.position.step.saturating_sub(self.first).max(1);
+            if let Some(traffic) = self.plan.group.traffic_of(done) {
+                reporter.phase(&traffic)?;
+            }
+            reporter.finish(&summary)?;
+        }
+        self.plan.group.wait_for_leader();
+        self.plan.group.check()?;
         Ok(summary)
     }
 }

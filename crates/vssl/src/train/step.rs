@@ -5,23 +5,27 @@ use burn::tensor::Tensor;
 
 use super::{TrainError, learner::Learner};
 use crate::{
+    collective::Group,
     optim::{Clip, Gradients, Optimizer},
     schedule::Step,
 };
 
-/// Takes the gradients that wait, clips them by each of `clips` in turn and updates the learner. The norm before clipping is
-/// returned; it is the one number that is read from the device here.
+/// Takes the gradients that wait, adds those of the other ranks, clips them by each of `clips` in turn
+/// and updates the learner. The norm before clipping is returned; in one process it is the one number
+/// that is read from the device here.
 ///
 /// # Errors
-/// Gradients that are not finite, or not this student's.
+/// Gradients that are not finite, or not this student's; ranks that failed.
 pub(super) fn update(
     learner: &mut dyn Learner,
     optimizer: &mut Optimizer,
+    group: &Group,
     clips: &[Clip],
     rate: &dyn Fn(f64) -> f64,
     at: &Step,
 ) -> Result<f64, TrainError> {
-    let gradients = learner.take_gradients();
+    let gradients = group.sum_gradients(learner.take_gradients());
+    group.check()?;
     let norm = gradients.global_norm().map(|norm| norm.into_scalar::<f32>()); // device read
     let norm = norm.map_or(0.0, f64::from);
     if !norm.is_finite() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor};
 use vssl::{
     backbone::{BackboneConfig, Stem},
+    collective::Group,
     method::{Sizes, Views},
     methods::{Entry, METHODS},
     optim::{Optimizer, OptimizerConfig, ParameterInfo},
@@ -12,7 +13,7 @@ use vssl::{
     train::{batch, learner::Learner},
 };
 use vssl_data::{
-    Batch, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, ViewGroup, dataset,
+    Batch, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup, dataset,
 };
 
 const SIZE: usize = 16;
@@ -28,7 +29,7 @@ fn device() -> Device {
 const SMALL: [(&str, i64); 4] = [("hidden", 32), ("dim", 16), ("queue", 48), ("prototypes", 12)];
 
 /// The method's own settings, made small.
-fn small(entry: &Entry) -> toml::Table {
+pub fn small(entry: &Entry) -> toml::Table {
     let mut settings = (entry.configure)(&toml::Table::new()).unwrap().settings();
     for (key, value) in &mut settings {
         let Some((_, small)) = SMALL.iter().find(|(end, _)| key.ends_with(end)) else { continue };
@@ -109,6 +110,7 @@ fn loader(workers: usize) -> Loader {
     let plan = LoaderPlan {
         seed: 7,
         batch: BATCH,
+        share: Share::WHOLE,
         workers,
         prefetch: 2,
         on_bad_image: OnBadImage::Stop,
@@ -119,7 +121,7 @@ fn loader(workers: usize) -> Loader {
 }
 
 fn views(batch: &Batch) -> Views {
-    batch::micro(batch, 0, 1, &device()).views
+    batch::micro(batch, 0, 1, &Group::alone(), &device()).views
 }
 
 fn first_batch() -> Batch {

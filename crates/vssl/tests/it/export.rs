@@ -126,6 +126,7 @@ fn trained(run: &Path, backbone: &str) {
     let schemas = methods::schemas();
     let (recipe, _) = Recipe::parse(&recipe, "test.toml", &[], &schemas).unwrap();
     let environment = Environment {
+        group: vssl::collective::Group::alone(),
         device: Device::flex(),
         data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
         recipe_folder: None,

@@ -10,6 +10,7 @@ mod fixtures;
 mod golden;
 mod optim;
 mod own_method;
+mod ranks;
 mod recipe;
 mod recipes;
 mod tensorboard;

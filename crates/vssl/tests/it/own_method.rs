@@ -8,7 +8,8 @@ use burn::{
 use serde::{Deserialize, Serialize};
 use vssl::{
     backbone::Backbone,
-    layers::{Init, Mlp, Mode},
+    collective::Group,
+    layers::{Init, Mlp},
     method::{Loss, Method, Nothing, Sizes, Views},
     objective::unit_rows,
     recipe::{Checker, Settings},
@@ -69,8 +70,10 @@ impl Method for Uniformity {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, _: &Step) -> Loss<()> {
-        let h = [0, 1].map(|v| student.backbone.forward(views.global[v].clone(), Mode::Train));
-        let z = h.clone().map(|h| unit_rows(student.projector.forward(h, Mode::Train)));
+        let mode = views.mode();
+        let h = [0, 1].map(|v| student.backbone.forward(views.global[v].clone(), mode));
+        let z = h.clone().map(|h| student.projector.forward(h, mode));
+        let z = views.gather(z).map(unit_rows);
         let alignment = (z[0].clone() - z[1].clone()).square().sum_dim(1).mean();
         let [a, b] = z.map(uniformity);
         let uniform = (a + b) * 0.5;
@@ -122,6 +125,7 @@ fn an_own_method_learns() {
         images: (0..16).collect(),
         global: vec![picture(0), picture(1)],
         local: Vec::new(),
+        group: Group::alone(),
     };
     let mut losses = Vec::new();
     for index in 0..20 {

@@ -62,6 +62,7 @@ fn shrunken(path: &Path) -> Recipe {
 fn takes_two_steps(path: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let environment = Environment {
+        group: vssl::collective::Group::alone(),
         device: Device::flex(),
         data_root: Some(root()),
         recipe_folder: None,

@@ -1,5 +1,6 @@
 //! `vssl bench`: speed, in the units and under the names of the PyTorch programs in `bench/`.
 
+mod allreduce;
 mod data;
 mod kernels;
 mod step;
@@ -14,6 +15,7 @@ pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> 
         BenchAction::Step(arguments) => step::run(arguments, common),
         BenchAction::Kernels(arguments) => kernels::run(arguments, common),
         BenchAction::Data(arguments) => data::run(arguments, common),
+        BenchAction::Allreduce(arguments) => allreduce::run(arguments, common),
     }
 }
 

@@ -194,7 +194,9 @@ fn swav_steps(case: &Case) {
         let at = Step { index: t as u64, epoch: epoch as u64, ..Step::default() };
         let mut z: Vec<Tensor<2>> = h.iter().map(|h| unit_rows(at_step(h, t))).collect();
         let weight = unit_rows(prototypes.clone());
-        let swap = method.swap(&z, globals, &weight, queue.as_ref(), &at);
+        let scores =
+            z.iter().map(|z| vssl_kernels::linear(z.clone(), weight.clone(), None)).collect();
+        let swap = method.swap(scores, globals, &weight, queue.as_ref(), &at);
         assert_eq!(i64::from(method.uses_queue(&at)), case.i64("out.queue_used")[t]);
         losses.push(swap.loss);
         assignments.extend(swap.assignments.into_iter().flat_map(floats));

@@ -1,0 +1,140 @@
+//! Were we started by `mpirun` or `srun`, as one of several? Then they train together.
+
+use std::{env, time::Duration};
+
+use vssl::{collective::Group, device::DeviceChoice};
+
+use crate::failure::Failure;
+
+/// Where launchers write how many processes they started, which one this is, and which one on its
+/// machine: Open MPI, MPICH and Intel MPI, Slurm.
+const VARIABLES: [[&str; 3]; 3] = [
+    ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"],
+    ["PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"],
+    ["SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"],
+];
+
+/// What a launcher said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Processes of the job.
+    pub world: usize,
+    /// The number of this one.
+    pub rank: usize,
+    /// Its number among those of this machine.
+    pub local: usize,
+}
+
+impl Launch {
+    /// Of this process, if it is one of several.
+    pub fn detect() -> Option<Self> {
+        Self::from(|name| env::var(name).ok())
+    }
+
+    fn from(value: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let number = |name: &str| value(name)?.parse::<usize>().ok();
+        let found = VARIABLES.into_iter().find_map(|[world, rank, local]| {
+            let rank = number(rank)?;
+            Some(Self { world: number(world)?, rank, local: number(local).unwrap_or(rank) })
+        });
+        found.filter(|launch| launch.world > 1)
+    }
+
+    /// Whether another process says what goes wrong in all of them.
+    pub fn is_follower() -> bool {
+        Self::detect().is_some_and(|launch| launch.rank > 0)
+    }
+}
+
+/// The device of this process: where there are several and none was named, that of its local number.
+pub fn device(choice: DeviceChoice) -> DeviceChoice {
+    let several = choice.backend != vssl::device::Backend::Cpu;
+    match Launch::detect() {
+        Some(launch) if several && choice.index.is_none() => {
+            DeviceChoice { index: Some(launch.local), ..choice }
+        }
+        _ => choice,
+    }
+}
+
+/// The processes that were started together, and what has to live as long as they work together.
+pub struct Together {
+    /// They.
+    pub group: Group,
+    #[cfg(feature = "mpi")]
+    #[allow(dead_code, reason = "its end ends MPI")]
+    job: Option<vssl::collective::mpi::Job>,
+}
+
+impl Together {
+    /// Joins the others, if there are any, and waits at most `limit` for each of them from now on.
+    ///
+    /// # Errors
+    /// When there are others and this program was built without MPI.
+    #[cfg(feature = "mpi")]
+    pub fn join(limit: Duration) -> Result<Self, Failure> {
+        use vssl::collective::mpi::{self, Mpi};
+        if Launch::detect().is_none() {
+            return Ok(Self { group: Group::alone(), job: None });
+        }
+        let job = mpi::start()
+            .ok_or_else(|| Failure::from(anyhow::anyhow!("MPI was started before, by others")))?;
+        let report = |error: &_| Failure::from(anyhow::anyhow!("{error}")).print();
+        let group = Group::new(Mpi::new(&job, limit, report));
+        Ok(Self { group, job: Some(job) })
+    }
+
+    /// As above.
+    ///
+    /// # Errors
+    /// When there are others: this program was built without MPI.
+    #[cfg(not(feature = "mpi"))]
+    pub fn join(_: Duration) -> Result<Self, Failure> {
+        match Launch::detect() {
+            None => Ok(Self { group: Group::alone() }),
+            Some(Launch { world, .. }) => Err(Failure::usage(anyhow::anyhow!(
+                "{world} processes were started together, but this program was built without MPI: \
+                 build it with `cargo build --release --features mpi`, or start one process"
+            ))),
+        }
+    }
+
+    /// Says what went wrong on this rank and ends the job. Where all fail alike, rank 0 says it.
+    pub fn fail(&self, failure: Failure) -> Failure {
+        if self.group.is_alone() {
+            return failure;
+        }
+        if !self.group.leads() {
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        failure.print();
+        self.group.abort();
+        failure
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn launchers_are_told_by_what_they_set() {
+        let with = |set: &'static [(&str, &str)]| {
+            Launch::from(|name| {
+                set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+            })
+        };
+        let open_mpi = [
+            ("OMPI_COMM_WORLD_SIZE", "4"),
+            ("OMPI_COMM_WORLD_RANK", "3"),
+            ("OMPI_COMM_WORLD_LOCAL_RANK", "1"),
+        ];
+        let launch = Launch { world: 4, rank: 3, local: 1 };
+        assert_eq!(with(Box::leak(Box::new(open_mpi))), Some(launch));
+        let slurm = with(&[("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_PROCID", "1")]);
+        assert_eq!(slurm, Some(Launch { world: 2, rank: 1, local: 1 }));
+        assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")]), None, "no srun");
+        assert_eq!(with(&[("PMI_SIZE", "1"), ("PMI_RANK", "0")]), None, "one process");
+        assert_eq!(with(&[]), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! What the processes of a data-parallel job exchange inside an operation: the sums of a batch
+//! normalisation over the joint batch, forward and backward (SyncBN).
+//!
+//! Each process holds some rows of the batch. Forward, counts, means and variances are combined
+//! (Chan, Golub and LeVeque 1979); backward, the two sums over the batch that `dx` depends on.
+//! `dγ` and `dβ` stay those of the own rows: they are summed with all other gradients.
+
+use std::{fmt, sync::Arc};
+
+use crate::raw::norm::Moments;
+
+/// The other processes, as an operation sees them.
+pub trait Ranks: Send + Sync {
+    /// Everybody's values in the order of ranks, each as many as `own`. All ranks make the same
+    /// calls in the same order.
+    fn gather(&self, what: &'static str, own: &[f64]) -> Vec<f64>;
+}
+
+/// Those who share a batch; nobody else in one process.
+#[derive(Clone, Default)]
+pub struct AcrossRanks(Option<Arc<dyn Ranks>>);
+
+impl AcrossRanks {
+    /// The batch is all here.
+    pub fn alone() -> Self {
+        Self(None)
+    }
+
+    /// The batch is spread over these.
+    pub fn with(ranks: Arc<dyn Ranks>) -> Self {
+        Self(Some(ranks))
+    }
+
+    /// Statistics of the joint batch from those of the `rows` here.
+    pub(crate) fn moments(&self, own: Moments, rows: usize) -> Moments {
+        let Some(ranks) = &self.0 else { return own };
+        let channels = own.mean.len();
+        let mut message = vec![rows as f64];
+        message.extend(own.mean.iter().chain(&own.variance).map(|&value| f64::from(value)));
+        let all = ranks.gather("batch norm, forward", &message);
+        let shares: Vec<&[f64]> = all.chunks_exact(message.len()).collect();
+        let total: f64 = shares.iter().map(|share| share[0]).sum();
+        let weighted = |value: &dyn Fn(&[f64]) -> f64| {
+            shares.iter().map(|share| share[0] * value(share)).sum::<f64>() / total
+        };
+        let mut joint = Moments { mean: vec![0.0; channels], variance: vec![0.0; channels] };
+        for c in 0..channels {
+            let mean = weighted(&|share| share[1 + c]);
+            let variance =
+                weighted(&|share| share[1 + channels + c] + (share[1 + c] - mean).powi(2));
+            joint.mean[c] = mean as f32;
+            joint.variance[c] = variance as f32;
+        }
+        joint
+    }
+
+    /// Sums over the joint batch from those over the `rows` here, and the rows of all.
+    pub(crate) fn sums(&self, own: &[Vec<f64>; 2], rows: usize) -> ([Vec<f64>; 2], f64) {
+        let Some(ranks) = &self.0 else { return (own.clone(), rows as f64) };
+        let mut message = vec![rows as f64];
+        message.extend(own.iter().flatten());
+        let all = ranks.gather("batch norm, backward", &message);
+        let mut sums = vec![0.0; message.len()];
+        for share in all.chunks_exact(message.len()) {
+            sums.iter_mut().zip(share).for_each(|(sum, value)| *sum += value);
+        }
+        let channels = own[0].len();
+        let line = |index: usize| sums[1 + index * channels..][..channels].to_vec();
+        ([line(0), line(1)], sums[0])
+    }
+
+    /// The sum of everybody's values, in place.
+    pub(crate) fn sum(&self, what: &'static str, values: &mut [f32]) {
+        let Some(ranks) = &self.0 else { return };
+        let own: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
+        let all = ranks.gather(what, &own);
+        for (index, value) in values.iter_mut().enumerate() {
+            *value = all.iter().skip(index).step_by(own.len()).sum::<f64>() as f32;
+        }
+    }
+
+    /// Whether there is anybody else.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl fmt::Debug for AcrossRanks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_alone() { "AcrossRanks::alone" } else { "AcrossRanks::with(…)" })
+    }
+}

@@ -1,0 +1,327 @@
+//! The ranks that share a batch, as the rest of the program sees them: tensors in, tensors out.
+
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use burn::tensor::{Tensor, TensorData};
+use vssl_kernels::{AcrossRanks, Ranks};
+
+use super::{Alone, Collective, CollectiveError, WAITING_FOR_LEADER};
+use crate::optim::Gradients;
+
+/// A handle, cheap to clone.
+///
+/// Exchanges happen in places that cannot fail, such as the backward pass of a batch normalisation.
+/// So none of them returns an error: the first one is kept, every exchange after it gives the own
+/// numbers back at once, and the loop asks [`Group::check`] before it uses what came of them.
+#[derive(Clone)]
+pub struct Group {
+    inner: Arc<Inner>,
+    joint_norms: bool,
+}
+
+struct Inner {
+    collective: Box<dyn Collective>,
+    failure: Mutex<Option<CollectiveError>>,
+    exchanges: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What one rank has sent so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Calls that all ranks wait in.
+    pub exchanges: u64,
+    /// Bytes that this rank brought to them, before they are sent to each of the others.
+    pub bytes: u64,
+}
+
+impl Group {
+    /// One process.
+    pub fn alone() -> Self {
+        Self::new(Alone)
+    }
+
+    /// Ranks with joint statistics in batch normalisation.
+    pub fn new(collective: impl Collective + 'static) -> Self {
+        let inner = Inner {
+            collective: Box::new(collective),
+            failure: Mutex::new(None),
+            exchanges: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        };
+        Self { inner: Arc::new(inner), joint_norms: true }
+    }
+
+    /// The same ranks; `joint` is whether batch normalisation uses the statistics of the joint batch
+    /// (SyncBN).
+    pub fn with_joint_norms(self, joint: bool) -> Self {
+        Self { joint_norms: joint, ..self }
+    }
+
+    /// The number of this process, from 0.
+    pub fn rank(&self) -> usize {
+        self.inner.collective.rank()
+    }
+
+    /// How many there are.
+    pub fn world(&self) -> usize {
+        self.inner.collective.world()
+    }
+
+    /// Whether there is nobody else.
+    pub fn is_alone(&self) -> bool {
+        self.world() == 1
+    }
+
+    /// Whether this is the rank that writes and prints.
+    pub fn leads(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// Who shares the statistics of batch normalisation, and how many they are.
+    pub(crate) fn norms(&self) -> (AcrossRanks, usize) {
+        match self.is_alone() || !self.joint_norms {
+            true => (AcrossRanks::alone(), 1),
+            false => (AcrossRanks::with(Arc::clone(&self.inner) as Arc<dyn Ranks>), self.world()),
+        }
+    }
+
+    /// Rows of the joint batch, in the order of ranks, of each of these tensors; gradients flow to
+    /// the own rows only. One exchange for all.
+    ///
+    /// # Shapes — `own`: any number of `[n, dim]`; returns `[world · n, dim]` of each.
+    pub fn gather_all(&self, own: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
+        if self.is_alone() || own.is_empty() {
+            return own;
+        }
+        let values = own.iter().map(|x| x.clone().detach()).map(|x| x.reshape([-1])).collect();
+        // Device read.
+        let values: Vec<f32> = Tensor::<1>::cat(values, 0)
+            .into_data()
+            .try_into_vec()
+            .expect("what networks put out is f32");
+        let words: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        let all = self.exchange("gathering the batch", &words);
+        let mut start = 0;
+        own.into_iter()
+            .map(|own| {
+                let [n, dim] = own.dims();
+                let place = start..start + n * dim;
+                start = place.end;
+                let others = |ranks: std::ops::Range<usize>| {
+                    let rows = ranks.len() * n;
+                    let shares = ranks.flat_map(|rank| &all[rank * words.len()..][place.clone()]);
+                    let values = shares.map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>();
+                    let data = TensorData::new(values, [rows, dim]);
+                    (rows > 0).then(|| Tensor::from_data(data, &own.device()))
+                };
+                let before = others(0..self.rank());
+                let after = others(self.rank() + 1..self.world());
+                let parts = before.into_iter().chain([own]).chain(after).collect();
+                Tensor::cat(parts, 0) // -> [world · n, dim]
+            })
+            .collect()
+    }
+
+    /// [`Group::gather_all`] of a known number of tensors.
+    pub fn gather<const N: usize>(&self, own: [Tensor<2>; N]) -> [Tensor<2>; N] {
+        let all = self.gather_all(own.into()).try_into();
+        all.unwrap_or_else(|_| unreachable!("one tensor comes back for each"))
+    }
+
+    /// Everybody's numbers in the order of ranks, each as many as `own`.
+    pub fn gather_numbers(&self, own: &[u64]) -> Vec<u64> {
+        if self.is_alone() {
+            return own.to_vec();
+        }
+        from_words(&self.exchange("gathering numbers", &to_words(own.iter().copied())))
+    }
+
+    /// The sum over all ranks of each of these numbers.
+    pub fn sum_numbers<const N: usize>(&self, own: [u64; N]) -> [u64; N] {
+        let all = self.gather_numbers(&own);
+        std::array::from_fn(|index| all.iter().skip(index).step_by(N).sum())
+    }
+
+    /// Everybody's labels in the order of ranks.
+    pub fn gather_labels(&self, own: &[u32]) -> Vec<u32> {
+        if self.is_alone() {
+            return own.to_vec();
+        }
+        self.exchange("gathering labels", own)
+    }
+
+    /// Replaces the gradients of the own rows by those of the joint batch: their sum, in one bucket.
+    pub fn sum_gradients(&self, gradients: Gradients) -> Gradients {
+        if self.is_alone() {
+            return gradients;
+        }
+        let (paths, tensors): (Vec<String>, Vec<Tensor<1>>) = gradients.0.into_iter().unzip();
+        let Some(device) = tensors.first().map(Tensor::device) else { return Gradients::default() };
+        let lengths: Vec<usize> = tensors.iter().map(|x| x.dims()[0]).collect();
+        // Device reads.
+        let mut bucket: Vec<f32> = Vec::with_capacity(lengths.iter().sum());
+        for tensor in tensors {
+            bucket.extend(tensor.into_data().iter::<f32>());
+        }
+        self.sum("summing gradients", &mut bucket);
+        let mut rest = bucket.as_slice();
+        let summed = paths.into_iter().zip(lengths).map(|(path, length)| {
+            let (own, others) = rest.split_at(length);
+            rest = others;
+            (path, Tensor::from_data(TensorData::new(own.to_vec(), [length]), &device))
+        });
+        Gradients(summed.collect())
+    }
+
+    /// Replaces `values` by their sums over the ranks.
+    pub fn sum(&self, operation: &'static str, values: &mut [f32]) {
+        if self.is_alone() || self.failure().is_some() {
+            return;
+        }
+        self.count(values.len());
+        if let Err(error) = self.inner.collective.sum(operation, values) {
+            self.fail(error);
+        }
+    }
+
+    /// Waits for all ranks.
+    pub fn barrier(&self) {
+        self.gather_numbers(&[]);
+    }
+
+    /// Waits for rank 0, however long it takes: see [`WAITING_FOR_LEADER`].
+    pub fn wait_for_leader(&self) {
+        if !self.is_alone() {
+            self.exchange(WAITING_FOR_LEADER, &[]);
+        }
+    }
+
+    /// What was sent so far.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            exchanges: self.inner.exchanges.load(Ordering::Relaxed),
+            bytes: self.inner.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What was sent in each of so many steps, in words; `None` for one process.
+    pub fn traffic_of(&self, steps: u64) -> Option<String> {
+        let Traffic { exchanges, bytes } = self.traffic();
+        let steps = steps.max(1) as f64;
+        let (exchanges, mib) =
+            (exchanges as f64 / steps, bytes as f64 / steps / f64::from(1 << 20));
+        (!self.is_alone()).then(|| {
+            format!(
+                "{} ranks; in each step each of them took part in {exchanges:.0} exchanges and \
+                 brought {mib:.2} MiB",
+                self.world()
+            )
+        })
+    }
+
+    /// # Errors
+    /// The first exchange that failed. Nothing that was computed since means anything.
+    pub fn check(&self) -> Result<(), CollectiveError> {
+        self.failure().map_or(Ok(()), Err)
+    }
+
+    /// Gives up: the other ranks stop waiting, and under MPI this process and they end.
+    pub fn abort(&self) {
+        self.inner.collective.abort();
+    }
+
+    fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
+        self.inner.exchange(operation, own)
+    }
+
+    fn count(&self, words: usize) {
+        self.inner.count(words);
+    }
+
+    fn failure(&self) -> Option<CollectiveError> {
+        self.inner.failure()
+    }
+
+    fn fail(&self, error: CollectiveError) {
+        self.inner.fail(error);
+    }
+}
+
+impl Inner {
+    /// The words, behind a mark that tells whether all ranks mean the same exchange.
+    fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
+        let world = self.collective.world();
+        if self.failure().is_some() {
+            return own.repeat(world);
+        }
+        let number = self.count(own.len() + 1);
+        let expected = mark(operation, own.len(), number);
+        let mut message = Vec::with_capacity(own.len() + 1);
+        message.push(expected);
+        message.extend_from_slice(own);
+        let gathered = self.collective.gather(operation, &message).and_then(|all| {
+            let mut words = Vec::with_capacity(own.len() * world);
+            for (rank, share) in all.chunks_exact(message.len()).enumerate() {
+                if share[0] != expected {
+                    let got = share[0];
+                    return Err(CollectiveError::OutOfStep { operation, rank, got, expected });
+                }
+                words.extend_from_slice(&share[1..]);
+            }
+            Ok(words)
+        });
+        gathered.unwrap_or_else(|error| {
+            self.fail(error);
+            own.repeat(world)
+        })
+    }
+
+    /// Counts an exchange and returns its number.
+    fn count(&self, words: usize) -> u64 {
+        self.bytes.fetch_add(4 * words as u64, Ordering::Relaxed);
+        self.exchanges.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn failure(&self) -> Option<CollectiveError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fail(&self, error: CollectiveError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+}
+
+impl Ranks for Inner {
+    fn gather(&self, what: &'static str, own: &[f64]) -> Vec<f64> {
+        let words = self.exchange(what, &to_words(own.iter().map(|value| value.to_bits())));
+        from_words(&words).into_iter().map(f64::from_bits).collect()
+    }
+}
+
+/// FNV-1a of what all ranks should agree on.
+fn mark(operation: &str, words: usize, number: u64) -> u32 {
+    let bytes = operation.bytes().chain(words.to_le_bytes()).chain(number.to_le_bytes());
+    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn to_words(numbers: impl Iterator<Item = u64>) -> Vec<u32> {
+    numbers.flat_map(|number| [number as u32, (number >> 32) as u32]).collect()
+}
+
+fn from_words(words: &[u32]) -> Vec<u64> {
+    let whole = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair[1]) << 32;
+    words.chunks_exact(2).map(whole).collect()
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Group(rank {} of {})", self.rank(), self.world())
+    }
+}

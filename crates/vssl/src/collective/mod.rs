@@ -1,0 +1,54 @@
+//! Data-parallel training: N ranks compute what one process computes on the joint batch.
+//!
+//! Each rank runs its share of the joint batch through the networks. What the networks put out is
+//! gathered ([`Group::gather`]), so that every rank computes the identical loss of the joint batch:
+//! all negatives, Sinkhorn over all rows, cross-correlations of all rows. The backward pass takes
+//! the own rows' part; summed over the ranks, the gradients of the parameters are then exactly the
+//! joint ones. Batch normalisation exchanges its sums, forward and backward. Everything behind the
+//! gathering must be free of parameters: their gradient would be counted once for each rank.
+//!
+//! A method sees all of this through [`crate::method::Views`]; [`Collective`] is what carries the
+//! numbers: nothing ([`Alone`]), threads of one process ([`Threads`]), or MPI.
+
+mod alone;
+mod error;
+mod group;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+mod threads;
+
+pub use alone::Alone;
+pub use error::CollectiveError;
+pub use group::{Group, Traffic};
+pub use threads::Threads;
+
+/// The one operation without a time limit: the others wait while rank 0 evaluates.
+pub const WAITING_FOR_LEADER: &str = "waiting for rank 0";
+
+/// How ranks exchange numbers. All ranks make the same calls in the same order.
+///
+/// Words are moved as they are: the bits of an `f32`, or half of those of an `f64`.
+pub trait Collective: Send + Sync {
+    /// The number of this process, from 0.
+    fn rank(&self) -> usize;
+
+    /// How many there are.
+    fn world(&self) -> usize;
+
+    /// Everybody's words in the order of ranks; all ranks bring as many as `own`.
+    ///
+    /// # Errors
+    /// When a rank is missing or has given up. `operation` is for the message.
+    fn gather(&self, operation: &'static str, own: &[u32]) -> Result<Vec<u32>, CollectiveError>;
+
+    /// Replaces `values` by their sums over all ranks, added in the order of ranks: every rank gets
+    /// the same bits, every time.
+    ///
+    /// # Errors
+    /// As [`Collective::gather`].
+    fn sum(&self, operation: &'static str, values: &mut [f32]) -> Result<(), CollectiveError>;
+
+    /// Tells the others that this rank has given up, so that they do not wait. Processes of an MPI
+    /// job end here, all of them.
+    fn abort(&self);
+}

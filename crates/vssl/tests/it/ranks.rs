@@ -1,0 +1,410 @@
+//! Several ranks compute what one process computes on the joint batch: walks `METHODS`.
+
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+
+use burn::{
+    module::{Param, RunningState},
+    tensor::{Device, Tensor, TensorData},
+};
+use vssl::{
+    backbone::{Architecture, BackboneConfig, Stem, VitConfig},
+    collective::{Collective, CollectiveError, Group, Threads},
+    layers::{BatchNorm, Init, Mode},
+    method::Sizes,
+    methods::{Entry, METHODS},
+    optim::{Gradients, Optimizer, OptimizerConfig},
+    schedule::Step,
+    train::{batch, state::Tensors},
+};
+use vssl_data::{
+    Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup, dataset,
+    rng::{Stream, rng, uniform},
+};
+
+use crate::contract::small;
+
+const SIZE: usize = 16;
+/// Images of a forward pass; a rank of four sees four of them.
+const BATCH: usize = 16;
+/// Three steps reach into the second epoch: clusters are made of embeddings, queues are in use.
+const STEPS: u64 = 3;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Relative to the tensor's Euclidean norm.
+const TOLERANCE: f64 = 1e-5;
+/// Gradients that are zero but for rounding (a bias in front of a batch norm) are held against this
+/// share of the norm of all gradients instead.
+const NOTHING: f64 = 1e-2;
+
+/// Smooth colours that differ from image to image.
+struct Pictures;
+
+impl Dataset for Pictures {
+    fn len(&self) -> usize {
+        32
+    }
+    fn image(&self, index: usize) -> Result<Image, vssl_data::DataError> {
+        let mut rng = rng(3, Stream::Init, index as u64, 0);
+        let waves: [[f64; 4]; 3] =
+            std::array::from_fn(|_| std::array::from_fn(|_| uniform(&mut rng, 0.0, 6.0)));
+        let value = |i: usize| {
+            let (row, column) = ((i / 3 / SIZE) as f64, (i / 3 % SIZE) as f64);
+            let [a, b, c, d] = waves[i % 3];
+            let wave = (a * row / 6.0 + b).sin() + (c * column / 6.0 + d).sin();
+            (127.5 + 60.0 * wave) as u8
+        };
+        let rgb = (0..SIZE * SIZE * 3).map(value).collect();
+        Ok(Image { width: SIZE, height: SIZE, rgb })
+    }
+    fn labels(&self) -> Option<&[u32]> {
+        None
+    }
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+    fn name(&self, index: usize) -> String {
+        format!("picture {index}")
+    }
+}
+
+/// What one rank saw.
+struct Trace {
+    losses: Vec<f64>,
+    gradients: Vec<BTreeMap<String, Vec<f32>>>,
+    student: Tensors,
+    memory: Tensors,
+}
+
+/// The method's settings, made small, with what usually starts late started in the second epoch.
+fn settings(entry: &Entry, changes: &str) -> toml::Table {
+    let mut settings = small(entry);
+    if settings.contains_key("queue_starts_epoch") {
+        settings["queue_starts_epoch"] = toml::Value::Integer(1);
+        settings["freeze_prototypes_epochs"] = toml::Value::Integer(1);
+    }
+    if settings.contains_key("queue") {
+        settings["queue"] = toml::Value::Integer(3 * BATCH as i64);
+    }
+    settings.extend(toml::from_str::<toml::Table>(changes).unwrap());
+    settings
+}
+
+struct Case<'a> {
+    entry: &'a Entry,
+    /// Settings of the method, as TOML.
+    changes: &'a str,
+    /// Micro-batches of a step.
+    parts: usize,
+    backbone: BackboneConfig,
+}
+
+fn train(case: &Case, group: &Group) -> Trace {
+    let Case { entry, changes, parts, backbone } = case;
+    let batch = BATCH * parts;
+    let method = (entry.configure)(&settings(entry, changes)).unwrap();
+    let global = ViewGroup { size: SIZE, ..ViewGroup::default() };
+    let local = ViewGroup { size: SIZE / 2, count: 1, local: true, ..ViewGroup::default() };
+    let mut views = vec![global, local];
+    let sizes = Sizes { images: Pictures.len(), batch: BATCH, global_views: 2, local_views: 1 };
+    let sizes = match method.check(&sizes) {
+        Ok(()) => sizes,
+        Err(_) => {
+            views.truncate(1);
+            Sizes { local_views: 0, ..sizes }
+        }
+    };
+    method.check(&sizes).unwrap();
+    let device = Device::flex().autodiff();
+    let mut learner = method.learner(backbone, &sizes, &device, 7);
+    let config = r#"{ "name": "sgd", "lr": 0.003, "scale_lr": false, "weight_decay": 1e-4 }"#;
+    let config: OptimizerConfig = serde_json::from_str(config).unwrap();
+    let mut optimizer = Optimizer::new(config, batch).unwrap();
+    let pipeline = Pipeline::new(views, dataset::CIFAR10, 7).unwrap();
+    let plan = LoaderPlan {
+        seed: 7,
+        batch,
+        share: Share { rank: group.rank(), world: group.world(), parts: *parts },
+        workers: 0,
+        prefetch: 1,
+        on_bad_image: OnBadImage::Stop,
+        start_step: 0,
+        end_step: STEPS,
+    };
+    let mut trace = Trace {
+        losses: Vec::new(),
+        gradients: Vec::new(),
+        student: Tensors::new(),
+        memory: Tensors::new(),
+    };
+    for batch in Loader::new(Arc::new(Pictures), Arc::new(pipeline), plan).unwrap() {
+        let batch = batch.unwrap();
+        let at = step(batch.step, *parts);
+        if at.starts_epoch() {
+            learner.before_epoch(&at);
+        }
+        for micro in 0..*parts {
+            let views = batch::micro(&batch, micro, *parts, group, &device).views;
+            let at = Step { micro: micro as u64, ..at };
+            let outcome = learner.forward_backward(&views, 1.0 / *parts as f64, &at);
+            trace.losses.push(outcome.total.into_scalar::<f32>().into());
+            for (_, value) in outcome.parts {
+                trace.losses.push(value.into_scalar::<f32>().into());
+            }
+        }
+        let gradients = group.sum_gradients(learner.take_gradients());
+        trace.gradients.push(host(&gradients));
+        learner.update(&mut optimizer, gradients, &|base| base, &at).unwrap();
+        group.check().unwrap();
+    }
+    (trace.student, trace.memory) = (learner.student(), learner.memory());
+    trace
+}
+
+fn step(index: u64, parts: usize) -> Step {
+    let steps_per_epoch = (Pictures.len() / BATCH / parts) as u64;
+    Step {
+        index,
+        epoch: index / steps_per_epoch,
+        steps_per_epoch,
+        total: 20,
+        accumulate: parts as u64,
+        watch: true,
+        ..Step::default()
+    }
+}
+
+fn host(gradients: &Gradients) -> BTreeMap<String, Vec<f32>> {
+    let host = |(path, gradient): (&String, &Tensor<1>)| {
+        (path.clone(), gradient.to_data().try_into_vec().unwrap())
+    };
+    gradients.0.iter().map(host).collect()
+}
+
+/// Runs `body` as each of `world` ranks.
+fn ranks<T: Send>(world: usize, body: impl Fn(&Group) -> T + Sync) -> Vec<T> {
+    let threads = Threads::new(world, LIMIT);
+    thread::scope(|scope| {
+        let body = &body;
+        let running: Vec<_> =
+            threads.into_iter().map(|rank| scope.spawn(move || body(&Group::new(rank)))).collect();
+        running.into_iter().map(|rank| rank.join().unwrap()).collect()
+    })
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// `|a − b| / max(|a|, floor)`.
+fn error(a: &[f32], b: &[f32], floor: f64) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let difference = norm(a.iter().zip(b).map(|(a, b)| f64::from(a - b)));
+    let size = norm(a.iter().map(|&a| f64::from(a)));
+    if difference == 0.0 { 0.0 } else { difference / size.max(floor) }
+}
+
+/// The largest error, and where.
+#[derive(Default)]
+struct Worst(f64, String);
+
+impl Worst {
+    fn add(&mut self, error: f64, place: impl FnOnce() -> String) {
+        if error > self.0 || error.is_nan() {
+            *self = Self(error, place());
+        }
+    }
+}
+
+fn compare(one: &Trace, other: &Trace) -> Worst {
+    let mut worst = Worst::default();
+    for (index, (a, b)) in one.losses.iter().zip(&other.losses).enumerate() {
+        let error = (a - b).abs() / a.abs().max(0.1);
+        worst.add(error, || format!("loss or figure {index}: {a} and {b}"));
+    }
+    for (step, (one, other)) in one.gradients.iter().zip(&other.gradients).enumerate() {
+        assert!(one.keys().eq(other.keys()));
+        let all = norm(one.values().flatten().map(|&x| f64::from(x)));
+        for (path, a) in one {
+            let error = error(a, &other[path], NOTHING * all);
+            worst.add(error, || format!("gradient of {path}, step {step}"));
+        }
+    }
+    for (one, other) in [(&one.student, &other.student), (&one.memory, &other.memory)] {
+        assert!(one.keys().eq(other.keys()));
+        let floats = |data: &TensorData| -> Vec<f32> { data.clone().try_into_vec().unwrap() };
+        for (path, a) in one {
+            worst.add(error(&floats(a), &floats(&other[path]), 1e-2), || path.clone());
+        }
+    }
+    worst
+}
+
+/// Holds for 2 and 4 ranks. A vision transformer, because it is smooth: see
+/// [`joint_statistics_run_through_a_whole_resnet`].
+fn ranks_agree(entry: &Entry, changes: &str, parts: usize) {
+    let name = entry.schema.name;
+    let vit = VitConfig { patch: 8, image_size: SIZE, ..Default::default() };
+    let architecture = Architecture::VitTiny;
+    let backbone = BackboneConfig { architecture, vit: Some(vit), ..Default::default() };
+    let case = Case { entry, changes, parts, backbone };
+    let alone = train(&case, &Group::alone());
+    assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
+    for world in [2, 4] {
+        let traces = ranks(world, |group| train(&case, group));
+        for (rank, trace) in traces.iter().enumerate().skip(1) {
+            assert_eq!(trace.losses, traces[0].losses, "{name}: rank {rank} of {world}");
+            assert_eq!(trace.student, traces[0].student, "{name}: rank {rank} of {world}");
+            assert_eq!(trace.memory, traces[0].memory, "{name}: rank {rank} of {world}");
+        }
+        let Worst(error, place) = compare(&alone, &traces[0]);
+        println!("{name} {changes:?}, {world} ranks: {error:.1e} ({place})");
+        assert!(error <= TOLERANCE, "{name} {changes:?}, {world} ranks: {error:.2e} in {place}");
+    }
+}
+
+#[test]
+fn two_and_four_ranks_compute_what_one_process_computes() {
+    METHODS.iter().for_each(|entry| ranks_agree(entry, "", 1));
+}
+
+#[test]
+fn so_they_do_with_other_settings_and_micro_batches() {
+    let find = |name| vssl::methods::find(name).unwrap();
+    for (name, changes) in [
+        ("vssl", "objective = \"gaussian\""),
+        ("vssl", "sampling = \"normal\"\npairs = \"cross\"\nprior = \"predictor\""),
+        ("mocov3", "vit_heads = true"),
+        ("dino", "use_bn_in_head = true\nnorm_last_layer = false"),
+    ] {
+        ranks_agree(find(name), changes, 1);
+    }
+    ranks_agree(find("mocov2plus"), "", 2);
+}
+
+/// The batch norms of a ResNet, which are in front of half a million ReLUs: rounding turns a few of
+/// them, and the gradient of a small network jumps by percents with each. What is continuous has to
+/// agree as above after the first pass: losses, and the running statistics of every layer.
+#[test]
+fn joint_statistics_run_through_a_whole_resnet() {
+    let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+    for name in ["vicreg", "vssl"] {
+        let entry = vssl::methods::find(name).unwrap();
+        let case = Case { entry, changes: "", parts: 2, backbone: backbone.clone() };
+        let alone = train(&case, &Group::alone());
+        for world in [2, 4] {
+            let trace = &ranks(world, |group| train(&case, group))[0];
+            let error = (alone.losses[0] - trace.losses[0]).abs() / alone.losses[0].abs();
+            assert!(error < TOLERANCE, "{name}, {world} ranks: {error:.1e}");
+            let gradients = [&alone, trace]
+                .map(|trace| trace.gradients[0].values().flatten().copied().collect::<Vec<f32>>());
+            let jump = error_of(&gradients[0], &gradients[1]);
+            println!("{name}, {world} ranks, resnet: loss {error:.1e}, gradient {jump:.1e}");
+            assert!(jump < 0.1, "{name}, {world} ranks: {jump:.1e}");
+        }
+    }
+}
+
+fn error_of(a: &[f32], b: &[f32]) -> f64 {
+    error(a, b, 0.0)
+}
+
+/// One batch norm over the joint batch, values and all gradients, on the fast path and on the
+/// reference (whose choice is the process's: `VSSL_KERNELS`).
+#[test]
+fn a_batch_norm_over_ranks_has_the_gradients_of_one_process() {
+    let (n, c, side) = (8, 5, 7);
+    let device = Device::flex().autodiff();
+    let mut rng = rng(1, Stream::Init, 0, 0);
+    let mut values = |count: usize| -> Vec<f32> {
+        (0..count).map(|_| uniform(&mut rng, -2.0, 3.0) as f32).collect()
+    };
+    let [x, residual, weight] = [0; 3].map(|_| values(n * c * side * side));
+    let pass = |group: &Group| {
+        let own = n / group.world();
+        let rows = |all: &[f32]| {
+            let size = own * c * side * side;
+            let rows = all[group.rank() * size..][..size].to_vec();
+            Tensor::<4>::from_data(TensorData::new(rows, [own, c, side, side]), &device)
+        };
+        let (x, residual) = (rows(&x).require_grad(), rows(&residual).require_grad());
+        let norm = BatchNorm::new(c, &Init::new(&device, 0));
+        let y = norm.forward(x.clone(), Some(residual.clone()), true, Mode::Joint(group));
+        let gradients = (y.clone().square() * rows(&weight)).sum().backward();
+        let flat = |x: Tensor<4>| -> Vec<f32> { x.into_data().iter::<f32>().collect() };
+        let rows =
+            [flat(y), flat(x.grad(&gradients).unwrap()), flat(residual.grad(&gradients).unwrap())];
+        let factor = |factor: &Option<Param<Tensor<1>>>| -> Vec<f32> {
+            let gradient = factor.as_ref().unwrap().val().grad(&gradients).unwrap();
+            let mut gradient: Vec<f32> = gradient.into_data().iter::<f32>().collect();
+            group.sum("gradients", &mut gradient);
+            gradient
+        };
+        let running = |value: &RunningState<Tensor<1>>| -> Vec<f32> {
+            value.value_sync().into_data().iter::<f32>().collect()
+        };
+        let whole = [
+            factor(&norm.weight),
+            factor(&norm.bias),
+            running(&norm.running_mean),
+            running(&norm.running_var),
+        ];
+        (rows, whole)
+    };
+    let (alone, whole) = pass(&Group::alone());
+    for world in [2, 4] {
+        let all = ranks(world, pass);
+        for (index, alone) in alone.iter().enumerate() {
+            let joint: Vec<f32> = all.iter().flat_map(|(rows, _)| rows[index].clone()).collect();
+            let error = error_of(alone, &joint);
+            assert!(error < 1e-6, "{world} ranks, rows {index}: {error:.1e}");
+        }
+        for (index, alone) in whole.iter().enumerate() {
+            let error = error_of(alone, &all[0].1[index]);
+            assert!(error < 1e-6, "{world} ranks, factor {index}: {error:.1e}");
+        }
+    }
+}
+
+#[test]
+fn a_rank_that_does_not_come_is_named() {
+    let mut threads = Threads::new(3, Duration::from_millis(50)).into_iter();
+    let (Some(zero), Some(one)) = (threads.next(), threads.next()) else { panic!("three ranks") };
+    let errors = thread::scope(|scope| {
+        [zero, one]
+            .map(|rank| scope.spawn(move || rank.gather("a test", &[1]).unwrap_err()))
+            .map(|rank| rank.join().unwrap())
+    });
+    let missing = CollectiveError::Missing { operation: "a test", ranks: vec![2], seconds: 0 };
+    assert!(errors.contains(&missing), "{errors:?}");
+    assert!(errors.iter().any(|error| matches!(error, CollectiveError::GivenUp { .. })));
+}
+
+#[test]
+fn a_rank_that_gives_up_lets_nobody_wait() {
+    let failed = ranks(2, |group| {
+        if group.rank() == 1 {
+            group.abort();
+        }
+        assert_eq!(group.gather_numbers(&[5]), [5, 5], "the own numbers stand in");
+        group.check().unwrap_err()
+    });
+    assert_eq!(failed.len(), 2);
+    assert!(matches!(failed[0], CollectiveError::GivenUp { rank: 1, .. }));
+}
+
+#[test]
+fn ranks_that_are_not_in_step_are_told() {
+    let failed = ranks(2, |group| {
+        group.gather_numbers(&[7]);
+        group.check().unwrap();
+        // Different operations of the same length.
+        match group.rank() {
+            0 => drop(group.gather_numbers(&[7])),
+            _ => drop(group.gather_labels(&[7, 7])),
+        }
+        group.check().unwrap_err()
+    });
+    for error in failed {
+        assert!(matches!(error, CollectiveError::OutOfStep { .. }), "{error}");
+    }
+}
