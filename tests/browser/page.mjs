@@ -44,13 +44,23 @@ const overflow = (page) => page.evaluate(() => document.documentElement.scrollWi
 const ground = (page) => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
 const light = (colour) => Number(colour.match(/\d+/)[0]) > 128;
 
+/** A scroll is told of in the next frame, and takes away what is shown beside the pointer. */
+const settled = (page) => page.evaluate(async () => {
+  for (let frame = 0; frame < 3; frame += 1) await new Promise(requestAnimationFrame);
+});
+
 /** The place of a point of the map in the window, and the class that it has. */
-const point = (page, index) => page.evaluate((index) => {
+async function point(page, index) {
+  await page.evaluate(() => [...maps][0].canvas.scrollIntoView({ block: "center" }));
+  await settled(page);
+  return page.evaluate(placeOf, index);
+}
+
+const placeOf = (index) => {
   const map = [...maps][0];
-  map.canvas.scrollIntoView({ block: "center", behavior: "instant" });
   const frame = map.canvas.getBoundingClientRect();
   return { x: frame.left + map.places[index][0], y: frame.top + map.places[index][1] };
-}, index);
+};
 
 async function showsImage(page, where) {
   await page.waitForSelector("#tip .thumb", { state: "visible" });
@@ -89,6 +99,7 @@ for (const colorScheme of ["light", "dark"]) {
 
 await visit("keyboard and switches", file("one.html"), {}, async (page) => {
   await page.focus("canvas");
+  await settled(page);
   await page.keyboard.press("ArrowRight");
   await showsImage(page, "arrow key on the map");
   await page.keyboard.press("Escape");
@@ -99,6 +110,7 @@ await visit("keyboard and switches", file("one.html"), {}, async (page) => {
   assert.notEqual(await first(), tsne, "PCA is another map");
   const chart = page.locator("svg.chart").first();
   await chart.focus();
+  await settled(page);
   await page.keyboard.press("ArrowRight");
   await page.waitForSelector("#tip .tip-row", { state: "visible" });
   const path = () => page.locator('svg[aria-label^="Gradient norm"] path.line').getAttribute("d");

@@ -105,7 +105,7 @@ class ScatterMap {
   resize() {
     const width = Math.floor(this.frame.clientWidth);
     if (width === 0) return;
-    const height = Math.max(280, Math.min(600, Math.round(width * 0.72)));
+    const height = Math.min(600, Math.round(width * (width < 500 ? 1.05 : 0.72)));
     const ratio = window.devicePixelRatio || 1;
     this.canvas.style.height = `${height}px`;
     [this.canvas.width, this.canvas.height] = [width * ratio, height * ratio];
@@ -139,7 +139,7 @@ class ScatterMap {
     const context = this.canvas.getContext("2d");
     context.setTransform(this.size.ratio, 0, 0, this.size.ratio, 0, 0);
     context.clearRect(0, 0, this.size.width, this.size.height);
-    const radius = Math.min(5, 2.6 * Math.sqrt(this.zoom.scale));
+    const radius = Math.min(5, (this.size.width < 500 ? 2 : 2.6) * Math.sqrt(this.zoom.scale));
     this.places.forEach(([x, y], index) => {
       const label = labels ? labels[index] : 0;
       if (this.hidden.has(label)) return;
@@ -218,7 +218,7 @@ class ScatterMap {
     tip.show(frame.left + x, frame.top + y,
       thumbnail(thumbnails, index, 112, name),
       element("div", { class: "tip-title" }, name),
-      labels ? element("div", { class: "muted small" }, names[index]) : []);
+      labels ? element("div", { class: "tip-note muted small" }, names[index]) : []);
   }
 
   /** Arrows go to the nearest image in their direction. */

@@ -93,11 +93,11 @@ function scale({ name, value, untrained, pixels }, all) {
     element("span", { class: "dot full", style: `left:${at(value)}` }),
     element("span", { class: "end low" }, `${low}`), element("span", { class: "end high" }, `${high} %`));
   const said = [];
-  if (known) said.push(`${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(1)} points over untrained (${untrained.toFixed(1)})`);
-  if (typeof pixels === "number") said.push(`raw pixels ${pixels.toFixed(1)}`);
+  if (known) said.push(`${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))} points over untrained (${tenth(untrained)})`);
+  if (typeof pixels === "number") said.push(`raw pixels ${tenth(pixels)}`);
   return element("div", { class: "result" },
     element("div", { class: "result-name" }, name),
-    element("div", { class: "result-value" }, value.toFixed(1), element("small", {}, " %")),
+    element("div", { class: "result-value" }, tenth(value), element("small", {}, " %")),
     line,
     element("div", { class: `result-words small ${known && gain <= 0 ? "bad" : "muted"}` }, said.join(", ")));
 }
@@ -149,7 +149,7 @@ function comparison(runs) {
     const gain = typeof untrained === "number" && typeof value === "number" ? value - untrained : null;
     return element("td", { class: "number" },
       element(value === best(run, pick) && rivals(run).length > 1 ? "b" : "span", {}, percent(value)),
-      gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${Math.abs(gain).toFixed(1)}`));
+      gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))}`));
   };
   const head = ["Run", "Method", "Data", "kNN", "Linear", "Online", "Rank", "Health", "Time", "State"];
   const rows = runs.map((run, index) => element("tr", {},
