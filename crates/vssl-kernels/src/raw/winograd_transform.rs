@@ -266,7 +266,7 @@ impl<const SIDE: usize> Windows<SIDE> {
         let (left, columns) = span(self.column, grid.size.1);
         let mut inside = 0;
         for i in 0..SIDE {
-            inside |= (rows >> i & 1) * columns << (SIDE * i);
+            inside |= ((rows >> i & 1) * columns) << (SIDE * i);
         }
         let pixel = ((self.image * grid.size.0) as isize + top) * grid.size.1 as isize + left;
         self.column += 1;
