@@ -26,6 +26,10 @@ use super::winograd_transform::{
 const FUSED_TILES: usize = 24;
 /// Floats of transformed tiles that are alive at a time when all threads work on one step.
 const ALIVE: usize = 3 << 20;
+/// Products of input and output channels up to which the weight gradient is taken tile by tile.
+const FEW_WEIGHTS: usize = 32 * 32;
+/// Floats of transformed tiles that share L2 with the transformed weight gradient.
+const NEAR: usize = 1 << 16;
 /// Channels are filled up to a multiple of the lanes of any instruction set.
 const LANES: usize = 16;
 
@@ -258,6 +262,9 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     let (c, k) = (conv.in_channels, conv.out_channels);
     let (slab, width) = (slab_rows(isa), isa.tile_columns());
     let (c_room, k_room) = (c.next_multiple_of(slab), k.next_multiple_of(width));
+    if c * k <= FEW_WEIGHTS && pass.tiles >= 8 * FUSED_TILES {
+        return fused_weight_gradient(isa, conv, x, dy, dweight);
+    }
     let alive = (ALIVE / (POSITIONS * (c_room + k_room))).clamp(96, 320);
     let alive = alive.min(pass.tiles.max(1));
     let mut inputs = buffer::take(POSITIONS * apart(alive * c_room));
@@ -315,6 +322,78 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
         });
     }
     collect_filters(isa, conv, &sums, dweight);
+}
+
+/// The weight gradient where its transform fits into L2 beside some tiles: a task takes tiles from
+/// the images to the products, in a sum of its own, so that they never leave its cache.
+fn fused_weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    /// Sums that are added up at the end.
+    const TASKS: usize = 8;
+    let pass = Pass::forward(conv);
+    let (c, k) = (conv.in_channels, conv.out_channels);
+    let (slab, width) = (slab_rows(isa), isa.tile_columns());
+    let (c_room, k_room) = (c.next_multiple_of(slab), k.next_multiple_of(width));
+    let together = (NEAR / (POSITIONS * (c_room + k_room))).clamp(16, 64);
+    let (inputs, gradients) = (apart(together * c_room), apart(together * k_room));
+    let (size, share) = (POSITIONS * apart(c * k), pass.tiles.div_ceil(TASKS));
+    let mut sums = buffer::take(TASKS * size);
+    let out = Shared::new(&mut sums);
+    parallel_for(TASKS, |task| {
+        let (start, end) = ((task * share).min(pass.tiles), ((task + 1) * share).min(pass.tiles));
+        // SAFETY: each task has its own sums, and scratch of its own.
+        let sums = unsafe { out.from(task * size) };
+        if start == end {
+            // SAFETY: as above.
+            unsafe { sums.slice(0, size) }.fill(0.0);
+        }
+        buffer::with_scratch(POSITIONS * (inputs + gradients), |scratch| {
+            let (from, to) = scratch.split_at_mut(POSITIONS * inputs);
+            let (from, to) = (Shared::new(from), Shared::new(to));
+            for first in (start..end).step_by(together) {
+                let tiles = (first, together.min(end - first));
+                // SAFETY: as above; the scratch has room for `together` tiles.
+                unsafe {
+                    isa.run(Gather::<Input, 6> {
+                        from: x,
+                        grid: pass.input,
+                        tiles,
+                        to: from.at(0),
+                        strips: strips(slab, together, c_room),
+                        transform: PhantomData,
+                    });
+                    isa.run(Gather::<OutputAdjoint, 4> {
+                        from: dy,
+                        grid: pass.output,
+                        tiles,
+                        to: to.at(0),
+                        strips: strips(width, together, k_room),
+                        transform: PhantomData,
+                    });
+                    for position in 0..POSITIONS {
+                        for row in (0..c).step_by(slab) {
+                            isa.run(Block {
+                                rows: slab.min(c - row),
+                                columns: k,
+                                depth: tiles.1,
+                                a: from.at(position * inputs + row * together),
+                                a_row: 1,
+                                a_column: slab,
+                                b: to.at(position * gradients),
+                                b_panel: together * width,
+                                c: sums.at(position * apart(c * k) + row * k),
+                                c_row: k,
+                                accumulate: first > start,
+                            });
+                        }
+                    }
+                }
+            }
+        });
+    });
+    let (total, others) = sums.split_at_mut(size);
+    let others = others.chunks_exact(size);
+    others.for_each(|part| super::update::add(isa, total, part));
+    collect_filters(isa, conv, total, dweight);
 }
 
 /// Tiles in strips as wide as the matrix product reads them.

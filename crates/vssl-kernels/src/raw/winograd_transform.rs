@@ -191,11 +191,39 @@ struct Window<const SIDE: usize> {
 impl<const SIDE: usize> Window<SIDE> {
     const WHOLE: u64 = (1 << (SIDE * SIDE)) - 1;
 
+    /// Where the pixels are in `images`, from channel `c` on; those outside are at [`ZEROS`].
     #[inline(always)]
-    fn has(&self, i: usize, j: usize) -> bool {
-        self.inside >> (SIDE * i + j) & 1 == 1
+    fn pixels(&self, images: *const f32, grid: &Grid, c: usize) -> [[*const f32; SIDE]; SIDE] {
+        let corner = images.wrapping_offset(self.corner).wrapping_add(c);
+        let mut pixels = [[ZEROS.as_ptr(); SIDE]; SIDE];
+        for (i, pixels) in pixels.iter_mut().enumerate() {
+            let line = corner.wrapping_add(i * grid.line());
+            for (j, pixel) in pixels.iter_mut().enumerate() {
+                if self.inside >> (SIDE * i + j) & 1 == 1 {
+                    *pixel = line.wrapping_add(j * grid.channels);
+                }
+            }
+        }
+        pixels
+    }
+
+    /// Asks for the cache lines of the pixels, wherever they are.
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, images: *const f32, grid: &Grid, c: usize) {
+        let corner = images.wrapping_offset(self.corner).wrapping_add(c);
+        for i in 0..SIDE {
+            for j in 0..SIDE {
+                // SAFETY: any pointer may be asked for.
+                unsafe { S::prefetch(corner.wrapping_add(i * grid.line() + j * grid.channels)) };
+            }
+        }
     }
 }
+
+/// What is read outside of an image: as many channels as are read of it at a time.
+static ZEROS: [f32; 1024] = [0.0; 1024];
+/// Floats of a cache line.
+const LINE: usize = 16;
 
 impl Grid {
     /// Floats of a line of pixels.
@@ -204,39 +232,51 @@ impl Grid {
         self.size.1 * self.channels
     }
 
-    /// Calls `body` with each of `tiles` (the first and their number), counted from zero.
+    /// The windows of `tiles`, the first and their number.
     #[inline(always)]
-    fn each<const SIDE: usize>(
-        &self,
-        tiles: (usize, usize),
-        mut body: impl FnMut(usize, Window<SIDE>),
-    ) {
+    fn windows<const SIDE: usize>(self, tiles: (usize, usize)) -> Windows<SIDE> {
         let (down, across) = self.tiles;
-        let (mut image, rest) = (tiles.0 / (down * across), tiles.0 % (down * across));
-        let (mut row, mut column) = (rest / across, rest % across);
+        let (image, rest) = (tiles.0 / (down * across), tiles.0 % (down * across));
+        Windows { grid: self, image, row: rest / across, column: rest % across, left: tiles.1 }
+    }
+}
+
+/// See [`Grid::windows`].
+struct Windows<const SIDE: usize> {
+    grid: Grid,
+    image: usize,
+    row: usize,
+    column: usize,
+    left: usize,
+}
+
+impl<const SIDE: usize> Windows<SIDE> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<Window<SIDE>> {
+        self.left = self.left.checked_sub(1)?;
+        let grid = &self.grid;
         // The first pixel, and of the window those that exist, as bits.
         let span = |tile: usize, size: usize| {
-            let start = (4 * tile) as isize - self.outside as isize;
+            let start = (4 * tile) as isize - grid.outside as isize;
             let last = (size as isize - start).clamp(0, SIDE as isize);
             let first = (-start).clamp(0, last);
             (start, (1u64 << last) - (1u64 << first))
         };
-        for tile in 0..tiles.1 {
-            let ((top, rows), (left, columns)) =
-                (span(row, self.size.0), span(column, self.size.1));
-            let inside = (0..SIDE)
-                .map(|i| ((rows >> i & 1) * columns) << (SIDE * i))
-                .fold(0, std::ops::BitOr::bitor);
-            let pixel = ((image * self.size.0) as isize + top) * self.size.1 as isize + left;
-            body(tile, Window { corner: pixel * self.channels as isize, inside });
-            column += 1;
-            if column == across {
-                (column, row) = (0, row + 1);
-            }
-            if row == down {
-                (row, image) = (0, image + 1);
-            }
+        let (top, rows) = span(self.row, grid.size.0);
+        let (left, columns) = span(self.column, grid.size.1);
+        let mut inside = 0;
+        for i in 0..SIDE {
+            inside |= ((rows >> i & 1) * columns) << (SIDE * i);
         }
+        let pixel = ((self.image * grid.size.0) as isize + top) * grid.size.1 as isize + left;
+        self.column += 1;
+        if self.column == grid.tiles.1 {
+            (self.column, self.row) = (0, self.row + 1);
+        }
+        if self.row == grid.tiles.0 {
+            (self.row, self.image) = (0, self.image + 1);
+        }
+        Some(Window { corner: pixel * grid.channels as isize, inside })
     }
 }
 
@@ -261,35 +301,48 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (channels, line) = (self.grid.channels, self.grid.line());
-        self.grid.each::<SIDE>(self.tiles, |tile, window| {
-            let corner = self.from.as_ptr().wrapping_offset(window.corner);
-            for c in (0..channels).step_by(S::LANES) {
-                let count = S::LANES.min(channels - c);
-                let at = |i: usize, j: usize| corner.wrapping_add(i * line + j * channels + c);
-                // SAFETY: only pixels inside `from` are read, `c + count ≤ channels`; the caller
-                // promises room for these strips.
-                unsafe {
-                    let to = self.to.add(
-                        c / self.strips.strip * self.strips.strip_stride
-                            + tile * self.strips.row
-                            + c % self.strips.strip,
-                    );
-                    let store = |i: usize, j: usize, value| {
-                        S::store(to.add((6 * i + j) * self.strips.position), value);
-                    };
-                    if window.inside == Window::<SIDE>::WHOLE && count == S::LANES {
-                        two_sided::<S, T, SIDE, 6>(|i, j| S::load(at(i, j)), store);
-                        continue;
+        let images = self.from.as_ptr();
+        let mut windows = self.grid.windows::<SIDE>(self.tiles);
+        let mut coming = windows.next();
+        let mut tile = 0;
+        while let Some(window) = coming {
+            coming = windows.next();
+            for first in (0..channels).step_by(ZEROS.len()) {
+                let pixels = window.pixels(images, &self.grid, first);
+                for c in (first..channels.min(first + ZEROS.len())).step_by(S::LANES) {
+                    let count = S::LANES.min(channels - c);
+                    // SAFETY: pixels are inside `from` or zeros, `c + count ≤ channels`; the caller
+                    // promises room for these strips.
+                    unsafe {
+                        if let (0, Some(window)) = (c % LINE, &coming) {
+                            window.prefetch::<S>(images, &self.grid, c);
+                        }
+                        let strip = c / self.strips.strip * self.strips.strip_stride;
+                        let row = tile * self.strips.row + c % self.strips.strip;
+                        let to = self.to.add(strip + row);
+                        let store = |i: usize, j: usize, value| {
+                            S::store(to.add((6 * i + j) * self.strips.position), value);
+                        };
+                        if count < S::LANES {
+                            let load = |i: usize, j: usize| {
+                                S::load_partial(pixels[i][j].add(c - first), count)
+                            };
+                            two_sided::<S, T, SIDE, 6>(load, store);
+                        } else if window.inside == Window::<SIDE>::WHOLE {
+                            let corner = images.wrapping_offset(window.corner).wrapping_add(c);
+                            let load = |i: usize, j: usize| {
+                                S::load(corner.wrapping_add(i * line + j * channels))
+                            };
+                            two_sided::<S, T, SIDE, 6>(load, store);
+                        } else {
+                            let load = |i: usize, j: usize| S::load(pixels[i][j].add(c - first));
+                            two_sided::<S, T, SIDE, 6>(load, store);
+                        }
                     }
-                    let load = |i: usize, j: usize| match window.has(i, j) {
-                        true if count == S::LANES => S::load(at(i, j)),
-                        true => S::load_partial(at(i, j), count),
-                        false => S::splat(0.0),
-                    };
-                    two_sided::<S, T, SIDE, 6>(load, store);
                 }
             }
-        });
+            tile += 1;
+        }
     }
 }
 
@@ -314,13 +367,20 @@ impl Kernel for Scatter {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let (channels, line) = (self.grid.channels, self.grid.line());
-        self.grid.each::<4>(self.tiles, |tile, window| {
+        let mut windows = self.grid.windows::<4>(self.tiles);
+        let mut coming = windows.next();
+        let mut tile = 0;
+        while let Some(window) = coming {
+            coming = windows.next();
             let corner = self.to.wrapping_offset(window.corner);
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
                 let at = |i: usize, j: usize| corner.wrapping_add(i * line + j * channels + c);
                 // SAFETY: only pixels inside the images are written; the caller promises the rest.
                 unsafe {
+                    if let (0, Some(window)) = (c % LINE, &coming) {
+                        window.prefetch::<S>(self.to, &self.grid, c);
+                    }
                     let from = self.from.add(tile * self.row + c);
                     let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
                     if window.inside == Window::<4>::WHOLE && count == S::LANES {
@@ -328,14 +388,17 @@ impl Kernel for Scatter {
                         two_sided::<S, Output, 6, 4>(load, store);
                         continue;
                     }
-                    two_sided::<S, Output, 6, 4>(load, |i, j, value| match window.has(i, j) {
-                        true if count == S::LANES => S::store(at(i, j), value),
-                        true => S::store_partial(at(i, j), value, count),
-                        false => {}
+                    two_sided::<S, Output, 6, 4>(load, |i, j, value| {
+                        match window.inside >> (4 * i + j) & 1 == 1 {
+                            true if count == S::LANES => S::store(at(i, j), value),
+                            true => S::store_partial(at(i, j), value, count),
+                            false => {}
+                        }
                     });
                 }
             }
-        });
+            tile += 1;
+        }
     }
 }
 

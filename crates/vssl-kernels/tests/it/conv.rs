@@ -40,6 +40,10 @@ const CASES: &[Case] = &[
     ([1, 280, 6, 5], 20, [3, 3], 2, 1),
     ([2, 20, 7, 7], 290, [1, 1], 1, 0),
     ([5, 64, 16, 16], 128, [3, 3], 2, 1),
+    ([7, 9, 21, 18], 13, [3, 3], 1, 1), // whole tasks of cut tiles
+    // Weights of which a task takes a part.
+    ([3, 64, 7, 6], 260, [3, 3], 2, 1),
+    ([2, 144, 6, 5], 70, [5, 5], 1, 2),
 ];
 
 /// Values and gradients of both paths, each through its own leaves.
@@ -91,7 +95,7 @@ fn an_untracked_input_gets_no_gradient_and_an_untracked_weight_none_either() {
 
 #[test]
 fn the_bits_do_not_depend_on_threads() {
-    for case in [CASES[15], CASES[20], CASES[21], CASES[24], CASES[3]] {
+    for case in [3, 15, 20, 21, 24, 25, 26].map(|index| CASES[index]) {
         let (shape, out, [r, s], stride, padding) = case;
         same_for_any_threads(|| {
             let x = random(shape, 1).require_grad();
