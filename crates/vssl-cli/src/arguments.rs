@@ -2,6 +2,7 @@
 
 mod bench;
 mod encoder;
+mod interchange;
 mod page;
 mod table;
 
@@ -14,6 +15,7 @@ pub use bench::{
     AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments,
 };
 pub use encoder::EncoderArguments;
+pub use interchange::{Export, ExportFormat, Import, Range};
 pub use page::{Report, Shown, Watch};
 pub use table::Table;
 
@@ -80,7 +82,9 @@ pub enum Command {
     Methods,
     /// Write a recipe for your own images, every key in it explained.
     NewRecipe(NewRecipe),
-    /// Write the encoder of a run to a file that other tools load.
+    /// Make an encoder of another program's weights: PyTorch's pickles and safetensors.
+    Import(Import),
+    /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
     Export(Export),
     /// Put finished runs side by side, a row for each method; or run a grid of them first.
     Table(Table),
@@ -202,26 +206,6 @@ pub enum FormatName {
     Idx,
     /// 100 classes of an ImageNet tree.
     Imagenet100,
-}
-
-/// Arguments of `vssl export`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  vssl export runs/quickstart-0 --to encoder.safetensors --checkpoint \
-                  best"
-)]
-pub struct Export {
-    /// The run folder.
-    pub run: PathBuf,
-    /// The file to write, safetensors with torchvision's parameter names.
-    #[arg(long, value_name = "FILE")]
-    pub to: PathBuf,
-    /// Which copy of the encoder.
-    #[arg(long, value_enum, default_value_t)]
-    pub network: NetworkName,
-    /// latest, best or step-N.
-    #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
-    pub checkpoint: String,
 }
 
 /// Which copy of the encoder.

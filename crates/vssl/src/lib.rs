@@ -8,6 +8,7 @@ pub mod encoder;
 pub mod eval;
 pub mod export;
 pub mod grid;
+pub mod import;
 pub mod layers;
 pub mod memory;
 pub mod method;

@@ -1,21 +1,50 @@
-//! `vssl export`: the encoder of a run as a file of its own.
+//! `vssl export`: an encoder as a file of its own.
 
+use std::path::Path;
+
+use anyhow::anyhow;
 use serde_json::json;
-use vssl::export::export;
+use vssl::{
+    device::DeviceChoice,
+    encoder::Encoder,
+    export::{Form, export, onnx::Pixels, write},
+};
 
 use super::say;
 use crate::{
-    arguments::{Common, Export, NetworkName},
+    arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
 };
 
 pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
-    let Export { run, to, network, checkpoint } = arguments;
+    let Export { run, to, network, checkpoint, .. } = arguments;
+    let format = format(arguments)?;
+    let form = match (format, arguments.with_normalisation) {
+        (ExportFormat::Safetensors, None) => Form::Safetensors,
+        (ExportFormat::Burn, None) => Form::Burn,
+        (ExportFormat::Onnx, range) => Form::Onnx(match range {
+            None => Pixels::Normalised,
+            Some(Range::Unit) => Pixels::Unit,
+            Some(Range::Bytes) => Pixels::Bytes,
+        }),
+        _ => {
+            return Err(Failure::usage(anyhow!(
+                "--with-normalisation is for ONNX; other files hold tensors only"
+            )));
+        }
+    };
+    let is_run = !run.is_file();
+    let exported = if is_run && form == Form::Safetensors {
+        export(run, checkpoint, (*network).into(), to)?
+    } else {
+        let cpu = DeviceChoice::default().resolve().map_err(Failure::usage)?;
+        write(&Encoder::open(run, checkpoint, (*network).into(), &cpu)?, to, form)?
+    };
     let name = match network {
+        _ if !is_run => "file",
         NetworkName::Student => "student",
         NetworkName::Teacher => "teacher",
     };
-    let exported = export(run, checkpoint, (*network).into(), to)?;
     if common.json {
         let value = json!({
             "event": "exported",
@@ -26,10 +55,35 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
         });
         return say(&value.to_string());
     }
+    let step = exported.step;
+    let trained = if step > 0 { format!(" after step {step}") } else { String::new() };
     say(&format!(
-        "{}: {} tensors of the {name}'s backbone after step {}",
+        "{}: {} tensors of the {name}'s backbone{trained}",
         to.display(),
         exported.tensors,
-        exported.step
     ))
+}
+
+fn format(arguments: &Export) -> Result<ExportFormat, Failure> {
+    if let Some(format) = arguments.format {
+        return Ok(format);
+    }
+    match extension(&arguments.to) {
+        "safetensors" => Ok(ExportFormat::Safetensors),
+        "onnx" => Ok(ExportFormat::Onnx),
+        "bpk" | "burnpack" => Ok(ExportFormat::Burn),
+        "pth" | "pt" | "ckpt" => Err(Failure::usage(anyhow!(
+            "{}: pickles are not written; PyTorch loads .safetensors by safetensors.torch.load_file",
+            arguments.to.display()
+        ))),
+        other => Err(Failure::usage(anyhow!(
+            "{}: the extension {other:?} tells no format; expected .safetensors, .onnx or .bpk, or \
+             --format",
+            arguments.to.display()
+        ))),
+    }
+}
+
+fn extension(path: &Path) -> &str {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }

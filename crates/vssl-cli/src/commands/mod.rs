@@ -6,6 +6,7 @@ mod data;
 mod encoder;
 mod export;
 mod grid;
+mod import;
 mod methods;
 mod new_recipe;
 mod pretrain;
@@ -37,6 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Methods => methods::run(common),
         Command::NewRecipe(arguments) => new_recipe::run(arguments, common),
         Command::Data(arguments) => data::run(&arguments.command, common),
+        Command::Import(arguments) => import::run(arguments, common),
         Command::Export(arguments) => export::run(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),

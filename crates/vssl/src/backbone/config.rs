@@ -148,7 +148,7 @@ impl BackboneConfig {
 
 impl Architecture {
     /// Blocks of the four stages.
-    pub(super) fn depths(self) -> [usize; 4] {
+    pub(crate) fn depths(self) -> [usize; 4] {
         match self {
             Self::Resnet18 => [2, 2, 2, 2],
             Self::Resnet34 | Self::Resnet50 => [3, 4, 6, 3],
@@ -170,7 +170,7 @@ impl Architecture {
     }
 
     /// Width, depth and heads of a transformer.
-    pub(super) fn transformer(self) -> (usize, usize, usize) {
+    pub(crate) fn transformer(self) -> (usize, usize, usize) {
         match self {
             Self::VitTiny => (192, 12, 3),
             Self::VitSmall => (384, 12, 6),

@@ -1,7 +1,7 @@
 //! Image encoders: pixels in, one feature vector an image out.
 
 mod config;
-mod positions;
+pub(crate) mod positions;
 mod resnet;
 mod vit;
 mod wide_resnet;

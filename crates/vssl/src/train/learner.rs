@@ -84,9 +84,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
 }
 
 /// Which encoder of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
     /// What the optimiser trained.
+    #[default]
     Student,
     /// Its moving average.
     Teacher,

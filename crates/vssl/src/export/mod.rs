@@ -1,30 +1,33 @@
-//! The encoder of a run as a file of its own, for tools that know nothing of runs.
+//! An encoder as a file of its own, for tools that know nothing of runs.
 //!
-//! A safetensors file without a classifier; its metadata say which network it is. Parameters have
-//! torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for vision transformers
-//! (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets (`block1.layer.0.bn1.bias`).
-//! Called by `vssl export`.
+//! [`export`] writes that of a run as safetensors, without a classifier; the metadata say which
+//! network it is. Parameters have torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for
+//! vision transformers (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets
+//! (`block1.layer.0.bn1.bias`). [`write`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
+//! as a record of Burn. Called by `vssl export`.
+
+mod file;
+pub mod onnx;
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
 };
 
-use burn::{module::Module, tensor::Device};
-use safetensors::SafeTensors;
-use serde::de::DeserializeOwned;
+use burn::{module::Module, store::RecordError};
+
+pub use file::{ImportError, Imported, import};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig},
-    encoder::Input,
-    layers::Init,
+    backbone::BackboneConfig,
+    encoder::{Encoder, Input},
     methods,
     recipe::{Recipe, RecipeError},
     train::{
         checkpoint::{Checkpoint, CheckpointError, Store},
         learner::Network,
         run_folder::{self, RunFolderError},
-        state::{self, StateError, Tensors},
+        state::{self, Tensors},
         tensor_file::{self, TensorFileError},
     },
 };
@@ -76,6 +79,17 @@ pub enum ExportError {
     /// Writing the tensors.
     #[error(transparent)]
     Write(#[from] TensorFileError),
+    /// As ONNX.
+    #[error(transparent)]
+    Onnx(#[from] onnx::OnnxError),
+    /// As a record.
+    #[error("{}: writing Burn's record: {source}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What Burn said.
+        source: RecordError,
+    },
     /// Moving the file to its name.
     #[error("{}: {source}", path.display())]
     Io {
@@ -116,29 +130,98 @@ pub fn export(
     to: &Path,
 ) -> Result<Exported, ExportError> {
     let Stored { recipe, step, encoder } = Stored::read(run, checkpoint, network)?;
-    let config = serde_json::to_string(&recipe.backbone).expect("settings are plain values");
-    let input = serde_json::to_string(&Input::of(&recipe)).expect("settings are plain values");
     let steps = step.to_string();
     let name = match network {
         Network::Student => "student",
         Network::Teacher => "teacher",
     };
+    let origin = [("method", recipe.method.clone()), ("network", name.to_owned()), (STEP, steps)];
+    write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
+    Ok(Exported { step, tensors: encoder.len() })
+}
+
+/// What a file can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Named tensors: what [`export`] writes and [`import`] reads.
+    Safetensors,
+    /// A network that other runtimes compute, which takes such pixels.
+    Onnx(onnx::Pixels),
+    /// Burn's own record ("burnpack"), which `Backbone::load_file` reads in another Burn program.
+    Burn,
+}
+
+/// Writes any encoder to `to`, which it replaces only when the new file is whole.
+///
+/// # Errors
+/// A file that cannot be written; for ONNX a network of more than two gigabytes.
+pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, ExportError> {
+    let tensors = state::collect(&encoder.backbone);
+    let count = tensors.len();
+    let step = encoder.step.unwrap_or(0);
+    let mut origin = Vec::new();
+    if let Some(recipe) = &encoder.recipe {
+        origin.push(("method", recipe.method.clone()));
+    }
+    if let Some(step) = encoder.step {
+        origin.push((STEP, step.to_string()));
+    }
+    match form {
+        Form::Safetensors => {
+            write_tensors(to, &tensors, &encoder.config, &encoder.input, &origin)?;
+        }
+        Form::Onnx(pixels) => {
+            let model = onnx::model(&tensors, &encoder.config, &encoder.input, pixels, &origin)?;
+            replace(to, |temporary| {
+                let io = |source| ExportError::Io { path: temporary.to_owned(), source };
+                fs::write(temporary, onnx::bytes(&model)?).map_err(io)
+            })?;
+        }
+        Form::Burn => {
+            let record = encoder.backbone.clone().into_record();
+            let bytes = record
+                .into_bytes()
+                .map_err(|source| ExportError::Record { path: to.to_owned(), source })?;
+            replace(to, |temporary| {
+                let io = |source| ExportError::Io { path: temporary.to_owned(), source };
+                fs::write(temporary, &bytes[..]).map_err(io)
+            })?;
+        }
+    }
+    Ok(Exported { step, tensors: count })
+}
+
+/// Writes tensors and metadata as [`import`] reads them.
+pub(crate) fn write_tensors(
+    to: &Path,
+    tensors: &Tensors,
+    config: &BackboneConfig,
+    input: &Input,
+    origin: &[(&str, String)],
+) -> Result<(), ExportError> {
+    let config = serde_json::to_string(config).expect("settings are plain values");
+    let input = serde_json::to_string(input).expect("settings are plain values");
     // `format` is what PyTorch's loaders look for.
-    let metadata = [
+    let mut metadata = vec![
         ("format", "pt"),
         (CONFIG, config.as_str()),
         (INPUT, input.as_str()),
-        ("method", recipe.method.as_str()),
-        ("network", name),
-        (STEP, steps.as_str()),
         ("vssl", env!("CARGO_PKG_VERSION")),
     ];
+    metadata.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
+    replace(to, |temporary| Ok(tensor_file::write(temporary, tensors, &metadata).map(|_| ())?))
+}
+
+/// Lets `write` make a file beside `to` and gives it that name once it is whole.
+fn replace(
+    to: &Path,
+    write: impl FnOnce(&Path) -> Result<(), ExportError>,
+) -> Result<(), ExportError> {
     let mut temporary = to.as_os_str().to_owned();
     temporary.push(".part");
     let temporary = PathBuf::from(temporary);
-    tensor_file::write(&temporary, &encoder, &metadata)?;
-    fs::rename(&temporary, to).map_err(|source| ExportError::Io { path: to.to_owned(), source })?;
-    Ok(Exported { step, tensors: encoder.len() })
+    write(&temporary)?;
+    fs::rename(&temporary, to).map_err(|source| ExportError::Io { path: to.to_owned(), source })
 }
 
 /// The encoder in a checkpoint, and the recipe that trained it.
@@ -193,79 +276,4 @@ fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
         return Err(missing());
     }
     store.load(&name)?.ok_or_else(missing)
-}
-
-/// Why a file gave no encoder.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ImportError {
-    /// Not a file of tensors, or one that cannot be read.
-    #[error(transparent)]
-    Read(#[from] TensorFileError),
-    /// Its metadata do not say which network it is.
-    #[error(
-        "{}: the metadata have no readable {key:?} ({problem}); expected a file that `vssl \
-         export` wrote",
-        path.display()
-    )]
-    Metadata {
-        /// The file.
-        path: PathBuf,
-        /// What is missing.
-        key: &'static str,
-        /// What was found.
-        problem: String,
-    },
-    /// Its tensors are of another network than its metadata say.
-    #[error("{}: {source}", path.display())]
-    Tensors {
-        /// The file.
-        path: PathBuf,
-        /// The tensor that does not fit.
-        source: StateError,
-    },
-}
-
-/// What [`import`] found in a file.
-#[derive(Debug)]
-pub struct Imported {
-    /// The network, frozen.
-    pub backbone: Backbone,
-    /// Which network it is.
-    pub config: BackboneConfig,
-    /// What it expects its images to be.
-    pub input: Input,
-    /// Steps it was trained for, if the file says.
-    pub step: Option<u64>,
-}
-
-/// Reads an encoder that [`export`] wrote.
-///
-/// # Errors
-/// A file that cannot be read, that is not one of [`export`]'s, or whose tensors do not fit.
-pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
-    let bytes =
-        fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
-    let tensors = tensor_file::parse(path, &bytes)?;
-    let config: BackboneConfig = metadatum(path, &bytes, CONFIG)?;
-    let input = metadatum(path, &bytes, INPUT)?;
-    let step = metadatum(path, &bytes, STEP).ok();
-    let fresh = Backbone::new(&config, &Init::new(device, 0));
-    match state::restore(fresh, tensors) {
-        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step }),
-        Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
-    }
-}
-
-fn metadatum<T: DeserializeOwned>(
-    path: &Path,
-    bytes: &[u8],
-    key: &'static str,
-) -> Result<T, ImportError> {
-    let read = || {
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
-        serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
-    };
-    read().map_err(|problem| ImportError::Metadata { path: path.to_owned(), key, problem })
 }

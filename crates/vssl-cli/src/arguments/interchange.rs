@@ -1,0 +1,137 @@
+//! Arguments of `vssl import` and `vssl export`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use vssl::backbone::{Architecture, Stem};
+use vssl_data::{
+    Normalisation,
+    dataset::{CIFAR10, CIFAR100, IMAGENET},
+};
+
+use super::{NetworkName, checkpoint};
+
+/// Arguments of `vssl import`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl import resnet50.pth --to encoder.safetensors\n  vssl import \
+                  byol.ckpt --to encoder.safetensors --stem-padding 2 --normalisation cifar10\n\n\
+                  The file is read as data; nothing in it is run."
+)]
+pub struct Import {
+    /// A state dict: .pth, .pt, .ckpt or .safetensors of solo-learn, Lightning, lightly, torchvision
+    /// or timm.
+    pub file: PathBuf,
+    /// The file to write, for every command that takes an encoder.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// What it has to be; told from the tensors unless given.
+    #[arg(long, value_name = "NAME", value_parser = architecture)]
+    pub architecture: Option<Architecture>,
+    /// First layers that a ResNet has to have: imagenet (7×7) or cifar (3×3).
+    #[arg(long, value_name = "STEM", value_parser = stem)]
+    pub stem: Option<Stem>,
+    /// Padding of a 3×3 stem, which no file tells: 1 is usual, solo-learn's recipes have 2.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(0..=8))]
+    pub stem_padding: Option<u16>,
+    /// Side of the images; 224, the positions of a transformer, or 32 for a 3×3 stem unless given.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub size: Option<u16>,
+    /// Shorter side of an image before the centre is cut out.
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub resize: Option<u16>,
+    /// imagenet, cifar10, cifar100, or numbers: mean,std or three means and three deviations.
+    #[arg(long, value_name = "NAME", value_parser = normalisation)]
+    pub normalisation: Option<Normalisation>,
+    /// Which copy, where the file has a moving average as well.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: NetworkName,
+    /// What stands before the encoder's names, where there are several.
+    #[arg(long, value_name = "PREFIX")]
+    pub prefix: Option<String>,
+    /// Take over what fits where tensors are missing or unexpected.
+    #[arg(long)]
+    pub allow_partial: bool,
+}
+
+/// Arguments of `vssl export`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl export runs/quickstart-0 --to encoder.safetensors --checkpoint \
+                  best\n  vssl export runs/quickstart-0 --to encoder.onnx --with-normalisation 0-1"
+)]
+pub struct Export {
+    /// A run folder, or a file that `vssl export` or `vssl import` wrote.
+    pub run: PathBuf,
+    /// The file to write: .safetensors, .onnx or .bpk, Burn's record.
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// What to write; told from the file's extension unless given.
+    #[arg(long, value_enum)]
+    pub format: Option<ExportFormat>,
+    /// Normalise inside the ONNX file, for RGB in this range.
+    #[arg(long, value_enum, value_name = "RANGE")]
+    pub with_normalisation: Option<Range>,
+    /// Which copy of the encoder of a run.
+    #[arg(long, value_enum, default_value_t)]
+    pub network: NetworkName,
+    /// Which checkpoint of a run: latest, best or step-N.
+    #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
+    pub checkpoint: String,
+}
+
+/// What an export is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Tensors with the names of torchvision, timm or solo-learn.
+    Safetensors,
+    /// A network for onnxruntime and others.
+    Onnx,
+    /// A record that Burn loads into the same module.
+    Burn,
+}
+
+/// Range of an RGB value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Range {
+    /// As `ToTensor` of torchvision.
+    #[value(name = "0-1")]
+    Unit,
+    /// As bytes.
+    #[value(name = "0-255")]
+    Bytes,
+}
+
+fn architecture(text: &str) -> Result<Architecture, String> {
+    serde_json::from_value(text.into()).map_err(|_| {
+        "expected resnet18, resnet34, resnet50, wide-resnet28, vit-tiny, vit-small or vit-base"
+            .to_owned()
+    })
+}
+
+fn stem(text: &str) -> Result<Stem, String> {
+    serde_json::from_value(text.into()).map_err(|_| "expected imagenet or cifar".to_owned())
+}
+
+fn normalisation(text: &str) -> Result<Normalisation, String> {
+    let numbers: Result<Vec<f32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
+    let given = match (text, numbers.as_deref()) {
+        ("imagenet", _) => IMAGENET,
+        ("cifar10", _) => CIFAR10,
+        ("cifar100", _) => CIFAR100,
+        (_, Ok(&[mean, std])) => Normalisation { mean: [mean; 3], std: [std; 3] },
+        (_, Ok(&[a, b, c, x, y, z])) => Normalisation { mean: [a, b, c], std: [x, y, z] },
+        _ => {
+            return Err(
+                "expected imagenet, cifar10, cifar100, MEAN,STD, or three means and three \
+                        deviations, as in 0.5,0.5,0.5,0.5,0.5,0.5"
+                    .to_owned(),
+            );
+        }
+    };
+    let positive = given.std.iter().all(|std| std.is_finite() && *std > 0.0);
+    match positive && given.mean.iter().all(|mean| mean.is_finite()) {
+        true => Ok(given),
+        false => Err("expected finite numbers and deviations above 0".to_owned()),
+    }
+}

@@ -1,0 +1,122 @@
+//! `vssl import`: another program's encoder, for every command that takes one.
+
+use std::fmt::Write;
+
+use serde_json::json;
+use vssl::import::{self, Fate, ForeignError, Found, Request};
+
+use super::say;
+use crate::{
+    arguments::{Common, Import},
+    failure::Failure,
+};
+
+pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
+    let request = Request {
+        architecture: arguments.architecture,
+        stem: arguments.stem,
+        stem_padding: arguments.stem_padding.map(usize::from),
+        size: arguments.size.map(usize::from),
+        resize: arguments.resize.map(usize::from),
+        normalisation: arguments.normalisation,
+        network: arguments.network.into(),
+        prefix: arguments.prefix.clone(),
+    };
+    let found = import::read(&arguments.file, &request).map_err(|error| {
+        let named = matches!(
+            error,
+            ForeignError::Io { .. } | ForeignError::Damaged { .. } | ForeignError::Type { .. }
+        );
+        let error = anyhow::Error::from(error);
+        if named { error } else { error.context(arguments.file.display().to_string()) }
+    })?;
+    if common.json {
+        for row in &found.rows {
+            let mut value = serde_json::to_value(row)?;
+            value["event"] = "tensor".into();
+            say(&value.to_string())?;
+        }
+    } else if !common.quiet {
+        say(&account(&found))?;
+    }
+    if !arguments.allow_partial {
+        found.check()?;
+    }
+    found.write(&arguments.to, &arguments.file)?;
+    say(&if common.json { event(&found, arguments) } else { result(&found, arguments) })
+}
+
+fn event(found: &Found, arguments: &Import) -> String {
+    let count = |fate| found.count(fate);
+    json!({
+        "event": "imported",
+        "path": arguments.to,
+        "prefix": found.prefix,
+        "backbone": found.config,
+        "input": found.input,
+        "matched": count(Fate::Matched),
+        "missing": count(Fate::Missing),
+        "mismatched": count(Fate::Mismatched),
+        "unexpected": count(Fate::Unexpected),
+        "left_out": count(Fate::LeftOut),
+    })
+    .to_string()
+}
+
+fn result(found: &Found, arguments: &Import) -> String {
+    let Found { config, input, .. } = found;
+    let name = serde_json::to_value(config.architecture).ok();
+    let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or("encoder").to_owned();
+    format!(
+        "{}: {name}, {} tensors, features of {}; images of {} pixels, mean {:?}, std {:?}",
+        arguments.to.display(),
+        found.count(Fate::Matched),
+        config.dim(),
+        input.size,
+        input.normalisation.mean,
+        input.normalisation.std
+    )
+}
+
+/// Every tensor of the file and of the network, a line each, and how many met which fate.
+fn account(found: &Found) -> String {
+    let key = |row: &import::Row| row.key.clone().or(row.name.clone()).unwrap_or_default();
+    let width = found.rows.iter().map(|row| key(row).len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in &found.rows {
+        let shape =
+            row.shape.as_deref().or(row.expected.as_deref()).map_or_else(String::new, shape_of);
+        let _ = write!(text, "{:<10}  {:width$}  {shape}", fate(row.fate), key(row));
+        let _ = match (row.fate, &row.name, &row.expected, row.reason) {
+            (Fate::Matched, Some(name), ..) if row.key.as_ref() != Some(name) => {
+                write!(text, "  → {name}")
+            }
+            (Fate::Mismatched, _, Some(expected), _) => {
+                write!(text, "  expected {}", shape_of(expected))
+            }
+            (_, _, _, Some(reason)) => write!(text, "  {reason}, not part of an encoder"),
+            _ => Ok(()),
+        };
+        text.push('\n');
+    }
+    let counts = [Fate::Matched, Fate::Missing, Fate::Mismatched, Fate::Unexpected, Fate::LeftOut]
+        .map(|kind| format!("{} {}", found.count(kind), fate(kind)));
+    text + &counts.join(", ")
+}
+
+fn fate(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Matched => "matched",
+        Fate::Missing => "missing",
+        Fate::Mismatched => "other shape",
+        Fate::Unexpected => "unexpected",
+        Fate::LeftOut => "left out",
+    }
+}
+
+fn shape_of(shape: &[usize]) -> String {
+    match shape {
+        [] => "scalar".to_owned(),
+        sizes => sizes.iter().map(ToString::to_string).collect::<Vec<_>>().join("×"),
+    }
+}

@@ -1,0 +1,120 @@
+//! Reading a file that [`export`](super::export) wrote. Called by [`crate::encoder::Encoder::open`].
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::{module::Module, tensor::Device};
+use safetensors::SafeTensors;
+use serde::de::DeserializeOwned;
+
+use super::{CONFIG, INPUT, STEP};
+use crate::{
+    backbone::{Backbone, BackboneConfig},
+    encoder::Input,
+    layers::Init,
+    train::{
+        state::{self, StateError},
+        tensor_file::{self, TensorFileError},
+    },
+};
+
+/// Why a file gave no encoder.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// Not a file of tensors, or one that cannot be read.
+    #[error(transparent)]
+    Read(#[from] TensorFileError),
+    /// A checkpoint of another program.
+    #[error(
+        "{}: a checkpoint of another program; make an encoder of it first: vssl import {} --to \
+         encoder.safetensors",
+        path.display(),
+        path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its metadata do not say which network it is.
+    #[error(
+        "{}: the metadata have no readable {key:?} ({problem}); expected a file that `vssl \
+         export` or `vssl import` wrote; another program's weights are brought in by: vssl import \
+         {} --to encoder.safetensors",
+        path.display(),
+        path.display()
+    )]
+    Metadata {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        key: &'static str,
+        /// What was found.
+        problem: String,
+    },
+    /// Its tensors are of another network than its metadata say.
+    #[error("{}: {source}", path.display())]
+    Tensors {
+        /// The file.
+        path: PathBuf,
+        /// The tensor that does not fit.
+        source: StateError,
+    },
+}
+
+/// What [`import`] found in a file.
+#[derive(Debug)]
+pub struct Imported {
+    /// The network, frozen.
+    pub backbone: Backbone,
+    /// Which network it is.
+    pub config: BackboneConfig,
+    /// What it expects its images to be.
+    pub input: Input,
+    /// Steps it was trained for, if the file says.
+    pub step: Option<u64>,
+}
+
+/// Reads an encoder that [`export`] wrote.
+///
+/// # Errors
+/// A file that cannot be read, that is not one of [`export`]'s, or whose tensors do not fit.
+pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
+    let bytes =
+        fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
+    if is_foreign(path, &bytes) {
+        return Err(ImportError::Foreign { path: path.to_owned() });
+    }
+    let config: BackboneConfig = metadatum(path, &bytes, CONFIG)?;
+    let input = metadatum(path, &bytes, INPUT)?;
+    let step = metadatum(path, &bytes, STEP).ok();
+    let tensors = tensor_file::parse(path, &bytes)?;
+    let fresh = Backbone::new(&config, &Init::new(device, 0));
+    match state::restore(fresh, tensors) {
+        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step }),
+        Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
+    }
+}
+
+/// Whether this is what PyTorch saves: an archive, or a pickle under one of the usual names.
+fn is_foreign(path: &Path, bytes: &[u8]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    bytes.starts_with(b"PK") || ["pth", "pt", "ckpt", "bin", "pkl", "tar"].contains(&extension)
+}
+
+fn metadatum<T: DeserializeOwned>(
+    path: &Path,
+    bytes: &[u8],
+    key: &'static str,
+) -> Result<T, ImportError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)
+        .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
+    let read = || {
+        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
+    };
+    let read: Result<T, String> = read();
+    read.map_err(|problem| ImportError::Metadata { path: path.to_owned(), key, problem })
+}

@@ -1,0 +1,168 @@
+//! Nodes one after the other, each fed by the names of values that are there already. Called by the
+//! networks beside it.
+
+use burn::tensor::TensorData;
+
+use super::{
+    OnnxError,
+    messages::{Attribute, FLOAT, Graph, INT64, Node, TensorProto},
+};
+use crate::train::state::Tensors;
+
+/// A graph that grows, and the tensors of the network that it is made of.
+pub(super) struct Builder<'a> {
+    tensors: &'a Tensors,
+    pub(super) graph: Graph,
+}
+
+/// Settings of nodes.
+pub(super) fn number(name: &str, value: f64) -> Attribute {
+    Attribute { name: name.to_owned(), f: Some(value as f32), r#type: 1, ..Attribute::default() }
+}
+
+pub(super) fn integer(name: &str, value: i64) -> Attribute {
+    Attribute { name: name.to_owned(), i: Some(value), r#type: 2, ..Attribute::default() }
+}
+
+pub(super) fn integers(name: &str, values: &[i64]) -> Attribute {
+    Attribute { name: name.to_owned(), ints: values.to_vec(), r#type: 7, ..Attribute::default() }
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn new(tensors: &'a Tensors) -> Self {
+        let graph = Graph { name: "encoder".to_owned(), ..Graph::default() };
+        Self { tensors, graph }
+    }
+
+    /// Adds a node and returns the name of its value.
+    pub(super) fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
+        let name = format!("{}_{}", op.to_lowercase(), self.graph.node.len());
+        self.graph.node.push(Node {
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op.to_owned(),
+            attribute: attributes,
+        });
+        name
+    }
+
+    /// The tensor `path` of the network.
+    pub(super) fn tensor(&self, path: &str) -> Result<&'a TensorData, OnnxError> {
+        self.tensors.get(path).ok_or_else(|| OnnxError::Missing(path.to_owned()))
+    }
+
+    /// The same as a constant of its name.
+    pub(super) fn weight(&mut self, path: &str) -> Result<String, OnnxError> {
+        let tensor = self.tensor(path)?;
+        self.raw(path, tensor.shape().as_slice(), FLOAT, tensor.as_bytes().to_vec());
+        Ok(path.to_owned())
+    }
+
+    /// The same with rows and columns exchanged: ONNX multiplies from the right.
+    pub(super) fn turned(&mut self, path: &str) -> Result<String, OnnxError> {
+        let tensor = self.tensor(path)?;
+        let (&[rows, columns], Ok(values)) = (tensor.shape().as_slice(), tensor.as_slice::<f32>())
+        else {
+            return Err(OnnxError::Missing(path.to_owned()));
+        };
+        let turned = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c]));
+        let turned: Vec<f32> = turned.collect();
+        Ok(self.floats(path, &[columns, rows], &turned))
+    }
+
+    /// A constant of floats.
+    pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.raw(name, shape, FLOAT, bytes);
+        name.to_owned()
+    }
+
+    /// A list of integers, such as a shape.
+    pub(super) fn list(&mut self, name: &str, values: &[i64]) -> String {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.raw(name, &[values.len()], INT64, bytes);
+        name.to_owned()
+    }
+
+    fn raw(&mut self, name: &str, shape: &[usize], data_type: i32, bytes: Vec<u8>) {
+        if self.graph.initializer.iter().any(|known| known.name == name) {
+            return;
+        }
+        let dims = shape.iter().map(|&size| size as i64).collect();
+        let raw_data = Some(bytes);
+        self.graph.initializer.push(TensorProto {
+            dims,
+            data_type,
+            name: name.to_owned(),
+            raw_data,
+        });
+    }
+
+    /// A square convolution, with bias where the network has one.
+    pub(super) fn convolution(
+        &mut self,
+        x: &str,
+        path: &str,
+        stride: usize,
+        padding: usize,
+    ) -> Result<String, OnnxError> {
+        let weight = self.weight(&format!("{path}.weight"))?;
+        let size = self.tensor(&weight)?.shape().as_slice()[2] as i64;
+        let bias = format!("{path}.bias");
+        let mut inputs = vec![x.to_owned(), weight];
+        if self.tensors.contains_key(&bias) {
+            inputs.push(self.weight(&bias)?);
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let (stride, padding) = (stride as i64, padding as i64);
+        let attributes = vec![
+            integers("kernel_shape", &[size, size]),
+            integers("strides", &[stride, stride]),
+            integers("pads", &[padding; 4]),
+        ];
+        Ok(self.node("Conv", &inputs, attributes))
+    }
+
+    /// Batch normalisation by the running statistics.
+    pub(super) fn batch_norm(
+        &mut self,
+        x: &str,
+        path: &str,
+        eps: f64,
+    ) -> Result<String, OnnxError> {
+        let mut inputs = vec![x.to_owned()];
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            inputs.push(self.weight(&format!("{path}.{part}"))?);
+        }
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        Ok(self.node("BatchNormalization", &inputs, vec![number("epsilon", eps)]))
+    }
+
+    /// `x · Wᵀ + b` along the last axis.
+    pub(super) fn linear(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
+        let weight = self.turned(&format!("{path}.weight"))?;
+        let bias = self.weight(&format!("{path}.bias"))?;
+        let product = self.node("MatMul", &[x, &weight], vec![]);
+        Ok(self.node("Add", &[&product, &bias], vec![]))
+    }
+
+    /// Layer normalisation along the last axis.
+    pub(super) fn layer_norm(
+        &mut self,
+        x: &str,
+        path: &str,
+        eps: f64,
+    ) -> Result<String, OnnxError> {
+        let weight = self.weight(&format!("{path}.weight"))?;
+        let bias = self.weight(&format!("{path}.bias"))?;
+        let attributes = vec![integer("axis", -1), number("epsilon", eps)];
+        Ok(self.node("LayerNormalization", &[x, &weight, &bias], attributes))
+    }
+
+    /// Mean over space: `[n, c, h, w]` to `[n, c]`.
+    pub(super) fn pooled(&mut self, x: &str) -> String {
+        let pooled = self.node("GlobalAveragePool", &[x], vec![]);
+        self.node("Flatten", &[&pooled], vec![integer("axis", 1)])
+    }
+}

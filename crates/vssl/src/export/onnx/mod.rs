@@ -1,0 +1,158 @@
+//! Encoders as ONNX (operators of version 17, IR version 8): input `images`, `[batch, 3, size,
+//! size]` floats with any batch; output `features`, `[batch, dim]`.
+//!
+//! The metadata properties say what the images have to be: `image_size`, `resize`, `mean`, `std`,
+//! `pixels`. Batch normalisations stay nodes of their own with the weights' names; runtimes fold
+//! them. Called by [`super::write`].
+
+mod graph;
+pub mod messages;
+mod networks;
+
+use prost::Message;
+
+use crate::{backbone::BackboneConfig, encoder::Input, train::state::Tensors};
+use graph::Builder;
+use messages::{
+    Dimension, FLOAT, Model, OperatorSet, Property, Shape, TensorType, Type, ValueInfo,
+};
+
+/// LayerNormalization is there since.
+const OPSET: i64 = 17;
+/// The first that knows these operators.
+const IR_VERSION: i64 = 8;
+/// Messages are at most this long, in bytes.
+const LIMIT: usize = i32::MAX as usize;
+
+/// Why there is no ONNX file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OnnxError {
+    /// The encoder has not what its configuration says.
+    #[error("tensor {0:?} of the encoder is missing or of another shape")]
+    Missing(String),
+    /// An image size that the network cannot take.
+    #[error("images of {size} pixels are no whole number of patches of {patch}")]
+    Size {
+        /// Side of the images.
+        size: usize,
+        /// Side of a patch.
+        patch: usize,
+    },
+    /// Too long for the format.
+    #[error("the network has {bytes} bytes; an ONNX file holds at most {LIMIT}: use safetensors")]
+    TooLarge {
+        /// Of the file.
+        bytes: usize,
+    },
+}
+
+/// What the network is fed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pixels {
+    /// Numbers that have been normalised.
+    #[default]
+    Normalised,
+    /// RGB from 0 to 1: the network normalises.
+    Unit,
+    /// RGB from 0 to 255, likewise.
+    Bytes,
+}
+
+impl Pixels {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Normalised => "normalised",
+            Self::Unit => "0-1",
+            Self::Bytes => "0-255",
+        }
+    }
+
+    fn range(self) -> Option<f32> {
+        match self {
+            Self::Normalised => None,
+            Self::Unit => Some(1.0),
+            Self::Bytes => Some(255.0),
+        }
+    }
+}
+
+/// The network of `tensors` (by the backbone's own paths) as a model; `origin` goes into its
+/// metadata.
+///
+/// # Errors
+/// Tensors that are not those of `config`, an image size that does not fit the patches.
+pub fn model(
+    tensors: &Tensors,
+    config: &BackboneConfig,
+    input: &Input,
+    pixels: Pixels,
+    origin: &[(&str, String)],
+) -> Result<Model, OnnxError> {
+    let (size, patch) = (input.size, config.vit().patch);
+    if config.architecture.is_transformer() && !size.is_multiple_of(patch) {
+        return Err(OnnxError::Size { size, patch });
+    }
+    let mut builder = Builder::new(tensors);
+    let mut x = "images".to_owned();
+    if let Some(range) = pixels.range() {
+        let [mean, std] =
+            [input.normalisation.mean, input.normalisation.std].map(|row| row.map(|x| x * range));
+        let mean = builder.floats("normalisation.mean", &[1, 3, 1, 1], &mean);
+        let std = builder.floats("normalisation.std", &[1, 3, 1, 1], &std);
+        x = builder.node("Sub", &[&x, &mean], vec![]);
+        x = builder.node("Div", &[&x, &std], vec![]);
+    }
+    let features = networks::add(&mut builder, &x, config, input)?;
+    let mut graph = builder.graph;
+    for name in graph.node.iter_mut().flat_map(|node| &mut node.output) {
+        if *name == features {
+            "features".clone_into(name);
+        }
+    }
+    graph.input = vec![value("images", &[3, size, size])];
+    graph.output = vec![value("features", &[config.dim()])];
+    let joined = |row: [f32; 3]| row.map(|x| x.to_string()).join(",");
+    let mut properties = vec![
+        ("image_size", size.to_string()),
+        ("mean", joined(input.normalisation.mean)),
+        ("std", joined(input.normalisation.std)),
+        ("channels", "RGB".to_owned()),
+        ("pixels", pixels.name().to_owned()),
+        ("backbone", serde_json::to_string(config).expect("settings are plain values")),
+    ];
+    properties.extend(input.resize.map(|resize| ("resize", resize.to_string())));
+    properties.extend(origin.iter().cloned());
+    Ok(Model {
+        ir_version: IR_VERSION,
+        producer_name: "vssl".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSet { domain: Some(String::new()), version: OPSET }],
+        metadata_props: properties
+            .into_iter()
+            .map(|(key, value)| Property { key: key.to_owned(), value })
+            .collect(),
+    })
+}
+
+/// The file's bytes.
+///
+/// # Errors
+/// [`OnnxError::TooLarge`].
+pub fn bytes(model: &Model) -> Result<Vec<u8>, OnnxError> {
+    match model.encoded_len() {
+        bytes if bytes > LIMIT => Err(OnnxError::TooLarge { bytes }),
+        _ => Ok(model.encode_to_vec()),
+    }
+}
+
+/// A value whose first dimension is the batch.
+fn value(name: &str, shape: &[usize]) -> ValueInfo {
+    let batch = Dimension { dim_param: Some("batch".to_owned()), dim_value: None };
+    let sizes =
+        shape.iter().map(|&size| Dimension { dim_value: Some(size as i64), dim_param: None });
+    let dim = std::iter::once(batch).chain(sizes).collect();
+    let tensor_type = Some(TensorType { elem_type: FLOAT, shape: Some(Shape { dim }) });
+    ValueInfo { name: name.to_owned(), r#type: Some(Type { tensor_type }) }
+}

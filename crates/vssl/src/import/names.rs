@@ -1,0 +1,238 @@
+//! Which part of a state dict is the encoder, and what its tensors are called here.
+//!
+//! Frameworks put other names in front (`state_dict.backbone.`, `state_dict.module.encoder_q.`,
+//! `teacher.`) and some number the layers instead of naming them. The encoder is where a name that
+//! only an encoder has follows the prefix. Called by [`super::read`].
+
+use crate::train::learner::Network;
+
+use super::{ForeignError, source::Sources};
+
+/// How the tensors of an encoder are called behind the prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// torchvision's and timm's ResNets, and lightly's own, whose `downsample` is a `shortcut`.
+    Resnet,
+    /// `Sequential` over a ResNet's children: 0 is the convolution, 1 its normalisation, and the
+    /// number is that of the first stage: 4 for torchvision's, 2 for lightly's.
+    Numbered(usize),
+    /// timm's vision transformers.
+    Vit,
+    /// torchvision's.
+    TorchvisionVit,
+    /// solo-learn's Wide ResNets.
+    WideResnet,
+}
+
+/// Names that only encoders have, by layout.
+const ANCHORS: [(Layout, &str); 6] = [
+    (Layout::Resnet, "layer1.0.conv1.weight"),
+    (Layout::Numbered(4), "4.0.conv1.weight"),
+    (Layout::Numbered(2), "2.0.conv1.weight"),
+    (Layout::Vit, "patch_embed.proj.weight"),
+    (Layout::TorchvisionVit, "conv_proj.weight"),
+    (Layout::WideResnet, "block1.layer.0.conv1.weight"),
+];
+
+/// An encoder in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Copy {
+    pub(super) prefix: String,
+    pub(super) layout: Layout,
+}
+
+/// All encoders in a file, in the order of their names.
+pub(super) fn copies(sources: &Sources) -> Vec<Copy> {
+    let mut copies = Vec::new();
+    for key in sources.keys() {
+        for (layout, anchor) in ANCHORS {
+            let Some(prefix) = key.strip_suffix(anchor) else { continue };
+            let numbered = matches!(layout, Layout::Numbered(_));
+            let stem = |part: &str| sources.contains_key(&format!("{prefix}{part}"));
+            let whole = !numbered || stem("0.weight") && stem("1.running_mean");
+            if whole && (prefix.is_empty() || prefix.ends_with('.')) {
+                copies.push(Copy { prefix: prefix.to_owned(), layout });
+            }
+        }
+    }
+    copies
+}
+
+impl Copy {
+    /// Whether its name says that it is a moving average of another.
+    fn is_teacher(&self) -> bool {
+        self.prefix.split('.').any(|part| {
+            ["momentum", "teacher", "target"].iter().any(|word| part.contains(word))
+                || part == "ema"
+                || part.starts_with("ema_")
+                || part.ends_with("_ema")
+                || part.ends_with("_k")
+        })
+    }
+
+    /// The name here of what is called `rest` behind the prefix.
+    pub(super) fn name(&self, rest: &str) -> String {
+        match self.layout {
+            Layout::Vit | Layout::WideResnet => rest.to_owned(),
+            Layout::Resnet => rest.replace(".shortcut.", ".downsample."),
+            Layout::Numbered(first) => {
+                let (number, tail) = rest.split_once('.').unwrap_or((rest, ""));
+                let layer = match number.parse::<usize>() {
+                    Ok(0) => "conv1".to_owned(),
+                    Ok(1) => "bn1".to_owned(),
+                    Ok(n) if (first..first + 4).contains(&n) => format!("layer{}", n - first + 1),
+                    _ => number.to_owned(),
+                };
+                format!("{layer}.{tail}").replace(".shortcut.", ".downsample.")
+            }
+            Layout::TorchvisionVit => torchvision_vit(rest),
+        }
+    }
+}
+
+fn torchvision_vit(rest: &str) -> String {
+    let rest = match rest.strip_prefix("encoder.layers.encoder_layer_") {
+        Some(block) => format!("blocks.{block}"),
+        None => rest.to_owned(),
+    };
+    let renames = [
+        ("class_token", "cls_token"),
+        ("conv_proj.", "patch_embed.proj."),
+        ("encoder.pos_embedding", "pos_embed"),
+        ("encoder.ln.", "norm."),
+        (".ln_1.", ".norm1."),
+        (".ln_2.", ".norm2."),
+        (".self_attention.in_proj_", ".attn.qkv."),
+        (".self_attention.out_proj.", ".attn.proj."),
+        (".mlp.0.", ".mlp.fc1."),
+        (".mlp.linear_1.", ".mlp.fc1."),
+        (".mlp.3.", ".mlp.fc2."),
+        (".mlp.linear_2.", ".mlp.fc2."),
+    ];
+    renames.into_iter().fold(rest, |name, (theirs, ours)| name.replacen(theirs, ours, 1))
+}
+
+/// The copy that is asked for: the one at `prefix`, else the only one, else the only one that is
+/// (or is not) a moving average.
+///
+/// # Errors
+/// No encoder, or several between which the request does not decide.
+pub(super) fn choose(
+    sources: &Sources,
+    copies: &[Copy],
+    network: Network,
+    prefix: Option<&str>,
+) -> Result<Copy, ForeignError> {
+    let names = || copies.iter().map(|copy| copy.prefix.clone()).collect::<Vec<_>>();
+    if copies.is_empty() {
+        let keys = sources.keys().take(5).cloned().collect();
+        return Err(ForeignError::NoEncoder { tensors: sources.len(), keys });
+    }
+    if let Some(wanted) = prefix {
+        let wanted = wanted.trim_end_matches('.');
+        let full = format!("state_dict.{wanted}");
+        let fits = |copy: &&Copy| {
+            let name = copy.prefix.trim_end_matches('.');
+            name == wanted || name == full
+        };
+        return copies
+            .iter()
+            .find(fits)
+            .cloned()
+            .ok_or_else(|| ForeignError::Prefix { wanted: wanted.to_owned(), available: names() });
+    }
+    let teacher = matches!(network, Network::Teacher);
+    let fitting: Vec<&Copy> = copies.iter().filter(|copy| copy.is_teacher() == teacher).collect();
+    match (copies, fitting.as_slice()) {
+        ([only], _) if !teacher => Ok(only.clone()),
+        (_, [only]) => Ok((*only).clone()),
+        (_, []) if teacher => Err(ForeignError::NoTeacher { available: names() }),
+        _ => Err(ForeignError::Several { available: names() }),
+    }
+}
+
+/// Why a tensor is no part of the encoder `chosen`; `None` if nothing explains it.
+pub(super) fn left_out(key: &str, copies: &[Copy], chosen: &Copy) -> Option<&'static str> {
+    let owner = copies
+        .iter()
+        .filter(|copy| key.starts_with(&copy.prefix))
+        .max_by_key(|copy| copy.prefix.len());
+    if owner.is_some_and(|owner| owner != chosen) {
+        return Some("another copy of the encoder");
+    }
+    let rest = owner.map_or(key, |owner| &key[owner.prefix.len()..]);
+    if rest.ends_with("num_batches_tracked") {
+        return Some("a count of batches, which no feature depends on");
+    }
+    rest.split('.').find_map(|part| {
+        let part = part.to_ascii_lowercase();
+        let has = |words: &[&str]| words.iter().any(|word| part.contains(word));
+        if has(&["optimizer", "scheduler", "scaler", "callbacks", "loops"]) {
+            Some("state of the training")
+        } else if has(&["queue", "prototype", "center", "centre", "memory_bank", "criterion"])
+            || part.contains("loss")
+        {
+            Some("memory of the method")
+        } else if has(&["project", "predict", "classifier", "linear_head", "decoder"])
+            || ["fc", "head", "heads", "linear", "head_dist", "probe", "mlp_head"]
+                .contains(&part.as_str())
+            || part.ends_with("_head")
+        {
+            Some("a head")
+        } else {
+            None
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_other_programs_become_ours() {
+        let name = |layout, rest: &str| Copy { prefix: String::new(), layout }.name(rest);
+        for (layout, theirs, ours) in [
+            (Layout::Resnet, "layer2.0.shortcut.1.bias", "layer2.0.downsample.1.bias"),
+            (Layout::Numbered(4), "0.weight", "conv1.weight"),
+            (Layout::Numbered(4), "1.running_var", "bn1.running_var"),
+            (Layout::Numbered(4), "7.1.bn2.weight", "layer4.1.bn2.weight"),
+            (Layout::Numbered(2), "2.0.conv1.weight", "layer1.0.conv1.weight"),
+            (Layout::Numbered(2), "5.0.shortcut.0.weight", "layer4.0.downsample.0.weight"),
+            (
+                Layout::TorchvisionVit,
+                "encoder.layers.encoder_layer_11.self_attention.in_proj_weight",
+                "blocks.11.attn.qkv.weight",
+            ),
+            (
+                Layout::TorchvisionVit,
+                "encoder.layers.encoder_layer_3.mlp.linear_2.bias",
+                "blocks.3.mlp.fc2.bias",
+            ),
+            (Layout::TorchvisionVit, "encoder.ln.bias", "norm.bias"),
+            (Layout::TorchvisionVit, "encoder.pos_embedding", "pos_embed"),
+        ] {
+            assert_eq!(name(layout, theirs), ours);
+        }
+    }
+
+    #[test]
+    fn heads_and_other_copies_are_explained_and_the_unknown_is_not() {
+        let at = |prefix: &str| Copy { prefix: prefix.to_owned(), layout: Layout::Resnet };
+        let (student, teacher) = (at("state_dict.backbone."), at("state_dict.momentum_backbone."));
+        let copies = [student.clone(), teacher.clone()];
+        assert!(teacher.is_teacher() && !student.is_teacher());
+        for (key, explained) in [
+            ("state_dict.momentum_backbone.conv1.weight", true),
+            ("state_dict.projector.0.weight", true),
+            ("state_dict.backbone.bn1.num_batches_tracked", true),
+            ("state_dict.backbone.fc.weight", true),
+            ("optimizer_states.0.state.0.exp_avg", true),
+            ("state_dict.queue", true),
+            ("state_dict.backbone.layer1.0.gate.weight", false),
+            ("state_dict.something.weight", false),
+        ] {
+            assert_eq!(left_out(key, &copies, &student).is_some(), explained, "{key}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Which network the tensors are of, told from their names and shapes.
+//!
+//! What they do not tell (the padding of a 3×3 stem, the normalisation of small images) is asked
+//! for, never guessed: a wrong guess gives other features without an error. Called by
+//! [`super::read`].
+
+use vssl_data::dataset::{Format, IMAGENET};
+
+use crate::{
+    backbone::{Architecture, BackboneConfig, Stem, VitConfig},
+    encoder::Input,
+};
+
+use super::{ForeignError, Request};
+
+/// Shapes by our names.
+pub(super) type Shapes<'a> = std::collections::BTreeMap<String, &'a [usize]>;
+
+/// Which network, and what its images are.
+///
+/// # Errors
+/// A network of another kind, arguments that contradict the tensors, or settings that neither
+/// tells.
+pub(super) fn network(
+    shapes: &Shapes,
+    request: &Request,
+) -> Result<(BackboneConfig, Input), ForeignError> {
+    let config = if shapes.contains_key("patch_embed.proj.weight") {
+        transformer(shapes)?
+    } else if shapes.contains_key("block1.layer.0.conv1.weight") {
+        wide_resnet(shapes)?
+    } else {
+        resnet(shapes)?
+    };
+    contradiction("--architecture", request.architecture, config.architecture)?;
+    let resnet =
+        !config.architecture.is_transformer() && config.architecture != Architecture::WideResnet28;
+    if resnet || request.stem.is_none() {
+        contradiction("--stem", request.stem, config.stem)?;
+    } else {
+        return Err(ForeignError::Contradiction(format!(
+            "--stem is for ResNets; the tensors are those of {:?}",
+            config.architecture
+        )));
+    }
+    completed(config, resnet, request)
+}
+
+fn completed(
+    mut config: BackboneConfig,
+    resnet: bool,
+    request: &Request,
+) -> Result<(BackboneConfig, Input), ForeignError> {
+    let small = resnet && config.stem == Stem::Cifar;
+    let photographs = !small && config.architecture != Architecture::WideResnet28;
+    let mut unknown = Vec::new();
+    match request.stem_padding {
+        Some(padding) if small => config.stem_padding = padding,
+        Some(_) => {
+            return Err(ForeignError::Contradiction(
+                "--stem-padding is for 3×3 stems, which these tensors do not have".to_owned(),
+            ));
+        }
+        None if small => {
+            unknown.push(
+                "the padding of the 3×3 stem is not in the weights: give --stem-padding 1, the \
+                 usual one, or 2, that of solo-learn's recipes",
+            );
+        }
+        None => {}
+    }
+    if request.normalisation.is_none() && !photographs {
+        unknown.push(
+            "nor is the normalisation of small images: give --normalisation cifar10, cifar100, \
+             imagenet or six numbers",
+        );
+    }
+    if !unknown.is_empty() {
+        return Err(ForeignError::Unknown(unknown.join("; ")));
+    }
+    let size = request.size.unwrap_or(match (photographs, config.vit) {
+        (_, Some(vit)) => vit.image_size,
+        (true, None) => 224,
+        (false, None) => 32,
+    });
+    if let Some(vit) = config.vit
+        && (size == 0 || !size.is_multiple_of(vit.patch))
+    {
+        return Err(ForeignError::Contradiction(format!(
+            "--size {size}: expected a multiple of the patch, {} pixels",
+            vit.patch
+        )));
+    }
+    let format = if photographs { Format::Folder } else { Format::Cifar10 };
+    let mut input = Input::new(size, format, request.normalisation.unwrap_or(IMAGENET));
+    input.resize = request.resize.or(input.resize);
+    Ok((config, input))
+}
+
+fn contradiction<T: PartialEq + std::fmt::Debug>(
+    argument: &str,
+    said: Option<T>,
+    told: T,
+) -> Result<(), ForeignError> {
+    match said {
+        Some(said) if said != told => Err(ForeignError::Contradiction(format!(
+            "{argument} says {said:?}, the tensors are those of {told:?}; leave the argument out \
+             or take another file"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn shape<const D: usize>(shapes: &Shapes, name: &str) -> Result<[usize; D], ForeignError> {
+    let found = shapes.get(name).copied();
+    found.and_then(|shape| shape.try_into().ok()).ok_or_else(|| {
+        ForeignError::Architecture(match found {
+            Some(found) => format!("{name:?} has shape {found:?}, expected {D} dimensions"),
+            None => format!("there is no {name:?}"),
+        })
+    })
+}
+
+/// How many numbers 0, 1, … stand between `before` and `after` in the names.
+fn count(shapes: &Shapes, before: &str, after: &str) -> usize {
+    (0..).take_while(|index| shapes.contains_key(&format!("{before}{index}{after}"))).count()
+}
+
+fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
+    let [width, channels, kernel, _] = shape(shapes, "conv1.weight")?;
+    let depths =
+        [1, 2, 3, 4].map(|layer| count(shapes, &format!("layer{layer}."), ".conv1.weight"));
+    let bottleneck = shapes.contains_key("layer1.0.conv3.weight");
+    let architecture = match (depths, bottleneck) {
+        ([2, 2, 2, 2], false) => Architecture::Resnet18,
+        ([3, 4, 6, 3], false) => Architecture::Resnet34,
+        ([3, 4, 6, 3], true) => Architecture::Resnet50,
+        _ => {
+            let blocks = if bottleneck { "bottlenecks" } else { "basic blocks" };
+            return Err(ForeignError::Architecture(format!(
+                "its stages have {depths:?} {blocks}; known are ResNet-18 and -34 (basic, 2 2 2 2 \
+                 and 3 4 6 3) and ResNet-50 (bottlenecks, 3 4 6 3)"
+            )));
+        }
+    };
+    let stem = match (channels, kernel) {
+        (3, 7) => Stem::Imagenet,
+        (3, 3) => Stem::Cifar,
+        _ => {
+            return Err(ForeignError::Architecture(format!(
+                "its first convolution is {kernel}×{kernel} on {channels} channels; known are 7×7 \
+                 and 3×3 on 3"
+            )));
+        }
+    };
+    Ok(BackboneConfig { architecture, width, stem, ..BackboneConfig::default() })
+}
+
+fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
+    let [width, ..] = shape::<4>(shapes, "block1.layer.0.conv1.weight")?;
+    let depths =
+        [1, 2, 3].map(|block| count(shapes, &format!("block{block}.layer."), ".conv1.weight"));
+    if depths != [4, 4, 4] || width == 0 || !width.is_multiple_of(16) {
+        return Err(ForeignError::Architecture(format!(
+            "a Wide ResNet of {depths:?} blocks and {width} channels in the first stage; known is \
+             Wide ResNet-28, of 4 4 4 and a multiple of 16"
+        )));
+    }
+    let (architecture, widen) = (Architecture::WideResnet28, Some(width / 16));
+    Ok(BackboneConfig { architecture, widen, ..BackboneConfig::default() })
+}
+
+fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
+    let [width, _, patch, _] = shape(shapes, "patch_embed.proj.weight")?;
+    let blocks = count(shapes, "blocks.", ".norm1.weight");
+    let architecture = match (width, blocks) {
+        (192, 12) => Architecture::VitTiny,
+        (384, 12) => Architecture::VitSmall,
+        (768, 12) => Architecture::VitBase,
+        _ => {
+            return Err(ForeignError::Architecture(format!(
+                "a transformer of width {width} with {blocks} blocks; known are 192, 384 and 768 \
+                 with 12"
+            )));
+        }
+    };
+    let [_, tokens, _] = shape(shapes, "pos_embed")?;
+    let side = tokens.saturating_sub(1).isqrt();
+    if side == 0 || side * side + 1 != tokens {
+        return Err(ForeignError::Architecture(format!(
+            "{tokens} positions are not a square of patches and a class token"
+        )));
+    }
+    let vit = VitConfig { patch, image_size: side * patch, ..VitConfig::default() };
+    Ok(BackboneConfig { architecture, vit: Some(vit), ..BackboneConfig::default() })
+}
