@@ -79,6 +79,7 @@ fn plan(run: &Path, resume: bool) -> Plan {
     let (recipe, _) = Recipe::parse(recipe, "test.toml", &[], &methods::schemas()).unwrap();
     let environment = Environment {
         device: Device::flex(),
+        group: vssl::collective::Group::alone(),
         data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
         recipe_folder: None,
         commit: None,
