@@ -73,13 +73,16 @@ impl Together {
     /// When there are others and this program was built without MPI.
     #[cfg(feature = "mpi")]
     pub fn join(limit: Duration) -> Result<Self, Failure> {
-        use vssl::collective::mpi::{self, Mpi};
+        use vssl::collective::{
+            CollectiveError,
+            mpi::{self, Mpi},
+        };
         if Launch::detect().is_none() {
             return Ok(Self { group: Group::alone(), job: None });
         }
         let job = mpi::start()
             .ok_or_else(|| Failure::from(anyhow::anyhow!("MPI was started before, by others")))?;
-        let report = |error: &_| Failure::from(anyhow::anyhow!("{error}")).print();
+        let report = |error: &CollectiveError| Failure::from(error.clone()).print();
         let group = Group::new(Mpi::new(&job, limit, report));
         Ok(Self { group, job: Some(job) })
     }

@@ -30,8 +30,10 @@ const BATCH: usize = 16;
 const STEPS: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Relative to the tensor's Euclidean norm.
+/// Of losses, figures, weights and what is remembered, relative to the tensor's Euclidean norm.
 const TOLERANCE: f64 = 1e-5;
+/// Of gradients: sums of other rows in another order, behind a dozen layers.
+const GRADIENT_TOLERANCE: f64 = 2e-5;
 /// Gradients that are zero but for rounding (a bias in front of a batch norm) are held against this
 /// share of the norm of all gradients instead.
 const NOTHING: f64 = 1e-2;
@@ -225,7 +227,7 @@ fn compare(one: &Trace, other: &Trace) -> Worst {
         assert!(one.keys().eq(other.keys()));
         let all = norm(one.values().flatten().map(|&x| f64::from(x)));
         for (path, a) in one {
-            let error = error(a, &other[path], NOTHING * all);
+            let error = error(a, &other[path], NOTHING * all) * TOLERANCE / GRADIENT_TOLERANCE;
             worst.add(error, || format!("gradient of {path}, step {step}"));
         }
     }
