@@ -51,7 +51,7 @@ const settled = (page) => page.evaluate(async () => {
 
 /** The place of a point of the map in the window, and the class that it has. */
 async function point(page, index) {
-  await page.evaluate(() => [...maps][0].canvas.scrollIntoView({ block: "center" }));
+  await page.evaluate(() => [...maps][0].canvas.scrollIntoView({ block: "center", behavior: "instant" }));
   await settled(page);
   return page.evaluate(placeOf, index);
 }
