@@ -1,4 +1,29 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
+//!
+//! The shortest use: features of own pixels by an encoder that `vssl export` or `vssl import` wrote,
+//! or by a run folder.
+//!
+//! ```no_run
+//! use std::path::Path;
+//! use vssl::{device::DeviceChoice, encoder::Encoder, train::learner::Network};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let device = "cpu".parse::<DeviceChoice>()?.resolve()?;
+//! let path = Path::new("encoder.safetensors");
+//! let encoder = Encoder::open(path, "latest", Network::Student, &device)?;
+//! // One normalised picture, channels last.
+//! let size = encoder.input.size;
+//! let features = encoder.embed(vec![0.0; size * size * 3], 1);
+//! assert_eq!(features.values.len(), encoder.config.dim());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Whole sets of images go through [`encoder::Encoder::features`]; `examples/embed.rs` reads a
+//! folder, `examples/pretrain.rs` trains a recipe. A method of one's own implements
+//! [`method::Method`], a dataset of one's own [`vssl_data::Dataset`].
+
+#![deny(missing_docs)]
 
 pub mod backbone;
 pub mod collective;

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    device::DeviceChoice,
+    device::{Backend, DeviceChoice},
     encoder::Encoder,
     export::{Form, export, onnx::Pixels, write},
 };
@@ -37,7 +37,9 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     let exported = if is_run && form == Form::Safetensors {
         export(run, checkpoint, (*network).into(), to)?
     } else {
-        let cpu = DeviceChoice::default().resolve().map_err(Failure::usage)?;
+        let cpu = DeviceChoice { backend: Backend::Cpu, index: None }
+            .resolve()
+            .map_err(Failure::usage)?;
         write(&Encoder::open(run, checkpoint, (*network).into(), &cpu)?, to, form)?
     };
     let name = match network {

@@ -7,6 +7,7 @@ mod bench;
 mod config;
 mod data;
 mod export;
+mod import;
 mod kernels;
 mod methods;
 mod new_recipe;

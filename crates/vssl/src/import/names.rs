@@ -36,13 +36,13 @@ const ANCHORS: [(Layout, &str); 6] = [
 
 /// An encoder in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Copy {
+pub(super) struct Candidate {
     pub(super) prefix: String,
     pub(super) layout: Layout,
 }
 
 /// All encoders in a file, in the order of their names.
-pub(super) fn copies(sources: &Sources) -> Vec<Copy> {
+pub(super) fn copies(sources: &Sources) -> Vec<Candidate> {
     let mut copies = Vec::new();
     for key in sources.keys() {
         for (layout, anchor) in ANCHORS {
@@ -51,14 +51,14 @@ pub(super) fn copies(sources: &Sources) -> Vec<Copy> {
             let stem = |part: &str| sources.contains_key(&format!("{prefix}{part}"));
             let whole = !numbered || stem("0.weight") && stem("1.running_mean");
             if whole && (prefix.is_empty() || prefix.ends_with('.')) {
-                copies.push(Copy { prefix: prefix.to_owned(), layout });
+                copies.push(Candidate { prefix: prefix.to_owned(), layout });
             }
         }
     }
     copies
 }
 
-impl Copy {
+impl Candidate {
     /// Whether its name says that it is a moving average of another.
     fn is_teacher(&self) -> bool {
         self.prefix.split('.').any(|part| {
@@ -119,10 +119,10 @@ fn torchvision_vit(rest: &str) -> String {
 /// No encoder, or several between which the request does not decide.
 pub(super) fn choose(
     sources: &Sources,
-    copies: &[Copy],
+    copies: &[Candidate],
     network: Network,
     prefix: Option<&str>,
-) -> Result<Copy, ForeignError> {
+) -> Result<Candidate, ForeignError> {
     let names = || copies.iter().map(|copy| copy.prefix.clone()).collect::<Vec<_>>();
     if copies.is_empty() {
         let keys = sources.keys().take(5).cloned().collect();
@@ -131,7 +131,7 @@ pub(super) fn choose(
     if let Some(wanted) = prefix {
         let wanted = wanted.trim_end_matches('.');
         let full = format!("state_dict.{wanted}");
-        let fits = |copy: &&Copy| {
+        let fits = |copy: &&Candidate| {
             let name = copy.prefix.trim_end_matches('.');
             name == wanted || name == full
         };
@@ -142,7 +142,8 @@ pub(super) fn choose(
             .ok_or_else(|| ForeignError::Prefix { wanted: wanted.to_owned(), available: names() });
     }
     let teacher = matches!(network, Network::Teacher);
-    let fitting: Vec<&Copy> = copies.iter().filter(|copy| copy.is_teacher() == teacher).collect();
+    let fitting: Vec<&Candidate> =
+        copies.iter().filter(|copy| copy.is_teacher() == teacher).collect();
     match (copies, fitting.as_slice()) {
         ([only], _) if !teacher => Ok(only.clone()),
         (_, [only]) => Ok((*only).clone()),
@@ -152,7 +153,11 @@ pub(super) fn choose(
 }
 
 /// Why a tensor is no part of the encoder `chosen`; `None` if nothing explains it.
-pub(super) fn left_out(key: &str, copies: &[Copy], chosen: &Copy) -> Option<&'static str> {
+pub(super) fn left_out(
+    key: &str,
+    copies: &[Candidate],
+    chosen: &Candidate,
+) -> Option<&'static str> {
     let owner = copies
         .iter()
         .filter(|copy| key.starts_with(&copy.prefix))
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn names_of_other_programs_become_ours() {
-        let name = |layout, rest: &str| Copy { prefix: String::new(), layout }.name(rest);
+        let name = |layout, rest: &str| Candidate { prefix: String::new(), layout }.name(rest);
         for (layout, theirs, ours) in [
             (Layout::Resnet, "layer2.0.shortcut.1.bias", "layer2.0.downsample.1.bias"),
             (Layout::Numbered(4), "0.weight", "conv1.weight"),
@@ -218,7 +223,7 @@ mod tests {
 
     #[test]
     fn heads_and_other_copies_are_explained_and_the_unknown_is_not() {
-        let at = |prefix: &str| Copy { prefix: prefix.to_owned(), layout: Layout::Resnet };
+        let at = |prefix: &str| Candidate { prefix: prefix.to_owned(), layout: Layout::Resnet };
         let (student, teacher) = (at("state_dict.backbone."), at("state_dict.momentum_backbone."));
         let copies = [student.clone(), teacher.clone()];
         assert!(teacher.is_teacher() && !student.is_teacher());

@@ -71,7 +71,7 @@ fn completed(
     }
     if request.normalisation.is_none() && !photographs {
         unknown.push(
-            "nor is the normalisation of small images: give --normalisation cifar10, cifar100, \
+            "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
              imagenet or six numbers",
         );
     }

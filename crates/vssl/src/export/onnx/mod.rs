@@ -40,7 +40,7 @@ pub enum OnnxError {
         patch: usize,
     },
     /// Too long for the format.
-    #[error("the network has {bytes} bytes; an ONNX file holds at most {LIMIT}: use safetensors")]
+    #[error("the network has {bytes} bytes; an ONNX file holds at most 2 GiB: use safetensors")]
     TooLarge {
         /// Of the file.
         bytes: usize,

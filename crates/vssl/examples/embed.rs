@@ -1,0 +1,39 @@
+//! Features of a folder of images: `cargo run --release -p vssl --example embed -- ENCODER IMAGES`.
+
+use std::{error::Error, path::Path, process::ExitCode};
+
+use vssl::{
+    device::DeviceChoice,
+    encoder::{Encoder, Reading},
+    train::learner::Network,
+};
+use vssl_data::dataset::{self, DataConfig, Format};
+
+fn run(encoder: &str, images: &str) -> Result<(), Box<dyn Error>> {
+    let device = "cpu".parse::<DeviceChoice>()?.resolve()?;
+    let encoder = Encoder::open(Path::new(encoder), "latest", Network::Student, &device)?;
+    let config = DataConfig { format: Format::Folder, path: images.into(), ..Default::default() };
+    let images = dataset::open(&config, None)?.train;
+    encoder.each_batch::<Box<dyn Error>>(&images, &Reading::default(), |indices, features| {
+        for (&index, row) in indices.iter().zip(features.values.chunks(features.dim)) {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            println!("{}: {} numbers, length {length:.3}", images.name(index), row.len());
+        }
+        Ok(())
+    })
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [encoder, images] = arguments.as_slice() else {
+        eprintln!("usage: embed ENCODER IMAGES");
+        return ExitCode::from(2);
+    };
+    match run(encoder, images) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

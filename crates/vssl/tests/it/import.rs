@@ -1,0 +1,267 @@
+//! Encoders of other programs, and what becomes of an encoder elsewhere; without Python.
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor, TensorData},
+};
+use prost::Message;
+use vssl::{
+    backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
+    encoder::{Encoder, Input},
+    export::{
+        self, Form,
+        onnx::{self, Pixels, messages},
+    },
+    import::{self, Fate, Request},
+    layers::{Init, Mode},
+    train::{
+        learner::Network,
+        state::{self, Tensors},
+        tensor_file,
+    },
+};
+use vssl_data::dataset::{CIFAR10, Format, IMAGENET};
+
+fn small() -> BackboneConfig {
+    BackboneConfig { width: 4, stem: Stem::Cifar, ..BackboneConfig::default() }
+}
+
+fn network(config: &BackboneConfig) -> Backbone {
+    Backbone::new(config, &Init::new(&Device::flex(), 7)).no_grad()
+}
+
+fn request() -> Request {
+    Request { stem_padding: Some(1), normalisation: Some(CIFAR10), ..Request::default() }
+}
+
+fn features(backbone: &Backbone, size: usize) -> Vec<f32> {
+    let pixels: Vec<f32> = (0..2 * 3 * size * size).map(|i| (i as f32 * 0.37).sin()).collect();
+    let x = Tensor::from_data(TensorData::new(pixels, [2, 3, size, size]), &Device::flex());
+    backbone.forward(x, Mode::Eval).into_data().try_to_vec().unwrap()
+}
+
+/// A training checkpoint with a head, a moving average and an optimiser around the encoder.
+fn checkpoint(folder: &Path, change: impl FnOnce(&mut Tensors)) -> PathBuf {
+    let path = folder.join("checkpoint.safetensors");
+    let vector = || TensorData::new(vec![0.5f32; 3], [3]);
+    let mut tensors = Tensors::new();
+    for (name, tensor) in state::collect(&network(&small())) {
+        tensors.insert(format!("state_dict.backbone.{name}"), tensor);
+    }
+    let momentum = network(&BackboneConfig { width: 2, ..small() });
+    for (name, tensor) in state::collect(&momentum) {
+        tensors.insert(format!("state_dict.momentum_backbone.{name}"), tensor);
+    }
+    for name in ["state_dict.projector.0.weight", "optimizer_states.0.exp_avg"] {
+        tensors.insert(name.to_owned(), vector());
+    }
+    let count = TensorData::new(vec![5i64], [1]);
+    tensors.insert("state_dict.backbone.bn1.num_batches_tracked".to_owned(), count);
+    change(&mut tensors);
+    tensor_file::write(&path, &tensors, &[]).unwrap();
+    path
+}
+
+#[test]
+fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, to) = (checkpoint(folder.path(), |_| {}), folder.path().join("e.safetensors"));
+    let found = import::read(&path, &request()).unwrap();
+    found.check().unwrap();
+    assert_eq!(found.config, small());
+    assert_eq!(found.prefix, "state_dict.backbone.");
+    assert_eq!(found.count(Fate::Matched), state::collect(&network(&small())).len());
+    assert_eq!(found.count(Fate::LeftOut), found.count(Fate::Matched) + 3);
+    found.write(&to, &path).unwrap();
+    let encoder = Encoder::open(&to, "latest", Network::Student, &Device::flex()).unwrap();
+    assert_eq!(encoder.input, Input::new(32, Format::Cifar10, CIFAR10));
+    assert_eq!(features(&encoder.backbone, 16), features(&network(&small()), 16));
+    let teacher = Request { network: Network::Teacher, ..request() };
+    assert_eq!(import::read(&path, &teacher).unwrap().config.width, 2);
+    let prefix = Some("momentum_backbone".to_owned());
+    assert_eq!(import::read(&path, &Request { prefix, ..request() }).unwrap().config.width, 2);
+}
+
+#[test]
+fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), |tensors| {
+        let bias = tensors.remove("state_dict.backbone.layer2.0.bn2.bias").unwrap();
+        tensors.insert("state_dict.backbone.layer2.0.gate".to_owned(), bias.clone());
+        tensors.insert("state_dict.backbone.layer4.1.bn1.weight".to_owned(), bias);
+    });
+    let found = import::read(&path, &request()).unwrap();
+    let row = |fate| found.rows.iter().find(|row| row.fate == fate).unwrap();
+    assert_eq!(row(Fate::Missing).name.as_deref(), Some("layer2.0.bn2.bias"));
+    assert_eq!(row(Fate::Missing).expected, Some(vec![8]));
+    assert_eq!(row(Fate::Unexpected).key.as_deref(), Some("state_dict.backbone.layer2.0.gate"));
+    assert_eq!(row(Fate::Mismatched).shape, Some(vec![8]));
+    assert_eq!(row(Fate::Mismatched).expected, Some(vec![32]));
+    let error = found.check().unwrap_err().to_string();
+    assert!(error.starts_with("1 tensors are missing, 1 have another shape and 1 are"), "{error}");
+    let to = folder.path().join("partial.safetensors");
+    found.write(&to, &path).unwrap();
+    export::import(&to, &Device::flex()).unwrap();
+}
+
+#[test]
+fn what_the_tensors_do_not_tell_or_contradict_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = checkpoint(folder.path(), |_| {});
+    let refused = |request: Request, parts: &[&str]| {
+        let error = import::read(&path, &request).unwrap_err().to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part:?} is not in {error}");
+        }
+    };
+    refused(Request::default(), &["--stem-padding", "--normalisation"]);
+    let architecture = Some(Architecture::Resnet50);
+    refused(Request { architecture, ..request() }, &["Resnet50", "Resnet18"]);
+    refused(Request { stem: Some(Stem::Imagenet), ..request() }, &["--stem", "Cifar"]);
+    refused(Request { prefix: Some("other".into()), ..request() }, &["other", "momentum_backbone"]);
+    let to = folder.path().join("other.safetensors");
+    let other = Tensors::from([("a.weight".to_owned(), TensorData::new(vec![1f32], [1]))]);
+    tensor_file::write(&to, &other, &[]).unwrap();
+    let error = import::read(&to, &request()).unwrap_err().to_string();
+    assert!(error.contains("a.weight"), "{error}");
+}
+
+#[test]
+fn damaged_files_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs::read(checkpoint(folder.path(), |_| {})).unwrap();
+    let cases: [(&str, &[u8]); 8] = [
+        ("empty.pth", b""),
+        ("text.pth", b"<html>404</html>"),
+        ("archive.pth", b"PK\x03\x04 and nothing that an archive has"),
+        // An instance of a class that no state dict holds.
+        ("class.pth", b"\x80\x02cmodels\nEncoder\n)\x81."),
+        // The same inside a dictionary, where a command would be run by a careless reader.
+        ("command.pth", b"\x80\x02}X\x01\x00\x00\x00acos\nsystem\nX\x04\x00\x00\x00true\x85Rs."),
+        ("short.pth", b"\x80\x02}X\xff\x00\x00\x00a"),
+        ("cut.safetensors", &whole[..whole.len() / 2]),
+        ("header.safetensors", &whole[..20]),
+    ];
+    for (name, bytes) in cases {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let error = import::read(&path, &request()).unwrap_err().to_string();
+        assert!(error.contains(name) || error.contains("none of the 0 tensors"), "{name}: {error}");
+    }
+    let error = import::read(&folder.path().join("none.pth"), &request()).unwrap_err().to_string();
+    assert!(error.contains("none.pth"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_in_the_place_of_an_encoder_names_the_way_in() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in [("a.pth", b"PK\x03\x04".as_slice()), ("b.ckpt", b"\x80\x02}.")] {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let error = export::import(&path, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("vssl import") && error.contains(name), "{error}");
+    }
+    let error = export::import(&checkpoint(folder.path(), |_| {}), &Device::flex()).unwrap_err();
+    assert!(error.to_string().contains("vssl import"), "{error}");
+}
+
+fn encoder(config: BackboneConfig, size: usize) -> Encoder {
+    Encoder {
+        backbone: network(&config),
+        config,
+        input: Input::new(size, Format::Folder, IMAGENET),
+        path: PathBuf::new(),
+        recipe: None,
+        step: Some(3),
+        device: Device::flex(),
+    }
+}
+
+#[test]
+fn a_record_loads_into_the_same_module() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("encoder.bpk");
+    let encoder = encoder(small(), 32);
+    export::write(&encoder, &to, Form::Burn).unwrap();
+    let fresh = Backbone::new(&small(), &Init::new(&Device::flex(), 1));
+    assert_ne!(features(&fresh, 16), features(&encoder.backbone, 16));
+    let loaded = fresh.try_load_file(&to).unwrap();
+    assert_eq!(features(&loaded, 16), features(&encoder.backbone, 16));
+}
+
+/// Every name that a node reads is there before it, no name is written twice, and every constant
+/// has as many bytes as its shape says.
+fn well_formed(graph: &messages::Graph) {
+    let mut known: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
+    for constant in &graph.initializer {
+        assert!(known.insert(&constant.name), "{} is there twice", constant.name);
+        let size = if constant.data_type == messages::FLOAT { 4 } else { 8 };
+        let bytes = constant.dims.iter().product::<i64>() * size;
+        assert_eq!(constant.raw_data.as_ref().unwrap().len() as i64, bytes, "{}", constant.name);
+    }
+    for node in &graph.node {
+        for name in &node.input {
+            assert!(known.contains(name.as_str()), "{} reads {name}", node.name);
+        }
+        for name in &node.output {
+            assert!(known.insert(name), "{name} is written twice");
+        }
+    }
+    assert!(known.contains("features"));
+}
+
+#[test]
+fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("encoder.onnx");
+    let vit = VitConfig { patch: 8, image_size: 32, ..VitConfig::default() };
+    let with = |architecture, vit| BackboneConfig { architecture, vit, ..small() };
+    for (config, nodes) in [
+        (with(Architecture::Resnet18, None), vec![("Conv", 20), ("BatchNormalization", 20)]),
+        (with(Architecture::Resnet50, None), vec![("Conv", 53), ("Relu", 49), ("Add", 16)]),
+        (with(Architecture::WideResnet28, None), vec![("Conv", 28), ("LeakyRelu", 23)]),
+        (with(Architecture::VitTiny, Some(vit)), vec![("Softmax", 12), ("LayerNormalization", 25)]),
+    ] {
+        let encoder = encoder(config, 40);
+        export::write(&encoder, &to, Form::Onnx(Pixels::Unit)).unwrap();
+        let model = messages::Model::decode(fs::read(&to).unwrap().as_slice()).unwrap();
+        assert_eq!(model.opset_import[0].version, 17);
+        let graph = model.graph.as_ref().unwrap();
+        well_formed(graph);
+        for (op, expected) in nodes {
+            let count = graph.node.iter().filter(|node| node.op_type == op).count();
+            assert_eq!(count, expected, "{op} in {:?}", encoder.config.architecture);
+        }
+        let shape = |value: &messages::ValueInfo| {
+            let tensor = value.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap();
+            let dims = &tensor.shape.as_ref().unwrap().dim;
+            assert_eq!(dims[0].dim_param.as_deref(), Some("batch"));
+            dims[1..].iter().map(|dim| dim.dim_value.unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(graph.input[0].name, "images");
+        assert_eq!(shape(&graph.input[0]), [3, 40, 40]);
+        assert_eq!(shape(&graph.output[0]), [encoder.config.dim() as i64]);
+        let property = |key: &str| {
+            let found = model.metadata_props.iter().find(|property| property.key == key);
+            found.unwrap().value.clone()
+        };
+        assert_eq!(property("mean"), "0.485,0.456,0.406");
+        assert_eq!((property("pixels").as_str(), property("image_size").as_str()), ("0-1", "40"));
+    }
+}
+
+#[test]
+fn an_image_that_is_no_whole_number_of_patches_has_no_onnx_file() {
+    let vit = VitConfig { patch: 16, image_size: 32, ..VitConfig::default() };
+    let config = BackboneConfig { architecture: Architecture::VitTiny, vit: Some(vit), ..small() };
+    let encoder = encoder(config, 40);
+    let tensors = state::collect(&encoder.backbone);
+    let model = onnx::model(&tensors, &encoder.config, &encoder.input, Pixels::Normalised, &[]);
+    assert!(model.unwrap_err().to_string().contains("40"));
+}
