@@ -224,3 +224,28 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
         bias.map(Tensor::into_dispatch).into(),
     ))
 }
+
+/// `left · rightᵀ` into `out`: every row of `left` with every row of `right`, on all threads.
+///
+/// Each number is a sum in a fixed order over the inner index, so it depends on neither the number
+/// of threads nor on what else is in the same call: a product taken in blocks gives the same bits.
+///
+/// # Shapes — `left`: `[m, depth]`; `right`: `[n, depth]`; `out`: `[m, n]`; row after row.
+///
+/// # Panics
+///
+/// If the shapes do not fit the slices.
+pub fn products_of_rows(left: &[f32], right: &[f32], depth: usize, out: &mut [f32]) {
+    assert!(depth > 0, "products_of_rows: rows of at least one number");
+    let (m, n) = (left.len() / depth, right.len() / depth);
+    assert_eq!((m * depth, n * depth), (left.len(), right.len()), "products_of_rows: whole rows");
+    assert_eq!(out.len(), m * n, "products_of_rows: one number for each pair of rows");
+    // The reference is for tensors; on slices the narrowest instruction set serves as one.
+    let isa = match isa() {
+        Isa::Reference => Isa::Portable,
+        isa => isa,
+    };
+    let left = raw::pack::Matrix::row_major(left, m, depth);
+    let right = raw::pack::Matrix::row_major(right, n, depth).transposed();
+    raw::gemm::product(isa, left, right, out, false);
+}

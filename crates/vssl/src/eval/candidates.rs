@@ -1,6 +1,9 @@
 //! The best scores of one row, kept in bounded memory while blocks of scores go by.
 //! Called by `knn`.
 
+/// Scores that are looked at together.
+const PIECE: usize = 32;
+
 /// The best scores seen so far by one test row.
 #[derive(Clone)]
 pub(super) struct Candidates {
@@ -17,6 +20,19 @@ impl Candidates {
     /// Takes in the scores of training rows `first..`. Rows come in the order of their index, so a
     /// later row with the threshold's own score is behind.
     pub(super) fn offer(&mut self, scores: &[f32], bias: &[f32], first: usize) {
+        for (piece, (scores, bias)) in scores.chunks(PIECE).zip(bias.chunks(PIECE)).enumerate() {
+            // Most pieces have nothing to offer, and to see that takes a few vector comparisons.
+            let mut any = self.entries.len() < self.limit;
+            for (score, bias) in scores.iter().zip(bias) {
+                any |= score - bias > self.threshold;
+            }
+            if any {
+                self.take(scores, bias, first + piece * PIECE);
+            }
+        }
+    }
+
+    fn take(&mut self, scores: &[f32], bias: &[f32], first: usize) {
         for (offset, (score, bias)) in scores.iter().zip(bias).enumerate() {
             let score = score - bias;
             if score > self.threshold || self.entries.len() < self.limit {

@@ -5,26 +5,17 @@
 //! `1 / (distance + 1e-5)`. One pass finds the neighbours for the largest k; every smaller k and
 //! every temperature is then a matter of summing weights.
 
-use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{
-    Accuracy, EvalError, Features, Labelled, candidates::Candidates, matrix, numbers, same_width,
-    topk::rank,
-};
+use super::{Accuracy, EvalError, Features, Labelled, Source, search::check_k, topk::rank};
 
-/// What makes two images near.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Distance {
-    /// The angle between features.
-    Cosine,
-    /// The distance between features.
-    Euclidean,
-}
+pub use super::search::{Distance, Neighbour, Neighbours, neighbours, neighbours_of_each};
 
 /// Accuracy for one number of neighbours and one temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnnAccuracy {
+    /// What made images near.
+    pub distance: Distance,
     /// Number of neighbours asked for.
     pub k: usize,
     /// Temperature of the weights (unused by the Euclidean distance).
@@ -33,48 +24,36 @@ pub struct KnnAccuracy {
     pub accuracy: Accuracy,
 }
 
-/// The nearest training images of each test image, nearest first.
-#[derive(Clone, Debug)]
-pub struct Neighbours {
-    distance: Distance,
-    k: usize,
-    entries: Vec<Neighbour>,
-}
-
-/// One training image as seen from a test image.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Neighbour {
-    /// Row among the training features.
-    pub index: u32,
-    /// Cosine, or minus the Euclidean distance.
-    pub closeness: f64,
-}
-
-/// Rows of a block of a product; a block of scores then takes 8 MB.
-const TEST_BLOCK: usize = 256;
-const TRAIN_BLOCK: usize = 8192;
-
-/// Candidates kept beyond k. Products in single precision decide who is a candidate; the order
-/// among candidates is decided in double precision, so that rounding does not choose neighbours.
-const SPARE: usize = 32;
-
-/// Below this norm a row is not stretched to length 1.
-const NORM_FLOOR: f64 = 1e-12;
-
 /// Added to a Euclidean distance before it is inverted.
 const DISTANCE_FLOOR: f64 = 1e-5;
 
 /// Accuracy for every pair of `ks` and `temperatures`, from one search.
 ///
+/// # Errors
+/// As [`grid`].
+pub fn knn(
+    train: &dyn Source,
+    test: &Features,
+    distance: Distance,
+    ks: &[usize],
+    temperatures: &[f64],
+) -> Result<Vec<KnnAccuracy>, EvalError> {
+    grid(train, test, &[distance], ks, temperatures)
+}
+
+/// Accuracy for every distance, every one of `ks` and, with the cosine, every temperature, from one
+/// search. The Euclidean distance has no temperature: one entry for each k.
+///
 /// `k` is cut to the number of training rows. Top-5 counts the target among the `min(5, k, classes)`
 /// highest votes; classes with equal votes are ordered by index.
 ///
 /// # Errors
-/// Features or labels that do not fit; no `k`, a `k` of 0, a temperature that is not positive.
-pub fn knn(
-    train: &Features,
+/// Features or labels that do not fit or cannot be read; no `k`, a `k` of 0, a temperature that is
+/// not positive.
+pub fn grid(
+    train: &dyn Source,
     test: &Features,
-    distance: Distance,
+    distances: &[Distance],
     ks: &[usize],
     temperatures: &[f64],
 ) -> Result<Vec<KnnAccuracy>, EvalError> {
@@ -85,155 +64,24 @@ pub fn knn(
             return Err(EvalError::Setting { field, got, expected });
         }
     }
-    let smallest = ks.iter().min().copied().unwrap_or(0);
-    check_k(smallest)?;
+    check_k(ks.iter().min().copied().unwrap_or(0))?;
     let largest = ks.iter().max().copied().unwrap_or(0);
-    let neighbours = neighbours(train, test, distance, largest)?;
-    let pairs = ks.iter().flat_map(|&k| temperatures.iter().map(move |&t| (k, t)));
-    let result = pairs.map(|(k, temperature)| {
-        let accuracy = neighbours.accuracy(&labels, k, temperature);
-        KnnAccuracy { k, temperature, accuracy }
-    });
-    Ok(result.collect())
-}
-
-fn check_k(k: usize) -> Result<(), EvalError> {
-    let (field, got, expected) = ("knn k", k as f64, "at least one neighbour");
-    if k == 0 { Err(EvalError::Setting { field, got, expected }) } else { Ok(()) }
-}
-
-/// The `min(k, training rows)` nearest training rows of each test row; equally near ones in the
-/// order of their index.
-///
-/// Memory beyond the features: one copy of the test features, 8 MB of scores, and `2(k + 32)`
-/// candidates for each test row.
-///
-/// # Errors
-/// Features that do not fit or are not finite; a `k` of 0.
-pub fn neighbours(
-    train: &Features,
-    test: &Features,
-    distance: Distance,
-    k: usize,
-) -> Result<Neighbours, EvalError> {
-    same_width(train, test)?;
-    check_k(k)?;
-    let k = k.min(train.rows);
-    let centre = centre(train, distance);
-    let test_blocks: Vec<_> =
-        blocks(test.rows, TEST_BLOCK).map(|rows| prepared(test, rows, distance, &centre)).collect();
-    let mut candidates = vec![Candidates::new((k + SPARE).min(train.rows)); test.rows];
-    for rows in blocks(train.rows, TRAIN_BLOCK) {
-        let first = rows.start;
-        let block = prepared(train, rows, distance, &centre);
-        let columns = block.matrix.dims()[0];
-        let transposed = block.matrix.transpose(); // [columns, dim] -> [dim, columns]
-        for (test_block, candidates) in test_blocks.iter().zip(candidates.chunks_mut(TEST_BLOCK)) {
-            let scores = numbers(test_block.matrix.clone().matmul(transposed.clone()));
-            let rows = scores.par_chunks(columns).zip(candidates.par_iter_mut());
-            rows.for_each(|(scores, candidates)| candidates.offer(scores, &block.bias, first));
+    let mut result = Vec::new();
+    for neighbours in neighbours_of_each(train, test, distances, largest)? {
+        let distance = neighbours.distance;
+        let temperatures = match distance {
+            Distance::Cosine => temperatures,
+            Distance::Euclidean => &temperatures[..temperatures.len().min(1)],
+        };
+        for (&k, &temperature) in ks.iter().flat_map(|k| temperatures.iter().map(move |t| (k, t))) {
+            let accuracy = neighbours.accuracy(&labels, k, temperature);
+            result.push(KnnAccuracy { distance, k, temperature, accuracy });
         }
     }
-    let nearest = |(row, candidates): (usize, Candidates)| {
-        exact(candidates, train, test.row(row), distance, k)
-    };
-    let entries = candidates.into_par_iter().enumerate().flat_map_iter(nearest).collect();
-    Ok(Neighbours { distance, k, entries })
-}
-
-/// Consecutive ranges that cover `0..rows`.
-fn blocks(rows: usize, size: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..rows).step_by(size).map(move |start| start..(start + size).min(rows))
-}
-
-/// Mean of the training rows: subtracted for the Euclidean distance, which does not see it, so
-/// that `|a − b|²` from products loses no digits to a common offset.
-fn centre(train: &Features, distance: Distance) -> Vec<f64> {
-    let mut centre = vec![0.0; train.dim];
-    if distance == Distance::Euclidean {
-        for row in train.values.chunks_exact(train.dim) {
-            centre.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-        }
-        centre.iter_mut().for_each(|sum| *sum /= train.rows as f64);
-    }
-    centre
-}
-
-/// Rows made ready for a product, and what is to be subtracted from each one's products.
-struct Block {
-    matrix: Tensor<2>,
-    bias: Vec<f32>,
-}
-
-/// The nearest row has the largest `a·b − bias(b)`: the cosine itself with bias 0, or
-/// `a·b − |b|²/2 = (|a|² − |a − b|²)/2`.
-fn prepared(
-    features: &Features,
-    rows: std::ops::Range<usize>,
-    distance: Distance,
-    centre: &[f64],
-) -> Block {
-    let mut values = Vec::with_capacity(rows.len() * features.dim);
-    let mut bias = Vec::with_capacity(rows.len());
-    let count = rows.len();
-    for row in rows {
-        let row = features.row(row);
-        let shifted = row.iter().zip(centre).map(|(&x, c)| f64::from(x) - c);
-        let square: f64 = shifted.clone().map(|x| x * x).sum();
-        match distance {
-            Distance::Cosine => {
-                let norm = square.sqrt().max(NORM_FLOOR);
-                values.extend(shifted.map(|x| (x / norm) as f32));
-                bias.push(0.0);
-            }
-            Distance::Euclidean => {
-                values.extend(shifted.map(|x| x as f32));
-                bias.push((0.5 * square) as f32);
-            }
-        }
-    }
-    Block { matrix: matrix(values, count, features.dim), bias }
-}
-
-/// The `k` nearest of the candidates by distances of double precision, nearest first.
-fn exact(
-    candidates: Candidates,
-    train: &Features,
-    row: &[f32],
-    distance: Distance,
-    k: usize,
-) -> Vec<Neighbour> {
-    let closeness = |index| closeness(row, train.row(index as usize), distance);
-    let entry = |index| Neighbour { index, closeness: closeness(index) };
-    let mut nearest: Vec<_> = candidates.into_rows().map(entry).collect();
-    nearest
-        .sort_unstable_by(|a, b| b.closeness.total_cmp(&a.closeness).then(a.index.cmp(&b.index)));
-    nearest.truncate(k);
-    nearest
-}
-
-fn closeness(a: &[f32], b: &[f32], distance: Distance) -> f64 {
-    let pairs = a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
-    match distance {
-        Distance::Cosine => {
-            let (mut product, mut aa, mut bb) = (0.0, 0.0, 0.0);
-            for (a, b) in pairs {
-                product += a * b;
-                aa += a * a;
-                bb += b * b;
-            }
-            product / (aa.sqrt().max(NORM_FLOOR) * bb.sqrt().max(NORM_FLOOR))
-        }
-        Distance::Euclidean => -pairs.map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt(),
-    }
+    Ok(result)
 }
 
 impl Neighbours {
-    /// The neighbours of one test row, nearest first.
-    pub fn of(&self, row: usize) -> &[Neighbour] {
-        &self.entries[row * self.k..(row + 1) * self.k]
-    }
-
     /// Sum of the weights of the `k` nearest neighbours of one test row for each class. With the
     /// cosine the weights are relative to the nearest neighbour's, so that no temperature overflows.
     pub fn votes(
@@ -273,7 +121,10 @@ impl Neighbours {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::search::{TEST_BLOCK, TRAIN_BLOCK, closeness},
+        *,
+    };
 
     fn features(rows: &[[f32; 2]], labels: &[i64]) -> Features {
         let values = rows.iter().flatten().copied().collect();

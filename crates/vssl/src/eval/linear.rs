@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 
 use super::lbfgs::{Limits, minimise};
-use super::{Accuracy, EvalError, Features, Labelled, matrix, numbers, topk::rank};
+use super::{Accuracy, EvalError, Features, Labelled, matrix, numbers, same_width, topk::rank};
 
 pub use super::lbfgs::Stop;
 
@@ -60,6 +60,7 @@ pub fn linear_probe(
     test: &Features,
     config: &LinearConfig,
 ) -> Result<LinearResult, EvalError> {
+    same_width(train, test)?;
     let labels = Labelled::of(train, test)?;
     let strengths = strengths(config)?;
     let limits = Limits { gradient: config.tolerance, iterations: config.iterations };

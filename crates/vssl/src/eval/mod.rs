@@ -1,16 +1,20 @@
 //! Evaluation of frozen features on the host: nearest neighbours, linear probe, spectrum.
 //!
 //! Nothing here knows how features came about, and nothing depends on the number of threads: work
-//! is cut into fixed pieces and summed in a fixed order. Matrix products are Burn's on its CPU
-//! back end (the `gemm` crate underneath, whose own entry point is unsafe).
+//! is cut into fixed pieces and summed in a fixed order. The probe's matrix products are Burn's on its
+//! CPU back end, those of the neighbours `vssl-kernels`'.
 
 mod candidates;
 mod lbfgs;
 
 pub mod knn;
 pub mod linear;
+mod search;
+mod source;
 pub mod spectrum;
 pub mod topk;
+
+pub use source::{FileRows, Source};
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -88,6 +92,18 @@ pub enum EvalError {
         /// Largest label that would do.
         most: i64,
     },
+    /// Rows that could not be read from their file.
+    #[error("{name}: reading rows {first} to {last}: {what}; was the file cut short or moved?")]
+    Read {
+        /// The file.
+        name: String,
+        /// First of the rows.
+        first: usize,
+        /// One after the last.
+        last: usize,
+        /// What the system said.
+        what: String,
+    },
     /// A setting out of range.
     #[error("{field} is {got}; expected {expected}")]
     Setting {
@@ -140,19 +156,23 @@ impl Features {
             }
         }
     }
-
-    /// The class of every row.
-    fn classes(&self, set: &'static str) -> Result<Vec<usize>, EvalError> {
-        let labels = self.labels.as_ref().ok_or(EvalError::NoLabels { set })?;
-        let class = |(row, &label): (usize, &i64)| match usize::try_from(label) {
-            Ok(class) if label < MOST_CLASSES => Ok(class),
-            _ => Err(EvalError::BadLabel { set, row, label, most: MOST_CLASSES - 1 }),
-        };
-        labels.iter().enumerate().map(class).collect()
-    }
 }
 
-/// Two sets that belong together: the same width, finite, every row with its class.
+/// The class of every row.
+fn classes(source: &dyn Source, set: &'static str) -> Result<Vec<usize>, EvalError> {
+    let labels = source.labels().ok_or(EvalError::NoLabels { set })?;
+    let (what, got, expected) = ("labels", labels.len(), source.rows());
+    if got != expected {
+        return Err(EvalError::Length { set, what, got, expected });
+    }
+    let class = |(row, &label): (usize, &i64)| match usize::try_from(label) {
+        Ok(class) if label < MOST_CLASSES => Ok(class),
+        _ => Err(EvalError::BadLabel { set, row, label, most: MOST_CLASSES - 1 }),
+    };
+    labels.iter().enumerate().map(class).collect()
+}
+
+/// The classes of two sets that belong together.
 struct Labelled {
     train: Vec<usize>,
     test: Vec<usize>,
@@ -160,9 +180,13 @@ struct Labelled {
 }
 
 impl Labelled {
-    fn of(train: &Features, test: &Features) -> Result<Self, EvalError> {
-        same_width(train, test)?;
-        let (train, test) = (train.classes("training features")?, test.classes("test features")?);
+    fn of(train: &dyn Source, test: &Features) -> Result<Self, EvalError> {
+        let rows = train.rows();
+        if rows == 0 {
+            return Err(EvalError::Empty { set: "training features", rows, dim: train.dim() });
+        }
+        test.check("test features")?;
+        let (train, test) = (classes(train, "training features")?, classes(test, "test features")?);
         let classes = 1 + train.iter().chain(&test).copied().max().unwrap_or(0);
         Ok(Self { train, test, classes })
     }
