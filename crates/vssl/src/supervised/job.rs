@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 use toml::Table;
-use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Splits};
+use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits};
 
 use super::{Length, ReadingSection, Saving, View};
 use crate::{
@@ -185,6 +185,7 @@ impl Job {
         let plan = LoaderPlan {
             seed: self.seed,
             batch: self.length.batch,
+            share: Share::WHOLE,
             workers: self.workers(),
             prefetch: self.reading.prefetch,
             on_bad_image: self.reading.on_bad_image,
