@@ -4,6 +4,7 @@ mod bench;
 mod encoder;
 mod interchange;
 mod page;
+mod supervised;
 mod table;
 
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use bench::{
 pub use encoder::EncoderArguments;
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use page::{Report, Shown, Watch};
+pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 
 /// Pretrain image encoders without labels.
@@ -86,6 +88,10 @@ pub enum Command {
     Import(Import),
     /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
     Export(Export),
+    /// Judge a frozen encoder by linear classifiers, several learning rates at once.
+    Linear(Linear),
+    /// Train an encoder on with labels, all of them or a share.
+    Finetune(Finetune),
     /// Put finished runs side by side, a row for each method; or run a grid of them first.
     Table(Table),
     /// Show runs as one HTML page: results, curves, features, views. It needs no network.

@@ -44,5 +44,6 @@ pub mod optim;
 pub mod page;
 pub mod recipe;
 pub mod schedule;
+pub mod supervised;
 pub mod tensorboard;
 pub mod train;

@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use vssl::{comparison::Format, device::DeviceChoice};
+use vssl::{
+    comparison::{Format, Layout},
+    device::DeviceChoice,
+};
 
 /// Arguments of `vssl table`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vssl table runs/\n  vssl table runs/byol-0 runs/byol-1 runs/vssl-0 \
-                  --format latex --out table.tex\n  vssl table --grid study.toml\n\nA grid is TOML: \
+                  --format latex --out table.tex\n  vssl table runs/ --layout paper --format latex\n  vssl table --grid study.toml\n\nA grid is TOML: \
                   recipes = [\"a.toml\", …], seeds = [0, 1], out = \"runs/study\", set = \
                   [\"KEY=VALUE\", …].\nCtrl-C stops it after a checkpoint; the same command goes on."
 )]
@@ -26,9 +29,33 @@ pub struct Table {
     /// How the table is written; markdown unless given.
     #[arg(long, value_enum)]
     pub format: Option<FormatOfTable>,
+    /// Which figures: full has all of them; paper is Table I of VSSL's paper, online and offline for
+    /// each dataset, with published values below.
+    #[arg(long, value_enum, default_value_t)]
+    pub layout: LayoutOfTable,
     /// Write the table to this file.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+/// Which figures a table shows, as on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LayoutOfTable {
+    /// All of them.
+    #[default]
+    Full,
+    /// Online and offline, with published values.
+    Paper,
+}
+
+impl LayoutOfTable {
+    /// As the library calls it.
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::Full => Layout::Full,
+            Self::Paper => Layout::Paper,
+        }
+    }
 }
 
 /// How a table is written, as on the command line.

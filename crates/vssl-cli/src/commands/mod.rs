@@ -11,6 +11,7 @@ mod methods;
 mod new_recipe;
 mod pretrain;
 mod report;
+mod supervised;
 mod table;
 mod watch;
 
@@ -40,6 +41,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Import(arguments) => import::run(arguments, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Linear(arguments) => supervised::run_linear(arguments, common),
+        Command::Finetune(arguments) => supervised::run_finetune(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),

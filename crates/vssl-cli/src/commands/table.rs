@@ -41,7 +41,7 @@ fn show(
     arguments: &Table,
     common: &Common,
 ) -> Result<(), Failure> {
-    let text = comparison.write(format);
+    let text = comparison.write_as(format, arguments.layout.layout());
     if format == Format::Csv && !common.quiet {
         // A spreadsheet has no place for them.
         comparison.notes.iter().for_each(|note| eprintln!("note: {}", note.text));

@@ -1,4 +1,5 @@
-//! The first few images of a dataset, evenly over its classes: `limit_train`, `limit_validation`.
+//! Some images of a dataset: the first few, evenly over its classes (`limit_train`,
+//! `limit_validation`), or those that are named.
 
 use std::sync::Arc;
 
@@ -24,6 +25,22 @@ impl Subset {
         let labels =
             whole.labels().map(|labels| indices.iter().map(|&index| labels[index]).collect());
         Self { whole, indices, labels }
+    }
+
+    /// The images of `whole` with these numbers, in this order.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for a number that is no image of `whole`.
+    pub fn of(whole: Arc<dyn Dataset>, indices: Vec<usize>) -> Result<Self, DataError> {
+        let images = whole.len();
+        if let Some(index) = indices.iter().find(|&&index| index >= images) {
+            return Err(DataError::Setting(format!(
+                "image number {index} of {images}; expected numbers from 0 below {images}"
+            )));
+        }
+        let labels =
+            whole.labels().map(|labels| indices.iter().map(|&index| labels[index]).collect());
+        Ok(Self { whole, indices, labels })
     }
 }
 

@@ -13,10 +13,12 @@ use super::{Row, group::Group};
 pub enum Column {
     /// Nearest neighbours, percent.
     Knn,
-    /// Linear classifier on the frozen features at the end of the run, percent.
+    /// Logistic regression on the frozen features at the end of the run, percent.
     Linear,
     /// The probe that learnt beside the encoder, percent.
     Online,
+    /// Linear evaluation afterwards, with augmented images, percent: `linear/` in the run folder.
+    Offline,
     /// Effective rank of the features of the last batch that it was measured on.
     EffectiveRank,
     /// Seconds of training.
@@ -27,10 +29,11 @@ pub enum Column {
 
 impl Column {
     /// In the order of the table.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Knn,
         Self::Linear,
         Self::Online,
+        Self::Offline,
         Self::EffectiveRank,
         Self::Seconds,
         Self::ImagesPerSecond,
@@ -42,6 +45,7 @@ impl Column {
             Self::Knn => "knn_top1",
             Self::Linear => "linear_top1",
             Self::Online => "online_top1",
+            Self::Offline => "offline_top1",
             Self::EffectiveRank => "effective_rank",
             Self::Seconds => "seconds",
             Self::ImagesPerSecond => "images_per_s",
@@ -52,8 +56,9 @@ impl Column {
     pub fn title(self) -> &'static str {
         match self {
             Self::Knn => "kNN %",
-            Self::Linear => "linear %",
+            Self::Linear => "probe %",
             Self::Online => "online %",
+            Self::Offline => "offline %",
             Self::EffectiveRank => "eff. rank",
             Self::Seconds => "seconds",
             Self::ImagesPerSecond => "images/s",
@@ -62,7 +67,7 @@ impl Column {
 
     /// Whether the largest is the best.
     pub fn is_accuracy(self) -> bool {
-        matches!(self, Self::Knn | Self::Linear | Self::Online)
+        matches!(self, Self::Knn | Self::Linear | Self::Online | Self::Offline)
     }
 
     /// Digits behind the point.

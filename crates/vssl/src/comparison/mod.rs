@@ -8,6 +8,7 @@ mod figure;
 mod format;
 mod group;
 mod notes;
+mod published;
 mod run;
 
 use std::{
@@ -18,8 +19,9 @@ use std::{
 use serde::Serialize;
 
 pub use figure::{Column, Emphasis, Entry, Figure, Placed};
-pub use format::Format;
+pub use format::{Format, Layout};
 pub use notes::{Note, NoteKind};
+pub use published::{Published, Source, Value};
 use run::Found;
 pub use run::folders;
 
@@ -34,6 +36,8 @@ pub struct Comparison {
     pub notes: Vec<Note>,
     /// Runs that are in no row, and why.
     pub left_out: Vec<LeftOut>,
+    /// What others published on these methods and datasets.
+    pub published: Published,
 }
 
 /// Runs that differ in nothing but seed and dataset.
@@ -144,7 +148,8 @@ impl Comparison {
         let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
         let rows = figure::rows(&groups, &datasets);
         let notes = notes::notes(&groups, &rows, &datasets);
-        Ok(Self { datasets, rows, notes, left_out })
+        let published = Published::on(&rows, &datasets);
+        Ok(Self { datasets, rows, notes, left_out, published })
     }
 
     /// Lists a run below the table; what was said about the same folder before is replaced.

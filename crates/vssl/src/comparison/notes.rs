@@ -44,6 +44,8 @@ pub enum NoteKind {
     Name,
     /// A figure is of some of the seeds.
     Missing,
+    /// Where published values are from.
+    Source,
 }
 
 /// All notes on the rows that are made of `groups`.

@@ -14,9 +14,12 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::{Column, ComparisonError, LeftOut, State, figure::Values};
-use crate::{recipe::leaves::leaves, train::events::Summary};
+use crate::{recipe::leaves::leaves, supervised, train::events::Summary};
 
 pub(super) const RECIPE: &str = "recipe.toml";
+
+/// Where `vssl linear` leaves its result.
+const OFFLINE: &str = "linear/summary.json";
 
 /// A run that was trained to its last step.
 #[derive(Clone, Debug)]
@@ -135,6 +138,10 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         let reason = format!("stopped on request after step {}", summary.steps);
         return Ok(Found::LeftOut(LeftOut { state: State::Interrupted, reason, ..left_out }));
     }
+    let offline = match offline(&folder.join(OFFLINE))? {
+        Ok(top1) => top1,
+        Err(problem) => return damaged(left_out, format!("{OFFLINE}: {problem}")),
+    };
     let settings =
         leaves(&recipe).into_iter().map(|(key, value)| (key.join("."), value.to_string()));
     Ok(Found::Finished(Box::new(Run {
@@ -143,7 +150,7 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         seed,
         dataset: dataset(&recipe),
         settings: settings.collect(),
-        values: values(&summary, effective_rank),
+        values: values(&summary, offline, effective_rank),
         untrained: Values::from([
             (Column::Knn, summary.untrained_knn_top1),
             (Column::Linear, summary.untrained_linear_top1),
@@ -152,11 +159,23 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
     })))
 }
 
-fn values(summary: &Summary, effective_rank: Option<f64>) -> Values {
+/// Top-1 of the linear evaluation of a run, if there was one that went to its end.
+fn offline(path: &Path) -> Result<Result<Option<f64>, String>, ComparisonError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+        bytes => bytes.map_err(io(path))?,
+    };
+    let summary: Result<supervised::Summary, _> = serde_json::from_slice(&bytes);
+    let top1 = |summary: supervised::Summary| summary.top1.filter(|_| !summary.interrupted);
+    Ok(summary.map(top1).map_err(|problem| problem.to_string()))
+}
+
+fn values(summary: &Summary, offline: Option<f64>, effective_rank: Option<f64>) -> Values {
     Values::from([
         (Column::Knn, summary.knn_top1),
         (Column::Linear, summary.linear_top1),
         (Column::Online, summary.online_top1),
+        (Column::Offline, offline),
         (Column::EffectiveRank, effective_rank),
         (Column::Seconds, Some(summary.seconds)),
         (Column::ImagesPerSecond, Some(summary.images_per_s)),
@@ -179,12 +198,12 @@ fn recipe(bytes: &[u8]) -> Result<(String, u64, Table), String> {
     Ok((method, seed, recipe))
 }
 
-/// CIFAR is the same wherever it lies; other images are called after their folder.
+/// CIFAR and ImageNet-100 are the same wherever they lie; other images are called after their folder.
 fn dataset(recipe: &Table) -> String {
     let data = recipe.get("data").and_then(toml::Value::as_table);
     let text = |key: &str| data?.get(key)?.as_str();
     let format = text("format").unwrap_or("folder");
-    if format.starts_with("cifar") {
+    if format.starts_with("cifar") || format == "imagenet100" {
         return format.to_owned();
     }
     let name = text("path").and_then(|path| Path::new(path).file_name());

@@ -46,6 +46,23 @@ pub fn top_k_percent(
     Ok((labelled > 0).then(|| 100.0 * hits as f64 / labelled as f64))
 }
 
+/// Rows whose target is the largest score, and rows whose target is among the five largest. A row
+/// with a score that is not a number counts for neither.
+///
+/// # Shapes — `scores`: `[rows, classes]`, row after row; `targets`: `[rows]`, below `classes`.
+pub(crate) fn top_hits(scores: &[f32], classes: usize, targets: &[u32]) -> [usize; 2] {
+    let mut hits = [0; 2];
+    for (scores, &target) in scores.chunks_exact(classes).zip(targets) {
+        if scores.iter().any(|score| score.is_nan()) {
+            continue;
+        }
+        let rank = rank(scores, target as usize);
+        hits[0] += usize::from(rank < 1);
+        hits[1] += usize::from(rank < 5);
+    }
+    hits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use toml::Table;
+
 use super::{Recipe, leaves::leaves};
 
 /// A setting that is not the same.
@@ -24,12 +26,13 @@ impl fmt::Display for Difference {
 
 /// All settings that differ, in the order of `now`, then those that only `was` has.
 pub fn difference(was: &Recipe, now: &Recipe) -> Vec<Difference> {
-    let flat = |recipe: &Recipe| -> Vec<(String, String)> {
-        let table = recipe.to_table();
-        leaves(&table)
-            .into_iter()
-            .map(|(path, value)| (path.join("."), value.to_string()))
-            .collect()
+    of_tables(&was.to_table(), &now.to_table())
+}
+
+/// The same of settings that are no recipe.
+pub(crate) fn of_tables(was: &Table, now: &Table) -> Vec<Difference> {
+    let flat = |table: &Table| -> Vec<(String, String)> {
+        leaves(table).into_iter().map(|(path, value)| (path.join("."), value.to_string())).collect()
     };
     let (was, now) = (flat(was), flat(now));
     let value = |of: &[(String, String)], key: &str| {

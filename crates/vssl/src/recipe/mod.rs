@@ -5,6 +5,7 @@
 //! that is wrong is reported with its line, the value found and what was expected. Called by the
 //! command line; what runs is made of a recipe by [`crate::train`].
 
+mod alone;
 mod check;
 mod difference;
 mod error;
@@ -25,7 +26,9 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 use vssl_data::ViewGroup;
 
+pub use alone::settings;
 pub use check::Checker;
+pub(crate) use difference::of_tables;
 pub use difference::{Difference, difference};
 pub use error::{Location, Problem, RecipeError};
 pub use provenance::{Origin, Provenance};

@@ -20,9 +20,9 @@ pub(super) fn nearest(got: &str, known: &[&str]) -> Option<String> {
 }
 
 /// What to say about the unknown key `got` of a table with the keys `known`; at the top of a
-/// recipe, the table of the method is one of them.
+/// recipe, the table of the method is one of them. Settings without a method name none.
 pub(super) fn key<'a>(got: &str, known: &mut Vec<&'a str>, top: bool, method: &'a str) -> String {
-    if top {
+    if top && !method.is_empty() {
         known.push(method);
     }
     let list = known.join(", ");

@@ -84,6 +84,37 @@ pub struct Position {
     pub online: Option<f64>,
     /// The best kNN accuracy so far and its step.
     pub best: Option<(f64, u64)>,
+    /// The classifiers of a training on labels.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heads: Vec<HeadPosition>,
+}
+
+/// Where a classifier stands that learns from labels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HeadPosition {
+    /// Sum of the losses of this epoch's steps.
+    pub loss: f64,
+    /// Right answers of this epoch.
+    pub correct: u64,
+    /// Whether its loss was once no finite number.
+    pub diverged: bool,
+    /// The epochs behind it.
+    pub epochs: Vec<HeadEpoch>,
+}
+
+/// What an epoch did to a classifier.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadEpoch {
+    /// Counted from 1.
+    pub epoch: u64,
+    /// Mean cross entropy of its steps, augmented images; `None` when it diverged.
+    pub train_loss: Option<f64>,
+    /// Right answers in them, percent.
+    pub train_top1: f64,
+    /// On the validation split, percent; `None` after epochs without an evaluation.
+    pub top1: Option<f64>,
+    /// Likewise, the right class among the first five.
+    pub top5: Option<f64>,
 }
 
 /// Everything that is saved.

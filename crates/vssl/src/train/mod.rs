@@ -13,7 +13,7 @@ mod pretrain;
 pub mod probe;
 mod report;
 pub mod run_folder;
-mod space;
+pub(crate) mod space;
 pub mod state;
 mod step;
 pub mod stop;

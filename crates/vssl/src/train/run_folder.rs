@@ -23,6 +23,12 @@ use crate::{
     tensorboard::{self, EventFile},
 };
 
+/// The resolved recipe of a run.
+const RECIPE: &str = "recipe.toml";
+
+/// The resolved settings of a training on labels, which is no run of a recipe.
+pub const SETTINGS: &str = "settings.toml";
+
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +89,19 @@ impl RunFolder {
         force: bool,
         tensorboard: bool,
     ) -> Result<Self, RunFolderError> {
+        Self::create_with((RECIPE, recipe), path, force, tensorboard)
+    }
+
+    /// The same for what is no run of a recipe: the name and the text of its settings are given.
+    ///
+    /// # Errors
+    /// As [`RunFolder::create`].
+    pub fn create_with(
+        (name, settings): (&str, &str),
+        path: &Path,
+        force: bool,
+        tensorboard: bool,
+    ) -> Result<Self, RunFolderError> {
         if occupied(path).map_err(io(path))? {
             if !force {
                 return Err(RunFolderError::Occupied { path: path.to_owned() });
@@ -91,8 +110,8 @@ impl RunFolder {
             clear(path)?;
         }
         fs::create_dir_all(path).map_err(io(path))?;
-        let file = path.join("recipe.toml");
-        fs::write(&file, recipe).map_err(io(&file))?;
+        let file = path.join(name);
+        fs::write(&file, settings).map_err(io(&file))?;
         Self::open(path, locked_log(path)?, tensorboard)
     }
 
@@ -160,9 +179,17 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn summarise(&self, summary: &impl Serialize) -> Result<(), RunFolderError> {
-        let (path, temporary) = (self.path.join("summary.json"), self.path.join(".summary.json"));
         let mut text = serde_json::to_string_pretty(summary).expect("a summary is plain data");
         text.push('\n');
+        self.write("summary.json", &text)
+    }
+
+    /// Writes the file `name`, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
+        let (path, temporary) = (self.path.join(name), self.path.join(format!(".{name}")));
         fs::write(&temporary, text).map_err(io(&temporary))?;
         fs::rename(&temporary, &path).map_err(io(&path))
     }
@@ -182,7 +209,7 @@ pub fn name(recipe: &Path, seed: u64) -> String {
 
 /// Whether a run was begun in the folder `path`.
 pub fn is_run(path: &Path) -> bool {
-    path.join("recipe.toml").is_file()
+    path.join(RECIPE).is_file()
 }
 
 /// Whether a process is at work on the run in the folder `path`.
@@ -232,7 +259,7 @@ pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     if !path.exists() {
         return Err(io(path)(io::Error::from(io::ErrorKind::NotFound)));
     }
-    let file = path.join("recipe.toml");
+    let file = path.join(RECIPE);
     match fs::read_to_string(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(RunFolderError::NoRun { path: path.to_owned() })
@@ -252,7 +279,7 @@ fn occupied(path: &Path) -> io::Result<bool> {
 /// Removes the files of an earlier run and nothing else: `--force` on a home folder must not be
 /// the end of it.
 fn clear(path: &Path) -> Result<(), RunFolderError> {
-    for name in ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"] {
+    for name in [RECIPE, SETTINGS, "metrics.jsonl", "log.txt", "summary.json"] {
         let file = path.join(name);
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&file)(error)),

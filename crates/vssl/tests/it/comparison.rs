@@ -1,10 +1,13 @@
 //! Tables of runs that were never trained: the folders are written by the tests.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vssl::comparison::{Column, Comparison, ComparisonError, Format, NoteKind, State};
+use vssl::comparison::{Column, Comparison, ComparisonError, Format, Layout, NoteKind, State};
 
 /// A run folder in the making.
 struct Made {
@@ -106,7 +109,7 @@ fn study() -> TempDir {
 #[test]
 fn markdown_has_a_padded_row_for_each_method_and_lists_what_is_not_finished() {
     let expected = "\
-| method              |            kNN % |         linear % |         online % |  eff. rank |    seconds |    images/s | seeds |
+| method              |            kNN % |          probe % |         online % |  eff. rank |    seconds |    images/s | seeds |
 | ------------------- | ---------------: | ---------------: | ---------------: | ---------: | ---------: | ----------: | ----: |
 | barlow              |        **71.00** |            70.00 |     <u>60.00</u> |       12.5 |       60.0 |       400.0 |     1 |
 | byol                | **71.00 ± 1.41** | **80.50 ± 0.71** | **76.00 ± 0.71** | 12.5 ± 0.0 | 60.0 ± 0.0 | 400.0 ± 0.0 |     2 |
@@ -125,14 +128,14 @@ Not in the table:
 #[test]
 fn csv_has_means_and_deviations_apart_and_unrounded() {
     let expected = "\
-dataset,method,state,seeds,knn_top1,knn_top1_std,linear_top1,linear_top1_std,online_top1,online_top1_std,effective_rank,effective_rank_std,seconds,seconds_std,images_per_s,images_per_s_std,reason
-cifar10,barlow,finished,1,71,,70,,60,,12.5,,60,,400,,
-cifar10,byol,finished,2,71,1.4142135623730951,80.5,0.7071067811865476,76,0.7071067811865476,12.5,0,60,0,400,0,
-cifar10,simsiam,finished,1,65,,79,,50,,12.5,,60,,400,,
-cifar10,vssl,finished,1,60,,75,,40,,12.5,,60,,400,,
-cifar10,untrained encoder,reference,2,31,1.4142135623730951,40.5,0.7071067811865476,,,,,,,,,
-,vssl,interrupted,,,,,,,,,,,,,,vssl-1: stopped on request after step 100
-,vssl,unfinished,,,,,,,,,,,,,,vssl-2: no summary.json: it is running or was killed; its last logged step is 100
+dataset,method,state,seeds,knn_top1,knn_top1_std,linear_top1,linear_top1_std,online_top1,online_top1_std,offline_top1,offline_top1_std,effective_rank,effective_rank_std,seconds,seconds_std,images_per_s,images_per_s_std,reason
+cifar10,barlow,finished,1,71,,70,,60,,,,12.5,,60,,400,,
+cifar10,byol,finished,2,71,1.4142135623730951,80.5,0.7071067811865476,76,0.7071067811865476,,,12.5,0,60,0,400,0,
+cifar10,simsiam,finished,1,65,,79,,50,,,,12.5,,60,,400,,
+cifar10,vssl,finished,1,60,,75,,40,,,,12.5,,60,,400,,
+cifar10,untrained encoder,reference,2,31,1.4142135623730951,40.5,0.7071067811865476,,,,,,,,,,,
+,vssl,interrupted,,,,,,,,,,,,,,,,vssl-1: stopped on request after step 100
+,vssl,unfinished,,,,,,,,,,,,,,,,vssl-2: no summary.json: it is running or was killed; its last logged step is 100
 ";
     assert_eq!(shown(&study(), Format::Csv), expected);
 }
@@ -141,7 +144,7 @@ cifar10,untrained encoder,reference,2,31,1.4142135623730951,40.5,0.7071067811865
 fn latex_is_a_tabular_with_the_rest_as_comments() {
     let expected = r"\begin{tabular}{lrrrrrrr}
 \toprule
-method & kNN \% & linear \% & online \% & eff. rank & seconds & images/s & seeds \\
+method & kNN \% & probe \% & online \% & eff. rank & seconds & images/s & seeds \\
 \midrule
 barlow & \textbf{71.00} & 70.00 & \underline{60.00} & 12.5 & 60.0 & 400.0 & 1 \\
 byol & \textbf{71.00 $\pm$ 1.41} & \textbf{80.50 $\pm$ 0.71} & \textbf{76.00 $\pm$ 0.71} & 12.5 $\pm$ 0.0 & 60.0 $\pm$ 0.0 & 400.0 $\pm$ 0.0 & 2 \\
@@ -372,4 +375,74 @@ fn links_that_lead_in_a_circle_end() {
     Made::new(&root, "good", "byol", 0).finished();
     std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
     assert_eq!(compare(&root).rows.len(), 1);
+}
+
+/// The linear evaluation of the run in `folder`.
+fn evaluated(folder: &Path, top1: f64, interrupted: bool) {
+    let summary = json!({
+        "task": "linear", "encoder": folder, "encoder_step": 1, "method": "byol",
+        "pretraining_seed": 0, "seed": 0, "steps": 1, "interrupted": interrupted,
+        "train_images": 1, "validation_images": 1, "classes": 1, "seconds": 1.0,
+        "peak_rss_mib": null, "commit": null, "version": "0", "replaced_images": 0,
+        "chosen": "lr 0.1", "top1": top1, "top5": 99.0, "best_top1": 99.5, "best_top5": 99.0,
+        "best_epoch": 1, "heads": [], "notes": [], "folder": folder,
+    });
+    fs::create_dir_all(folder.join("linear")).unwrap();
+    fs::write(folder.join("linear/summary.json"), summary.to_string()).unwrap();
+}
+
+#[test]
+fn a_linear_evaluation_is_the_offline_column() {
+    let root = root();
+    for (seed, top1) in [(0, 80.0), (1, 82.0)] {
+        let run = Made::new(&root, &seed.to_string(), "byol", seed).with("online_top1", 75.0);
+        evaluated(&run.finished(), top1, false);
+    }
+    evaluated(&Made::new(&root, "c", "vssl", 0).finished(), 99.0, true);
+    let table = shown(&root, Format::Markdown);
+    assert!(table.contains("offline %") && table.contains("**81.00 ± 1.41**"), "{table}");
+    assert!(!table.contains("99.00"), "one that was stopped counts for nothing: {table}");
+}
+
+#[test]
+fn a_damaged_linear_evaluation_is_told() {
+    let root = root();
+    let run = Made::new(&root, "a", "byol", 0).finished();
+    fs::create_dir_all(run.join("linear")).unwrap();
+    fs::write(run.join("linear/summary.json"), "{").unwrap();
+    let left_out = compare(&root).left_out;
+    assert!(left_out[0].reason.starts_with("linear/summary.json: "), "{left_out:?}");
+}
+
+#[test]
+fn the_layout_of_the_paper_has_online_and_offline_and_published_values_below() {
+    let root = root();
+    let settings = "data.format = \"cifar10\"";
+    for (method, seed, online, offline) in
+        [("byol", 0, 90.0, 91.0), ("byol", 1, 92.0, 93.0), ("vssl", 0, 93.0, 92.5)]
+    {
+        let name = format!("{method}-{seed}");
+        let run = Made::new(&root, &name, method, seed).settings(settings);
+        evaluated(&run.with("online_top1", online).untrained(1.0, 2.0).finished(), offline, false);
+    }
+    let comparison = compare(&root);
+    let markdown = comparison.write_as(Format::Markdown, Layout::Paper);
+    let expected = "\
+| method             |            online % |           offline % |
+| ------------------ | ------------------: | ------------------: |
+| byol               | <u>91.00 ± 1.41</u> | <u>92.00 ± 1.41</u> |
+| vssl               |           **93.00** |           **92.50** |
+| *byol, solo-learn* |               92.58 |                   - |
+| *vssl, paper*      |               93.35 |                   - |
+";
+    assert!(markdown.starts_with(expected), "{markdown}");
+    assert!(markdown.contains("paper: published values") && markdown.contains("2504.04318"));
+    let csv = comparison.write_as(Format::Csv, Layout::Paper);
+    let first = "method,state,cifar10 online %,cifar10 online % std,cifar10 offline %,";
+    assert!(csv.starts_with(first), "{csv}");
+    assert!(csv.contains("\n\"vssl, paper\",published,93.35,,,\n"), "{csv}");
+    let latex = comparison.write_as(Format::Latex, Layout::Paper);
+    assert!(latex.contains(r"vssl & \textbf{93.00} & \textbf{92.50} \\"), "{latex}");
+    let html = comparison.write_as(Format::Html, Layout::Paper);
+    assert!(html.contains("<th>vssl</th><td><b>93.00</b></td><td><b>92.50</b></td>"), "{html}");
 }

@@ -15,4 +15,5 @@ mod own_method;
 mod ranks;
 mod recipe;
 mod recipes;
+mod supervised;
 mod tensorboard;

@@ -3,9 +3,39 @@
 
 use std::fmt::Write;
 
-use crate::comparison::{Column, Comparison, Entry};
+use super::sheet::{NOTHING, Sheet};
+use crate::comparison::{Column, Comparison, Entry, Layout};
 
-pub(super) fn write(comparison: &Comparison) -> String {
+pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
+    match layout {
+        Layout::Full => full(comparison),
+        Layout::Paper => paper(&Sheet::of(comparison, layout)),
+    }
+}
+
+/// One line a method; the deviations have columns of their own.
+fn paper(sheet: &Sheet) -> String {
+    let mut header = vec!["method".to_owned(), "state".to_owned()];
+    for (dataset, titles) in &sheet.groups {
+        for title in titles {
+            let name = format!("{dataset} {title}");
+            header.extend([name.clone(), format!("{name} std")]);
+        }
+    }
+    let mut lines = vec![header];
+    for row in &sheet.rows {
+        let state = if row.reference { "published" } else { "finished" };
+        let mut line = vec![row.name.clone(), state.to_owned()];
+        for cell in &row.cells {
+            let mean = if cell.mean == NOTHING { String::new() } else { cell.mean.clone() };
+            line.extend([mean, cell.deviation.clone().unwrap_or_default()]);
+        }
+        lines.push(line);
+    }
+    joined(lines)
+}
+
+fn full(comparison: &Comparison) -> String {
     let mut header = vec!["dataset".to_owned(), "method".to_owned(), "state".to_owned()];
     header.push("seeds".to_owned());
     for column in Column::ALL {
@@ -30,6 +60,10 @@ pub(super) fn write(comparison: &Comparison) -> String {
         line.push(format!("{}: {}", run.run.display(), run.reason));
         lines.push(line);
     }
+    joined(lines)
+}
+
+fn joined(lines: Vec<Vec<String>>) -> String {
     let mut text = String::new();
     for line in lines {
         let fields: Vec<String> = line.iter().map(|field| quoted(field)).collect();

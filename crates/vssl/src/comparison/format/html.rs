@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::sheet::{Cell, Line, Sheet, told};
-use crate::comparison::{Comparison, Emphasis};
+use crate::comparison::{Comparison, Emphasis, Layout};
 
 const HEAD: &str = "<!doctype html>
 <html lang=\"en\">
@@ -19,8 +19,8 @@ tr.reference { font-style: italic }
 </style>
 ";
 
-pub(super) fn write(comparison: &Comparison) -> String {
-    let sheet = Sheet::of(comparison);
+pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
+    let sheet = Sheet::of(comparison, layout);
     let mut text = format!("{HEAD}<table>\n<thead>\n");
     if sheet.groups.len() > 1 {
         text.push_str("<tr><th></th>");
@@ -36,7 +36,7 @@ pub(super) fn write(comparison: &Comparison) -> String {
     text.push_str("</tr>\n</thead>\n<tbody>\n");
     sheet.rows.iter().for_each(|line| row(line, &mut text));
     text.push_str("</tbody>\n</table>\n");
-    for note in &comparison.notes {
+    for note in &comparison.told_notes(layout) {
         let _ = writeln!(text, "<p>Note: {}.</p>", escaped(&note.text));
     }
     if !comparison.left_out.is_empty() {

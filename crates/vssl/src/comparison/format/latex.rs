@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use super::sheet::{Cell, Sheet, told};
-use crate::comparison::{Comparison, Emphasis};
+use crate::comparison::{Comparison, Emphasis, Layout};
 
-pub(super) fn write(comparison: &Comparison) -> String {
-    let sheet = Sheet::of(comparison);
+pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
+    let sheet = Sheet::of(comparison, layout);
     let columns: usize = sheet.groups.iter().map(|(_, titles)| titles.len()).sum();
     let mut text = format!("\\begin{{tabular}}{{l{}}}\n\\toprule\n", "r".repeat(columns));
     if sheet.groups.len() > 1 {
@@ -37,7 +37,7 @@ pub(super) fn write(comparison: &Comparison) -> String {
         let _ = writeln!(text, "{} \\\\", cells.join(" & "));
     }
     text.push_str("\\bottomrule\n\\end{tabular}\n");
-    for note in &comparison.notes {
+    for note in &comparison.told_notes(layout) {
         let _ = writeln!(text, "% note: {}", comment(&note.text));
     }
     for run in &comparison.left_out {

@@ -2,13 +2,14 @@
 //! Markdown has no sign for.
 
 use super::sheet::{Cell, Sheet, told};
-use crate::comparison::{Comparison, Emphasis};
+use crate::comparison::{Comparison, Emphasis, Layout};
 
-pub(super) fn write(comparison: &Comparison) -> String {
-    let mut text = table(&Sheet::of(comparison));
-    if !comparison.notes.is_empty() {
+pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
+    let mut text = table(&Sheet::of(comparison, layout));
+    let notes = comparison.told_notes(layout);
+    if !notes.is_empty() {
         text.push('\n');
-        for note in &comparison.notes {
+        for note in &notes {
             text.push_str(&format!("Note: {}.\n", escaped(&note.text)));
         }
     }

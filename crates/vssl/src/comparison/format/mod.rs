@@ -7,7 +7,7 @@ mod latex;
 mod markdown;
 mod sheet;
 
-use super::Comparison;
+use super::{Comparison, Note};
 
 /// How a table is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,15 +25,40 @@ pub enum Format {
     Json,
 }
 
+/// Which figures a table shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// All of them.
+    #[default]
+    Full,
+    /// That of Table I of VSSL's paper (arXiv:2504.04318): a row a method, online and offline for
+    /// each dataset, and published values below.
+    Paper,
+}
+
 impl Comparison {
-    /// The table as text that ends with a line break.
+    /// All figures as text that ends with a line break.
     pub fn write(&self, format: Format) -> String {
+        self.write_as(format, Layout::Full)
+    }
+
+    /// The table in a layout. JSON has all figures in either.
+    pub fn write_as(&self, format: Format, layout: Layout) -> String {
         match format {
-            Format::Markdown => markdown::write(self),
-            Format::Csv => csv::write(self),
-            Format::Latex => latex::write(self),
-            Format::Html => html::write(self),
+            Format::Markdown => markdown::write(self, layout),
+            Format::Csv => csv::write(self, layout),
+            Format::Latex => latex::write(self, layout),
+            Format::Html => html::write(self, layout),
             Format::Json => json::write(self),
         }
+    }
+
+    /// The notes of a layout: in the paper's, also where the published values are from.
+    fn told_notes(&self, layout: Layout) -> Vec<Note> {
+        let mut notes = self.notes.clone();
+        if layout == Layout::Paper {
+            notes.extend(self.published.notes());
+        }
+        notes
     }
 }

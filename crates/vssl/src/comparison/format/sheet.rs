@@ -1,9 +1,9 @@
 //! The table as cells, for the formats that people read.
 
-use crate::comparison::{Column, Comparison, Emphasis, Entry, LeftOut};
+use crate::comparison::{Column, Comparison, Emphasis, Entry, Layout, LeftOut};
 
 /// What stands where there is no figure.
-const NOTHING: &str = "-";
+pub(super) const NOTHING: &str = "-";
 
 /// Cells in the order in which they are written.
 pub(super) struct Sheet {
@@ -42,22 +42,75 @@ impl Cell {
 }
 
 impl Sheet {
-    pub(super) fn of(comparison: &Comparison) -> Self {
+    pub(super) fn of(comparison: &Comparison, layout: Layout) -> Self {
+        match layout {
+            Layout::Full => Self::full(comparison),
+            Layout::Paper => Self::paper(comparison),
+        }
+    }
+
+    /// All columns; that of linear evaluations where there is one.
+    fn full(comparison: &Comparison) -> Self {
+        let entries = || comparison.rows.iter().flat_map(|row| &row.results);
+        let offline = entries().any(|entry| entry.figures.contains_key(&Column::Offline));
+        let columns: Vec<Column> = Column::ALL
+            .into_iter()
+            .filter(|column| *column != Column::Offline || offline)
+            .collect();
         let titles: Vec<&str> =
-            Column::ALL.iter().map(|column| column.title()).chain(["seeds"]).collect();
+            columns.iter().map(|column| column.title()).chain(["seeds"]).collect();
         let groups = comparison.datasets.iter().map(|name| (name.clone(), titles.clone()));
+        let on = |entry: Option<&Entry>| {
+            let seeds = entry.filter(|entry| !entry.seeds.is_empty());
+            let seeds = seeds.map_or(NOTHING.to_owned(), |entry| entry.seeds.len().to_string());
+            cells(entry, &columns).chain([Cell::plain(seeds)]).collect::<Vec<_>>()
+        };
         let rows = comparison.rows.iter().map(|row| Line {
             name: row.name.clone(),
             reference: row.reference,
-            cells: comparison.datasets.iter().flat_map(|dataset| cells(row.on(dataset))).collect(),
+            cells: comparison.datasets.iter().flat_map(|dataset| on(row.on(dataset))).collect(),
         });
         Self { groups: groups.collect(), rows: rows.collect() }
     }
+
+    /// Table I of VSSL's paper: methods by datasets, online and offline; then what others published
+    /// on the same methods.
+    fn paper(comparison: &Comparison) -> Self {
+        let titles: Vec<&str> = PAPER.iter().map(|column| column.title()).collect();
+        let groups = comparison.datasets.iter().map(|name| (name.clone(), titles.clone()));
+        let datasets = || comparison.datasets.iter();
+        let mut rows: Vec<Line> = Vec::new();
+        for row in comparison.rows.iter().filter(|row| !row.reference) {
+            rows.push(Line {
+                name: row.name.clone(),
+                reference: false,
+                cells: datasets()
+                    .flat_map(|dataset| cells(row.on(dataset), &PAPER).collect::<Vec<_>>())
+                    .collect(),
+            });
+        }
+        for (method, source) in comparison.published.rows() {
+            let shown = |value: Option<f64>| match value {
+                Some(value) => Cell::plain(format!("{value:.2}")),
+                None => Cell::plain(NOTHING.to_owned()),
+            };
+            let known = datasets().flat_map(|dataset| {
+                let value = comparison.published.value(source, method, dataset);
+                [value.and_then(|value| value.online), value.and_then(|value| value.offline)]
+            });
+            let cells = known.map(shown).collect();
+            rows.push(Line { name: format!("{method}, {source}"), reference: true, cells });
+        }
+        Self { groups: groups.collect(), rows }
+    }
 }
 
-fn cells(entry: Option<&Entry>) -> Vec<Cell> {
-    let figures = Column::ALL.into_iter().map(|column| {
-        let Some(placed) = entry.and_then(|entry| entry.figures.get(&column)) else {
+/// The columns of the paper's table.
+const PAPER: [Column; 2] = [Column::Online, Column::Offline];
+
+fn cells<'a>(entry: Option<&'a Entry>, columns: &'a [Column]) -> impl Iterator<Item = Cell> + 'a {
+    columns.iter().map(move |column| {
+        let Some(placed) = entry.and_then(|entry| entry.figures.get(column)) else {
             return Cell::plain(NOTHING.to_owned());
         };
         let shown = |number: f64| format!("{number:.*}", column.digits());
@@ -66,10 +119,7 @@ fn cells(entry: Option<&Entry>) -> Vec<Cell> {
             deviation: placed.figure.std.map(shown),
             emphasis: placed.emphasis(),
         }
-    });
-    let seeds = entry.filter(|entry| !entry.seeds.is_empty());
-    let seeds = seeds.map_or(NOTHING.to_owned(), |entry| entry.seeds.len().to_string());
-    figures.chain([Cell::plain(seeds)]).collect()
+    })
 }
 
 /// A run that is not in the table, in one line.

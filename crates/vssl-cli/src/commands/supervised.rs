@@ -1,0 +1,187 @@
+//! `vssl linear` and `vssl finetune`: an encoder judged by trainings on labels.
+
+use std::{fmt::Write, fs, path::PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use vssl::{
+    encoder::Encoder,
+    recipe::{self, Settings},
+    supervised::{
+        FinetuneSettings, HeadSummary, Job, LinearSettings, Outset, Summary, cached, finetune,
+        linear,
+    },
+    train::{TrainError, run_folder::SETTINGS, stop::Stop},
+};
+
+use super::{encoder, say};
+use crate::{
+    arguments::{Common, Finetune, Linear, TrainingArguments},
+    failure::Failure,
+    progress::{self, duration},
+    signals,
+};
+
+pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Failure> {
+    let Linear { encoder: source, training, cached: fast } = arguments;
+    let frozen = encoder::open(source)?;
+    let name = if *fast { "linear-cached" } else { "linear" };
+    let outset = outset(training, &frozen, || name.to_owned())?;
+    let settings: LinearSettings = settings(training, &outset, Vec::new())?;
+    let splits = encoder::splits(source, &frozen, common)?;
+    let stop = Stop::default();
+    let mut observer = progress::observer(common, &stop);
+    let summary = if *fast {
+        cached(&frozen, &splits, &settings, &outset, observer.as_mut()).map_err(classified)?
+    } else {
+        let job = Job::linear(&frozen, &splits, &settings, outset).map_err(classified)?;
+        signals::listen(&stop).context("listening for signals")?;
+        linear(&job, &frozen, &settings, &stop, observer.as_mut())?
+    };
+    drop(observer);
+    tell(&summary, common)
+}
+
+pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), Failure> {
+    let Finetune { encoder: source, training, labels } = arguments;
+    let more: Vec<String> = labels.iter().map(|share| format!("labels={share:?}")).collect();
+    let pretrained = encoder::open(source)?;
+    // The folder is called after the share, which the settings may say as well.
+    let share = match training.resume {
+        true => labels.unwrap_or(FinetuneSettings::default().labels),
+        false => read::<FinetuneSettings>(training, None, more.clone())?.labels,
+    };
+    let outset = outset(training, &pretrained, || format!("finetune-{}", 100.0 * share))?;
+    let settings: FinetuneSettings = settings(training, &outset, more)?;
+    let splits = encoder::splits(source, &pretrained, common)?;
+    let job = Job::finetune(&pretrained, &splits, &settings, outset).map_err(classified)?;
+    let stop = Stop::default();
+    signals::listen(&stop).context("listening for signals")?;
+    let mut observer = progress::observer(common, &stop);
+    let summary = finetune(&job, &pretrained, &settings, &stop, observer.as_mut())?;
+    drop(observer);
+    tell(&summary, common)
+}
+
+/// The output folder: the one that is named, else `name` inside the run.
+fn outset(
+    arguments: &TrainingArguments,
+    encoder: &Encoder,
+    name: impl Fn() -> String,
+) -> Result<Outset, Failure> {
+    let folder = match (&arguments.out, &encoder.recipe) {
+        (Some(folder), _) => folder.clone(),
+        (None, Some(_)) => encoder.path.join(name()),
+        (None, None) => {
+            return Err(Failure::usage(anyhow!(
+                "{} is a file; say where the results go with --out DIR",
+                encoder.path.display()
+            )));
+        }
+    };
+    Ok(Outset {
+        folder,
+        resume: arguments.resume,
+        force: arguments.force,
+        commit: option_env!("VSSL_COMMIT").map(str::to_owned),
+    })
+}
+
+/// The settings: those in the folder of a training that goes on, else those of `--config` or the
+/// defaults; with `--set`, and `more` that other arguments say.
+fn settings<S: Settings>(
+    arguments: &TrainingArguments,
+    outset: &Outset,
+    more: Vec<String>,
+) -> Result<S, Failure> {
+    let begun = outset.folder.join(SETTINGS);
+    // Without it the library says that there is nothing to go on with.
+    let begun = (outset.resume && begun.is_file()).then_some(begun);
+    read(arguments, begun, more)
+}
+
+fn read<S: Settings>(
+    arguments: &TrainingArguments,
+    begun: Option<PathBuf>,
+    more: Vec<String>,
+) -> Result<S, Failure> {
+    let (text, name) = match begun.as_ref().or(arguments.config.as_ref()) {
+        None => (String::new(), "defaults".to_owned()),
+        Some(path) => {
+            let text = fs::read_to_string(path);
+            (
+                text.with_context(|| format!("reading {}", path.display()))?,
+                path.display().to_string(),
+            )
+        }
+    };
+    let overrides = [arguments.overrides.clone(), more].concat();
+    recipe::settings(&text, &name, &overrides).map_err(Failure::usage)
+}
+
+/// Settings that cannot be run are wrong arguments, whatever it took to find out.
+fn classified(error: TrainError) -> Failure {
+    match error {
+        TrainError::Setting(_) | TrainError::OtherRecipe { .. } => Failure::usage(error),
+        other => other.into(),
+    }
+}
+
+fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
+    if common.json {
+        return say(&json!({ "event": "finished", "summary": summary }).to_string());
+    }
+    say(closing(summary).trim_end())
+}
+
+/// The result in words.
+fn closing(summary: &Summary) -> String {
+    let mut text = String::new();
+    let _ =
+        writeln!(text, "\n{:<12} {:>7} {:>7} {:>9}  train %", "", "top-1 %", "top-5 %", "best %");
+    for head in &summary.heads {
+        let chosen = summary.chosen.as_ref() == Some(&head.name);
+        let _ = writeln!(text, "{}", line(head, chosen && summary.heads.len() > 1));
+    }
+    if let (true, Some(top1)) = (summary.heads.is_empty(), summary.top1) {
+        let chosen = summary.chosen.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{chosen:<12} {top1:>7.2} {:>7}", percent(summary.top5));
+    }
+    let time = duration(std::time::Duration::from_secs_f64(summary.seconds.max(0.0)));
+    let _ = write!(
+        text,
+        "{} of {} images, {} classes, in {time}; results in {}",
+        summary.task,
+        summary.train_images,
+        summary.classes,
+        summary.folder.display()
+    );
+    if summary.interrupted {
+        let _ = write!(text, "\nstopped after step {}; go on with --resume", summary.steps);
+    }
+    text
+}
+
+fn line(head: &HeadSummary, chosen: bool) -> String {
+    let last = head.last.filter(|_| !head.diverged);
+    let best = match head.best {
+        Some(best) => format!("{} @{}", percent(best.top1), best.epoch),
+        None => "-".to_owned(),
+    };
+    let note = match (head.diverged, chosen) {
+        (true, _) => "  diverged",
+        (false, true) => "  <- chosen by training images",
+        (false, false) => "",
+    };
+    format!(
+        "{:<12} {:>7} {:>7} {best:>9}  {}{note}",
+        head.name,
+        percent(last.and_then(|last| last.top1)),
+        percent(last.and_then(|last| last.top5)),
+        percent(last.map(|last| last.train_top1)),
+    )
+}
+
+fn percent(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), |value| format!("{value:.2}"))
+}

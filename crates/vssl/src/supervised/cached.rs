@@ -1,0 +1,126 @@
+//! The fast answer: features once, without augmentation, then a logistic regression by L-BFGS.
+//!
+//! The penalty is chosen on a held-out tenth of the training images ([`crate::eval::linear`]); the
+//! validation split is looked at once, at the end.
+
+use std::time::Instant;
+
+use serde::Serialize;
+use vssl_data::Splits;
+
+use super::{
+    HeadSummary, LinearSettings, Outset, Summary,
+    job::{EncoderFacts, check_folder, labelled},
+};
+use crate::{
+    encoder::{Encoder, EncoderError, Reading},
+    eval::linear::{LinearResult, linear_probe},
+    train::{
+        TrainError,
+        checkpoint::HeadEpoch,
+        events::{Event, Observer},
+        run_folder::{RunFolder, SETTINGS},
+        space,
+    },
+};
+
+/// A line of `metrics.jsonl`: a penalty that was tried.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+enum Line {
+    Penalty { l2: f64, held_out_top1: f64 },
+}
+
+/// Computes features, fits and writes the summary.
+///
+/// # Errors
+/// Missing labels, a folder that is taken, images that cannot be read, features that are not
+/// numbers, and whatever cannot be written.
+pub fn cached(
+    encoder: &Encoder,
+    splits: &Splits,
+    settings: &LinearSettings,
+    outset: &Outset,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
+    let began = Instant::now();
+    let [train, validation] = labelled(splits)?;
+    if outset.resume {
+        let message = "--resume: a cached evaluation keeps nothing to go on with; use --force";
+        return Err(TrainError::Setting(message.to_owned()));
+    }
+    check_folder(outset)?;
+    let text = toml::to_string(settings).expect("settings are plain values");
+    let folder = RunFolder::create_with((SETTINGS, &text), &outset.folder, outset.force, false);
+    let mut folder = folder?;
+    let data = &settings.data;
+    let (prefetch, on_bad_image) = (data.prefetch, data.on_bad_image);
+    let workers = data.workers.unwrap_or(Reading::default().workers);
+    let reading = Reading { workers, prefetch, on_bad_image };
+    let mut features = |what: &str, images| {
+        observer.event(&Event::Phase { what: format!("features of the {what} images") });
+        encoder.features(images, &reading).map_err(|error| match error {
+            EncoderError::Data(error) => TrainError::Data(error),
+            other => TrainError::Setting(other.to_string()),
+        })
+    };
+    let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
+    observer.event(&Event::Phase { what: "logistic regression".to_owned() });
+    let result = linear_probe(&fit, &test, &settings.cached.config())?;
+    for (step, &(l2, held_out_top1)) in result.tried.iter().enumerate() {
+        folder.record(step as u64 + 1, &Line::Penalty { l2, held_out_top1 })?;
+    }
+    let facts = EncoderFacts::of(encoder);
+    let summary = Summary {
+        task: "linear-cached".to_owned(),
+        encoder: facts.path,
+        encoder_step: facts.step,
+        method: facts.method,
+        pretraining_seed: facts.seed,
+        seed: settings.seed,
+        steps: result.iterations as u64,
+        interrupted: false,
+        train_images: fit.rows,
+        validation_images: test.rows,
+        classes: train.classes().len(),
+        seconds: began.elapsed().as_secs_f64(),
+        peak_rss_mib: space::peak_rss_mib(),
+        commit: outset.commit.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        replaced_images: 0,
+        chosen: Some(name(result.l2)),
+        top1: Some(result.accuracy.top1),
+        top5: Some(result.accuracy.top5),
+        best_top1: None,
+        best_top5: None,
+        best_epoch: None,
+        heads: heads(&result),
+        notes: vec![format!(
+            "L-BFGS ended after {} iterations: {:?}",
+            result.iterations, result.stop
+        )],
+        folder: outset.folder.clone(),
+    };
+    folder.summarise(&summary)?;
+    Ok(summary)
+}
+
+/// The penalties that were tried; `train_top1` is that of the held-out tenth.
+fn heads(result: &LinearResult) -> Vec<HeadSummary> {
+    let head = |&(l2, train_top1): &(f64, f64)| {
+        let accuracy = (l2 == result.l2).then_some(result.accuracy);
+        let last = HeadEpoch {
+            epoch: 1,
+            train_loss: None,
+            train_top1,
+            top1: accuracy.map(|accuracy| accuracy.top1),
+            top5: accuracy.map(|accuracy| accuracy.top5),
+        };
+        HeadSummary { name: name(l2), diverged: false, last: Some(last), best: None }
+    };
+    result.tried.iter().map(head).collect()
+}
+
+fn name(l2: f64) -> String {
+    format!("l2 {l2}")
+}

@@ -1,0 +1,325 @@
+//! Fine-tuning: the encoder and a fresh classifier learn from labels together.
+//!
+//! With few labels this is the semi-supervised evaluation of SimCLR (Chen et al. 2020,
+//! arXiv:2002.05709, section 6). The encoder is in training mode: batch normalisation uses the
+//! batch and follows the new images.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use rand_distr::{Beta, Distribution};
+use vssl_data::{
+    Splits,
+    dataset::Subset,
+    rng::{Stream, rng},
+};
+
+use super::{
+    Classifier, FinetuneSettings, HeadStep, Job, Judge, Outset, Sample, Summary,
+    job::{Common, labelled},
+    labels, run,
+};
+use crate::{
+    backbone::Backbone,
+    encoder::Encoder,
+    layers::{Init, Linear, Mode},
+    objective::cross_entropy,
+    optim::{self, Gradients, GroupRule, Optimizer, ParameterInfo},
+    schedule::{Schedule, Step},
+    train::{
+        TrainError,
+        batch::images_to_tensor,
+        checkpoint::CheckpointError,
+        events::Observer,
+        state::{self, StateError, Tensors},
+        stop::Stop,
+    },
+};
+
+/// First part of the address of a step's mixture: the letters "mixup".
+const MIXUP: u64 = 0x6d_6978_7570;
+
+impl Job {
+    /// A fine-tuning on the labels that `settings.labels` leaves.
+    ///
+    /// # Errors
+    /// As [`Job::linear`].
+    pub fn finetune(
+        encoder: &Encoder,
+        splits: &Splits,
+        settings: &FinetuneSettings,
+        outset: Outset,
+    ) -> Result<Self, TrainError> {
+        let FinetuneSettings { seed, train, view, data, checkpoint, log, .. } = settings;
+        let common = Common { seed: *seed, train, view, data, checkpoint, log };
+        let [all, validation] = labelled(splits)?;
+        let known = all.labels().expect("they were asked for");
+        let chosen = labels::choose(known, all.classes().len(), settings.labels, *seed);
+        let record = labels::Record { share: settings.labels, seed: *seed, images: &chosen };
+        let text = serde_json::to_string(&record).expect("numbers are plain data") + "\n";
+        let some = Arc::new(Subset::of(all, chosen)?);
+        let splits = Splits { train: some, validation: Some(validation) };
+        let mut job = Job::new("finetune", encoder, &splits, settings, &common, outset)?;
+        job.record = Some((labels::FILE, text));
+        Ok(job)
+    }
+}
+
+/// Runs a fine-tuning to its end, or until `stop` is requested.
+///
+/// # Errors
+/// Bad images, a loss that is not finite, and whatever cannot be read or written.
+pub fn finetune(
+    job: &Job,
+    encoder: &Encoder,
+    settings: &FinetuneSettings,
+    stop: &Stop,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
+    let mut tuned = Tuned::new(job, encoder, settings)?;
+    run::run(job, &mut tuned, stop, observer)
+}
+
+/// What is trained. Names are those of an exported encoder, below `backbone`.
+#[derive(Module, Debug)]
+struct Network {
+    backbone: Backbone,
+    head: Linear,
+}
+
+impl Network {
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        self.head.forward(self.backbone.forward(x, mode))
+    }
+}
+
+struct Tuned {
+    /// `None` only inside an update.
+    network: Option<Network>,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    base_rate: f64,
+    mixup: Option<Beta<f64>>,
+    size: usize,
+    device: Device,
+}
+
+const WHOLE: &str = "the network is only absent inside an update";
+
+impl Tuned {
+    fn new(job: &Job, encoder: &Encoder, settings: &FinetuneSettings) -> Result<Self, TrainError> {
+        let device = encoder.device.clone().autodiff();
+        let init = Init::new(&device, settings.seed);
+        let (dim, classes) = (encoder.config.dim(), job.train.classes().len());
+        let head = Linear::new(dim, classes, &init);
+        let fresh = Backbone::new(&encoder.config, &init);
+        let backbone = state::restore(fresh, state::collect(&encoder.backbone))
+            .map_err(|source| other_network(job, source))?;
+        let network = Network { backbone, head };
+        let parameters = optim::parameters(&network);
+        let mut config = settings.optimizer.clone();
+        config.groups = [decay(&parameters, settings.layer_decay), config.groups].concat();
+        config.cover(&parameters)?;
+        let batch = settings.train.batch;
+        let mixup = (settings.mixup > 0.0).then(|| Beta::new(settings.mixup, settings.mixup));
+        let mixup = mixup
+            .transpose()
+            .map_err(|error| TrainError::Setting(format!("mixup = {}: {error}", settings.mixup)))?;
+        Ok(Self {
+            network: Some(network),
+            base_rate: config.base_rate(batch),
+            optimizer: Optimizer::new(config, batch)?,
+            schedule: settings.schedule(),
+            mixup,
+            size: encoder.input.size,
+            device,
+        })
+    }
+
+    fn network(&self) -> &Network {
+        self.network.as_ref().expect(WHOLE)
+    }
+
+    /// λ of mixup at this step; 1 leaves images as they are.
+    fn share(&self, at: &Step) -> f64 {
+        let mut rng = rng(at.seed, Stream::Evaluation, MIXUP, at.index);
+        self.mixup.map_or(1.0, |beta| beta.sample(&mut rng))
+    }
+}
+
+fn other_network(job: &Job, source: StateError) -> TrainError {
+    let path = job.outset.folder.join("checkpoints");
+    TrainError::Checkpoint(CheckpointError::OtherNetwork { path, source: Box::new(source) })
+}
+
+/// Rules that lower the rate block by block from the top: the head and what comes after the last
+/// block learn at the full rate, the last block at `factor`, the one below at `factor²`, and what
+/// comes before the first block at one power more than that.
+fn decay(parameters: &[ParameterInfo], factor: f64) -> Vec<GroupRule> {
+    if factor == 1.0 {
+        return Vec::new();
+    }
+    let blocks: Vec<Option<String>> = parameters.iter().map(|p| block(&p.path)).collect();
+    let mut names: Vec<&String> = blocks.iter().flatten().collect();
+    names.dedup();
+    let first = blocks.iter().position(Option::is_some).unwrap_or(0);
+    let rule = |pattern: String, depth: usize| GroupRule {
+        pattern: Some(pattern),
+        lr_factor: Some(factor.powi(depth as i32)), // a network has few blocks: it fits
+        ..GroupRule::default()
+    };
+    let stem = parameters[..first].iter().map(|p| rule(p.path.clone(), names.len() + 1));
+    let above = names.iter().rev().enumerate();
+    stem.chain(above.map(|(below, name)| rule(format!("{name}.*"), below + 1))).collect()
+}
+
+/// The path up to the number of its block: `backbone.layer1.0`, `backbone.blocks.3`.
+fn block(path: &str) -> Option<String> {
+    let parts: Vec<&str> = path.split('.').collect();
+    let number = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
+    Some(parts[..=number].join("."))
+}
+
+/// Each image with a share of the one that stands opposite in the batch.
+fn mixed(pixels: &[f32], images: usize, share: f64) -> Vec<f32> {
+    let length = pixels.len() / images.max(1);
+    let share = share as f32;
+    let rows = pixels.chunks_exact(length).zip(pixels.chunks_exact(length).rev());
+    rows.flat_map(|(own, other)| {
+        own.iter().zip(other).map(move |(a, b)| a * share + b * (1.0 - share))
+    })
+    .collect()
+}
+
+impl Classifier for Tuned {
+    fn heads(&self) -> Vec<String> {
+        vec!["network".to_owned()]
+    }
+
+    fn learn(&mut self, sample: Sample, at: &Step) -> Result<Vec<HeadStep>, TrainError> {
+        let Sample { pixels, labels } = sample;
+        let (count, share) = (labels.len(), self.share(at));
+        let pixels = if share < 1.0 { mixed(&pixels, count, share) } else { pixels };
+        let x = images_to_tensor(pixels, count, self.size, &self.device);
+        let network = self.network.take().expect(WHOLE);
+        let logits = network.forward(x, Mode::Train); // [n, classes]
+        let targets = |labels: Vec<i64>| -> Tensor<1, Int> {
+            Tensor::from_data(TensorData::new(labels, [count]), &self.device)
+        };
+        let own: Vec<i64> = labels.iter().map(|&label| label.into()).collect();
+        let opposite: Vec<i64> = own.iter().rev().copied().collect();
+        let own = targets(own);
+        let mut loss = cross_entropy(logits.clone(), own.clone()) * share;
+        if share < 1.0 {
+            loss = loss + cross_entropy(logits.clone(), targets(opposite)) * (1.0 - share);
+        }
+        let correct = logits.argmax(1).reshape([count]).equal(own).int().sum();
+        let gradients = Gradients::collect(loss.backward(), &network);
+        // Device reads: one number each.
+        let (loss, correct) =
+            (f64::from(loss.into_scalar::<f32>()), correct.into_scalar::<i64>() as u64);
+        if !loss.is_finite() {
+            let what = format!("the loss ({loss})");
+            return Err(TrainError::NonFinite { step: at.index + 1, what });
+        }
+        let schedule = &self.schedule;
+        let rate = |base| schedule.at(base, at);
+        self.network = Some(self.optimizer.step(network, gradients, rate)?);
+        Ok(vec![HeadStep { loss, correct }])
+    }
+
+    fn rate(&self, at: &Step) -> f64 {
+        self.schedule.at(self.base_rate, at)
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        let network = self.network().valid();
+        Box::new(move |x| vec![network.forward(x, Mode::Eval)])
+    }
+
+    fn numbers(&self) -> usize {
+        let parameters = optim::parameters(self.network());
+        parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum()
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensors> {
+        BTreeMap::from([
+            ("network".to_owned(), state::collect(self.network())),
+            ("optimizer".to_owned(), self.optimizer.state()),
+        ])
+    }
+
+    fn load(&mut self, mut state: BTreeMap<String, Tensors>) -> Result<(), TrainError> {
+        let mut take =
+            |kind: &'static str| state.remove(kind).ok_or(TrainError::Incomplete { kind });
+        let (network, optimizer) = (take("network")?, take("optimizer")?);
+        let restored = state::restore(self.network().valid().train(), network)
+            .map_err(|error| TrainError::Probe(Box::new(error)))?;
+        let parameters = optim::parameters(&restored);
+        let device = restored.head.weight.val().inner().device();
+        self.optimizer.load_state(optimizer, &parameters, &device)?;
+        self.network = Some(restored);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{backbone::BackboneConfig, optim::OptimizerConfig};
+
+    fn factors(config: &BackboneConfig) -> Vec<(String, f64)> {
+        let device = Device::flex().autodiff();
+        let init = Init::new(&device, 0);
+        let head = Linear::new(config.dim(), 3, &init);
+        let network = Network { backbone: Backbone::new(config, &init), head };
+        let parameters = optim::parameters(&network);
+        let groups = decay(&parameters, 0.5);
+        OptimizerConfig { groups: groups.clone(), ..OptimizerConfig::default() }
+            .cover(&parameters)
+            .unwrap();
+        let factor = |p: &ParameterInfo| {
+            let met = groups.iter().rfind(|rule| rule.matches(&p.path, p.shape.len()));
+            (p.path.clone(), met.and_then(|rule| rule.lr_factor).unwrap_or(1.0))
+        };
+        parameters.iter().map(factor).collect()
+    }
+
+    #[test]
+    fn the_rate_falls_block_by_block_from_the_head_to_the_stem() {
+        let config = BackboneConfig { width: 4, ..BackboneConfig::default() };
+        let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
+        assert_eq!(factors["head.weight"], 1.0);
+        assert_eq!(factors["backbone.layer4.1.conv1.weight"], 0.5);
+        assert_eq!(factors["backbone.layer4.0.conv1.weight"], 0.25);
+        assert_eq!(factors["backbone.layer1.0.bn1.weight"], 0.5_f64.powi(8));
+        assert_eq!(factors["backbone.conv1.weight"], 0.5_f64.powi(9));
+    }
+
+    #[test]
+    fn a_transformer_has_a_rate_for_each_of_its_blocks() {
+        use crate::backbone::Architecture;
+        let config =
+            BackboneConfig { architecture: Architecture::VitTiny, ..BackboneConfig::default() };
+        let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
+        assert_eq!(factors["backbone.norm.weight"], 1.0);
+        assert_eq!(factors["backbone.cls_token"], 0.5_f64.powi(13));
+        let block = |index: usize| {
+            let start = format!("backbone.blocks.{index}.");
+            *factors.iter().find(|(path, _)| path.starts_with(&start)).unwrap().1
+        };
+        assert_eq!(
+            (block(11), block(10), block(1), block(0)),
+            (0.5, 0.25, 0.5_f64.powi(11), 0.5_f64.powi(12))
+        );
+    }
+
+    #[test]
+    fn a_mixture_pairs_each_image_with_the_opposite_one() {
+        let mixed = mixed(&[1.0, 2.0, 3.0, 4.0, 10.0, 20.0], 3, 0.75);
+        assert_eq!(mixed, [3.25, 6.5, 3.0, 4.0, 7.75, 15.5]);
+    }
+}

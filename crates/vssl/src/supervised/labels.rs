@@ -1,0 +1,95 @@
+//! Which images keep their labels when fine-tuning uses a share of them.
+//!
+//! Semi-supervised evaluation (Chen et al. 2020, arXiv:2002.05709, section 6) takes 1 or 10 % of the
+//! training images, the same number of each class. Here each class is shuffled once by the seed and
+//! the classes take turns, so that the images of a small share are among those of a larger one.
+
+use serde::Serialize;
+use vssl_data::rng::{Stream, below, rng};
+
+/// First part of the random numbers' address: the letters "labels".
+const ADDRESS: u64 = 0x6c61_6265_6c73;
+
+/// The file in the output folder that names them.
+pub const FILE: &str = "labels.json";
+
+/// What the file says.
+#[derive(Debug, Serialize)]
+pub struct Record<'a> {
+    /// As in the settings.
+    pub share: f64,
+    /// What the choice depends on, beside the labels.
+    pub seed: u64,
+    /// Numbers of the images in the training split, ascending.
+    pub images: &'a [usize],
+}
+
+/// Numbers of the images that keep their labels, ascending: `share` of all, rounded, and at least
+/// one of each class. Classes that run out leave their share to the others.
+pub fn choose(labels: &[u32], classes: usize, share: f64, seed: u64) -> Vec<usize> {
+    let mut of_class = vec![Vec::new(); classes];
+    for (index, &label) in labels.iter().enumerate() {
+        of_class[label as usize].push(index);
+    }
+    for (class, images) in of_class.iter_mut().enumerate() {
+        let mut rng = rng(seed, Stream::Evaluation, ADDRESS, class as u64);
+        for last in (1..images.len()).rev() {
+            images.swap(last, below(&mut rng, last as u64 + 1) as usize);
+        }
+    }
+    let present = of_class.iter().filter(|images| !images.is_empty()).count();
+    let wanted = ((labels.len() as f64 * share).round() as usize).max(present);
+    let most = of_class.iter().map(Vec::len).max().unwrap_or(0);
+    let turns = (0..most)
+        .flat_map(|round| of_class.iter().filter_map(move |images| images.get(round)).copied());
+    let mut chosen: Vec<usize> = turns.take(wanted).collect();
+    chosen.sort_unstable();
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels() -> Vec<u32> {
+        (0..1000).map(|index| index % 10).collect()
+    }
+
+    fn counts(chosen: &[usize]) -> Vec<usize> {
+        let labels = labels();
+        (0..10).map(|class| chosen.iter().filter(|&&i| labels[i] == class).count()).collect()
+    }
+
+    #[test]
+    fn every_class_has_the_same_number_of_images() {
+        assert_eq!(counts(&choose(&labels(), 10, 0.1, 3)), [10; 10]);
+        assert_eq!(counts(&choose(&labels(), 10, 1.0, 3)), [100; 10]);
+    }
+
+    #[test]
+    fn the_seed_decides_and_nothing_else() {
+        assert_eq!(choose(&labels(), 10, 0.1, 3), choose(&labels(), 10, 0.1, 3));
+        assert_ne!(choose(&labels(), 10, 0.1, 3), choose(&labels(), 10, 0.1, 4));
+    }
+
+    #[test]
+    fn a_smaller_share_is_part_of_a_larger_one() {
+        let (small, large) = (choose(&labels(), 10, 0.01, 0), choose(&labels(), 10, 0.1, 0));
+        assert_eq!((small.len(), large.len()), (10, 100));
+        assert!(small.iter().all(|index| large.contains(index)));
+    }
+
+    #[test]
+    fn a_class_is_never_left_without_a_label() {
+        assert_eq!(counts(&choose(&labels(), 10, 0.001, 0)), [1; 10]);
+        assert_eq!(choose(&[2, 2, 0], 3, 0.01, 0).len(), 2, "a class without images has none");
+    }
+
+    #[test]
+    fn a_rare_class_leaves_its_share_to_the_others() {
+        let labels: Vec<u32> = (0..100).map(|index| u32::from(index < 3)).collect();
+        let chosen = choose(&labels, 2, 0.2, 0);
+        assert_eq!(chosen.len(), 20);
+        assert_eq!(chosen.iter().filter(|&&index| labels[index] == 1).count(), 3);
+    }
+}

@@ -1,0 +1,143 @@
+//! Offline linear evaluation: classifiers on a frozen encoder, after solo-learn (JMLR 23, 2022).
+//!
+//! Training sees random resized crops and flips, testing a resize and a centre crop. The encoder
+//! runs once a batch, in evaluation mode; every learning rate has a classifier of its own on these
+//! features. The classifiers share nothing: each ends as it would alone, bit for bit.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Device;
+use vssl_data::Splits;
+
+use super::{
+    Classifier, HeadStep, Job, Judge, LinearSettings, Outset, Sample, Summary, job::Common, run,
+};
+use crate::{
+    backbone::Backbone,
+    encoder::Encoder,
+    layers::Mode,
+    recipe::ProbeConfig,
+    schedule::{Schedule, Step},
+    train::{
+        TrainError, batch::images_to_tensor, events::Observer, probe::Probe, state::Tensors,
+        stop::Stop,
+    },
+};
+
+impl Job {
+    /// A linear evaluation.
+    ///
+    /// # Errors
+    /// Missing labels, a batch larger than the training set, a folder that is taken; for one that
+    /// goes on, a damaged checkpoint or other settings, encoder or images.
+    pub fn linear(
+        encoder: &Encoder,
+        splits: &Splits,
+        settings: &LinearSettings,
+        outset: Outset,
+    ) -> Result<Self, TrainError> {
+        let LinearSettings { seed, train, view, data, checkpoint, log, .. } = settings;
+        let common = Common { seed: *seed, train, view, data, checkpoint, log };
+        Job::new("linear", encoder, splits, settings, &common, outset)
+    }
+}
+
+/// Runs a linear evaluation to its end, or until `stop` is requested.
+///
+/// # Errors
+/// Bad images and whatever cannot be read or written. A rate that diverges is told and spoils no
+/// other.
+pub fn linear(
+    job: &Job,
+    encoder: &Encoder,
+    settings: &LinearSettings,
+    stop: &Stop,
+    observer: &mut dyn Observer,
+) -> Result<Summary, TrainError> {
+    let mut heads = Heads::new(job, encoder, settings);
+    run::run(job, &mut heads, stop, observer)
+}
+
+struct Heads<'a> {
+    backbone: &'a Backbone,
+    device: &'a Device,
+    size: usize,
+    schedule: Schedule,
+    /// Each with its rate, batch size included, and its name.
+    heads: Vec<(Probe, f64, String)>,
+    numbers: usize,
+}
+
+impl<'a> Heads<'a> {
+    fn new(job: &Job, encoder: &'a Encoder, settings: &LinearSettings) -> Self {
+        let (dim, classes) = (encoder.config.dim(), job.train.classes().len());
+        let scale = settings.train.batch as f64 / 256.0;
+        let head = |&rate: &f64| {
+            let LinearSettings { momentum, weight_decay, .. } = *settings;
+            let config = ProbeConfig { enabled: true, lr: rate, momentum, weight_decay };
+            let probe = Probe::new(config, dim, classes, &encoder.device, settings.seed);
+            (probe, rate * scale, format!("lr {rate}"))
+        };
+        let heads: Vec<_> = settings.rates.iter().map(head).collect();
+        Self {
+            backbone: &encoder.backbone,
+            device: &encoder.device,
+            size: encoder.input.size,
+            schedule: settings.schedule(),
+            numbers: (dim + 1) * classes * heads.len(),
+            heads,
+        }
+    }
+}
+
+impl Classifier for Heads<'_> {
+    fn heads(&self) -> Vec<String> {
+        self.heads.iter().map(|(_, _, name)| name.clone()).collect()
+    }
+
+    fn learn(&mut self, sample: Sample, at: &Step) -> Result<Vec<HeadStep>, TrainError> {
+        let Sample { pixels, labels } = sample;
+        let x = images_to_tensor(pixels, labels.len(), self.size, self.device);
+        let features = self.backbone.forward(x, Mode::Eval); // [n, dim]
+        let schedule = &self.schedule;
+        let steps = self.heads.iter_mut().map(|(probe, rate, _)| {
+            let step = probe.step(vec![features.clone()], labels, schedule.at(*rate, at));
+            HeadStep { loss: step.loss, correct: step.correct }
+        });
+        Ok(steps.collect())
+    }
+
+    fn rate(&self, at: &Step) -> f64 {
+        self.heads.first().map_or(0.0, |(_, rate, _)| self.schedule.at(*rate, at))
+    }
+
+    fn judge(&self) -> Judge<'_> {
+        Box::new(|x| {
+            let features = self.backbone.forward(x, Mode::Eval);
+            self.heads.iter().map(|(probe, _, _)| probe.logits(features.clone())).collect()
+        })
+    }
+
+    fn numbers(&self) -> usize {
+        self.numbers
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensors> {
+        let states = self.heads.iter().enumerate();
+        states.map(|(index, (probe, _, _))| (kind(index), probe.state())).collect()
+    }
+
+    fn load(&mut self, mut state: BTreeMap<String, Tensors>) -> Result<(), TrainError> {
+        for (index, (probe, _, _)) in self.heads.iter_mut().enumerate() {
+            let tensors =
+                state.remove(&kind(index)).ok_or(TrainError::Incomplete { kind: "head" })?;
+            probe.load(tensors).map_err(|error| TrainError::Probe(Box::new(error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Name of a classifier's file in a checkpoint.
+fn kind(index: usize) -> String {
+    format!("head-{index}")
+}

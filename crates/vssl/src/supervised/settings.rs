@@ -1,0 +1,344 @@
+//! Settings of trainings on labels, as a TOML file or `--set` gives them.
+//!
+//! Linear evaluation has the numbers of solo-learn's offline evaluation (JMLR 23, 2022), which is
+//! also that of VSSL's paper: 100 epochs, batches of 256, momentum 0.9, no weight decay, the rate a
+//! tenth after 60 and after 80 epochs. Its rate differs from method to method, from 0.1 to 30: here
+//! several are trained at once. Fine-tuning has those of SimCLR (arXiv:2002.05709, appendix B.5).
+
+use serde::{Deserialize, Serialize};
+use vssl_data::{OnBadImage, ViewGroup, augment::Interpolation};
+
+use crate::{
+    eval::linear::LinearConfig,
+    optim::{Algorithm, OptimError, OptimizerConfig},
+    recipe::{Checker, LogSection, Settings},
+    schedule::{Schedule, WarmupCosine},
+};
+
+/// Settings of `vssl linear`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LinearSettings {
+    /// Of first weights, order and crops; 0.
+    pub seed: u64,
+    /// Learning rates at batch 256, times batch / 256: a classifier each, on the same features.
+    pub rates: Vec<f64>,
+    /// Of SGD; 0.9.
+    pub momentum: f64,
+    /// Added to the gradient, times the weights; 0.
+    pub weight_decay: f64,
+    /// Epochs after which the rates are multiplied by `gamma`; 60 and 80 % of all unless given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub milestones: Option<Vec<u64>>,
+    /// The factor; 0.1.
+    pub gamma: f64,
+    /// How long and in what portions.
+    pub train: Length,
+    /// What training sees of an image.
+    pub view: View,
+    /// How images are read.
+    pub data: ReadingSection,
+    /// State on disk.
+    pub checkpoint: Saving,
+    /// Figures on disk and screen.
+    pub log: LogSection,
+    /// The fast answer, `--cached`.
+    pub cached: Cached,
+}
+
+impl Default for LinearSettings {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            rates: vec![0.1, 0.3, 1.0, 3.0, 10.0, 30.0],
+            momentum: 0.9,
+            weight_decay: 0.0,
+            milestones: None,
+            gamma: 0.1,
+            train: Length { epochs: 100, ..Length::default() },
+            view: View::default(),
+            data: ReadingSection::default(),
+            checkpoint: Saving::default(),
+            log: LogSection::default(),
+            cached: Cached::default(),
+        }
+    }
+}
+
+impl LinearSettings {
+    /// The rates over time.
+    pub fn schedule(&self) -> Schedule {
+        let share = |percent: u64| self.train.epochs * percent / 100;
+        let milestones = self.milestones.clone().unwrap_or_else(|| vec![share(60), share(80)]);
+        Schedule::Steps { milestones, gamma: self.gamma }
+    }
+}
+
+impl Settings for LinearSettings {
+    fn check(&self, checker: &mut Checker) {
+        let rates = &self.rates;
+        checker.require("rates", !rates.is_empty(), "an empty list", "at least one learning rate");
+        let mut known: Vec<f64> = Vec::new();
+        for &rate in rates {
+            let holds = rate.is_finite() && rate > 0.0;
+            checker.require("rates", holds, rate, "numbers above 0");
+            checker.require("rates", !known.contains(&rate), format!("{rate} twice"), "each once");
+            known.push(rate);
+        }
+        let momentum = self.momentum;
+        let holds = (0.0..1.0).contains(&momentum);
+        checker.require("momentum", holds, momentum, "a number from 0 to below 1");
+        checker.not_negative("weight_decay", self.weight_decay);
+        checker.not_negative("gamma", self.gamma);
+        check_common(&self.train, &self.view, &self.data, &self.checkpoint, checker);
+        self.cached.check(checker);
+    }
+}
+
+/// Settings of `vssl finetune`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FinetuneSettings {
+    /// Of the choice of labels, first weights, order, crops and mixtures; 0.
+    pub seed: u64,
+    /// Share of the training images whose labels are used, the same number of each class; 1.
+    pub labels: f64,
+    /// The rate of each block is that of the block above it times this (Clark et al. 2020,
+    /// arXiv:2003.10555); 1. Transformers are commonly tuned with 0.65 to 0.75.
+    pub layer_decay: f64,
+    /// α of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is off.
+    pub mixup: f64,
+    /// Epochs in which the rate rises from 0; then it falls by half a cosine; 0.
+    pub warmup_epochs: f64,
+    /// Rate at the end; 0.
+    pub min_lr: f64,
+    /// Update rule and base rate: SGD with Nesterov's momentum, 0.05 at batch 256.
+    pub optimizer: OptimizerConfig,
+    /// How long and in what portions.
+    pub train: Length,
+    /// What training sees of an image.
+    pub view: View,
+    /// How images are read.
+    pub data: ReadingSection,
+    /// State on disk.
+    pub checkpoint: Saving,
+    /// Figures on disk and screen.
+    pub log: LogSection,
+}
+
+impl Default for FinetuneSettings {
+    fn default() -> Self {
+        let optimizer = OptimizerConfig {
+            name: Algorithm::Sgd,
+            lr: 0.05,
+            weight_decay: 0.0,
+            nesterov: true,
+            ..OptimizerConfig::default()
+        };
+        Self {
+            seed: 0,
+            labels: 1.0,
+            layer_decay: 1.0,
+            mixup: 0.0,
+            warmup_epochs: 0.0,
+            min_lr: 0.0,
+            optimizer,
+            train: Length { epochs: 30, ..Length::default() },
+            view: View::default(),
+            data: ReadingSection::default(),
+            checkpoint: Saving::default(),
+            log: LogSection::default(),
+        }
+    }
+}
+
+impl FinetuneSettings {
+    /// The rate over time.
+    pub fn schedule(&self) -> Schedule {
+        let (warmup_epochs, min) = (self.warmup_epochs, self.min_lr);
+        // From 0: blocks have rates of their own, some below any number that could stand here.
+        let shape = WarmupCosine { warmup_epochs, start: 0.0, min, ..WarmupCosine::default() };
+        Schedule::WarmupCosine(shape)
+    }
+}
+
+impl Settings for FinetuneSettings {
+    fn check(&self, checker: &mut Checker) {
+        let share = |value: f64| value > 0.0 && value <= 1.0;
+        let expected = "a share above 0, at most 1";
+        checker.require("labels", share(self.labels), self.labels, expected);
+        checker.require("layer_decay", share(self.layer_decay), self.layer_decay, expected);
+        checker.not_negative("mixup", self.mixup);
+        checker.not_negative("warmup_epochs", self.warmup_epochs);
+        let epochs = self.train.epochs as f64;
+        let (got, expected) = (self.warmup_epochs, format_args!("at most train.epochs, {epochs}"));
+        checker.require("warmup_epochs", got <= epochs || epochs == 0.0, got, expected);
+        checker.not_negative("min_lr", self.min_lr);
+        match self.optimizer.validate() {
+            Ok(()) => {}
+            Err(OptimError::Setting { field, got, expected }) => {
+                checker.require(&format!("optimizer.{field}"), false, got, expected);
+            }
+            Err(error) => {
+                let (key, got) = ("optimizer", format!("contradictory ({error})"));
+                checker.require(key, false, got, "settings that fit together");
+            }
+        }
+        check_common(&self.train, &self.view, &self.data, &self.checkpoint, checker);
+    }
+}
+
+/// `[train]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Length {
+    /// Passes over the images.
+    pub epochs: u64,
+    /// Images of a step; 256.
+    pub batch: usize,
+    /// Every how many epochs the validation split is evaluated; 1. The last epoch always is.
+    pub evaluate_every: u64,
+}
+
+impl Default for Length {
+    fn default() -> Self {
+        Self { epochs: 100, batch: 256, evaluate_every: 1 }
+    }
+}
+
+/// `[view]`: a random crop, resized to the encoder's input, and a flip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct View {
+    /// Range of the crop's area, as a share of the image; 0.08 to 1.
+    pub crop_scale: [f64; 2],
+    /// Range of the crop's width over height; 3/4 to 4/3.
+    pub crop_ratio: [f64; 2],
+    /// Filter of the resize; `bilinear`.
+    pub interpolation: Interpolation,
+    /// Probability of a left-right flip; 0.5.
+    pub flip: f64,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            crop_scale: [0.08, 1.0],
+            crop_ratio: [3.0 / 4.0, 4.0 / 3.0],
+            interpolation: Interpolation::Bilinear,
+            flip: 0.5,
+        }
+    }
+}
+
+impl View {
+    /// One view of `size` pixels, its colours untouched.
+    pub fn group(&self, size: usize) -> ViewGroup {
+        let View { crop_scale, crop_ratio, interpolation, flip } = *self;
+        let (count, jitter, grayscale) = (1, 0.0, 0.0);
+        let shape = ViewGroup {
+            count,
+            size,
+            crop_scale,
+            crop_ratio,
+            interpolation,
+            flip,
+            ..ViewGroup::default()
+        };
+        ViewGroup { jitter, grayscale, ..shape }
+    }
+}
+
+/// `[data]`: changes speed, and what a bad image does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadingSection {
+    /// Threads that decode and augment; chosen by the machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+    /// Batches that wait at most; 4.
+    pub prefetch: usize,
+    /// What an image does that cannot be decoded; `stop`.
+    pub on_bad_image: OnBadImage,
+}
+
+impl Default for ReadingSection {
+    fn default() -> Self {
+        Self { workers: None, prefetch: 4, on_bad_image: OnBadImage::Stop }
+    }
+}
+
+/// `[checkpoint]`: when the whole state is written, and how many of these stay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Saving {
+    /// Every how many steps; not by steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_steps: Option<u64>,
+    /// Every how many epochs; 1. 0 is only by steps and at the end.
+    pub every_epochs: u64,
+    /// How many of the latest stay; 1.
+    pub keep: usize,
+}
+
+impl Default for Saving {
+    fn default() -> Self {
+        Self { every_steps: None, every_epochs: 1, keep: 1 }
+    }
+}
+
+/// `[cached]`: the fast answer, a regression on features without augmentation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cached {
+    /// L2 penalties to choose from, on a held-out tenth of the training images.
+    pub l2: Vec<f64>,
+    /// The fit ends when no entry of the gradient is larger; 1e-4.
+    pub tolerance: f64,
+    /// Iterations of a fit at most; 300.
+    pub iterations: usize,
+}
+
+impl Default for Cached {
+    fn default() -> Self {
+        let LinearConfig { l2, tolerance, iterations } = LinearConfig::default();
+        Self { l2, tolerance, iterations }
+    }
+}
+
+impl Cached {
+    fn check(&self, checker: &mut Checker) {
+        let l2 = &self.l2;
+        checker.require("cached.l2", !l2.is_empty(), "an empty list", "at least one penalty");
+        l2.iter().for_each(|&l2| checker.not_negative("cached.l2", l2));
+        checker.not_negative("cached.tolerance", self.tolerance);
+        checker.at_least("cached.iterations", self.iterations as u64, 1);
+    }
+
+    /// The same for [`crate::eval::linear`].
+    pub fn config(&self) -> LinearConfig {
+        let Cached { l2, tolerance, iterations } = self.clone();
+        LinearConfig { l2, tolerance, iterations }
+    }
+}
+
+fn check_common(
+    train: &Length,
+    view: &View,
+    data: &ReadingSection,
+    checkpoint: &Saving,
+    checker: &mut Checker,
+) {
+    checker.at_least("train.epochs", train.epochs, 1);
+    checker.at_least("train.batch", train.batch as u64, 1);
+    checker.at_least("train.evaluate_every", train.evaluate_every, 1);
+    checker.range("view.crop_scale", view.crop_scale, 1.0);
+    checker.range("view.crop_ratio", view.crop_ratio, 1000.0);
+    checker.share("view.flip", view.flip);
+    let prefetch = data.prefetch as u64;
+    checker.at_least("data.prefetch", prefetch, u64::from(data.workers != Some(0)));
+    checker.at_least("checkpoint.keep", checkpoint.keep as u64, 1);
+    if let Some(steps) = checkpoint.every_steps {
+        checker.at_least("checkpoint.every_steps", steps, 1);
+    }
+}
