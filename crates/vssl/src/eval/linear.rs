@@ -289,7 +289,7 @@ mod tests {
     #[test]
     fn the_gradient_is_that_of_the_value() {
         let features = clusters(60, 3, 0.5, 3);
-        let labels = features.classes("training features").unwrap();
+        let labels = crate::eval::classes(&features, "training features").unwrap();
         let rows: Vec<_> = (0..60).collect();
         let problem = Problem::new(&Scaling::of(&features), &features, &rows, &labels, 3);
         let at: Vec<f64> = (0..7 * 3).map(|i| (i as f64 * 0.7).sin()).collect();
