@@ -62,8 +62,8 @@ fn other_programs_encoders_come_in_and_go_out_with_the_same_features() {
         let [name, size, _, arguments @ ..] = parts.as_slice() else { panic!("{line}") };
         let path = folder.path().join(name).to_str().unwrap().to_owned();
         let to = format!("{path}.encoder.safetensors");
-        let import = ["import", &path, "--to", &to, "--size", size];
-        let said = run(&[&import, *arguments].concat());
+        let import = ["import", path.as_str(), "--to", to.as_str(), "--size", size];
+        let said = run(&[&import[..], arguments].concat());
         assert!(said.succeeded().contains(" 0 missing, 0 other shape, 0 unexpected"), "{name}");
         let encoder = Encoder::open(to.as_ref(), "latest", Network::Student, &device).unwrap();
         let ours = encoder.embed(floats(&format!("{path}.images.f32")), 3).values;

@@ -52,6 +52,7 @@ impl Dataset for Discs {
 use burn::{module::Module, tensor::Device};
 use vssl::{
     backbone::{Backbone, BackboneConfig, Stem},
+    collective::Group,
     encoder::{Encoder, Input, Reading},
     layers::Init,
     method::Sizes,
@@ -60,7 +61,7 @@ use vssl::{
     train::{batch, learner},
 };
 use vssl_data::{
-    Loader, LoaderPlan, OnBadImage, Pipeline, ViewGroup,
+    Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup,
     dataset::{CIFAR10, Format},
 };
 
@@ -106,6 +107,7 @@ fn an_own_method_learns_from_own_images() {
         on_bad_image: OnBadImage::Stop,
         start_step: 0,
         end_step: 12,
+        share: Share::WHOLE,
     };
     let method = learner::any(Uniformity::default());
     let sizes = Sizes { images: 64, batch: 16, global_views: 2, local_views: 0 };
@@ -118,7 +120,7 @@ fn an_own_method_learns_from_own_images() {
     for batch in Loader::new(images, pipeline, plan).unwrap() {
         let batch = batch.unwrap();
         let at = Step { index: batch.step, steps_per_epoch: 4, total: 12, ..Step::default() };
-        let part = batch::micro(&batch, 0, 1, &device);
+        let part = batch::micro(&batch, 0, 1, &Group::alone(), &device);
         let outcome = learner.forward_backward(&part.views, 1.0, &at);
         losses.push(outcome.total.into_scalar::<f32>());
         let gradients = learner.take_gradients();
