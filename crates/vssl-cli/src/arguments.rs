@@ -3,6 +3,7 @@
 mod bench;
 mod encoder;
 mod interchange;
+mod knn;
 mod page;
 mod supervised;
 mod table;
@@ -17,6 +18,7 @@ pub use bench::{
 };
 pub use encoder::EncoderArguments;
 pub use interchange::{Export, ExportFormat, Import, Range};
+pub use knn::{DistanceName, Knn};
 pub use page::{Report, Shown, Watch};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
@@ -92,6 +94,8 @@ pub enum Command {
     Linear(Linear),
     /// Train an encoder on with labels, all of them or a share.
     Finetune(Finetune),
+    /// Judge an encoder by the nearest neighbours of its features.
+    Knn(Knn),
     /// Put finished runs side by side, a row for each method; or run a grid of them first.
     Table(Table),
     /// Show runs as one HTML page: results, curves, features, views. It needs no network.

@@ -42,7 +42,8 @@ pub fn batch_norm_train_joint<const D: usize>(
 ) -> Normalised<D> {
     let channels = x.dims()[1];
     let own = (x.shape().num_elements() / channels.max(1)) as f64;
-    let count = sum_over_ranks(Tensor::<1>::full([1], own, &x.device()), ranks).reshape([1; D]);
+    let own = Tensor::<1>::full([1], own, (&x.device(), x.dtype()));
+    let count = sum_over_ranks(own, ranks).reshape([1; D]);
     let mean = sum_over_ranks(sum_but_channels(x.clone()), ranks) / count.clone();
     let centred = x - mean.clone(); // [n, c, …]
     let squares = sum_but_channels(centred.clone() * centred.clone());

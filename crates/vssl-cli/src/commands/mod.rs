@@ -7,6 +7,7 @@ mod encoder;
 mod export;
 mod grid;
 mod import;
+mod knn;
 mod methods;
 mod new_recipe;
 mod pretrain;
@@ -43,6 +44,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Export(arguments) => export::run(arguments, common),
         Command::Linear(arguments) => supervised::run_linear(arguments, common),
         Command::Finetune(arguments) => supervised::run_finetune(arguments, common),
+        Command::Knn(arguments) => knn::run(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),

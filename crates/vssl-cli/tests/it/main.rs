@@ -9,6 +9,7 @@ mod data;
 mod export;
 mod import;
 mod kernels;
+mod knn;
 mod methods;
 mod new_recipe;
 mod pretrain;

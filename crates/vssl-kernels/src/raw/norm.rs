@@ -83,7 +83,9 @@ macro_rules! each_row {
 pub(super) use each_row;
 
 /// Rows whose mean stands for that of their block: near enough to keep the digits of the variance.
-const FIRST_ROWS: usize = 16;
+/// As many are summed on their own before they join the block's sum, which would lose their last digits
+/// one by one: the mean of a channel that is nearly zero has to come out right as well.
+const RUN: usize = 32;
 
 /// Per channel: a value near the mean, the sum of the differences to it, and of their squares.
 struct BlockMoments<'a> {
@@ -123,7 +125,7 @@ impl BlockMoments<'_> {
         // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut sums = [S::splat(0.0); V];
-            let first_rows = rows.min(FIRST_ROWS);
+            let first_rows = rows.min(RUN);
             each_row!(first_rows, self.channels, c, |at| {
                 for (v, sum) in sums.iter_mut().enumerate() {
                     *sum = S::add(*sum, load::<S>(x.add(at + v * S::LANES), count));
@@ -133,13 +135,21 @@ impl BlockMoments<'_> {
             let means = sums.map(|sum| S::mul(sum, scale));
             let mut sums = [S::splat(0.0); V];
             let mut squares = [S::splat(0.0); V];
-            each_row!(rows, self.channels, c, |at| {
+            for first in (0..rows).step_by(RUN) {
+                let mut run = [S::splat(0.0); V];
+                let mut run_squares = [S::splat(0.0); V];
+                each_row!(RUN.min(rows - first), self.channels, first * self.channels + c, |at| {
+                    for v in 0..V {
+                        let centred = S::sub(load::<S>(x.add(at + v * S::LANES), count), means[v]);
+                        run[v] = S::add(run[v], centred);
+                        run_squares[v] = S::fma(centred, centred, run_squares[v]);
+                    }
+                });
                 for v in 0..V {
-                    let centred = S::sub(load::<S>(x.add(at + v * S::LANES), count), means[v]);
-                    sums[v] = S::add(sums[v], centred);
-                    squares[v] = S::fma(centred, centred, squares[v]);
+                    sums[v] = S::add(sums[v], run[v]);
+                    squares[v] = S::add(squares[v], run_squares[v]);
                 }
-            });
+            }
             for v in 0..V {
                 for (line, values) in [means, sums, squares].into_iter().enumerate() {
                     store::<S>(to.add(line * self.channels + c + v * S::LANES), values[v], count);

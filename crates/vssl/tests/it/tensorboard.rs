@@ -70,6 +70,8 @@ fn plan(run: &Path, resume: bool) -> Plan {
         [train]
         batch = 16
         epochs = 2
+        [checkpoint]
+        keep = 4
         [evaluation]
         enabled = false
         [log]
@@ -109,9 +111,11 @@ fn tensorboard_reads_every_figure_once_after_a_resume() {
     let folder = tempfile::tempdir().unwrap();
     let (run, projector) = (folder.path().join("run"), folder.path().join("projector"));
     train(&run, false, 5);
+    let latest = run.join("checkpoints/latest");
+    let first = fs::read_to_string(&latest).unwrap();
     train(&run, true, 7);
     // As if it had been killed two steps after its checkpoint, in the middle of a write.
-    fs::write(run.join("checkpoints/latest"), "step-00000005\n").unwrap();
+    fs::write(&latest, first).unwrap();
     let last = event_files(&run).pop().unwrap();
     let written = fs::read(&last).unwrap();
     fs::write(&last, [&written[..], &written[..written.len() / 2]].concat()).unwrap();
