@@ -49,7 +49,9 @@ pub(super) fn copies(sources: &Sources) -> Vec<Candidate> {
             let Some(prefix) = key.strip_suffix(anchor) else { continue };
             let numbered = matches!(layout, Layout::Numbered(_));
             let stem = |part: &str| sources.contains_key(&format!("{prefix}{part}"));
-            let whole = !numbered || stem("0.weight") && stem("1.running_mean");
+            let mut whole = !numbered || stem("0.weight") && stem("1.running_mean");
+            // Where the first stage is number 2, number 4 is the third.
+            whole &= layout != Layout::Numbered(4) || !stem("2.0.conv1.weight");
             if whole && (prefix.is_empty() || prefix.ends_with('.')) {
                 copies.push(Candidate { prefix: prefix.to_owned(), layout });
             }

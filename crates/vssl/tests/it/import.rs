@@ -88,6 +88,29 @@ fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     assert_eq!(import::read(&path, &Request { prefix, ..request() }).unwrap().config.width, 2);
 }
 
+/// `Sequential` over a network's children: with activation and max-pool in between, or without.
+#[test]
+fn layers_that_are_numbered_are_found_with_either_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("numbered.safetensors");
+    for first in [2, 4] {
+        let mut tensors = Tensors::new();
+        for (name, tensor) in state::collect(&network(&small())) {
+            let (layer, rest) = name.split_once('.').unwrap();
+            let number = match layer {
+                "conv1" => 0,
+                "bn1" => 1,
+                stage => first + stage[5..].parse::<usize>().unwrap() - 1,
+            };
+            tensors.insert(format!("backbone.{number}.{rest}"), tensor);
+        }
+        tensor_file::write(&path, &tensors, &[]).unwrap();
+        let found = import::read(&path, &request()).unwrap();
+        found.check().unwrap();
+        assert_eq!((found.config, found.prefix.as_str()), (small(), "backbone."));
+    }
+}
+
 #[test]
 fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
     let folder = tempfile::tempdir().unwrap();
