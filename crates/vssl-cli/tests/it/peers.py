@@ -54,7 +54,7 @@ def solo(student, teacher):
     for prefix in ["projector", "momentum_projector", "predictor", "classifier"]:
         head = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.BatchNorm1d(4))
         state |= {f"{prefix}.{name}": value for name, value in head.state_dict().items()}
-    optimiser = torch.optim.SGD(student.parameters(), 0.1, momentum=0.9)
+    optimiser = torch.optim.SGD(student.parameters(), 1e-5, momentum=0.9)
     sum(parameter.sum() for parameter in student.parameters()).backward()
     optimiser.step()
     return {
@@ -96,11 +96,9 @@ def cases():
     # The max-pool that lightly's tutorial drops has no weights: the number of a stage stays.
     yield "lightly-module.pth", full, torch.nn.Sequential(children, torch.nn.Flatten()), 32, small
     net = alive(ResNetGenerator("resnet-18"))
-    children = torch.nn.Sequential(*list(net.children())[:-1], torch.nn.AdaptiveAvgPool2d(1))
-    full = {"backbone." + k: v for k, v in weights(children).items()}
-    yield "lightly-generator.ckpt", {"state_dict": full, "epoch": 1}, torch.nn.Sequential(
-        children, torch.nn.Flatten()
-    ), 32, small
+    full = {"backbone." + k: v for k, v in weights(net).items()}
+    net.linear = torch.nn.Identity()
+    yield "lightly-generator.ckpt", {"state_dict": full, "epoch": 1}, net, 32, small
     student = headless(cifar(torchvision.models.resnet18(), 2))
     teacher = headless(cifar(torchvision.models.resnet18(), 2))
     checkpoint = solo(student, teacher)

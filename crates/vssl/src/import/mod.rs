@@ -205,6 +205,14 @@ pub fn read(path: &Path, request: &Request) -> Result<Found, ForeignError> {
     let sources = source::open(path)?;
     let copies = names::copies(&sources);
     let chosen = names::choose(&sources, &copies, request.network, request.prefix.as_deref())?;
+    if chosen.layout == names::Layout::Numbered(2) {
+        return Err(ForeignError::Architecture(
+            "a Sequential over the children of a ResNet without a max-pool, as lightly's \
+             ResNetGenerator gives it, has no activation after its first normalisation (that is in \
+             forward(), not a child), so it is no ResNet and its features would differ"
+                .to_owned(),
+        ));
+    }
     let mut keys = BTreeMap::new();
     for key in sources.keys() {
         if let Some(rest) = key.strip_prefix(&chosen.prefix) {

@@ -14,7 +14,8 @@ pub(super) enum Layout {
     /// torchvision's and timm's ResNets, and lightly's own, whose `downsample` is a `shortcut`.
     Resnet,
     /// `Sequential` over a ResNet's children: 0 is the convolution, 1 its normalisation, and the
-    /// number is that of the first stage: 4 for torchvision's, 2 for lightly's.
+    /// number is that of the first stage: 4 for torchvision's, 2 for lightly's. The latter is
+    /// recognised in order to be refused: it computes something else.
     Numbered(usize),
     /// timm's vision transformers.
     Vit,
@@ -204,8 +205,7 @@ mod tests {
             (Layout::Numbered(4), "0.weight", "conv1.weight"),
             (Layout::Numbered(4), "1.running_var", "bn1.running_var"),
             (Layout::Numbered(4), "7.1.bn2.weight", "layer4.1.bn2.weight"),
-            (Layout::Numbered(2), "2.0.conv1.weight", "layer1.0.conv1.weight"),
-            (Layout::Numbered(2), "5.0.shortcut.0.weight", "layer4.0.downsample.0.weight"),
+            (Layout::Numbered(4), "7.0.shortcut.0.weight", "layer4.0.downsample.0.weight"),
             (
                 Layout::TorchvisionVit,
                 "encoder.layers.encoder_layer_11.self_attention.in_proj_weight",

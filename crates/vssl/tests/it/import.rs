@@ -88,12 +88,13 @@ fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     assert_eq!(import::read(&path, &Request { prefix, ..request() }).unwrap().config.width, 2);
 }
 
-/// `Sequential` over a network's children: with activation and max-pool in between, or without.
+/// `Sequential` over a network's children. Without an activation and a max-pool among them the
+/// stages begin at 2, and it is another network.
 #[test]
-fn layers_that_are_numbered_are_found_with_either_count() {
+fn numbered_layers_are_read_where_they_are_a_resnet_and_refused_where_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("numbered.safetensors");
-    for first in [2, 4] {
+    let numbered = |first: usize| {
         let mut tensors = Tensors::new();
         for (name, tensor) in state::collect(&network(&small())) {
             let (layer, rest) = name.split_once('.').unwrap();
@@ -105,10 +106,13 @@ fn layers_that_are_numbered_are_found_with_either_count() {
             tensors.insert(format!("backbone.{number}.{rest}"), tensor);
         }
         tensor_file::write(&path, &tensors, &[]).unwrap();
-        let found = import::read(&path, &request()).unwrap();
-        found.check().unwrap();
-        assert_eq!((found.config, found.prefix.as_str()), (small(), "backbone."));
-    }
+        import::read(&path, &request())
+    };
+    let found = numbered(4).unwrap();
+    found.check().unwrap();
+    assert_eq!((found.config, found.prefix.as_str()), (small(), "backbone."));
+    let error = numbered(2).unwrap_err().to_string();
+    assert!(error.contains("no activation after its first normalisation"), "{error}");
 }
 
 #[test]
