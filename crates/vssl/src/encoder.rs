@@ -1,6 +1,6 @@
 //! A frozen encoder and how images are brought to it: what every evaluation starts from.
 //!
-//! It comes out of a run folder or out of a file that [`export`](crate::export) wrote, and knows
+//! It comes out of a run folder or out of a file that [`export`](mod@crate::export) wrote, and knows
 //! its input: size, crop and normalisation go with the weights, because features of images that
 //! were prepared in another way are numbers without meaning. Called by the commands that evaluate.
 

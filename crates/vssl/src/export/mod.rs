@@ -1,9 +1,9 @@
 //! An encoder as a file of its own, for tools that know nothing of runs.
 //!
-//! [`export`] writes that of a run as safetensors, without a classifier; the metadata say which
+//! [`export()`] writes that of a run as safetensors, without a classifier; the metadata say which
 //! network it is. Parameters have torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for
 //! vision transformers (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets
-//! (`block1.layer.0.bn1.bias`). [`write`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
+//! (`block1.layer.0.bn1.bias`). [`write()`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
 //! as a record of Burn. Called by `vssl export`.
 
 mod file;

@@ -2,7 +2,7 @@
 //!
 //! [`read`] finds the encoder in the file, tells its architecture from the tensors and accounts for
 //! every tensor: taken over, missing, of another shape, unexpected, or left out because it is no
-//! part of an encoder. [`Found::write`] writes the file that [`export`](crate::export) writes, so
+//! part of an encoder. [`Found::write`] writes the file that [`export`](mod@crate::export) writes, so
 //! that everything that takes an encoder takes it. Called by `vssl import`.
 
 mod names;
@@ -281,7 +281,7 @@ impl Found {
         }
     }
 
-    /// Writes the encoder to `to`, as [`export`](crate::export) writes one.
+    /// Writes the encoder to `to`, as [`export`](mod@crate::export) writes one.
     ///
     /// # Errors
     /// A file that cannot be written.
