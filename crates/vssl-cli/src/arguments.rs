@@ -16,7 +16,7 @@ use vssl::{device::DeviceChoice, methods::METHODS};
 pub use bench::{
     AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments,
 };
-pub use encoder::EncoderArguments;
+pub use encoder::{EncoderArguments, EncoderCopy};
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
 pub use page::{Report, Shown, Watch};

@@ -7,11 +7,9 @@ use vssl::{device::DeviceChoice, train::learner::Network};
 
 use super::{FormatName, NetworkName, checkpoint};
 
-/// Which encoder, and which images.
-#[derive(Debug, Args)]
-pub struct EncoderArguments {
-    /// A run folder, or a file that `vssl export` or `vssl import` wrote.
-    pub encoder: PathBuf,
+/// Which copy of a run's encoder, and where it computes.
+#[derive(Clone, Debug, Args)]
+pub struct EncoderCopy {
     /// Which copy of the encoder of a run.
     #[arg(long, value_enum, default_value_t)]
     pub network: NetworkName,
@@ -21,6 +19,16 @@ pub struct EncoderArguments {
     /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
+}
+
+/// Which encoder, and which images.
+#[derive(Debug, Args)]
+pub struct EncoderArguments {
+    /// A run folder, or a file that `vssl export` or `vssl import` wrote.
+    pub encoder: PathBuf,
+    /// Which copy of it.
+    #[command(flatten)]
+    pub copy: EncoderCopy,
     /// Images: a folder, an archive of CIFAR, or a recipe; those that trained the run unless given.
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,

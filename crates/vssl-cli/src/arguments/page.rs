@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vssl::device::DeviceChoice;
 
-use super::{NetworkName, checkpoint};
+use super::EncoderCopy;
 
 /// Arguments of `vssl report`.
 #[derive(Debug, Args)]
@@ -60,12 +59,6 @@ pub struct Shown {
     )]
     pub points: u32,
     /// Which copy of the encoder.
-    #[arg(long, value_enum, default_value_t)]
-    pub network: NetworkName,
-    /// latest, best or step-N.
-    #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
-    pub checkpoint: String,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: DeviceChoice,
+    #[command(flatten)]
+    pub copy: EncoderCopy,
 }

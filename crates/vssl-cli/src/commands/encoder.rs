@@ -1,5 +1,7 @@
 //! From the arguments to a frozen encoder and its images, for every command that evaluates.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use vssl::encoder::Encoder;
 use vssl_data::{
@@ -9,15 +11,15 @@ use vssl_data::{
 
 use super::data::described;
 use crate::{
-    arguments::{Common, EncoderArguments},
+    arguments::{Common, EncoderArguments, EncoderCopy},
     failure::Failure,
 };
 
-/// Reads the encoder.
-pub(super) fn open(arguments: &EncoderArguments) -> Result<Encoder, Failure> {
-    let EncoderArguments { encoder, network, checkpoint, device, .. } = arguments;
+/// Reads the encoder of the run or the file `path`.
+pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> {
+    let EncoderCopy { network, checkpoint, device } = copy;
     let device = device.resolve().map_err(Failure::usage)?;
-    Ok(Encoder::open(encoder, checkpoint, (*network).into(), &device)?)
+    Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
 }
 
 /// Which images: those that the arguments name, else those of the run.

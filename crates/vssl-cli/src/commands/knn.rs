@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
-    let encoder = encoder::open(&arguments.encoder)?;
+    let encoder = encoder::open(&arguments.encoder.encoder, &arguments.encoder.copy)?;
     let (train, test) = labelled_splits(&encoder, &arguments.encoder, common)?;
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();

@@ -113,7 +113,7 @@ fn look(
     match found {
         Ok(look) => Ok((Some(look), None)),
         // What was asked for by name must be there.
-        Err(error) if projector.is_some() || shown.checkpoint != "latest" => Err(error.into()),
+        Err(error) if projector.is_some() || shown.copy.checkpoint != "latest" => Err(error.into()),
         Err(error) => Ok((None, Some(error.to_string()))),
     }
 }
@@ -124,8 +124,8 @@ pub(super) fn open(
     shown: &Shown,
     common: &Common,
 ) -> Result<Result<(Encoder, Splits), PageError>, Failure> {
-    let device = shown.device.resolve().map_err(Failure::usage)?;
-    let opened = Encoder::open(run, &shown.checkpoint, shown.network.into(), &device);
+    let device = shown.copy.device.resolve().map_err(Failure::usage)?;
+    let opened = Encoder::open(run, &shown.copy.checkpoint, shown.copy.network.into(), &device);
     Ok(opened.map_err(PageError::from).and_then(|encoder| {
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");
         let config = encoder::moved(recipe.data.source(), common);

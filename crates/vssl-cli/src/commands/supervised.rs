@@ -24,7 +24,7 @@ use crate::{
 
 pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Failure> {
     let Linear { encoder: source, training, cached: fast } = arguments;
-    let frozen = encoder::open(source)?;
+    let frozen = encoder::open(&source.encoder, &source.copy)?;
     let name = if *fast { "linear-cached" } else { "linear" };
     let outset = outset(training, &frozen, || name.to_owned())?;
     let settings: LinearSettings = settings(training, &outset, Vec::new())?;
@@ -45,7 +45,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
 pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), Failure> {
     let Finetune { encoder: source, training, labels } = arguments;
     let more: Vec<String> = labels.iter().map(|share| format!("labels={share:?}")).collect();
-    let pretrained = encoder::open(source)?;
+    let pretrained = encoder::open(&source.encoder, &source.copy)?;
     // The folder is called after the share, which the settings may say as well.
     let share = match training.resume {
         true => labels.unwrap_or(FinetuneSettings::default().labels),

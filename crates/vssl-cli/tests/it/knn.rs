@@ -1,39 +1,19 @@
 //! `vssl knn`: a grid over the features of a run or of a file.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use serde_json::Value;
 
-use super::{run, vssl};
-
-fn trained(folder: &Path) -> String {
-    let out = folder.join("run").to_str().unwrap().to_owned();
-    let arguments = [
-        "data.limit_train=64",
-        "data.limit_validation=40",
-        "backbone.width=2",
-        "vssl.hidden=16",
-        "vssl.dim=8",
-        "train.batch=16",
-        "train.max_steps=3",
-        "evaluation.pixels=false",
-        "evaluation.untrained=false",
-    ];
-    let mut command = vssl(&["pretrain", "recipes/quickstart.toml", "--quiet", "--out", &out]);
-    arguments.iter().for_each(|text| {
-        command.args(["--set", text]);
-    });
-    assert!(command.status().unwrap().success());
-    out
-}
+use super::{report::trained, run};
 
 #[test]
 fn the_grid_holds_the_accuracy_that_the_run_ended_with() {
     let folder = tempfile::tempdir().unwrap();
-    let out = trained(folder.path());
-    let summary = fs::read_to_string(Path::new(&out).join("summary.json")).unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let summary = fs::read_to_string(out.join("summary.json")).unwrap();
+    let out = out.to_str().unwrap();
     let summary: Value = serde_json::from_str(&summary).unwrap();
-    let done = run(&["knn", &out, "--k", "1,20", "--temperature", "0.07,1", "--json"]);
+    let done = run(&["knn", out, "--k", "1,20", "--temperature", "0.07,1", "--json"]);
     let cells: Vec<Value> =
         done.succeeded().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     // Two of k for two temperatures of the cosine, and for the Euclidean distance.
@@ -46,7 +26,7 @@ fn the_grid_holds_the_accuracy_that_the_run_ended_with() {
     // The exported file knows the encoder and its input, not the images.
     let file = folder.path().join("encoder.safetensors");
     let file = file.to_str().unwrap();
-    run(&["export", &out, "--to", file]).succeeded();
+    run(&["export", out, "--to", file]).succeeded();
     run(&["knn", file]).refused(2, &["--images"]);
     let quiet = ["knn", file, "--images", "data/fashion-mnist-tenth", "--k", "20", "--quiet"];
     let best: f64 = run(&quiet).succeeded().trim().parse().unwrap();

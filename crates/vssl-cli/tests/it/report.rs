@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{done, root, run, vssl};
 
 /// A run of three steps on a copy of the embedded images, which lie beside it.
-fn trained(folder: &Path, name: &str, overrides: &[&str]) -> PathBuf {
+pub(super) fn trained(folder: &Path, name: &str, overrides: &[&str]) -> PathBuf {
     let images = folder.join("images");
     if !images.exists() {
         fs::create_dir(&images).unwrap();

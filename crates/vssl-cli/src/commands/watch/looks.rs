@@ -67,7 +67,7 @@ impl Looks {
     fn follow(&self, run: &Path, shown: &Shown, common: &Common) {
         let mut done = None;
         loop {
-            let now = match shown.checkpoint.as_str() {
+            let now = match shown.copy.checkpoint.as_str() {
                 // A pointer that cannot be read now is read again later.
                 name @ ("latest" | "best") => Store::of(run).pointer(name).ok().flatten(),
                 step => Some(step.to_owned()),

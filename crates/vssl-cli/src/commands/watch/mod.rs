@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn run(arguments: &Watch, common: &Common) -> Result<(), Failure> {
     let Watch { run, port, shown } = arguments;
-    shown.device.resolve().map_err(Failure::usage)?;
+    shown.copy.device.resolve().map_err(Failure::usage)?;
     if run.is_file() {
         return Err(anyhow!("{}: a file; expected the folder of a run", run.display()).into());
     }
