@@ -42,6 +42,7 @@ pub mod metrics;
 pub mod objective;
 pub mod optim;
 pub mod page;
+pub mod posterior;
 pub mod recipe;
 pub mod schedule;
 pub mod supervised;

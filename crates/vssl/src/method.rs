@@ -12,6 +12,7 @@ use crate::{
     backbone::Backbone,
     collective::Group,
     layers::{Init, Mode},
+    objective::gaussian::Gaussian,
     schedule::Step,
 };
 
@@ -74,6 +75,35 @@ pub struct Loss<C> {
     /// What memory wants to remember of this batch.
     pub carry: C,
 }
+
+/// What a network says of images whose output is a distribution.
+#[derive(Clone, Debug)]
+pub struct Belief {
+    /// Features of its backbone, `[n, features]`.
+    pub features: Tensor<2>,
+    /// Mean and variance of its output, both `[n, d]`. Where [`Posterior::free_variance`] says so, the
+    /// "variance" is a vector of any sign.
+    pub gaussian: Gaussian,
+}
+
+/// What a method with Gaussian outputs says of images, by running statistics and without gradient.
+#[derive(Clone, Debug)]
+pub struct Posterior {
+    /// The posterior: the student's.
+    pub student: Belief,
+    /// The prior: the teacher's.
+    pub teacher: Belief,
+    /// KL(posterior ‖ prior) of each image, `[n]`, as the method's loss has it.
+    pub divergence: Tensor<1>,
+    /// Whether the variances are vectors of which the loss only sees the direction.
+    pub free_variance: bool,
+}
+
+/// How a [`Posterior`] is read off the networks of the method `M`, off the autodiff device.
+///
+/// # Shapes — the images: `[n, 3, h, w]`.
+pub type ReadPosterior<M> =
+    fn(&M, &<M as Method>::Student, &<M as Method>::Memory, Tensor<4>) -> Posterior;
 
 /// What a method may want to know of a run before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +212,14 @@ pub trait Method: Send + Sync {
 
     /// The encoder inside the momentum teacher, where there is one.
     fn teacher<'a>(&self, _memory: &'a Self::Memory) -> Option<&'a Backbone> {
+        None
+    }
+
+    /// How its posterior is read, of a method whose outputs are distributions.
+    fn posterior(&self) -> Option<ReadPosterior<Self>>
+    where
+        Self: Sized,
+    {
         None
     }
 

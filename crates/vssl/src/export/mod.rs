@@ -263,7 +263,11 @@ impl Stored {
     }
 }
 
-fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
+/// The checkpoint of a run that the user calls `latest`, `best` or `step-N`.
+///
+/// # Errors
+/// When it is missing or damaged.
+pub(crate) fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
     let store = Store::of(run);
     let step = wanted.strip_prefix("step-").and_then(|step| step.parse().ok());
     let name = step.map_or_else(|| wanted.to_owned(), Store::name);

@@ -23,7 +23,7 @@ use crate::{
     backbone::Backbone,
     collective::Group,
     layers::{Init, Mlp, Mode},
-    method::{Loss, Method, Sizes, Views, teacher_of},
+    method::{Belief, Loss, Method, Posterior, ReadPosterior, Sizes, Views, teacher_of},
     objective::{
         cosine::cosine_similarity,
         gaussian::{self, Gaussian},
@@ -240,6 +240,10 @@ impl Method for Vssl {
         Some(&teacher.backbone)
     }
 
+    fn posterior(&self) -> Option<ReadPosterior<Self>> {
+        Some(Self::read_posterior)
+    }
+
     fn after_step(&self, teacher: Teacher, student: &Student, at: &Step) -> Teacher {
         ema(teacher, student, self.momentum.at(at))
             .expect("the teacher was made of the student's networks")
@@ -275,14 +279,17 @@ impl Student {
 impl Teacher {
     /// Batch statistics, no gradient: the one stop-gradient of the method.
     fn prior(&self, x: &Tensor<4>, views: &Views) -> Gaussian {
-        let mode = views.mode();
-        let z = self.projector.forward(self.backbone.forward(x.clone(), mode), mode);
-        let output = match &self.predictor {
-            Some(predictor) => predictor.forward(z, mode),
-            None => z,
-        };
+        let output = self.output(self.backbone.forward(x.clone(), views.mode()), views.mode());
         let [output] = views.gather([output.detach()]);
         split(output)
+    }
+
+    fn output(&self, h: Tensor<2>, mode: Mode) -> Tensor<2> {
+        let z = self.projector.forward(h, mode);
+        match &self.predictor {
+            Some(predictor) => predictor.forward(z, mode),
+            None => z,
+        }
     }
 }
 
@@ -292,6 +299,21 @@ impl Vssl {
             Prior::Projector => false,
             Prior::Predictor => true,
             Prior::Auto => self.objective == Objective::Gaussian,
+        }
+    }
+
+    fn read_posterior(&self, student: &Student, teacher: &Teacher, x: Tensor<4>) -> Posterior {
+        let free_variance = self.objective == Objective::Cosine;
+        let positive = |x: Gaussian| if free_variance { x } else { from_log(&x) };
+        let h = student.backbone.forward(x.clone(), Mode::Eval);
+        let q = student.posterior(h.clone(), Mode::Eval);
+        let prior_h = teacher.backbone.forward(x, Mode::Eval);
+        let p = split(teacher.output(prior_h.clone(), Mode::Eval));
+        Posterior {
+            divergence: self.kl_rows(&q, &p),
+            student: Belief { features: h, gaussian: positive(q) },
+            teacher: Belief { features: prior_h, gaussian: positive(p) },
+            free_variance,
         }
     }
 
@@ -313,10 +335,15 @@ impl Vssl {
 
     /// KL(q ‖ p), mean over the batch, `[1]`.
     fn kl(&self, q: &Gaussian, p: &Gaussian) -> Tensor<1> {
+        self.kl_rows(q, p).mean()
+    }
+
+    /// The same of each row, `[n]`.
+    fn kl_rows(&self, q: &Gaussian, p: &Gaussian) -> Tensor<1> {
         match self.objective {
-            Objective::Cosine => gaussian::cosine_kl(q, p).mean(),
+            Objective::Cosine => gaussian::cosine_kl(q, p),
             Objective::Gaussian => {
-                gaussian::gaussian_kl(&from_log(q), &from_log(p)).mean() / self.dim as f64
+                gaussian::gaussian_kl(&from_log(q), &from_log(p)) / self.dim as f64
             }
         }
     }

@@ -12,7 +12,7 @@ use super::state::{self, StateError, Tensors};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::Init,
-    method::{Loss, Method, Sizes, Views},
+    method::{Loss, Method, Posterior, Sizes, Views},
     optim::{self, Gradients, OptimError, Optimizer, ParameterInfo},
     schedule::Step,
 };
@@ -27,6 +27,9 @@ pub trait AnyMethod: Send + Sync {
     /// # Errors
     /// What was expected instead.
     fn check(&self, sizes: &Sizes) -> Result<(), String>;
+
+    /// Whether its learners have a posterior.
+    fn has_posterior(&self) -> bool;
 
     /// Fresh networks for inputs of these sizes on `device`; `seed` fixes every initial value.
     fn learner(
@@ -60,6 +63,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         self.0.check(sizes)
+    }
+
+    fn has_posterior(&self) -> bool {
+        self.0.posterior().is_some()
     }
 
     fn learner(
@@ -129,6 +136,10 @@ pub trait Learner {
     /// A copy for inference, off the autodiff device; `None` for the teacher of a method that has
     /// none.
     fn encoder(&self, network: Network) -> Option<Backbone>;
+
+    /// What it says of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
+    /// distributions.
+    fn posterior(&self, images: Tensor<4>) -> Option<Posterior>;
 
     /// What the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
@@ -218,6 +229,12 @@ impl<M: Method> Learner for Slot<M> {
             Network::Student => Some(self.method.backbone(student).valid()),
             Network::Teacher => self.method.teacher(memory).map(Module::valid),
         }
+    }
+
+    fn posterior(&self, images: Tensor<4>) -> Option<Posterior> {
+        let read = self.method.posterior()?;
+        let (student, memory) = self.parts();
+        Some(read(&self.method, &student.valid(), &memory.valid(), images))
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {

@@ -20,5 +20,6 @@ pub mod stop;
 pub mod tensor_file;
 
 pub use error::TrainError;
+pub(crate) use plan::sizes;
 pub use plan::{Environment, Plan, binding_differences};
 pub use pretrain::pretrain;

@@ -356,7 +356,7 @@ impl Plan {
     }
 }
 
-fn sizes(recipe: &Recipe, images: usize) -> Sizes {
+pub(crate) fn sizes(recipe: &Recipe, images: usize) -> Sizes {
     let views = |local: bool| {
         recipe.views.iter().filter(|group| group.local == local).map(|group| group.count).sum()
     };

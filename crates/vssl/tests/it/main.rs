@@ -12,6 +12,7 @@ mod import;
 mod optim;
 mod own_dataset;
 mod own_method;
+mod posterior;
 mod ranks;
 mod recipe;
 mod recipes;

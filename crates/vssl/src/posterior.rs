@@ -1,0 +1,88 @@
+//! The Gaussian outputs of a trained run: what a method with distributions believes of images.
+//!
+//! An exported encoder ends at the backbone's features; mean, variance and the teacher's prior need
+//! the heads and the teacher, which only a run's checkpoint has. Called by the evaluations of
+//! uncertainty and by whatever writes posteriors out.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Device, Tensor};
+
+use crate::{
+    encoder::{EncoderError, Input},
+    export::{self, ExportError},
+    method::Posterior,
+    methods,
+    recipe::Recipe,
+    train::{
+        self, batch::images_to_tensor, checkpoint::CheckpointError, learner::Learner, run_folder,
+    },
+};
+
+/// The networks of a run whose method has a posterior.
+pub struct Posteriors {
+    /// What they expect their images to be.
+    pub input: Input,
+    /// The recipe that trained them.
+    pub recipe: Recipe,
+    /// Steps of training.
+    pub step: u64,
+    /// The run folder.
+    pub path: PathBuf,
+    device: Device,
+    learner: Box<dyn Learner>,
+}
+
+impl Posteriors {
+    /// Those of the run folder `run` as they were in `checkpoint` (`latest`, `best` or `step-N`);
+    /// `None` when its method has no posterior.
+    ///
+    /// # Errors
+    /// A folder that is no run, a checkpoint that is missing, damaged or of another network.
+    pub fn open(
+        run: &Path,
+        checkpoint: &str,
+        device: &Device,
+    ) -> Result<Option<Self>, EncoderError> {
+        run_folder::recipe_of(run).map_err(ExportError::from)?;
+        let stored = export::checkpoint_of(run, checkpoint)?;
+        let recipe = methods::recipe_from(&stored.recipe).map_err(|source| {
+            ExportError::Recipe { run: run.to_owned(), source: Box::new(source) }
+        })?;
+        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
+        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
+        if !method.has_posterior() {
+            return Ok(None);
+        }
+        // No method with a posterior remembers single images: their number shapes nothing.
+        let sizes = train::sizes(&recipe, recipe.train.batch);
+        let training = device.clone().autodiff();
+        let mut learner = method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
+        let mut tensors = stored.tensors;
+        let mut take = |kind| tensors.remove(kind).unwrap_or_default();
+        learner.load(take("student"), take("memory")).map_err(|source| {
+            let (path, source) = (run.to_owned(), Box::new(source));
+            ExportError::from(CheckpointError::OtherNetwork { path, source })
+        })?;
+        Ok(Some(Self {
+            input: Input::of(&recipe),
+            recipe,
+            step: stored.position.step,
+            path: run.to_owned(),
+            device: device.clone(),
+            learner,
+        }))
+    }
+
+    /// What the networks say of normalised images.
+    ///
+    /// `pixels`: `count · size · size · 3`, channels last.
+    pub fn of(&self, pixels: Vec<f32>, count: usize) -> Posterior {
+        self.of_tensor(images_to_tensor(pixels, count, self.input.size, &self.device))
+    }
+
+    /// The same for images that are on the device, `[n, 3, h, w]`.
+    pub fn of_tensor(&self, images: Tensor<4>) -> Posterior {
+        self.learner.posterior(images).expect("`open` takes only methods that have one")
+    }
+}
