@@ -13,6 +13,7 @@ mod optim;
 mod own_dataset;
 mod own_method;
 mod ranks;
+mod ranks_in_double;
 mod recipe;
 mod recipes;
 mod supervised;
