@@ -70,12 +70,12 @@ impl AcrossRanks {
     }
 
     /// The sum of everybody's values, in place.
-    pub(crate) fn sum(&self, what: &'static str, values: &mut [f32]) {
+    pub(crate) fn sum(&self, what: &'static str, values: &mut [f64]) {
         let Some(ranks) = &self.0 else { return };
-        let own: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
-        let all = ranks.gather(what, &own);
+        let all = ranks.gather(what, values);
+        let count = values.len();
         for (index, value) in values.iter_mut().enumerate() {
-            *value = all.iter().skip(index).step_by(own.len()).sum::<f64>() as f32;
+            *value = all.iter().skip(index).step_by(count).sum();
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{DType, Tensor, TensorData};
 use vssl_kernels::{AcrossRanks, Ranks};
 
 use super::{Alone, Collective, CollectiveError, WAITING_FOR_LEADER};
@@ -101,25 +101,24 @@ impl Group {
             return own;
         }
         let values = own.iter().map(|x| x.clone().detach()).map(|x| x.reshape([-1])).collect();
-        // Device read.
-        let values: Vec<f32> = Tensor::<1>::cat(values, 0)
-            .into_data()
-            .try_into_vec()
-            .expect("what networks put out is f32");
-        let words: Vec<u32> = values.iter().map(|value| value.to_bits()).collect();
+        let values = Tensor::<1>::cat(values, 0).into_data(); // device read
+        let dtype = values.dtype();
+        let (words, width) = match dtype {
+            DType::F64 => (to_words(values.iter::<f64>().map(f64::to_bits)), 2),
+            _ => (values.iter::<f32>().map(f32::to_bits).collect(), 1),
+        };
         let all = self.exchange("gathering the batch", &words);
         let mut start = 0;
         own.into_iter()
             .map(|own| {
                 let [n, dim] = own.dims();
-                let place = start..start + n * dim;
+                let place = start..start + n * dim * width;
                 start = place.end;
                 let others = |ranks: std::ops::Range<usize>| {
                     let rows = ranks.len() * n;
                     let shares = ranks.flat_map(|rank| &all[rank * words.len()..][place.clone()]);
-                    let values = shares.map(|&bits| f32::from_bits(bits)).collect::<Vec<_>>();
-                    let data = TensorData::new(values, [rows, dim]);
-                    (rows > 0).then(|| Tensor::from_data(data, &own.device()))
+                    let data = floats(shares.copied().collect(), dtype, [rows, dim]);
+                    (rows > 0).then(|| Tensor::from_data(data, (&own.device(), dtype)))
                 };
                 let before = others(0..self.rank());
                 let after = others(self.rank() + 1..self.world());
@@ -158,6 +157,7 @@ impl Group {
     }
 
     /// Replaces the gradients of the own rows by those of the joint batch: their sum, in one bucket.
+    /// In double precision, where exactness is what is wanted, everybody gets all and adds them up.
     pub fn sum_gradients(&self, gradients: Gradients) -> Gradients {
         if self.is_alone() {
             return gradients;
@@ -165,6 +165,11 @@ impl Group {
         let (paths, tensors): (Vec<String>, Vec<Tensor<1>>) = gradients.0.into_iter().unzip();
         let Some(device) = tensors.first().map(Tensor::device) else { return Gradients::default() };
         let lengths: Vec<usize> = tensors.iter().map(|x| x.dims()[0]).collect();
+        if tensors[0].dtype() == DType::F64 {
+            let all = self.gather_all(tensors.into_iter().map(Tensor::unsqueeze).collect());
+            let summed = all.into_iter().map(|x| x.sum_dim(0).squeeze_dim(0)); // [world, n] -> [n]
+            return Gradients(paths.into_iter().zip(summed).collect());
+        }
         // Device reads.
         let mut bucket: Vec<f32> = Vec::with_capacity(lengths.iter().sum());
         for tensor in tensors {
@@ -309,6 +314,17 @@ impl Ranks for Inner {
 fn mark(operation: &str, words: usize, number: u64) -> u32 {
     let bytes = operation.bytes().chain(words.to_le_bytes()).chain(number.to_le_bytes());
     bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+/// The numbers of a message, in the precision that they were sent in.
+fn floats(words: Vec<u32>, dtype: DType, shape: [usize; 2]) -> TensorData {
+    match dtype {
+        DType::F64 => {
+            let values: Vec<f64> = from_words(&words).into_iter().map(f64::from_bits).collect();
+            TensorData::new(values, shape)
+        }
+        _ => TensorData::new(words.into_iter().map(f32::from_bits).collect(), shape),
+    }
 }
 
 fn to_words(numbers: impl Iterator<Item = u64>) -> Vec<u32> {

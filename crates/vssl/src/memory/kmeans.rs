@@ -78,7 +78,7 @@ fn mean_directions(rows: &[f32], labels: &[usize], centroids: &Tensor<2>) -> Ten
 }
 
 fn host(x: &Tensor<2>) -> Vec<f32> {
-    x.to_data().try_into_vec().expect("embeddings and centroids are f32")
+    x.to_data().iter::<f32>().collect()
 }
 
 #[cfg(test)]

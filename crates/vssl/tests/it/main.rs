@@ -14,6 +14,7 @@ mod own_dataset;
 mod own_method;
 mod posterior;
 mod ranks;
+mod ranks_in_double;
 mod recipe;
 mod recipes;
 mod supervised;

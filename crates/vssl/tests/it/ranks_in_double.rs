@@ -1,0 +1,54 @@
+//! Several ranks compute what one process computes, through a ResNet and its joint batch norms, in
+//! double precision, where rounding turns no ReLU: walks `METHODS`.
+//!
+//! The precision of a device is set once in a process, so this runs in one of its own.
+
+use std::{env, process::Command};
+
+use burn::tensor::{DType, Device, FloatDType, Tensor};
+use vssl::{
+    backbone::{BackboneConfig, Stem},
+    collective::Group,
+    methods::METHODS,
+};
+
+use crate::ranks::{Case, Worst, compare, ranks, train};
+
+/// Of everything that [`compare`] looks at, over three steps.
+const TOLERANCE: f64 = 1e-9;
+
+#[test]
+fn every_method_through_a_resnet_is_the_same_on_two_and_four_ranks() {
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "ranks_in_double::in_a_process_of_its_own"])
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    println!("{said}");
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "sets the precision of the whole process; the test above starts it"]
+fn in_a_process_of_its_own() {
+    Device::flex().configure(FloatDType::F64).unwrap();
+    let device = Device::flex().autodiff();
+    assert_eq!(Tensor::<1>::zeros([1], &device).dtype(), DType::F64);
+    let mut failed = Vec::new();
+    for entry in METHODS {
+        let name = entry.schema.name;
+        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let case = Case { entry, changes: "", parts: 1, backbone };
+        let alone = train(&case, &Group::alone());
+        assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
+        for world in [2, 4] {
+            let Worst(error, place) =
+                compare(&alone, &ranks(world, |group| train(&case, group))[0]);
+            println!("{name}, {world} ranks: {error:.1e} ({place})");
+            if error.is_nan() || error > TOLERANCE {
+                failed.push(format!("{name}, {world} ranks: {error:.1e} in {place}"));
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
