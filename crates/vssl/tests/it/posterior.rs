@@ -39,6 +39,8 @@ fn trained(run: &Path, method: &str, table: &str) {
         [optimizer]
         name = "adamw"
         lr = 1e-2
+        [schedule]
+        name = "constant"
         [train]
         epochs = 3
         batch = 32
