@@ -16,6 +16,11 @@ use clap::Parser;
 
 use arguments::Arguments;
 
+// A training step frees and takes the same hundreds of megabytes again and again; the system's
+// allocator gives them back to the kernel in between and pays for every page anew.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     failure::catch_panics();
     let arguments = match Arguments::try_parse() {
