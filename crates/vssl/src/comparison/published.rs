@@ -50,8 +50,8 @@ pub struct Value {
 }
 
 impl Published {
-    /// Everything in the file.
-    fn all() -> Self {
+    /// Everything that ships with the program.
+    pub fn all() -> Self {
         toml::from_str(include_str!("published.toml")).expect("a test reads the same text")
     }
 

@@ -8,6 +8,7 @@ use std::{
 
 use burn::tensor::Device;
 use vssl::{
+    comparison::Published,
     methods::{self, METHODS},
     recipe::Recipe,
     train::{Environment, Plan, events, pretrain, stop::Stop},
@@ -86,4 +87,21 @@ fn every_method_has_a_recipe_for_every_dataset_and_each_takes_two_steps() {
         }
         found.iter().for_each(|path| takes_two_steps(path));
     }
+}
+
+#[test]
+fn a_recipe_cites_what_the_comparison_shows_as_published() {
+    let published = Published::all();
+    let mut cited = 0;
+    for value in &published.values {
+        let path = format!("recipes/{}/{}.toml", value.dataset, value.method);
+        let text = fs::read_to_string(root().join(&path)).unwrap();
+        let header: String = text.lines().take_while(|line| line.starts_with('#')).collect();
+        for (figure, probe) in [(value.online, "online"), (value.offline, "offline")] {
+            let Some(figure) = figure else { continue };
+            cited += 1;
+            assert!(header.contains(&format!("{figure:.2} % (")), "{path}: {probe} {figure:.2} %");
+        }
+    }
+    assert!(cited >= published.values.len());
 }
