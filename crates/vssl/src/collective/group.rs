@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use burn::tensor::{DType, Tensor, TensorData};
@@ -30,6 +31,7 @@ struct Inner {
     failure: Mutex<Option<CollectiveError>>,
     exchanges: AtomicU64,
     bytes: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 /// What one rank has sent so far.
@@ -39,6 +41,8 @@ pub struct Traffic {
     pub exchanges: u64,
     /// Bytes that this rank brought to them, before they are sent to each of the others.
     pub bytes: u64,
+    /// Time it spent in them: sending, and waiting for the slowest rank.
+    pub time: Duration,
 }
 
 impl Group {
@@ -54,6 +58,7 @@ impl Group {
             failure: Mutex::new(None),
             exchanges: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            nanoseconds: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner), joint_norms: true }
     }
@@ -191,7 +196,7 @@ impl Group {
             return;
         }
         self.count(values.len());
-        if let Err(error) = self.inner.collective.sum(operation, values) {
+        if let Err(error) = self.inner.timed(|collective| collective.sum(operation, values)) {
             self.fail(error);
         }
     }
@@ -213,19 +218,21 @@ impl Group {
         Traffic {
             exchanges: self.inner.exchanges.load(Ordering::Relaxed),
             bytes: self.inner.bytes.load(Ordering::Relaxed),
+            time: Duration::from_nanos(self.inner.nanoseconds.load(Ordering::Relaxed)),
         }
     }
 
     /// What was sent in each of so many steps, in words; `None` for one process.
     pub fn traffic_of(&self, steps: u64) -> Option<String> {
-        let Traffic { exchanges, bytes } = self.traffic();
+        let Traffic { exchanges, bytes, time } = self.traffic();
         let steps = steps.max(1) as f64;
         let (exchanges, mib) =
             (exchanges as f64 / steps, bytes as f64 / steps / f64::from(1 << 20));
+        let milliseconds = time.as_secs_f64() / steps * 1e3;
         (!self.is_alone()).then(|| {
             format!(
                 "{} ranks; in each step each of them took part in {exchanges:.0} exchanges and \
-                 brought {mib:.2} MiB",
+                 brought {mib:.2} MiB; rank 0 spent {milliseconds:.1} ms in them",
                 self.world()
             )
         })
@@ -271,7 +278,7 @@ impl Inner {
         let mut message = Vec::with_capacity(own.len() + 1);
         message.push(expected);
         message.extend_from_slice(own);
-        let gathered = self.collective.gather(operation, &message).and_then(|all| {
+        let gathered = self.timed(|all| all.gather(operation, &message)).and_then(|all| {
             let mut words = Vec::with_capacity(own.len() * world);
             for (rank, share) in all.chunks_exact(message.len()).enumerate() {
                 if share[0] != expected {
@@ -286,6 +293,15 @@ impl Inner {
             self.fail(error);
             own.repeat(world)
         })
+    }
+
+    /// Time in an exchange goes into [`Traffic::time`].
+    fn timed<T>(&self, exchange: impl FnOnce(&dyn Collective) -> T) -> T {
+        let began = Instant::now();
+        let result = exchange(self.collective.as_ref());
+        let nanoseconds = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.fetch_add(nanoseconds, Ordering::Relaxed);
+        result
     }
 
     /// Counts an exchange and returns its number.
