@@ -125,7 +125,7 @@ pub struct Pretrain {
     /// Change a setting of the recipe; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
     /// Replace the run in the run folder.

@@ -1,6 +1,14 @@
 //! How a command fails: the message, printed once, and the exit code.
 
-use std::{fmt::Display, panic, process, process::ExitCode};
+use std::{
+    fmt::Display,
+    panic, process,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
+
+/// The device that is being opened.
+static OPENING: Mutex<Option<String>> = Mutex::new(None);
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
@@ -57,6 +65,13 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
+/// Runs `open`; a panic inside, in whatever thread, says that this machine has no such device.
+pub fn while_opening(device: &str, open: impl FnOnce()) {
+    *OPENING.lock().unwrap_or_else(PoisonError::into_inner) = Some(device.to_owned());
+    open();
+    *OPENING.lock().unwrap_or_else(PoisonError::into_inner) = None;
+}
+
 /// A panic is a bug of ours, in whatever thread: say so in a few lines, and end with 1.
 pub fn catch_panics() {
     panic::set_hook(Box::new(|panic| {
@@ -64,6 +79,14 @@ pub fn catch_panics() {
             Some(ref text) => &text.to_owned(),
             None => &"no message",
         };
+        // Only tried: a panic inside the lock must not wait for itself.
+        if let Some(device) = OPENING.try_lock().ok().and_then(|mut opening| opening.take()) {
+            eprintln!(
+                "error: device {device} cannot be opened on this machine: {what}\n  its driver or \
+                 library has to be installed and to see the device; --device cpu always works"
+            );
+            process::exit(1);
+        }
         let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
         eprintln!(
             "error: vssl has a bug: {what}{place}\n  please report it with the command and the \

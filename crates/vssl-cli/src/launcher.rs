@@ -2,9 +2,12 @@
 
 use std::{env, time::Duration};
 
-use vssl::{collective::Group, device::DeviceChoice};
+use vssl::{
+    collective::Group,
+    device::{self, Backend, Device, DeviceChoice},
+};
 
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 
 /// Where launchers write how many processes they started, which one this is, and which one on its
 /// machine: Open MPI, MPICH and Intel MPI, Slurm.
@@ -46,15 +49,47 @@ impl Launch {
     }
 }
 
+/// Where launchers and administrators say which devices a process may see.
+fn visible(backend: Backend) -> &'static [&'static str] {
+    match backend {
+        Backend::Cuda | Backend::LibtorchCuda => &["CUDA_VISIBLE_DEVICES"],
+        Backend::Rocm => &["ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"],
+        _ => &[],
+    }
+}
+
 /// The device of this process: where there are several and none was named, that of its local number.
 pub fn device(choice: DeviceChoice) -> DeviceChoice {
-    let several = choice.backend != vssl::device::Backend::Cpu;
-    match Launch::detect() {
-        Some(launch) if several && choice.index.is_none() => {
-            DeviceChoice { index: Some(launch.local), ..choice }
-        }
-        _ => choice,
+    device_of(choice, Launch::detect(), |name| env::var(name).ok())
+}
+
+fn device_of(
+    choice: DeviceChoice,
+    launch: Option<Launch>,
+    value: impl Fn(&str) -> Option<String>,
+) -> DeviceChoice {
+    let Some(launch) = launch else { return choice };
+    if !choice.backend.has_several() || choice.index.is_some() {
+        return choice;
     }
+    // A launcher that shows each process a device of its own has counted already.
+    let visible = visible(choice.backend).iter().find_map(|name| value(name));
+    let own = visible.is_some_and(|list| !list.is_empty() && !list.contains(','));
+    DeviceChoice { index: Some(if own { 0 } else { launch.local }), ..choice }
+}
+
+/// The device itself, opened: one that this machine has not ends here, before anything else is read
+/// or written.
+///
+/// # Errors
+/// When the program was built without it. One that cannot be opened ends the process with a message.
+pub fn open(choice: DeviceChoice) -> Result<Device, Failure> {
+    let device = choice.resolve().map_err(Failure::usage)?;
+    if choice.backend != Backend::Cpu {
+        // Burn has no question to ask: it panics at the first use, in whatever thread.
+        failure::while_opening(&choice.to_string(), || device::use_once(&device));
+    }
+    Ok(device)
 }
 
 /// The processes that were started together, and what has to live as long as they work together.
@@ -139,5 +174,30 @@ mod tests {
         assert_eq!(with(&[("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")]), None, "no srun");
         assert_eq!(with(&[("PMI_SIZE", "1"), ("PMI_RANK", "0")]), None, "one process");
         assert_eq!(with(&[]), None);
+    }
+
+    #[test]
+    fn each_process_of_a_machine_takes_a_device_of_its_own() {
+        let launch = Some(Launch { world: 8, rank: 6, local: 2 });
+        let of = |choice: &str, launch, visible: &'static [(&str, &str)]| {
+            let value = |name: &str| {
+                visible.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_string())
+            };
+            device_of(choice.parse().unwrap(), launch, value).to_string()
+        };
+        for several in ["cuda", "rocm", "vulkan", "webgpu", "libtorch:cuda"] {
+            assert_eq!(of(several, launch, &[]), format!("{several}:2"));
+            assert_eq!(of(several, None, &[]), several, "one process: the back end's choice");
+        }
+        for alone in ["cpu", "metal", "libtorch", "cuda:0", "libtorch:cuda:3"] {
+            assert_eq!(of(alone, launch, &[]), alone);
+        }
+        let one = &[("CUDA_VISIBLE_DEVICES", "3"), ("ROCR_VISIBLE_DEVICES", "GPU-5f")];
+        for bound in ["cuda", "rocm", "libtorch:cuda"] {
+            assert_eq!(of(bound, launch, one), format!("{bound}:0"), "it sees one device only");
+        }
+        assert_eq!(of("cuda", launch, &[("CUDA_VISIBLE_DEVICES", "4,5,6,7")]), "cuda:2");
+        assert_eq!(of("cuda", launch, &[("CUDA_VISIBLE_DEVICES", "")]), "cuda:2");
+        assert_eq!(of("vulkan", launch, one), "vulkan:2");
     }
 }

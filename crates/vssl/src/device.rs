@@ -1,11 +1,14 @@
-//! Where tensors live: `--device cpu`, `cuda:1`, … Called by the command line.
+//! Where tensors live: `--device cpu`, `cuda:1`, `libtorch:cuda:0`, … Called by the command line.
 //!
 //! The CPU is always there (Burn's Flex backend). Every other backend is a cargo feature of the
-//! same name, because each pulls in its own compiler and drivers.
+//! same name, because each pulls in its own compiler and drivers. LibTorch is a library with devices
+//! of its own, so its name has a second part.
 
 use std::{fmt, str::FromStr};
 
-use burn::{backend::DispatchDevice, tensor::Device};
+use burn::{backend::DispatchDevice, tensor::Tensor};
+
+pub use burn::tensor::Device;
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,14 +25,26 @@ pub enum Backend {
     Metal,
     /// Any GPU, by way of WebGPU.
     Webgpu,
+    /// The processor, by PyTorch's library.
+    Libtorch,
+    /// NVIDIA or AMD, by PyTorch's library.
+    LibtorchCuda,
 }
 
 impl Backend {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Cpu, Self::Cuda, Self::Rocm, Self::Vulkan, Self::Metal, Self::Webgpu];
+    pub const ALL: [Self; 8] = [
+        Self::Cpu,
+        Self::Cuda,
+        Self::Rocm,
+        Self::Vulkan,
+        Self::Metal,
+        Self::Webgpu,
+        Self::Libtorch,
+        Self::LibtorchCuda,
+    ];
 
-    /// What the user calls it; also the cargo feature.
+    /// What the user calls it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -38,7 +53,22 @@ impl Backend {
             Self::Vulkan => "vulkan",
             Self::Metal => "metal",
             Self::Webgpu => "webgpu",
+            Self::Libtorch => "libtorch",
+            Self::LibtorchCuda => "libtorch:cuda",
         }
+    }
+
+    /// The cargo feature that builds it in.
+    pub fn feature(self) -> &'static str {
+        match self {
+            Self::LibtorchCuda => "libtorch",
+            other => other.name(),
+        }
+    }
+
+    /// Whether a machine may have several of its devices, told apart by an index.
+    pub fn has_several(self) -> bool {
+        !matches!(self, Self::Cpu | Self::Metal | Self::Libtorch)
     }
 
     /// Whether this program was built with it.
@@ -50,6 +80,7 @@ impl Backend {
             Self::Vulkan => cfg!(feature = "vulkan"),
             Self::Metal => cfg!(feature = "metal"),
             Self::Webgpu => cfg!(feature = "webgpu"),
+            Self::Libtorch | Self::LibtorchCuda => cfg!(feature = "libtorch"),
         }
     }
 }
@@ -69,8 +100,8 @@ pub struct DeviceChoice {
 pub enum DeviceError {
     /// No such name.
     #[error(
-        "device {got:?}: expected cpu, metal, or one of cuda, rocm, vulkan and webgpu, these with \
-         an index if there are several, as in cuda:1"
+        "device {got:?}: expected cpu, metal, libtorch, or one of cuda, rocm, vulkan, webgpu and \
+         libtorch:cuda, these with an index if there are several, as in cuda:1"
     )]
     Unknown {
         /// As typed.
@@ -79,7 +110,7 @@ pub enum DeviceError {
     /// The program lacks the backend.
     #[error(
         "device {choice}: this program was built without it; build it with \
-         `cargo build --release --features {}`", choice.backend.name()
+         `cargo build --release --features {}`", choice.backend.feature()
     )]
     NotBuilt {
         /// What was asked for.
@@ -102,18 +133,20 @@ impl FromStr for DeviceChoice {
 
     fn from_str(text: &str) -> Result<Self, DeviceError> {
         let unknown = || DeviceError::Unknown { got: text.to_owned() };
-        let (name, index) = match text.split_once(':') {
-            None => (text, None),
-            // `+1` is a number to Rust and a slip to us.
-            Some((name, index)) if index.bytes().all(|byte| byte.is_ascii_digit()) => {
+        // `+1` is a number to Rust and a slip to us.
+        let is_index = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let (name, index) = match text.rsplit_once(':') {
+            Some((name, index)) if is_index(index) => {
                 (name, Some(index.parse().map_err(|_| unknown())?))
             }
-            Some(_) => return Err(unknown()),
+            _ => (text, None),
         };
         let backend = Backend::ALL.into_iter().find(|backend| backend.name() == name);
         let backend = backend.ok_or_else(unknown)?;
-        let single = matches!(backend, Backend::Cpu | Backend::Metal);
-        if single && index.is_some() { Err(unknown()) } else { Ok(Self { backend, index }) }
+        match index {
+            Some(_) if !backend.has_several() => Err(unknown()),
+            _ => Ok(Self { backend, index }),
+        }
     }
 }
 
@@ -135,13 +168,19 @@ impl DeviceChoice {
             Backend::Metal => Ok(Device::metal(self.burn_kind())),
             #[cfg(feature = "webgpu")]
             Backend::Webgpu => Ok(Device::webgpu(self.burn_kind())),
+            #[cfg(feature = "libtorch")]
+            #[expect(deprecated, reason = "Burn announces an end of this backend, 0.22.1 has it")]
+            Backend::Libtorch => Ok(Device::libtorch()),
+            #[cfg(feature = "libtorch")]
+            #[expect(deprecated, reason = "Burn announces an end of this backend, 0.22.1 has it")]
+            Backend::LibtorchCuda => Ok(Device::libtorch_cuda(self.burn_index())),
             // Not reached when every backend is built.
             #[allow(unreachable_patterns, reason = "depends on the features")]
             _ => Err(DeviceError::NotBuilt { choice: self }),
         }
     }
 
-    #[cfg(any(feature = "cuda", feature = "rocm"))]
+    #[cfg(any(feature = "cuda", feature = "rocm", feature = "libtorch"))]
     fn burn_index(self) -> burn::tensor::DeviceIndex {
         self.index.map_or(burn::tensor::DeviceIndex::Default, Into::into)
     }
@@ -151,6 +190,14 @@ impl DeviceChoice {
         use burn::tensor::DeviceKind;
         self.index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)
     }
+}
+
+/// Sends a number to the device and reads it back.
+///
+/// # Panics
+/// Where the machine has no such device; Burn has no way to ask.
+pub fn use_once(device: &Device) {
+    let _ = Tensor::<1>::from_floats([1.0], device).into_data();
 }
 
 /// Whether this is the processor, under autodiff or not.
@@ -164,15 +211,36 @@ mod tests {
 
     #[test]
     fn devices_are_read_and_written_alike() {
-        for text in ["cpu", "cuda", "cuda:0", "rocm:3", "vulkan:1", "metal", "webgpu"] {
+        for text in ["cpu", "cuda", "cuda:0", "rocm:3", "vulkan:1", "metal", "webgpu", "libtorch"] {
             assert_eq!(text.parse::<DeviceChoice>().unwrap().to_string(), text);
         }
+        let second = DeviceChoice { backend: Backend::LibtorchCuda, index: Some(1) };
+        assert_eq!("libtorch:cuda:1".parse(), Ok(second));
+        assert_eq!(second.to_string(), "libtorch:cuda:1");
+        let any = DeviceChoice { backend: Backend::LibtorchCuda, index: None };
+        assert_eq!("libtorch:cuda".parse(), Ok(any));
     }
 
     #[test]
     fn what_is_no_device_is_refused_with_the_list() {
-        for text in ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:+1", "cpu:0", "metal:0"]
-        {
+        let wrong = [
+            "",
+            "gpu",
+            "CUDA",
+            "cuda:",
+            "cuda:x",
+            "cuda:-1",
+            "cuda:+1",
+            "cuda:0:1",
+            "cpu:0",
+            "metal:0",
+            "libtorch:0",
+            "libtorch:",
+            "libtorch:cuda:",
+            "libtorch:gpu:0",
+            "torch",
+        ];
+        for text in wrong {
             let error = text.parse::<DeviceChoice>().unwrap_err();
             assert!(error.to_string().contains("cuda:1"), "{text}: {error}");
         }
@@ -182,7 +250,7 @@ mod tests {
     fn a_backend_that_is_not_built_names_its_feature() {
         for backend in Backend::ALL.into_iter().filter(|backend| !backend.is_built()) {
             let error = DeviceChoice { backend, index: None }.resolve().unwrap_err().to_string();
-            assert!(error.contains(&format!("--features {}", backend.name())), "{error}");
+            assert!(error.contains(&format!("--features {}", backend.feature())), "{error}");
         }
     }
 }

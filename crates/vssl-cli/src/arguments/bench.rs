@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use vssl::backbone::Stem;
+use vssl::{backbone::Stem, device::DeviceChoice};
 
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
@@ -81,6 +81,9 @@ pub struct StepArguments {
     /// Steps before the clock runs.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub warmup: u16,
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
     /// Hidden width of the heads, where the method has a setting of this name.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub hidden: Option<u32>,

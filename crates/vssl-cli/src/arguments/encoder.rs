@@ -16,7 +16,7 @@ pub struct EncoderCopy {
     /// Which checkpoint of a run: latest, best or step-N.
     #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
     pub checkpoint: String,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 }

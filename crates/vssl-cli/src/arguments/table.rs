@@ -23,7 +23,7 @@ pub struct Table {
     /// Do all runs of this grid that are not done yet, then show their table.
     #[arg(long, value_name = "GRID")]
     pub grid: Option<PathBuf>,
-    /// Where the grid runs: cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    /// Where the grid runs: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu", requires = "grid")]
     pub device: DeviceChoice,
     /// How the table is written; markdown unless given.

@@ -13,12 +13,13 @@ use super::data::described;
 use crate::{
     arguments::{Common, EncoderArguments, EncoderCopy},
     failure::Failure,
+    launcher,
 };
 
 /// Reads the encoder of the run or the file `path`.
 pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> {
     let EncoderCopy { network, checkpoint, device } = copy;
-    let device = device.resolve().map_err(Failure::usage)?;
+    let device = launcher::open(*device)?;
     Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
 }
 

@@ -82,7 +82,7 @@ fn environment(
 ) -> Result<Environment, Failure> {
     Ok(Environment {
         group: group.clone(),
-        device: launcher::device(arguments.device).resolve().map_err(Failure::usage)?,
+        device: launcher::open(launcher::device(arguments.device))?,
         data_root: Some(common.data.clone()),
         recipe_folder,
         commit: option_env!("VSSL_COMMIT").map(str::to_owned),

@@ -15,7 +15,7 @@ use super::{encoder, say};
 use crate::{
     arguments::{Common, Report, Shown},
     failure::Failure,
-    progress,
+    launcher, progress,
 };
 
 /// Thumbnails of all runs together; a page with more of them takes seconds to open.
@@ -124,7 +124,7 @@ pub(super) fn open(
     shown: &Shown,
     common: &Common,
 ) -> Result<Result<(Encoder, Splits), PageError>, Failure> {
-    let device = shown.copy.device.resolve().map_err(Failure::usage)?;
+    let device = launcher::open(shown.copy.device)?;
     let opened = Encoder::open(run, &shown.copy.checkpoint, shown.copy.network.into(), &device);
     Ok(opened.map_err(PageError::from).and_then(|encoder| {
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");

@@ -34,6 +34,7 @@ use crate::{
         batch::images_to_tensor,
         checkpoint::CheckpointError,
         events::Observer,
+        reading::Waiting,
         state::{self, StateError, Tensors},
         stop::Stop,
     },
@@ -218,9 +219,10 @@ impl Classifier for Tuned {
         }
         let correct = logits.argmax(1).reshape([count]).equal(own).int().sum();
         let gradients = Gradients::collect(loss.backward(), &network);
-        // Device reads: one number each.
-        let (loss, correct) =
-            (f64::from(loss.into_scalar::<f32>()), correct.into_scalar::<i64>() as u64);
+        let mut waiting = Waiting::default();
+        waiting.push(Tensor::cat(vec![loss.detach(), correct.float()], 0).inner());
+        let figures = waiting.read();
+        let (loss, correct) = (f64::from(figures[0]), figures[1] as u64);
         if !loss.is_finite() {
             let what = format!("the loss ({loss})");
             return Err(TrainError::NonFinite { step: at.index + 1, what });

@@ -19,8 +19,8 @@ use crate::{
     recipe::ProbeConfig,
     schedule::{Schedule, Step},
     train::{
-        TrainError, batch::images_to_tensor, events::Observer, probe::Probe, state::Tensors,
-        stop::Stop,
+        TrainError, batch::images_to_tensor, events::Observer, probe::Probe, reading::Waiting,
+        state::Tensors, stop::Stop,
     },
 };
 
@@ -100,11 +100,14 @@ impl Classifier for Heads<'_> {
         let x = images_to_tensor(pixels, labels.len(), self.size, self.device);
         let features = self.backbone.forward(x, Mode::Eval); // [n, dim]
         let schedule = &self.schedule;
-        let steps = self.heads.iter_mut().map(|(probe, rate, _)| {
+        let mut waiting = Waiting::default();
+        for (probe, rate, _) in &mut self.heads {
             let step = probe.step(vec![features.clone()], labels, schedule.at(*rate, at));
-            HeadStep { loss: step.loss, correct: step.correct }
-        });
-        Ok(steps.collect())
+            waiting.push(step.figures);
+        }
+        let figures = waiting.read(); // loss and correct answers of each head
+        let step = |head: &[f32]| HeadStep { loss: head[0].into(), correct: head[1] as u64 };
+        Ok(figures.chunks_exact(2).map(step).collect())
     }
 
     fn rate(&self, at: &Step) -> f64 {

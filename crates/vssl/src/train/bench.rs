@@ -231,8 +231,7 @@ fn one(
     }
     let mut report = StepReport::default();
     report.add(&learner.forward_backward(views, 1.0, at), 1.0);
-    report.check_finite(at.index + 1)?;
-    step::update(learner, optimizer, &Group::alone(), &[], &|base| base, at)?;
+    step::update(learner, optimizer, &mut report, &Group::alone(), &[], &|base| base, at)?;
     Ok(report.loss)
 }
 

@@ -7,7 +7,8 @@ use burn::tensor::{Tensor, TensorData};
 use vssl_data::{Dataset, EvaluationLoader};
 
 use super::{
-    Plan, TrainError, batch::images_to_tensor, learner::Network, probe::Probe, report::Reporter,
+    Plan, TrainError, batch::images_to_tensor, learner::Network, probe::Probe, reading,
+    report::Reporter,
 };
 use crate::{
     backbone::Backbone,
@@ -109,7 +110,7 @@ impl Splits {
         let x = TensorData::new(values.clone(), [*rows, *dim]);
         let logits = probe.logits(Tensor::from_data(x, &plan.device));
         let classes = logits.dims()[1];
-        let scores: Vec<f32> = logits.into_data().try_into_vec().expect("logits are f32");
+        let scores = reading::rows(logits);
         let labels = labels.as_ref().expect("splits for accuracies have labels");
         Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
     }
@@ -142,7 +143,7 @@ fn of_split(
 /// # Shapes — `x`: `[n, dim]`.
 pub fn features(x: Tensor<2>) -> Features {
     let [rows, dim] = x.dims();
-    let values = x.into_data().try_into_vec().expect("features are f32");
+    let values = reading::rows(x);
     Features { rows, dim, values, labels: None }
 }
 

@@ -11,6 +11,7 @@ pub mod learner;
 mod plan;
 mod pretrain;
 pub mod probe;
+pub mod reading;
 mod report;
 pub mod run_folder;
 pub(crate) mod space;

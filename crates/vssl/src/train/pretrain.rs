@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
     }
 
     /// The own rows' share of the gradients of the whole batch, the mean over its micro-batches, waits
-    /// in the learner; what is reported is of the joint batch.
+    /// in the learner; what is reported is of the joint batch, and still on the device.
     fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
         let (group, micro_batches) = (&self.plan.group, self.plan.recipe.train.accumulate);
         let device = self.plan.device.clone().autodiff();
@@ -134,7 +134,6 @@ impl<'a> Run<'a> {
             }
         }
         group.check()?;
-        report.check_finite(at.index + 1)?;
         Ok(report)
     }
 
@@ -142,7 +141,7 @@ impl<'a> Run<'a> {
         let (plan, clips) = (self.plan, self.plan.recipe.train.clips());
         let rate = |base| plan.rate(base, at);
         let (learner, optimizer) = (self.learner.as_mut(), &mut self.optimizer);
-        report.gradient_norm = step::update(learner, optimizer, &plan.group, &clips, &rate, at)?;
+        step::update(learner, optimizer, report, &plan.group, &clips, &rate, at)?;
         report.lr = rate(plan.base_rate());
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())

@@ -22,10 +22,9 @@ pub struct Probe {
 
 /// What one step of the probe saw.
 pub struct ProbeStep {
-    /// Mean cross entropy.
-    pub loss: f64,
-    /// Rows whose largest logit was the label.
-    pub correct: u64,
+    /// Mean cross entropy, then the number of rows whose largest logit was the label; `[2]`, still on
+    /// the device.
+    pub figures: Tensor<1>,
     /// Rows.
     pub seen: u64,
 }
@@ -64,15 +63,16 @@ impl Probe {
         let targets = self.targets(labels).repeat_dim(0, views); // [views·n]
         let logits = self.logits(x.clone());
         let rows = logits.dims()[0];
-        let one_hot: Tensor<2> = targets.clone().one_hot::<2>(self.bias.dims()[0]).float();
+        // Not Burn's `one_hot`: it reads the labels back from the device, twice.
+        let classes = Tensor::<1, Int>::arange(0..self.bias.dims()[0] as i64, &targets.device());
+        let one_hot = targets.clone().unsqueeze_dim::<2>(1).equal(classes.unsqueeze_dim(0)).float();
         let log_p = activation::log_softmax(logits.clone(), 1);
         let loss = -(log_p.clone() * one_hot.clone()).sum() / rows as f64;
         let correct = logits.argmax(1).reshape([rows]).equal(targets).int().sum();
         let error = (log_p.exp() - one_hot) / rows as f64; // [rows, classes]
         self.descend(error.clone().transpose().matmul(x), error.sum_dim(0).squeeze_dim(0), lr);
-        // Device reads: one number each.
-        let correct = correct.into_scalar::<i64>() as u64;
-        ProbeStep { loss: loss.into_scalar::<f32>().into(), correct, seen: rows as u64 }
+        let figures = Tensor::cat(vec![loss, correct.float()], 0);
+        ProbeStep { figures, seen: rows as u64 }
     }
 
     fn descend(&mut self, weight: Tensor<2>, bias: Tensor<1>, lr: f64) {

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
+use burn::tensor::Tensor;
 use serde::Serialize;
 use vssl_data::Batch;
 
@@ -12,6 +13,7 @@ use super::{
     health::Health,
     learner::Outcome,
     probe::ProbeStep,
+    reading::Waiting,
     run_folder::RunFolder,
 };
 use crate::schedule::Step;
@@ -34,32 +36,74 @@ pub struct StepReport {
     /// What the method itself finds wrong.
     pub symptom: Option<String>,
     probe: Option<(f64, u64, u64)>,
+    /// What [`StepReport::read`] will fetch, and the order in which it is there.
+    waiting: Waiting,
+    order: Vec<Part>,
+}
+
+/// Numbers that wait together.
+enum Part {
+    /// The loss and these figures of a micro-batch that counts for `share` of the step.
+    Losses { names: Vec<&'static str>, share: f64 },
+    /// Of the probe, about so many rows.
+    Probe { seen: u64 },
 }
 
 impl StepReport {
-    /// Takes in a micro-batch that counts for `share` of the step. Reads the device once.
+    /// Takes in a micro-batch that counts for `share` of the step, without a read.
     pub fn add(&mut self, outcome: &Outcome, share: f64) {
         let mut scalars = vec![outcome.total.clone()];
         scalars.extend(outcome.parts.iter().map(|(_, value)| value.clone()));
-        let values: Vec<f32> = burn::tensor::Tensor::cat(scalars, 0)
-            .into_data()
-            .try_into_vec()
-            .expect("losses are f32");
-        self.loss += f64::from(values[0]) * share;
-        for ((name, _), value) in outcome.parts.iter().zip(&values[1..]) {
-            let sum = self.figures.entry((*name).to_owned()).or_insert_with(|| {
-                self.names.push(name);
-                0.0
-            });
-            *sum += f64::from(*value) * share;
-        }
+        self.waiting.push(Tensor::cat(scalars, 0).inner());
+        let names = outcome.parts.iter().map(|(name, _)| *name).collect();
+        self.order.push(Part::Losses { names, share });
     }
 
-    /// Takes in a step of the online probe.
+    /// Takes in a step of the online probe, without a read.
     pub fn probe(&mut self, step: ProbeStep) {
-        let (loss, correct, seen) = self.probe.unwrap_or_default();
-        let loss = loss + step.loss * step.seen as f64;
-        self.probe = Some((loss, correct + step.correct, seen + step.seen));
+        self.waiting.push(step.figures);
+        self.order.push(Part::Probe { seen: step.seen });
+    }
+
+    /// Fetches everything taken in, and the norm of the gradients, by the one read of the step.
+    pub fn read(&mut self, gradient_norm: Option<Tensor<1>>) {
+        let has_norm = gradient_norm.is_some();
+        if let Some(norm) = gradient_norm {
+            self.waiting.push(norm);
+        }
+        let values: Vec<f64> = self.waiting.read().into_iter().map(f64::from).collect();
+        let mut rest = values.as_slice();
+        let mut next = |count: usize| {
+            let (taken, left) = rest.split_at(count);
+            rest = left;
+            taken
+        };
+        for part in std::mem::take(&mut self.order) {
+            match part {
+                Part::Losses { names, share } => {
+                    let values = next(1 + names.len());
+                    self.loss += values[0] * share;
+                    for (name, value) in names.into_iter().zip(&values[1..]) {
+                        self.figure(name, value * share);
+                    }
+                }
+                Part::Probe { seen } => {
+                    let values = next(2);
+                    let (loss, correct, all) = self.probe.unwrap_or_default();
+                    let loss = loss + values[0] * seen as f64;
+                    self.probe = Some((loss, correct + values[1] as u64, all + seen));
+                }
+            }
+        }
+        self.gradient_norm = if has_norm { next(1)[0] } else { 0.0 };
+    }
+
+    fn figure(&mut self, name: &'static str, value: f64) {
+        let sum = self.figures.entry(name.to_owned()).or_insert_with(|| {
+            self.names.push(name);
+            0.0
+        });
+        *sum += value;
     }
 
     /// # Errors

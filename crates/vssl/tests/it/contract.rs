@@ -1,4 +1,7 @@
 //! What every method must hold, whatever it does: walks `METHODS`.
+//!
+//! On the CPU, or on the device that `VSSL_TEST_DEVICE` names, as in `--device`: the assertions are the
+//! same.
 
 use std::sync::Arc;
 
@@ -6,6 +9,7 @@ use burn::tensor::{Device, Tensor};
 use vssl::{
     backbone::{BackboneConfig, Stem},
     collective::Group,
+    device::DeviceChoice,
     method::{Sizes, Views},
     methods::{Entry, METHODS},
     optim::{Optimizer, OptimizerConfig, ParameterInfo},
@@ -21,8 +25,11 @@ const BATCH: usize = 16;
 /// Of an epoch.
 const STEPS: u64 = 4;
 
-fn device() -> Device {
-    Device::flex().autodiff()
+/// Under autodiff.
+pub fn device() -> Device {
+    let name = std::env::var("VSSL_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let choice: DeviceChoice = name.parse().expect("VSSL_TEST_DEVICE is a device, as in --device");
+    choice.resolve().expect("the tests are built with the device's feature").autodiff()
 }
 
 /// Integer settings that make networks and memories small, by what their names end in.

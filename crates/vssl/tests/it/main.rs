@@ -4,6 +4,7 @@
 
 mod comparison;
 mod contract;
+mod device_reads;
 mod eval;
 mod export;
 mod fixtures;

@@ -3,7 +3,6 @@
 use serde_json::json;
 use vssl::{
     backbone::{Architecture, BackboneConfig},
-    device::{Backend, DeviceChoice},
     train::bench::{StepBench, method},
 };
 
@@ -12,6 +11,7 @@ use crate::{
     arguments::{Common, StepArguments},
     commands::say,
     failure::Failure,
+    launcher,
 };
 
 pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Failure> {
@@ -34,14 +34,14 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         steps: arguments.steps.into(),
     };
     bench.check(method.as_ref()).map_err(Failure::usage)?;
-    let device = DeviceChoice { backend: Backend::Cpu, index: None }.resolve()?;
+    let device = launcher::open(arguments.device)?;
     let times = bench.run(method.as_ref(), &device)?;
     let median = median(&times.seconds);
     let speed = rounded(bench.batch as f64 / median, 2);
     let (threads, isa) = (vssl_kernels::threads(), vssl_kernels::isa().name());
     if common.json {
         let value = json!({
-            "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
+            "device": arguments.device.to_string(), "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
             "stem": arguments.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
             "step_s_median": rounded(median, 4), "step_s_min": rounded(times.seconds[0], 4),
             "images_per_s": speed, "loss": rounded(times.loss, 4),
@@ -56,10 +56,11 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let (milliseconds, best) = (median * 1e3, times.seconds[0] * 1e3);
     let memory = times.peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
     say(&format!(
-        "{} with a ResNet-18 of width {width}, {batch} images of {size}×{size}, {threads} threads, \
-         {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
+        "{} with a ResNet-18 of width {width}, {batch} images of {size}×{size}, on {} with {threads} \
+         threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
          images/s, each seen as two views\npeak memory   {memory}\nloss          {:.4}",
         arguments.method,
+        arguments.device,
         times.seconds.len(),
         times.loss
     ))
