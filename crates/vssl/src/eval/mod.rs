@@ -6,12 +6,14 @@
 
 mod candidates;
 mod lbfgs;
+mod npy;
 
 pub mod knn;
 pub mod linear;
 mod search;
 mod source;
 pub mod spectrum;
+pub mod stored;
 pub mod topk;
 
 pub use source::{FileRows, Source};
@@ -72,6 +74,20 @@ pub enum EvalError {
         /// Index within the row.
         column: usize,
         /// The value.
+        value: f32,
+    },
+    /// The same in a file of features.
+    #[error(
+        "{name}: row {row}, column {column} is {value}; expected finite single-precision numbers"
+    )]
+    StoredNotFinite {
+        /// The file.
+        name: String,
+        /// Index of the row.
+        row: usize,
+        /// Index within the row.
+        column: usize,
+        /// The value, as single precision holds it.
         value: f32,
     },
     /// An evaluation by class of data without classes.

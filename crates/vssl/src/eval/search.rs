@@ -319,7 +319,10 @@ fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
 mod tests {
     use std::io::Write;
 
-    use super::{super::FileRows, *};
+    use super::{
+        super::source::{FileRows, Number},
+        *,
+    };
 
     fn rows(count: usize, dim: usize, salt: u64) -> Features {
         let mut state = salt;
@@ -340,8 +343,9 @@ mod tests {
         for value in &train.values {
             file.write_all(&value.to_le_bytes()).unwrap();
         }
-        let (name, labels) = ("features".to_owned(), None);
-        let mut stored = FileRows { file, name, offset: 13, rows: train.rows, dim: 19, labels };
+        let (name, number) = ("features".to_owned(), Number::F32);
+        let (rows, dim, labels) = (train.rows, train.dim, None);
+        let mut stored = FileRows { file, name, offset: 13, number, rows, dim, labels };
         let both = [Distance::Euclidean, Distance::Cosine];
         let expected = neighbours_of_each(&train, &test, &both, 9).unwrap();
         let got = neighbours_of_each(&stored, &test, &both, 9).unwrap();

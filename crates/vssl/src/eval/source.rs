@@ -1,8 +1,11 @@
 //! Where rows of features come from: memory, or a file that is read block by block.
 //!
 //! Called by `search`, which goes through the training rows in order and keeps one block of them.
+//! Files come from [`stored::open`](super::stored::open) and from `spill`.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
+
+use burn::tensor::f16;
 
 use super::{EvalError, Features};
 
@@ -43,45 +46,37 @@ impl Source for Features {
     }
 }
 
-/// `rows × dim` little-endian `f32` numbers somewhere in a file, row after row.
+/// `rows × dim` little-endian numbers somewhere in a file, row after row.
 #[derive(Debug)]
 pub struct FileRows {
     /// The open file.
-    pub file: File,
+    pub(super) file: File,
     /// What to call it in a message.
-    pub name: String,
+    pub(super) name: String,
     /// Bytes before the first number.
-    pub offset: u64,
+    pub(super) offset: u64,
+    /// How a number is stored.
+    pub(super) number: Number,
     /// Number of rows.
-    pub rows: usize,
+    pub(super) rows: usize,
     /// Numbers in each row.
-    pub dim: usize,
+    pub(super) dim: usize,
     /// Class of each row, where it is known.
-    pub labels: Option<Vec<i64>>,
+    pub(super) labels: Option<Vec<i64>>,
+}
+
+/// How a number of a file is stored; all become `f32`, the wide ones by rounding to nearest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Number {
+    F16,
+    F32,
+    F64,
 }
 
 /// Numbers that are converted together.
 const PIECE: usize = 16 * 1024;
 
 impl FileRows {
-    /// The rows from `first` on.
-    ///
-    /// # Errors
-    /// What the system says, or that the file ends too early.
-    pub fn read_rows(&self, first: usize, out: &mut [f32]) -> io::Result<()> {
-        let mut bytes = vec![0; 4 * PIECE.min(out.len())];
-        let mut at = self.offset + 4 * (first * self.dim) as u64;
-        for piece in out.chunks_mut(PIECE) {
-            let bytes = &mut bytes[..4 * piece.len()];
-            self.file.read_exact_at(bytes, at)?;
-            for (number, bytes) in piece.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                *number = f32::from_le_bytes(*bytes);
-            }
-            at += bytes.len() as u64;
-        }
-        Ok(())
-    }
-
     /// All rows, in memory.
     ///
     /// # Errors
@@ -90,6 +85,42 @@ impl FileRows {
         let mut values = vec![0.0; self.rows * self.dim];
         self.read(0, &mut values)?;
         Ok(Features { rows: self.rows, dim: self.dim, values, labels: self.labels.clone() })
+    }
+
+    /// The numbers from number `first` on.
+    fn numbers(&self, first: usize, out: &mut [f32]) -> io::Result<()> {
+        let width = self.number.width();
+        let mut bytes = vec![0; width * PIECE.min(out.len())];
+        let mut at = self.offset + (width * first) as u64;
+        for piece in out.chunks_mut(PIECE) {
+            let bytes = &mut bytes[..width * piece.len()];
+            self.file.read_exact_at(bytes, at)?;
+            self.number.convert(bytes, piece);
+            at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Number {
+    /// Bytes of one.
+    fn width(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    fn convert(self, bytes: &[u8], out: &mut [f32]) {
+        fn each<const N: usize>(bytes: &[u8], out: &mut [f32], number: impl Fn([u8; N]) -> f32) {
+            out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, &bytes)| *out = number(bytes));
+        }
+        match self {
+            Self::F16 => each(bytes, out, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            Self::F32 => each(bytes, out, f32::from_le_bytes),
+            Self::F64 => each(bytes, out, |bytes| f64::from_le_bytes(bytes) as f32),
+        }
     }
 }
 
@@ -107,11 +138,19 @@ impl Source for FileRows {
     }
 
     fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
-        self.read_rows(first, out).map_err(|error| EvalError::Read {
-            name: self.name.clone(),
+        let (name, dim) = (|| self.name.clone(), self.dim.max(1));
+        self.numbers(first * self.dim, out).map_err(|error| EvalError::Read {
+            name: name(),
             first,
-            last: first + out.len() / self.dim.max(1),
+            last: first + out.len() / dim,
             what: error.to_string(),
-        })
+        })?;
+        match out.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let (row, column, value) = (first + at / dim, at % dim, out[at]);
+                Err(EvalError::StoredNotFinite { name: name(), row, column, value })
+            }
+        }
     }
 }
