@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod bench;
 pub mod checkpoint;
+mod environment;
 mod error;
 pub mod evaluate;
 pub mod events;
@@ -20,7 +21,8 @@ mod step;
 pub mod stop;
 pub mod tensor_file;
 
+pub use environment::Environment;
 pub use error::TrainError;
 pub(crate) use plan::sizes;
-pub use plan::{Environment, Plan, binding_differences};
+pub use plan::{Plan, binding_differences};
 pub use pretrain::pretrain;

@@ -1,0 +1,81 @@
+//! What a run needs that does not belong into its recipe, and whether the two fit each other.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use vssl_data::{Share, dataset};
+
+use super::{TrainError, run_folder::RunFolderError};
+use crate::{collective::Group, device, recipe::Recipe};
+
+/// What does not belong into a recipe.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// Where tensors live, without autodiff.
+    pub device: Device,
+    /// The processes that train together.
+    pub group: Group,
+    /// `--data`: where relative paths of data are looked for first.
+    pub data_root: Option<PathBuf>,
+    /// Folder of the recipe: where they are looked for last.
+    pub recipe_folder: Option<PathBuf>,
+    /// Commit that the program was built from.
+    pub commit: Option<String>,
+    /// Replace what is in the run folder.
+    pub force: bool,
+}
+
+/// The part of each batch that this process has.
+pub(super) fn share(recipe: &Recipe, group: &Group) -> Share {
+    Share { rank: group.rank(), world: group.world(), parts: recipe.train.accumulate }
+}
+
+/// Whether these processes can share the batches of this recipe.
+pub(super) fn check_group(
+    recipe: &Recipe,
+    group: &Group,
+    device: &Device,
+) -> Result<(), TrainError> {
+    let (batch, parts, world) = (recipe.train.batch, recipe.train.accumulate, group.world());
+    if share(recipe, group).check(batch).is_err() {
+        let (unit, below) = (world * parts, batch - batch % (world * parts));
+        return Err(TrainError::Setting(format!(
+            "train.batch is {batch}, shared by {world} processes in {parts} micro-batches: expected \
+             a multiple of {unit}, for instance {}",
+            if below == 0 { unit } else { below }
+        )));
+    }
+    if world > 1 && recipe.train.sync_batchnorm && !device::is_cpu(device) {
+        return Err(TrainError::Setting(
+            "train.sync_batchnorm needs --device cpu where several processes train together: set \
+             train.sync_batchnorm = false, for statistics of each process's own images"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// A relative path is looked for under `--data`, in the working folder, and beside the recipe.
+pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBuf, TrainError> {
+    if path.as_os_str().is_empty() {
+        let message = "data.path is not set; expected the folder of the images".to_owned();
+        return Err(TrainError::Setting(message));
+    }
+    let here = Path::new(".");
+    let (root, beside) = (&environment.data_root, &environment.recipe_folder);
+    let folders = [root.as_deref(), Some(here), beside.as_deref()];
+    let folders: Vec<&Path> = folders.into_iter().flatten().collect();
+    let found = dataset::locate(path, &folders);
+    if found.exists() {
+        return found
+            .canonicalize()
+            .map_err(|source| RunFolderError::Io { path: found, source }.into());
+    }
+    let mut looked = Vec::new();
+    for candidate in folders.iter().map(|folder| folder.join(path)) {
+        if !looked.contains(&candidate) {
+            looked.push(candidate);
+        }
+    }
+    Err(TrainError::NoData { path: path.to_owned(), looked })
+}
