@@ -9,6 +9,7 @@ mod lbfgs;
 
 pub mod knn;
 pub mod linear;
+mod logistic;
 mod search;
 mod source;
 pub mod spectrum;
