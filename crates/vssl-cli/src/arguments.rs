@@ -7,6 +7,7 @@ mod knn;
 mod page;
 mod supervised;
 mod table;
+mod uncertainty;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub use knn::{DistanceName, Knn};
 pub use page::{Report, Shown, Watch};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
+pub use uncertainty::Uncertainty;
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
@@ -96,6 +98,8 @@ pub enum Command {
     Finetune(Finetune),
     /// Judge an encoder by the nearest neighbours of its features.
     Knn(Knn),
+    /// Judge what uncertainty is worth: unusual and corrupted images, errors of a probe.
+    Uncertainty(Uncertainty),
     /// Put finished runs side by side, a row for each method; or run a grid of them first.
     Table(Table),
     /// Show runs as one HTML page: results, curves, features, views. It needs no network.

@@ -14,6 +14,7 @@ pub mod loader;
 pub mod rng;
 pub mod sampler;
 pub mod share;
+pub mod shift;
 
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use dataset::{DataConfig, Dataset, Image, Splits};

@@ -48,3 +48,4 @@ pub mod schedule;
 pub mod supervised;
 pub mod tensorboard;
 pub mod train;
+pub mod uncertainty;

@@ -14,6 +14,7 @@ mod pretrain;
 mod report;
 mod supervised;
 mod table;
+mod uncertainty;
 mod watch;
 
 use anyhow::Context;
@@ -45,6 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Linear(arguments) => supervised::run_linear(arguments, common),
         Command::Finetune(arguments) => supervised::run_finetune(arguments, common),
         Command::Knn(arguments) => knn::run(arguments, common),
+        Command::Uncertainty(arguments) => uncertainty::run(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),

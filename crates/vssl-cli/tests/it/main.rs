@@ -17,6 +17,7 @@ mod recipes;
 mod report;
 mod resume;
 mod table;
+mod uncertainty;
 
 use std::{
     path::{Path, PathBuf},

@@ -4,11 +4,12 @@
 //! standard deviation. The function is convex, so neither rate nor schedule nor seed is involved;
 //! λ is chosen on a held-out tenth of the training rows. Called by the offline evaluation.
 
-use burn::tensor::Tensor;
-use rayon::prelude::*;
-
-use super::lbfgs::{Limits, minimise};
-use super::{Accuracy, EvalError, Features, Labelled, matrix, numbers, same_width, topk::rank};
+use super::{
+    Accuracy, EvalError, Features, Labelled,
+    lbfgs::{Limits, minimise},
+    logistic::{Problem, Scaling},
+    same_width,
+};
 
 pub use super::lbfgs::Stop;
 
@@ -48,9 +49,6 @@ pub struct LinearResult {
 /// Every tenth row of each class is held out for the choice of λ.
 const HELD_OUT: usize = 10;
 
-/// Rows of one piece of a parallel sum; fixed, so that sums do not depend on the threads.
-const PIECE: usize = 512;
-
 /// Fits on the training features and measures on the test features. Deterministic.
 ///
 /// # Errors
@@ -62,37 +60,100 @@ pub fn linear_probe(
 ) -> Result<LinearResult, EvalError> {
     same_width(train, test)?;
     let labels = Labelled::of(train, test)?;
-    let strengths = strengths(config)?;
-    let limits = Limits { gradient: config.tolerance, iterations: config.iterations };
-    let scaling = Scaling::of(train);
-    let length = (train.dim + 1) * labels.classes;
-    let mut start = vec![0.0; length];
-    let mut tried = Vec::new();
-    let (held, kept) = split(&labels.train, labels.classes);
-    let mut l2 = strengths[strengths.len() / 2];
-    if strengths.len() > 1 && !held.is_empty() {
-        let problem =
-            |rows: &[usize]| Problem::new(&scaling, train, rows, &labels.train, labels.classes);
-        let (fit, check) = (problem(&kept), problem(&held));
-        let mut best = f64::NEG_INFINITY;
-        let mut point = start.clone();
-        // From strong to weak: each minimum is a good start for the next one.
-        for &strength in &strengths {
-            point = minimise(|w| fit.value(w, strength), point, limits).point;
-            let top1 = check.accuracy(&point).top1;
-            tried.push((strength, top1));
-            if top1 > best {
-                (best, l2, start) = (top1, strength, point.clone());
+    let probe = LinearProbe::of_classes(train, &labels.train, labels.classes, config)?;
+    let check = Problem::new(&probe.scaling, test, &all(test), &labels.test, labels.classes);
+    let accuracy = check.accuracy(&probe.weights);
+    let LinearProbe { l2, tried, iterations, stop, .. } = probe;
+    Ok(LinearResult { accuracy, l2, tried, iterations, stop })
+}
+
+/// A probe that was fitted, for whoever wants to know how sure it is.
+pub struct LinearProbe {
+    /// Number of classes.
+    pub classes: usize,
+    /// As in [`LinearResult`].
+    pub l2: f64,
+    /// As in [`LinearResult`].
+    pub tried: Vec<(f64, f64)>,
+    /// As in [`LinearResult`].
+    pub iterations: usize,
+    /// As in [`LinearResult`].
+    pub stop: Stop,
+    scaling: Scaling,
+    weights: Vec<f64>,
+}
+
+impl LinearProbe {
+    /// Fits on the training features. Deterministic.
+    ///
+    /// # Errors
+    /// As [`linear_probe`].
+    pub fn fit(train: &Features, config: &LinearConfig) -> Result<Self, EvalError> {
+        let labels = Labelled::of(train, train)?;
+        Self::of_classes(train, &labels.train, labels.classes, config)
+    }
+
+    fn of_classes(
+        train: &Features,
+        labels: &[usize],
+        classes: usize,
+        config: &LinearConfig,
+    ) -> Result<Self, EvalError> {
+        let strengths = strengths(config)?;
+        let limits = Limits { gradient: config.tolerance, iterations: config.iterations };
+        let scaling = Scaling::of(train);
+        let mut start = vec![0.0; (train.dim + 1) * classes];
+        let mut tried = Vec::new();
+        let (held, kept) = split(labels, classes);
+        let mut l2 = strengths[strengths.len() / 2];
+        let problem = |rows: &[usize]| Problem::new(&scaling, train, rows, labels, classes);
+        if strengths.len() > 1 && !held.is_empty() {
+            let (fit, check) = (problem(&kept), problem(&held));
+            let mut best = f64::NEG_INFINITY;
+            let mut point = start.clone();
+            // From strong to weak: each minimum is a good start for the next one.
+            for &strength in &strengths {
+                point = minimise(|w| fit.value(w, strength), point, limits).point;
+                let top1 = check.accuracy(&point).top1;
+                tried.push((strength, top1));
+                if top1 > best {
+                    (best, l2, start) = (top1, strength, point.clone());
+                }
             }
         }
+        let fit = problem(&all(train));
+        let minimum = minimise(|w| fit.value(w, l2), start, limits);
+        drop(fit);
+        let (iterations, stop) = (minimum.iterations, minimum.stop);
+        Ok(Self { classes, l2, tried, iterations, stop, scaling, weights: minimum.point })
     }
-    let all = |features: &Features| (0..features.rows).collect::<Vec<_>>();
-    let fit = Problem::new(&scaling, train, &all(train), &labels.train, labels.classes);
-    let minimum = minimise(|w| fit.value(w, l2), start, limits);
-    drop(fit);
-    let check = Problem::new(&scaling, test, &all(test), &labels.test, labels.classes);
-    let accuracy = check.accuracy(&minimum.point);
-    Ok(LinearResult { accuracy, l2, tried, iterations: minimum.iterations, stop: minimum.stop })
+
+    /// The probability of each class for each row, `rows × classes`, row after row.
+    ///
+    /// # Errors
+    /// Features of another width, or not finite.
+    pub fn probabilities(&self, features: &Features) -> Result<Vec<f64>, EvalError> {
+        features.check("test features")?;
+        let (got, expected) = (features.dim, self.scaling.mean.len());
+        if got != expected {
+            let (set, what) = ("test features", "width");
+            return Err(EvalError::Length { set, what, got, expected });
+        }
+        let nobody = vec![0; features.rows];
+        let rows = Problem::new(&self.scaling, features, &all(features), &nobody, self.classes);
+        let bias = &self.weights[got * self.classes..];
+        let softmax = |logits: &[f32]| {
+            let scores = logits.iter().zip(bias).map(|(&x, b)| f64::from(x) + b);
+            let largest = scores.clone().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.clone().map(|x| (x - largest).exp()).sum();
+            scores.map(move |x| (x - largest).exp() / total).collect::<Vec<_>>()
+        };
+        Ok(rows.products(&self.weights).chunks(self.classes).flat_map(softmax).collect())
+    }
+}
+
+fn all(features: &Features) -> Vec<usize> {
+    (0..features.rows).collect()
 }
 
 /// The strengths, strongest first, checked.
@@ -121,137 +182,6 @@ fn split(labels: &[usize], classes: usize) -> (Vec<usize>, Vec<usize>) {
         seen[labels[row]] += 1;
         seen[labels[row]].is_multiple_of(HELD_OUT)
     })
-}
-
-/// Mean and inverse standard deviation of each column of the training features.
-struct Scaling {
-    mean: Vec<f64>,
-    inverse: Vec<f64>,
-}
-
-impl Scaling {
-    fn of(train: &Features) -> Self {
-        let rows = train.rows as f64;
-        let mut mean = vec![0.0; train.dim];
-        for row in train.values.chunks_exact(train.dim) {
-            mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-        }
-        mean.iter_mut().for_each(|sum| *sum /= rows);
-        let mut variance = vec![0.0; train.dim];
-        for row in train.values.chunks_exact(train.dim) {
-            for ((sum, &x), mean) in variance.iter_mut().zip(row).zip(&mean) {
-                *sum += (f64::from(x) - mean).powi(2);
-            }
-        }
-        // A column that only varies by rounding carries nothing and is left out.
-        let inverse = |(sum, mean): (f64, &f64)| {
-            let deviation = (sum / rows).sqrt();
-            if deviation > 1e-6 * mean.abs() && deviation > 1e-30 { deviation.recip() } else { 0.0 }
-        };
-        let inverse = variance.into_iter().zip(&mean).map(inverse).collect();
-        Self { mean, inverse }
-    }
-
-    fn apply(&self, row: &[f32], into: &mut [f32]) {
-        for (i, (&x, into)) in row.iter().zip(into).enumerate() {
-            *into = ((f64::from(x) - self.mean[i]) * self.inverse[i]) as f32;
-        }
-    }
-}
-
-/// Standardised rows with their classes. Weights are flat: `[dim, classes]`, then `classes` biases.
-struct Problem {
-    x: Tensor<2>,
-    labels: Vec<usize>,
-    classes: usize,
-    dim: usize,
-}
-
-impl Problem {
-    fn new(
-        scaling: &Scaling,
-        features: &Features,
-        rows: &[usize],
-        labels: &[usize],
-        classes: usize,
-    ) -> Self {
-        let dim = features.dim;
-        let mut values = vec![0.0; rows.len() * dim];
-        let pairs = values.par_chunks_mut(dim).zip(rows.par_iter());
-        pairs.for_each(|(into, &row)| scaling.apply(features.row(row), into));
-        let labels = rows.iter().map(|&row| labels[row]).collect();
-        Self { x: matrix(values, rows.len(), dim), labels, classes, dim }
-    }
-
-    /// `x·W`, row after row, without the biases.
-    fn products(&self, weights: &[f64]) -> Vec<f32> {
-        let weights = weights[..self.dim * self.classes].iter().map(|&w| w as f32).collect();
-        numbers(self.x.clone().matmul(matrix(weights, self.dim, self.classes)))
-    }
-
-    /// The regularised mean cross entropy and its gradient.
-    fn value(&self, weights: &[f64], l2: f64) -> (f64, Vec<f64>) {
-        let (classes, rows) = (self.classes, self.labels.len());
-        let split = self.dim * classes;
-        let bias = &weights[split..];
-        let mut residuals = self.products(weights);
-        let pieces: Vec<(f64, Vec<f64>)> = residuals
-            .par_chunks_mut(PIECE * classes)
-            .zip(self.labels.par_chunks(PIECE))
-            .map(|(logits, labels)| {
-                let mut sum = (0.0, vec![0.0; classes]);
-                for (logits, &label) in logits.chunks_exact_mut(classes).zip(labels) {
-                    sum.0 += softmax_residual(logits, bias, label, &mut sum.1);
-                }
-                sum
-            })
-            .collect();
-        let scale = 1.0 / rows as f64;
-        let product = self.x.clone().transpose().matmul(matrix(residuals, rows, classes));
-        let decayed = |(g, w): (f32, &f64)| f64::from(g) * scale + l2 * w;
-        let mut gradient: Vec<f64> =
-            numbers(product).into_iter().zip(weights).map(decayed).collect();
-        gradient.resize(weights.len(), 0.0);
-        let mut loss = 0.0;
-        for (value, biases) in pieces {
-            loss += value * scale;
-            gradient[split..].iter_mut().zip(biases).for_each(|(sum, b)| *sum += b * scale);
-        }
-        let square: f64 = weights[..split].iter().map(|w| w * w).sum();
-        (loss + 0.5 * l2 * square, gradient)
-    }
-
-    fn accuracy(&self, weights: &[f64]) -> Accuracy {
-        let products = self.products(weights);
-        let bias = &weights[self.dim * self.classes..];
-        let hits = |(logits, &label): (&[f32], &usize)| {
-            let scores: Vec<f64> =
-                logits.iter().zip(bias).map(|(&x, b)| f64::from(x) + b).collect();
-            let rank = rank(&scores, label);
-            [usize::from(rank < 1), usize::from(rank < 5)]
-        };
-        let add = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
-        let rows = products.par_chunks(self.classes).zip(self.labels.par_iter());
-        let [first, five] = rows.map(hits).reduce(|| [0, 0], add);
-        let percent = |hits: usize| 100.0 * hits as f64 / self.labels.len() as f64;
-        Accuracy { top1: percent(first), top5: percent(five) }
-    }
-}
-
-/// Turns one row of logits (without bias) into `softmax − one-hot`, adds that to `biases`, and
-/// returns the row's cross entropy.
-fn softmax_residual(logits: &mut [f32], bias: &[f64], label: usize, biases: &mut [f64]) -> f64 {
-    let score = |(x, b): (&f32, &f64)| f64::from(*x) + b;
-    let largest = logits.iter().zip(bias).map(score).fold(f64::NEG_INFINITY, f64::max);
-    let total: f64 = logits.iter().zip(bias).map(|pair| (score(pair) - largest).exp()).sum();
-    let own = score((&logits[label], &bias[label])) - largest;
-    for (class, logit) in logits.iter_mut().enumerate() {
-        let share = (score((logit, &bias[class])) - largest).exp() / total;
-        let residual = share - f64::from(u8::from(class == label));
-        biases[class] += residual;
-        *logit = residual as f32;
-    }
-    total.ln() - own
 }
 
 #[cfg(test)]
@@ -284,6 +214,24 @@ mod tests {
         let got = linear_probe(&train, &test, &LinearConfig::default()).unwrap();
         assert_eq!(got.accuracy, Accuracy { top1: 100.0, top5: 100.0 });
         assert_eq!(got.tried.len(), 6);
+    }
+
+    #[test]
+    fn probabilities_add_up_to_one_and_the_largest_is_the_class_that_accuracy_counts() {
+        let (train, test) = (clusters(400, 4, 2.0, 1), clusters(100, 4, 2.0, 2));
+        let probe = LinearProbe::fit(&train, &LinearConfig::default()).unwrap();
+        let all = probe.probabilities(&test).unwrap();
+        let mut right = 0;
+        for (row, (shares, &label)) in all.chunks(4).zip(test.labels.as_ref().unwrap()).enumerate()
+        {
+            assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-12, "row {row}: {shares:?}");
+            let largest = (0..4).max_by(|&a, &b| shares[a].total_cmp(&shares[b])).unwrap();
+            right += usize::from(largest as i64 == label);
+        }
+        let expected = linear_probe(&train, &test, &LinearConfig::default()).unwrap();
+        assert_eq!(right as f64, expected.accuracy.top1);
+        let narrow = Features { rows: 1, dim: 2, values: vec![0.0; 2], labels: None };
+        assert!(probe.probabilities(&narrow).unwrap_err().to_string().contains("expected 7"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod npy;
 
 pub mod knn;
 pub mod linear;
+mod logistic;
 mod search;
 mod source;
 pub mod spectrum;

@@ -1,0 +1,52 @@
+//! Arguments of `vssl uncertainty`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use vssl::device::DeviceChoice;
+
+use super::{FormatName, checkpoint};
+
+/// Arguments of `vssl uncertainty`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl uncertainty runs/quickstart-0\n  vssl uncertainty runs/c10 \
+                  --ood data/fashion-mnist-tenth --ood photos/ --out uncertainty.csv --out risk.svg\n\n\
+                  Every score is asked to tell the run's test images from those of --ood, from \
+                  generated pictures and from corrupted copies, and to rank the errors of a linear \
+                  probe."
+)]
+pub struct Uncertainty {
+    /// A run folder, or a file that `vssl export` or `vssl import` wrote.
+    pub run: PathBuf,
+    /// Which checkpoint of a run: latest, best or step-N.
+    #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
+    pub checkpoint: String,
+    /// Unusual images: a folder, an archive of CIFAR, or a recipe; can be repeated.
+    #[arg(long, value_name = "DIR")]
+    pub ood: Vec<PathBuf>,
+    /// Usual images; those that trained the run unless given.
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// How these usual images are stored; told from the files unless given.
+    #[arg(long, value_enum, requires = "images")]
+    pub format: Option<FormatName>,
+    /// Images of each set at most.
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
+    pub count: u32,
+    /// Which nearest training feature gives neighbour-distance.
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    pub k: u32,
+    /// Views of each image for the spreads; 0 leaves them out.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16))]
+    pub views: u16,
+    /// Of views, noise and generated pictures.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
+    /// Write the figures there, by its ending: .json, .csv, or the curves as .svg; can be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub out: Vec<PathBuf>,
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
+}

@@ -1,0 +1,244 @@
+//! `vssl uncertainty`: what the uncertainty of a run is worth.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use anyhow::{Context, anyhow};
+use serde_json::{Value, json};
+use vssl::uncertainty::{Assessment, Change, Material, Report, Settings, Subject};
+use vssl_data::{
+    Splits,
+    dataset::{self, DataConfig},
+    shift::STRENGTHS,
+};
+
+use super::{data::described, encoder::moved, say};
+use crate::{
+    arguments::{Common, Uncertainty},
+    failure::Failure,
+    progress,
+};
+
+pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
+    for file in &arguments.out {
+        Kind::of(file)?;
+    }
+    let settings = Settings {
+        images: arguments.count as usize,
+        neighbour: arguments.k as usize,
+        views: arguments.views.into(),
+        seed: arguments.seed,
+    };
+    let device = arguments.device.resolve().map_err(Failure::usage)?;
+    let Uncertainty { run, checkpoint, .. } = arguments;
+    let subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
+    let material = material(arguments, &subject, common)?;
+    let bar = progress::bar(common, "{spinner} {msg}");
+    let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
+        bar.set_message(what.to_owned())
+    })?;
+    bar.finish_and_clear();
+    for file in &arguments.out {
+        let text = Kind::of(file)?.text(&assessment)?;
+        write(file, &text).with_context(|| format!("writing to {}", file.display()))?;
+    }
+    if common.json {
+        return say(&event(&assessment).to_string());
+    }
+    tell(&assessment, common)
+}
+
+/// Opens all sets of images before anything is computed.
+fn material(
+    arguments: &Uncertainty,
+    subject: &Subject,
+    common: &Common,
+) -> Result<Material, Failure> {
+    let config = match (&arguments.images, &subject.encoder.recipe) {
+        (Some(source), _) => described(source, arguments.format, common)?,
+        (None, Some(recipe)) => moved(recipe.data.source(), common),
+        (None, None) => {
+            return Err(Failure::usage(anyhow!(
+                "{} is a file and knows no images; name them with --images DIR",
+                arguments.run.display()
+            )));
+        }
+    };
+    let Splits { train, validation } = open(&config)?;
+    let Some(test) = validation else {
+        return Err(anyhow!(
+            "{}: there are no validation images, and those of training are no fair judges; \
+             expected the folders train/ and val/, or other images by --images DIR",
+            config.path.display()
+        )
+        .into());
+    };
+    let mut others = Vec::new();
+    for source in &arguments.ood {
+        let Splits { train, validation } = open(&described(source, None, common)?)?;
+        others.push((name(source), validation.unwrap_or(train)));
+    }
+    Ok(Material { train, test, others })
+}
+
+fn open(config: &DataConfig) -> Result<Splits, Failure> {
+    let splits = dataset::open(config, None)?;
+    Ok(Splits { train: Arc::clone(&splits.train), validation: splits.validation })
+}
+
+/// The last part of a path.
+fn name(source: &Path) -> String {
+    let name = source.file_stem().filter(|_| source.is_file()).or(source.file_name());
+    name.unwrap_or(source.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// What is written to a file.
+#[derive(Clone, Copy)]
+enum Kind {
+    Json,
+    Csv,
+    Svg,
+}
+
+impl Kind {
+    fn of(file: &Path) -> Result<Self, Failure> {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => Ok(Self::Json),
+            Some("csv") => Ok(Self::Csv),
+            Some("svg") => Ok(Self::Svg),
+            _ => Err(Failure::usage(anyhow!(
+                "--out {}: what to write is told from the ending; expected .json, .csv or .svg",
+                file.display()
+            ))),
+        }
+    }
+
+    fn text(self, assessment: &Assessment) -> Result<String, Failure> {
+        Ok(match self {
+            Self::Json => format!("{:#}\n", serde_json::to_value(assessment)?),
+            Self::Csv => assessment.csv(),
+            Self::Svg => assessment.svg().ok_or_else(|| {
+                anyhow!("there are no curves of errors to draw: the images have no labels")
+            })?,
+        })
+    }
+}
+
+/// Whole, or not at all.
+fn write(to: &Path, text: &str) -> io::Result<()> {
+    let name = to.file_name().unwrap_or(to.as_os_str()).to_string_lossy();
+    let temporary = to.with_file_name(format!(".{name}.partial"));
+    fs::write(&temporary, text)?;
+    fs::rename(&temporary, to).inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+fn event(assessment: &Assessment) -> Value {
+    let mut value = json!({ "event": "uncertainty" });
+    let figures = serde_json::to_value(assessment).expect("figures are plain values");
+    if let (Value::Object(value), Value::Object(figures)) = (&mut value, figures) {
+        value.extend(figures);
+    }
+    value
+}
+
+fn tell(assessment: &Assessment, common: &Common) -> Result<(), Failure> {
+    let Assessment { scores, .. } = assessment;
+    if common.quiet {
+        for report in scores {
+            let risk = report.risk.as_ref().map_or("-".into(), |r| format!("{:.4}", r.excess_aurc));
+            let (other, corrupted) = (100.0 * report.other_mean, 100.0 * report.corrupted_mean);
+            say(&format!("{} {other:.1} {corrupted:.1} {risk}", report.score.name()))?;
+        }
+        return Ok(());
+    }
+    let method = assessment.method.as_deref().unwrap_or("an encoder");
+    let step = assessment.step.map(|step| format!(", step {step}")).unwrap_or_default();
+    say(&format!(
+        "{}: {method}{step}; {} test images, {} training images\n\n\
+         AUROC in % (standard error): unusual images score higher than test images",
+        assessment.run.display(),
+        assessment.test_images,
+        assessment.train_images,
+    ))?;
+    say(&others(scores))?;
+    say("\nAUROC in %: corrupted copies score higher than the images themselves")?;
+    say(&corrupted(scores))?;
+    if let Some(error) = assessment.probe_error {
+        say(&format!(
+            "\nerrors of a linear probe, {:.1} %: AUROC in % (standard error) of wrong against right \
+             images;\nmean error in % over all shares of surest images (AURC), and above an oracle's",
+            100.0 * error
+        ))?;
+        say(&errors(scores))?;
+    }
+    say("\n* needs no distribution: a baseline that every method has")?;
+    assessment.notes.iter().try_for_each(|note| say(&format!("note: {note}")))
+}
+
+fn label(report: &Report) -> String {
+    format!("{}{}", report.score.name(), if report.of_posterior { "" } else { "*" })
+}
+
+fn others(scores: &[Report]) -> String {
+    let sets = |report: &'_ Report| -> Vec<_> {
+        report.sets.iter().filter(|set| set.change == Change::Other).cloned().collect()
+    };
+    let titles: Vec<String> =
+        scores.first().map(&sets).unwrap_or_default().into_iter().map(|set| set.set).collect();
+    let width = |title: &str| title.chars().count().max(12);
+    let mut text = format!("{:<20}", "score");
+    for title in &titles {
+        text.push_str(&format!("  {title:>width$}", width = width(title)));
+    }
+    text.push_str("    mean");
+    for report in scores {
+        text.push_str(&format!("\n{:<20}", label(report)));
+        for (set, title) in sets(report).iter().zip(&titles) {
+            let cell = area(set.area.auroc, set.area.standard_error);
+            text.push_str(&format!("  {cell:>width$}", width = width(title)));
+        }
+        text.push_str(&format!("  {:>6.1}", 100.0 * report.other_mean));
+    }
+    text
+}
+
+fn area(auroc: f64, error: f64) -> String {
+    format!("{:.1} ({:.1})", 100.0 * auroc, 100.0 * error)
+}
+
+fn corrupted(scores: &[Report]) -> String {
+    let sets = |report: &Report| -> Vec<(String, f64)> {
+        let sets = report.sets.iter().filter(|set| set.change == Change::Corrupted);
+        sets.map(|set| (set.set.clone(), 100.0 * set.area.auroc)).collect()
+    };
+    let first = scores.first().map(sets).unwrap_or_default();
+    let (mut names, mut strengths) = (format!("{:<20}", ""), format!("{:<20}", "score"));
+    for (at, (name, _)) in first.iter().enumerate() {
+        let strength = at % STRENGTHS + 1;
+        let name = if strength == 1 { name.as_str() } else { "" };
+        let gap = if strength == 1 { "  " } else { "" };
+        names.push_str(&format!("{gap}{name:>6}"));
+        strengths.push_str(&format!("{gap}{strength:>6}"));
+    }
+    let mut text = format!("{names}\n{strengths}    mean");
+    for report in scores {
+        text.push_str(&format!("\n{:<20}", label(report)));
+        for (at, (_, area)) in sets(report).iter().enumerate() {
+            let gap = if at % STRENGTHS == 0 { "  " } else { "" };
+            text.push_str(&format!("{gap}{area:>6.1}"));
+        }
+        text.push_str(&format!("  {:>6.1}", 100.0 * report.corrupted_mean));
+    }
+    text
+}
+
+fn errors(scores: &[Report]) -> String {
+    let mut text =
+        format!("{:<20}  {:>12}  {:>6}  {:>8}", "score", "wrong images", "AURC", "excess");
+    for report in scores {
+        let Some(risk) = &report.risk else { continue };
+        let wrong = report.errors.map_or("-".to_owned(), |e| area(e.auroc, e.standard_error));
+        let (aurc, excess) = (100.0 * risk.aurc, 100.0 * risk.excess_aurc);
+        text.push_str(&format!("\n{:<20}  {wrong:>12}  {aurc:>6.1}  {excess:>8.1}", label(report)));
+    }
+    text
+}

@@ -1,0 +1,115 @@
+//! Pictures of nothing: what no data set has, made from a seed.
+
+use std::f64::consts::TAU;
+
+use super::{MADE, byte};
+use crate::{
+    Image,
+    rng::{Stream, rng, uniform},
+};
+
+/// What is generated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generated {
+    /// Every value uniform and independent.
+    Noise,
+    /// Three plane waves over each other: directions, lengths (4 pixels to the side) and phases are
+    /// drawn, and each wave's share of each channel.
+    Waves,
+    /// One colour, uniformly drawn.
+    Flat,
+}
+
+/// Waves over each other.
+const WAVES: usize = 3;
+
+impl Generated {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Noise, Self::Waves, Self::Flat];
+
+    /// As tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Noise => "made-noise",
+            Self::Waves => "made-waves",
+            Self::Flat => "made-flat",
+        }
+    }
+
+    /// Picture number `index` of `side × side` pixels.
+    pub fn image(self, side: usize, seed: u64, index: usize) -> Image {
+        let address = MADE << 8 | self as u64;
+        let mut rng = rng(seed, Stream::Evaluation, address, index as u64);
+        let mut draw = |low, high| uniform(&mut rng, low, high);
+        let rgb = match self {
+            Self::Noise => (0..side * side * 3).map(|_| byte(draw(0.0, 1.0))).collect(),
+            Self::Flat => {
+                let colour: [u8; 3] = std::array::from_fn(|_| byte(draw(0.0, 1.0)));
+                colour.repeat(side * side)
+            }
+            Self::Waves => {
+                let waves: [Wave; WAVES] = std::array::from_fn(|_| Wave::drawn(side, &mut draw));
+                let pixels = (0..side * side).map(|at| ((at % side) as f64, (at / side) as f64));
+                pixels.flat_map(|place| colour(&waves, place)).collect()
+            }
+        };
+        Image { width: side, height: side, rgb }
+    }
+}
+
+/// `shares · sin(across·x + down·y + phase)`.
+struct Wave {
+    across: f64,
+    down: f64,
+    phase: f64,
+    shares: [f64; 3],
+}
+
+impl Wave {
+    fn drawn(side: usize, draw: &mut impl FnMut(f64, f64) -> f64) -> Self {
+        let (direction, length) = (draw(0.0, TAU), draw(4.0, (side as f64).max(4.0)));
+        Self {
+            across: TAU * direction.cos() / length,
+            down: TAU * direction.sin() / length,
+            phase: draw(0.0, TAU),
+            shares: std::array::from_fn(|_| draw(-1.0, 1.0)),
+        }
+    }
+}
+
+fn colour(waves: &[Wave; WAVES], (x, y): (f64, f64)) -> [u8; 3] {
+    std::array::from_fn(|channel| {
+        let wave = |wave: &Wave| {
+            wave.shares[channel] * (wave.across * x + wave.down * y + wave.phase).sin()
+        };
+        byte(0.5 + waves.iter().map(wave).sum::<f64>() / WAVES as f64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_is_that_of_its_address() {
+        for kind in Generated::ALL {
+            let image = kind.image(9, 1, 2);
+            assert_eq!((image.width, image.height, image.rgb.len()), (9, 9, 9 * 9 * 3));
+            assert_eq!(image, kind.image(9, 1, 2));
+            assert_ne!(image, kind.image(9, 1, 3));
+            assert_ne!(image, kind.image(9, 2, 2));
+        }
+    }
+
+    #[test]
+    fn neighbouring_pixels_differ_most_in_noise_and_not_at_all_in_flat_pictures() {
+        let change = |kind: Generated| {
+            let image = kind.image(32, 0, 0);
+            let pairs = image.rgb.iter().zip(&image.rgb[3..]);
+            pairs.map(|(&a, &b)| u64::from(a.abs_diff(b))).sum::<u64>()
+        };
+        assert_eq!(change(Generated::Flat), 0);
+        let (waves, noise) = (change(Generated::Waves), change(Generated::Noise));
+        assert!(waves > 0 && waves < noise / 2, "{waves} {noise}");
+    }
+}

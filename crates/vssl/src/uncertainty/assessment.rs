@@ -1,0 +1,309 @@
+//! All scores, asked about the same images: unusual ones, spoiled ones, and those that a probe gets
+//! wrong.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+use vssl_data::{
+    Dataset, Image,
+    dataset::Subset,
+    shift::{Corruption, Generated, STRENGTHS},
+};
+
+use super::{
+    Settings, UncertaintyError,
+    auroc::{Auroc, auroc, auroc_of_pairs},
+    judge::{Judge, Verdict},
+    risk::{Risk, risk},
+    score::Score,
+    subject::Subject,
+};
+
+/// The images.
+pub struct Material {
+    /// Those that neighbours and the probe are taken from.
+    pub train: Arc<dyn Dataset>,
+    /// Usual images that training did not see.
+    pub test: Arc<dyn Dataset>,
+    /// Unusual ones, each set with its name.
+    pub others: Vec<(String, Arc<dyn Dataset>)>,
+}
+
+/// How a set differs from the usual images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Other images; the area's standard error is that of two sets.
+    Other,
+    /// The same images, spoiled; that of pairs.
+    Corrupted,
+}
+
+/// One score, asked to tell one set from the usual images.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// Name of the set: a data set, a generated one, or a corruption.
+    pub set: String,
+    /// Which sort of set.
+    pub change: Change,
+    /// 1 to 5 for a corruption.
+    pub strength: Option<usize>,
+    /// The corruption's parameter at this strength.
+    pub parameter: Option<f64>,
+    /// Images in the set.
+    pub images: usize,
+    /// How well.
+    #[serde(flatten)]
+    pub area: Auroc,
+}
+
+/// All answers of one score.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Which score.
+    pub score: Score,
+    /// Whether it needs a method with distributions.
+    pub of_posterior: bool,
+    /// Mean area over the unusual sets, given and generated.
+    pub other_mean: f64,
+    /// Mean area over the corruptions and strengths.
+    pub corrupted_mean: f64,
+    /// One for each set.
+    pub sets: Vec<Comparison>,
+    /// Telling wrongly classified usual images from rightly classified ones; `None` without labels, or
+    /// where there are not two of both.
+    pub errors: Option<Auroc>,
+    /// The errors that remain among the images it is sure of; `None` without labels.
+    pub risk: Option<Risk>,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Assessment {
+    /// The run folder or the file.
+    pub run: PathBuf,
+    /// Method that trained it, where known.
+    pub method: Option<String>,
+    /// Steps of training, where known.
+    pub step: Option<u64>,
+    /// Whether variances are vectors of which the loss only sees the direction; `None` without a
+    /// posterior.
+    pub free_variance: Option<bool>,
+    /// As asked for.
+    pub settings: Settings,
+    /// Images that neighbours and probe are taken from.
+    pub train_images: usize,
+    /// Usual images that were judged.
+    pub test_images: usize,
+    /// Share of them that the probe gets wrong.
+    pub probe_error: Option<f64>,
+    /// One for each score.
+    pub scores: Vec<Report>,
+    /// What was left out and why.
+    pub notes: Vec<String>,
+}
+
+/// A set of pictures that the usual ones are compared with.
+struct Set {
+    name: String,
+    corruption: Option<(Corruption, usize)>,
+    pictures: Vec<Image>,
+}
+
+impl Assessment {
+    /// Measures. Deterministic; `progress` hears what is being done.
+    ///
+    /// # Errors
+    /// Images that cannot be read, sets of fewer than two, outputs that are not numbers.
+    pub fn of(
+        subject: &Subject,
+        material: &Material,
+        settings: &Settings,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self, UncertaintyError> {
+        let test: Arc<dyn Dataset> =
+            Arc::new(Subset::balanced(Arc::clone(&material.test), settings.images));
+        let pictures = enough("the test images", subject.prepare(&test)?)?;
+        let judge = Judge::new(subject, &material.train, settings.neighbour, progress)?;
+        progress(&format!("{} test images", pictures.len()));
+        let outputs = subject.outputs(&pictures)?;
+        let free_variance = outputs.free_variance;
+        let usual = finite(subject, "the test images", judge.complete(outputs)?)?;
+        let wrong = wrong(&usual, test.labels());
+        let mut reports = reports(&usual, wrong.as_deref());
+        let mut ask = |set: Set| -> Result<(), UncertaintyError> {
+            progress(&set.title());
+            let outputs = subject.outputs(&set.pictures)?;
+            let unusual = finite(subject, &set.title(), judge.complete(outputs)?)?;
+            for (at, report) in reports.iter_mut().enumerate() {
+                report.sets.push(set.compare(&usual.scores[at].1, &unusual.scores[at].1));
+            }
+            Ok(())
+        };
+        others(subject, material, settings, &mut ask)?;
+        corrupted(&pictures, settings, &mut ask)?;
+        reports.iter_mut().for_each(Report::summarise);
+        let encoder = &subject.encoder;
+        let rate = |wrong: &Vec<bool>| share(wrong.iter().filter(|&&wrong| wrong).count(), wrong);
+        Ok(Self {
+            run: encoder.path.clone(),
+            method: encoder.recipe.as_ref().map(|recipe| recipe.method.clone()),
+            step: encoder.step,
+            free_variance,
+            settings: settings.clone(),
+            train_images: judge.train.rows,
+            test_images: pictures.len(),
+            probe_error: wrong.as_ref().map(rate),
+            notes: notes(subject, settings, free_variance, wrong.is_some()),
+            scores: reports,
+        })
+    }
+}
+
+impl Set {
+    fn title(&self) -> String {
+        match self.corruption {
+            None => format!("{} images of {}", self.pictures.len(), self.name),
+            Some((_, strength)) => format!("{} of strength {strength}", self.name),
+        }
+    }
+
+    fn compare(&self, usual: &[f64], unusual: &[f64]) -> Comparison {
+        let side = self.pictures.first().map_or(0, |picture| picture.width.min(picture.height));
+        let (change, area) = match self.corruption {
+            None => (Change::Other, auroc(usual, unusual)),
+            Some(_) => (Change::Corrupted, auroc_of_pairs(usual, unusual)),
+        };
+        Comparison {
+            set: self.name.clone(),
+            change,
+            strength: self.corruption.map(|(_, strength)| strength),
+            parameter: self.corruption.map(|(what, strength)| what.parameter(side, strength)),
+            images: self.pictures.len(),
+            area: area.expect("sets of fewer than two were refused"),
+        }
+    }
+}
+
+impl Report {
+    fn summarise(&mut self) {
+        let mean = |change| {
+            let areas = self.sets.iter().filter(|set| set.change == change);
+            let areas: Vec<f64> = areas.map(|set| set.area.auroc).collect();
+            areas.iter().sum::<f64>() / areas.len() as f64
+        };
+        (self.other_mean, self.corrupted_mean) = (mean(Change::Other), mean(Change::Corrupted));
+    }
+}
+
+fn others(
+    subject: &Subject,
+    material: &Material,
+    settings: &Settings,
+    ask: &mut dyn FnMut(Set) -> Result<(), UncertaintyError>,
+) -> Result<(), UncertaintyError> {
+    for (name, images) in &material.others {
+        let some: Arc<dyn Dataset> =
+            Arc::new(Subset::balanced(Arc::clone(images), settings.images));
+        let pictures = enough(name, subject.prepare(&some)?)?;
+        ask(Set { name: name.clone(), corruption: None, pictures })?;
+    }
+    let side = subject.encoder.input.size;
+    for kind in Generated::ALL {
+        let picture = |index| kind.image(side, settings.seed, index);
+        let pictures = (0..settings.images.max(2)).map(picture).collect();
+        ask(Set { name: kind.name().to_owned(), corruption: None, pictures })?;
+    }
+    Ok(())
+}
+
+fn corrupted(
+    clean: &[Image],
+    settings: &Settings,
+    ask: &mut dyn FnMut(Set) -> Result<(), UncertaintyError>,
+) -> Result<(), UncertaintyError> {
+    for corruption in Corruption::ALL {
+        for strength in 1..=STRENGTHS {
+            let spoiled =
+                |(index, picture)| corruption.apply(picture, strength, settings.seed, index);
+            let pictures = clean.iter().enumerate().map(spoiled).collect();
+            let name = corruption.name().to_owned();
+            ask(Set { name, corruption: Some((corruption, strength)), pictures })?;
+        }
+    }
+    Ok(())
+}
+
+fn enough(set: &str, pictures: Vec<Image>) -> Result<Vec<Image>, UncertaintyError> {
+    match pictures.len() {
+        got @ 0..2 => Err(UncertaintyError::TooFew { set: set.to_owned(), got }),
+        _ => Ok(pictures),
+    }
+}
+
+fn finite(subject: &Subject, set: &str, verdict: Verdict) -> Result<Verdict, UncertaintyError> {
+    for (score, values) in &verdict.scores {
+        if let Some(image) = values.iter().position(|value| !value.is_finite()) {
+            let (run, value) = (subject.encoder.path.clone(), values[image]);
+            let (score, set) = (score.name(), set.to_owned());
+            return Err(UncertaintyError::NotFinite { run, score, set, image, value });
+        }
+    }
+    Ok(verdict)
+}
+
+/// Which images the probe gets wrong.
+fn wrong(verdict: &Verdict, labels: Option<&[u32]>) -> Option<Vec<bool>> {
+    let pairs = verdict.classes.as_ref()?.iter().zip(labels?);
+    Some(pairs.map(|(&class, &label)| class != label as usize).collect())
+}
+
+fn reports(usual: &Verdict, wrong: Option<&[bool]>) -> Vec<Report> {
+    let report = |(score, values): &(Score, Vec<f64>)| {
+        let of = |wanted: bool| {
+            let pairs = values.iter().zip(wrong.unwrap_or_default());
+            pairs.filter(|(_, wrong)| **wrong == wanted).map(|(&x, _)| x).collect::<Vec<_>>()
+        };
+        Report {
+            score: *score,
+            of_posterior: score.of_posterior(),
+            other_mean: 0.5,
+            corrupted_mean: 0.5,
+            sets: Vec::new(),
+            errors: auroc(&of(false), &of(true)),
+            risk: wrong.and_then(|wrong| risk(values, wrong)),
+        }
+    };
+    usual.scores.iter().map(report).collect()
+}
+
+fn share(count: usize, of: &[bool]) -> f64 {
+    count as f64 / of.len() as f64
+}
+
+fn notes(
+    subject: &Subject,
+    settings: &Settings,
+    free_variance: Option<bool>,
+    judged: bool,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    match free_variance {
+        Some(true) => notes.push(
+            "the variances of this run are vectors of any sign; its loss sees their direction \
+             only, so variance-norm and noise-ratio are lengths that nothing trained"
+                .to_owned(),
+        ),
+        Some(false) => {}
+        None => notes.push("no posterior: scores are those that features alone have".to_owned()),
+    }
+    if subject.encoder.recipe.is_none() {
+        notes.push("no spreads: a file knows no augmentation; give the run folder".to_owned());
+    } else if settings.views == 0 {
+        notes.push("no spreads: --views is 0".to_owned());
+    }
+    if !judged {
+        notes.push("no probe and no errors: the images have no labels".to_owned());
+    }
+    notes
+}
