@@ -81,6 +81,10 @@ pub fn catch_panics() {
         };
         // Only tried: a panic inside the lock must not wait for itself.
         if let Some(device) = OPENING.try_lock().ok().and_then(|mut opening| opening.take()) {
+            // LibTorch's own has a trace below its first line.
+            let what = what.to_string();
+            let what = what.split(['\n']).next().and_then(|line| line.split("\\n").next());
+            let what = what.unwrap_or_default();
             eprintln!(
                 "error: device {device} cannot be opened on this machine: {what}\n  its driver or \
                  library has to be installed and to see the device; --device cpu always works"

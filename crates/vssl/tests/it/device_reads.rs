@@ -74,10 +74,9 @@ impl Observer for Silent {
     fn event(&mut self, _: &Event) {}
 }
 
-fn plan(run: &Path, method: &str, table: &toml::Table) -> Plan {
+fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
     let recipe = format!(
         r#"
-        version = 1
         method = "{method}"
         [data]
         format = "idx"
@@ -107,11 +106,14 @@ fn plan(run: &Path, method: &str, table: &toml::Table) -> Plan {
         every_epochs = 0
         [evaluation]
         enabled = false
-        [{method}]
-        {table}
+        [schedule]
+        name = "constant"
         "#,
         STEPS / WATCHED
     );
+    let mut recipe: toml::Table = recipe.parse().unwrap();
+    recipe.insert(method.to_owned(), toml::Value::Table(table));
+    let recipe = recipe.to_string();
     let (recipe, _) = Recipe::parse(&recipe, "test", &[], &methods::schemas()).unwrap();
     let environment = Environment {
         device: device().inner(),
@@ -129,7 +131,7 @@ fn a_step_reads_its_device_once() {
     let folder = tempfile::tempdir().unwrap();
     for entry in METHODS {
         let name = entry.schema.name;
-        let plan = plan(&folder.path().join(name), name, &small(entry));
+        let plan = plan(&folder.path().join(name), name, small(entry));
         let before = reading::count();
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
         assert_eq!(reading::count() - before, STEPS + WATCHED, "{name}");
