@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod bench;
+mod embed;
 mod encoder;
 mod interchange;
 mod knn;
@@ -17,6 +18,7 @@ use vssl::{device::DeviceChoice, methods::METHODS};
 pub use bench::{
     AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments,
 };
+pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
@@ -100,6 +102,10 @@ pub enum Command {
     Knn(Knn),
     /// Judge what uncertainty is worth: unusual and corrupted images, errors of a probe.
     Uncertainty(Uncertainty),
+    /// Write the features of images to a file: Parquet, CSV, numpy or safetensors.
+    Embed(Embed),
+    /// Find the images of such a file that are nearest to given ones, and draw them.
+    Search(Search),
     /// Put finished runs side by side, a row for each method; or run a grid of them first.
     Table(Table),
     /// Show runs as one HTML page: results, curves, features, views. It needs no network.

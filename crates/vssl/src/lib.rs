@@ -29,6 +29,7 @@ pub mod backbone;
 pub mod collective;
 pub mod comparison;
 pub mod device;
+pub mod embed;
 pub mod encoder;
 pub mod eval;
 pub mod export;

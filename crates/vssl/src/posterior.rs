@@ -19,6 +19,16 @@ use crate::{
     },
 };
 
+/// What [`score`] is, for whoever shows it.
+pub const SCORE: &str = "KL(posterior ‖ prior)";
+
+/// How unsure the network is of each image, one number an image; more is less sure.
+///
+/// # Shapes — returns `[n]`.
+pub fn score(posterior: &Posterior) -> Tensor<1> {
+    posterior.divergence.clone()
+}
+
 /// The networks of a run whose method has a posterior.
 pub struct Posteriors {
     /// What they expect their images to be.

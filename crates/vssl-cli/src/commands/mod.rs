@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod data;
+mod embed;
 mod encoder;
 mod export;
 mod grid;
@@ -12,6 +13,7 @@ mod methods;
 mod new_recipe;
 mod pretrain;
 mod report;
+mod search;
 mod supervised;
 mod table;
 mod uncertainty;
@@ -47,6 +49,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Finetune(arguments) => supervised::run_finetune(arguments, common),
         Command::Knn(arguments) => knn::run(arguments, common),
         Command::Uncertainty(arguments) => uncertainty::run(arguments, common),
+        Command::Embed(arguments) => embed::run(arguments, common),
+        Command::Search(arguments) => search::run(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),

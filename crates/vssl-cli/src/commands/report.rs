@@ -8,6 +8,7 @@ use vssl::{
     comparison,
     encoder::Encoder,
     page::{Document, Look, PageError, RunView, Sample, html},
+    posterior::Posteriors,
 };
 use vssl_data::{Splits, dataset};
 
@@ -104,7 +105,7 @@ fn look(
 ) -> Result<(Option<Look>, Option<String>), Failure> {
     let opened = open(run, shown, common)?;
     let found = opened.map_err(anyhow::Error::new).and_then(|(encoder, splits)| {
-        let sample = Sample::of(&encoder, &splits, points)?;
+        let sample = sampled(&encoder, &splits, points, shown)?;
         if let (Some(folder), Some(recipe)) = (projector, &encoder.recipe) {
             sample.project(&recipe.data.path, folder)?;
         }
@@ -116,6 +117,20 @@ fn look(
         Err(error) if projector.is_some() || shown.copy.checkpoint != "latest" => Err(error.into()),
         Err(error) => Ok((None, Some(error.to_string()))),
     }
+}
+
+/// Images of a run, with what the run's posterior says of them where it has one.
+pub(super) fn sampled(
+    encoder: &Encoder,
+    splits: &Splits,
+    points: usize,
+    shown: &Shown,
+) -> Result<Sample, PageError> {
+    let mut sample = Sample::of(encoder, splits, points)?;
+    if let Some(found) = Posteriors::open(&encoder.path, &shown.copy.checkpoint, &encoder.device)? {
+        sample.score(encoder, &found)?;
+    }
+    Ok(sample)
 }
 
 /// The encoder of a run and its images.

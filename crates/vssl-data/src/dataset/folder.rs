@@ -58,6 +58,11 @@ fn split_folder(path: &Path, names: &[&str]) -> Option<PathBuf> {
 }
 
 impl Folder {
+    /// These files, in this order, without labels. They are read when asked for.
+    pub fn of_files(files: Vec<PathBuf>) -> Self {
+        Self { root: PathBuf::new(), files, labels: None, classes: Vec::new() }
+    }
+
     /// One split; `known` are the classes of the training split.
     fn split(root: PathBuf, labels: Labels, known: Option<&[String]>) -> Result<Self, DataError> {
         let files = images_below(&root)?;

@@ -1,11 +1,14 @@
-//! Who is near whom among the images of the page: the rows of neighbours, and a first idea of which
-//! images the encoder is unsure of.
+//! Who is near whom among the images of the page: the rows of neighbours, and which images the encoder
+//! is unsure of: by its own posterior where its method has one, by the neighbours otherwise.
 
 use serde::Serialize;
 
-use crate::eval::{
-    EvalError, Features,
-    knn::{self, Distance, Neighbour},
+use crate::{
+    eval::{
+        EvalError, Features,
+        knn::{self, Distance, Neighbour},
+    },
+    posterior,
 };
 
 /// Of the vote; those of the accuracy of a run.
@@ -119,6 +122,18 @@ impl Closeness {
 }
 
 impl Certainty {
+    /// By what the network itself says of each image: [`crate::posterior::score`].
+    pub(super) fn of_posterior(values: &[f32]) -> Self {
+        let values: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
+        let how = "The network's own: what its posterior says of each image, without augmentation and \
+                   without labels. High means less sure";
+        Self::ordered(
+            format!("{}, the score of the posterior", posterior::SCORE),
+            how.into(),
+            &values,
+        )
+    }
+
     /// The images with the lowest and the highest score.
     pub(super) fn ordered(score: String, how: String, values: &[f64]) -> Self {
         let mut order: Vec<usize> = (0..values.len()).collect();
@@ -173,6 +188,14 @@ mod tests {
             certainty.least.iter().all(|(index, score)| index.abs_diff(100) < 12 && *score > 0.1)
         );
         assert!(certainty.most.iter().all(|(_, score)| *score == 0.0));
+    }
+
+    #[test]
+    fn a_posterior_s_own_score_orders_the_images_and_is_named() {
+        let certainty = Certainty::of_posterior(&[0.5, 3.0, -1.0, 2.0]);
+        assert_eq!(certainty.most, [(2, -1.0), (0, 0.5)]);
+        assert_eq!(certainty.least, [(1, 3.0), (3, 2.0)]);
+        assert!(certainty.score.contains(posterior::SCORE), "{}", certainty.score);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
-use vssl_data::{Dataset, Image, Splits, augment::Scratch, dataset::Subset};
+use vssl_data::{Dataset, EvaluationLoader, Image, Splits, augment::Scratch, dataset::Subset};
 
 use super::{
     PageError,
@@ -15,8 +15,10 @@ use super::{
 };
 use crate::{
     encoder::{Encoder, Reading},
-    eval::{Features, spectrum},
+    eval::{EvalError, Features, spectrum},
+    posterior::{self, Posteriors},
     tensorboard::{Cloud, Sprite, write_projector},
+    train::evaluate::features,
 };
 
 /// Pixels of a thumbnail at most.
@@ -31,6 +33,8 @@ pub struct Sample {
     /// Which of them could be read.
     kept: Vec<usize>,
     features: Features,
+    /// What the posterior says of each, of a run that has one.
+    uncertainty: Option<Vec<f32>>,
     /// `validation` or `training`.
     split: &'static str,
     /// Images of the split.
@@ -86,6 +90,7 @@ impl Sample {
                 ..Features::default()
             },
             kept: Vec::new(),
+            uncertainty: None,
             split,
             of: all.len(),
             images: Arc::clone(&images),
@@ -103,6 +108,27 @@ impl Sample {
         })?;
         sample.features.check("features of the page's images")?;
         Ok(sample)
+    }
+
+    /// Takes in how unsure the network itself is of these images, to show them in that order.
+    ///
+    /// # Errors
+    /// Images that cannot be read again, scores that are not finite.
+    pub fn score(&mut self, encoder: &Encoder, posteriors: &Posteriors) -> Result<(), PageError> {
+        let images = Subset::of(Arc::clone(&self.images), self.kept.clone())?;
+        let plan = encoder.plan(&Reading::default());
+        let mut scores = Vec::with_capacity(self.kept.len());
+        for batch in EvaluationLoader::new(Arc::new(images), plan)? {
+            let batch = batch?;
+            let posterior = posteriors.of(batch.pixels.into_vec(), batch.indices.len());
+            scores.extend(features(posterior::score(&posterior).unsqueeze_dim(1)).values);
+        }
+        if let Some(row) = scores.iter().position(|score| !score.is_finite()) {
+            let (set, value) = ("uncertainty of the page's images", scores[row]);
+            return Err(EvalError::NotFinite { set, row, column: 0, value }.into());
+        }
+        self.uncertainty = Some(scores);
+        Ok(())
     }
 
     /// Everything that the page shows of them.
@@ -133,7 +159,10 @@ impl Sample {
             map: Map::of(features, &closeness),
             thumbnails: self.canvas(COLUMNS)?.sheet()?,
             rows: closeness.rows(labels),
-            certainty: closeness.certainty(labels),
+            certainty: match &self.uncertainty {
+                Some(scores) => Certainty::of_posterior(scores),
+                None => closeness.certainty(labels),
+            },
             gallery: Gallery::of(recipe, &splits.train)?,
         })
     }

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use vssl::{
-    page::{Look, Sample},
-    train::checkpoint::Store,
-};
+use vssl::{page::Look, train::checkpoint::Store};
 
 use crate::{
     arguments::{Common, Shown},
@@ -93,6 +90,6 @@ fn look(run: &Path, shown: &Shown, common: &Common) -> Result<Look, String> {
     let opened = report::open(run, shown, common);
     let (encoder, splits) =
         opened.map_err(|failure| failure.message())?.map_err(|error| error.to_string())?;
-    let sample = Sample::of(&encoder, &splits, shown.points as usize);
+    let sample = report::sampled(&encoder, &splits, shown.points as usize, shown);
     sample.and_then(|sample| sample.look(&encoder, &splits)).map_err(|error| error.to_string())
 }

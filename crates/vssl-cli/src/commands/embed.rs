@@ -1,0 +1,110 @@
+//! `vssl embed`: features of a set of images as a file.
+
+use anyhow::anyhow;
+use serde_json::json;
+use vssl::{
+    embed::{Form, Job, Origin, Split, embed},
+    encoder::Reading,
+    posterior::{self, Posteriors},
+};
+use vssl_data::{DataError, OnBadImage, dataset};
+
+use super::{encoder, say};
+use crate::{
+    arguments::{Common, Embed, FormName, SplitName},
+    failure::Failure,
+    progress,
+};
+
+pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
+    let form = form(arguments)?;
+    let copy = &arguments.encoder.copy;
+    let encoder = encoder::open(&arguments.encoder.encoder, copy)?;
+    let source = encoder::images(&arguments.encoder, &encoder, common)?;
+    let split = match arguments.split {
+        SplitName::Train => Split::Train,
+        SplitName::Validation => Split::Validation,
+    };
+    let images = split.of(&dataset::open(&source, None)?).ok_or_else(|| {
+        anyhow!(
+            "{}: there are no validation images; expected the folder val/ beside train/",
+            source.path.display()
+        )
+    })?;
+    let posteriors = match encoder.recipe.is_some() && !arguments.features_only {
+        true => Posteriors::open(&encoder.path, &copy.checkpoint, &encoder.device)?,
+        false => None,
+    };
+    let network = copy.network.into();
+    let on_bad_image = if arguments.skip_unreadable { OnBadImage::Skip } else { OnBadImage::Stop };
+    let job = Job {
+        posteriors: posteriors.as_ref(),
+        network,
+        origin: Origin::new(&encoder, &copy.checkpoint, network, &source, split),
+        encoder: &encoder,
+        images,
+        reading: Reading { on_bad_image, ..Reading::default() },
+        batch: arguments.batch as usize,
+    };
+    let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
+    bar.set_message("embedding");
+    bar.set_length(job.images.len() as u64);
+    let mut heard = |done: usize, left_out: &[DataError]| {
+        bar.set_position(done as u64);
+        if !common.quiet {
+            bar.suspend(|| left_out.iter().for_each(|error| eprintln!("left out: {error}")));
+        }
+    };
+    let done = embed(&job, &arguments.to, form, &mut heard)?;
+    bar.finish_and_clear();
+    let to = arguments.to.display();
+    if common.json {
+        let posterior = done.posterior.map(|of| {
+            json!({
+                "dim": of.dim, "variance_is_a_direction": of.free_variance,
+                "uncertainty": posterior::SCORE,
+            })
+        });
+        let value = json!({
+            "event": "embedded", "path": arguments.to, "images": done.rows,
+            "left_out": done.left_out, "dim": done.dim, "posterior": posterior,
+            "sha256": job.origin.sha256,
+        });
+        return say(&value.to_string());
+    }
+    if common.quiet {
+        return say(&to.to_string());
+    }
+    let posterior = match done.posterior {
+        Some(of) if of.free_variance => format!(
+            ", mean and variance direction of {}, uncertainty: {}",
+            of.dim,
+            posterior::SCORE
+        ),
+        Some(of) => {
+            format!(", mean and variance of {}, uncertainty: {}", of.dim, posterior::SCORE)
+        }
+        None => String::new(),
+    };
+    let left_out = match done.left_out {
+        0 => String::new(),
+        count => format!("; {count} left out"),
+    };
+    say(&format!("{to}: {} images, features of {}{posterior}{left_out}", done.rows, done.dim))
+}
+
+fn form(arguments: &Embed) -> Result<Form, Failure> {
+    let named = arguments.to_format.map(|name| match name {
+        FormName::Parquet => Form::Parquet,
+        FormName::Csv => Form::Csv,
+        FormName::Npy => Form::Npy,
+        FormName::Safetensors => Form::Safetensors,
+    });
+    named.or_else(|| Form::of(&arguments.to)).ok_or_else(|| {
+        Failure::usage(anyhow!(
+            "{}: the extension tells no format; expected .parquet, .csv, .npy or .safetensors, or \
+             --to-format",
+            arguments.to.display()
+        ))
+    })
+}

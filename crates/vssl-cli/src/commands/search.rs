@@ -1,0 +1,137 @@
+//! `vssl search`: the nearest images of an index.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, anyhow};
+use serde_json::json;
+use vssl::{
+    embed::{Entry, Index, draw, image_of},
+    encoder::{Encoder, Reading},
+};
+use vssl_data::{
+    DataConfig, Dataset,
+    dataset::{Folder, Labels},
+};
+
+use super::{encoder::moved, say};
+use crate::{
+    arguments::{Common, Search},
+    failure::Failure,
+    launcher, progress,
+};
+
+/// What was found for one image.
+struct Answer {
+    query: String,
+    /// The entry, its row and the cosine.
+    found: Vec<(Entry, f64)>,
+}
+
+pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
+    if let Some(path) = &arguments.draw
+        && !path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png"))
+    {
+        let error = anyhow!("--draw {}: expected a file that ends in .png", path.display());
+        return Err(Failure::usage(error));
+    }
+    let index = Index::open(&arguments.index)?;
+    let encoder = open(&index, arguments)?;
+    index.check(&encoder)?;
+    let bar = progress::bar(common, "{spinner} {msg}");
+    bar.set_message(format!("searching {} images", index.rows()));
+    let queries: std::sync::Arc<dyn Dataset> =
+        std::sync::Arc::new(Folder::of_files(arguments.images.clone()));
+    let features = encoder.features(&queries, &Reading::default())?;
+    let neighbours = index.nearest(&features, arguments.k as usize)?;
+    let mut answers = Vec::new();
+    for row in 0..features.rows {
+        let near = neighbours.of(row).iter();
+        let found = near.map(|one| Ok((index.entry(one.index as usize)?, one.closeness)));
+        let found = found.collect::<Result<_, Failure>>()?;
+        answers.push(Answer { query: queries.name(row), found });
+    }
+    if let Some(to) = &arguments.draw {
+        picture(&index, &answers, &*queries, to, arguments, common)?;
+    }
+    bar.finish_and_clear();
+    answers.iter().enumerate().try_for_each(|(at, answer)| tell(at, answer, &index, common))
+}
+
+/// The encoder that the index names, unless the arguments say where it is now.
+fn open(index: &Index, arguments: &Search) -> Result<Encoder, Failure> {
+    let origin = &index.origin;
+    let path = arguments.encoder.as_ref().unwrap_or(&origin.encoder);
+    if !path.exists() {
+        return Err(anyhow!(
+            "{}: it made the index {} and is not there any more; name it with --encoder",
+            path.display(),
+            arguments.index.display()
+        )
+        .into());
+    }
+    let checkpoint = arguments.checkpoint.as_ref().unwrap_or(&origin.checkpoint);
+    let network = arguments.network.map_or(origin.network(), Into::into);
+    let device = launcher::open(arguments.device)?;
+    Ok(Encoder::open(path, checkpoint, network, &device)?)
+}
+
+fn picture(
+    index: &Index,
+    answers: &[Answer],
+    queries: &dyn Dataset,
+    to: &Path,
+    arguments: &Search,
+    common: &Common,
+) -> Result<(), Failure> {
+    let config = index.origin.images.clone();
+    let images = match &arguments.images_root {
+        Some(path) => DataConfig { path: path.clone(), ..config },
+        None => moved(config, common),
+    };
+    // A set that has lost its classes still has its images.
+    let images = DataConfig { labels: Labels::Auto, ..images };
+    let mut opened = None;
+    let mut rows = Vec::new();
+    for (row, answer) in answers.iter().enumerate() {
+        let found = answer.found.iter();
+        let found = found.map(|(entry, _)| image_of(entry, &index.origin, &images, &mut opened));
+        rows.push((queries.image(row)?, found.collect::<Result<_, _>>()?));
+    }
+    let png = draw(&rows, arguments.side as usize)?;
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".part");
+    fs::write(&partial, png)
+        .and_then(|()| fs::rename(&partial, to))
+        .with_context(|| format!("writing the picture to {}", to.display()))?;
+    Ok(())
+}
+
+fn tell(at: usize, answer: &Answer, index: &Index, common: &Common) -> Result<(), Failure> {
+    let class = |entry: &Entry| {
+        let label = usize::try_from(entry.label?).ok()?;
+        index.origin.classes.get(label).cloned()
+    };
+    if common.json {
+        let found = answer.found.iter().map(|(entry, cosine)| {
+            json!({
+                "path": entry.path, "image": entry.image, "similarity": cosine,
+                "label": entry.label, "class": class(entry),
+            })
+        });
+        let found: Vec<_> = found.collect();
+        let value = json!({ "event": "found", "query": answer.query, "nearest": found });
+        return say(&value.to_string());
+    }
+    if !common.quiet {
+        let gap = if at > 0 { "\n" } else { "" };
+        say(&format!("{gap}{}: nearest of {} images by cosine", answer.query, index.rows()))?;
+    }
+    for (entry, cosine) in &answer.found {
+        let class = class(entry).map(|class| format!("  {class}")).unwrap_or_default();
+        match common.quiet {
+            true => say(&entry.path)?,
+            false => say(&format!("  {cosine:.4}  {}{class}", entry.path))?,
+        }
+    }
+    Ok(())
+}

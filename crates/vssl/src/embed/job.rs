@@ -1,0 +1,162 @@
+//! From images to a file of their features, block by block. Called by `vssl embed`.
+
+use std::{path::Path, sync::Arc};
+
+use burn::tensor::Tensor;
+use vssl_data::{DataError, Dataset, EvaluationLoader};
+
+use super::{
+    Block, EmbedError, Form, Layout, Origin, PosteriorBlock, PosteriorLayout, Rows,
+    columns::Columns, numpy::Numpy, tensors::Tensors, text::Text,
+};
+use crate::{
+    encoder::{Encoder, EncoderError, Reading},
+    posterior::{self, Posteriors},
+    train::{evaluate::features, learner::Network},
+};
+
+/// What is to be done.
+pub struct Job<'a> {
+    /// Which features.
+    pub encoder: &'a Encoder,
+    /// Of the same run and checkpoint, when the posterior is wanted too.
+    pub posteriors: Option<&'a Posteriors>,
+    /// Which copy of the run's encoder `encoder` is. The posterior is always the student's.
+    pub network: Network,
+    /// Of which images.
+    pub images: Arc<dyn Dataset>,
+    /// Where both come from.
+    pub origin: Origin,
+    /// How images are read.
+    pub reading: Reading,
+    /// Images of one forward pass.
+    pub batch: usize,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub struct Embedded {
+    /// Images in the file.
+    pub rows: usize,
+    /// Images that could not be read and were left out.
+    pub left_out: usize,
+    /// Numbers in a feature.
+    pub dim: usize,
+    /// What the file has of the posterior.
+    pub posterior: Option<PosteriorLayout>,
+}
+
+/// Writes the features of all images of `job` to `to`, which is replaced only when the new file is
+/// whole. `progress` hears how many images are done, and of those that were left out.
+///
+/// Memory: the batches that wait, one block of rows, and for Parquet a row group of 16 MiB.
+///
+/// # Errors
+/// Images that cannot be read, numbers that are not finite, a file that cannot be written.
+pub fn embed(
+    job: &Job<'_>,
+    to: &Path,
+    form: Form,
+    progress: &mut dyn FnMut(usize, &[DataError]),
+) -> Result<Embedded, EmbedError> {
+    let mut plan = job.encoder.plan(&job.reading);
+    plan.batch = job.batch;
+    // Before the long part: a place that cannot be written to.
+    drop(super::partial::Partial::create(to)?);
+    let data = |error: DataError| EmbedError::from(EncoderError::from(error));
+    let images = job.images.len();
+    let loader = EvaluationLoader::new(Arc::clone(&job.images), plan).map_err(data)?;
+    let mut file: Option<(Layout, Box<dyn Rows>)> = None;
+    let (mut done, mut rows, mut last) = (0, 0, None);
+    for batch in loader {
+        let mut batch = batch.map_err(data)?;
+        done += batch.indices.len() + batch.left_out.len();
+        if !batch.indices.is_empty() {
+            let (block, dim, posterior) = job.block(&batch.indices, batch.pixels.into_vec());
+            let (layout, file) = match &mut file {
+                Some(file) => file,
+                None => {
+                    let layout = job.layout(dim, posterior);
+                    let rows = create(to, form, layout.clone())?;
+                    file.insert((layout, rows))
+                }
+            };
+            block.check(layout)?;
+            file.write(&block)?;
+            rows += batch.indices.len();
+        }
+        progress(done, &batch.left_out);
+        last = batch.left_out.pop().or(last);
+    }
+    let Some((layout, file)) = file else {
+        let last = last.map_or_else(|| "the set is empty".to_owned(), |error| error.to_string());
+        return Err(EmbedError::Nothing { images, last });
+    };
+    file.finish()?;
+    let Layout { dim, posterior, .. } = layout;
+    Ok(Embedded { rows, left_out: images - rows, dim, posterior })
+}
+
+fn create(to: &Path, form: Form, layout: Layout) -> Result<Box<dyn Rows>, EmbedError> {
+    Ok(match form {
+        Form::Parquet => Box::new(Columns::create(to, layout)?),
+        Form::Csv => Box::new(Text::create(to, layout)?),
+        Form::Npy => Box::new(Numpy::create(to, layout)?),
+        Form::Safetensors => Box::new(Tensors::create(to, layout)?),
+    })
+}
+
+impl Job<'_> {
+    /// Rows, numbers in a feature, and what the posterior consists of.
+    fn block(
+        &self,
+        indices: &[usize],
+        pixels: Vec<f32>,
+    ) -> (Block, usize, Option<PosteriorLayout>) {
+        let images = &*self.images;
+        let known = images.labels();
+        let mut block = Block {
+            images: indices.iter().map(|&index| index as i64).collect(),
+            paths: indices.iter().map(|&index| self.origin.relative(images, index)).collect(),
+            labels: known.map(|known| indices.iter().map(|&at| i64::from(known[at])).collect()),
+            ..Block::default()
+        };
+        let Some(posteriors) = self.posteriors else {
+            let part = self.encoder.embed(pixels, indices.len());
+            block.features = part.values;
+            return (block, part.dim, None);
+        };
+        let all = posteriors.of(pixels, indices.len());
+        let layout = PosteriorLayout {
+            dim: all.student.gaussian.mean.dims()[1],
+            free_variance: all.free_variance,
+        };
+        let numbers = |x: Tensor<2>| features(x).values;
+        let uncertainty = posterior::score(&all).unsqueeze_dim(1); // [n] -> [n, 1]
+        let of = if self.network == Network::Teacher { all.teacher } else { all.student.clone() };
+        let part = features(of.features);
+        block.features = part.values;
+        block.posterior = Some(PosteriorBlock {
+            mean: numbers(all.student.gaussian.mean),
+            variance: numbers(all.student.gaussian.variance),
+            uncertainty: numbers(uncertainty),
+        });
+        (block, part.dim, Some(layout))
+    }
+
+    fn layout(&self, dim: usize, posterior: Option<PosteriorLayout>) -> Layout {
+        let (images, origin) = (&*self.images, &self.origin);
+        let mut origin = origin.clone();
+        origin.classes = images.classes().to_vec();
+        origin.uncertainty = posterior.map(|_| posterior::SCORE.to_owned());
+        let path = |index| origin.relative(images, index).len() as u64;
+        Layout {
+            images: images.len(),
+            path_bytes: (0..images.len()).map(path).sum(),
+            dim,
+            labels: images.labels().is_some(),
+            posterior,
+            origin,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Features of sets of images as files for other programs, and the search in them.
+//!
+//! `job` brings images to the encoder and hands blocks of [`Rows`] to one of four writers: `columns`
+//! (Parquet), `text` (CSV), `numpy` (`.npy`) and `tensors` (safetensors). None of them keeps more than
+//! a block, or a row group of Parquet, whatever the number of images. Parquet and safetensors hold the
+//! paths and an [`Origin`] as well: [`Index`] searches them and `drawing` shows what it found. Called
+//! by `vssl embed` and `vssl search`.
+
+mod columns;
+mod drawing;
+mod index;
+mod job;
+mod numpy;
+mod origin;
+mod partial;
+mod rows;
+mod stored_columns;
+mod stored_tensors;
+mod tensors;
+mod text;
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+pub use drawing::{draw, image_of};
+pub use index::{Entry, Index, IndexError};
+pub use job::{Embedded, Job, embed};
+pub use origin::{Origin, Split, fingerprint};
+pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
+
+use crate::encoder::EncoderError;
+
+/// Key under which a file tells its [`Origin`], as JSON.
+const ORIGIN: &str = "vssl";
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One table, features as lists.
+    Parquet,
+    /// One table, a column for each number.
+    Csv,
+    /// One array a file.
+    Npy,
+    /// All arrays in one file.
+    Safetensors,
+}
+
+impl Form {
+    /// What the ending of `path` says, if it is one of the four.
+    pub fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "parquet" => Some(Self::Parquet),
+            "csv" => Some(Self::Csv),
+            "npy" => Some(Self::Npy),
+            "safetensors" => Some(Self::Safetensors),
+            _ => None,
+        }
+    }
+}
+
+/// Why features were not written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmbedError {
+    /// The encoder, or images that cannot be read.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    /// The file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Parquet's or CSV's writer.
+    #[error("{}: writing {format}: {what}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Which format.
+        format: &'static str,
+        /// What the writer said.
+        what: String,
+    },
+    /// A number that no search could use.
+    #[error(
+        "{image}: number {column} of its {what} is {value}; the model has diverged, use an earlier \
+         checkpoint"
+    )]
+    NotFinite {
+        /// The image.
+        image: String,
+        /// Features, mean or another column.
+        what: &'static str,
+        /// Index within it.
+        column: usize,
+        /// The value.
+        value: f32,
+    },
+    /// Not one image could be read.
+    #[error("none of the {images} images could be read; the last: {last}")]
+    Nothing {
+        /// Images of the set.
+        images: usize,
+        /// Why the last was left out.
+        last: String,
+    },
+}

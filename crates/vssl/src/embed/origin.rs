@@ -1,0 +1,137 @@
+//! Where rows of features come from: which encoder made them of which images.
+//!
+//! Features of two encoders have nothing in common, even if they have the same width; so an encoder
+//! is known by its weights, wherever it lies. Written by `columns` and `tensors`, asked by `index`.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use vssl_data::{DataConfig, Dataset, Splits};
+
+use crate::{
+    encoder::{Encoder, Input},
+    train::{learner::Network, state},
+};
+
+/// Which images of a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    /// Those to learn from: all, in a folder without `train/`.
+    #[default]
+    Train,
+    /// Those to judge by.
+    Validation,
+}
+
+impl Split {
+    /// Its images, if the set has them.
+    pub fn of(self, splits: &Splits) -> Option<Arc<dyn Dataset>> {
+        match self {
+            Self::Train => Some(Arc::clone(&splits.train)),
+            Self::Validation => splits.validation.clone(),
+        }
+    }
+}
+
+/// Where rows come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Of the program that wrote them.
+    pub version: String,
+    /// Run folder or file of the encoder.
+    pub encoder: PathBuf,
+    /// `student` or `teacher`, of a run.
+    pub network: String,
+    /// Which checkpoint of a run, as it was asked for.
+    pub checkpoint: String,
+    /// Steps of training that the encoder had, where known.
+    pub step: Option<u64>,
+    /// Of its weights: [`fingerprint`].
+    pub sha256: String,
+    /// How images were brought to it.
+    pub input: Input,
+    /// The set of images.
+    pub images: DataConfig,
+    /// Which of them.
+    pub split: Split,
+    /// Names of the classes in the order of the labels; empty without labels.
+    pub classes: Vec<String>,
+    /// What the column of uncertainty is, where there is one.
+    pub uncertainty: Option<String>,
+}
+
+impl Origin {
+    /// Of the images of `split` of the set `images`, by an encoder that was opened as `checkpoint` and
+    /// `network`. Paths become absolute, because the file may be read from anywhere.
+    pub fn new(
+        encoder: &Encoder,
+        checkpoint: &str,
+        network: Network,
+        images: &DataConfig,
+        split: Split,
+    ) -> Self {
+        let network = match network {
+            Network::Student => "student",
+            Network::Teacher => "teacher",
+        };
+        let images = DataConfig { path: absolute(&images.path), ..images.clone() };
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            encoder: absolute(&encoder.path),
+            network: network.to_owned(),
+            checkpoint: checkpoint.to_owned(),
+            step: encoder.step,
+            sha256: fingerprint(encoder),
+            input: encoder.input,
+            images,
+            split,
+            classes: Vec::new(),
+            uncertainty: None,
+        }
+    }
+
+    /// The network, as [`Encoder::open`] wants it.
+    pub fn network(&self) -> Network {
+        if self.network == "teacher" { Network::Teacher } else { Network::Student }
+    }
+
+    pub(super) fn json(&self) -> String {
+        serde_json::to_string(self).expect("plain values")
+    }
+
+    /// The name of image `index` without the folder that all images are in.
+    pub fn relative(&self, images: &dyn Dataset, index: usize) -> String {
+        let name = images.name(index);
+        let name = absolute(Path::new(&name));
+        name.strip_prefix(&self.images.path).unwrap_or(&name).display().to_string()
+    }
+}
+
+/// A path that has no current folder is left as it is.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// SHA-256 over names, shapes and numbers of the encoder's tensors: the same for a run and for a file
+/// that was exported from it.
+pub fn fingerprint(encoder: &Encoder) -> String {
+    let mut hash = Sha256::new();
+    for (name, tensor) in state::collect(&encoder.backbone) {
+        hash.update(name.as_bytes());
+        hash.update([0]);
+        for &size in tensor.shape().as_slice() {
+            hash.update((size as u64).to_le_bytes());
+        }
+        hash.update(tensor.as_bytes());
+    }
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}

@@ -1,0 +1,226 @@
+//! A Parquet file of `columns`, read one row group at a time. Called by `index`.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use parquet::{
+    column::reader::{ColumnReader, ColumnReaderImpl, get_typed_column_reader},
+    data_type::{ByteArrayType, DataType, FloatType, Int64Type},
+    errors::ParquetError,
+    file::{
+        reader::{FileReader, RowGroupReader},
+        serialized_reader::SerializedFileReader,
+    },
+};
+
+use super::{
+    ORIGIN, Origin,
+    index::{Entry, IndexError, Table, origin},
+};
+use crate::eval::{EvalError, Source};
+
+/// Such a file.
+pub(super) struct StoredColumns {
+    path: PathBuf,
+    reader: SerializedFileReader<File>,
+    /// First row of each row group, and the number of rows.
+    starts: Vec<usize>,
+    dim: usize,
+    has_labels: bool,
+    /// The features that were decoded last, and of which row group: rows are read in order.
+    decoded: Mutex<Option<(usize, Vec<f32>)>>,
+}
+
+impl StoredColumns {
+    pub(super) fn open(path: &Path) -> Result<(Origin, Self), IndexError> {
+        let file =
+            File::open(path).map_err(|source| IndexError::Io { path: path.to_owned(), source })?;
+        let contents = |what: String| IndexError::Contents { path: path.to_owned(), what };
+        let reader =
+            SerializedFileReader::new(file).map_err(|error| contents(error.to_string()))?;
+        let metadata = reader.metadata();
+        let about = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+        let about =
+            about.filter(|entry| entry.key == ORIGIN).find_map(|entry| entry.value.as_ref());
+        let origin = origin(path, about.map(String::as_str))?;
+        let mut starts = vec![0];
+        for group in metadata.row_groups() {
+            starts.push(starts[starts.len() - 1] + group.num_rows() as usize);
+        }
+        let mut columns = Self {
+            path: path.to_owned(),
+            reader,
+            starts,
+            dim: 0,
+            has_labels: false,
+            decoded: Mutex::default(),
+        };
+        for name in ["image", "path", "features.list.element"] {
+            columns.column(name).ok_or_else(|| contents(format!("no column {name:?}")))?;
+        }
+        columns.has_labels = columns.column("label").is_some();
+        columns.dim = columns.width().map_err(|error| contents(error.to_string()))?;
+        Ok((origin, columns))
+    }
+
+    /// Position of a column.
+    fn column(&self, name: &str) -> Option<usize> {
+        let schema = self.reader.metadata().file_metadata().schema_descr();
+        schema.columns().iter().position(|column| column.path().string() == name)
+    }
+
+    /// The typed reader of a column, at the row `skip` of its group.
+    fn reader<T: DataType>(
+        &self,
+        group: &dyn RowGroupReader,
+        name: &str,
+        skip: usize,
+    ) -> Result<ColumnReaderImpl<T>, ParquetError> {
+        let wrong = |what: String| ParquetError::General(what);
+        let at = self.column(name).ok_or_else(|| wrong(format!("no column {name:?}")))?;
+        let column: ColumnReader = group.get_column_reader(at)?;
+        let kind = self.reader.metadata().file_metadata().schema_descr().column(at).physical_type();
+        if kind != T::get_physical_type() {
+            return Err(wrong(format!(
+                "column {name:?} is {kind}, expected {}",
+                T::get_physical_type()
+            )));
+        }
+        let mut column = get_typed_column_reader::<T>(column);
+        column.skip_records(skip)?;
+        Ok(column)
+    }
+
+    /// Numbers in the features of the first row.
+    fn width(&self) -> Result<usize, ParquetError> {
+        if self.rows() == 0 {
+            return Ok(0);
+        }
+        Ok(self.features(0, Some(1))?.len())
+    }
+
+    /// Features of a row group, or of its first rows.
+    fn features(&self, group: usize, rows: Option<usize>) -> Result<Vec<f32>, ParquetError> {
+        let count = self.starts[group + 1] - self.starts[group];
+        let reader = self.reader.get_row_group(group)?;
+        let mut column = self.reader::<FloatType>(&*reader, "features.list.element", 0)?;
+        let mut values = Vec::with_capacity(rows.unwrap_or(count) * self.dim);
+        let (mut present, mut levels) = (Vec::new(), Vec::new());
+        let wanted = rows.unwrap_or(count);
+        let mut read = 0;
+        while read < wanted {
+            // In pieces: two levels a number would take as much room as the numbers.
+            present.clear();
+            levels.clear();
+            let piece = (wanted - read).min(256);
+            let (records, ..) =
+                column.read_records(piece, Some(&mut present), Some(&mut levels), &mut values)?;
+            if records == 0 {
+                break;
+            }
+            read += records;
+        }
+        Ok(values)
+    }
+
+    fn copy(&self, mut first: usize, mut out: &mut [f32]) -> Result<(), ParquetError> {
+        let mut decoded = self.decoded.lock().unwrap_or_else(PoisonError::into_inner);
+        while !out.is_empty() {
+            let group = self.group_of(first);
+            let rows = self.starts[group + 1] - self.starts[group];
+            let values = match &mut *decoded {
+                Some((known, values)) if *known == group => values,
+                other => {
+                    // Before the next is read: one group at a time.
+                    *other = None;
+                    let values = self.features(group, None)?;
+                    if values.len() != rows * self.dim {
+                        return Err(ParquetError::General(format!(
+                            "{} numbers in {rows} rows of {} in row group {group}",
+                            values.len(),
+                            self.dim
+                        )));
+                    }
+                    &mut other.insert((group, values)).1
+                }
+            };
+            let from = &values[(first - self.starts[group]) * self.dim..];
+            let count = from.len().min(out.len());
+            out[..count].copy_from_slice(&from[..count]);
+            out = &mut out[count..];
+            first += count / self.dim;
+        }
+        Ok(())
+    }
+
+    fn group_of(&self, row: usize) -> usize {
+        self.starts.partition_point(|&start| start <= row) - 1
+    }
+
+    fn read_entry(&self, row: usize) -> Result<Entry, ParquetError> {
+        let group = self.group_of(row);
+        let at = row - self.starts[group];
+        let reader = self.reader.get_row_group(group)?;
+        let (mut images, mut paths, mut labels) = (Vec::new(), Vec::new(), Vec::new());
+        self.reader::<Int64Type>(&*reader, "image", at)?.read_records(
+            1,
+            None,
+            None,
+            &mut images,
+        )?;
+        self.reader::<ByteArrayType>(&*reader, "path", at)?
+            .read_records(1, None, None, &mut paths)?;
+        if self.has_labels {
+            self.reader::<Int64Type>(&*reader, "label", at)?.read_records(
+                1,
+                None,
+                None,
+                &mut labels,
+            )?;
+        }
+        match (images.first(), paths.first()) {
+            (Some(&image), Some(path)) => Ok(Entry {
+                image: image as usize,
+                path: String::from_utf8_lossy(path.data()).into_owned(),
+                label: labels.first().copied(),
+            }),
+            _ => Err(ParquetError::General(format!("no image or path in row {row}"))),
+        }
+    }
+}
+
+impl Source for StoredColumns {
+    fn rows(&self) -> usize {
+        self.starts[self.starts.len() - 1]
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Not needed for a search; [`Table::entry`] has those of the rows that were found.
+    fn labels(&self) -> Option<&[i64]> {
+        None
+    }
+
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
+        self.copy(first, out).map_err(|error| EvalError::Read {
+            name: self.path.display().to_string(),
+            first,
+            last: first + out.len() / self.dim.max(1),
+            what: error.to_string(),
+        })
+    }
+}
+
+impl Table for StoredColumns {
+    fn entry(&self, row: usize) -> Result<Entry, IndexError> {
+        self.read_entry(row).map_err(|error| IndexError::Contents {
+            path: self.path.clone(),
+            what: error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,108 @@
+//! A safetensors file of `tensors`, read where a row is asked for. Called by `index`.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use safetensors::tensor::Metadata;
+
+use super::{
+    ORIGIN, Origin,
+    index::{Entry, IndexError, Table, origin},
+};
+use crate::eval::{EvalError, FileRows, Source, stored};
+
+/// Such a file.
+pub(super) struct StoredTensors {
+    path: PathBuf,
+    file: File,
+    rows: FileRows,
+    /// First bytes of the tensors of that name.
+    images: u64,
+    path_ends: u64,
+    paths: (u64, u64),
+}
+
+impl StoredTensors {
+    pub(super) fn open(path: &Path) -> Result<(Origin, Self), IndexError> {
+        // Checks the header and the length of the file.
+        let rows = stored::open(path, None)?;
+        let contents = |what: String| IndexError::Contents { path: path.to_owned(), what };
+        let io = |source| IndexError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        let mut length = [0; 8];
+        file.read_exact_at(&mut length, 0).map_err(io)?;
+        let length = u64::from_le_bytes(length);
+        let mut header = vec![0; length as usize];
+        file.read_exact_at(&mut header, 8).map_err(io)?;
+        let header: Metadata =
+            serde_json::from_slice(&header).map_err(|error| contents(error.to_string()))?;
+        let about = header.metadata().as_ref().and_then(|about| about.get(ORIGIN));
+        let origin = origin(path, about.map(String::as_str))?;
+        let tensor = |name: &str, bytes: Option<u64>| {
+            let info = header.info(name).ok_or_else(|| contents(format!("no tensor {name:?}")))?;
+            let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+            match bytes.is_none_or(|bytes| bytes == end - start) {
+                true => Ok((8 + length + start, end - start)),
+                false => Err(contents(format!(
+                    "{name:?} has {} bytes for {} rows",
+                    end - start,
+                    rows.rows()
+                ))),
+            }
+        };
+        let numbers = Some(8 * rows.rows() as u64);
+        let (images, path_ends) = (tensor("images", numbers)?.0, tensor("path_ends", numbers)?.0);
+        let paths = tensor("paths", None)?;
+        Ok((origin, Self { path: path.to_owned(), file, images, path_ends, paths, rows }))
+    }
+
+    fn number(&self, tensor: u64, row: usize) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        self.file.read_exact_at(&mut bytes, tensor + 8 * row as u64)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn image_and_path(&self, row: usize) -> io::Result<(usize, String)> {
+        let start = if row == 0 { 0 } else { self.number(self.path_ends, row - 1)? };
+        let end = self.number(self.path_ends, row)?;
+        if start > end || end > self.paths.1 {
+            let what = format!("path of row {row}: bytes {start} to {end} of {}", self.paths.1);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        let mut path = vec![0; (end - start) as usize];
+        self.file.read_exact_at(&mut path, self.paths.0 + start)?;
+        let image = self.number(self.images, row)? as usize;
+        Ok((image, String::from_utf8_lossy(&path).into_owned()))
+    }
+}
+
+impl Source for StoredTensors {
+    fn rows(&self) -> usize {
+        self.rows.rows()
+    }
+
+    fn dim(&self) -> usize {
+        self.rows.dim()
+    }
+
+    fn labels(&self) -> Option<&[i64]> {
+        self.rows.labels()
+    }
+
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
+        self.rows.read(first, out)
+    }
+}
+
+impl Table for StoredTensors {
+    fn entry(&self, row: usize) -> Result<Entry, IndexError> {
+        let read = self.image_and_path(row);
+        let (image, path) =
+            read.map_err(|source| IndexError::Io { path: self.path.clone(), source })?;
+        Ok(Entry { image, path, label: self.labels().map(|labels| labels[row]) })
+    }
+}
