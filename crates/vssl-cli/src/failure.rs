@@ -81,13 +81,10 @@ pub fn catch_panics() {
         };
         // Only tried: a panic inside the lock must not wait for itself.
         if let Some(device) = OPENING.try_lock().ok().and_then(|mut opening| opening.take()) {
-            // LibTorch's own has a trace below its first line.
-            let what = what.to_string();
-            let what = what.split(['\n']).next().and_then(|line| line.split("\\n").next());
-            let what = what.unwrap_or_default();
             eprintln!(
-                "error: device {device} cannot be opened on this machine: {what}\n  its driver or \
-                 library has to be installed and to see the device; --device cpu always works"
+                "error: device {device} cannot be opened on this machine: {}\n  its driver or \
+                 library has to be installed and to see the device; --device cpu always works",
+                first_line(&what.to_string())
             );
             process::exit(1);
         }
@@ -106,9 +103,22 @@ pub fn catch_panics() {
     }));
 }
 
+/// Of what a driver says: LibTorch's words have a trace below them, quoted as Rust quotes text.
+fn first_line(text: &str) -> &str {
+    let end = [text.find('\n'), text.find("\\n")].into_iter().flatten().min();
+    &text[..end.unwrap_or(text.len())]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_a_driver_says_the_first_line_is_shown() {
+        assert_eq!(first_line("no driver"), "no driver");
+        assert_eq!(first_line("no driver\nframe 0"), "no driver");
+        assert_eq!(first_line("Torch(\"no driver\\nframe 0\")"), "Torch(\"no driver");
+    }
 
     #[test]
     fn a_cause_that_is_quoted_is_not_repeated() {

@@ -3,8 +3,10 @@
 use serde_json::json;
 use vssl::{
     backbone::{Architecture, BackboneConfig},
+    device::Backend,
     train::bench::{StepBench, method},
 };
+use vssl_kernels::Isa;
 
 use super::rounded;
 use crate::{
@@ -38,7 +40,12 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let times = bench.run(method.as_ref(), &device)?;
     let median = median(&times.seconds);
     let speed = rounded(bench.batch as f64 / median, 2);
-    let (threads, isa) = (vssl_kernels::threads(), vssl_kernels::isa().name());
+    // Our kernels run on our own back end only.
+    let isa = match arguments.device.backend {
+        Backend::Cpu => vssl_kernels::isa(),
+        _ => Isa::Reference,
+    };
+    let (threads, isa) = (vssl_kernels::threads(), isa.name());
     if common.json {
         let value = json!({
             "device": arguments.device.to_string(), "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
