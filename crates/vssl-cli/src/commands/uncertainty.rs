@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use vssl::uncertainty::{Assessment, Change, Material, Report, Settings, Subject};
 use vssl_data::{
-    Splits,
+    Dataset, Splits,
     dataset::{self, DataConfig},
     shift::STRENGTHS,
 };
@@ -19,9 +19,7 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
-    for file in &arguments.out {
-        Kind::of(file)?;
-    }
+    arguments.out.iter().try_for_each(|file| writable(file))?;
     let settings = Settings {
         images: arguments.count as usize,
         neighbour: arguments.k as usize,
@@ -32,6 +30,16 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     let Uncertainty { run, checkpoint, .. } = arguments;
     let subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
     let material = material(arguments, &subject, common)?;
+    if let Some(file) = arguments.out.iter().find(|file| matches!(Kind::of(file), Ok(Kind::Svg)))
+        && (material.train.labels().is_none() || material.test.labels().is_none())
+    {
+        return Err(anyhow!(
+            "--out {}: there are no curves of errors to draw, the images have no labels; .csv and \
+             .json have the rest",
+            file.display()
+        )
+        .into());
+    }
     let bar = progress::bar(common, "{spinner} {msg}");
     let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
         bar.set_message(what.to_owned())
@@ -72,23 +80,41 @@ fn material(
         )
         .into());
     };
-    let mut others = Vec::new();
+    let mut others: Vec<(String, Arc<dyn Dataset>)> = Vec::new();
     for source in &arguments.ood {
         let Splits { train, validation } = open(&described(source, None, common)?)?;
-        others.push((name(source), validation.unwrap_or(train)));
+        let mut name = name(source);
+        if others.iter().any(|(other, _)| *other == name) {
+            name = source.display().to_string();
+        }
+        others.push((name, validation.unwrap_or(train)));
     }
     Ok(Material { train, test, others })
 }
 
 fn open(config: &DataConfig) -> Result<Splits, Failure> {
-    let splits = dataset::open(config, None)?;
-    Ok(Splits { train: Arc::clone(&splits.train), validation: splits.validation })
+    Ok(dataset::open(config, None)?)
 }
 
 /// The last part of a path.
 fn name(source: &Path) -> String {
     let name = source.file_stem().filter(|_| source.is_file()).or(source.file_name());
     name.unwrap_or(source.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Refuses a file that could not be written when everything is computed.
+fn writable(file: &Path) -> Result<(), Failure> {
+    Kind::of(file)?;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match folder {
+        Some(folder) if !folder.is_dir() => Err(anyhow!(
+            "--out {}: {} is no folder; make it first",
+            file.display(),
+            folder.display()
+        )
+        .into()),
+        _ => Ok(()),
+    }
 }
 
 /// What is written to a file.
@@ -116,9 +142,7 @@ impl Kind {
         Ok(match self {
             Self::Json => format!("{:#}\n", serde_json::to_value(assessment)?),
             Self::Csv => assessment.csv(),
-            Self::Svg => assessment.svg().ok_or_else(|| {
-                anyhow!("there are no curves of errors to draw: the images have no labels")
-            })?,
+            Self::Svg => assessment.svg().context("there are no curves of errors to draw")?,
         })
     }
 }
