@@ -24,6 +24,11 @@ pub const SCORE: &str = "KL(posterior ‖ prior)";
 
 /// How unsure the network is of each image, one number an image; more is less sure.
 ///
+/// For both objectives: of what a posterior says of one image without views, the most telling about
+/// unusual images on the mean of the sets that were measured, where log-variances told nothing
+/// (record/2026-11-uncertainty). It has no scale: compare images of one run. It is no measure of a
+/// classifier's errors: there the classifier's own doubt was far better.
+///
 /// # Shapes — returns `[n]`.
 pub fn score(posterior: &Posterior) -> Tensor<1> {
     posterior.divergence.clone()
@@ -95,15 +100,4 @@ impl Posteriors {
     pub fn of_tensor(&self, images: Tensor<4>) -> Posterior {
         self.learner.posterior(images).expect("`open` takes only methods that have one")
     }
-}
-
-/// One number an image, `n` of them: how unsure the run is of it, higher where less sure.
-///
-/// It is KL(posterior ‖ prior), for both objectives: of what a posterior says of one image without
-/// views, the most telling about unusual images on the mean of the sets that were measured, where
-/// log-variances told nothing (record/2026-11-uncertainty). It has no scale: compare images of one
-/// run. It is no measure of a classifier's errors: there the classifier's own doubt was far better.
-pub fn score(posterior: &Posterior) -> Vec<f64> {
-    let values: Vec<f32> = posterior.divergence.to_data().try_into_vec().expect("KL is f32");
-    values.into_iter().map(f64::from).collect()
 }

@@ -15,7 +15,7 @@ use super::{data::described, encoder::moved, say};
 use crate::{
     arguments::{Common, Uncertainty},
     failure::Failure,
-    progress,
+    launcher, progress,
 };
 
 pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
         views: arguments.views.into(),
         seed: arguments.seed,
     };
-    let device = arguments.device.resolve().map_err(Failure::usage)?;
+    let device = launcher::open(arguments.device)?;
     let Uncertainty { run, checkpoint, .. } = arguments;
     let subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
     let material = material(arguments, &subject, common)?;

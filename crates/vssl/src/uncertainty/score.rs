@@ -6,7 +6,10 @@
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use crate::method::{Belief, Posterior};
+use crate::{
+    method::{Belief, Posterior},
+    posterior,
+};
 
 /// What is read off the networks or their features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -73,7 +76,7 @@ impl Score {
 pub fn of_posterior(posterior: &Posterior) -> Vec<(Score, Vec<f64>)> {
     let (q, p) = (&posterior.student, &posterior.teacher);
     let mut scores = vec![
-        (Score::Divergence, crate::posterior::score(posterior)),
+        (Score::Divergence, numbers(&posterior::score(posterior))),
         (Score::MeanGap, gaps(&q.gaussian.mean, &p.gaussian.mean)),
         (Score::VarianceGap, gaps(&q.gaussian.variance, &p.gaussian.variance)),
     ];
@@ -196,7 +199,7 @@ mod tests {
         close(&of(&free, Score::MeanGap).unwrap(), [0.0, 1.0]);
         close(&of(&free, Score::VarianceGap).unwrap(), [0.0, 1.0 - 8.0 / 17.0]);
         close(&of(&real, Score::Divergence).unwrap(), [0.5, 2.0]);
-        close(&crate::posterior::score(&free), [0.5, 2.0]);
+        close(&numbers(&posterior::score(&free)), [0.5, 2.0]);
     }
 
     #[test]
