@@ -16,7 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{
-    AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments, StepArguments,
+    AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments,
+    KnnBenchArguments, StepArguments,
 };
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};

@@ -4,6 +4,8 @@
 //! `f32` in channels-last order. Every random draw is addressed by (seed, stream, epoch, image),
 //! so that nothing depends on the number of workers or on what ran before.
 
+#![deny(missing_docs)]
+
 pub mod augment;
 pub mod bench;
 pub mod check;

@@ -4,7 +4,7 @@
 //! the CPU back end take the fast path, in the instruction set of [`isa`], unless
 //! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
-#![deny(unsafe_op_in_unsafe_fn)]
+#![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 mod accumulate;
 mod autodiff;

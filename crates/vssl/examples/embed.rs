@@ -1,6 +1,11 @@
 //! Features of a folder of images: `cargo run --release -p vssl --example embed -- ENCODER IMAGES`.
 
-use std::{error::Error, path::Path, process::ExitCode};
+use std::{
+    error::Error,
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use vssl::{
     device::DeviceChoice,
@@ -9,7 +14,8 @@ use vssl::{
 };
 use vssl_data::dataset::{self, DataConfig, Format};
 
-fn run(encoder: &str, images: &str) -> Result<(), Box<dyn Error>> {
+/// Writes a line for each image to `out`.
+pub fn run(encoder: &str, images: &str, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let device = "cpu".parse::<DeviceChoice>()?.resolve()?;
     let encoder = Encoder::open(Path::new(encoder), "latest", Network::Student, &device)?;
     let config = DataConfig { format: Format::Folder, path: images.into(), ..Default::default() };
@@ -17,7 +23,8 @@ fn run(encoder: &str, images: &str) -> Result<(), Box<dyn Error>> {
     encoder.each_batch::<Box<dyn Error>>(&images, &Reading::default(), |indices, features| {
         for (&index, row) in indices.iter().zip(features.values.chunks(features.dim)) {
             let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-            println!("{}: {} numbers, length {length:.3}", images.name(index), row.len());
+            let name = images.name(index);
+            writeln!(out, "{name}: {} numbers, length {length:.3}", row.len())?;
         }
         Ok(())
     })
@@ -29,7 +36,7 @@ fn main() -> ExitCode {
         eprintln!("usage: embed ENCODER IMAGES");
         return ExitCode::from(2);
     };
-    match run(encoder, images) {
+    match run(encoder, images, &mut io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -12,17 +12,22 @@ use std::{
 use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 use vssl_data::{
-    DataError, Dataset, EvaluationLoader, EvaluationPlan, EvaluationTransform, Normalisation,
-    OnBadImage, dataset::Format,
+    DataError, Dataset, EvaluationPlan, EvaluationTransform, Normalisation, OnBadImage,
+    dataset::Format,
 };
 
 use crate::{
     backbone::{Backbone, BackboneConfig},
-    eval::Features,
+    eval::{EvalError, Features, Keeper, Kept},
     export::{self, ExportError, ImportError, Imported, Stored},
     layers::{Init, Mode},
     recipe::Recipe,
-    train::{batch::images_to_tensor, evaluate::features, learner::Network, state},
+    train::{
+        batch::{each_evaluated, images_to_tensor},
+        evaluate::features,
+        learner::Network,
+        state,
+    },
 };
 
 /// Images in one forward pass: no gradients, so larger than a training batch needs little memory.
@@ -41,6 +46,9 @@ pub enum EncoderError {
     /// The images.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// Their features.
+    #[error(transparent)]
+    Features(#[from] EvalError),
 }
 
 /// What an encoder expects its images to be.
@@ -170,18 +178,34 @@ impl Encoder {
         images: &Arc<dyn Dataset>,
         reading: &Reading,
     ) -> Result<Features, EncoderError> {
-        let mut all =
-            Features { labels: images.labels().map(|_| Vec::new()), ..Features::default() };
+        match self.features_within("features", images, reading, u64::MAX)? {
+            Kept::Memory(features) => Ok(features),
+            Kept::File(rows) => Ok(rows.load()?),
+        }
+    }
+
+    /// The same, in memory only if the numbers take at most `limit` bytes; in a temporary file
+    /// otherwise, in the folder that the environment's `TMPDIR` names. `set` says in a message whose
+    /// features they are.
+    ///
+    /// # Errors
+    /// Images that cannot be read, a temporary file that cannot be written.
+    pub fn features_within(
+        &self,
+        set: &'static str,
+        images: &Arc<dyn Dataset>,
+        reading: &Reading,
+        limit: u64,
+    ) -> Result<Kept, EncoderError> {
+        let mut keeper = Keeper::new(set, images.len(), limit);
+        let mut labels = images.labels().map(|_| Vec::new());
         self.each_batch::<EncoderError>(images, reading, |indices, part| {
-            if let (Some(labels), Some(known)) = (&mut all.labels, images.labels()) {
+            if let (Some(labels), Some(known)) = (&mut labels, images.labels()) {
                 labels.extend(indices.iter().map(|&index| i64::from(known[index])));
             }
-            all.rows += part.rows;
-            all.dim = part.dim;
-            all.values.extend(part.values);
-            Ok(())
+            Ok(keeper.push(&part)?)
         })?;
-        Ok(all)
+        Ok(keeper.finish(labels)?)
     }
 
     /// Hands out the features of all images batch by batch, with the images' numbers, so that no
@@ -196,14 +220,8 @@ impl Encoder {
         mut each: impl FnMut(&[usize], Features) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let data = |error: DataError| Error::from(EncoderError::from(error));
-        let loader = EvaluationLoader::new(Arc::clone(images), self.plan(reading)).map_err(data)?;
-        for batch in loader {
-            let batch = batch.map_err(data)?;
-            if !batch.indices.is_empty() {
-                let part = self.embed(batch.pixels.into_vec(), batch.indices.len());
-                each(&batch.indices, part)?;
-            }
-        }
-        Ok(())
+        each_evaluated(images, self.plan(reading), data, |indices, pixels| {
+            each(indices, self.embed(pixels, indices.len()))
+        })
     }
 }

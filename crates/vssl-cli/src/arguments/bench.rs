@@ -26,8 +26,33 @@ pub enum BenchAction {
     Kernels(KernelArguments),
     /// The input pipeline: two SimCLR views of each image, decoding included.
     Data(DataArguments),
+    /// The exact search of nearest neighbours, on random features.
+    Knn(KnnBenchArguments),
     /// Adding up gradients over the processes of a job that mpirun or srun started.
     Allreduce(AllreduceArguments),
+}
+
+/// Arguments of `vssl bench knn`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  vssl bench knn --train 100000 --queries 10000 --dim 512 --json"
+)]
+pub struct KnnBenchArguments {
+    /// Rows that are searched.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..))]
+    pub train: u32,
+    /// Rows whose neighbours are looked for.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..))]
+    pub queries: u32,
+    /// Numbers of a row.
+    #[arg(long, value_name = "D", default_value_t = 512, value_parser = value_parser!(u32).range(1..=1 << 20))]
+    pub dim: u32,
+    /// Neighbours that vote.
+    #[arg(long, value_name = "K", default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
+    pub k: u32,
+    /// Classes of the rows.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1 << 20))]
+    pub classes: u32,
 }
 
 /// Arguments of `vssl bench allreduce`.

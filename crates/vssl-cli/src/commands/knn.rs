@@ -1,12 +1,15 @@
 //! `vssl knn`: accuracy of nearest neighbours, over a grid of its settings.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    encoder::{Encoder, Reading},
+    encoder::Reading,
     eval::{
-        Accuracy, Features,
+        Accuracy, FileRows, Kept, Source,
         knn::{self, Distance, KnnAccuracy},
+        stored,
     },
 };
 use vssl_data::Splits;
@@ -19,21 +22,66 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
-    let encoder = encoder::open(&arguments.encoder.encoder, &arguments.encoder.copy)?;
-    let (train, test) = labelled_splits(&encoder, &arguments.encoder, common)?;
+    let [train, test] = match (&arguments.features, &arguments.queries) {
+        (Some(features), Some(queries)) => stored_sets(features, queries, arguments)?,
+        _ => encoded_sets(arguments, common)?,
+    };
+    let held = train.bytes_in_memory() + test.bytes_in_memory();
+    let (train, test) = (train.source(), test.source());
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();
-    let cells = knn::grid(&train, &test, &distances, &ks, &arguments.temperature)?;
-    tell(&cells, &train, &test, common)
+    let memory = arguments.memory.saturating_sub(held);
+    let bar = progress::bar(common, "{spinner} {msg}");
+    bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
+    let cells = knn::grid_within(train, test, &distances, &ks, &arguments.temperature, memory)?;
+    bar.finish_and_clear();
+    tell(&cells, train, test, common)
 }
 
-/// Features and labels of the training and the validation images.
-fn labelled_splits(
-    encoder: &Encoder,
-    arguments: &EncoderArguments,
-    common: &Common,
-) -> Result<(Features, Features), Failure> {
-    let Splits { train, validation } = encoder::splits(arguments, encoder, common)?;
+/// Those of the two files, which stay where they are.
+fn stored_sets(features: &Path, queries: &Path, arguments: &Knn) -> Result<[Kept; 2], Failure> {
+    let train = stored_set(features, arguments.labels.as_deref(), "--labels")?;
+    let test = stored_set(queries, arguments.query_labels.as_deref(), "--query-labels")?;
+    if train.dim() != test.dim() {
+        return Err(anyhow!(
+            "{}: rows of {} numbers, but those of {} have {}; expected features of one encoder",
+            queries.display(),
+            test.dim(),
+            features.display(),
+            train.dim()
+        )
+        .into());
+    }
+    Ok([Kept::File(train), Kept::File(test)])
+}
+
+fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<FileRows, Failure> {
+    let rows = stored::open(path, labels)?;
+    if rows.labels().is_none() {
+        return Err(Failure::usage(anyhow!(
+            "{}: no labels, and the class of every image is needed; name a file of them with \
+             {option} FILE.npy, or store a tensor `labels` beside `features` in a .safetensors file",
+            path.display()
+        )));
+    }
+    Ok(rows)
+}
+
+/// Those of the training and the validation images. A half of the memory is for the one, a quarter
+/// for the other: some is left for the search.
+fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[Kept; 2], Failure> {
+    let Knn { copy, images, format, memory, .. } = arguments;
+    let path = arguments.encoder.clone().ok_or_else(|| {
+        Failure::usage(anyhow!("expected a run folder, a file of an encoder, or --features FILE"))
+    })?;
+    let source = EncoderArguments {
+        encoder: path,
+        copy: copy.clone(),
+        images: images.clone(),
+        format: *format,
+    };
+    let encoder = encoder::open(&source.encoder, &source.copy)?;
+    let Splits { train, validation } = encoder::splits(&source, &encoder, common)?;
     let Some(validation) = validation else {
         return Err(anyhow!(
             "there are no validation images to judge by; expected the folders train/ and val/"
@@ -43,17 +91,17 @@ fn labelled_splits(
     let bar = progress::bar(common, "{spinner} {msg}");
     bar.set_message(format!("features of {} training images", train.len()));
     let reading = Reading::default();
-    let known = encoder.features(&train, &reading)?;
+    let known = encoder.features_within("training features", &train, &reading, memory / 2)?;
     bar.set_message(format!("features of {} validation images", validation.len()));
-    let asked = encoder.features(&validation, &reading)?;
+    let asked = encoder.features_within("test features", &validation, &reading, memory / 4)?;
     bar.finish_and_clear();
-    Ok((known, asked))
+    Ok([known, asked])
 }
 
 fn tell(
     cells: &[KnnAccuracy],
-    train: &Features,
-    test: &Features,
+    train: &dyn Source,
+    test: &dyn Source,
     common: &Common,
 ) -> Result<(), Failure> {
     if common.json {
@@ -62,7 +110,7 @@ fn tell(
                 "event": "knn", "distance": name(cell.distance), "k": cell.k,
                 "temperature": temperature(cell), "top1": cell.accuracy.top1,
                 "top5": cell.accuracy.top5,
-                "train": train.rows, "test": test.rows, "dim": train.dim,
+                "train": train.rows(), "test": test.rows(), "dim": train.dim(),
             });
             say(&value.to_string())?;
         }
@@ -75,7 +123,14 @@ fn tell(
     say(&format!(
         "{} images among {} with known classes, features of {} numbers\n\n{:<10} {:>5} \
          {:>6}   {:>7}   {:>7}",
-        test.rows, train.rows, train.dim, "distance", "k", "T", "top-1", "top-5"
+        test.rows(),
+        train.rows(),
+        train.dim(),
+        "distance",
+        "k",
+        "T",
+        "top-1",
+        "top-5"
     ))?;
     for cell in cells {
         let temperature = temperature(cell).map_or_else(|| "-".to_owned(), |t| t.to_string());

@@ -47,6 +47,34 @@ fn a_step_with_the_imagenet_stem_prints_a_table_for_people() {
 }
 
 #[test]
+fn a_search_is_timed_under_the_names_of_the_peer() {
+    let command = [
+        "bench",
+        "knn",
+        "--train",
+        "700",
+        "--queries",
+        "300",
+        "--dim",
+        "33",
+        "--k",
+        "20",
+        "--classes",
+        "5",
+    ];
+    let value = object(&command);
+    positive(&value, &["seconds", "queries_per_s", "product_gflops"]);
+    for (key, number) in [("train", 700), ("queries", 300), ("dim", 33), ("k", 20), ("threads", 1)]
+    {
+        assert_eq!(value[key], number, "{value}");
+    }
+    // Five centres, chance is 20 %.
+    assert!(value["top1"].as_f64().unwrap() > 40.0, "{value}");
+    let people = run(&command);
+    assert!(people.succeeded().contains("GFLOP/s"), "{}", people.out);
+}
+
+#[test]
 fn every_layer_is_measured_in_all_three_passes() {
     let value = object(&[
         "bench", "kernels", "--width", "4", "--size", "8", "--batch", "1", "--budget", "0",
@@ -78,12 +106,13 @@ fn the_pipeline_is_timed_with_and_without_decoding() {
 
 #[test]
 fn benchmarks_that_make_no_sense_end_with_2() {
-    let cases: [(&[&str], &str); 8] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["bench"], "Usage"),
         (&["bench", "step", "--method", "pca"], "expected one of"),
         (&["bench", "step", "--steps", "0"], "0 is not in"),
         (&["bench", "step", "--stem", "vit"], "imagenet"),
         (&["bench", "step", "--size", "2", "--stem-padding", "0"], "at least 3"),
+        (&["bench", "knn", "--dim", "0"], "0 is not in"),
         (&["bench", "kernels", "--batch", "0"], "0 is not in"),
         (&["bench", "data", "--blur", "1.5"], "blur"),
         (&["bench", "data", "--size", "0"], "0 is not in"),

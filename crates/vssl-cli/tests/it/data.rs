@@ -1,6 +1,6 @@
 //! `vssl data`.
 
-use std::fs;
+use std::{fs, thread};
 
 use serde_json::Value;
 
@@ -47,4 +47,26 @@ fn fetching_without_a_server_fails_with_the_address() {
     // Port 1 is reserved and nothing listens there.
     command.arg(folder.path()).env("VSSL_MIRROR", "http://127.0.0.1:1");
     done(command.output().unwrap()).refused(1, &["127.0.0.1:1/cifar-10-binary.tar.gz"]);
+}
+
+/// A server on this machine that the environment names: the answer is asked for by the name of the
+/// published file, and what is not the published file does not stay.
+#[test]
+fn a_fetched_file_that_is_not_the_published_one_is_removed() {
+    let server = tiny_http::Server::http("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/mirror/", server.server_addr());
+    let serving = thread::spawn(move || {
+        let request = server.recv().unwrap();
+        let asked = request.url().to_owned();
+        request.respond(tiny_http::Response::from_data(vec![7; 100_000])).unwrap();
+        asked
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = vssl(&["data", "fetch", "cifar10", "--data"]);
+    command.arg(folder.path()).env("VSSL_MIRROR", &address);
+    let expected = "c32a1d4ab5d03f1284b67883e8d87530";
+    done(command.output().unwrap()).refused(1, &["cifar-10-binary.tar.gz", expected]);
+    assert_eq!(serving.join().unwrap(), "/mirror/cifar-10-binary.tar.gz");
+    let left: Vec<_> = fs::read_dir(folder.path().join("cifar10")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }

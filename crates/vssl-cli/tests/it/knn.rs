@@ -1,8 +1,12 @@
 //! `vssl knn`: a grid over the features of a run or of a file.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
+use vssl::eval::{
+    Features,
+    knn::{Distance, grid},
+};
 
 use super::{report::trained, run};
 
@@ -37,4 +41,132 @@ fn the_grid_holds_the_accuracy_that_the_run_ended_with() {
 fn what_cannot_be_searched_is_named() {
     run(&["knn", "no/such/run"]).refused(1, &["no/such/run"]);
     run(&["knn", "recipes", "--k", "0"]).refused(2, &["--k"]);
+}
+
+/// Noise around seven centres.
+fn features(rows: usize, salt: usize) -> Features {
+    const DIM: usize = 6;
+    let number = |i: usize, salt: usize| {
+        let x = ((i << 8 | salt) as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let x = (x ^ x >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (x >> 40) as f32 / (1 << 24) as f32 - 0.5
+    };
+    let value = |i: usize| number(i, salt) + number(i % (7 * DIM), 0);
+    let values = (0..rows * DIM).map(value).collect();
+    let labels = (0..rows).map(|row| (row % 7) as i64).collect();
+    Features { rows, dim: DIM, values, labels: Some(labels) }
+}
+
+fn npy(path: &Path, kind: &str, shape: &str, values: &[u8]) -> String {
+    let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(values);
+    fs::write(path, bytes).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The rows as single precision, and their labels.
+fn stored(folder: &Path, name: &str, features: &Features) -> [String; 2] {
+    let (rows, dim) = (features.rows, features.dim);
+    let values: Vec<u8> = features.values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let labels = features.labels.as_ref().unwrap();
+    let labels: Vec<u8> = labels.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let at = |part: &str| folder.join(format!("{name}-{part}.npy"));
+    [
+        npy(&at("x"), "<f4", &format!("({rows}, {dim})"), &values),
+        npy(&at("y"), "<i8", &format!("({rows},)"), &labels),
+    ]
+}
+
+fn cells(out: &str) -> Vec<Value> {
+    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn stored_features_give_the_grid_of_the_same_rows_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (train, test) = (features(1500, 1), features(700, 2));
+    let [x, y] = stored(folder.path(), "train", &train);
+    let [queries, targets] = stored(folder.path(), "test", &test);
+    let files = [
+        "knn",
+        "--features",
+        &x,
+        "--labels",
+        &y,
+        "--queries",
+        &queries,
+        "--query-labels",
+        &targets,
+    ];
+    let small = ["--k", "1,20", "--temperature", "0.07,1", "--json"];
+    let done = run(&[&files[..], &small].concat());
+    let distances = [Distance::Cosine, Distance::Euclidean];
+    let expected = grid(&train, &test, &distances, &[1, 20], &[0.07, 1.0]).unwrap();
+    let got = cells(done.succeeded());
+    assert_eq!(got.len(), expected.len());
+    for (got, expected) in got.iter().zip(&expected) {
+        assert_eq!(got["k"], expected.k);
+        assert_eq!(got["top1"], expected.accuracy.top1, "{got}");
+        assert_eq!(got["top5"], expected.accuracy.top5, "{got}");
+    }
+    assert_eq!(
+        (&got[0]["train"], &got[0]["test"], &got[0]["dim"]),
+        (&1500.into(), &700.into(), &6.into())
+    );
+    // So little memory that the queries come in three portions.
+    let little = run(&[&files[..], &small, &["--memory", "1KiB"]].concat());
+    assert_eq!(little.succeeded(), done.out);
+    let best: f64 = run(&[&files[..], &["--quiet"]].concat()).succeeded().trim().parse().unwrap();
+    assert!(best > 30.0, "seven classes, {best} %");
+}
+
+#[test]
+fn stored_features_that_do_not_fit_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut train, test) = (features(300, 1), features(40, 2));
+    let [x, y] = stored(folder.path(), "train", &train);
+    let [queries, targets] = stored(folder.path(), "test", &test);
+    let refused = |arguments: &[&str], code: i32, parts: &[&str]| {
+        run(&[&["knn"][..], arguments].concat()).refused(code, parts);
+    };
+    let both = ["--features", &x, "--queries", &queries];
+    let with = |more: &[&'static str]| [&both[..], more].concat();
+    refused(&both, 2, &["train-x.npy: no labels", "--labels"]);
+    refused(&with(&["--memory", "many"]), 2, &["--memory", "2GiB"]);
+    refused(&["--features", &x], 2, &["--queries"]);
+    refused(&["runs/a", "--features", &x, "--queries", &queries], 2, &["--features"]);
+    refused(&[], 2, &["ENCODER"]);
+    let labelled = [&both[..], &["--labels", &y]].concat();
+    refused(&labelled, 2, &["test-x.npy: no labels", "--query-labels"]);
+    let wrong = [&labelled[..], &["--query-labels", &y]].concat();
+    refused(&wrong, 1, &["train-y.npy: 300 labels for 40 rows"]);
+    let whole = [&labelled[..], &["--query-labels", &targets]].concat();
+    train.values[6 * 77 + 2] = f32::NAN;
+    stored(folder.path(), "train", &train);
+    refused(&whole, 1, &["train-x.npy: row 77, column 2 is NaN"]);
+    let cut = fs::read(&queries).unwrap();
+    fs::write(&queries, &cut[..cut.len() - 1]).unwrap();
+    refused(&whole, 1, &["test-x.npy", "was the file cut short?"]);
+    npy(queries.as_ref(), "<f4", "(40, 3)", &[0; 480]);
+    refused(&whole, 1, &["test-x.npy: rows of 3 numbers", "train-x.npy have 6"]);
+}
+
+#[test]
+fn features_beyond_the_memory_go_to_a_file_and_change_no_digit() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let all = ["knn", out.to_str().unwrap(), "--json"];
+    let expected = run(&all).succeeded().to_owned();
+    let spilled = run(&[&all[..], &["--memory", "64B"]].concat());
+    assert_eq!(spilled.succeeded(), expected);
+    let mut nowhere = super::vssl(&all);
+    nowhere.args(["--memory", "64B"]).env("TMPDIR", "/no/such/folder");
+    super::done(nowhere.output().unwrap()).refused(1, &["/no/such/folder", "TMPDIR"]);
+    // Nothing goes to a file with the memory that there is.
+    let mut roomy = super::vssl(&all);
+    roomy.env("TMPDIR", "/no/such/folder");
+    assert_eq!(super::done(roomy.output().unwrap()).succeeded(), expected);
 }

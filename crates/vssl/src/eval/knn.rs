@@ -7,7 +7,11 @@
 
 use rayon::prelude::*;
 
-use super::{Accuracy, EvalError, Features, Labelled, Source, search::check_k, topk::rank};
+use super::{
+    Accuracy, EvalError, Features, Labelled, Source, check_finite,
+    search::{bytes_of_blocks, bytes_of_row, check_k},
+    topk::rank,
+};
 
 pub use super::search::{Distance, Neighbour, Neighbours, neighbours, neighbours_of_each};
 
@@ -57,28 +61,125 @@ pub fn grid(
     ks: &[usize],
     temperatures: &[f64],
 ) -> Result<Vec<KnnAccuracy>, EvalError> {
-    let labels = Labelled::of(train, test)?;
-    for &got in temperatures {
-        if !(got.is_finite() && got > 0.0) {
-            let (field, expected) = ("knn temperature", "a positive number");
-            return Err(EvalError::Setting { field, got, expected });
+    test.check("test features")?;
+    let mut tally = Tally::new(train, test, distances, ks, temperatures)?;
+    let found = neighbours_of_each(train, test, distances, tally.largest_k())?;
+    tally.count(0, &found);
+    Ok(tally.cells())
+}
+
+/// Fewest test rows that are searched together: fewer would read the training rows too often.
+const FEWEST_ROWS: u64 = 256;
+
+/// The same, to the bit, in about `memory` bytes besides what `train` and `test` hold: the test rows
+/// are taken in as many portions as that needs, of at least 256 rows each. The training rows are
+/// read twice for each portion, three times where distances are Euclidean.
+///
+/// # Errors
+/// As [`grid`].
+pub fn grid_within(
+    train: &dyn Source,
+    test: &dyn Source,
+    distances: &[Distance],
+    ks: &[usize],
+    temperatures: &[f64],
+    memory: u64,
+) -> Result<Vec<KnnAccuracy>, EvalError> {
+    let mut tally = Tally::new(train, test, distances, ks, temperatures)?;
+    let portion = portion(train, test, distances.len(), tally.largest_k(), memory);
+    let dim = test.dim();
+    for first in (0..test.rows()).step_by(portion) {
+        let rows = portion.min(test.rows() - first);
+        let mut values = vec![0.0; rows * dim];
+        test.read(first, &mut values)?;
+        check_finite("test features", first, dim, &values)?;
+        let part = Features { rows, dim, values, labels: None };
+        tally.count(first, &neighbours_of_each(train, &part, distances, tally.largest_k())?);
+    }
+    Ok(tally.cells())
+}
+
+/// Test rows that are searched together in `memory` bytes.
+fn portion(
+    train: &dyn Source,
+    test: &dyn Source,
+    distances: usize,
+    k: usize,
+    memory: u64,
+) -> usize {
+    let dim = train.dim();
+    // The labels of both sets, as they come and as classes.
+    let labels = 16 * (train.rows() + test.rows()) as u64;
+    let left = memory.saturating_sub(bytes_of_blocks(dim, distances) + labels);
+    let row = 4 * dim as u64 + bytes_of_row(dim, distances, k.min(train.rows()));
+    let rows = (left / row).max(FEWEST_ROWS);
+    usize::try_from(rows).map_or(test.rows(), |rows| rows.min(test.rows()))
+}
+
+/// Right classes in each cell of a grid.
+struct Tally<'a> {
+    labels: Labelled,
+    ks: &'a [usize],
+    cells: Vec<(Distance, usize, f64)>,
+    /// First place, first five places.
+    hits: Vec<[usize; 2]>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(
+        train: &dyn Source,
+        test: &dyn Source,
+        distances: &[Distance],
+        ks: &'a [usize],
+        temperatures: &[f64],
+    ) -> Result<Self, EvalError> {
+        let labels = Labelled::of(train, test)?;
+        for &got in temperatures {
+            if !(got.is_finite() && got > 0.0) {
+                let (field, expected) = ("knn temperature", "a positive number");
+                return Err(EvalError::Setting { field, got, expected });
+            }
+        }
+        check_k(ks.iter().min().copied().unwrap_or(0))?;
+        let mut cells = Vec::new();
+        for &distance in distances {
+            let temperatures = match distance {
+                Distance::Cosine => temperatures,
+                Distance::Euclidean => &temperatures[..temperatures.len().min(1)],
+            };
+            let pairs = ks.iter().flat_map(|&k| temperatures.iter().map(move |&t| (k, t)));
+            cells.extend(pairs.map(|(k, temperature)| (distance, k, temperature)));
+        }
+        let hits = vec![[0, 0]; cells.len()];
+        Ok(Self { labels, ks, cells, hits })
+    }
+
+    fn largest_k(&self) -> usize {
+        self.ks.iter().max().copied().unwrap_or(0)
+    }
+
+    /// Counts the test rows from `first` on, whose neighbours these are.
+    fn count(&mut self, first: usize, found: &[Neighbours]) {
+        let labels = &self.labels;
+        for (&(distance, k, temperature), hits) in self.cells.iter().zip(&mut self.hits) {
+            let found = found.iter().find(|found| found.distance == distance);
+            let found = found.expect("every distance of the grid was searched");
+            let targets = &labels.test[first..][..found.entries.len() / found.k];
+            let more = found.hits(&labels.train, labels.classes, targets, k, temperature);
+            *hits = [hits[0] + more[0], hits[1] + more[1]];
         }
     }
-    check_k(ks.iter().min().copied().unwrap_or(0))?;
-    let largest = ks.iter().max().copied().unwrap_or(0);
-    let mut result = Vec::new();
-    for neighbours in neighbours_of_each(train, test, distances, largest)? {
-        let distance = neighbours.distance;
-        let temperatures = match distance {
-            Distance::Cosine => temperatures,
-            Distance::Euclidean => &temperatures[..temperatures.len().min(1)],
-        };
-        for (&k, &temperature) in ks.iter().flat_map(|k| temperatures.iter().map(move |t| (k, t))) {
-            let accuracy = neighbours.accuracy(&labels, k, temperature);
-            result.push(KnnAccuracy { distance, k, temperature, accuracy });
-        }
+
+    fn cells(self) -> Vec<KnnAccuracy> {
+        let percent = |hits: usize| 100.0 * hits as f64 / self.labels.test.len() as f64;
+        let cells = self.cells.into_iter().zip(&self.hits);
+        cells
+            .map(|((distance, k, temperature), &[first, five])| {
+                let accuracy = Accuracy { top1: percent(first), top5: percent(five) };
+                KnnAccuracy { distance, k, temperature, accuracy }
+            })
+            .collect()
     }
-    Ok(result)
 }
 
 impl Neighbours {
@@ -105,17 +206,23 @@ impl Neighbours {
         votes
     }
 
-    fn accuracy(&self, labels: &Labelled, k: usize, temperature: f64) -> Accuracy {
-        let five = 5.min(k).min(self.k).min(labels.classes);
+    /// How many of the test rows, whose classes are `targets`, get the right class, and how many have
+    /// it among the first five.
+    fn hits(
+        &self,
+        labels: &[usize],
+        classes: usize,
+        targets: &[usize],
+        k: usize,
+        temperature: f64,
+    ) -> [usize; 2] {
+        let five = 5.min(k).min(self.k).min(classes);
         let hits = |(row, &target): (usize, &usize)| {
-            let votes = self.votes(row, &labels.train, labels.classes, k, temperature);
-            let rank = rank(&votes, target);
+            let rank = rank(&self.votes(row, labels, classes, k, temperature), target);
             [usize::from(rank < 1), usize::from(rank < five)]
         };
         let add = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
-        let [first, five] = labels.test.par_iter().enumerate().map(hits).reduce(|| [0, 0], add);
-        let percent = |hits: usize| 100.0 * hits as f64 / labels.test.len() as f64;
-        Accuracy { top1: percent(first), top5: percent(five) }
+        targets.par_iter().enumerate().map(hits).reduce(|| [0, 0], add)
     }
 }
 
@@ -197,6 +304,30 @@ mod tests {
                 assert_eq!(got, expected, "{distance:?} row {row}");
             }
         }
+    }
+
+    #[test]
+    fn portions_of_the_test_rows_change_no_digit() {
+        let rows: Vec<[f32; 2]> = (0..1200)
+            .map(|i| [((i * 7919) % 1009) as f32 - 500.0, ((i * 104_729) % 997) as f32 - 500.0])
+            .collect();
+        let labels: Vec<i64> = (0..1200).map(|i| (i * 31) % 7).collect();
+        let (train, test) = (features(&rows[..500], &labels[..500]), features(&rows, &labels));
+        let distances = [Distance::Cosine, Distance::Euclidean];
+        let (ks, temperatures) = ([1, 5, 30], [0.07, 1.0]);
+        let expected = grid(&train, &test, &distances, &ks, &temperatures).unwrap();
+        assert_eq!(expected.len(), 9);
+        let blocks = bytes_of_blocks(2, 2) + 16 * 1700;
+        let row = 8 + bytes_of_row(2, 2, 30);
+        for (memory, portion_) in [(0, 256), (blocks + 300 * row, 300), (u64::MAX, 1200)] {
+            assert_eq!(portion(&train, &test, 2, 30, memory), portion_);
+            let got = grid_within(&train, &test, &distances, &ks, &temperatures, memory).unwrap();
+            assert_eq!(got, expected, "{memory} bytes");
+        }
+        let mut bad = test.clone();
+        bad.values[2 * 700 + 1] = f32::NAN;
+        let error = grid_within(&train, &bad, &distances, &ks, &temperatures, 0).unwrap_err();
+        assert!(error.to_string().contains("test features: row 700, column 1 is NaN"), "{error}");
     }
 
     #[test]

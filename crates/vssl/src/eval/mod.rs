@@ -14,10 +14,13 @@ mod logistic;
 mod search;
 mod source;
 pub mod spectrum;
+mod spill;
 pub mod stored;
 pub mod topk;
 
 pub use source::{FileRows, Source};
+pub(crate) use spill::Keeper;
+pub use spill::Kept;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -121,6 +124,17 @@ pub enum EvalError {
         /// What the system said.
         what: String,
     },
+    /// Rows that could not be kept in a temporary file.
+    #[error(
+        "{folder}: keeping features in a temporary file: {what}; free some space there, name \
+         another folder in TMPDIR, or allow more memory"
+    )]
+    Spill {
+        /// Where the file was to be.
+        folder: String,
+        /// What the system said.
+        what: String,
+    },
     /// A setting out of range.
     #[error("{field} is {got}; expected {expected}")]
     Setting {
@@ -165,12 +179,22 @@ impl Features {
         if let Some(labels) = &self.labels {
             length("labels", labels.len(), rows)?;
         }
-        match self.values.iter().position(|value| !value.is_finite()) {
-            None => Ok(()),
-            Some(at) => {
-                let (row, column, value) = (at / dim, at % dim, self.values[at]);
-                Err(EvalError::NotFinite { set, row, column, value })
-            }
+        check_finite(set, 0, dim, &self.values)
+    }
+}
+
+/// Refuses numbers that are not finite; `first` is the index of the first row.
+fn check_finite(
+    set: &'static str,
+    first: usize,
+    dim: usize,
+    values: &[f32],
+) -> Result<(), EvalError> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(at) => {
+            let (row, column, value) = (first + at / dim, at % dim, values[at]);
+            Err(EvalError::NotFinite { set, row, column, value })
         }
     }
 }
@@ -197,12 +221,13 @@ struct Labelled {
 }
 
 impl Labelled {
-    fn of(train: &dyn Source, test: &Features) -> Result<Self, EvalError> {
-        let rows = train.rows();
-        if rows == 0 {
-            return Err(EvalError::Empty { set: "training features", rows, dim: train.dim() });
+    fn of(train: &dyn Source, test: &dyn Source) -> Result<Self, EvalError> {
+        for (source, set) in [(train, "training features"), (test, "test features")] {
+            let (rows, dim) = (source.rows(), source.dim());
+            if rows == 0 || dim == 0 {
+                return Err(EvalError::Empty { set, rows, dim });
+            }
         }
-        test.check("test features")?;
         let (train, test) = (classes(train, "training features")?, classes(test, "test features")?);
         let classes = 1 + train.iter().chain(&test).copied().max().unwrap_or(0);
         Ok(Self { train, test, classes })

@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::{EvalError, Features, Source, candidates::Candidates};
+use super::{EvalError, Features, Source, candidates::Candidates, check_finite};
 
 /// What makes two images near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +36,9 @@ pub struct Neighbour {
 }
 
 /// Rows of a block of a product; a block of scores then takes 8 MB.
-pub(super) const TEST_BLOCK: usize = 2048;
-pub(super) const TRAIN_BLOCK: usize = 1024;
+/// PERF: the training rows are packed for each block of test rows, so these are the longer ones.
+pub(super) const TEST_BLOCK: usize = 4096;
+pub(super) const TRAIN_BLOCK: usize = 512;
 
 /// Candidates kept beyond k. Products in single precision decide who is a candidate; the order
 /// among candidates is decided in double precision, so that rounding does not choose neighbours.
@@ -73,9 +74,8 @@ pub fn neighbours(
 
 /// The same for several distances, from the same readings of the training rows.
 ///
-/// Memory beyond the test features, whatever the number of training rows: for each distance one
-/// copy of the test features and `16·(k + 32)` bytes for each test row; besides, two blocks of 1024
-/// training rows and 8 MB of scores.
+/// Memory beyond the test features, whatever the number of training rows: as `bytes_of_row` and
+/// `bytes_of_blocks` count it.
 ///
 /// # Errors
 /// Features that do not fit, cannot be read or are not finite; a `k` of 0.
@@ -99,7 +99,7 @@ pub fn neighbours_of_each(
         }
         Ok(())
     })?;
-    let mut ranked: Vec<Ranked> = searches.into_iter().map(Ranked::of).collect();
+    let mut ranked: Vec<Ranked> = searches.into_iter().map(|one| Ranked::of(one, test)).collect();
     each_block(train, |first, values| {
         for ranked in &mut ranked {
             ranked.compare(first, values, test);
@@ -107,6 +107,19 @@ pub fn neighbours_of_each(
         Ok(())
     })?;
     Ok(ranked.into_iter().map(|ranked| ranked.nearest(k)).collect())
+}
+
+/// Bytes that a search takes for each test row, at most: for each distance a copy of its numbers and
+/// the candidates, which for a moment are there as the first reading and as the second keeps them.
+pub(super) fn bytes_of_row(dim: usize, distances: usize, k: usize) -> u64 {
+    (distances * (4 * dim + 32 * (k + SPARE) + 96)) as u64
+}
+
+/// Bytes that a search takes whatever the number of rows: the block that was read; for each distance
+/// the same made ready, and its scores; the product's copy of it.
+pub(super) fn bytes_of_blocks(dim: usize, distances: usize) -> u64 {
+    let block = 4 * TRAIN_BLOCK * dim;
+    (2 * block + distances * (block + 4 * TRAIN_BLOCK * TEST_BLOCK)) as u64
 }
 
 fn check(train: &dyn Source, test: &Features, k: usize) -> Result<(), EvalError> {
@@ -141,10 +154,7 @@ fn each_block(
     for first in (0..rows).step_by(TRAIN_BLOCK) {
         let values = &mut values[..(rows - first).min(TRAIN_BLOCK) * dim];
         train.read(first, values)?;
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            let (row, column, value) = (first + at / dim, at % dim, values[at]);
-            return Err(EvalError::NotFinite { set: "training features", row, column, value });
-        }
+        check_finite("training features", first, dim, values)?;
         each(first, values)?;
     }
     Ok(())
@@ -200,8 +210,13 @@ impl Search {
             self.scores.resize(candidates.len() * columns, 0.0);
             let scores = &mut self.scores[..candidates.len() * columns];
             vssl_kernels::products_of_rows(test, &block, self.dim, scores);
-            let rows = scores.par_chunks(columns).zip(candidates.par_iter_mut());
-            rows.for_each(|(scores, candidates)| candidates.offer(scores, &bias, first));
+            let rows = scores.par_chunks_mut(columns).zip(candidates.par_iter_mut());
+            rows.for_each(|(scores, candidates)| {
+                if self.distance == Distance::Euclidean {
+                    scores.iter_mut().zip(&bias).for_each(|(score, bias)| *score -= bias);
+                }
+                candidates.offer(scores, first);
+            });
         }
     }
 }
@@ -238,10 +253,12 @@ struct Ranked {
     distance: Distance,
     /// Candidates of each test row in the order of their index, and how many were compared.
     rows: Vec<(Vec<Neighbour>, usize)>,
+    /// Lengths of the test rows, for the cosine.
+    norms: Vec<f64>,
 }
 
 impl Ranked {
-    fn of(search: Search) -> Self {
+    fn of(search: Search, test: &Features) -> Self {
         let sorted = |candidates: Candidates| {
             let entry = |index| Neighbour { index, closeness: f64::NAN };
             let mut entries: Vec<_> = candidates.into_rows().map(entry).collect();
@@ -249,21 +266,27 @@ impl Ranked {
             (entries, 0)
         };
         let rows = search.candidates.into_par_iter().map(sorted).collect();
-        Self { distance: search.distance, rows }
+        let norms = match search.distance {
+            Distance::Cosine => test.values.par_chunks(test.dim).map(norm).collect(),
+            Distance::Euclidean => Vec::new(),
+        };
+        Self { distance: search.distance, rows, norms }
     }
 
     fn compare(&mut self, first: usize, train: &[f32], test: &Features) {
         let (dim, distance) = (test.dim, self.distance);
-        let norms: Vec<f64> = train.par_chunks(dim).map(norm).collect();
-        let end = first + norms.len();
+        let norms: Vec<f64> = match distance {
+            Distance::Cosine => train.par_chunks(dim).map(norm).collect(),
+            Distance::Euclidean => Vec::new(),
+        };
+        let (own, end) = (&self.norms, first + train.len() / dim);
         self.rows.par_iter_mut().enumerate().for_each(|(row, (entries, done))| {
             let a = test.row(row);
-            let own = norm(a);
             while let Some(entry) = entries.get_mut(*done).filter(|e| (e.index as usize) < end) {
                 let at = entry.index as usize - first;
                 let b = &train[at * dim..(at + 1) * dim];
                 entry.closeness = match distance {
-                    Distance::Cosine => product(a, b) / (own * norms[at]),
+                    Distance::Cosine => product(a, b) / (own[row] * norms[at]),
                     Distance::Euclidean => -sum(a, b, |a, b| (a - b) * (a - b)).sqrt(),
                 };
                 *done += 1;
@@ -355,7 +378,7 @@ mod tests {
         }
         stored.rows += 1;
         let error = neighbours(&stored, &test, Distance::Cosine, 9).unwrap_err().to_string();
-        assert!(error.contains("features: reading rows 2048 to 2126"), "{error}");
+        assert!(error.contains("features: reading rows 1024 to 1102"), "{error}");
     }
 
     #[test]

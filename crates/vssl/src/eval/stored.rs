@@ -141,6 +141,9 @@ pub fn open(path: &Path, labels: Option<&Path>) -> Result<FileRows, StoredError>
     let [rows, dim] = features.shape[..] else {
         return Err(kind(format!("of shape {:?}", features.shape), "the shape [rows, numbers]"));
     };
+    if rows == 0 || dim == 0 {
+        return Err(kind(format!("of shape [{rows}, {dim}]"), "at least one row and one number"));
+    }
     let beside = path.with_extension("labels.npy");
     let labels = match labels {
         Some(labels) => Some(read_labels(labels, rows)?),

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use serde::Serialize;
-use vssl_data::{Batch, EvaluationLoader};
+use vssl_data::Batch;
 
 use super::{Classifier, HeadStep, HeadSummary, Job, Sample, Summary, summary::choose};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     schedule::Step,
     train::{
         TrainError,
-        batch::images_to_tensor,
+        batch::{each_evaluated, images_to_tensor},
         checkpoint::{Checkpoint, HeadEpoch, HeadPosition, Position},
         events::{Event, Observer},
         run_folder::{RunFolder, SETTINGS},
@@ -210,14 +210,9 @@ impl<'a> Training<'a> {
         let judge = self.classifier.judge();
         let mut hits = vec![[0_usize; 2]; self.names.len()];
         let mut images = 0;
-        for batch in EvaluationLoader::new(validation.clone(), job.evaluation())? {
-            let batch = batch?;
-            if batch.indices.is_empty() {
-                continue; // every image of it was bad and left out
-            }
-            let count = batch.indices.len();
-            let x = images_to_tensor(batch.pixels.into_vec(), count, job.input.size, &job.device);
-            let targets: Vec<u32> = batch.indices.iter().map(|&index| labels[index]).collect();
+        each_evaluated(validation, job.evaluation(), TrainError::from, |indices, pixels| {
+            let x = images_to_tensor(pixels, indices.len(), job.input.size, &job.device);
+            let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
             for (hits, scores) in hits.iter_mut().zip(judge(x)) {
                 let classes = scores.dims()[1];
                 let scores: Vec<f32> = scores.into_data().try_into_vec().expect("scores are f32"); // device read
@@ -225,8 +220,9 @@ impl<'a> Training<'a> {
                     *sum += more;
                 }
             }
-            images += count;
-        }
+            images += indices.len();
+            Ok(())
+        })?;
         let percent = |count: usize| 100.0 * count as f64 / images.max(1) as f64;
         Ok(hits.into_iter().map(|hits| hits.map(percent)).collect())
     }

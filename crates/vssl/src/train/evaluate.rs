@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData};
-use vssl_data::{Dataset, EvaluationLoader};
+use vssl_data::Dataset;
 
 use super::{
-    Plan, TrainError, batch::images_to_tensor, learner::Network, probe::Probe, reading,
+    Plan, TrainError,
+    batch::{each_evaluated, images_to_tensor},
+    learner::Network,
+    probe::Probe,
+    reading,
     report::Reporter,
 };
 use crate::{
@@ -122,20 +126,17 @@ fn of_split(
     embed: &impl Fn(Vec<f32>, usize) -> Features,
 ) -> Result<Features, TrainError> {
     let labels = split.labels().expect("splits for accuracies have labels");
-    let mut all = Features { labels: Some(Vec::new()), ..Features::default() };
-    for batch in EvaluationLoader::new(Arc::clone(split), plan.evaluation(BATCH))? {
-        let batch = batch?;
-        if batch.indices.is_empty() {
-            continue; // every image of it was bad and left out
-        }
-        let part = embed(batch.pixels.into_vec(), batch.indices.len());
-        let classes = batch.indices.iter().map(|&index| i64::from(labels[index]));
-        all.labels.get_or_insert_default().extend(classes);
+    let mut classes = Vec::new();
+    let mut all = Features::default();
+    each_evaluated(split, plan.evaluation(BATCH), TrainError::from, |indices, pixels| {
+        let part = embed(pixels, indices.len());
+        classes.extend(indices.iter().map(|&index| i64::from(labels[index])));
         all.rows += part.rows;
         all.dim = part.dim;
         all.values.extend(part.values);
-    }
-    Ok(all)
+        Ok(())
+    })?;
+    Ok(Features { labels: Some(classes), ..all })
 }
 
 /// Reads a batch of features from the device.

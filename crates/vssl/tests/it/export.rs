@@ -9,7 +9,8 @@ use std::{
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl::{
     backbone::Backbone,
-    export::{Imported, export, import},
+    encoder::Encoder,
+    export::{Form, Imported, export, import, onnx::Pixels, write},
     layers::Mode,
     methods,
     recipe::Recipe,
@@ -92,6 +93,23 @@ assert not unread, unread
 open(folder + "/y.f32", "wb").write(y.contiguous().numpy().tobytes())
 "#;
 
+/// Feeds the pixels in `x.f32` to `encoder.onnx`, all pictures and one alone.
+const ONNX_PEER: &str = r#"
+import sys
+try:
+    import numpy, onnx, onnxruntime
+except ImportError:
+    sys.exit(77)
+folder, size = sys.argv[1], int(sys.argv[2])
+onnx.checker.check_model(onnx.load(folder + "/encoder.onnx"), full_check=True)
+session = onnxruntime.InferenceSession(folder + "/encoder.onnx")
+x = numpy.fromfile(folder + "/x.f32", numpy.float32).reshape(4, 3, size, size)
+(y,) = session.run(["features"], {"images": x})
+(one,) = session.run(["features"], {"images": x[:1]})
+assert numpy.allclose(one[0], y[0], rtol=1e-4, atol=1e-5)
+y.astype(numpy.float32).tofile(folder + "/y.f32")
+"#;
+
 struct Silent;
 
 impl events::Observer for Silent {
@@ -137,12 +155,14 @@ fn trained(run: &Path, backbone: &str) {
     pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
 }
 
-fn pictures() -> Vec<f32> {
-    (0..4 * 3 * 32 * 32).map(|i| (i as f32 * 0.37).sin()).collect()
+/// Four pictures, channels first.
+fn pictures(size: usize) -> Vec<f32> {
+    (0..4 * 3 * size * size).map(|i| (i as f32 * 0.37).sin()).collect()
 }
 
-fn features(encoder: &Backbone) -> Vec<f32> {
-    let x = Tensor::from_data(TensorData::new(pictures(), [4, 3, 32, 32]), &Device::flex());
+fn features(encoder: &Backbone, size: usize) -> Vec<f32> {
+    let x = TensorData::new(pictures(size), [4, 3, size, size]);
+    let x = Tensor::from_data(x, &Device::flex());
     encoder.forward(x, Mode::Eval).into_data().try_to_vec().unwrap()
 }
 
@@ -156,7 +176,7 @@ fn an_exported_encoder_is_read_back_whole() {
         export(&run, "latest", network, &to).unwrap();
         let Imported { config, backbone: encoder, .. } = import(&to, &Device::flex()).unwrap();
         assert_eq!(config.width, 4);
-        found.push(features(&encoder));
+        found.push(features(&encoder, 32));
         assert!(found.iter().flatten().all(|x| x.is_finite()));
     }
     assert_ne!(found[0], found[1], "student and teacher are the same");
@@ -183,23 +203,33 @@ fn files_that_are_no_exports_say_what_they_lack() {
 #[test]
 fn torchvision_computes_the_same_features() {
     for (stem, padding) in [("cifar", "1"), ("imagenet", "3")] {
-        same_features(&format!("stem = \"{stem}\""), PEER, &[stem, padding]);
+        same_features(&format!("stem = \"{stem}\""), PEER, 32, &[stem, padding]);
     }
 }
 
 /// Runs where a Python with torch is.
 #[test]
 fn torch_computes_the_same_features_of_a_wide_resnet() {
-    same_features("architecture = \"wide-resnet28\"", WIDE_PEER, &[]);
+    same_features("architecture = \"wide-resnet28\"", WIDE_PEER, 32, &[]);
 }
 
-/// Trains and exports, and compares what `peer` makes of the file with what [`import`] does.
-fn same_features(backbone: &str, peer: &str, arguments: &[&str]) {
+/// Runs where a Python with onnx and onnxruntime is. The network for other runtimes has one size of
+/// image, that of the run.
+#[test]
+fn onnxruntime_computes_the_same_features_of_a_wide_resnet() {
+    same_features("architecture = \"wide-resnet28\"", ONNX_PEER, 28, &["28"]);
+}
+
+/// Trains and exports, and compares what `peer` makes of a file with what [`import`] does.
+fn same_features(backbone: &str, peer: &str, size: usize, arguments: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let (run, to) = (folder.path().join("run"), folder.path().join("encoder.safetensors"));
     trained(&run, backbone);
     export(&run, "latest", Network::Student, &to).unwrap();
-    let bytes: Vec<u8> = pictures().iter().flat_map(|x| x.to_le_bytes()).collect();
+    let encoder = Encoder::open(&run, "latest", Network::Student, &Device::flex()).unwrap();
+    let onnx = folder.path().join("encoder.onnx");
+    write(&encoder, &onnx, Form::Onnx(Pixels::Normalised)).unwrap();
+    let bytes: Vec<u8> = pictures(size).iter().flat_map(|x| x.to_le_bytes()).collect();
     fs::write(folder.path().join("x.f32"), bytes).unwrap();
     let python = std::env::var_os("VSSL_PYTHON").unwrap_or_else(|| "python3".into());
     let peer = Command::new(python)
@@ -215,7 +245,7 @@ fn same_features(backbone: &str, peer: &str, arguments: &[&str]) {
     assert!(peer.unwrap().success(), "{backbone}: the other program refused the file");
     let theirs = fs::read(folder.path().join("y.f32")).unwrap();
     let encoder = import(&to, &Device::flex()).unwrap().backbone;
-    let ours = features(&encoder);
+    let ours = features(&encoder, size);
     assert_eq!(theirs.len(), 4 * ours.len(), "{backbone}");
     let norm = |x: &dyn Fn(usize) -> f32| (0..ours.len()).map(|i| x(i) * x(i)).sum::<f32>();
     let their = |i: usize| f32::from_le_bytes(theirs[4 * i..4 * i + 4].try_into().unwrap());

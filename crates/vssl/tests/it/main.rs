@@ -5,6 +5,7 @@
 mod comparison;
 mod contract;
 mod device_reads;
+mod embed;
 mod eval;
 mod export;
 mod fixtures;

@@ -3,6 +3,7 @@
 mod allreduce;
 mod data;
 mod kernels;
+mod knn;
 mod step;
 
 use crate::{
@@ -15,6 +16,7 @@ pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> 
         BenchAction::Step(arguments) => step::run(arguments, common),
         BenchAction::Kernels(arguments) => kernels::run(arguments, common),
         BenchAction::Data(arguments) => data::run(arguments, common),
+        BenchAction::Knn(arguments) => knn::run(arguments, common),
         BenchAction::Allreduce(arguments) => allreduce::run(arguments, common),
     }
 }

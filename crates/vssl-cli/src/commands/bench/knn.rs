@@ -1,0 +1,77 @@
+//! `vssl bench knn`: the exact search that stands behind every accuracy of nearest neighbours.
+
+use std::time::Instant;
+
+use rayon::prelude::*;
+use serde_json::json;
+use vssl::eval::{
+    Features,
+    knn::{self, Distance},
+};
+use vssl_data::rng::{Stream, rng, uniform};
+
+use super::rounded;
+use crate::{
+    arguments::{Common, KnnBenchArguments},
+    commands::say,
+    failure::Failure,
+};
+
+/// Of the weights of the vote.
+const TEMPERATURE: f64 = 0.07;
+/// Spread of the centres beside that of the noise.
+const APART: f64 = 0.2;
+
+pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), Failure> {
+    let KnnBenchArguments { train, queries, dim, k, classes } = *arguments;
+    let dim = dim as usize;
+    let known = rows(0, train as usize, dim, classes);
+    let asked = rows(1, queries as usize, dim, classes);
+    let began = Instant::now();
+    let cells = knn::grid(&known, &asked, &[Distance::Cosine], &[k as usize], &[TEMPERATURE])?;
+    let seconds = began.elapsed().as_secs_f64();
+    let top1 = cells[0].accuracy.top1;
+    let speed = f64::from(queries) / seconds;
+    // Of the products alone, a multiplication and an addition each.
+    let gflops = 2e-9 * f64::from(train) * f64::from(queries) * dim as f64 / seconds;
+    let (threads, isa) = (vssl_kernels::threads(), vssl_kernels::isa().name());
+    if common.json {
+        let value = json!({
+            "train": train, "queries": queries, "dim": dim, "k": k, "classes": classes,
+            "threads": threads, "isa": isa, "seconds": rounded(seconds, 3),
+            "queries_per_s": rounded(speed, 1), "product_gflops": rounded(gflops, 1),
+            "top1": rounded(top1, 2),
+        });
+        return say(&value.to_string());
+    }
+    if common.quiet {
+        return say(&rounded(speed, 1).to_string());
+    }
+    say(&format!(
+        "{queries} rows among {train} of {dim} numbers, cosine, k {k}, {threads} threads, {isa}\n\
+         time      {seconds:.2} s\nspeed     {speed:.0} rows/s\nproducts  {gflops:.0} GFLOP/s\n\
+         top-1     {top1:.2} %, of rows of noise around {classes} centres"
+    ))
+}
+
+/// Rows of even noise around the centre of their class, one class after the other in turn; `set`
+/// tells the rows that are searched from the others.
+fn rows(set: u64, count: usize, dim: usize, classes: u32) -> Features {
+    let centres: Vec<Vec<f64>> =
+        (0..u64::from(classes)).map(|class| noise(2, class, dim).collect()).collect();
+    let mut values = vec![0.0; count * dim];
+    values.par_chunks_mut(dim).enumerate().for_each(|(row, values)| {
+        let centre = &centres[row % centres.len()];
+        let numbers = noise(set, row as u64, dim).zip(centre);
+        values.iter_mut().zip(numbers).for_each(|(value, (noise, centre))| {
+            *value = (noise + APART * centre) as f32;
+        });
+    });
+    let labels = (0..count).map(|row| (row % centres.len()) as i64).collect();
+    Features { rows: count, dim, values, labels: Some(labels) }
+}
+
+fn noise(set: u64, row: u64, dim: usize) -> impl Iterator<Item = f64> {
+    let mut rng = rng(0, Stream::Evaluation, set, row);
+    (0..dim).map(move |_| uniform(&mut rng, -1.0, 1.0))
+}

@@ -1,0 +1,76 @@
+//! `vssl finetune` on a run of seconds: its results, its refusals, and kills in the middle.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{killed, killed::text, report::trained, run};
+
+/// Settings for the 64 images of the run.
+const SHORT: [&str; 6] =
+    ["--set", "train.epochs=2", "--set", "train.batch=10", "--set", "optimizer.lr=0.01"];
+
+#[test]
+fn the_folder_is_called_after_the_share_of_labels() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let with = |more: &[&str]| run(&[&["finetune", text(&out)][..], &SHORT[..], more].concat());
+    with(&["--labels", "0.5", "--quiet"]).succeeded();
+    with(&["--set", "labels=0.25", "--quiet"]).succeeded();
+    with(&["--quiet"]).succeeded();
+    for (name, most) in [("finetune-50", 40), ("finetune-25", 20), ("finetune-100", 64)] {
+        let summary = fs::read_to_string(out.join(name).join("summary.json")).unwrap();
+        let summary: Value = serde_json::from_str(&summary).unwrap();
+        let images = summary["train_images"].as_u64().unwrap();
+        assert!(images > most / 3 && images <= most, "{name}: {images} images");
+        assert_eq!(summary["task"], "finetune");
+    }
+    with(&["--labels", "0.5"]).refused(1, &["--force", "--resume"]);
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let with = |more: &[&str]| run(&[&["finetune", text(&out)][..], more].concat());
+    with(&["--labels", "0"]).refused(2, &["labels", "above 0"]);
+    with(&["--labels", "1.5"]).refused(2, &["labels", "at most 1"]);
+    with(&["--labels", "half"]).refused(2, &["--labels", "half"]);
+    with(&["--set", "optimizer.momentum=2"]).refused(2, &["optimizer.momentum", "2"]);
+    with(&["--set", "mixup=-1"]).refused(2, &["mixup", "-1"]);
+    with(&["--labels", "0.1"]).refused(2, &["train.batch = 256"]);
+    with(&["--resume"]).refused(2, &["nothing to go on with"]);
+    run(&["finetune", "no/such/run"]).refused(1, &["no/such/run"]);
+    assert!(!out.join("finetune-100").exists() && !out.join("finetune-10").exists());
+}
+
+#[test]
+fn a_training_killed_in_the_middle_ends_as_one_that_never_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let command = [
+        "finetune",
+        text(&out),
+        "--labels",
+        "0.5",
+        "--set",
+        "train.epochs=60",
+        "--set",
+        "train.batch=10",
+        "--set",
+        "mixup=0.2",
+        "--set",
+        "layer_decay=0.7",
+        "--set",
+        "optimizer.lr=0.01",
+        "--set",
+        "checkpoint.every_steps=1",
+        "--set",
+        "log.every_steps=1",
+        "--set",
+        "train.evaluate_every=10",
+    ];
+    killed::ends_as_one_that_never_was(&command, folder.path());
+    let labels = |name: &str| fs::read(folder.path().join(name).join("labels.json")).unwrap();
+    assert_eq!(labels("killed"), labels("whole"));
+}

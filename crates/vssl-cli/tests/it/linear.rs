@@ -1,0 +1,83 @@
+//! `vssl linear` on a run of seconds: its results, its refusals, and kills in the middle.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{killed, killed::text, report::trained, run};
+
+#[test]
+fn results_go_into_the_run_and_are_told_to_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let run_folder = text(&out);
+    let short = ["--set", "train.epochs=2", "--set", "train.batch=16", "--set", "rates=[0.1,1]"];
+    let done = run(&[&["linear", run_folder, "--json"][..], &short[..]].concat());
+    let last: Value = serde_json::from_str(done.succeeded().lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "finished");
+    let written = fs::read_to_string(out.join("linear/summary.json")).unwrap();
+    let written: Value = serde_json::from_str(&written).unwrap();
+    assert_eq!(last["summary"], written);
+    assert_eq!(written["heads"].as_array().unwrap().len(), 2);
+    assert_eq!((&written["steps"], &written["train_images"]), (&8.into(), &64.into()));
+
+    let again = [&["linear", run_folder][..], &short[..]].concat();
+    run(&again).refused(1, &["--force", "--resume"]);
+    run(&[&again[..], &["--force", "--quiet"]].concat()).succeeded();
+    let fast = run(&["linear", run_folder, "--cached", "--set", "cached.l2=[0.1]"]);
+    assert!(fast.succeeded().contains("linear-cached"), "{}", fast.out);
+}
+
+#[test]
+fn what_cannot_be_judged_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let run_folder = text(&out);
+    let with = |more: &[&str]| run(&[&["linear", run_folder][..], more].concat());
+    with(&["--set", "rate=1"]).refused(2, &["rate", "rates"]);
+    with(&["--set", "rates=[]"]).refused(2, &["rates", "at least one"]);
+    with(&["--set", "train.epochs=0"]).refused(2, &["train.epochs", "at least 1"]);
+    with(&["--set", "train.batch=65"]).refused(2, &["train.batch = 65", "64 images"]);
+    with(&["--resume"]).refused(2, &["nothing to go on with", "--resume"]);
+    with(&["--resume", "--force"]).refused(2, &["--resume", "--force"]);
+    with(&["--cached", "--resume"]).refused(2, &["--cached", "--resume"]);
+    with(&["--out", run_folder]).refused(2, &["folder of a pretraining run", "--out"]);
+    with(&["--config", "no/such.toml"]).refused(1, &["no/such.toml"]);
+    with(&["--images", "no/such/images"]).refused(1, &["no/such/images"]);
+    run(&["linear", "no/such/run"]).refused(1, &["no/such/run"]);
+    let file = folder.path().join("encoder.safetensors");
+    run(&["export", run_folder, "--to", text(&file)]).succeeded();
+    let images = ["--images", "data/fashion-mnist-tenth"];
+    run(&[&["linear", text(&file)][..], &images[..]].concat()).refused(2, &["--out"]);
+    let missing = folder.path().join("out");
+    run(&["linear", text(&file), "--out", text(&missing)]).refused(2, &["--images"]);
+    assert!(!missing.exists() && !out.join("linear").exists(), "a refusal leaves nothing behind");
+}
+
+#[test]
+fn a_training_killed_in_the_middle_ends_as_one_that_never_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let command = [
+        "linear",
+        text(&out),
+        "--set",
+        "train.epochs=100",
+        "--set",
+        "train.batch=16",
+        "--set",
+        "rates=[0.1,3]",
+        "--set",
+        "checkpoint.every_steps=1",
+        "--set",
+        "log.every_steps=1",
+        "--set",
+        "train.evaluate_every=5",
+    ];
+    killed::ends_as_one_that_never_was(&command, folder.path());
+    // Once done there is nothing to go on with but the settings, and these have to be the same.
+    let whole = folder.path().join("whole");
+    let resume = ["linear", text(&out), "--out", text(&whole), "--resume"];
+    run(&[&resume[..], &["--set", "rates=[0.1]"]].concat()).refused(2, &["rates", "0.1", "3"]);
+    run(&[&resume[..], &["--set", "data.workers=1"]].concat()).succeeded();
+}
