@@ -68,6 +68,12 @@ impl Candidates {
         }
     }
 
+    /// No score that was offered and is not kept is above this.
+    pub(super) fn best_of_others(&mut self) -> f32 {
+        self.shrink();
+        self.threshold
+    }
+
     /// The rows of the best scores, in no order.
     pub(super) fn into_rows(mut self) -> impl Iterator<Item = u32> {
         self.shrink();

@@ -229,7 +229,10 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::search::{TEST_BLOCK, TRAIN_BLOCK, closeness},
+        super::{
+            ranked::closeness,
+            search::{TEST_BLOCK, TRAIN_BLOCK},
+        },
         *,
     };
 

@@ -5,12 +5,14 @@
 //! CPU back end, those of the neighbours `vssl-kernels`'.
 
 mod candidates;
+mod coarse;
 mod lbfgs;
 mod npy;
 
 pub mod knn;
 pub mod linear;
 mod logistic;
+mod ranked;
 mod search;
 mod source;
 pub mod spectrum;

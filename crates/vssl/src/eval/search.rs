@@ -1,13 +1,18 @@
 //! Exact nearest neighbours among more rows than memory holds.
 //!
 //! The training rows are read twice, in order, a block at a time. First, products in single
-//! precision choose `k + 32` candidates for each test row. Then, each candidate is compared in
-//! double precision as its block comes by, and that alone decides the order. The Euclidean distance
-//! needs a reading more, for the mean. Called by `knn`, the page of a run and `vssl search`.
+//! precision, or of 16-bit numbers where these are faster, choose `k + 64` candidates for each test row.
+//! Then, each candidate is compared in double precision as its block comes by, and that alone
+//! decides the order. Where the error of the 16-bit products leaves it open whether a row that is
+//! no candidate is nearer, the test row is searched again in single precision. The Euclidean
+//! distance needs a reading more, for the mean. Called by `knn`, the page of a run and `vssl search`.
 
 use rayon::prelude::*;
 
-use super::{EvalError, Features, Source, candidates::Candidates, check_finite};
+use super::{
+    EvalError, Features, Source, candidates::Candidates, check_finite, coarse::Coarse,
+    ranked::Ranked,
+};
 
 /// What makes two images near.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +45,12 @@ pub struct Neighbour {
 pub(super) const TEST_BLOCK: usize = 4096;
 pub(super) const TRAIN_BLOCK: usize = 512;
 
-/// Candidates kept beyond k. Products in single precision decide who is a candidate; the order
-/// among candidates is decided in double precision, so that rounding does not choose neighbours.
-const SPARE: usize = 32;
+/// Candidates kept beyond k. Rounded products decide who is a candidate; the order among candidates
+/// is decided in double precision, so that rounding does not choose neighbours.
+const SPARE: usize = 64;
 
 /// Below this norm a row is not stretched to length 1.
-const NORM_FLOOR: f64 = 1e-12;
-
-/// Sums that run beside each other, so that an addition need not wait for the one before.
-const LANES: usize = 8;
+pub(super) const NORM_FLOOR: f64 = 1e-12;
 
 impl Neighbours {
     /// The neighbours of one test row, nearest first.
@@ -87,12 +89,35 @@ pub fn neighbours_of_each(
 ) -> Result<Vec<Neighbours>, EvalError> {
     check(train, test, k)?;
     let k = k.min(train.rows());
+    let (mut found, open) = search(train, test, distances, k, vssl_kernels::has_coarse_products())?;
+    if !open.is_empty() {
+        let values = open.iter().flat_map(|&row| test.row(row)).copied().collect();
+        let again = Features { rows: open.len(), dim: test.dim, values, labels: None };
+        let (sure, _) = search(train, &again, &[Distance::Cosine], k, false)?;
+        for cosine in found.iter_mut().filter(|found| found.distance == Distance::Cosine) {
+            for (&row, entries) in open.iter().zip(sure[0].entries.chunks(k)) {
+                cosine.entries[row * k..(row + 1) * k].copy_from_slice(entries);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The neighbours for each distance, and the test rows of which a coarse search by cosine cannot say
+/// that these are the nearest.
+fn search(
+    train: &dyn Source,
+    test: &Features,
+    distances: &[Distance],
+    k: usize,
+    coarse: bool,
+) -> Result<(Vec<Neighbours>, Vec<usize>), EvalError> {
     let mean = match distances.contains(&Distance::Euclidean) {
         true => Some(mean(train)?),
         false => None,
     };
-    let mut searches: Vec<Search> =
-        distances.iter().map(|&distance| Search::new(distance, &mean, train, test, k)).collect();
+    let new = |&distance: &Distance| Search::new(distance, &mean, train, test, k, coarse);
+    let mut searches: Vec<Search> = distances.iter().map(new).collect();
     each_block(train, |first, values| {
         for search in &mut searches {
             search.offer(first, values);
@@ -106,13 +131,23 @@ pub fn neighbours_of_each(
         }
         Ok(())
     })?;
-    Ok(ranked.into_iter().map(|ranked| ranked.nearest(k)).collect())
+    let mut open: Vec<usize> = Vec::new();
+    let nearest = |ranked: Ranked| {
+        let (found, doubtful) = ranked.nearest(k);
+        open.extend(doubtful);
+        found
+    };
+    let found = ranked.into_iter().map(nearest).collect();
+    open.sort_unstable();
+    open.dedup();
+    Ok((found, open))
 }
 
 /// Bytes that a search takes for each test row, at most: for each distance a copy of its numbers and
-/// the candidates, which for a moment are there as the first reading and as the second keeps them.
+/// the candidates, which for a moment are there as the first reading and as the second keeps them;
+/// and once more if all rows are searched again.
 pub(super) fn bytes_of_row(dim: usize, distances: usize, k: usize) -> u64 {
-    (distances * (4 * dim + 32 * (k + SPARE) + 96)) as u64
+    (distances * (4 * dim + 32 * (k + SPARE) + 96) + 8 * dim + 48 * k) as u64
 }
 
 /// Bytes that a search takes whatever the number of rows: the block that was read; for each distance
@@ -174,13 +209,26 @@ fn mean(train: &dyn Source) -> Result<Vec<f64>, EvalError> {
     Ok(mean)
 }
 
+/// Rows made ready for products.
+pub(super) enum Rows {
+    Single(Vec<f32>),
+    Coarse(Coarse),
+}
+
 /// The first reading, for one distance.
-struct Search {
-    distance: Distance,
+pub(super) struct Search {
+    pub(super) distance: Distance,
     dim: usize,
     centre: Vec<f64>,
-    test: Vec<f32>,
-    candidates: Vec<Candidates>,
+    pub(super) test: Rows,
+    /// The training rows of the block that is on, made ready, and what [`prepare`] says of each.
+    block: Vec<f32>,
+    bias: Vec<f32>,
+    /// The same as whole numbers, where the test rows are.
+    train: Coarse,
+    /// Largest error of such a row so far.
+    pub(super) error: f64,
+    pub(super) candidates: Vec<Candidates>,
     scores: Vec<f32>,
 }
 
@@ -191,29 +239,58 @@ impl Search {
         train: &dyn Source,
         test: &Features,
         k: usize,
+        coarse: bool,
     ) -> Self {
         let centre = match (distance, mean) {
             (Distance::Euclidean, Some(mean)) => mean.clone(),
             _ => vec![0.0; test.dim],
         };
-        let (prepared, _) = prepared(&test.values, test.dim, distance, &centre);
+        let (mut prepared, mut bias) = (Vec::new(), Vec::new());
+        prepare(&test.values, test.dim, distance, &centre, &mut prepared, &mut bias);
         let candidates = vec![Candidates::new((k + SPARE).min(train.rows())); test.rows];
         let dim = test.dim;
-        Self { distance, dim, centre, test: prepared, candidates, scores: Vec::new() }
+        let test = match coarse && distance == Distance::Cosine {
+            true => Rows::Coarse(Coarse::of(&prepared, dim)),
+            false => Rows::Single(prepared),
+        };
+        Self {
+            distance,
+            dim,
+            centre,
+            test,
+            block: Vec::new(),
+            bias,
+            train: Coarse::default(),
+            error: 0.0,
+            candidates,
+            scores: Vec::new(),
+        }
     }
 
     fn offer(&mut self, first: usize, train: &[f32]) {
-        let (block, bias) = prepared(train, self.dim, self.distance, &self.centre);
+        prepare(train, self.dim, self.distance, &self.centre, &mut self.block, &mut self.bias);
+        let (block, bias) = (&self.block, &self.bias);
         let columns = bias.len();
-        let tests = self.test.chunks(TEST_BLOCK * self.dim);
-        for (test, candidates) in tests.zip(self.candidates.chunks_mut(TEST_BLOCK)) {
-            self.scores.resize(candidates.len() * columns, 0.0);
+        if let Rows::Coarse(_) = self.test {
+            self.train.fill(block, self.dim);
+            self.error = self.train.largest_error().max(self.error);
+        }
+        for (index, candidates) in self.candidates.chunks_mut(TEST_BLOCK).enumerate() {
+            let own = index * TEST_BLOCK..index * TEST_BLOCK + candidates.len();
+            let size = self.scores.len().max(candidates.len() * columns);
+            self.scores.resize(size, 0.0);
             let scores = &mut self.scores[..candidates.len() * columns];
-            vssl_kernels::products_of_rows(test, &block, self.dim, scores);
+            match &self.test {
+                Rows::Coarse(test) => test.products(own, &self.train, scores),
+                Rows::Single(test) => {
+                    let test = &test[own.start * self.dim..own.end * self.dim];
+                    vssl_kernels::products_of_rows(test, block, self.dim, scores);
+                }
+            }
             let rows = scores.par_chunks_mut(columns).zip(candidates.par_iter_mut());
             rows.for_each(|(scores, candidates)| {
                 if self.distance == Distance::Euclidean {
-                    scores.iter_mut().zip(&bias).for_each(|(score, bias)| *score -= bias);
+                    scores.iter_mut().zip(bias).for_each(|(score, bias)| *score -= bias);
                 }
                 candidates.offer(scores, first);
             });
@@ -224,14 +301,17 @@ impl Search {
 /// Rows made ready for a product, and what is to be subtracted from each one's products: the
 /// nearest row has the largest `a·b − bias(b)`: the cosine itself with bias 0, or
 /// `a·b − |b|²/2 = (|a|² − |a − b|²)/2`.
-fn prepared(
+fn prepare(
     values: &[f32],
     dim: usize,
     distance: Distance,
     centre: &[f64],
-) -> (Vec<f32>, Vec<f32>) {
-    let mut out = vec![0.0; values.len()];
-    let mut bias = vec![0.0; values.len() / dim];
+    out: &mut Vec<f32>,
+    bias: &mut Vec<f32>,
+) {
+    out.resize(values.len(), 0.0);
+    bias.clear();
+    bias.resize(values.len() / dim, 0.0);
     let rows = values.par_chunks(dim).zip(out.par_chunks_mut(dim)).zip(bias.par_iter_mut());
     rows.for_each(|((row, out), bias)| {
         let shifted = row.iter().zip(centre).map(|(&x, c)| f64::from(x) - c);
@@ -245,97 +325,6 @@ fn prepared(
         };
         out.iter_mut().zip(shifted).for_each(|(out, x)| *out = (x * scale) as f32);
     });
-    (out, bias)
-}
-
-/// The second reading, for one distance.
-struct Ranked {
-    distance: Distance,
-    /// Candidates of each test row in the order of their index, and how many were compared.
-    rows: Vec<(Vec<Neighbour>, usize)>,
-    /// Lengths of the test rows, for the cosine.
-    norms: Vec<f64>,
-}
-
-impl Ranked {
-    fn of(search: Search, test: &Features) -> Self {
-        let sorted = |candidates: Candidates| {
-            let entry = |index| Neighbour { index, closeness: f64::NAN };
-            let mut entries: Vec<_> = candidates.into_rows().map(entry).collect();
-            entries.sort_unstable_by_key(|entry| entry.index);
-            (entries, 0)
-        };
-        let rows = search.candidates.into_par_iter().map(sorted).collect();
-        let norms = match search.distance {
-            Distance::Cosine => test.values.par_chunks(test.dim).map(norm).collect(),
-            Distance::Euclidean => Vec::new(),
-        };
-        Self { distance: search.distance, rows, norms }
-    }
-
-    fn compare(&mut self, first: usize, train: &[f32], test: &Features) {
-        let (dim, distance) = (test.dim, self.distance);
-        let norms: Vec<f64> = match distance {
-            Distance::Cosine => train.par_chunks(dim).map(norm).collect(),
-            Distance::Euclidean => Vec::new(),
-        };
-        let (own, end) = (&self.norms, first + train.len() / dim);
-        self.rows.par_iter_mut().enumerate().for_each(|(row, (entries, done))| {
-            let a = test.row(row);
-            while let Some(entry) = entries.get_mut(*done).filter(|e| (e.index as usize) < end) {
-                let at = entry.index as usize - first;
-                let b = &train[at * dim..(at + 1) * dim];
-                entry.closeness = match distance {
-                    Distance::Cosine => product(a, b) / (own[row] * norms[at]),
-                    Distance::Euclidean => -sum(a, b, |a, b| (a - b) * (a - b)).sqrt(),
-                };
-                *done += 1;
-            }
-        });
-    }
-
-    fn nearest(self, k: usize) -> Neighbours {
-        let nearest = |(mut entries, _): (Vec<Neighbour>, usize)| {
-            entries.sort_unstable_by(|a, b| {
-                b.closeness.total_cmp(&a.closeness).then(a.index.cmp(&b.index))
-            });
-            entries.truncate(k);
-            entries
-        };
-        let entries = self.rows.into_par_iter().flat_map_iter(nearest).collect();
-        Neighbours { distance: self.distance, k, entries }
-    }
-}
-
-/// Cosine, or minus the Euclidean distance, of two rows.
-#[cfg(test)]
-pub(super) fn closeness(a: &[f32], b: &[f32], distance: Distance) -> f64 {
-    match distance {
-        Distance::Cosine => product(a, b) / (norm(a) * norm(b)),
-        Distance::Euclidean => -sum(a, b, |a, b| (a - b) * (a - b)).sqrt(),
-    }
-}
-
-fn norm(a: &[f32]) -> f64 {
-    product(a, a).sqrt().max(NORM_FLOOR)
-}
-
-fn product(a: &[f32], b: &[f32]) -> f64 {
-    sum(a, b, |a, b| a * b)
-}
-
-/// A sum over pairs in double precision, always in the same order.
-#[inline(always)]
-fn sum(a: &[f32], b: &[f32], term: impl Fn(f64, f64) -> f64) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for (lane, (&a, &b)) in lanes.iter_mut().zip(a.iter().zip(b)) {
-            *lane += term(f64::from(a), f64::from(b));
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).map(|(&a, &b)| term(f64::from(a), f64::from(b)));
-    lanes.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 #[cfg(test)]
@@ -379,6 +368,34 @@ mod tests {
         stored.rows += 1;
         let error = neighbours(&stored, &test, Distance::Cosine, 9).unwrap_err().to_string();
         assert!(error.contains("features: reading rows 1024 to 1102"), "{error}");
+    }
+
+    #[test]
+    fn coarse_products_change_no_bit_and_say_where_they_cannot_tell() {
+        let train = rows(3 * TRAIN_BLOCK + 9, 33, 5);
+        let mut test = rows(40, 33, 6);
+        // The last training rows are nearly the same: more of them than there are candidates.
+        let mut train = train;
+        for row in TRAIN_BLOCK..2 * TRAIN_BLOCK {
+            for column in 0..33 {
+                train.values[row * 33 + column] = column as f32 + 1e-6 * (row * column % 89) as f32;
+            }
+        }
+        for column in 0..33 {
+            test.values[7 * 33 + column] = column as f32 + 0.5;
+        }
+        let bits = |found: &Neighbours| -> Vec<(u32, u64)> {
+            found.entries.iter().map(|n| (n.index, n.closeness.to_bits())).collect()
+        };
+        let (exact, none) = search(&train, &test, &[Distance::Cosine], 20, false).unwrap();
+        assert!(none.is_empty());
+        let (coarse, open) = search(&train, &test, &[Distance::Cosine], 20, true).unwrap();
+        assert!(open.contains(&7) && open.len() < 10, "{open:?}");
+        for row in (0..40).filter(|row| !open.contains(row)) {
+            assert_eq!(coarse[0].of(row), exact[0].of(row), "row {row}");
+        }
+        let whole = neighbours(&train, &test, Distance::Cosine, 20).unwrap();
+        assert_eq!(bits(&whole), bits(&exact[0]));
     }
 
     #[test]
