@@ -5,6 +5,7 @@
 mod comparison;
 mod contract;
 mod device_reads;
+mod embedded;
 mod eval;
 mod export;
 mod fixtures;
