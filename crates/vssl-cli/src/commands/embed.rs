@@ -3,7 +3,7 @@
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    embed::{Form, Job, Origin, Split, embed},
+    embed::{Embedded, Form, Job, Origin, Split, embed},
     encoder::Reading,
     posterior::{self, Posteriors},
 };
@@ -57,6 +57,10 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     };
     let done = embed(&job, &arguments.to, form, &mut heard)?;
     bar.finish_and_clear();
+    tell(&done, &job, arguments, common)
+}
+
+fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let to = arguments.to.display();
     if common.json {
         let posterior = done.posterior.map(|of| {

@@ -6,6 +6,7 @@ mod arguments;
 mod bench;
 mod config;
 mod data;
+mod embed;
 mod export;
 mod finetune;
 mod import;

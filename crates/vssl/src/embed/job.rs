@@ -97,7 +97,11 @@ pub fn embed(
     Ok(Embedded { rows, left_out: images - rows, dim, posterior })
 }
 
-fn create(to: &Path, form: Form, layout: Layout) -> Result<Box<dyn Rows>, EmbedError> {
+/// A file of `form` that takes blocks of the shape `layout` and gets the name `to` when it is finished.
+///
+/// # Errors
+/// A place that cannot be written to.
+pub fn create(to: &Path, form: Form, layout: Layout) -> Result<Box<dyn Rows>, EmbedError> {
     Ok(match form {
         Form::Parquet => Box::new(Columns::create(to, layout)?),
         Form::Csv => Box::new(Text::create(to, layout)?),

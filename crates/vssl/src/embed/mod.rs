@@ -26,7 +26,7 @@ use std::{
 
 pub use drawing::{draw, image_of};
 pub use index::{Entry, Index, IndexError};
-pub use job::{Embedded, Job, embed};
+pub use job::{Embedded, Job, create, embed};
 pub use origin::{Origin, Split, fingerprint};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
 

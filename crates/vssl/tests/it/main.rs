@@ -6,6 +6,7 @@ mod comparison;
 mod contract;
 mod device_reads;
 mod embed;
+mod embedded;
 mod eval;
 mod export;
 mod fixtures;

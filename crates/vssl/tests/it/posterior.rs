@@ -19,7 +19,7 @@ impl events::Observer for Silent {
 }
 
 /// A run of three steps on the embedded images.
-fn trained(run: &Path, method: &str, table: &str) {
+pub(super) fn trained(run: &Path, method: &str, table: &str) {
     let recipe = format!(
         r#"
         method = "{method}"
@@ -65,7 +65,7 @@ fn pixels(count: usize) -> Vec<f32> {
     (0..count * 28 * 28 * 3).map(|i| ((i * i % 97) as f32 - 48.0) / 30.0).collect()
 }
 
-fn numbers<const D: usize>(x: &Tensor<D>) -> Vec<f32> {
+pub(super) fn numbers<const D: usize>(x: &Tensor<D>) -> Vec<f32> {
     x.to_data().try_into_vec().unwrap()
 }
 
