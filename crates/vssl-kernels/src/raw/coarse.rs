@@ -195,10 +195,11 @@ mod tests {
             for (index, got) in out.iter().enumerate() {
                 let pairs = left[index / n * depth..][..depth].iter();
                 let pairs = pairs.zip(&right[index % n * depth..][..depth]);
-                let exact: i64 = pairs.map(|(&a, &b)| i64::from(a) * i64::from(b)).sum();
-                let expected = 0.5 * exact as f64;
-                let size = expected.abs().max(1e6);
-                assert!((f64::from(*got) - expected).abs() <= 1e-6 * size, "{m}x{n}x{depth}");
+                let terms = pairs.map(|(&a, &b)| i64::from(a) * i64::from(b));
+                let exact: i64 = terms.clone().sum();
+                let size: i64 = terms.map(i64::abs).sum();
+                let error = (f64::from(*got) - 0.5 * exact as f64).abs();
+                assert!(error <= 1e-7 * size as f64, "{m}x{n}x{depth}: {got} and {exact}");
             }
         }
     }

@@ -145,16 +145,18 @@ fn search(
 
 /// Bytes that a search takes for each test row, at most: for each distance a copy of its numbers and
 /// the candidates, which for a moment are there as the first reading and as the second keeps them;
-/// and once more if all rows are searched again.
+/// or, when all rows are searched again, the results so far, the rows, and the same for one distance.
 pub(super) fn bytes_of_row(dim: usize, distances: usize, k: usize) -> u64 {
-    (distances * (4 * dim + 32 * (k + SPARE) + 96) + 8 * dim + 48 * k) as u64
+    let each = 4 * dim + 32 * (k + SPARE) + 96;
+    let again = 16 * k * distances + 4 * dim + each;
+    (distances * each).max(again) as u64
 }
 
 /// Bytes that a search takes whatever the number of rows: the block that was read; for each distance
-/// the same made ready, and its scores; the product's copy of it.
+/// the same made ready, and its scores; the product's copy of it; both once more as whole numbers.
 pub(super) fn bytes_of_blocks(dim: usize, distances: usize) -> u64 {
     let block = 4 * TRAIN_BLOCK * dim;
-    (2 * block + distances * (block + 4 * TRAIN_BLOCK * TEST_BLOCK)) as u64
+    (3 * block + distances * (block + 4 * TRAIN_BLOCK * TEST_BLOCK)) as u64
 }
 
 fn check(train: &dyn Source, test: &Features, k: usize) -> Result<(), EvalError> {
