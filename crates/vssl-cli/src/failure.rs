@@ -40,7 +40,9 @@ impl Failure {
     /// Writes the message and its causes to standard error.
     pub fn print(&self) {
         let label = console::style("error:").red().bold().for_stderr();
-        eprintln!("{label} {}", self.message());
+        // In one piece: the processes of a job share a terminal, and `mpirun` marks what it gets.
+        let line = format!("{label} {}\n", self.message());
+        eprint!("{line}");
     }
 
     /// What the process ends with.
