@@ -2,8 +2,8 @@
 //!
 //! A read makes the host wait until everything that was asked of the device before is done, so a step
 //! may have one. Losses, figures of the probe and the norm of the gradients are gathered on the device
-//! and fetched together by [`Waiting::read`]; where the features are watched, they are another read
-//! ([`rows`]). `tests/it/device_reads.rs` counts them, and looks for others in the source.
+//! and fetched together by `Waiting::read`; where the features are watched, they are another read
+//! (`rows`). `tests/it/device_reads.rs` counts them, and looks for others in the source.
 
 use std::cell::Cell;
 
