@@ -1,6 +1,6 @@
 //! Arguments of every command that takes a frozen encoder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use vssl::{device::DeviceChoice, train::learner::Network};
@@ -35,6 +35,13 @@ pub struct EncoderArguments {
     /// How these images are stored; told from the files unless given.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
+}
+
+impl EncoderArguments {
+    /// The images that are named, and how they are stored.
+    pub fn named(&self) -> (Option<&Path>, Option<FormatName>) {
+        (self.images.as_deref(), self.format)
+    }
 }
 
 impl From<NetworkName> for Network {

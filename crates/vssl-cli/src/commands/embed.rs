@@ -20,7 +20,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let form = form(arguments)?;
     let copy = &arguments.encoder.copy;
     let encoder = encoder::open(&arguments.encoder.encoder, copy)?;
-    let source = encoder::images(&arguments.encoder, &encoder, common)?;
+    let source = encoder::images(arguments.encoder.named(), &encoder, common)?;
     let split = match arguments.split {
         SplitName::Train => Split::Train,
         SplitName::Validation => Split::Validation,

@@ -11,7 +11,7 @@ use vssl_data::{
 
 use super::data::described;
 use crate::{
-    arguments::{Common, EncoderArguments, EncoderCopy},
+    arguments::{Common, EncoderArguments, EncoderCopy, FormatName},
     failure::Failure,
     launcher,
 };
@@ -25,12 +25,12 @@ pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> 
 
 /// Which images: those that the arguments name, else those of the run.
 pub(super) fn images(
-    arguments: &EncoderArguments,
+    (source, format): (Option<&Path>, Option<FormatName>),
     encoder: &Encoder,
     common: &Common,
 ) -> Result<DataConfig, Failure> {
-    if let Some(source) = &arguments.images {
-        return described(source, arguments.format, common);
+    if let Some(source) = source {
+        return described(source, format, common);
     }
     let Some(recipe) = &encoder.recipe else {
         return Err(Failure::usage(anyhow!(
@@ -61,5 +61,5 @@ pub(super) fn splits(
     encoder: &Encoder,
     common: &Common,
 ) -> Result<Splits, Failure> {
-    Ok(dataset::open(&images(arguments, encoder, common)?, None)?)
+    Ok(dataset::open(&images(arguments.named(), encoder, common)?, None)?)
 }

@@ -22,6 +22,7 @@ use vssl::{
     train::{run_folder, stop::Stop},
 };
 
+use super::whole;
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
@@ -257,10 +258,9 @@ fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<(
                     "state": state, "reason": reason })
         })
         .collect();
-    let (path, temporary) = (grid.out.join("grid.json"), grid.out.join(".grid.json"));
+    let path = grid.out.join("grid.json");
     let text = format!("{:#}\n", json!({ "cells": lines }));
-    let write = || fs::write(&temporary, text).and_then(|()| fs::rename(&temporary, &path));
-    write().with_context(|| format!("writing {}", path.display()))
+    whole::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> {

@@ -18,6 +18,7 @@ mod supervised;
 mod table;
 mod uncertainty;
 mod watch;
+mod whole;
 
 use anyhow::Context;
 

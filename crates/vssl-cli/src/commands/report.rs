@@ -1,6 +1,6 @@
 //! `vssl report`: runs as one page, and features for TensorBoard's projector.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -12,7 +12,7 @@ use vssl::{
 };
 use vssl_data::{Splits, dataset};
 
-use super::{encoder, say};
+use super::{encoder, say, whole};
 use crate::{
     arguments::{Common, Report, Shown},
     failure::Failure,
@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     let page = html(&document);
-    write(to, &page).with_context(|| format!("writing the page to {}", to.display()))?;
+    whole::write(to, &page).with_context(|| format!("writing the page to {}", to.display()))?;
     if common.json {
         let pictures = document.looks.iter().flatten().count();
         let value = json!({
@@ -84,14 +84,6 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
         )),
         None => Ok(()),
     }
-}
-
-/// Whole, or not at all.
-fn write(to: &Path, page: &str) -> std::io::Result<()> {
-    let name = to.file_name().unwrap_or(to.as_os_str()).to_string_lossy();
-    let temporary = to.with_file_name(format!(".{name}.partial"));
-    fs::write(&temporary, page)?;
-    fs::rename(&temporary, to).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// What the encoder of the run says, or why it says nothing: images that were moved, or a run

@@ -1,6 +1,6 @@
 //! `vssl search`: the nearest images of an index.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -13,7 +13,7 @@ use vssl_data::{
     dataset::{Folder, Labels},
 };
 
-use super::{encoder::moved, say};
+use super::{encoder::moved, say, whole};
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
@@ -98,11 +98,7 @@ fn picture(
         rows.push((queries.image(row)?, found.collect::<Result<_, _>>()?));
     }
     let png = draw(&rows, arguments.side as usize)?;
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".part");
-    fs::write(&partial, png)
-        .and_then(|()| fs::rename(&partial, to))
-        .with_context(|| format!("writing the picture to {}", to.display()))?;
+    whole::write(to, png).with_context(|| format!("writing the picture to {}", to.display()))?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `vssl uncertainty`: what the uncertainty of a run is worth.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use vssl_data::{
     shift::STRENGTHS,
 };
 
-use super::{data::described, encoder::moved, say};
+use super::{data::described, encoder, say, whole};
 use crate::{
     arguments::{Common, Uncertainty},
     failure::Failure,
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     bar.finish_and_clear();
     for file in &arguments.out {
         let text = Kind::of(file)?.text(&assessment)?;
-        write(file, &text).with_context(|| format!("writing to {}", file.display()))?;
+        whole::write(file, &text).with_context(|| format!("writing to {}", file.display()))?;
     }
     if common.json {
         return say(&event(&assessment).to_string());
@@ -61,16 +61,8 @@ fn material(
     subject: &Subject,
     common: &Common,
 ) -> Result<Material, Failure> {
-    let config = match (&arguments.images, &subject.encoder.recipe) {
-        (Some(source), _) => described(source, arguments.format, common)?,
-        (None, Some(recipe)) => moved(recipe.data.source(), common),
-        (None, None) => {
-            return Err(Failure::usage(anyhow!(
-                "{} is a file and knows no images; name them with --images DIR",
-                arguments.run.display()
-            )));
-        }
-    };
+    let named = (arguments.images.as_deref(), arguments.format);
+    let config = encoder::images(named, &subject.encoder, common)?;
     let Splits { train, validation } = open(&config)?;
     let Some(test) = validation else {
         return Err(anyhow!(
@@ -145,14 +137,6 @@ impl Kind {
             Self::Svg => assessment.svg().context("there are no curves of errors to draw")?,
         })
     }
-}
-
-/// Whole, or not at all.
-fn write(to: &Path, text: &str) -> io::Result<()> {
-    let name = to.file_name().unwrap_or(to.as_os_str()).to_string_lossy();
-    let temporary = to.with_file_name(format!(".{name}.partial"));
-    fs::write(&temporary, text)?;
-    fs::rename(&temporary, to).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 fn event(assessment: &Assessment) -> Value {

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
-use vssl_data::{Dataset, EvaluationLoader, Image, Splits, augment::Scratch, dataset::Subset};
+use vssl_data::{Dataset, Image, Splits, augment::Scratch, dataset::Subset};
 
 use super::{
     PageError,
@@ -18,7 +18,7 @@ use crate::{
     eval::{EvalError, Features, spectrum},
     posterior::{self, Posteriors},
     tensorboard::{Cloud, Sprite, write_projector},
-    train::evaluate::features,
+    train::{batch::each_evaluated, evaluate::features},
 };
 
 /// Pixels of a thumbnail at most.
@@ -115,14 +115,15 @@ impl Sample {
     /// # Errors
     /// Images that cannot be read again, scores that are not finite.
     pub fn score(&mut self, encoder: &Encoder, posteriors: &Posteriors) -> Result<(), PageError> {
-        let images = Subset::of(Arc::clone(&self.images), self.kept.clone())?;
+        let images: Arc<dyn Dataset> =
+            Arc::new(Subset::of(Arc::clone(&self.images), self.kept.clone())?);
         let plan = encoder.plan(&Reading::default());
         let mut scores = Vec::with_capacity(self.kept.len());
-        for batch in EvaluationLoader::new(Arc::new(images), plan)? {
-            let batch = batch?;
-            let posterior = posteriors.of(batch.pixels.into_vec(), batch.indices.len());
+        each_evaluated(&images, plan, PageError::from, |indices, pixels| {
+            let posterior = posteriors.of(pixels, indices.len());
             scores.extend(features(posterior::score(&posterior).unsqueeze_dim(1)).values);
-        }
+            Ok(())
+        })?;
         if let Some(row) = scores.iter().position(|score| !score.is_finite()) {
             let (set, value) = ("uncertainty of the page's images", scores[row]);
             return Err(EvalError::NotFinite { set, row, column: 0, value }.into());
