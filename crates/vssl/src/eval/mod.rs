@@ -13,6 +13,7 @@ pub mod knn;
 pub mod linear;
 mod logistic;
 mod ranked;
+mod screen;
 mod search;
 mod source;
 pub mod spectrum;

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use super::{
     Features,
     candidates::Candidates,
-    search::{Distance, NORM_FLOOR, Neighbour, Neighbours, Rows, Search},
+    screen::{NORM_FLOOR, Rows, Search},
+    search::{Distance, Neighbour, Neighbours},
 };
 
 /// Sums that run beside each other, so that an addition need not wait for the one before.

@@ -4,18 +4,14 @@
 use std::{fs, path::Path};
 
 use vssl::{
-    collective::Group,
-    methods::{self, METHODS},
-    recipe::Recipe,
-    train::{
-        Environment, Plan,
-        events::{Event, Observer},
-        pretrain, reading,
-        stop::Stop,
-    },
+    methods::METHODS,
+    train::{Plan, pretrain, reading, stop::Stop},
 };
 
-use crate::contract::{device, small};
+use crate::{
+    contract::{device, small},
+    training::{self, Silent, environment},
+};
 
 const STEPS: u64 = 8;
 /// Steps whose features are looked at.
@@ -68,12 +64,6 @@ const ALLOWED: [(&str, usize, &str); 8] = [
     ("memory/kmeans.rs", 2, "DeepCluster V2, once an epoch"),
 ];
 
-struct Silent;
-
-impl Observer for Silent {
-    fn event(&mut self, _: &Event) {}
-}
-
 fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
     let recipe = format!(
         r#"
@@ -113,17 +103,8 @@ fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
     );
     let mut recipe: toml::Table = recipe.parse().unwrap();
     recipe.insert(method.to_owned(), toml::Value::Table(table));
-    let recipe = recipe.to_string();
-    let (recipe, _) = Recipe::parse(&recipe, "test", &[], &methods::schemas()).unwrap();
-    let environment = Environment {
-        device: device().inner(),
-        group: Group::alone(),
-        data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
-        recipe_folder: None,
-        commit: None,
-        force: false,
-    };
-    Plan::new(recipe, run, environment).unwrap()
+    let recipe = training::recipe(&recipe.to_string());
+    Plan::new(recipe, run, environment(device().inner())).unwrap()
 }
 
 #[test]

@@ -12,10 +12,10 @@ use vssl::{
     encoder::Encoder,
     export::{Form, Imported, export, import, onnx::Pixels, write},
     layers::Mode,
-    methods,
-    recipe::Recipe,
-    train::{Environment, Plan, events, learner::Network, pretrain, stop::Stop},
+    train::learner::Network,
 };
+
+use crate::training;
 
 /// Feeds the pixels in `x.f32` to torchvision's network and writes its features to `y.f32`. Exits
 /// with 77 where torch or torchvision is missing. Needs no safetensors package: the format is a
@@ -110,12 +110,6 @@ assert numpy.allclose(one[0], y[0], rtol=1e-4, atol=1e-5)
 y.astype(numpy.float32).tofile(folder + "/y.f32")
 "#;
 
-struct Silent;
-
-impl events::Observer for Silent {
-    fn event(&mut self, _: &events::Event) {}
-}
-
 /// A run of two steps on the embedded images.
 fn trained(run: &Path, backbone: &str) {
     let recipe = format!(
@@ -141,18 +135,7 @@ fn trained(run: &Path, backbone: &str) {
         epochs = 1
         "#
     );
-    let schemas = methods::schemas();
-    let (recipe, _) = Recipe::parse(&recipe, "test.toml", &[], &schemas).unwrap();
-    let environment = Environment {
-        group: vssl::collective::Group::alone(),
-        device: Device::flex(),
-        data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
-        recipe_folder: None,
-        commit: None,
-        force: false,
-    };
-    let plan = Plan::new(recipe, run, environment).unwrap();
-    pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    training::train(run, &recipe);
 }
 
 /// Four pictures, channels first.

@@ -22,3 +22,4 @@ mod recipe;
 mod recipes;
 mod supervised;
 mod tensorboard;
+mod training;

@@ -3,20 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use vssl::{
-    encoder::Encoder,
-    methods,
-    objective::gaussian,
-    posterior::Posteriors,
-    recipe::Recipe,
-    train::{Environment, Plan, events, learner::Network, pretrain, stop::Stop},
-};
+use vssl::{encoder::Encoder, objective::gaussian, posterior::Posteriors, train::learner::Network};
 
-struct Silent;
-
-impl events::Observer for Silent {
-    fn event(&mut self, _: &events::Event) {}
-}
+use crate::training;
 
 /// A run of three steps on the embedded images.
 pub(super) fn trained(run: &Path, method: &str, table: &str) {
@@ -48,17 +37,7 @@ pub(super) fn trained(run: &Path, method: &str, table: &str) {
         enabled = false
         "#
     );
-    let (recipe, _) = Recipe::parse(&recipe, "test", &[], &methods::schemas()).unwrap();
-    let environment = Environment {
-        device: Device::flex(),
-        group: vssl::collective::Group::alone(),
-        data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
-        recipe_folder: None,
-        commit: None,
-        force: false,
-    };
-    let plan = Plan::new(recipe, run, environment).unwrap();
-    pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    training::train(run, &recipe);
 }
 
 fn pixels(count: usize) -> Vec<f32> {

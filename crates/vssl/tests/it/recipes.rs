@@ -11,14 +11,10 @@ use vssl::{
     comparison::Published,
     methods::{self, METHODS},
     recipe::Recipe,
-    train::{Environment, Plan, events, pretrain, stop::Stop},
+    train::{Plan, pretrain, stop::Stop},
 };
 
-struct Silent;
-
-impl events::Observer for Silent {
-    fn event(&mut self, _: &events::Event) {}
-}
+use crate::training::{Silent, environment};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -62,14 +58,7 @@ fn shrunken(path: &Path) -> Recipe {
 
 fn takes_two_steps(path: &Path) {
     let folder = tempfile::tempdir().unwrap();
-    let environment = Environment {
-        group: vssl::collective::Group::alone(),
-        device: Device::flex(),
-        data_root: Some(root()),
-        recipe_folder: None,
-        commit: None,
-        force: false,
-    };
+    let environment = environment(Device::flex());
     let plan = Plan::new(shrunken(path), &folder.path().join("run"), environment);
     let plan = plan.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let summary = pretrain(&plan, &Stop::default(), &mut Silent);

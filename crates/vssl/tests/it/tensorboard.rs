@@ -5,12 +5,13 @@ use std::{fs, path::Path, process::Command};
 use burn::tensor::Device;
 use vssl::{
     encoder::Encoder,
-    methods, metrics,
+    metrics,
     page::Sample,
-    recipe::Recipe,
-    train::{Environment, Plan, events, learner::Network, pretrain, stop::Stop},
+    train::{Plan, events, learner::Network, pretrain, stop::Stop},
 };
 use vssl_data::dataset;
+
+use crate::training;
 
 /// Prints each scalar as `tag step value`, and checks the projector's folder as its plugin reads it.
 /// Exits with 77 where TensorBoard is missing.
@@ -78,15 +79,7 @@ fn plan(run: &Path, resume: bool) -> Plan {
         every_steps = 1
         tensorboard = true
     "#;
-    let (recipe, _) = Recipe::parse(recipe, "test.toml", &[], &methods::schemas()).unwrap();
-    let environment = Environment {
-        device: Device::flex(),
-        group: vssl::collective::Group::alone(),
-        data_root: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")),
-        recipe_folder: None,
-        commit: None,
-        force: false,
-    };
+    let (recipe, environment) = (training::recipe(recipe), training::environment(Device::flex()));
     match resume {
         true => Plan::resume(recipe, run, "latest", environment).unwrap(),
         false => Plan::new(recipe, run, environment).unwrap(),
