@@ -37,6 +37,15 @@ const BATCH: usize = 256;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncoderError {
+    /// Nothing is at its place.
+    #[error(
+        "{}: does not exist; expected a run folder, or a file that `vssl export` or `vssl import` \
+         wrote", path.display()
+    )]
+    Missing {
+        /// The place.
+        path: PathBuf,
+    },
     /// Of a run.
     #[error(transparent)]
     Run(#[from] ExportError),
@@ -133,6 +142,9 @@ impl Encoder {
         network: Network,
         device: &Device,
     ) -> Result<Self, EncoderError> {
+        if !path.exists() {
+            return Err(EncoderError::Missing { path: path.to_owned() });
+        }
         if path.is_file() {
             let Imported { backbone, config, input, step } = export::import(path, device)?;
             let (path, device) = (path.to_owned(), device.clone());

@@ -6,7 +6,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::{module::Module, tensor::Tensor};
+use burn::{
+    module::Module,
+    tensor::{Tensor, TensorData},
+};
+use rand::Rng;
+use rand_distr::StandardNormal;
+use vssl_data::rng::{Stream, rng};
 
 use crate::{
     backbone::Backbone,
@@ -60,6 +66,18 @@ impl Views {
     pub fn joint_images(&self) -> Vec<usize> {
         let own: Vec<u64> = self.images.iter().map(|&image| image as u64).collect();
         self.group.gather_numbers(&own).into_iter().map(|image| image as usize).collect()
+    }
+
+    /// ε ~ N(0, I) of this step and view, in the shape of `like`: the own rows of what one process
+    /// would draw for the joint batch.
+    pub fn standard_normal(&self, like: &Tensor<2>, view: usize, at: &Step) -> Tensor<2> {
+        let rng = rng(at.seed, Stream::Posterior, at.index, at.micro << 16 | view as u64);
+        let shape = like.shape();
+        let count = shape.num_elements();
+        // A normal number takes a varying number of random bits: those of the ranks before are drawn.
+        let own = rng.sample_iter(StandardNormal).skip(self.group.rank() * count).take(count);
+        let values: Vec<f32> = own.collect();
+        Tensor::from_data(TensorData::new(values, shape), &like.device())
     }
 }
 

@@ -93,7 +93,7 @@ pub struct Search {
     /// Which checkpoint of it, likewise: latest, best or step-N.
     #[arg(long, value_name = "CHECKPOINT", value_parser = checkpoint)]
     pub checkpoint: Option<String>,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 }

@@ -46,7 +46,7 @@ pub struct Uncertainty {
     /// Write the figures there, by its ending: .json, .csv, or the curves as .svg; can be repeated.
     #[arg(long, value_name = "FILE")]
     pub out: Vec<PathBuf>,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal or webgpu[:n].
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 }

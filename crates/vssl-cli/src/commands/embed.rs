@@ -3,8 +3,8 @@
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    embed::{Embedded, Form, Job, Origin, Split, embed},
-    encoder::Reading,
+    embed::{EmbedError, Embedded, Form, Job, Origin, Split, embed},
+    encoder::{EncoderError, Reading},
     posterior::{self, Posteriors},
 };
 use vssl_data::{DataError, OnBadImage, dataset};
@@ -55,9 +55,18 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
             bar.suspend(|| left_out.iter().for_each(|error| eprintln!("left out: {error}")));
         }
     };
-    let done = embed(&job, &arguments.to, form, &mut heard)?;
+    let done = embed(&job, &arguments.to, form, &mut heard).map_err(advised)?;
     bar.finish_and_clear();
     tell(&done, &job, arguments, common)
+}
+
+fn advised(error: EmbedError) -> Failure {
+    match error {
+        EmbedError::Encoder(EncoderError::Data(DataError::BadImage { .. })) => {
+            anyhow!("{error}\nhelp: --skip-unreadable leaves out such images and names them").into()
+        }
+        other => other.into(),
+    }
 }
 
 fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> Result<(), Failure> {

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use vssl::{
     collective::Group,
     methods,
     recipe::Recipe,
-    train::{Environment, Plan, TrainError, pretrain, run_folder, stop::Stop},
+    train::{Environment, Plan, TrainError, events::Event, pretrain, run_folder, stop::Stop},
 };
+use vssl_data::DataError;
 
 use crate::{
     arguments::{Common, Pretrain},
@@ -33,7 +34,7 @@ fn alike(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Fai
         (Some(run), _) => resume(run, arguments, common, group)?,
         (None, Some(recipe)) => start(recipe, arguments, common, group)?,
         (None, None) => {
-            return Err(Failure::usage(anyhow::anyhow!("give a recipe, or --resume RUN")));
+            return Err(Failure::usage(anyhow!("give a recipe, or --resume RUN")));
         }
     };
     let stop = Stop::default();
@@ -42,7 +43,19 @@ fn alike(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Fai
         stop_at_eof(&stop);
     }
     let mut observer = progress::observer(common, &stop);
-    pretrain(&plan, &stop, observer.as_mut())?;
+    // A setting of the evaluation asks for another one.
+    if arguments.overrides.is_empty()
+        && let Some(summary) = plan.result()?
+    {
+        if group.leads() {
+            if !(common.quiet || common.json) {
+                eprintln!("{}: finished before; nothing is left to do", summary.run.display());
+            }
+            observer.event(&Event::Finished { summary });
+        }
+        return Ok(());
+    }
+    pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
     Ok(())
 }
 
@@ -52,6 +65,12 @@ fn start(
     common: &Common,
     group: &Group,
 ) -> Result<Plan, Failure> {
+    if path.is_dir() {
+        let path = path.display();
+        return Err(Failure::usage(anyhow!(
+            "{path}: a folder; expected a recipe (.toml). To go on with a run: --resume {path}"
+        )));
+    }
     let (recipe, _) =
         Recipe::load(path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
@@ -94,6 +113,11 @@ fn environment(
 fn classified(error: TrainError) -> Failure {
     match error {
         TrainError::Setting(_) | TrainError::OtherRecipe { .. } => Failure::usage(error),
+        TrainError::Data(DataError::BadImage { .. }) => anyhow!(
+            "{error}\nhelp: `vssl data check` names all such images; data.on_bad_image = \"skip\" \
+             puts others in their place"
+        )
+        .into(),
         other => other.into(),
     }
 }

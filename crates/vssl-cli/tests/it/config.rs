@@ -79,5 +79,5 @@ fn wrong_overrides_are_named_as_typed() {
 #[test]
 fn a_recipe_that_is_not_there_is_named() {
     run(&["config", "recipes/no.toml"]).refused(2, &["recipe recipes/no.toml: "]);
-    run(&["pretrain", "recipes"]).refused(2, &["recipe recipes: "]);
+    run(&["config", "recipes"]).refused(2, &["recipe recipes: "]);
 }

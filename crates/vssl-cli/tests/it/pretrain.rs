@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::{done, run, vssl};
+use super::{done, embed::photographs, run, vssl};
 
 /// What makes a run of seconds: few images, a very narrow network.
 const SMALL: [&str; 7] = [
@@ -28,6 +28,20 @@ fn small(out: &Path, overrides: &[&str]) -> Command {
 
 fn event(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
+#[test]
+fn an_image_that_cannot_be_read_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let photos = photographs(folder.path());
+    fs::write(photos.join("dark/05.bmp"), "no picture").unwrap();
+    let path = format!("data.path={:?}", photos.to_str().unwrap());
+    let settings = ["data.format=\"folder\"", path.as_str(), "train.batch=12", "train.max_steps=1"];
+    let out = folder.path().join("run");
+    let failed = done(small(&out, &settings).output().unwrap());
+    failed.refused(1, &["dark/05.bmp", "help:", "vssl data check", "data.on_bad_image"]);
+    let settings = [&settings[..], &["data.on_bad_image=\"skip\""]].concat();
+    done(small(&out, &settings).arg("--force").output().unwrap()).succeeded();
 }
 
 #[test]

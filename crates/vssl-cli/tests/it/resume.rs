@@ -118,6 +118,36 @@ fn a_run_killed_at_any_moment_ends_as_one_that_never_was() {
 }
 
 #[test]
+fn a_finished_run_is_evaluated_again_only_if_a_setting_asks_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    let files = ["summary.json", "metrics.jsonl", "log.txt"].map(|name| run.join(name));
+    let before = files.clone().map(|file| fs::read(file).unwrap());
+    let again = done(vssl(&["pretrain", "--resume"]).arg(&run).output().unwrap());
+    assert_eq!(again.code, Some(0), "{}", again.error);
+    assert!(again.error.contains("finished before"), "{}", again.error);
+    assert!(again.out.contains("trained encoder"), "its result is shown: {}", again.out);
+    assert!(files.iter().map(|file| fs::read(file).unwrap()).eq(before));
+    let mut command = resume(&run);
+    command.args(["--set", "evaluation.pixels=true"]);
+    assert_eq!(done(command.output().unwrap()).code, Some(0));
+    let summary: Value = serde_json::from_slice(&fs::read(&files[0]).unwrap()).unwrap();
+    assert!(summary["pixels_knn_top1"].is_number(), "{summary}");
+}
+
+#[test]
+fn what_is_no_run_is_refused_and_what_was_meant_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing");
+    done(resume(&missing).output().unwrap())
+        .refused(1, &["missing", "does not exist", "run folder"]);
+    let recipe = done(vssl(&["pretrain"]).arg(folder.path()).output().unwrap());
+    recipe.refused(2, &["a folder", "--resume"]);
+    let encoder = done(vssl(&["knn"]).arg(&missing).output().unwrap());
+    encoder.refused(1, &["does not exist", "vssl export"]);
+}
+
+#[test]
 fn a_run_without_a_checkpoint_starts_again_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let run = finished(&folder.path().join("run"));

@@ -12,21 +12,17 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::Module,
-    tensor::{Tensor, TensorData, activation},
+    tensor::{Tensor, activation},
 };
-use rand::Rng;
-use rand_distr::StandardNormal;
 use serde::{Deserialize, Serialize};
-use vssl_data::rng::{Stream, rng};
 
 use crate::{
     backbone::Backbone,
-    collective::Group,
     layers::{Init, Mlp, Mode},
     method::{Belief, Loss, Method, Posterior, ReadPosterior, Sizes, Views, teacher_of},
     objective::{
         cosine::cosine_similarity,
-        gaussian::{self, Gaussian},
+        gaussian::{self, Gaussian, clamp_log_variance},
         watch,
     },
     optim::ema,
@@ -34,8 +30,6 @@ use crate::{
     schedule::{Momentum, Step},
 };
 
-/// Log-variances of the `gaussian` objective stay within plus and minus this.
-const LOG_VARIANCE_BOUND: f64 = 6.0;
 /// A variance head this narrow, with views this alike, was seen to collapse slowly.
 const COLLAPSED_SPREAD: f64 = 0.3;
 const COLLAPSED_COSINE: f64 = 0.97;
@@ -208,7 +202,7 @@ impl Method for Vssl {
         for (v1, x) in views.all().enumerate() {
             let h = student.backbone.forward(x.clone(), views.mode());
             let posterior = student.posterior(h.clone(), views.mode());
-            let z = self.sample(&posterior, v1, &views.group, at);
+            let z = self.sample(&posterior, |like| views.standard_normal(like, v1, at));
             let denoised = student.denoise(z, views.mode());
             let [posterior, denoised] = joint([posterior, denoised], views);
             for (v2, prior) in priors.iter().enumerate() {
@@ -265,7 +259,7 @@ impl Method for Vssl {
 impl Student {
     fn posterior(&self, h: Tensor<2>, mode: Mode) -> Gaussian {
         let z = self.projector.forward(h, mode);
-        split(self.predictor.forward(z, mode))
+        Gaussian::of_halves(self.predictor.forward(z, mode))
     }
 
     fn denoise(&self, z: Tensor<2>, mode: Mode) -> Gaussian {
@@ -281,7 +275,7 @@ impl Teacher {
     fn prior(&self, x: &Tensor<4>, views: &Views) -> Gaussian {
         let output = self.output(self.backbone.forward(x.clone(), views.mode()), views.mode());
         let [output] = views.gather([output.detach()]);
-        split(output)
+        Gaussian::of_halves(output)
     }
 
     fn output(&self, h: Tensor<2>, mode: Mode) -> Tensor<2> {
@@ -304,11 +298,11 @@ impl Vssl {
 
     fn read_posterior(&self, student: &Student, teacher: &Teacher, x: Tensor<4>) -> Posterior {
         let free_variance = self.objective == Objective::Cosine;
-        let positive = |x: Gaussian| if free_variance { x } else { from_log(&x) };
+        let positive = |x: Gaussian| if free_variance { x } else { x.from_log() };
         let h = student.backbone.forward(x.clone(), Mode::Eval);
         let q = student.posterior(h.clone(), Mode::Eval);
         let prior_h = teacher.backbone.forward(x, Mode::Eval);
-        let p = split(teacher.output(prior_h.clone(), Mode::Eval));
+        let p = Gaussian::of_halves(teacher.output(prior_h.clone(), Mode::Eval));
         Posterior {
             divergence: self.kl_rows(&q, &p),
             student: Belief { features: h, gaussian: positive(q) },
@@ -317,10 +311,10 @@ impl Vssl {
         }
     }
 
-    /// One latent sample an image, `[n, d]`.
-    fn sample(&self, q: &Gaussian, view: usize, group: &Group, at: &Step) -> Tensor<2> {
+    /// One latent sample an image, `[n, d]`; `noise` is ε ~ N(0, I) in the shape of its argument.
+    fn sample(&self, q: &Gaussian, noise: impl Fn(&Tensor<2>) -> Tensor<2>) -> Tensor<2> {
         let (mean, output) = (q.mean.clone(), q.variance.clone());
-        let noise = || standard_normal(&mean, view, group, at);
+        let noise = || noise(&mean);
         match (self.sampling, self.objective) {
             (Sampling::Mean, _) => mean,
             (_, Objective::Gaussian) => {
@@ -343,7 +337,7 @@ impl Vssl {
         match self.objective {
             Objective::Cosine => gaussian::cosine_kl(q, p),
             Objective::Gaussian => {
-                gaussian::gaussian_kl(&from_log(q), &from_log(p)) / self.dim as f64
+                gaussian::gaussian_kl(&q.from_log(), &p.from_log()) / self.dim as f64
             }
         }
     }
@@ -353,26 +347,10 @@ impl Vssl {
         match self.objective {
             Objective::Cosine => gaussian::cosine_nll(r, p).mean(),
             Objective::Gaussian => {
-                -gaussian::gaussian_ell(&from_log(p), &from_log(r)).mean() / self.dim as f64
+                -gaussian::gaussian_ell(&p.from_log(), &r.from_log()).mean() / self.dim as f64
             }
         }
     }
-}
-
-/// A head's output, `[n, 2d]`: the first d numbers are the mean, the last d the variance.
-fn split(output: Tensor<2>) -> Gaussian {
-    let d = output.dims()[1] / 2;
-    Gaussian { mean: output.clone().narrow(1, 0, d), variance: output.narrow(1, d, d) }
-}
-
-/// Variances where the outputs are log-variances.
-fn from_log(x: &Gaussian) -> Gaussian {
-    let variance = clamp_log_variance(x.variance.clone()).exp();
-    Gaussian { mean: x.mean.clone(), variance }
-}
-
-fn clamp_log_variance(x: Tensor<2>) -> Tensor<2> {
-    x.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 }
 
 /// What both say of the joint batch.
@@ -383,18 +361,6 @@ fn joint([a, b]: [Gaussian; 2], views: &Views) -> [Gaussian; 2] {
         Gaussian { mean: a_mean, variance: a_variance },
         Gaussian { mean: b_mean, variance: b_variance },
     ]
-}
-
-/// ε ~ N(0, I) of this step and view, in the shape of `like`: the own rows of what one process would
-/// draw for the joint batch.
-fn standard_normal(like: &Tensor<2>, view: usize, group: &Group, at: &Step) -> Tensor<2> {
-    let rng = rng(at.seed, Stream::Posterior, at.index, at.micro << 16 | view as u64);
-    let shape = like.shape();
-    let count = shape.num_elements();
-    // A normal number takes a varying number of random bits: those of the ranks before are drawn.
-    let own = rng.sample_iter(StandardNormal).skip(group.rank() * count).take(count);
-    let values: Vec<f32> = own.collect();
-    Tensor::from_data(TensorData::new(values, shape), &like.device())
 }
 
 /// Sums over the pairs of views, cross-view pairs first, same-view pairs second.

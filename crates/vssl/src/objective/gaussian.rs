@@ -18,7 +18,27 @@ pub struct Gaussian {
     pub variance: Tensor<2>,
 }
 
+/// A log-variance that a head puts out is held within plus and minus this.
+const LOG_VARIANCE_BOUND: f64 = 6.0;
+
+/// Holds log-variances where neither they nor their inverse overflow.
+pub fn clamp_log_variance(x: Tensor<2>) -> Tensor<2> {
+    x.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
+}
+
 impl Gaussian {
+    /// A head's output, `[n, 2d]`: the first d numbers are the mean, the last d the variance.
+    pub fn of_halves(output: Tensor<2>) -> Self {
+        let d = output.dims()[1] / 2;
+        Self { mean: output.clone().narrow(1, 0, d), variance: output.narrow(1, d, d) }
+    }
+
+    /// The same where the outputs are log-variances.
+    pub fn from_log(&self) -> Self {
+        let variance = clamp_log_variance(self.variance.clone()).exp();
+        Self { mean: self.mean.clone(), variance }
+    }
+
     /// The same numbers outside the graph: no gradient flows back through them.
     pub fn detach(self) -> Self {
         Self { mean: self.mean.detach(), variance: self.variance.detach() }

@@ -176,6 +176,19 @@ impl Plan {
         Ok(notes)
     }
 
+    /// The result of the run, where this goes on with one that was trained and evaluated to its end.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn result(&self) -> Result<Option<Summary>, TrainError> {
+        let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
+        if trained != Some(self.total_steps) {
+            return Ok(None);
+        }
+        let summary = run_folder::summary_of(&self.run)?;
+        Ok(summary.filter(|summary| !summary.interrupted && summary.steps == self.total_steps))
+    }
+
     /// Fresh networks. The same seed gives the same ones.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();

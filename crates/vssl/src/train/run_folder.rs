@@ -17,7 +17,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::checkpoint::Store;
+use super::{checkpoint::Store, events::Summary};
 use crate::{
     metrics,
     tensorboard::{self, EventFile},
@@ -25,6 +25,8 @@ use crate::{
 
 /// The resolved recipe of a run.
 const RECIPE: &str = "recipe.toml";
+/// Its result.
+const SUMMARY: &str = "summary.json";
 
 /// The resolved settings of a training on labels, which is no run of a recipe.
 pub const SETTINGS: &str = "settings.toml";
@@ -56,7 +58,13 @@ pub enum RunFolderError {
         /// The folder.
         path: PathBuf,
     },
-    /// `--resume` or another reader of runs was pointed at something else.
+    /// `--resume` or another reader of runs was pointed at nothing.
+    #[error("{}: does not exist; expected a run folder, as `vssl pretrain` makes them", path.display())]
+    Missing {
+        /// The place.
+        path: PathBuf,
+    },
+    /// The same, pointed at something else.
     #[error("{}: not a run folder: there is no recipe.toml in it", path.display())]
     NoRun {
         /// The folder.
@@ -181,7 +189,7 @@ impl RunFolder {
     pub fn summarise(&self, summary: &impl Serialize) -> Result<(), RunFolderError> {
         let mut text = serde_json::to_string_pretty(summary).expect("a summary is plain data");
         text.push('\n');
-        self.write("summary.json", &text)
+        self.write(SUMMARY, &text)
     }
 
     /// Writes the file `name`, whole or not at all.
@@ -257,7 +265,7 @@ pub fn check_free(path: &Path) -> Result<(), RunFolderError> {
 /// When it is no run folder or cannot be read.
 pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     if !path.exists() {
-        return Err(io(path)(io::Error::from(io::ErrorKind::NotFound)));
+        return Err(RunFolderError::Missing { path: path.to_owned() });
     }
     let file = path.join(RECIPE);
     match fs::read_to_string(&file) {
@@ -265,6 +273,18 @@ pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
             Err(RunFolderError::NoRun { path: path.to_owned() })
         }
         text => text.map_err(io(&file)),
+    }
+}
+
+/// The result of the run at `path`; `None` where there is none, or none that this version reads.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn summary_of(path: &Path) -> Result<Option<Summary>, RunFolderError> {
+    let file = path.join(SUMMARY);
+    match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        bytes => Ok(serde_json::from_slice(&bytes.map_err(io(&file))?).ok()),
     }
 }
 
@@ -279,7 +299,7 @@ fn occupied(path: &Path) -> io::Result<bool> {
 /// Removes the files of an earlier run and nothing else: `--force` on a home folder must not be
 /// the end of it.
 fn clear(path: &Path) -> Result<(), RunFolderError> {
-    for name in [RECIPE, SETTINGS, "metrics.jsonl", "log.txt", "summary.json"] {
+    for name in [RECIPE, SETTINGS, "metrics.jsonl", "log.txt", SUMMARY] {
         let file = path.join(name);
         match fs::remove_file(&file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&file)(error)),

@@ -37,7 +37,8 @@ pub(super) fn run(arguments: &Watch, common: &Common) -> Result<(), Failure> {
         let url = format!("http://{address}/");
         say(&json!({ "event": "listening", "run": run, "address": url }).to_string())?;
     } else {
-        say(&format!("http://{address}/ shows {}; Ctrl-C ends it", run.display()))?;
+        let yet = if run.exists() { "" } else { ", which does not exist yet" };
+        say(&format!("http://{address}/ shows {}{yet}; Ctrl-C ends it", run.display()))?;
     }
     let looks = Looks::start(run, shown, common);
     let mut site = Site::new(run, looks);
