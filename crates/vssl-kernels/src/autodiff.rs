@@ -17,7 +17,7 @@ use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
 use crate::joint::AcrossRanks;
 
 /// A tensor of the graph, without gradient.
-fn constant<B: Backend, C: CheckpointStrategy>(
+pub(crate) fn constant<B: Backend, C: CheckpointStrategy>(
     tensor: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
     <Autodiff<B, C> as burn::backend::AutodiffBackend>::from_inner(tensor)
@@ -91,18 +91,6 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
                 grads.register::<B>(node.id, gradient);
             }
         }
-    }
-}
-
-#[derive(Debug)]
-struct RankSumStep;
-
-impl<B: KernelOps> Backward<B, 1> for RankSumStep {
-    type State = AcrossRanks;
-
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let ranks = ops.state;
-        unary::<B, _>(ops.parents, ops.node, grads, |dy| B::kernel_sum_over_ranks(dy, ranks));
     }
 }
 
@@ -214,16 +202,6 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
             None => record!(NormStep::<3>, [x_guard, gamma_guard, beta_guard], state, y),
         };
         (y, statistics.0, statistics.1)
-    }
-
-    fn kernel_sum_over_ranks(x: FloatTensor<Self>, ranks: AcrossRanks) -> FloatTensor<Self> {
-        let tracked = x.is_tracked();
-        let (x, guard) = x.into_parts();
-        let sum = B::kernel_sum_over_ranks(x, ranks.clone());
-        if !tracked {
-            return constant::<B, C>(sum);
-        }
-        record!(RankSumStep, [guard], ranks, sum)
     }
 
     fn kernel_affine(

@@ -1,13 +1,10 @@
 //! The operations as an extension of Burn's back ends, and their fast implementation on Flex.
 //!
 //! [`crate::autodiff`] adds the backward passes. The callers, in `lib.rs`, see to it that only
-//! `f32` tensors on Flex come here, layouts may be any; sums over ranks are of `f64` ones, too.
+//! `f32` tensors on Flex come here, layouts may be any.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
-
-use burn_flex::{FlexTensor, Layout};
-use burn_std::{Bytes, DType};
 
 use crate::joint::AcrossRanks;
 use crate::layout::{
@@ -62,9 +59,6 @@ pub trait KernelOps: Backend {
         eps: f64,
         ranks: AcrossRanks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-
-    /// The sum of `x` over all ranks; so is its gradient.
-    fn kernel_sum_over_ranks(x: FloatTensor<Self>, ranks: AcrossRanks) -> FloatTensor<Self>;
 
     /// `relu?((x − centre) · scale + shift (+ residual))`; no gradient.
     fn kernel_affine(
@@ -213,23 +207,6 @@ impl KernelOps for Flex {
             &mut y,
         );
         (from_rows_of_channels(y, &x), vector(moments.mean), vector(moments.variance))
-    }
-
-    fn kernel_sum_over_ranks(x: FlexFloat, ranks: AcrossRanks) -> FlexFloat {
-        let shape = x.shape();
-        let double = x.dtype() == DType::F64;
-        let mut sums: Vec<f64> = match double {
-            true => x.to_contiguous().storage::<f64>().to_vec(),
-            false => dense(x).floats().iter().map(|&value| f64::from(value)).collect(),
-        };
-        ranks.sum("batch norm", &mut sums);
-        if double {
-            let layout = Layout::contiguous(shape);
-            return FlexTensor::new(Bytes::from_elems(sums), layout, DType::F64);
-        }
-        let mut values = buffer::take(sums.len());
-        values.iter_mut().zip(sums).for_each(|(value, sum)| *value = sum as f32);
-        tensor(values, shape)
     }
 
     fn kernel_affine(

@@ -33,25 +33,38 @@ impl AcrossRanks {
 
     /// Statistics of the joint batch from those of the `rows` here.
     pub(crate) fn moments(&self, own: Moments, rows: usize) -> Moments {
-        let Some(ranks) = &self.0 else { return own };
-        let channels = own.mean.len();
+        if self.is_alone() {
+            return own;
+        }
+        let values = own.mean.iter().chain(&own.variance).map(|&value| f64::from(value));
+        let (joint, _) = self.combine(&values.collect::<Vec<f64>>(), rows);
+        let (mean, variance) = joint.split_at(own.mean.len());
+        let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+        Moments { mean: single(mean), variance: single(variance) }
+    }
+
+    /// Means, and behind them variances, of the joint batch from those of the `rows` here; and the
+    /// rows of all.
+    pub(crate) fn combine(&self, own: &[f64], rows: usize) -> (Vec<f64>, f64) {
+        let Some(ranks) = &self.0 else { return (own.to_vec(), rows as f64) };
+        let channels = own.len() / 2;
         let mut message = vec![rows as f64];
-        message.extend(own.mean.iter().chain(&own.variance).map(|&value| f64::from(value)));
+        message.extend(own);
         let all = ranks.gather("batch norm, forward", &message);
         let shares: Vec<&[f64]> = all.chunks_exact(message.len()).collect();
         let total: f64 = shares.iter().map(|share| share[0]).sum();
         let weighted = |value: &dyn Fn(&[f64]) -> f64| {
             shares.iter().map(|share| share[0] * value(share)).sum::<f64>() / total
         };
-        let mut joint = Moments { mean: vec![0.0; channels], variance: vec![0.0; channels] };
+        let mut joint = vec![0.0; own.len()];
         for c in 0..channels {
             let mean = weighted(&|share| share[1 + c]);
             let variance =
                 weighted(&|share| share[1 + channels + c] + (share[1 + c] - mean).powi(2));
-            joint.mean[c] = mean as f32;
-            joint.variance[c] = variance as f32;
+            joint[c] = mean;
+            joint[channels + c] = variance;
         }
-        joint
+        (joint, total)
     }
 
     /// Sums over the joint batch from those over the `rows` here, and the rows of all.

@@ -12,6 +12,7 @@ pub mod bench;
 mod extension;
 mod joint;
 mod layout;
+mod moments;
 mod raw;
 pub mod reference;
 mod update;
@@ -94,7 +95,7 @@ pub fn batch_norm_train<const D: usize>(
 ///
 /// # Panics
 ///
-/// If the shapes do not fit each other; with other ranks, on a back end other than the CPU's.
+/// If the shapes do not fit each other; with other ranks, if the device fails when it is read.
 pub fn batch_norm_train_joint<const D: usize>(
     x: Tensor<D>,
     gamma: Tensor<1>,

@@ -8,10 +8,7 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use burn::backend::Dispatch;
-
-use crate::extension::KernelOps;
-use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio};
+use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio, moments};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
@@ -41,13 +38,18 @@ pub fn batch_norm_train_joint<const D: usize>(
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
     let channels = x.dims()[1];
-    let own = (x.shape().num_elements() / channels.max(1)) as f64;
-    let own = Tensor::<1>::full([1], own, (&x.device(), x.dtype()));
-    let count = sum_over_ranks(own, ranks).reshape([1; D]);
-    let mean = sum_over_ranks(sum_but_channels(x.clone()), ranks) / count.clone();
-    let centred = x - mean.clone(); // [n, c, …]
-    let squares = sum_but_channels(centred.clone() * centred.clone());
-    let variance = sum_over_ranks(squares, ranks) / count;
+    let rows = x.shape().num_elements() / channels.max(1);
+    let mut mean = sum_but_channels(x.clone()) / rows as f64;
+    let mut centred = x - mean.clone(); // [n, c, …]
+    let mut variance = sum_but_channels(centred.clone() * centred.clone()) / rows as f64;
+    if !ranks.is_alone() {
+        let own = [mean.clone(), variance].map(|values| values.reshape([1, channels]));
+        let joint = moments::over_ranks(Tensor::cat(own.into(), 0), rows, ranks); // [2, c]
+        let [first, second] = [0..1, 1..2].map(|line| joint.clone().slice([line, 0..channels]));
+        let own_mean = mean;
+        (mean, variance) = (per_channel(first.flatten(0, 1)), per_channel(second.flatten(0, 1)));
+        centred = centred + (own_mean - mean.clone());
+    }
     let scale = per_channel(gamma) / (variance.clone() + eps).sqrt();
     let y = centred * scale + per_channel(beta);
     Normalised {
@@ -72,14 +74,6 @@ pub fn batch_norm_eval<const D: usize>(
     let scale = gamma / (variance + eps).sqrt();
     let y = (x - per_channel(mean)) * per_channel(scale) + per_channel(beta);
     finish(y, residual, relu)
-}
-
-fn sum_over_ranks<const D: usize>(x: Tensor<D>, ranks: &AcrossRanks) -> Tensor<D> {
-    if ranks.is_alone() {
-        return x;
-    }
-    let x = x.into_dispatch();
-    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_sum_over_ranks(x, ranks.clone()))
 }
 
 fn per_channel<const D: usize>(values: Tensor<1>) -> Tensor<D> {

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use vssl_data::{Share, dataset};
 
 use super::{TrainError, run_folder::RunFolderError};
-use crate::{collective::Group, device, recipe::Recipe};
+use crate::{collective::Group, recipe::Recipe};
 
 /// What does not belong into a recipe.
 #[derive(Clone, Debug)]
@@ -31,11 +31,7 @@ pub(super) fn share(recipe: &Recipe, group: &Group) -> Share {
 }
 
 /// Whether these processes can share the batches of this recipe.
-pub(super) fn check_group(
-    recipe: &Recipe,
-    group: &Group,
-    device: &Device,
-) -> Result<(), TrainError> {
+pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainError> {
     let (batch, parts, world) = (recipe.train.batch, recipe.train.accumulate, group.world());
     if share(recipe, group).check(batch).is_err() {
         let (unit, below) = (world * parts, batch - batch % (world * parts));
@@ -44,13 +40,6 @@ pub(super) fn check_group(
              a multiple of {unit}, for instance {}",
             if below == 0 { unit } else { below }
         )));
-    }
-    if world > 1 && recipe.train.sync_batchnorm && !device::is_cpu(device) {
-        return Err(TrainError::Setting(
-            "train.sync_batchnorm needs --device cpu where several processes train together: set \
-             train.sync_batchnorm = false, for statistics of each process's own images"
-                .to_owned(),
-        ));
     }
     Ok(())
 }

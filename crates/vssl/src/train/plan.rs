@@ -115,7 +115,7 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        check_group(&recipe, &group, &environment.device)?;
+        check_group(&recipe, &group)?;
         if !continues && !environment.force && group.leads() {
             run_folder::check_free(run)?;
         }

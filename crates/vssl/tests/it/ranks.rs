@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use burn::{
     module::{Param, RunningState},
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Tensor, TensorData},
 };
 use vssl::{
     backbone::{Architecture, BackboneConfig, Stem, VitConfig},
@@ -21,7 +21,7 @@ use vssl_data::{
     rng::{Stream, rng, uniform},
 };
 
-use crate::contract::small;
+use crate::contract::{device, small};
 
 const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
@@ -116,7 +116,7 @@ pub(super) fn train(case: &Case, group: &Group) -> Trace {
         }
     };
     method.check(&sizes).unwrap();
-    let device = Device::flex().autodiff();
+    let device = device();
     let mut learner = method.learner(backbone, &sizes, &device, 7);
     let config = r#"{ "name": "sgd", "lr": 0.003, "scale_lr": false, "weight_decay": 1e-4 }"#;
     let config: OptimizerConfig = serde_json::from_str(config).unwrap();
@@ -316,7 +316,7 @@ fn error_of(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn a_batch_norm_over_ranks_has_the_gradients_of_one_process() {
     let (n, c, side) = (8, 5, 7);
-    let device = Device::flex().autodiff();
+    let device = device();
     let mut rng = rng(1, Stream::Init, 0, 0);
     let mut values = |count: usize| -> Vec<f32> {
         (0..count).map(|_| uniform(&mut rng, -2.0, 3.0) as f32).collect()

@@ -5,13 +5,14 @@
 
 use std::{env, process::Command};
 
-use burn::tensor::{DType, Device, FloatDType, Tensor};
+use burn::tensor::{DType, FloatDType, Tensor};
 use vssl::{
     backbone::{BackboneConfig, Stem},
     collective::Group,
     methods::METHODS,
 };
 
+use crate::contract::device;
 use crate::ranks::{Case, Worst, compare, ranks, train};
 
 /// Of everything that [`compare`] looks at, over three steps.
@@ -31,8 +32,8 @@ fn every_method_through_a_resnet_is_the_same_on_two_and_four_ranks() {
 #[test]
 #[ignore = "sets the precision of the whole process; the test above starts it"]
 fn in_a_process_of_its_own() {
-    Device::flex().configure(FloatDType::F64).unwrap();
-    let device = Device::flex().autodiff();
+    device().inner().configure(FloatDType::F64).unwrap();
+    let device = device();
     assert_eq!(Tensor::<1>::zeros([1], &device).dtype(), DType::F64);
     let mut failed = Vec::new();
     for entry in METHODS {
