@@ -11,6 +11,7 @@ use anyhow::Context;
 use vssl::{
     collective::Group,
     methods,
+    precision::Precision,
     recipe::Recipe,
     train::{Environment, Plan, TrainError, pretrain, run_folder, stop::Stop},
 };
@@ -53,11 +54,18 @@ fn start(
     group: &Group,
 ) -> Result<Plan, Failure> {
     let (recipe, _) =
-        Recipe::load(path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
     let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
     plan.map_err(classified)
+}
+
+/// What was set, the precision last.
+fn overrides(arguments: &Pretrain) -> Vec<String> {
+    let precision = arguments.precision.map(Precision::from);
+    let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
+    arguments.overrides.iter().cloned().chain(precision).collect()
 }
 
 fn resume(
@@ -69,7 +77,7 @@ fn resume(
     run_folder::recipe_of(run)?;
     let path = run.join("recipe.toml");
     let (recipe, _) =
-        Recipe::load(&path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     plan.map_err(classified)
 }
