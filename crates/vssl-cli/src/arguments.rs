@@ -13,7 +13,7 @@ mod uncertainty;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
-use vssl::{device::DeviceChoice, methods::METHODS};
+use vssl::{device::DeviceChoice, methods::METHODS, precision::Precision};
 
 pub use bench::{
     AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments,
@@ -121,7 +121,8 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
                   recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
-                  vssl pretrain --resume runs/a\n\nCtrl-C finishes the step and saves; a second \
+                  vssl pretrain --resume runs/a\n  vssl pretrain \
+                  recipes/imagenet100/vssl.toml --device cuda --precision bf16\n\nCtrl-C finishes the step and saves; a second \
                   one ends at once.")]
 pub struct Pretrain {
     /// The recipe.
@@ -139,6 +140,9 @@ pub struct Pretrain {
     /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
+    /// Type in which the backbone multiplies; short for --set train.precision=….
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub precision: Option<PrecisionName>,
     /// Replace the run in the run folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
@@ -227,6 +231,28 @@ pub enum FormatName {
     Idx,
     /// 100 classes of an ImageNet tree.
     Imagenet100,
+}
+
+/// In what a backbone multiplies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionName {
+    /// Single precision, on every device.
+    #[default]
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// 16-bit floats, with a scaled loss.
+    F16,
+}
+
+impl From<PrecisionName> for Precision {
+    fn from(name: PrecisionName) -> Self {
+        match name {
+            PrecisionName::F32 => Self::F32,
+            PrecisionName::Bf16 => Self::Bf16,
+            PrecisionName::F16 => Self::F16,
+        }
+    }
 }
 
 /// Which copy of the encoder.

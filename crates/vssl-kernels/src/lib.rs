@@ -4,6 +4,8 @@
 //! the CPU back end take the fast path, in the instruction set of [`isa`], unless
 //! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
+//!
+//! Images may be in half precision where the device computes in it: see [`reference`].
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 mod accumulate;
@@ -193,7 +195,7 @@ pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) ->
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_max_pool2d(x, kernel, stride, padding))
 }
 
-/// Mean over the two spatial axes.
+/// Mean over the two spatial axes, in at least single precision.
 ///
 /// # Shapes — `[n, c, h, w]` to `[n, c]`.
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {

@@ -1,9 +1,14 @@
 //! The reference of every operation, made of Burn's own: what each back end can do, and what the
 //! fast paths are tested against. Shapes and meaning as the functions of the same names in
 //! [`crate`].
+//!
+//! `x` says in what precision an operation runs. With images in half precision (Micikevicius et al.
+//! 2018, arXiv:1710.03740) products are of half-precision copies of the weights, whose gradients
+//! arrive in the weights' own type; statistics and sums over many numbers are in single precision.
+//! In single and double precision nothing is converted.
 
 use burn::tensor::{
-    Tensor, activation,
+    DType, Tensor, activation,
     module::{conv2d as burn_conv2d, max_pool2d as burn_max_pool2d},
     ops::{ConvOptions, MaxPoolOptions},
 };
@@ -12,7 +17,13 @@ use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio, moments
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
+    let weight = weight.cast(x.dtype());
     burn_conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1))
+}
+
+/// The type that sums over many numbers of this type run in: at least single precision.
+fn at_least_single(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// See [`crate::batch_norm_train`].
@@ -37,7 +48,8 @@ pub fn batch_norm_train_joint<const D: usize>(
     eps: f64,
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
-    let channels = x.dims()[1];
+    let (channels, precision) = (x.dims()[1], x.dtype());
+    let x = x.cast(at_least_single(precision));
     let rows = x.shape().num_elements() / channels.max(1);
     let mut mean = sum_but_channels(x.clone()) / rows as f64;
     let mut centred = x - mean.clone(); // [n, c, …]
@@ -51,7 +63,7 @@ pub fn batch_norm_train_joint<const D: usize>(
         centred = centred + (own_mean - mean.clone());
     }
     let scale = per_channel(gamma) / (variance.clone() + eps).sqrt();
-    let y = centred * scale + per_channel(beta);
+    let y = (centred * scale + per_channel(beta)).cast(precision);
     Normalised {
         output: finish(y, residual, relu),
         mean: mean.detach().reshape([channels]),
@@ -71,9 +83,11 @@ pub fn batch_norm_eval<const D: usize>(
     relu: bool,
     eps: f64,
 ) -> Tensor<D> {
+    let precision = x.dtype();
+    let x = x.cast(at_least_single(precision));
     let scale = gamma / (variance + eps).sqrt();
     let y = (x - per_channel(mean)) * per_channel(scale) + per_channel(beta);
-    finish(y, residual, relu)
+    finish(y.cast(precision), residual, relu)
 }
 
 fn per_channel<const D: usize>(values: Tensor<1>) -> Tensor<D> {
@@ -103,15 +117,17 @@ pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) ->
 
 /// See [`crate::global_average_pool`].
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
-    let [n, c, h, w] = x.dims();
+    let ([n, c, h, w], precision) = (x.dims(), x.dtype());
+    let x = x.cast(at_least_single(precision));
     x.reshape([n, c, h * w]).mean_dim(2).reshape([n, c])
 }
 
 /// See [`crate::linear`].
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    let y = x.matmul(weight.transpose()); // [n, i] · [i, o] -> [n, o]
+    let precision = x.dtype();
+    let y = x.matmul(weight.cast(precision).transpose()); // [n, i] · [i, o] -> [n, o]
     match bias {
-        Some(bias) => y + bias.unsqueeze(),
+        Some(bias) => y + bias.cast(precision).unsqueeze(),
         None => y,
     }
 }

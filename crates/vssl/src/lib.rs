@@ -44,6 +44,7 @@ pub mod objective;
 pub mod optim;
 pub mod page;
 pub mod posterior;
+pub mod precision;
 pub mod recipe;
 pub mod schedule;
 pub mod supervised;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 use vssl::{backbone::Stem, device::DeviceChoice};
 
+use super::PrecisionName;
+
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
 #[command(
@@ -80,7 +82,7 @@ pub struct AllreduceArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl bench step --method vssl --width 64 --size 32 --batch \
                         64 --steps 5 --threads 2 --json\n  vssl bench step --stem imagenet --size \
-                        224 --batch 16")]
+                        224 --batch 16\n  vssl bench step --device cuda --precision bf16")]
 pub struct StepArguments {
     /// The method, with the default settings of its recipe table.
     #[arg(long, value_name = "NAME", default_value = "vssl")]
@@ -109,6 +111,9 @@ pub struct StepArguments {
     /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
+    /// Type in which the backbone multiplies.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
+    pub precision: PrecisionName,
     /// Hidden width of the heads, where the method has a setting of this name.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub hidden: Option<u32>,

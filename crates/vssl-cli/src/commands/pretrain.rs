@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use vssl::{
     collective::Group,
     methods,
+    precision::Precision,
     recipe::Recipe,
     train::{Environment, Plan, TrainError, events::Event, pretrain, run_folder, stop::Stop},
 };
@@ -44,7 +45,7 @@ fn alike(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Fai
     }
     let mut observer = progress::observer(common, &stop);
     // A setting of the evaluation asks for another one.
-    if arguments.overrides.is_empty()
+    if overrides(arguments).is_empty()
         && let Some(summary) = plan.result()?
     {
         if group.leads() {
@@ -72,11 +73,18 @@ fn start(
         )));
     }
     let (recipe, _) =
-        Recipe::load(path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
     let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
     plan.map_err(classified)
+}
+
+/// What was set, the precision last.
+fn overrides(arguments: &Pretrain) -> Vec<String> {
+    let precision = arguments.precision.map(Precision::from);
+    let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
+    arguments.overrides.iter().cloned().chain(precision).collect()
 }
 
 fn resume(
@@ -88,7 +96,7 @@ fn resume(
     run_folder::recipe_of(run)?;
     let path = run.join("recipe.toml");
     let (recipe, _) =
-        Recipe::load(&path, &arguments.overrides, &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     plan.map_err(classified)
 }

@@ -2,10 +2,13 @@
 //! classifier left out. Called by [`super::Backbone`].
 //!
 //! Pre-norm, class token first, no dropout; the feature is the class token after the last norm.
+//!
+//! The images say in what precision matrix products run. The stream that the blocks add to, their
+//! normalisations, the softmax and the feature have the type of the parameters.
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, TensorData, activation},
+    tensor::{DType, Tensor, TensorData, activation},
 };
 
 use super::{BackboneConfig, Positions, VitConfig, positions};
@@ -84,14 +87,15 @@ impl Vit {
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let n = x.dims()[0];
+        let (n, precision) = (x.dims()[0], x.dtype());
         let [width, _, patch, _] = self.patch_embed.proj.weight.dims();
         let (rows, columns) = (x.dims()[2] / patch, x.dims()[3] / patch);
         let patches = self.patch_embed.proj.forward(x); // [n, rows · columns, width]
         let class = self.cls_token.val().expand([n, 1, width]);
+        let patches = patches.cast(class.dtype());
         let positions = positions::resized(self.pos_embed.val(), rows, columns);
         let x = Tensor::cat(vec![class, patches], 1) + positions;
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, precision));
         self.norm.forward(x.narrow(1, 0, 1).reshape([n, width]))
     }
 }
@@ -147,12 +151,16 @@ impl Block {
         }
     }
 
+    /// Products are in `precision`.
+    ///
     /// # Shapes — `[n, tokens, width]`, unchanged.
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [n, tokens, width] = x.dims();
+    fn forward(&self, x: Tensor<3>, precision: DType) -> Tensor<3> {
+        let ([n, tokens, width], own) = (x.dims(), x.dtype());
         let rows = x.reshape([n * tokens, width]);
-        let rows = rows.clone() + self.attn.forward(self.norm1.forward(rows), n, tokens);
-        let rows = rows.clone() + self.mlp.forward(self.norm2.forward(rows));
+        let seen = self.norm1.forward(rows.clone()).cast(precision);
+        let rows = rows + self.attn.forward(seen, n, tokens).cast(own);
+        let seen = self.norm2.forward(rows.clone()).cast(precision);
+        let rows = rows + self.mlp.forward(seen).cast(own);
         rows.reshape([n, tokens, width])
     }
 }
@@ -160,7 +168,7 @@ impl Block {
 impl Attention {
     /// # Shapes — `[n · tokens, width]`, unchanged.
     fn forward(&self, x: Tensor<2>, n: usize, tokens: usize) -> Tensor<2> {
-        let width = x.dims()[1];
+        let (width, precision) = (x.dims()[1], x.dtype());
         let size = width / self.heads;
         let qkv: Tensor<5> = self.qkv.forward(x).reshape([n, tokens, 3, self.heads, size]);
         let qkv = qkv.permute([2, 0, 3, 1, 4]); // [3, n, heads, tokens, size]
@@ -168,7 +176,8 @@ impl Attention {
             qkv.clone().narrow(0, index, 1).reshape([n, self.heads, tokens, size])
         };
         let (q, k, v) = (part(0) / (size as f64).sqrt(), part(1), part(2));
-        let attention = activation::softmax(q.matmul(k.transpose()), 3);
+        let logits = q.matmul(k.transpose()).cast(self.qkv.weight.val().dtype());
+        let attention = activation::softmax(logits, 3).cast(precision);
         let mixed = attention.matmul(v).permute([0, 2, 1, 3]); // [n, tokens, heads, size]
         self.proj.forward(mixed.reshape([n * tokens, width]))
     }

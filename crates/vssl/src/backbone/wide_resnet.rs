@@ -149,7 +149,8 @@ impl Convolution {
         let padding = self.weight.dims()[2] / 2;
         let y = vssl_kernels::conv2d(x, self.weight.val(), self.stride, padding);
         let channels = self.bias.dims()[0];
-        y + self.bias.val().reshape([1, channels, 1, 1])
+        let bias = self.bias.val().cast(y.dtype());
+        y + bias.reshape([1, channels, 1, 1])
     }
 }
 

@@ -8,7 +8,7 @@ use vssl_data::{
     dataset::{DataConfig, Format, Labels, MissingClasses},
 };
 
-use crate::optim::Clip;
+use crate::{optim::Clip, precision::Precision};
 
 /// `[data]`: which images, and how they are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -92,6 +92,8 @@ pub struct TrainSection {
     /// Whether batch normalisation uses the statistics of the joint batch where several processes
     /// share it; true.
     pub sync_batchnorm: bool,
+    /// Type in which the backbone multiplies, on devices that have it; `f32`.
+    pub precision: Precision,
     /// Ends the run after this many steps, if that is earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -118,6 +120,7 @@ impl Default for TrainSection {
             batch: 256,
             accumulate: 1,
             sync_batchnorm: true,
+            precision: Precision::F32,
             max_steps: None,
             clip_norm: None,
             clip_per_tensor: None,

@@ -11,8 +11,10 @@ use super::{
     TrainError,
     batch::images_to_tensor,
     learner::{AnyMethod, Learner},
+    loss_scale::LossScale,
     report::StepReport,
-    space, step,
+    space,
+    step::Update,
 };
 use crate::{
     backbone::{BackboneConfig, Stem},
@@ -20,6 +22,7 @@ use crate::{
     method::{Sizes, Views},
     methods::{self, METHODS},
     optim::{Optimizer, OptimizerConfig},
+    precision::Precision,
     schedule::Step,
 };
 
@@ -37,6 +40,8 @@ pub struct StepBench {
     pub size: usize,
     /// Images of a step, each seen as two views.
     pub batch: usize,
+    /// In what the backbone computes.
+    pub precision: Precision,
     /// Steps before the clock runs.
     pub warmup: usize,
     /// Steps that are timed, at least 1.
@@ -177,8 +182,9 @@ impl StepBench {
     /// memory's update.
     ///
     /// # Errors
-    /// A loss or gradients that are not finite.
+    /// A loss or gradients that are not finite; a precision that the device does not have.
     pub fn run(&self, method: &dyn AnyMethod, device: &Device) -> Result<StepTimes, TrainError> {
+        self.precision.check(device)?;
         let device = device.clone().autodiff();
         let mut learner = method.learner(&self.backbone, &self.sizes(), &device, SEED);
         let config = OptimizerConfig {
@@ -189,18 +195,19 @@ impl StepBench {
         };
         let mut optimizer = Optimizer::new(config, self.batch)?;
         let global = (0..2).map(|view| self.view(view, &device)).collect();
-        let views = Views {
+        let views = self.precision.of(Views {
             images: (0..self.batch).collect(),
             global,
             local: Vec::new(),
             group: Group::alone(),
-        };
+        });
+        let mut loss_scale = self.precision.scales_loss().then(LossScale::default);
         let total = (self.warmup + self.steps) as u64;
         let mut times = StepTimes { seconds: Vec::new(), loss: 0.0, peak_rss_mib: None };
         for index in 0..total {
             let at = Step { index, steps_per_epoch: total, total, seed: SEED, ..Step::default() };
             let start = Instant::now();
-            times.loss = one(learner.as_mut(), &mut optimizer, &views, &at)?;
+            times.loss = one(learner.as_mut(), &mut optimizer, &mut loss_scale, &views, &at)?;
             if index >= self.warmup as u64 {
                 times.seconds.push(start.elapsed().as_secs_f64());
             }
@@ -223,6 +230,7 @@ impl StepBench {
 fn one(
     learner: &mut dyn Learner,
     optimizer: &mut Optimizer,
+    loss_scale: &mut Option<LossScale>,
     views: &Views,
     at: &Step,
 ) -> Result<f64, TrainError> {
@@ -230,8 +238,11 @@ fn one(
         learner.before_epoch(at);
     }
     let mut report = StepReport::default();
-    report.add(&learner.forward_backward(views, 1.0, at), 1.0);
-    step::update(learner, optimizer, &mut report, &Group::alone(), &[], &|base| base, at)?;
+    let factor = loss_scale.map_or(1.0, |scale| scale.factor);
+    report.add(&learner.forward_backward(views, factor, at), 1.0);
+    let (group, rate) = (&Group::alone(), &|base| base);
+    let update = Update { group, clips: &[], rate, loss_scale: loss_scale.as_mut() };
+    update.apply(learner, optimizer, &mut report, at)?;
     Ok(report.loss)
 }
 
@@ -263,7 +274,8 @@ mod tests {
     #[test]
     fn every_method_takes_steps() {
         let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
-        let bench = StepBench { backbone, size: 8, batch: 4, warmup: 1, steps: 2 };
+        let precision = Precision::F32;
+        let bench = StepBench { backbone, size: 8, batch: 4, precision, warmup: 1, steps: 2 };
         for entry in METHODS {
             let method = method(entry.schema.name, &[]).unwrap();
             bench.check(method.as_ref()).unwrap();

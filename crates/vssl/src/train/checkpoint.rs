@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
+    loss_scale::LossScale,
     state::{StateError, Tensors},
     tensor_file::{self, TensorFileError},
 };
@@ -84,6 +85,9 @@ pub struct Position {
     pub online: Option<f64>,
     /// The best kNN accuracy so far and its step.
     pub best: Option<(f64, u64)>,
+    /// How the loss is scaled, in a precision that wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_scale: Option<LossScale>,
     /// The classifiers of a training on labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heads: Vec<HeadPosition>,

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::{checkpoint::CheckpointError, run_folder::RunFolderError, state::StateError};
-use crate::{collective::CollectiveError, eval::EvalError, optim::OptimError, recipe::Difference};
+use crate::{
+    collective::CollectiveError, eval::EvalError, optim::OptimError, precision::PrecisionError,
+    recipe::Difference,
+};
 
 /// Everything that ends a run with exit code 1.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,21 @@ pub enum TrainError {
         /// The first part that was not finite.
         what: String,
     },
+    /// Gradients that no factor of the loss keeps in the range of 16-bit floats.
+    #[error(
+        "step {step}: {what} overflows train.precision = \"f16\" even with an unscaled loss; the last \
+         checkpoint stays. Train with --precision bf16, which has the range of f32, or with f32, or \
+         lower optimizer.lr"
+    )]
+    Overflow {
+        /// Counted from 1.
+        step: u64,
+        /// The first gradient that was not finite.
+        what: String,
+    },
+    /// A precision that the device does not have.
+    #[error(transparent)]
+    Precision(#[from] PrecisionError),
     /// Features that are not numbers, labels that do not fit.
     #[error(transparent)]
     Evaluation(#[from] EvalError),

@@ -9,6 +9,7 @@ pub mod evaluate;
 pub mod events;
 pub mod health;
 pub mod learner;
+pub mod loss_scale;
 mod plan;
 mod pretrain;
 pub mod probe;

@@ -116,6 +116,7 @@ impl Plan {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         check_group(&recipe, &group)?;
+        recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
             run_folder::check_free(run)?;
         }

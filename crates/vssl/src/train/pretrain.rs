@@ -16,7 +16,7 @@ use super::{
     learner::{Learner, Network},
     probe::Probe,
     report::{Reporter, StepReport},
-    step,
+    step::Update,
     stop::Stop,
 };
 use crate::{optim::Optimizer, schedule::Step};
@@ -85,13 +85,16 @@ impl<'a> Run<'a> {
         let mut learner = plan.learner();
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let mut probe = plan.probe();
-        let position = match &plan.resume_from {
+        let mut position = match &plan.resume_from {
             None => Position::default(),
             Some(checkpoint) => {
                 restore(checkpoint, plan, learner.as_mut(), &mut optimizer, probe.as_mut())?;
                 checkpoint.position.clone()
             }
         };
+        if plan.recipe.train.precision.scales_loss() {
+            position.loss_scale.get_or_insert_default();
+        }
         let mut reporter = None;
         if plan.group.leads() {
             let parameters = learner.parameters();
@@ -111,7 +114,9 @@ impl<'a> Run<'a> {
     /// The own rows' share of the gradients of the whole batch, the mean over its micro-batches, waits
     /// in the learner; what is reported is of the joint batch, and still on the device.
     fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
-        let (group, micro_batches) = (&self.plan.group, self.plan.recipe.train.accumulate);
+        let (group, train) = (&self.plan.group, &self.plan.recipe.train);
+        let (micro_batches, precision) = (train.accumulate, train.precision);
+        let loss_scale = self.position.loss_scale.map_or(1.0, |scale| scale.factor);
         let device = self.plan.device.clone().autodiff();
         let mut report = StepReport::default();
         for micro in 0..micro_batches {
@@ -119,7 +124,8 @@ impl<'a> Run<'a> {
                 batch::micro(batch, micro, micro_batches, group, &device);
             let at = Step { micro: micro as u64, ..*at };
             let share = 1.0 / micro_batches as f64;
-            let outcome = self.learner.forward_backward(&views, share, &at);
+            let views = precision.of(views);
+            let outcome = self.learner.forward_backward(&views, share * loss_scale, &at);
             group.check()?;
             report.add(&outcome, share);
             let features = outcome.features.into_iter().map(|x| x.inner()).collect();
@@ -140,8 +146,9 @@ impl<'a> Run<'a> {
     fn update(&mut self, report: &mut StepReport, at: &Step) -> Result<(), TrainError> {
         let (plan, clips) = (self.plan, self.plan.recipe.train.clips());
         let rate = |base| plan.rate(base, at);
-        let (learner, optimizer) = (self.learner.as_mut(), &mut self.optimizer);
-        step::update(learner, optimizer, report, &plan.group, &clips, &rate, at)?;
+        let loss_scale = self.position.loss_scale.as_mut();
+        let update = Update { group: &plan.group, clips: &clips, rate: &rate, loss_scale };
+        update.apply(self.learner.as_mut(), &mut self.optimizer, report, at)?;
         report.lr = rate(plan.base_rate());
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())

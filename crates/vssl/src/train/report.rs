@@ -12,6 +12,7 @@ use super::{
     events::{Event, Observer, Summary},
     health::Health,
     learner::Outcome,
+    loss_scale::LossScale,
     probe::ProbeStep,
     reading::Waiting,
     run_folder::RunFolder,
@@ -31,6 +32,8 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// Learning rate.
     pub lr: f64,
+    /// How the loss of the next step is scaled, where it is.
+    pub loss_scale: Option<LossScale>,
     /// Of the features, when it was due.
     pub health: Option<Health>,
     /// What the method itself finds wrong.
@@ -139,6 +142,10 @@ enum Line<'a> {
         parts: &'a BTreeMap<String, f64>,
         lr: f64,
         gradient_norm: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        loss_scale: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        skipped_steps: Option<u64>,
         #[serde(skip_serializing_if = "Option::is_none")]
         health: Option<Health>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -294,6 +301,8 @@ impl<'a> Reporter<'a> {
             parts: &report.figures,
             lr: report.lr,
             gradient_norm: report.gradient_norm,
+            loss_scale: report.loss_scale.map(|scale| scale.factor),
+            skipped_steps: report.loss_scale.map(|scale| scale.skipped),
             health: report.health,
             probe_loss,
             probe_top1,

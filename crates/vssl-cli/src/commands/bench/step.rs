@@ -32,6 +32,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         },
         size: arguments.size.into(),
         batch: arguments.batch.into(),
+        precision: arguments.precision.into(),
         warmup: arguments.warmup.into(),
         steps: arguments.steps.into(),
     };
@@ -49,6 +50,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     if common.json {
         let value = json!({
             "device": arguments.device.to_string(), "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
+            "precision": bench.precision.name(),
             "stem": arguments.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
             "step_s_median": rounded(median, 4), "step_s_min": rounded(times.seconds[0], 4),
             "images_per_s": speed, "loss": rounded(times.loss, 4),
@@ -63,10 +65,11 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let (milliseconds, best) = (median * 1e3, times.seconds[0] * 1e3);
     let memory = times.peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
     say(&format!(
-        "{} with a ResNet-18 of width {width}, {batch} images of {size}×{size}, on {} with {threads} \
-         threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
+        "{} with a ResNet-18 of width {width}, {batch} images of {size}×{size}, in {} on {} with \
+         {threads} threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
          images/s, each seen as two views\npeak memory   {memory}\nloss          {:.4}",
         arguments.method,
+        bench.precision.name(),
         arguments.device,
         times.seconds.len(),
         times.loss
