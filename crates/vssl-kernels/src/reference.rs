@@ -16,6 +16,7 @@ use burn::tensor::{
 use burn::backend::Dispatch;
 
 use crate::extension::KernelOps;
+use crate::mixed;
 use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio};
 
 /// See [`crate::conv2d`].
@@ -51,6 +52,10 @@ pub fn batch_norm_train_joint<const D: usize>(
     eps: f64,
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
+    if mixed::applies(&x) && ranks.is_alone() {
+        let normalised = mixed::batch_norm(x, gamma, beta, eps);
+        return Normalised { output: finish(normalised.output, residual, relu), ..normalised };
+    }
     let (channels, precision) = (x.dims()[1], x.dtype());
     let x = x.cast(at_least_single(precision));
     let own = (x.shape().num_elements() / channels.max(1)) as f64;

@@ -15,7 +15,7 @@ use vssl::{
     },
 };
 
-use crate::contract::{device, small};
+use crate::contract::{device, precision, small};
 
 const STEPS: u64 = 8;
 /// Steps whose features are looked at.
@@ -68,13 +68,26 @@ const ALLOWED: [(&str, usize, &str); 8] = [
     ("memory/kmeans.rs", 2, "DeepCluster V2, once an epoch"),
 ];
 
-struct Silent;
+/// Watches nothing.
+pub struct Silent;
 
 impl Observer for Silent {
     fn event(&mut self, _: &Event) {}
 }
 
-fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
+/// Eight steps of a small run.
+pub fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
+    let (recipe, environment) = settings(method, table);
+    Plan::new(recipe, run, environment).unwrap()
+}
+
+/// The same, where it stopped.
+pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
+    let (recipe, environment) = settings(method, table);
+    Plan::resume(recipe, run, "latest", environment).unwrap()
+}
+
+fn settings(method: &str, table: toml::Table) -> (Recipe, Environment) {
     let recipe = format!(
         r#"
         method = "{method}"
@@ -96,6 +109,7 @@ fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
         max_steps = {STEPS}
         epochs = 2
         batch = 16
+        precision = "{}"
         [log]
         every_steps = 2
         [health]
@@ -109,6 +123,7 @@ fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
         [schedule]
         name = "constant"
         "#,
+        precision().name(),
         STEPS / WATCHED
     );
     let mut recipe: toml::Table = recipe.parse().unwrap();
@@ -123,7 +138,7 @@ fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
         commit: None,
         force: false,
     };
-    Plan::new(recipe, run, environment).unwrap()
+    (recipe, environment)
 }
 
 #[test]
