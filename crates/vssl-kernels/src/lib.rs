@@ -14,6 +14,7 @@ pub mod bench;
 mod extension;
 mod joint;
 mod layout;
+mod mixed;
 mod moments;
 mod raw;
 pub mod reference;

@@ -13,7 +13,7 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio, moments};
+use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio, mixed, moments};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
@@ -48,6 +48,10 @@ pub fn batch_norm_train_joint<const D: usize>(
     eps: f64,
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
+    if mixed::applies(&x) && ranks.is_alone() {
+        let normalised = mixed::batch_norm(x, gamma, beta, eps);
+        return Normalised { output: finish(normalised.output, residual, relu), ..normalised };
+    }
     let (channels, precision) = (x.dims()[1], x.dtype());
     let x = x.cast(at_least_single(precision));
     let rows = x.shape().num_elements() / channels.max(1);

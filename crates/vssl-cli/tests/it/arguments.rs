@@ -48,6 +48,22 @@ fn an_unknown_device_lists_the_known_ones() {
     refused.refused(2, &["gpu", "cpu", "cuda:1", "vulkan", "metal", "webgpu"]);
 }
 
+#[test]
+fn half_precision_on_the_cpu_is_refused_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let told = ["device cpu", "single precision", "expected f32", "--device"];
+    for (flag, value) in [("--precision", "bf16"), ("--set", "train.precision=f16")] {
+        let recipe = "recipes/quickstart.toml";
+        let out = out.to_str().unwrap();
+        run(&["pretrain", recipe, "--out", out, flag, value]).refused(1, &told);
+    }
+    assert!(!out.exists());
+    run(&["bench", "step", "--precision", "f16"]).refused(1, &told);
+    let unknown = run(&["pretrain", "recipes/quickstart.toml", "--precision", "fp8"]);
+    unknown.refused(2, &["fp8", "f32, bf16, f16"]);
+}
+
 #[cfg(not(feature = "cuda"))]
 #[test]
 fn a_device_that_was_not_built_names_its_feature() {

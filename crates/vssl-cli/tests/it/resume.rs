@@ -187,6 +187,10 @@ fn a_changed_recipe_is_refused_with_the_keys_that_differ() {
     let changed = done(command.output().unwrap());
     changed.refused(2, &["optimizer.lr", "0.5", "backbone.width", "4", "8"]);
     let mut command = resume(&run);
+    command.args(["--precision", "bf16"]);
+    let changed = done(command.output().unwrap());
+    changed.refused(2, &["train.precision", "f32", "bf16"]);
+    let mut command = resume(&run);
     command.args(["--set", "data.workers=1"]);
     assert_eq!(done(command.output().unwrap()).code, Some(0), "workers change no number");
 }

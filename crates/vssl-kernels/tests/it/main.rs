@@ -6,6 +6,7 @@
 //! stated at each table.
 
 mod conv;
+mod half;
 mod linear;
 mod norm;
 mod pooling;

@@ -56,6 +56,7 @@ impl LossScale {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::checkpoint::Position;
 
     #[test]
     fn an_overflow_halves_the_factor_and_is_counted() {
@@ -88,6 +89,14 @@ mod tests {
         }
         assert_eq!((scale.factor, scale.skipped), (SMALLEST, 16));
         assert!(!scale.after(false));
+    }
+
+    #[test]
+    fn a_checkpoint_from_before_loss_scaling_has_none() {
+        let old = r#"{ "step": 7, "seconds": 1.5, "replaced": 0, "online": null, "best": null }"#;
+        let position: Position = serde_json::from_str(old).unwrap();
+        assert_eq!((position.step, position.loss_scale), (7, None));
+        assert!(!serde_json::to_string(&position).unwrap().contains("loss_scale"));
     }
 
     #[test]

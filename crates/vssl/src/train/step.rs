@@ -79,3 +79,105 @@ fn first_non_finite(gradients: &Gradients) -> String {
         None => "the gradient norm (each gradient is finite, their squares overflow)".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+    use crate::{
+        backbone::{BackboneConfig, Stem},
+        method::{Sizes, Views},
+        train::{bench::method, state::Tensors},
+    };
+
+    const BATCH: usize = 4;
+
+    fn learner() -> Box<dyn Learner> {
+        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let sizes = Sizes { images: 16, batch: BATCH, global_views: 2, local_views: 0 };
+        let method = method("byol", &[("hidden", 16), ("dim", 8)]).unwrap();
+        method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1)
+    }
+
+    fn optimizer() -> Optimizer {
+        let json = r#"{ "name": "adamw", "lr": 0.01, "scale_lr": false }"#;
+        Optimizer::new(serde_json::from_str(json).unwrap(), BATCH).unwrap()
+    }
+
+    fn views() -> Views {
+        let device = Device::flex().autodiff();
+        let pixel = |view: usize, i: usize| ((i * 31 + i * i % 97 + view * 17) % 101) as f32 / 50.0;
+        let view = |view: usize| {
+            let pixels: Vec<f32> = (0..BATCH * 3 * 64).map(|i| pixel(view, i)).collect();
+            Tensor::<1>::from_floats(pixels.as_slice(), &device).reshape([BATCH, 3, 8, 8])
+        };
+        let group = Group::alone();
+        Views { images: (0..BATCH).collect(), global: vec![view(0), view(1)], local: vec![], group }
+    }
+
+    /// One step; what it reports.
+    fn step(
+        learner: &mut dyn Learner,
+        optimizer: &mut Optimizer,
+        loss_scale: Option<&mut LossScale>,
+    ) -> Result<StepReport, TrainError> {
+        let at = Step { total: 10, ..Step::default() };
+        let factor = loss_scale.as_ref().map_or(1.0, |scale| scale.factor);
+        let mut report = StepReport::default();
+        report.add(&learner.forward_backward(&views(), factor, &at), 1.0);
+        let group = Group::alone();
+        let update = Update { group: &group, clips: &[], rate: &|base| base, loss_scale };
+        update.apply(learner, optimizer, &mut report, &at)?;
+        Ok(report)
+    }
+
+    /// Everything but the running statistics, which belong to the forward pass.
+    fn trained(learner: &dyn Learner) -> [Tensors; 2] {
+        [learner.student(), learner.memory()].map(|mut tensors| {
+            tensors.retain(|path, _| !path.contains("running_"));
+            tensors
+        })
+    }
+
+    #[test]
+    fn a_scaled_loss_changes_no_bit_of_a_step() {
+        let mut results = [None, Some(LossScale::default())].map(|mut scale| {
+            let (mut learner, mut optimizer) = (learner(), optimizer());
+            let report = step(learner.as_mut(), &mut optimizer, scale.as_mut()).unwrap();
+            (trained(learner.as_ref()), optimizer.state(), report.loss, report.gradient_norm)
+        });
+        let [plain, scaled] = &mut results;
+        assert_eq!(plain, scaled);
+    }
+
+    #[test]
+    fn gradients_that_overflow_leave_the_step_out() {
+        let (mut learner, mut optimizer) = (learner(), optimizer());
+        step(learner.as_mut(), &mut optimizer, None).unwrap();
+        let before = (trained(learner.as_ref()), optimizer.state());
+        // Beyond single precision, so that any gradient overflows.
+        let mut scale = LossScale { factor: 2f64.powi(140), good: 5, skipped: 2 };
+        let report = step(learner.as_mut(), &mut optimizer, Some(&mut scale)).unwrap();
+        assert_eq!(scale, LossScale { factor: 2f64.powi(139), good: 0, skipped: 3 });
+        assert_eq!(report.loss_scale, Some(scale));
+        assert!(report.loss.is_finite() && !report.gradient_norm.is_finite());
+        assert_eq!((trained(learner.as_ref()), optimizer.state()), before);
+    }
+
+    #[test]
+    fn gradients_that_overflow_at_any_scale_end_the_run_with_a_name() {
+        let (mut learner, mut optimizer) = (learner(), optimizer());
+        let mut scale = LossScale { factor: 1.0, ..LossScale::default() };
+        let at = Step::default();
+        learner.forward_backward(&views(), f64::INFINITY, &at);
+        let (group, mut report) = (Group::alone(), StepReport::default());
+        let loss_scale = Some(&mut scale);
+        let update = Update { group: &group, clips: &[], rate: &|base| base, loss_scale };
+        let error = update.apply(learner.as_mut(), &mut optimizer, &mut report, &at).unwrap_err();
+        let error = error.to_string();
+        for part in ["step 1", "the gradient of ", "f16", "--precision bf16"] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

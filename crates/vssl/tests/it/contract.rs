@@ -1,7 +1,7 @@
 //! What every method must hold, whatever it does: walks `METHODS`.
 //!
-//! On the CPU, or on the device that `VSSL_TEST_DEVICE` names, as in `--device`: the assertions are the
-//! same.
+//! On the CPU, or on the device that `VSSL_TEST_DEVICE` names, as in `--device`, and there with a
+//! backbone in the precision that `VSSL_TEST_PRECISION` names: the assertions are the same.
 
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ use vssl::{
     device::DeviceChoice,
     method::{Sizes, Views},
     methods::{Entry, METHODS},
-    optim::{Optimizer, OptimizerConfig, ParameterInfo},
+    optim::{Gradients, Optimizer, OptimizerConfig, ParameterInfo},
+    precision::Precision,
     schedule::Step,
-    train::{batch, learner::Learner},
+    train::{batch, learner::Learner, loss_scale::LossScale},
 };
 use vssl_data::{
     Batch, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup, dataset,
@@ -30,6 +31,20 @@ pub fn device() -> Device {
     let name = std::env::var("VSSL_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
     let choice: DeviceChoice = name.parse().expect("VSSL_TEST_DEVICE is a device, as in --device");
     choice.resolve().expect("the tests are built with the device's feature").autodiff()
+}
+
+/// Of the backbone; single where nothing is said.
+pub fn precision() -> Precision {
+    let name = std::env::var("VSSL_TEST_PRECISION").unwrap_or_else(|_| "f32".to_owned());
+    let precision = Precision::ALL.into_iter().find(|precision| precision.name() == name);
+    let precision = precision.expect("VSSL_TEST_PRECISION is f32, bf16 or f16");
+    precision.check(&device()).expect("VSSL_TEST_DEVICE computes in VSSL_TEST_PRECISION");
+    precision
+}
+
+/// What the loss is multiplied by.
+fn loss_scale() -> f64 {
+    if precision().scales_loss() { LossScale::default().factor } else { 1.0 }
 }
 
 /// Integer settings that make networks and memories small, by what their names end in.
@@ -128,7 +143,7 @@ fn loader(workers: usize) -> Loader {
 }
 
 fn views(batch: &Batch) -> Views {
-    batch::micro(batch, 0, 1, &Group::alone(), &device()).views
+    precision().of(batch::micro(batch, 0, 1, &Group::alone(), &device()).views)
 }
 
 fn first_batch() -> Batch {
@@ -136,12 +151,16 @@ fn first_batch() -> Batch {
 }
 
 fn loss(learner: &mut dyn Learner, views: &Views, at: &Step) -> f32 {
-    learner.forward_backward(views, 1.0, at).total.into_scalar()
+    learner.forward_backward(views, loss_scale(), at).total.into_scalar()
+}
+
+fn gradients(learner: &mut dyn Learner) -> Gradients {
+    learner.take_gradients().scale(1.0 / loss_scale())
 }
 
 fn train(learner: &mut dyn Learner, optimizer: &mut Optimizer, views: &Views, at: &Step) -> f32 {
     let value = loss(learner, views, at);
-    let gradients = learner.take_gradients();
+    let gradients = gradients(learner);
     learner.update(optimizer, gradients, &|base| base, at).unwrap();
     value
 }
@@ -170,7 +189,7 @@ fn every_student_parameter_gets_a_gradient_and_memory_gets_none() {
         let before = learner.memory();
         let at = step(STEPS);
         loss(learner.as_mut(), &views(&first_batch()), &at);
-        let gradients = learner.take_gradients().0;
+        let gradients = gradients(learner.as_mut()).0;
         for parameter in learner.parameters() {
             let path = &parameter.path;
             if learner.is_frozen(path, &at) {
@@ -188,6 +207,46 @@ fn every_student_parameter_gets_a_gradient_and_memory_gets_none() {
             let moved = !statistic && now != before[&path];
             assert!(!(moved && path.contains("backbone")), "{}: {path} moved", entry.schema.name);
         }
+    }
+}
+
+/// What a backward pass in half precision may be off by: its loss, relative to that in single
+/// precision, and its gradients, as a distance relative to their norm.
+fn allowed(precision: Precision) -> (f32, f32) {
+    match precision {
+        Precision::F32 => (0.0, 0.0),
+        Precision::Bf16 => (0.1, 0.6),
+        Precision::F16 => (0.02, 0.15),
+    }
+}
+
+#[test]
+fn half_precision_changes_loss_and_gradients_by_rounding_only() {
+    let half = precision();
+    if half == Precision::F32 {
+        println!("skipped: VSSL_TEST_PRECISION names no half precision");
+        return;
+    }
+    let (of_loss, of_gradients) = allowed(half);
+    for entry in METHODS {
+        let name = entry.schema.name;
+        let [(single, expected), (rounded, got)] = [Precision::F32, half].map(|precision| {
+            let mut learner = learner(entry);
+            let views = batch::micro(&first_batch(), 0, 1, &Group::alone(), &device()).views;
+            let loss = loss(learner.as_mut(), &precision.of(views), &step(0));
+            (loss, gradients(learner.as_mut()).0)
+        });
+        let squares = |x: Tensor<1>| x.square().sum().into_scalar::<f32>();
+        let distance: f32 =
+            got.into_iter().map(|(path, x)| squares(x - expected[&path].clone())).sum();
+        let size: f32 = expected.into_values().map(squares).sum();
+        let error = (distance / size).sqrt();
+        let loss = ((rounded - single) / single).abs();
+        println!(
+            "{name}, {}: loss {single} differs by {loss:.1e}, gradients by {error:.1e}",
+            half.name()
+        );
+        assert!(loss <= of_loss && error <= of_gradients, "{name}: {loss} and {error}");
     }
 }
 

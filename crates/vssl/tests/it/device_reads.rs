@@ -5,11 +5,12 @@ use std::{fs, path::Path};
 
 use vssl::{
     methods::METHODS,
+    recipe::Recipe,
     train::{Plan, pretrain, reading, stop::Stop},
 };
 
 use crate::{
-    contract::{device, small},
+    contract::{device, precision, small},
     training::{self, Silent, environment},
 };
 
@@ -64,7 +65,18 @@ const ALLOWED: [(&str, usize, &str); 8] = [
     ("memory/kmeans.rs", 2, "DeepCluster V2, once an epoch"),
 ];
 
-fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
+/// Eight steps of a small run.
+pub fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
+    Plan::new(recipe(method, table), run, environment(device().inner())).unwrap()
+}
+
+/// The same, where it stopped.
+pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
+    let environment = environment(device().inner());
+    Plan::resume(recipe(method, table), run, "latest", environment).unwrap()
+}
+
+fn recipe(method: &str, table: toml::Table) -> Recipe {
     let recipe = format!(
         r#"
         method = "{method}"
@@ -86,6 +98,7 @@ fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
         max_steps = {STEPS}
         epochs = 2
         batch = 16
+        precision = "{}"
         [log]
         every_steps = 2
         [health]
@@ -99,12 +112,12 @@ fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
         [schedule]
         name = "constant"
         "#,
+        precision().name(),
         STEPS / WATCHED
     );
     let mut recipe: toml::Table = recipe.parse().unwrap();
     recipe.insert(method.to_owned(), toml::Value::Table(table));
-    let recipe = training::recipe(&recipe.to_string());
-    Plan::new(recipe, run, environment(device().inner())).unwrap()
+    training::recipe(&recipe.to_string())
 }
 
 #[test]

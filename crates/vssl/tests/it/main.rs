@@ -16,6 +16,7 @@ mod optim;
 mod own_dataset;
 mod own_method;
 mod posterior;
+mod precision;
 mod ranks;
 mod ranks_in_double;
 mod recipe;

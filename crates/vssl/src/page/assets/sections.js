@@ -4,7 +4,7 @@ const GROUPS = [
   ["Accuracy", (name) => name.startsWith("evaluation/") || name.startsWith("probe_")],
   ["Loss and its terms", (name) => name === "loss" || name.startsWith("parts/")],
   ["Health of the features", (name) => name.startsWith("health/")],
-  ["Optimisation", (name) => ["lr", "gradient_norm"].includes(name)],
+  ["Optimisation", (name) => ["lr", "gradient_norm", "loss_scale", "skipped_steps"].includes(name)],
   ["Speed", () => true],
 ];
 
@@ -20,6 +20,8 @@ const KNOWN = {
   "health/mean_cosine": ["Mean cosine", "of two images"],
   lr: ["Learning rate", ""],
   gradient_norm: ["Gradient norm", "before clipping"],
+  loss_scale: ["Loss scale", "f16 only"],
+  skipped_steps: ["Steps left out", "gradients that overflowed"],
   "time/images_per_s": ["Speed", "images/s"],
   "time/loader_wait": ["Waiting for images", "% of the time", 100],
   replaced_images: ["Unreadable images replaced", ""],

@@ -1,0 +1,99 @@
+//! Backbones on half-precision images, on the CPU back end, which has slow operations for them; and
+//! whole runs on the device and in the precision that the contract test was given.
+
+use std::{fs, path::Path};
+
+use burn::tensor::{DType, Device, Tensor};
+use vssl::{
+    backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
+    layers::{Init, Mode},
+    optim::Gradients,
+    train::{pretrain, stop::Stop},
+};
+
+use crate::{
+    contract::{precision, small},
+    device_reads::{plan, resumed},
+    training::Silent,
+};
+
+fn config(architecture: Architecture) -> BackboneConfig {
+    let vit = VitConfig { patch: 4, image_size: 16, ..VitConfig::default() };
+    let vit = architecture.is_transformer().then_some(vit);
+    BackboneConfig { architecture, width: 8, stem: Stem::Cifar, vit, ..Default::default() }
+}
+
+fn images(device: &Device) -> Tensor<4> {
+    let pixel = |i: usize| ((i * 7919 + i / 13 * 31) % 255) as f32 / 127.5 - 1.0;
+    let pixels: Vec<f32> = (0..8 * 3 * 16 * 16).map(pixel).collect();
+    Tensor::<1>::from_floats(pixels.as_slice(), device).reshape([8, 3, 16, 16])
+}
+
+/// Relative Euclidean distance.
+fn distance<const D: usize>(got: Tensor<D>, expected: Tensor<D>) -> f32 {
+    let norm = |x: Tensor<D>| x.square().sum().sqrt().into_scalar::<f32>();
+    norm(got - expected.clone()) / norm(expected)
+}
+
+#[test]
+fn features_and_gradients_of_half_precision_images_are_in_single_precision_and_close() {
+    let device = Device::flex().autodiff();
+    for architecture in [Architecture::Resnet18, Architecture::WideResnet28, Architecture::VitTiny]
+    {
+        let network = Backbone::new(&config(architecture), &Init::new(&device, 1));
+        let run = |dtype: DType| {
+            let features = network.forward(images(&device).cast(dtype), Mode::Train);
+            assert_eq!(features.dtype(), DType::F32, "{architecture:?}");
+            let weights = (features.clone() * 3.0).sin().detach();
+            let loss = (features.clone() * weights).sum();
+            (features.inner(), Gradients::collect(loss.backward(), &network).0)
+        };
+        let (features, gradients) = run(DType::F32);
+        // A network multiplies the error of its first roundings; these bounds are about three times
+        // what was measured.
+        for (dtype, tolerance) in [(DType::F16, 0.02), (DType::BF16, 0.15)] {
+            let (half, half_gradients) = run(dtype);
+            let error = distance(half, features.clone());
+            println!("{architecture:?} in {dtype:?}: features differ by {error:.1e}");
+            assert!(error > 0.0 && error < tolerance, "{architecture:?}, {dtype:?}: {error}");
+            assert!(half_gradients.keys().eq(gradients.keys()), "{architecture:?}");
+            for (path, gradient) in half_gradients {
+                assert_eq!(gradient.dtype(), DType::F32, "{architecture:?}: {path}");
+                let finite = gradient.abs().max().into_scalar::<f32>().is_finite();
+                assert!(finite, "{architecture:?}: {path}");
+            }
+        }
+    }
+}
+
+/// Lines of the metrics without what the clock says.
+fn metrics(run: &Path) -> Vec<serde_json::Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("time");
+        line
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_run_that_was_stopped_goes_on_with_the_same_loss_scale() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = vssl::methods::find("simclr").unwrap();
+    let run = |name: &str| folder.path().join(name);
+    let whole = plan(&run("whole"), "simclr", small(entry));
+    pretrain(&whole, &Stop::default(), &mut Silent).unwrap();
+    let stop = Stop::default();
+    stop.request(); // after its first step
+    let parts = plan(&run("parts"), "simclr", small(entry));
+    pretrain(&parts, &stop, &mut Silent).unwrap();
+    pretrain(&resumed(&run("parts"), "simclr", small(entry)), &Stop::default(), &mut Silent)
+        .unwrap();
+    let (whole, parts) = (metrics(&run("whole")), metrics(&run("parts")));
+    assert_eq!(whole, parts);
+    let scaled = whole.iter().filter(|line| line["loss_scale"].is_number()).count();
+    let expected = if precision().scales_loss() { whole.len() } else { 0 };
+    assert_eq!(scaled, expected, "{whole:?}");
+    println!("{:?}: {}", precision(), whole.last().unwrap());
+}
