@@ -11,8 +11,12 @@
 //! (Ioffe and Szegedy 2015, arXiv:1502.03167), all in single precision between the image and its
 //! output. Called by [`crate::reference`] on the back ends that are listed here.
 
+#![cfg_attr(
+    feature = "libtorch",
+    allow(deprecated, reason = "Burn announces an end of LibTorch, 0.22.1 has it")
+)]
+
 #[cfg(feature = "libtorch")]
-#[expect(deprecated, reason = "Burn announces an end of this backend, 0.22.1 has it")]
 use burn::backend::LibTorch;
 use burn::backend::autodiff::{
     Autodiff,
