@@ -92,6 +92,8 @@ pub struct TrainSection {
     /// Whether batch normalisation uses the statistics of the joint batch where several processes
     /// share it; true.
     pub sync_batchnorm: bool,
+    /// Whether several processes send gradients while the backward pass still computes others; false.
+    pub overlap: bool,
     /// Ends the run after this many steps, if that is earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -118,6 +120,7 @@ impl Default for TrainSection {
             batch: 256,
             accumulate: 1,
             sync_batchnorm: true,
+            overlap: false,
             max_steps: None,
             clip_norm: None,
             clip_per_tensor: None,

@@ -18,6 +18,7 @@ mod own_method;
 mod posterior;
 mod ranks;
 mod ranks_in_double;
+mod ranks_overlap;
 mod recipe;
 mod recipes;
 mod supervised;
