@@ -23,5 +23,9 @@ impl Collective for Alone {
         Ok(())
     }
 
+    fn beside(&self) -> Option<Box<dyn Collective>> {
+        None
+    }
+
     fn abort(&self) {}
 }

@@ -10,9 +10,13 @@ use std::{
 };
 
 use burn::tensor::{DType, Tensor, TensorData};
-use vssl_kernels::{AcrossRanks, Ranks};
+use vssl_kernels::{AcrossRanks, EarlyGradients, Ranks};
 
-use super::{Alone, Collective, CollectiveError, WAITING_FOR_LEADER};
+use super::{
+    Alone, Collective, CollectiveError, WAITING_FOR_LEADER,
+    overlap::{Overlap, Weight},
+    words::{floats, from_words, mark, to_words},
+};
 use crate::optim::Gradients;
 
 /// A handle, cheap to clone.
@@ -24,6 +28,7 @@ use crate::optim::Gradients;
 pub struct Group {
     inner: Arc<Inner>,
     joint_norms: bool,
+    overlap: Option<Arc<Overlap>>,
 }
 
 struct Inner {
@@ -60,13 +65,31 @@ impl Group {
             bytes: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
         };
-        Self { inner: Arc::new(inner), joint_norms: true }
+        Self { inner: Arc::new(inner), joint_norms: true, overlap: None }
     }
 
     /// The same ranks; `joint` is whether batch normalisation uses the statistics of the joint batch
     /// (SyncBN).
     pub fn with_joint_norms(self, joint: bool) -> Self {
         Self { joint_norms: joint, ..self }
+    }
+
+    /// The same ranks; `overlap` is whether gradients are sent while the backward pass still runs.
+    pub fn with_overlap(self, overlap: bool) -> Self {
+        let channel = overlap.then(|| self.inner.collective.beside()).flatten();
+        Self { overlap: channel.map(|channel| Arc::new(Overlap::new(channel))), ..self }
+    }
+
+    /// Before a forward pass, if gradients are to be sent while its backward pass runs.
+    pub(crate) fn watch(&self) -> Option<EarlyGradients> {
+        self.overlap.as_ref().map(|_| EarlyGradients::watch())
+    }
+
+    /// Between them: the weights, in the module's order, that may be sent then.
+    pub(crate) fn expect(&self, watch: &EarlyGradients, weights: Vec<Weight>) {
+        if let Some(overlap) = &self.overlap {
+            overlap.expect(watch, weights);
+        }
     }
 
     /// The number of this process, from 0.
@@ -161,12 +184,35 @@ impl Group {
         self.exchange("gathering labels", own)
     }
 
-    /// Replaces the gradients of the own rows by those of the joint batch: their sum, in one bucket.
+    /// Replaces the gradients of the own rows by those of the joint batch: their sum, in one bucket
+    /// but for those that were sent during the backward pass.
     /// In double precision, where exactness is what is wanted, everybody gets all and adds them up.
-    pub fn sum_gradients(&self, gradients: Gradients) -> Gradients {
+    pub fn sum_gradients(&self, mut gradients: Gradients) -> Gradients {
         if self.is_alone() {
             return gradients;
         }
+        let early = self.early_sums(&gradients);
+        gradients.0.retain(|path, _| !early.0.contains_key(path));
+        let mut all = self.sum_in_one_bucket(gradients);
+        all.0.extend(early.0);
+        all
+    }
+
+    fn early_sums(&self, gradients: &Gradients) -> Gradients {
+        let Some(overlap) = &self.overlap else { return Gradients::default() };
+        match self.inner.timed(|_| overlap.finish(gradients)) {
+            Ok((sums, buckets)) => {
+                buckets.into_iter().for_each(|words| self.count(words));
+                sums
+            }
+            Err(error) => {
+                self.fail(error);
+                Gradients::default()
+            }
+        }
+    }
+
+    fn sum_in_one_bucket(&self, gradients: Gradients) -> Gradients {
         let (paths, tensors): (Vec<String>, Vec<Tensor<1>>) = gradients.0.into_iter().unzip();
         let Some(device) = tensors.first().map(Tensor::device) else { return Gradients::default() };
         let lengths: Vec<usize> = tensors.iter().map(|x| x.dims()[0]).collect();
@@ -247,6 +293,9 @@ impl Group {
     /// Gives up: the other ranks stop waiting, and under MPI this process and they end.
     pub fn abort(&self) {
         self.inner.collective.abort();
+        if let Some(overlap) = &self.overlap {
+            overlap.abort();
+        }
     }
 
     fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
@@ -324,32 +373,6 @@ impl Ranks for Inner {
         let words = self.exchange(what, &to_words(own.iter().map(|value| value.to_bits())));
         from_words(&words).into_iter().map(f64::from_bits).collect()
     }
-}
-
-/// FNV-1a of what all ranks should agree on.
-fn mark(operation: &str, words: usize, number: u64) -> u32 {
-    let bytes = operation.bytes().chain(words.to_le_bytes()).chain(number.to_le_bytes());
-    bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
-}
-
-/// The numbers of a message, in the precision that they were sent in.
-fn floats(words: Vec<u32>, dtype: DType, shape: [usize; 2]) -> TensorData {
-    match dtype {
-        DType::F64 => {
-            let values: Vec<f64> = from_words(&words).into_iter().map(f64::from_bits).collect();
-            TensorData::new(values, shape)
-        }
-        _ => TensorData::new(words.into_iter().map(f32::from_bits).collect(), shape),
-    }
-}
-
-fn to_words(numbers: impl Iterator<Item = u64>) -> Vec<u32> {
-    numbers.flat_map(|number| [number as u32, (number >> 32) as u32]).collect()
-}
-
-fn from_words(words: &[u32]) -> Vec<u64> {
-    let whole = |pair: &[u32]| u64::from(pair[0]) | u64::from(pair[1]) << 32;
-    words.chunks_exact(2).map(whole).collect()
 }
 
 impl fmt::Debug for Group {

@@ -18,6 +18,7 @@ pub use clip::Clip;
 pub use config::{Algorithm, OptimizerConfig};
 pub use ema::ema;
 pub use gradients::Gradients;
+pub(crate) use gradients::weights;
 pub use groups::GroupRule;
 pub use optimizer::Optimizer;
 pub(crate) use paths::{Map, PathStack, Visit, map, visit};

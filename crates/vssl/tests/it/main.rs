@@ -19,6 +19,7 @@ mod posterior;
 mod precision;
 mod ranks;
 mod ranks_in_double;
+mod ranks_overlap;
 mod recipe;
 mod recipes;
 mod supervised;

@@ -23,11 +23,11 @@ use vssl_data::{
 
 use crate::contract::{device, small};
 
-const SIZE: usize = 16;
+pub(super) const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
 const BATCH: usize = 16;
 /// Three steps reach into the second epoch: clusters are made of embeddings, queues are in use.
-const STEPS: u64 = 3;
+pub(super) const STEPS: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Of losses, figures, weights and what is remembered, relative to the tensor's Euclidean norm.
@@ -72,9 +72,9 @@ impl Dataset for Pictures {
 /// What one rank saw.
 pub(super) struct Trace {
     pub losses: Vec<f64>,
-    gradients: Vec<BTreeMap<String, Vec<f64>>>,
-    student: Tensors,
-    memory: Tensors,
+    pub gradients: Vec<BTreeMap<String, Vec<f64>>>,
+    pub student: Tensors,
+    pub memory: Tensors,
 }
 
 /// The method's settings, made small, with what usually starts late started in the second epoch.
