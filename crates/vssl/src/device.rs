@@ -23,7 +23,7 @@ pub enum Backend {
     Vulkan,
     /// Apple.
     Metal,
-    /// Any GPU, by way of WebGPU.
+    /// Any GPU, by way of `wgpu`, the WebGPU implementation: on Vulkan, Metal, DirectX 12 or OpenGL.
     Webgpu,
     /// The processor, by PyTorch's library.
     Libtorch,
@@ -167,7 +167,8 @@ impl DeviceChoice {
             #[cfg(feature = "metal")]
             Backend::Metal => Ok(Device::metal(self.burn_kind())),
             #[cfg(feature = "webgpu")]
-            Backend::Webgpu => Ok(Device::webgpu(self.burn_kind())),
+            // `Device::webgpu` is the API of a browser, which no native program has.
+            Backend::Webgpu => Ok(Device::wgpu(self.burn_kind())),
             #[cfg(feature = "libtorch")]
             #[expect(deprecated, reason = "Burn announces an end of this backend, 0.22.1 has it")]
             Backend::Libtorch => Ok(Device::libtorch()),
