@@ -5,7 +5,7 @@
 //! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
 //!
-//! Images may be in half precision where the device computes in it: see [`reference`].
+//! Images may be in half precision where the device computes in it: see [`mod@reference`].
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
 
 mod accumulate;
