@@ -25,33 +25,17 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, FloatDType, Shape, Tensor};
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "webgpu"
-))]
+#[cfg(feature = "cube")]
 use burn::backend::Cube;
 #[cfg(feature = "libtorch")]
 use burn::backend::LibTorch;
 
 use crate::Normalised;
+use crate::autodiff::constant;
 
 /// What half-precision images have beyond Burn's operations; on every back end the same, but for the
 /// gradients that [`Autodiff`] adds.
-#[backend_extension(
-    Flex,
-    Autodiff,
-    Cube: cfg(any(
-        feature = "cuda",
-        feature = "rocm",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "webgpu"
-    )),
-    LibTorch: cfg(feature = "libtorch")
-)]
+#[backend_extension(Flex, Autodiff, Cube: cfg(feature = "cube"), LibTorch: cfg(feature = "libtorch"))]
 pub trait MixedOps: Backend {
     /// The output in the type of `x`; mean and biased variance in that of the factors, all axes but
     /// the second of length 1 and without gradient.
@@ -67,13 +51,7 @@ pub trait MixedOps: Backend {
 
 impl MixedOps for Flex {}
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "webgpu"
-))]
+#[cfg(feature = "cube")]
 impl MixedOps for Cube {}
 
 #[cfg(feature = "libtorch")]
@@ -188,14 +166,13 @@ impl<B: MixedOps, C: CheckpointStrategy> MixedOps for Autodiff<B, C> {
         beta: FloatTensor<Self>,
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let constant = <Self as burn::backend::AutodiffBackend>::from_inner;
         let tracked = x.is_tracked() || gamma.is_tracked() || beta.is_tracked();
         let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
         let (beta, beta_guard) = beta.into_parts();
         let (y, mean, variance) = B::mixed_batch_norm(x.clone(), gamma.clone(), beta, eps);
-        let statistics = (constant(mean.clone()), constant(variance.clone()));
+        let statistics = (constant::<B, C>(mean.clone()), constant::<B, C>(variance.clone()));
         if !tracked {
-            return (constant(y), statistics.0, statistics.1);
+            return (constant::<B, C>(y), statistics.0, statistics.1);
         }
         let saved = Saved { x, gamma, mean, variance, eps };
         let guards = [x_guard, gamma_guard, beta_guard];

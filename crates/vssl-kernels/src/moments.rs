@@ -28,13 +28,7 @@ use burn::backend::{Backend, Dispatch, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{DType, Shape, Tensor, TensorData};
 use burn_std::reader::read_sync;
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "webgpu"
-))]
+#[cfg(feature = "cube")]
 use burn::backend::Cube;
 #[cfg(feature = "libtorch")]
 use burn::backend::LibTorch;
@@ -51,18 +45,7 @@ pub(crate) fn over_ranks(own: Tensor<2>, rows: usize, ranks: &AcrossRanks) -> Te
 }
 
 /// The operation; on every back end the same, but for the gradients that [`Autodiff`] adds.
-#[backend_extension(
-    Flex,
-    Autodiff,
-    Cube: cfg(any(
-        feature = "cuda",
-        feature = "rocm",
-        feature = "vulkan",
-        feature = "metal",
-        feature = "webgpu"
-    )),
-    LibTorch: cfg(feature = "libtorch")
-)]
+#[backend_extension(Flex, Autodiff, Cube: cfg(feature = "cube"), LibTorch: cfg(feature = "libtorch"))]
 pub trait JointMoments: Backend {
     /// See [`over_ranks`].
     fn joint_moments(own: FloatTensor<Self>, rows: usize, ranks: AcrossRanks) -> FloatTensor<Self> {
@@ -72,13 +55,7 @@ pub trait JointMoments: Backend {
 
 impl JointMoments for Flex {}
 
-#[cfg(any(
-    feature = "cuda",
-    feature = "rocm",
-    feature = "vulkan",
-    feature = "metal",
-    feature = "webgpu"
-))]
+#[cfg(feature = "cube")]
 impl JointMoments for Cube {}
 
 #[cfg(feature = "libtorch")]

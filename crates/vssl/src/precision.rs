@@ -77,21 +77,17 @@ impl Precision {
     /// The device and the precisions that it has.
     pub fn check(self, device: &Device) -> Result<(), PrecisionError> {
         let inner = device.clone().inner();
-        let known: Vec<Self> = match device::is_cpu(&inner) {
+        let has = |precision: &Self| inner.supports_dtype(precision.dtype());
+        let (known, why): (Vec<Self>, _) = match device::is_cpu(&inner) {
             // It stores and converts half-precision numbers, but our kernels are what is fast there.
-            true => vec![Self::F32],
+            true => (vec![Self::F32], "its kernels compute in single precision"),
             false => {
-                let has = |precision: &Self| inner.supports_dtype(precision.dtype());
-                Self::ALL.into_iter().filter(has).collect()
+                (Self::ALL.into_iter().filter(has).collect(), "it has no arithmetic of this type")
             }
         };
         if self == Self::F32 || known.contains(&self) {
             return Ok(());
         }
-        let why = match device::is_cpu(&inner) {
-            true => "its kernels compute in single precision",
-            false => "it has no arithmetic of this type",
-        };
         Err(PrecisionError { wanted: self, device: device::describe(&inner), why, known })
     }
 
