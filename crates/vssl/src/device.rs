@@ -201,15 +201,6 @@ pub fn use_once(device: &Device) {
     let _ = Tensor::<1>::from_floats([1.0], device).into_data();
 }
 
-/// What a message calls a device.
-pub(crate) fn describe(device: &Device) -> String {
-    match device.clone().inner().as_dispatch() {
-        DispatchDevice::Flex(_) => Backend::Cpu.name().to_owned(),
-        #[allow(unreachable_patterns, reason = "depends on the features")]
-        other => format!("{other:?}").to_lowercase(),
-    }
-}
-
 /// Whether this is the processor, under autodiff or not.
 pub(crate) fn is_cpu(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))

@@ -27,15 +27,13 @@ pub enum Precision {
 /// A precision that a device does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "train.precision = \"{}\" on device {device}: {why}; expected {}. Leave --precision out for f32, or \
-     choose a --device that computes in {}", wanted.name(), list(known), wanted.name()
+    "train.precision = \"{}\": {why}; expected {}. Leave --precision out for f32, or choose a --device \
+     that computes in {}", wanted.name(), list(known), wanted.name()
 )]
 pub struct PrecisionError {
     /// What was asked for.
     pub wanted: Precision,
-    /// The device.
-    pub device: String,
-    /// Why it cannot.
+    /// Why the device cannot.
     pub why: &'static str,
     /// What it can.
     pub known: Vec<Precision>,
@@ -80,15 +78,16 @@ impl Precision {
         let has = |precision: &Self| inner.supports_dtype(precision.dtype());
         let (known, why): (Vec<Self>, _) = match device::is_cpu(&inner) {
             // It stores and converts half-precision numbers, but our kernels are what is fast there.
-            true => (vec![Self::F32], "its kernels compute in single precision"),
+            true => (vec![Self::F32], "the kernels of device cpu compute in single precision"),
             false => {
-                (Self::ALL.into_iter().filter(has).collect(), "it has no arithmetic of this type")
+                let known = Self::ALL.into_iter().filter(has).collect();
+                (known, "the device has no arithmetic of this type")
             }
         };
         if self == Self::F32 || known.contains(&self) {
             return Ok(());
         }
-        Err(PrecisionError { wanted: self, device: device::describe(&inner), why, known })
+        Err(PrecisionError { wanted: self, why, known })
     }
 
     /// The same views in this precision. In single precision they keep the type they have.

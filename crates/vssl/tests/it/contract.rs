@@ -44,8 +44,8 @@ pub fn precision() -> Precision {
 
 /// What the loss is multiplied by. A run finds its own factor, by leaving out its first steps; this one
 /// is low enough for all methods.
-fn loss_scale() -> f64 {
-    if precision().scales_loss() { 128.0 } else { 1.0 }
+pub fn loss_scale(precision: Precision) -> f64 {
+    if precision.scales_loss() { 128.0 } else { 1.0 }
 }
 
 /// Integer settings that make networks and memories small, by what their names end in.
@@ -152,11 +152,11 @@ fn first_batch() -> Batch {
 }
 
 fn loss(learner: &mut dyn Learner, views: &Views, at: &Step) -> f32 {
-    learner.forward_backward(views, loss_scale(), at).total.into_scalar()
+    learner.forward_backward(views, loss_scale(precision()), at).total.into_scalar()
 }
 
 fn gradients(learner: &mut dyn Learner) -> Gradients {
-    learner.take_gradients().scale(1.0 / loss_scale())
+    learner.take_gradients().scale(1.0 / loss_scale(precision()))
 }
 
 fn train(learner: &mut dyn Learner, optimizer: &mut Optimizer, views: &Views, at: &Step) -> f32 {

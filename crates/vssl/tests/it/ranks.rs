@@ -13,6 +13,7 @@ use vssl::{
     method::Sizes,
     methods::{Entry, METHODS},
     optim::{Gradients, Optimizer, OptimizerConfig},
+    precision::Precision,
     schedule::Step,
     train::{batch, state::Tensors},
 };
@@ -21,7 +22,7 @@ use vssl_data::{
     rng::{Stream, rng, uniform},
 };
 
-use crate::contract::{device, small};
+use crate::contract::{device, loss_scale, small};
 
 pub(super) const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
@@ -98,10 +99,28 @@ pub(super) struct Case<'a> {
     /// Micro-batches of a step.
     pub parts: usize,
     pub backbone: BackboneConfig,
+    pub precision: Precision,
+}
+
+impl<'a> Case<'a> {
+    /// Settings as they are, batches in one part, single precision.
+    pub fn of(entry: &'a Entry, backbone: BackboneConfig) -> Self {
+        Self { entry, changes: "", parts: 1, backbone, precision: Precision::F32 }
+    }
+}
+
+pub(super) fn small_resnet() -> BackboneConfig {
+    BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() }
+}
+
+/// Smooth: see [`joint_statistics_run_through_a_whole_resnet`].
+pub(super) fn small_vit() -> BackboneConfig {
+    let vit = VitConfig { patch: 8, image_size: SIZE, ..Default::default() };
+    BackboneConfig { architecture: Architecture::VitTiny, vit: Some(vit), ..Default::default() }
 }
 
 pub(super) fn train(case: &Case, group: &Group) -> Trace {
-    let Case { entry, changes, parts, backbone } = case;
+    let Case { entry, changes, parts, backbone, precision } = case;
     let batch = BATCH * parts;
     let method = (entry.configure)(&settings(entry, changes)).unwrap();
     let global = ViewGroup { size: SIZE, ..ViewGroup::default() };
@@ -145,15 +164,17 @@ pub(super) fn train(case: &Case, group: &Group) -> Trace {
             learner.before_epoch(&at);
         }
         for micro in 0..*parts {
-            let views = batch::micro(&batch, micro, *parts, group, &device).views;
+            let views = precision.of(batch::micro(&batch, micro, *parts, group, &device).views);
             let at = Step { micro: micro as u64, ..at };
-            let outcome = learner.forward_backward(&views, 1.0 / *parts as f64, &at);
+            let share = loss_scale(*precision) / *parts as f64;
+            let outcome = learner.forward_backward(&views, share, &at);
             trace.losses.push(outcome.total.into_scalar::<f64>());
             for (_, value) in outcome.parts {
                 trace.losses.push(value.into_scalar::<f64>());
             }
         }
         let gradients = group.sum_gradients(learner.take_gradients());
+        let gradients = gradients.scale(1.0 / loss_scale(*precision));
         trace.gradients.push(host(&gradients));
         learner.update(&mut optimizer, gradients, &|base| base, &at).unwrap();
         group.check().unwrap();
@@ -198,7 +219,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// `|a − b| / max(|a|, floor)`.
-fn error(a: &[f64], b: &[f64], floor: f64) -> f64 {
+pub(super) fn error(a: &[f64], b: &[f64], floor: f64) -> f64 {
     assert_eq!(a.len(), b.len());
     let difference = norm(a.iter().zip(b).map(|(a, b)| a - b));
     let size = norm(a.iter().copied());
@@ -241,14 +262,10 @@ pub(super) fn compare(one: &Trace, other: &Trace) -> Worst {
     worst
 }
 
-/// Holds for 2 and 4 ranks. A vision transformer, because it is smooth: see
-/// [`joint_statistics_run_through_a_whole_resnet`].
+/// Holds for 2 and 4 ranks.
 fn ranks_agree(entry: &Entry, changes: &str, parts: usize) {
     let name = entry.schema.name;
-    let vit = VitConfig { patch: 8, image_size: SIZE, ..Default::default() };
-    let architecture = Architecture::VitTiny;
-    let backbone = BackboneConfig { architecture, vit: Some(vit), ..Default::default() };
-    let case = Case { entry, changes, parts, backbone };
+    let case = Case { changes, parts, ..Case::of(entry, small_vit()) };
     let alone = train(&case, &Group::alone());
     assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
     for world in [2, 4] {
@@ -288,10 +305,9 @@ fn so_they_do_with_other_settings_and_micro_batches() {
 /// else tells ranks from one process is shown in double precision, by `ranks_in_double`.
 #[test]
 fn joint_statistics_run_through_a_whole_resnet() {
-    let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
     for name in ["vicreg", "vssl"] {
         let entry = vssl::methods::find(name).unwrap();
-        let case = Case { entry, changes: "", parts: 2, backbone: backbone.clone() };
+        let case = Case { parts: 2, ..Case::of(entry, small_resnet()) };
         let alone = train(&case, &Group::alone());
         for world in [2, 4] {
             let trace = &ranks(world, |group| train(&case, group))[0];

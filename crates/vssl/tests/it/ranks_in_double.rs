@@ -6,14 +6,10 @@
 use std::{env, process::Command};
 
 use burn::tensor::{DType, FloatDType, Tensor};
-use vssl::{
-    backbone::{BackboneConfig, Stem},
-    collective::Group,
-    methods::METHODS,
-};
+use vssl::{collective::Group, methods::METHODS};
 
 use crate::contract::device;
-use crate::ranks::{Case, Worst, compare, ranks, train};
+use crate::ranks::{Case, Worst, compare, ranks, small_resnet, train};
 
 /// Of everything that [`compare`] looks at, over three steps.
 const TOLERANCE: f64 = 1e-9;
@@ -38,8 +34,7 @@ fn in_a_process_of_its_own() {
     let mut failed = Vec::new();
     for entry in METHODS {
         let name = entry.schema.name;
-        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
-        let case = Case { entry, changes: "", parts: 1, backbone };
+        let case = Case::of(entry, small_resnet());
         let alone = train(&case, &Group::alone());
         assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
         for world in [2, 4] {

@@ -2,12 +2,11 @@
 //! bit for bit.
 
 use vssl::{
-    backbone::{Architecture, BackboneConfig, Stem, VitConfig},
     collective::{Group, Traffic},
     methods::{self, METHODS},
 };
 
-use crate::ranks::{Case, SIZE, STEPS, Trace, ranks, train};
+use crate::ranks::{Case, STEPS, Trace, ranks, small_resnet, small_vit, train};
 
 /// What the first of two ranks saw, and what it sent.
 fn run(case: &Case, overlap: bool) -> (Trace, Traffic) {
@@ -32,21 +31,15 @@ fn same_bits(case: &Case) -> u64 {
 
 #[test]
 fn every_method_through_a_resnet_gets_the_same_bits() {
-    let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
     for entry in METHODS {
-        same_bits(&Case { entry, changes: "", parts: 1, backbone: backbone.clone() });
+        same_bits(&Case::of(entry, small_resnet()));
     }
 }
 
 #[test]
 fn several_buckets_are_on_their_way_while_a_transformer_is_in_its_backward_pass() {
-    let vit = VitConfig { patch: 8, image_size: SIZE, ..Default::default() };
-    let architecture = Architecture::VitTiny;
-    let backbone = BackboneConfig { architecture, vit: Some(vit), ..Default::default() };
     for name in ["dino", "vssl"] {
-        let entry = methods::find(name).unwrap();
-        let case = Case { entry, changes: "", parts: 1, backbone: backbone.clone() };
-        let buckets = same_bits(&case);
+        let buckets = same_bits(&Case::of(methods::find(name).unwrap(), small_vit()));
         println!("{name}: {buckets} sums of gradients in a step");
         assert!(buckets > 3, "{name}: {buckets}");
     }
