@@ -1,11 +1,12 @@
 //! `vssl embed`: features of a set of images as a file.
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     embed::{EmbedError, Embedded, Form, Job, Origin, Split, embed},
     encoder::{EncoderError, Reading},
     posterior::{self, Posteriors},
+    train::stop::Stop,
 };
 use vssl_data::{DataError, OnBadImage, dataset};
 
@@ -13,7 +14,7 @@ use super::{encoder, say};
 use crate::{
     arguments::{Common, Embed, FormName, SplitName},
     failure::Failure,
-    progress,
+    progress, signals,
 };
 
 pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
@@ -37,6 +38,8 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     };
     let network = copy.network.into();
     let on_bad_image = if arguments.skip_unreadable { OnBadImage::Skip } else { OnBadImage::Stop };
+    let stop = Stop::default();
+    signals::listen(&stop).context("listening for signals")?;
     let job = Job {
         posteriors: posteriors.as_ref(),
         network,
@@ -45,6 +48,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         images,
         reading: Reading { on_bad_image, ..Reading::default() },
         batch: arguments.batch as usize,
+        stop,
     };
     let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     bar.set_message("embedding");

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     encoder::{Encoder, EncoderError, Reading},
     posterior::{self, Posteriors},
-    train::{evaluate::features, learner::Network},
+    train::{evaluate::features, learner::Network, stop::Stop},
 };
 
 /// What is to be done.
@@ -31,6 +31,8 @@ pub struct Job<'a> {
     pub reading: Reading,
     /// Images of one forward pass.
     pub batch: usize,
+    /// Asked after each of them.
+    pub stop: Stop,
 }
 
 /// What was written.
@@ -52,7 +54,8 @@ pub struct Embedded {
 /// Memory: the batches that wait, one block of rows, and for Parquet a row group of 16 MiB.
 ///
 /// # Errors
-/// Images that cannot be read, numbers that are not finite, a file that cannot be written.
+/// Images that cannot be read, numbers that are not finite, a file that cannot be written; a stop that
+/// was asked for.
 pub fn embed(
     job: &Job<'_>,
     to: &Path,
@@ -87,6 +90,9 @@ pub fn embed(
         }
         progress(done, &batch.left_out);
         last = batch.left_out.pop().or(last);
+        if job.stop.requested() && done < images {
+            return Err(EmbedError::Stopped { done, images, path: to.to_owned() });
+        }
     }
     let Some((layout, file)) = file else {
         let last = last.map_or_else(|| "the set is empty".to_owned(), |error| error.to_string());

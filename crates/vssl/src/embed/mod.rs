@@ -109,4 +109,17 @@ pub enum EmbedError {
         /// Why the last was left out.
         last: String,
     },
+    /// By whoever was asked to.
+    #[error(
+        "stopped after {done} of {images} images; {} was not written: start again to have it",
+        path.display()
+    )]
+    Stopped {
+        /// Images that were done.
+        done: usize,
+        /// Images of the set.
+        images: usize,
+        /// The file.
+        path: PathBuf,
+    },
 }

@@ -18,7 +18,7 @@ use vssl::{
     eval::{Features, stored},
     layers::Init,
     posterior::Posteriors,
-    train::learner::Network,
+    train::{learner::Network, stop::Stop},
 };
 use vssl_data::{
     DataConfig, OnBadImage,
@@ -27,14 +27,14 @@ use vssl_data::{
 
 use super::posterior::{numbers, trained};
 
-const FORMS: [(Form, &str); 4] = [
+pub(super) const FORMS: [(Form, &str); 4] = [
     (Form::Parquet, "parquet"),
     (Form::Csv, "csv"),
     (Form::Npy, "npy"),
     (Form::Safetensors, "safetensors"),
 ];
 
-fn encoder(seed: u64) -> Encoder {
+pub(super) fn encoder(seed: u64) -> Encoder {
     let device = Device::flex();
     let config = BackboneConfig { width: 2, ..BackboneConfig::default() };
     let init = Init::new(&device, seed);
@@ -50,7 +50,7 @@ fn encoder(seed: u64) -> Encoder {
 }
 
 /// Nineteen pictures of two classes; one name is not ASCII.
-fn pictures(root: &Path) {
+pub(super) fn pictures(root: &Path) {
     for at in 0..19_u32 {
         let class = if at % 3 == 0 { "dog" } else { "cät, \"wild\"" };
         let folder = root.join(class);
@@ -66,7 +66,7 @@ fn source(root: &Path) -> DataConfig {
     DataConfig { format: Format::Folder, path: root.to_owned(), ..DataConfig::default() }
 }
 
-fn job<'a>(encoder: &'a Encoder, root: &Path, on_bad_image: OnBadImage) -> Job<'a> {
+pub(super) fn job<'a>(encoder: &'a Encoder, root: &Path, on_bad_image: OnBadImage) -> Job<'a> {
     let (source, network) = (source(root), Network::Student);
     Job {
         encoder,
@@ -76,11 +76,12 @@ fn job<'a>(encoder: &'a Encoder, root: &Path, on_bad_image: OnBadImage) -> Job<'
         origin: Origin::new(encoder, "latest", network, &source, Split::Train),
         reading: Reading { on_bad_image, ..Reading::default() },
         batch: 5,
+        stop: Stop::default(),
     }
 }
 
 /// What the encoder itself says, and the paths.
-fn expected(job: &Job<'_>) -> (Features, Vec<String>) {
+pub(super) fn expected(job: &Job<'_>) -> (Features, Vec<String>) {
     let features = job.encoder.features(&job.images, &job.reading).unwrap();
     let name = |index: usize| job.origin.relative(&*job.images, index);
     (features, (0..job.images.len()).map(name).collect())
@@ -163,86 +164,6 @@ fn every_form_gives_back_what_the_encoder_said() {
 }
 
 #[test]
-fn another_encoder_and_another_file_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("images");
-    pictures(&root);
-    let (own, other) = (encoder(1), encoder(2));
-    let job = job(&own, &root, OnBadImage::Stop);
-    let to = folder.path().join("a.parquet");
-    embed(&job, &to, Form::Parquet, &mut |_, _| {}).unwrap();
-    let index = Index::open(&to).unwrap();
-    let error = index.check(&other).unwrap_err().to_string();
-    assert!(error.contains("its weights differ") && error.contains("after step 7"), "{error}");
-    let mut wide = encoder(1);
-    wide.input.size = 24;
-    let error = index.check(&wide).unwrap_err().to_string();
-    assert!(error.contains("another size"), "{error}");
-    let error = |name: &str| Index::open(&folder.path().join(name)).err().unwrap().to_string();
-    assert!(error("a.csv").contains(".parquet or .safetensors"));
-    assert!(error("none.parquet").contains("none.parquet: No such file"));
-    fs::write(folder.path().join("b.parquet"), "text").unwrap();
-    assert!(error("b.parquet").contains("vssl embed"), "{}", error("b.parquet"));
-    let bytes = fs::read(&to).unwrap();
-    fs::write(folder.path().join("c.parquet"), &bytes[..bytes.len() / 2]).unwrap();
-    assert!(error("c.parquet").contains("c.parquet"));
-}
-
-#[test]
-fn unreadable_images_stop_or_leave_no_gap() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("images");
-    pictures(&root);
-    fs::write(root.join("dog/03.png"), "no picture").unwrap();
-    let encoder = encoder(3);
-    for (form, ending) in FORMS {
-        let to = folder.path().join(format!("out.{ending}"));
-        let stopping = job(&encoder, &root, OnBadImage::Stop);
-        let error = embed(&stopping, &to, form, &mut |_, _| {}).unwrap_err().to_string();
-        assert!(error.contains("dog/03.png"), "{error}");
-        let left: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert!(!left.iter().any(|name| name.to_string_lossy().contains(ending)), "{left:?}");
-        let skipping = job(&encoder, &root, OnBadImage::Skip);
-        let (features, mut paths) = expected(&skipping);
-        paths.retain(|path| path != "dog/03.png");
-        let mut named = Vec::new();
-        let mut hear = |_: usize, left_out: &[vssl_data::DataError]| {
-            named.extend(left_out.iter().map(ToString::to_string));
-        };
-        let done = embed(&skipping, &to, form, &mut hear).unwrap();
-        assert_eq!((done.rows, done.left_out), (18, 1));
-        assert!(named.len() == 1 && named[0].contains("dog/03.png"), "{named:?}");
-        if matches!(form, Form::Npy | Form::Safetensors) {
-            let rows = stored::open(&to, None).unwrap().load().unwrap();
-            assert_eq!((&rows.values, &rows.labels), (&features.values, &features.labels));
-        }
-        if matches!(form, Form::Parquet | Form::Safetensors) {
-            let index = Index::open(&to).unwrap();
-            let last = index.entry(17).unwrap();
-            assert_eq!((last.image, &last.path), (18, &paths[17]));
-            if form == Form::Safetensors {
-                let bytes = fs::read(&to).unwrap();
-                safetensors::SafeTensors::deserialize(&bytes).unwrap();
-            }
-        }
-        for entry in fs::read_dir(folder.path()).unwrap().map(Result::unwrap) {
-            if entry.path().is_file() {
-                fs::remove_file(entry.path()).unwrap();
-            }
-        }
-    }
-    for entry in fs::read_dir(root.join("dog")).unwrap() {
-        fs::write(entry.unwrap().path(), "text").unwrap();
-    }
-    fs::remove_dir_all(root.join("cät, \"wild\"")).unwrap();
-    let none = job(&encoder, &root, OnBadImage::Skip);
-    let to = folder.path().join("none.npy");
-    let error = embed(&none, &to, Form::Npy, &mut |_, _| {}).unwrap_err().to_string();
-    assert!(error.contains("none of the 7 images"), "{error}");
-}
-
-#[test]
 fn the_posterior_of_a_run_is_written_beside_its_features() {
     let folder = tempfile::tempdir().unwrap();
     for (objective, variance) in [("cosine", "variance_direction"), ("gaussian", "variance")] {
@@ -263,6 +184,7 @@ fn the_posterior_of_a_run_is_written_beside_its_features() {
             origin,
             reading: Reading::default(),
             batch: 20,
+            stop: Stop::default(),
         };
         let to = folder.path().join("p.safetensors");
         embed(&job, &to, Form::Safetensors, &mut |_, _| {}).unwrap();

@@ -7,6 +7,7 @@ mod contract;
 mod device_reads;
 mod embed;
 mod embedded;
+mod embedded_early;
 mod eval;
 mod export;
 mod fixtures;
