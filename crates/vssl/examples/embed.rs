@@ -27,7 +27,8 @@ pub fn run(encoder: &str, images: &str, out: &mut dyn Write) -> Result<(), Box<d
             writeln!(out, "{name}: {} numbers, length {length:.3}", row.len())?;
         }
         Ok(())
-    })
+    })?;
+    Ok(())
 }
 
 fn main() -> ExitCode {

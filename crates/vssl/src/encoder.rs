@@ -221,7 +221,8 @@ impl Encoder {
     }
 
     /// Hands out the features of all images batch by batch, with the images' numbers, so that no
-    /// more than a batch has to be kept. Batches whose images were all left out are skipped.
+    /// more than a batch has to be kept. Batches whose images were all left out are skipped. Returns how
+    /// many were left out.
     ///
     /// # Errors
     /// Images that cannot be read, and what `each` returns.
@@ -230,7 +231,7 @@ impl Encoder {
         images: &Arc<dyn Dataset>,
         reading: &Reading,
         mut each: impl FnMut(&[usize], Features) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
         let data = |error: DataError| Error::from(EncoderError::from(error));
         each_evaluated(images, self.plan(reading), data, |indices, pixels| {
             each(indices, self.embed(pixels, indices.len()))

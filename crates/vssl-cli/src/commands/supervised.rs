@@ -47,11 +47,10 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let more: Vec<String> = labels.iter().map(|share| format!("labels={share:?}")).collect();
     let pretrained = encoder::open(&source.encoder, &source.copy)?;
     // The folder is called after the share, which the settings may say as well.
-    let share = match training.resume {
-        true => labels.unwrap_or(FinetuneSettings::default().labels),
-        false => read::<FinetuneSettings>(training, None, more.clone())?.labels,
-    };
-    let outset = outset(training, &pretrained, || format!("finetune-{}", 100.0 * share))?;
+    let share = read::<FinetuneSettings>(training, None, more.clone())?.labels;
+    // A millionth of a percent is more than floats can be trusted with: 0.07 is 7, not 7.000000000000001.
+    let percent = (share * 1e8).round() / 1e6;
+    let outset = outset(training, &pretrained, || format!("finetune-{percent}"))?;
     let settings: FinetuneSettings = settings(training, &outset, more)?;
     let splits = encoder::splits(source, &pretrained, common)?;
     let job = Job::finetune(&pretrained, &splits, &settings, outset).map_err(classified)?;

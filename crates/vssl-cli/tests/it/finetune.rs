@@ -26,6 +26,10 @@ fn the_folder_is_called_after_the_share_of_labels() {
         assert_eq!(summary["task"], "finetune");
     }
     with(&["--labels", "0.5"]).refused(1, &["--force", "--resume"]);
+    // The same words with --resume mean the same folder.
+    with(&["--set", "labels=0.25", "--resume", "--quiet"]).succeeded();
+    with(&["--labels", "0.57", "--quiet"]).succeeded();
+    assert!(out.join("finetune-57").is_dir(), "57 is written as it is read");
 }
 
 #[test]

@@ -217,8 +217,25 @@ fn a_run_folder_is_not_overwritten_unless_forced() {
     assert_eq!(fs::read(run.join("metrics.jsonl")).unwrap(), before);
     let note = run.join("my-notes.txt");
     fs::write(&note, "mine").unwrap();
+    let linear = run.join("linear");
+    fs::create_dir(&linear).unwrap();
+    fs::write(linear.join("settings.toml"), "").unwrap();
     assert_eq!(done(start(&run).arg("--force").output().unwrap()).code, Some(0));
     assert!(note.exists(), "--force removes the files of a run and nothing else");
+    assert!(!linear.exists(), "it was of the encoder that is gone");
+}
+
+#[test]
+fn force_leaves_a_folder_alone_that_is_no_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let project = folder.path().join("project");
+    let weights = project.join("checkpoints/epoch-3.pth");
+    fs::create_dir_all(weights.parent().unwrap()).unwrap();
+    fs::write(&weights, "mine").unwrap();
+    let expected = ["project", "no run", "--out"];
+    done(start(&project).arg("--force").output().unwrap()).refused(1, &expected);
+    assert_eq!(fs::read_to_string(&weights).unwrap(), "mine");
+    assert_eq!(fs::read_dir(&project).unwrap().count(), 1);
 }
 
 #[cfg(target_os = "linux")]

@@ -132,17 +132,16 @@ impl BackboneConfig {
         self.vit.unwrap_or_default()
     }
 
-    /// Paths of parameters, relative to the backbone, that never train.
+    /// Paths of parameters, relative to the backbone, that pretraining leaves as they are.
     pub fn frozen(&self) -> Vec<&'static str> {
-        let vit = self.vit();
-        let mut paths = Vec::new();
-        if self.architecture.is_transformer() && vit.positions == Positions::Sincos {
-            paths.push("pos_embed");
-        }
-        if self.architecture.is_transformer() && vit.frozen_patch_projection {
-            paths.push("patch_embed.proj");
-        }
-        paths
+        let projection = self.architecture.is_transformer() && self.vit().frozen_patch_projection;
+        self.fixed().into_iter().chain(projection.then_some("patch_embed.proj")).collect()
+    }
+
+    /// The one that no training changes: sines and cosines, where a recipe asks for them.
+    pub fn fixed(&self) -> Option<&'static str> {
+        let fixed = self.vit().positions == Positions::Sincos;
+        (self.architecture.is_transformer() && fixed).then_some("pos_embed")
     }
 }
 

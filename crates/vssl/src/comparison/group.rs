@@ -10,20 +10,11 @@ use std::{
 };
 
 use super::{LeftOut, State, figure::Values, run::Run};
+use crate::train::plan::FREE_KEYS;
 
-/// Settings that change no figure of the table, or that the table shows anyway.
-const NEUTRAL: [&str; 10] = [
-    "method",
-    "seed",
-    "data.path",
-    "data.workers",
-    "data.prefetch",
-    "checkpoint.",
-    "log.",
-    "evaluation.",
-    "health.",
-    "knn.every_epochs",
-];
+/// Settings that the table shows anyway, or that only say how often something is looked at; beside those
+/// that change no number at all.
+const NEUTRAL: [&str; 4] = ["method", "seed", "health.", "knn.every_epochs"];
 
 /// What nearest neighbours on pixels depend on.
 const OF_PIXELS: [&str; 3] = ["data.", "knn.", "views.0.size"];
@@ -217,7 +208,8 @@ impl PartialOrd for Variant {
 
 /// Keys that do not have one value in all of `settings`, those aside that change no figure.
 pub(super) fn varying<'a>(settings: impl Iterator<Item = &'a Settings> + Clone) -> Vec<String> {
-    let counts = |key: &&String| !NEUTRAL.iter().any(|neutral| matches_key(key, neutral));
+    let neutral = || NEUTRAL.iter().chain(&FREE_KEYS);
+    let counts = |key: &&String| !neutral().any(|neutral| matches_key(key, neutral));
     let keys: BTreeSet<&String> = settings.clone().flat_map(|s| s.keys()).filter(counts).collect();
     let differs = |key: &&String| {
         let mut values = settings.clone().map(|settings| settings.get(key.as_str()));

@@ -147,7 +147,8 @@ impl Comparison {
         left_out.extend(group::take_repeated(&mut runs));
         let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
         let rows = figure::rows(&groups, &datasets);
-        let notes = notes::notes(&groups, &rows, &datasets);
+        let mut notes = notes::notes(&groups, &rows, &datasets);
+        notes.extend(runs.iter().filter_map(|run| run.remark.clone()).map(Note::missing));
         let published = Published::on(&rows, &datasets);
         Ok(Self { datasets, rows, notes, left_out, published })
     }

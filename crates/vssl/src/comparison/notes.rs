@@ -34,6 +34,13 @@ pub struct Note {
     pub text: String,
 }
 
+impl Note {
+    /// That a figure is missing, and why.
+    pub(super) fn missing(text: String) -> Self {
+        Self { kind: NoteKind::Missing, keys: Vec::new(), text }
+    }
+}
+
 /// What a note is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -42,7 +49,7 @@ pub enum NoteKind {
     Budget,
     /// What a number in the name of a row stands for.
     Name,
-    /// A figure is of some of the seeds.
+    /// A figure is of some of the seeds, or not there.
     Missing,
     /// Where published values are from.
     Source,
@@ -124,7 +131,7 @@ fn missing(row: &Row, names_dataset: bool) -> Vec<Note> {
                 let on =
                     if names_dataset { format!(" on {}", entry.dataset) } else { String::new() };
                 let text = format!("{name}{on}: {title} is of {count} of {seeds} seeds");
-                notes.push(Note { kind: NoteKind::Missing, keys: Vec::new(), text });
+                notes.push(Note::missing(text));
             }
         }
     }

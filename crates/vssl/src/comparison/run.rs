@@ -35,6 +35,8 @@ pub(super) struct Run {
     pub(super) untrained: Values,
     /// Nearest neighbours on the pixels.
     pub(super) pixels: Values,
+    /// Why a figure that the folder has is not among them.
+    pub(super) remark: Option<String>,
 }
 
 /// What is in a run folder.
@@ -138,8 +140,8 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         let reason = format!("stopped on request after step {}", summary.steps);
         return Ok(Found::LeftOut(LeftOut { state: State::Interrupted, reason, ..left_out }));
     }
-    let offline = match offline(&folder.join(OFFLINE))? {
-        Ok(top1) => top1,
+    let (offline, remark) = match offline(&folder.join(OFFLINE), &summary)? {
+        Ok(found) => found,
         Err(problem) => return damaged(left_out, format!("{OFFLINE}: {problem}")),
     };
     let settings =
@@ -156,18 +158,38 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
             (Column::Linear, summary.untrained_linear_top1),
         ]),
         pixels: Values::from([(Column::Knn, summary.pixels_knn_top1)]),
+        remark: remark.map(|remark| format!("{}: {remark}", folder.display())),
     })))
 }
 
-/// Top-1 of the linear evaluation of a run, if there was one that went to its end.
-fn offline(path: &Path) -> Result<Result<Option<f64>, String>, ComparisonError> {
+/// Top-1 of the linear evaluation of a run, if there was one that went to its end; or a remark, where it
+/// is of other weights: of an earlier checkpoint, or of a run that this one replaced.
+type Offline = (Option<f64>, Option<String>);
+
+fn offline(path: &Path, run: &Summary) -> Result<Result<Offline, String>, ComparisonError> {
     let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok(None)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok((None, None))),
         bytes => bytes.map_err(io(path))?,
     };
-    let summary: Result<supervised::Summary, _> = serde_json::from_slice(&bytes);
-    let top1 = |summary: supervised::Summary| summary.top1.filter(|_| !summary.interrupted);
-    Ok(summary.map(top1).map_err(|problem| problem.to_string()))
+    let linear: supervised::Summary = match serde_json::from_slice(&bytes) {
+        Ok(linear) => linear,
+        Err(problem) => return Ok(Err(problem.to_string())),
+    };
+    let encoder = (linear.encoder_step, linear.method.as_ref(), linear.pretraining_seed);
+    if encoder == (Some(run.steps), Some(&run.method), Some(run.seed)) {
+        return Ok(Ok((linear.top1.filter(|_| !linear.interrupted), None)));
+    }
+    let step = linear.encoder_step.map_or("no step".to_owned(), |step| format!("step {step}"));
+    Ok(Ok((
+        None,
+        Some(format!(
+            "{OFFLINE} is of {step}, method {} and seed {}, not of the encoder after the last step, {}: \
+             it is left out",
+            linear.method.as_deref().unwrap_or("unknown"),
+            linear.pretraining_seed.map_or("unknown".to_owned(), |seed| seed.to_string()),
+            run.steps
+        )),
+    )))
 }
 
 fn values(summary: &Summary, offline: Option<f64>, effective_rank: Option<f64>) -> Values {

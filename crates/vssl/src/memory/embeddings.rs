@@ -4,6 +4,8 @@
 //! An image that no batch has held yet has a zero row, which no unit-length embedding is. Called by
 //! `methods::deepclusterv2`.
 
+use std::collections::BTreeMap;
+
 use burn::{
     module::{Module, Param},
     tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
@@ -22,7 +24,8 @@ impl Embeddings {
         Self { views: (0..views).map(|_| zeros()).collect() }.no_grad()
     }
 
-    /// Replaces the rows of these images, all different.
+    /// Replaces the rows of these images. Of an image that is there twice, as a replacement of a bad one
+    /// may be, the last row counts: on some devices nothing else would say which.
     ///
     /// # Shapes — `images`: n; `batch`: one `[n, dim]` of unit rows for each view.
     ///
@@ -30,11 +33,15 @@ impl Embeddings {
     /// If the number of views is another one.
     pub fn write(self, images: &[usize], batch: Vec<Tensor<2>>) -> Self {
         assert_eq!(batch.len(), self.views.len(), "a batch has all views of the memory");
+        let last: BTreeMap<usize, usize> = images.iter().copied().zip(0..).collect();
+        let (different, kept): (Vec<usize>, Vec<usize>) = last.into_iter().unzip();
         let views = self.views.into_iter().zip(batch).map(|(rows, batch)| {
             rows.map(|rows| {
-                let places = numbers(images, &rows.device()).reshape([images.len(), 1]);
+                let device = rows.device();
+                let places = numbers(&different, &device).reshape([different.len(), 1]);
+                let batch = batch.detach().select(0, numbers(&kept, &device));
                 // Off the graph, which would otherwise grow by one step with every batch.
-                rows.detach().scatter_nd(places, batch.detach(), IndexingUpdateOp::Assign)
+                rows.detach().scatter_nd(places, batch, IndexingUpdateOp::Assign)
             })
         });
         Self { views: views.collect() }
@@ -89,6 +96,14 @@ mod tests {
             |view| -> Vec<f32> { memory.rows(view, &[0, 1, 4]).into_data().try_to_vec().unwrap() };
         assert_eq!(rows(0), [1.0, 0.75, 1.0]);
         assert_eq!(rows(1), [1.0, -1.0, 0.5]);
+    }
+
+    #[test]
+    fn of_an_image_that_is_in_a_batch_twice_the_last_row_stays() {
+        let empty = Embeddings::empty(1, 4, 1, &Device::flex().autodiff());
+        let memory = empty.write(&[2, 0, 2, 1], vec![column(&[1.0, 0.5, -1.0, 0.25])]);
+        let rows: Vec<f32> = memory.rows(0, &[0, 1, 2]).into_data().try_to_vec().unwrap();
+        assert_eq!(rows, [0.5, 0.25, -1.0]);
     }
 
     #[test]

@@ -83,16 +83,14 @@ impl Method for DeepClusterV2 {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         sizes.require_two_global("deepclusterv2")?;
-        // The images that do not fill a batch have no embedding after the first epoch.
-        let seen = sizes.images - sizes.images % sizes.batch.max(1);
         let most = self.prototypes.iter().copied().max().unwrap_or(0);
-        if most <= seen {
+        if most <= sizes.images {
             return Ok(());
         }
         Err(format!(
-            "deepclusterv2.prototypes has {most}, and an epoch holds {seen} images in whole batches \
-             of {}: expected at most as many clusters as images",
-            sizes.batch
+            "deepclusterv2.prototypes has {most}, and an epoch holds {} images in whole batches: expected \
+             at most as many clusters as images",
+            sizes.images
         ))
     }
 

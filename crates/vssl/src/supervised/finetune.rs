@@ -106,6 +106,8 @@ struct Tuned {
     mixup: Option<Beta<f64>>,
     size: usize,
     device: Device,
+    /// The parameter that is none: see [`BackboneConfig::fixed`](crate::backbone::BackboneConfig::fixed).
+    fixed: Option<String>,
 }
 
 const WHOLE: &str = "the network is only absent inside an update";
@@ -131,6 +133,7 @@ impl Tuned {
             .map_err(|error| TrainError::Setting(format!("mixup = {}: {error}", settings.mixup)))?;
         Ok(Self {
             network: Some(network),
+            fixed: encoder.config.fixed().map(|path| format!("backbone.{path}")),
             base_rate: config.base_rate(batch),
             optimizer: Optimizer::new(config, batch)?,
             schedule: settings.schedule(),
@@ -218,7 +221,8 @@ impl Classifier for Tuned {
             loss = loss + cross_entropy(logits.clone(), targets(opposite)) * (1.0 - share);
         }
         let correct = logits.argmax(1).reshape([count]).equal(own).int().sum();
-        let gradients = Gradients::collect(loss.backward(), &network);
+        let mut gradients = Gradients::collect(loss.backward(), &network);
+        gradients.0.retain(|path, _| Some(path) != self.fixed.as_ref());
         let mut waiting = Waiting::default();
         waiting.push(Tensor::cat(vec![loss.detach(), correct.float()], 0).inner());
         let figures = waiting.read();

@@ -16,6 +16,7 @@ use crate::{
     train::{
         TrainError,
         checkpoint::{Checkpoint, Store},
+        plan::due,
         run_folder::{self, RunFolderError},
         state,
     },
@@ -226,10 +227,6 @@ impl Job {
     pub(super) fn evaluates_after(&self, epochs: u64) -> bool {
         due(epochs, self.length.evaluate_every) || epochs == self.length.epochs
     }
-}
-
-fn due(done: u64, every: u64) -> bool {
-    every > 0 && done.is_multiple_of(every)
 }
 
 /// Both splits, if both have labels.

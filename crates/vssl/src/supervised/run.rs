@@ -15,6 +15,7 @@ use crate::{
         batch::{each_evaluated, images_to_tensor},
         checkpoint::{Checkpoint, HeadEpoch, HeadPosition, Position},
         events::{Event, Observer},
+        plan::left_out_note,
         run_folder::{RunFolder, SETTINGS},
         space,
         stop::Stop,
@@ -78,6 +79,8 @@ struct Training<'a> {
     began: (Instant, f64),
     /// Since the last logged step: when that was, steps and seconds of waiting.
     window: (Instant, u64, f64),
+    /// Images that the last look at the validation split had to do without.
+    left_out: usize,
 }
 
 impl<'a> Training<'a> {
@@ -119,7 +122,8 @@ impl<'a> Training<'a> {
         });
         let began = (Instant::now(), position.seconds);
         let window = (Instant::now(), 0, 0.0);
-        Ok(Self { job, classifier, observer, folder, names, position, began, window })
+        let left_out = 0;
+        Ok(Self { job, classifier, observer, folder, names, position, began, window, left_out })
     }
 
     fn learn(&mut self, mut batch: Batch, at: &Step) -> Result<(), TrainError> {
@@ -204,25 +208,29 @@ impl<'a> Training<'a> {
     }
 
     /// Top-1 and top-5 of each classifier on the validation split, percent.
-    fn evaluate(&self) -> Result<Vec<[f64; 2]>, TrainError> {
+    fn evaluate(&mut self) -> Result<Vec<[f64; 2]>, TrainError> {
         let (validation, job) = (&self.job.validation, self.job);
         let labels = validation.labels().expect("a job's images have labels");
         let judge = self.classifier.judge();
         let mut hits = vec![[0_usize; 2]; self.names.len()];
         let mut images = 0;
-        each_evaluated(validation, job.evaluation(), TrainError::from, |indices, pixels| {
-            let x = images_to_tensor(pixels, indices.len(), job.input.size, &job.device);
-            let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
-            for (hits, scores) in hits.iter_mut().zip(judge(x)) {
-                let classes = scores.dims()[1];
-                let scores: Vec<f32> = scores.into_data().try_into_vec().expect("scores are f32"); // device read
-                for (sum, more) in hits.iter_mut().zip(top_hits(&scores, classes, &targets)) {
-                    *sum += more;
+        let evaluation = job.evaluation();
+        let left_out =
+            each_evaluated(validation, evaluation, TrainError::from, |indices, pixels| {
+                let x = images_to_tensor(pixels, indices.len(), job.input.size, &job.device);
+                let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
+                for (hits, scores) in hits.iter_mut().zip(judge(x)) {
+                    let classes = scores.dims()[1];
+                    let scores: Vec<f32> =
+                        scores.into_data().try_into_vec().expect("scores are f32"); // device read
+                    for (sum, more) in hits.iter_mut().zip(top_hits(&scores, classes, &targets)) {
+                        *sum += more;
+                    }
                 }
-            }
-            images += indices.len();
-            Ok(())
-        })?;
+                images += indices.len();
+                Ok(())
+            })?;
+        self.left_out = left_out;
         let percent = |count: usize| 100.0 * count as f64 / images.max(1) as f64;
         Ok(hits.into_iter().map(|hits| hits.map(percent)).collect())
     }
@@ -278,7 +286,7 @@ impl<'a> Training<'a> {
             steps: self.position.step,
             interrupted: self.position.step < job.total_steps(),
             train_images: job.train.len(),
-            validation_images: job.validation.len(),
+            validation_images: job.validation.len() - self.left_out,
             classes: job.train.classes().len(),
             seconds: self.seconds(),
             peak_rss_mib: space::peak_rss_mib(),
@@ -292,7 +300,7 @@ impl<'a> Training<'a> {
             best_top5: best.and_then(|epoch| epoch.top5),
             best_epoch: best.map(|epoch| epoch.epoch),
             heads,
-            notes: job.notes.clone(),
+            notes: job.notes.iter().cloned().chain(left_out_note(self.left_out)).collect(),
             folder: job.outset.folder.clone(),
         };
         self.folder.summarise(&summary)?;

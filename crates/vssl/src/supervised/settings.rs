@@ -164,6 +164,8 @@ impl FinetuneSettings {
 
 impl Settings for FinetuneSettings {
     fn check(&self, checker: &mut Checker) {
+        // Batch normalisation has no variance over one image.
+        checker.at_least("train.batch", self.train.batch as u64, 2);
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let expected = "a share above 0, at most 1";
         checker.require("labels", share(self.labels), self.labels, expected);

@@ -42,7 +42,8 @@ pub fn micro<'a>(
 }
 
 /// Hands out all images of a set in order, batch by batch: their numbers and their pixels, channels
-/// last. Images that were left out as bad are missing, and so are batches of nothing else.
+/// last. Images that were left out as bad are missing, and so are batches of nothing else. Returns how
+/// many were.
 ///
 /// # Errors
 /// Images that cannot be read, as `data` turns them into an error, and what `each` returns.
@@ -51,14 +52,16 @@ pub fn each_evaluated<Error>(
     plan: EvaluationPlan,
     data: impl Fn(DataError) -> Error,
     mut each: impl FnMut(&[usize], Vec<f32>) -> Result<(), Error>,
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
+    let mut left_out = 0;
     for batch in EvaluationLoader::new(Arc::clone(images), plan).map_err(&data)? {
         let batch = batch.map_err(&data)?;
+        left_out += batch.left_out.len();
         if !batch.indices.is_empty() {
             each(&batch.indices, batch.pixels.into_vec())?;
         }
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`,

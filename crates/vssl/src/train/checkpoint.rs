@@ -196,7 +196,7 @@ impl Store {
             self.point(BEST, &name)?;
         }
         self.point(LATEST, &name)?;
-        self.prune(keep.max(1))?;
+        self.prune(keep.max(1), &name)?;
         Ok(folder)
     }
 
@@ -246,11 +246,17 @@ impl Store {
         sync_folder(&self.folder)
     }
 
-    fn prune(&self, keep: usize) -> Result<(), CheckpointError> {
-        let mut names = self.list()?;
+    /// Leaves the last `keep` up to `newest`, which was just written, and the best. Later ones are of a
+    /// start that went further before this one went on from an earlier step.
+    fn prune(&self, keep: usize, newest: &str) -> Result<(), CheckpointError> {
         let best = self.pointer(BEST)?;
-        names.truncate(names.len().saturating_sub(keep));
-        for name in names.into_iter().filter(|name| Some(name) != best.as_ref()) {
+        let (own, overtaken): (Vec<String>, _) =
+            self.list()?.into_iter().partition(|name| name.as_str() <= newest);
+        let old = own.len().saturating_sub(keep);
+        let superfluous = own.into_iter().take(old).chain(overtaken);
+        // A start was killed while it wrote these.
+        let halves = self.names_with(".step-")?;
+        for name in superfluous.filter(|name| Some(name) != best.as_ref()).chain(halves) {
             let folder = self.folder.join(name);
             fs::remove_dir_all(&folder).map_err(io(&folder))?;
         }
@@ -262,13 +268,17 @@ impl Store {
     /// # Errors
     /// When the folder cannot be read; a folder that is not there has none.
     pub fn list(&self) -> Result<Vec<String>, CheckpointError> {
+        self.names_with("step-")
+    }
+
+    fn names_with(&self, prefix: &str) -> Result<Vec<String>, CheckpointError> {
         let mut names = Vec::new();
         if !self.folder.exists() {
             return Ok(names);
         }
         for entry in fs::read_dir(&self.folder).map_err(io(&self.folder))? {
             let name = entry.map_err(io(&self.folder))?.file_name().to_string_lossy().into_owned();
-            if name.starts_with("step-") {
+            if name.starts_with(prefix) {
                 names.push(name);
             }
         }

@@ -41,6 +41,14 @@ pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainErr
             if below == 0 { unit } else { below }
         )));
     }
+    let own = batch / (world * parts);
+    if world > 1 && !recipe.train.sync_batchnorm && own < 2 {
+        return Err(TrainError::Setting(format!(
+            "train.batch is {batch}: each of {world} processes sees one image at a time, and batch norm has \
+             no variance over one; expected at least {}, or train.sync_batchnorm = true",
+            2 * world * parts
+        )));
+    }
     if world > 1 && recipe.train.overlap && parts > 1 {
         return Err(TrainError::Setting(format!(
             "train.overlap sends gradients during the one backward pass of a step, train.accumulate is \

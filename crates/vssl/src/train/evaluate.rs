@@ -42,12 +42,16 @@ pub struct Evaluation {
     pub untrained_linear: Option<f64>,
     /// Nearest neighbours of the pixels.
     pub pixels_knn: Option<f64>,
+    /// Images of both splits that these are without: they could not be read.
+    pub left_out: usize,
 }
 
 /// Features of both splits.
 pub struct Splits {
     train: Features,
     validation: Features,
+    /// Images of both that could not be read, where a recipe says to go on without.
+    pub left_out: usize,
 }
 
 impl Splits {
@@ -81,9 +85,9 @@ impl Splits {
         let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
             return Ok(None);
         };
-        let train = of_split(&plan.train, plan, &embed)?;
-        let validation = of_split(validation, plan, &embed)?;
-        Ok(Some(Self { train, validation }))
+        let (train, bad) = of_split(&plan.train, plan, &embed)?;
+        let (validation, more) = of_split(validation, plan, &embed)?;
+        Ok(Some(Self { train, validation, left_out: bad + more }))
     }
 
     /// Top-1 of nearest neighbours, percent.
@@ -124,11 +128,12 @@ fn of_split(
     split: &Arc<dyn Dataset>,
     plan: &Plan,
     embed: &impl Fn(Vec<f32>, usize) -> Features,
-) -> Result<Features, TrainError> {
+) -> Result<(Features, usize), TrainError> {
     let labels = split.labels().expect("splits for accuracies have labels");
     let mut classes = Vec::new();
     let mut all = Features::default();
-    each_evaluated(split, plan.evaluation(BATCH), TrainError::from, |indices, pixels| {
+    let evaluation = plan.evaluation(BATCH);
+    let left_out = each_evaluated(split, evaluation, TrainError::from, |indices, pixels| {
         let part = embed(pixels, indices.len());
         classes.extend(indices.iter().map(|&index| i64::from(labels[index])));
         all.rows += part.rows;
@@ -136,7 +141,7 @@ fn of_split(
         all.values.extend(part.values);
         Ok(())
     })?;
-    Ok(Features { labels: Some(classes), ..all })
+    Ok((Features { labels: Some(classes), ..all }, left_out))
 }
 
 /// Reads a batch of features from the device.
@@ -166,6 +171,7 @@ pub fn at_the_end(
     if let Some(splits) = Splits::of(plan, encoder)? {
         evaluation.knn = Some(splits.knn(&plan.recipe.knn)?);
         evaluation.linear = Some(splits.linear()?);
+        evaluation.left_out = splits.left_out;
     }
     if wanted.untrained {
         reporter.phase("evaluating the same encoder untrained")?;

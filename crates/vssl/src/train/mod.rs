@@ -10,7 +10,7 @@ pub mod events;
 pub mod health;
 pub mod learner;
 pub mod loss_scale;
-mod plan;
+pub(crate) mod plan;
 mod pretrain;
 pub mod probe;
 pub mod reading;

@@ -29,8 +29,9 @@ use crate::{
     schedule::Step,
 };
 
-/// Keys that may change while a run goes on: they change no number.
-const FREE_KEYS: [&str; 7] = [
+/// Keys, or what they begin with, that change no number: they may change while a run goes on, and do
+/// not tell runs apart.
+pub(crate) const FREE_KEYS: [&str; 7] = [
     "data.path",
     "data.workers",
     "data.prefetch",
@@ -142,7 +143,8 @@ impl Plan {
             )));
         }
         let sizes = sizes(&recipe, images);
-        method.check(&sizes).map_err(TrainError::Setting)?;
+        let seen = images - images % recipe.train.batch;
+        method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let steps_per_epoch = (images / recipe.train.batch) as u64;
         let scheduled = steps_per_epoch * recipe.train.epochs;
         let mut plan = Self {
@@ -207,19 +209,31 @@ impl Plan {
     /// The optimiser for these networks.
     ///
     /// # Errors
-    /// When a group matches no parameter, or the disk cannot hold the checkpoints.
+    /// When a group matches no parameter.
     pub fn optimizer(&self, learner: &dyn Learner) -> Result<Optimizer, TrainError> {
-        let parameters = learner.parameters();
-        self.recipe.optimizer.cover(&parameters)?;
-        let numbers: usize = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
-        // Student, teacher and at most two moments; one more while the next one is written.
-        let checkpoints = self.recipe.checkpoint.keep as u64 + 2;
-        let needed = numbers as u64 * 4 * 4 * checkpoints;
-        if let Some(free) = space::free_bytes(&self.run).filter(|free| *free < needed) {
-            let (free_mib, needed_mib) = (free >> 20, needed >> 20);
-            return Err(TrainError::NoSpace { path: self.run.clone(), free_mib, needed_mib });
-        }
+        self.recipe.optimizer.cover(&learner.parameters())?;
         Ok(Optimizer::new(self.recipe.optimizer.clone(), self.recipe.train.batch)?)
+    }
+
+    /// Whether the disk can hold the checkpoints of a network of so many numbers, beside or instead of
+    /// those that the run has already.
+    ///
+    /// # Errors
+    /// What is there and what it takes.
+    pub fn check_space(&self, numbers: usize) -> Result<(), TrainError> {
+        let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done)).count();
+        // The best; and one more while the next one is written.
+        let checkpoints = saves.min(self.recipe.checkpoint.keep) as u64 + 2;
+        // Student, teacher and at most two moments.
+        let needed = (numbers as u64 * 4 * 4).saturating_mul(checkpoints);
+        let needed = needed.saturating_sub(space::used_bytes(&self.run.join("checkpoints")));
+        match space::free_bytes(&self.run).filter(|free| *free < needed) {
+            None => Ok(()),
+            Some(free) => {
+                let (free_mib, needed_mib) = (free >> 20, needed >> 20);
+                Err(TrainError::NoSpace { path: self.run.clone(), free_mib, needed_mib })
+            }
+        }
     }
 
     /// The online probe, if there are labels and it is wanted.
@@ -354,7 +368,7 @@ impl Plan {
             untrained_knn_top1: evaluation.untrained_knn,
             untrained_linear_top1: evaluation.untrained_linear,
             pixels_knn_top1: evaluation.pixels_knn,
-            notes: self.notes.clone(),
+            notes: self.notes.iter().cloned().chain(left_out_note(evaluation.left_out)).collect(),
             run: self.run.clone(),
         }
     }
@@ -372,6 +386,15 @@ pub(crate) fn sizes(recipe: &Recipe, images: usize) -> Sizes {
     }
 }
 
-fn due(done: u64, every: u64) -> bool {
+/// What a result is without, in words; nothing where nothing was left out.
+pub(crate) fn left_out_note(images: usize) -> Option<String> {
+    (images > 0).then(|| {
+        format!(
+            "{images} images could not be read: accuracies are of the others (data.on_bad_image)"
+        )
+    })
+}
+
+pub(crate) fn due(done: u64, every: u64) -> bool {
     every > 0 && done.is_multiple_of(every)
 }

@@ -84,6 +84,9 @@ impl<'a> Run<'a> {
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
         let mut learner = plan.learner();
         let mut optimizer = plan.optimizer(learner.as_ref())?;
+        let parameters = learner.parameters();
+        let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        plan.check_space(numbers)?;
         let mut probe = plan.probe();
         let mut position = match &plan.resume_from {
             None => Position::default(),
@@ -97,8 +100,6 @@ impl<'a> Run<'a> {
         }
         let mut reporter = None;
         if plan.group.leads() {
-            let parameters = learner.parameters();
-            let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
             let mut opened = Reporter::open(plan, &position, observer)?;
             opened.started(numbers, &position)?;
             reporter = Some(opened);
@@ -128,9 +129,15 @@ impl<'a> Run<'a> {
             let outcome = self.learner.forward_backward(&views, share * loss_scale, &at);
             group.check()?;
             report.add(&outcome, share);
+            let looks = micro == 0 && self.plan.checks_health_after(at.index + 1);
+            let labels = labels.filter(|_| self.probe.is_some());
+            if !looks && labels.is_none() {
+                continue;
+            }
+            // Other ranks' features are on the wire only where somebody reads them.
             let features = outcome.features.into_iter().map(|x| x.inner()).collect();
             let features = group.gather_all(features);
-            if micro == 0 && self.plan.checks_health_after(at.index + 1) {
+            if looks {
                 let features = evaluate::features(features[0].clone());
                 report.health = Some(Health::of(&features)?);
             }
@@ -173,7 +180,7 @@ impl<'a> Run<'a> {
         };
         if self.position.best.is_none_or(|(best, _)| knn > best) {
             self.position.best = Some((knn, self.position.step));
-            self.new_best = true;
+            self.new_best = self.plan.recipe.checkpoint.best;
         }
         match &mut self.reporter {
             Some(reporter) => {

@@ -13,6 +13,8 @@ use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, BufRead, BufReader, Write},
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -30,6 +32,10 @@ const SUMMARY: &str = "summary.json";
 
 /// The resolved settings of a training on labels, which is no run of a recipe.
 pub const SETTINGS: &str = "settings.toml";
+
+/// Who only asks whether a process is at work, [`is_busy`], has the lock for a moment, too.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a run folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,15 @@ pub enum RunFolderError {
          or replace it with --force", path.display()
     )]
     Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The same with `--force`, and what is there is nobody's run.
+    #[error(
+        "{}: there is something here that is no run; --force replaces runs only, choose another --out",
+        path.display()
+    )]
+    Foreign {
         /// The folder.
         path: PathBuf,
     },
@@ -114,12 +129,14 @@ impl RunFolder {
             if !force {
                 return Err(RunFolderError::Occupied { path: path.to_owned() });
             }
+            if !is_run(path) && !path.join(SETTINGS).is_file() {
+                return Err(RunFolderError::Foreign { path: path.to_owned() });
+            }
             drop(locked_log(path)?);
             clear(path)?;
         }
         fs::create_dir_all(path).map_err(io(path))?;
-        let file = path.join(name);
-        fs::write(&file, settings).map_err(io(&file))?;
+        write_whole(path, name, settings)?;
         Self::open(path, locked_log(path)?, tensorboard)
     }
 
@@ -133,9 +150,7 @@ impl RunFolder {
         let metrics = path.join("metrics.jsonl");
         if metrics.exists() {
             let kept = lines_until(&metrics, step).map_err(io(&metrics))?;
-            let temporary = path.join(".metrics.jsonl");
-            fs::write(&temporary, kept).map_err(io(&temporary))?;
-            fs::rename(&temporary, &metrics).map_err(io(&metrics))?;
+            write_whole(path, metrics::FILE, kept)?;
         }
         tensorboard::shorten(path, step).map_err(io(path))?;
         Self::open(path, log, tensorboard)
@@ -197,10 +212,19 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
-        let (path, temporary) = (self.path.join(name), self.path.join(format!(".{name}")));
-        fs::write(&temporary, text).map_err(io(&temporary))?;
-        fs::rename(&temporary, &path).map_err(io(&path))
+        write_whole(&self.path, name, text)
     }
+}
+
+/// On the disk before it has its name: what a run cannot go on without survives a power failure.
+fn write_whole(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Result<(), RunFolderError> {
+    let (path, temporary) = (folder.join(name), folder.join(format!(".{name}")));
+    let written = File::create(&temporary).and_then(|mut file| {
+        file.write_all(bytes.as_ref())?;
+        file.sync_all()
+    });
+    written.map_err(io(&temporary))?;
+    fs::rename(&temporary, &path).map_err(io(&path))
 }
 
 /// What the run of a recipe is called: `<recipe>-<seed>`, the recipe being called after its path
@@ -242,10 +266,13 @@ fn append(file: &Path) -> Result<File, RunFolderError> {
 /// however it ends; a file system that knows no locks has none.
 fn locked_log(path: &Path) -> Result<File, RunFolderError> {
     let log = append(&path.join("log.txt"))?;
-    match log.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(RunFolderError::Busy { path: path.to_owned() }),
-        Ok(()) | Err(TryLockError::Error(_)) => Ok(log),
+    for _ in 0..TRIES {
+        match log.try_lock() {
+            Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(log),
+        }
     }
+    Err(RunFolderError::Busy { path: path.to_owned() })
 }
 
 /// Whether a new run can have the folder `path`.
@@ -296,27 +323,27 @@ fn occupied(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes the files of an earlier run and nothing else: `--force` on a home folder must not be
-/// the end of it.
+/// Removes the files of an earlier run, the trainings on labels inside it, which are of its encoder,
+/// and nothing else. What makes the folder a run goes last: a removal that is cut short can be repeated.
 fn clear(path: &Path) -> Result<(), RunFolderError> {
-    for name in [RECIPE, SETTINGS, "metrics.jsonl", "log.txt", SUMMARY] {
-        let file = path.join(name);
-        match fs::remove_file(&file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(&file)(error)),
-            _ => {}
-        }
-    }
-    for entry in fs::read_dir(path).map_err(io(path))? {
-        let entry = entry.map_err(io(path))?;
-        if tensorboard::is_event_file(&entry.file_name().to_string_lossy()) {
-            fs::remove_file(entry.path()).map_err(io(&entry.path()))?;
-        }
-    }
-    let checkpoints = path.join("checkpoints");
-    match fs::remove_dir_all(&checkpoints) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(&checkpoints)(error)),
+    let removed = |file: &Path, result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(file)(error)),
         _ => Ok(()),
+    };
+    for entry in fs::read_dir(path).map_err(io(path))? {
+        let entry = entry.map_err(io(path))?.path();
+        let name = entry.file_name().unwrap_or_default().to_string_lossy();
+        if tensorboard::is_event_file(&name) {
+            removed(&entry, fs::remove_file(&entry))?;
+        } else if name == "checkpoints" || entry.join(SETTINGS).is_file() {
+            removed(&entry, fs::remove_dir_all(&entry))?;
+        }
     }
+    for name in ["metrics.jsonl", "log.txt", SUMMARY, SETTINGS, RECIPE] {
+        let file = path.join(name);
+        removed(&file, fs::remove_file(&file))?;
+    }
+    Ok(())
 }
 
 fn lines_until(path: &Path, step: u64) -> io::Result<Vec<u8>> {

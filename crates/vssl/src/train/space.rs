@@ -22,6 +22,13 @@ fn free(_: &Path) -> Option<u64> {
     None
 }
 
+/// Bytes of the files in the folders in `path`; those that cannot be looked at count as none.
+pub fn used_bytes(path: &Path) -> u64 {
+    let entries = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+    let files = entries(path).flat_map(|folder| entries(&folder.path()));
+    files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+}
+
 /// Largest resident memory of this process so far, MiB.
 #[cfg(unix)]
 pub fn peak_rss_mib() -> Option<u64> {

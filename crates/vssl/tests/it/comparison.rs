@@ -379,9 +379,20 @@ fn links_that_lead_in_a_circle_end() {
 
 /// The linear evaluation of the run in `folder`.
 fn evaluated(folder: &Path, top1: f64, interrupted: bool) {
+    let run = summary_of(folder);
+    evaluated_at(folder, &run["steps"], &run["seed"], top1, interrupted);
+}
+
+fn summary_of(folder: &Path) -> Value {
+    serde_json::from_slice(&fs::read(folder.join("summary.json")).unwrap()).unwrap()
+}
+
+/// The same of the encoder after `step` of the run with `seed`.
+fn evaluated_at(folder: &Path, step: &Value, seed: &Value, top1: f64, interrupted: bool) {
+    let run = summary_of(folder);
     let summary = json!({
-        "task": "linear", "encoder": folder, "encoder_step": 1, "method": "byol",
-        "pretraining_seed": 0, "seed": 0, "steps": 1, "interrupted": interrupted,
+        "task": "linear", "encoder": folder, "encoder_step": step, "method": run["method"],
+        "pretraining_seed": seed, "seed": 0, "steps": 1, "interrupted": interrupted,
         "train_images": 1, "validation_images": 1, "classes": 1, "seconds": 1.0,
         "peak_rss_mib": null, "commit": null, "version": "0", "replaced_images": 0,
         "chosen": "lr 0.1", "top1": top1, "top5": 99.0, "best_top1": 99.5, "best_top5": 99.0,
@@ -402,6 +413,19 @@ fn a_linear_evaluation_is_the_offline_column() {
     let table = shown(&root, Format::Markdown);
     assert!(table.contains("offline %") && table.contains("**81.00 ± 1.41**"), "{table}");
     assert!(!table.contains("99.00"), "one that was stopped counts for nothing: {table}");
+}
+
+#[test]
+fn a_linear_evaluation_of_other_weights_is_not_of_this_run() {
+    let root = root();
+    let early = Made::new(&root, "early", "byol", 0).finished();
+    evaluated_at(&early, &json!(40), &json!(0), 91.5, false);
+    let replaced = Made::new(&root, "replaced", "byol", 1).finished();
+    evaluated_at(&replaced, &json!(100), &json!(7), 92.5, false);
+    let table = shown(&root, Format::Markdown);
+    assert!(!table.contains("91.5") && !table.contains("92.5"), "{table}");
+    assert!(table.contains("early: linear/summary.json is of step 40, method byol and seed 0"));
+    assert!(table.contains("replaced: linear/summary.json is of step 100, method byol and seed 7"));
 }
 
 #[test]

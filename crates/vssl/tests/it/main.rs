@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod checkpoint;
 mod comparison;
 mod contract;
 mod device_reads;
@@ -16,6 +17,7 @@ mod import;
 mod optim;
 mod own_dataset;
 mod own_method;
+mod plan;
 mod posterior;
 mod precision;
 mod ranks;

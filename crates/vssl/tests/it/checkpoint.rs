@@ -1,0 +1,75 @@
+//! Which checkpoints a run keeps, whatever was there before.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use burn::tensor::TensorData;
+use vssl::train::{
+    checkpoint::{Checkpoint, Position, Store},
+    state::Tensors,
+};
+
+fn checkpoint(step: u64) -> Checkpoint {
+    let student = Tensors::from([("weight".to_owned(), TensorData::from([step as f32]))]);
+    Checkpoint {
+        position: Position { step, ..Position::default() },
+        method: "simclr".to_owned(),
+        recipe: String::new(),
+        tensors: BTreeMap::from([("student".to_owned(), student)]),
+    }
+}
+
+/// Saves checkpoints of these steps in turn; `best` says which are.
+fn saved(run: &Path, steps: &[u64], best: &[u64], keep: usize) -> Store {
+    let store = Store::of(run);
+    for &step in steps {
+        store.save(&checkpoint(step), best.contains(&step), keep).unwrap();
+    }
+    store
+}
+
+fn steps(store: &Store) -> Vec<u64> {
+    let step = |name: String| name.trim_start_matches("step-").parse().unwrap();
+    store.list().unwrap().into_iter().map(step).collect()
+}
+
+fn step_of(store: &Store, pointer: &str) -> u64 {
+    store.load(pointer).unwrap().unwrap().position.step
+}
+
+#[test]
+fn the_newest_and_the_best_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = saved(folder.path(), &[100, 200, 300, 400], &[200], 2);
+    assert_eq!(steps(&store), [200, 300, 400]);
+    assert_eq!((step_of(&store, "best"), step_of(&store, "latest")), (200, 400));
+}
+
+/// A run that goes on from its best, or after a kill between a checkpoint's name and `latest`, writes
+/// earlier steps than some that are there.
+#[test]
+fn what_was_just_written_is_never_what_goes() {
+    for (keep, left) in [(1, vec![400, 500]), (2, vec![400, 500]), (3, vec![100, 400, 500])] {
+        let folder = tempfile::tempdir().unwrap();
+        let store = saved(folder.path(), &[100, 400, 900, 1000, 500], &[400], 9);
+        assert_eq!(
+            steps(&store),
+            [100, 400, 500],
+            "later ones are of a start that was left behind"
+        );
+        store.save(&checkpoint(500), false, keep).unwrap();
+        assert_eq!(steps(&store), left, "keep = {keep}");
+        assert_eq!((step_of(&store, "best"), step_of(&store, "latest")), (400, 500));
+    }
+}
+
+#[test]
+fn half_a_checkpoint_of_a_killed_start_goes_with_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = saved(folder.path(), &[1], &[], 2);
+    let half = folder.path().join("checkpoints/.step-00000007");
+    fs::create_dir(&half).unwrap();
+    fs::write(half.join("student.safetensors"), "half").unwrap();
+    store.save(&checkpoint(2), false, 2).unwrap();
+    assert!(!half.exists());
+    assert_eq!(steps(&store), [1, 2]);
+}
