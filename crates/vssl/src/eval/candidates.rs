@@ -1,5 +1,5 @@
 //! The best scores of one row, kept in bounded memory while blocks of scores go by.
-//! Called by `knn`.
+//! Called by `screen`, `search` and `ranked`.
 
 /// Scores that are looked at together: most such pieces have nothing to offer.
 const PIECE: usize = 32;

@@ -18,13 +18,13 @@ pub const NORM_FLOOR: f64 = 1e-8;
 /// # Shapes — `a`, `b`: `[n, d]`; returns `[n]`.
 pub fn cosine_similarity(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     let n = a.dims()[0];
-    (unit_rows(a) * unit_rows(b)).sum_dim(1).reshape([n]) // [n, d] -> [n]
+    (directions(a) * directions(b)).sum_dim(1).reshape([n]) // [n, d] -> [n]
 }
 
 /// `a / max(|a|, 1e-8)` for each row.
 ///
 /// # Shapes — `[n, d]` to `[n, d]`.
-pub fn unit_rows(a: Tensor<2>) -> Tensor<2> {
+pub fn directions(a: Tensor<2>) -> Tensor<2> {
     let largest = a.clone().detach().abs().max_dim(1); // [n, d] -> [n, 1]
     let is_zero = largest.clone().equal_elem(0.0);
     let scale = largest.mask_fill(is_zero, 1.0);

@@ -1,6 +1,7 @@
 //! Cross entropy of class labels in which unlabelled rows do not count.
 //!
-//! `mean over labelled rows of logsumexp(logits) − logits[target]`. Called by the linear probes.
+//! `mean over labelled rows of logsumexp(logits) − logits[target]`. Called by fine-tuning and by
+//! the objectives over clusters.
 
 use burn::tensor::{Int, Tensor, activation};
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::{
-    cosine::{cosine_similarity, unit_rows},
+    cosine::{cosine_similarity, directions},
     normalise,
 };
 
@@ -13,7 +13,7 @@ use super::{
 /// # Shapes — `[n, d]` to `[1]`.
 pub fn spread(x: Tensor<2>) -> Tensor<1> {
     let [n, d] = x.dims();
-    let x = unit_rows(x);
+    let x = directions(x);
     let centred = x.clone() - x.mean_dim(0); // [n, d] − [1, d]
     let variance = centred.square().sum_dim(0) / n as f64;
     variance.sqrt().mean() * (d as f64).sqrt()
@@ -44,7 +44,7 @@ pub fn unit_std(views: &[Tensor<2>]) -> Tensor<1> {
 pub fn pair(a: &Tensor<2>, b: &Tensor<2>) -> [(&'static str, Tensor<1>); 3] {
     let n = a.dims()[0];
     let own = cosine_similarity(a.clone(), b.clone()).mean();
-    let all = unit_rows(a.clone()).matmul(unit_rows(b.clone()).transpose()); // [n, n]
+    let all = directions(a.clone()).matmul(directions(b.clone()).transpose()); // [n, n]
     let others = (all.clone().mean() * n as f64 - own.clone()) / (n - 1) as f64;
     let nearest: Tensor<1, Int> = all.argmax(1).reshape([n]);
     let hit = nearest.equal(Tensor::arange(0..n as i64, &a.device()));

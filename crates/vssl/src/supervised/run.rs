@@ -256,15 +256,8 @@ impl<'a> Training<'a> {
             tensors: self.classifier.state(),
         };
         let store = self.folder.checkpoints();
-        let path = store.save(&checkpoint, false, self.job.saving.keep).map_err(|source| {
-            let kept = match store.pointer("latest").ok().flatten() {
-                Some(name) => {
-                    format!("the checkpoint {name} is whole: go on from it with --resume")
-                }
-                None => "there is no earlier checkpoint".to_owned(),
-            };
-            TrainError::Save { step, kept, source: Box::new(source) }
-        })?;
+        let saved = store.save(&checkpoint, false, self.job.saving.keep);
+        let path = saved.map_err(TrainError::not_saved(&store, step))?;
         self.observer.event(&Event::Checkpoint { step, path });
         Ok(())
     }

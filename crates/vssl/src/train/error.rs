@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::{checkpoint::CheckpointError, run_folder::RunFolderError, state::StateError};
+use super::{
+    checkpoint::{CheckpointError, Store},
+    run_folder::RunFolderError,
+    state::StateError,
+};
 use crate::{
     collective::CollectiveError, eval::EvalError, optim::OptimError, precision::PrecisionError,
     recipe::Difference,
@@ -107,6 +111,21 @@ pub enum TrainError {
         /// What it takes.
         needed_mib: u64,
     },
+}
+
+impl TrainError {
+    /// For what is said of a checkpoint that `store` could not write after `step`.
+    pub(crate) fn not_saved(store: &Store, step: u64) -> impl FnOnce(CheckpointError) -> Self {
+        move |source| {
+            let kept = match store.pointer("latest").ok().flatten() {
+                Some(name) => {
+                    format!("the checkpoint {name} is whole: go on from it with --resume")
+                }
+                None => "there is no earlier checkpoint".to_owned(),
+            };
+            Self::Save { step, kept, source: Box::new(source) }
+        }
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {

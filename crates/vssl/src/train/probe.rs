@@ -2,7 +2,9 @@
 //! is stopped, so that its accuracy costs no extra pass and changes nothing.
 //!
 //! As in solo-learn: cross entropy averaged over the global views, on the features of the training
-//! pass. Momentum SGD written out: gradient of the cross entropy in logits is softmax − one-hot.
+//! pass. Other than there, where the classifier is a parameter group of the method's own optimiser,
+//! LARS or AdamW for instance, it is always trained by SGD with momentum: accuracies of different
+//! methods are then of one rule. Written out: the gradient in logits is softmax − one-hot.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rand::Rng;

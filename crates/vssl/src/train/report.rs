@@ -349,17 +349,8 @@ impl<'a> Reporter<'a> {
         let store: Store = self.folder.checkpoints();
         let config = &self.plan.recipe.checkpoint;
         let step = checkpoint.position.step;
-        let path =
-            store.save(checkpoint, is_best && config.best, config.keep).map_err(|source| {
-                let earlier = store.pointer("latest").ok().flatten();
-                let kept = match earlier {
-                    Some(name) => {
-                        format!("the checkpoint {name} is whole: go on from it with --resume")
-                    }
-                    None => "there is no earlier checkpoint".to_owned(),
-                };
-                TrainError::Save { step, kept, source: Box::new(source) }
-            })?;
+        let saved = store.save(checkpoint, is_best, config.keep);
+        let path = saved.map_err(TrainError::not_saved(&store, step))?;
         self.folder.log(&format!("saved {}", path.display()))?;
         self.observer.event(&Event::Checkpoint { step, path });
         Ok(())
