@@ -1,16 +1,13 @@
 //! Tables of runs that were never trained: the folders are written by the tests.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vssl::comparison::{Column, Comparison, ComparisonError, Format, Layout, NoteKind, State};
+use vssl::comparison::{Column, Comparison, ComparisonError, Format, NoteKind, State};
 
 /// A run folder in the making.
-struct Made {
+pub(super) struct Made {
     folder: PathBuf,
     method: String,
     seed: u64,
@@ -19,7 +16,7 @@ struct Made {
 }
 
 impl Made {
-    fn new(root: &TempDir, name: &str, method: &str, seed: u64) -> Self {
+    pub(super) fn new(root: &TempDir, name: &str, method: &str, seed: u64) -> Self {
         let summary = json!({
             "method": method, "seed": seed, "steps": 100, "interrupted": false, "seconds": 60.0,
             "images_per_s": 400.0, "peak_rss_mib": null, "commit": null, "version": "0.1.0",
@@ -31,7 +28,7 @@ impl Made {
         Self { folder: root.path().join(name), method: method.to_owned(), seed, settings, summary }
     }
 
-    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.summary[key] = value.into();
         self
     }
@@ -40,12 +37,12 @@ impl Made {
         self.with("knn_top1", knn).with("linear_top1", linear).with("online_top1", online)
     }
 
-    fn untrained(self, knn: f64, linear: f64) -> Self {
+    pub(super) fn untrained(self, knn: f64, linear: f64) -> Self {
         self.with("untrained_knn_top1", knn).with("untrained_linear_top1", linear)
     }
 
     /// Replaces the settings, which are TOML.
-    fn settings(mut self, settings: &str) -> Self {
+    pub(super) fn settings(mut self, settings: &str) -> Self {
         self.settings = settings.to_owned();
         self
     }
@@ -63,7 +60,7 @@ impl Made {
         self.folder.clone()
     }
 
-    fn finished(self) -> PathBuf {
+    pub(super) fn finished(self) -> PathBuf {
         let text = self.summary.to_string();
         let folder = self.unfinished();
         fs::write(folder.join("summary.json"), text).unwrap();
@@ -71,16 +68,16 @@ impl Made {
     }
 }
 
-fn root() -> TempDir {
+pub(super) fn root() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn compare(root: &TempDir) -> Comparison {
+pub(super) fn compare(root: &TempDir) -> Comparison {
     Comparison::of(&[root.path().to_owned()]).unwrap()
 }
 
 /// The text without the folder that the tests write to.
-fn shown(root: &TempDir, format: Format) -> String {
+pub(super) fn shown(root: &TempDir, format: Format) -> String {
     compare(root).write(format).replace(&format!("{}/", root.path().display()), "")
 }
 
@@ -375,98 +372,4 @@ fn links_that_lead_in_a_circle_end() {
     Made::new(&root, "good", "byol", 0).finished();
     std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
     assert_eq!(compare(&root).rows.len(), 1);
-}
-
-/// The linear evaluation of the run in `folder`.
-fn evaluated(folder: &Path, top1: f64, interrupted: bool) {
-    let run = summary_of(folder);
-    evaluated_at(folder, &run["steps"], &run["seed"], top1, interrupted);
-}
-
-fn summary_of(folder: &Path) -> Value {
-    serde_json::from_slice(&fs::read(folder.join("summary.json")).unwrap()).unwrap()
-}
-
-/// The same of the encoder after `step` of the run with `seed`.
-fn evaluated_at(folder: &Path, step: &Value, seed: &Value, top1: f64, interrupted: bool) {
-    let run = summary_of(folder);
-    let summary = json!({
-        "task": "linear", "encoder": folder, "encoder_step": step, "method": run["method"],
-        "pretraining_seed": seed, "seed": 0, "steps": 1, "interrupted": interrupted,
-        "train_images": 1, "validation_images": 1, "classes": 1, "seconds": 1.0,
-        "peak_rss_mib": null, "commit": null, "version": "0", "replaced_images": 0,
-        "chosen": "lr 0.1", "top1": top1, "top5": 99.0, "best_top1": 99.5, "best_top5": 99.0,
-        "best_epoch": 1, "heads": [], "notes": [], "folder": folder,
-    });
-    fs::create_dir_all(folder.join("linear")).unwrap();
-    fs::write(folder.join("linear/summary.json"), summary.to_string()).unwrap();
-}
-
-#[test]
-fn a_linear_evaluation_is_the_offline_column() {
-    let root = root();
-    for (seed, top1) in [(0, 80.0), (1, 82.0)] {
-        let run = Made::new(&root, &seed.to_string(), "byol", seed).with("online_top1", 75.0);
-        evaluated(&run.finished(), top1, false);
-    }
-    evaluated(&Made::new(&root, "c", "vssl", 0).finished(), 99.0, true);
-    let table = shown(&root, Format::Markdown);
-    assert!(table.contains("offline %") && table.contains("**81.00 ± 1.41**"), "{table}");
-    assert!(!table.contains("99.00"), "one that was stopped counts for nothing: {table}");
-}
-
-#[test]
-fn a_linear_evaluation_of_other_weights_is_not_of_this_run() {
-    let root = root();
-    let early = Made::new(&root, "early", "byol", 0).finished();
-    evaluated_at(&early, &json!(40), &json!(0), 91.5, false);
-    let replaced = Made::new(&root, "replaced", "byol", 1).finished();
-    evaluated_at(&replaced, &json!(100), &json!(7), 92.5, false);
-    let table = shown(&root, Format::Markdown);
-    assert!(!table.contains("91.5") && !table.contains("92.5"), "{table}");
-    assert!(table.contains("early: linear/summary.json is of step 40, method byol and seed 0"));
-    assert!(table.contains("replaced: linear/summary.json is of step 100, method byol and seed 7"));
-}
-
-#[test]
-fn a_damaged_linear_evaluation_is_told() {
-    let root = root();
-    let run = Made::new(&root, "a", "byol", 0).finished();
-    fs::create_dir_all(run.join("linear")).unwrap();
-    fs::write(run.join("linear/summary.json"), "{").unwrap();
-    let left_out = compare(&root).left_out;
-    assert!(left_out[0].reason.starts_with("linear/summary.json: "), "{left_out:?}");
-}
-
-#[test]
-fn the_layout_of_the_paper_has_online_and_offline_and_published_values_below() {
-    let root = root();
-    let settings = "data.format = \"cifar10\"";
-    for (method, seed, online, offline) in
-        [("byol", 0, 90.0, 91.0), ("byol", 1, 92.0, 93.0), ("vssl", 0, 93.0, 92.5)]
-    {
-        let name = format!("{method}-{seed}");
-        let run = Made::new(&root, &name, method, seed).settings(settings);
-        evaluated(&run.with("online_top1", online).untrained(1.0, 2.0).finished(), offline, false);
-    }
-    let comparison = compare(&root);
-    let markdown = comparison.write_as(Format::Markdown, Layout::Paper);
-    let expected = "\
-| method             |            online % |           offline % |
-| ------------------ | ------------------: | ------------------: |
-| byol               | <u>91.00 ± 1.41</u> | <u>92.00 ± 1.41</u> |
-| vssl               |           **93.00** |           **92.50** |
-| *byol, solo-learn* |               92.58 |                   - |
-| *vssl, paper*      |               93.35 |                   - |
-";
-    assert!(markdown.starts_with(expected), "{markdown}");
-    assert!(markdown.contains("paper: published values") && markdown.contains("2504.04318"));
-    let csv = comparison.write_as(Format::Csv, Layout::Paper);
-    let first = "method,state,cifar10 online %,cifar10 online % std,cifar10 offline %,";
-    assert!(csv.starts_with(first), "{csv}");
-    assert!(csv.contains("\n\"vssl, paper\",published,93.35,,,\n"), "{csv}");
-    let latex = comparison.write_as(Format::Latex, Layout::Paper);
-    assert!(latex.contains(r"vssl & \textbf{93.00} & \textbf{92.50} \\"), "{latex}");
-    let html = comparison.write_as(Format::Html, Layout::Paper);
-    assert!(html.contains("<th>vssl</th><td><b>93.00</b></td><td><b>92.50</b></td>"), "{html}");
 }

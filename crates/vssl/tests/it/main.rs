@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod comparison;
+mod comparison_offline;
 mod contract;
 mod device_reads;
 mod embed;
@@ -21,6 +22,7 @@ mod plan;
 mod posterior;
 mod precision;
 mod ranks;
+mod ranks_fail;
 mod ranks_in_double;
 mod ranks_overlap;
 mod recipe;
