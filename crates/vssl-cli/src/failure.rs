@@ -74,9 +74,14 @@ pub fn while_opening(device: &str, open: impl FnOnce()) {
     *OPENING.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// A panic is a bug of ours, in whatever thread: say so in a few lines, and end with 1.
+/// A panic is a bug of ours, in whatever thread, unless it is caught: say so in a few lines, and end
+/// with 1.
 pub fn catch_panics() {
     panic::set_hook(Box::new(|panic| {
+        // A decoder on a damaged file: it becomes an error that names the file.
+        if vssl_data::panics::is_caught() {
+            return;
+        }
         let what: &dyn Display = match panic.payload_as_str() {
             Some(ref text) => &text.to_owned(),
             None => &"no message",
@@ -126,5 +131,45 @@ mod tests {
     fn a_cause_that_is_quoted_is_not_repeated() {
         let error = anyhow::anyhow!("disk full").context("a.bin: disk full").context("saving");
         assert_eq!(message(&error), "saving\n  because: a.bin: disk full");
+    }
+
+    /// Has one image, on which its decoder panics.
+    struct Broken;
+
+    impl vssl_data::Dataset for Broken {
+        fn len(&self) -> usize {
+            1
+        }
+        fn image(&self, _: usize) -> Result<vssl_data::Image, vssl_data::DataError> {
+            panic!("made to panic")
+        }
+        fn labels(&self) -> Option<&[u32]> {
+            None
+        }
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+        fn name(&self, _: usize) -> String {
+            "broken.jpg".to_owned()
+        }
+    }
+
+    #[test]
+    fn a_decoder_that_panics_does_not_end_the_process() {
+        let output = process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "failure::tests::in_a_process_of_its_own"])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "sets the hook of the whole process; the test above starts it"]
+    fn in_a_process_of_its_own() {
+        catch_panics();
+        let report = vssl_data::check::check(&Broken, 1, &|_| {});
+        assert_eq!(report.bad[0].name, "broken.jpg");
+        assert!(report.bad[0].what.contains("the decoder panicked: made to panic"));
     }
 }

@@ -4,7 +4,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::{DataError, Dataset};
+use crate::{
+    DataError, Dataset,
+    loader::{ReadImage, checked_image},
+};
 
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,15 +93,15 @@ pub fn check(dataset: &dyn Dataset, workers: usize, progress: &(dyn Fn(usize) + 
 
 fn look(dataset: &dyn Dataset, index: usize, report: &mut Report) {
     report.images += 1;
-    match dataset.image(index) {
-        Ok(image) => {
+    match checked_image(dataset, index) {
+        ReadImage::Good(image) => {
             let size = Sizes::of(image.width, image.height);
             report.sizes = Some(report.sizes.map_or(size, |sizes| sizes.join(size)));
         }
-        Err(DataError::BadImage { name, what, .. }) => {
+        ReadImage::Bad(DataError::BadImage { name, what, .. }) => {
             report.bad.push(BadImage { index, name, what });
         }
-        Err(error) => {
+        ReadImage::Bad(error) => {
             let name = dataset.name(index);
             report.bad.push(BadImage { index, name, what: error.to_string() });
         }

@@ -13,6 +13,7 @@ pub mod dataset;
 pub mod error;
 pub mod fetch;
 pub mod loader;
+pub mod panics;
 pub mod rng;
 pub mod sampler;
 pub mod share;

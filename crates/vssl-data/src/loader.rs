@@ -10,7 +10,6 @@ mod ordered;
 mod pixels;
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +18,7 @@ use std::{
 };
 
 pub use evaluation::{EvaluationBatch, EvaluationLoader, EvaluationPlan};
-use ordered::{Ordered, panic_text};
+use ordered::Ordered;
 pub use pixels::Pixels;
 use pixels::Pool;
 use serde::{Deserialize, Serialize};
@@ -27,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DataError, Dataset, Image,
     augment::{Pipeline, Scratch, check_image},
+    panics::caught,
     rng::{Stream, below, rng},
     sampler::Sampler,
     share::Share,
@@ -54,7 +54,7 @@ pub struct LoaderPlan {
     pub share: Share,
     /// Worker threads; 0 makes each batch in the calling thread when it is asked for.
     pub workers: usize,
-    /// Batches that are finished or in the making at most.
+    /// Batches that are finished or in the making at most; one for each worker in any case.
     pub prefetch: usize,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
@@ -62,6 +62,24 @@ pub struct LoaderPlan {
     pub start_step: u64,
     /// One past the last step.
     pub end_step: u64,
+}
+
+impl LoaderPlan {
+    /// Upper bound in bytes of the views of `pipeline` that a loader holds at any time: the batches that
+    /// are finished or in the making, and the memory of one that came back. Batches that were
+    /// handed out are the consumer's; beside the views each worker holds one decoded image and working
+    /// copies of it.
+    pub fn memory_bound(&self, pipeline: &Pipeline) -> usize {
+        let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
+        values
+            .saturating_mul(size_of::<f32>() * self.batch / self.share.world)
+            .saturating_mul(ahead(self.workers, self.prefetch) + 1)
+    }
+}
+
+/// Batches that are finished or in the making at most: a worker that has none would be idle.
+fn ahead(workers: usize, prefetch: usize) -> usize {
+    if workers == 0 { 1 } else { prefetch.max(workers) }
 }
 
 /// All images of one view of a batch.
@@ -109,7 +127,6 @@ pub struct Replaced {
 pub struct Loader {
     ordered: Ordered<Batch>,
     steps_per_epoch: u64,
-    memory_bound: usize,
 }
 
 impl Loader {
@@ -132,11 +149,6 @@ impl Loader {
                 plan.start_step, plan.end_step
             )));
         }
-        let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
-        let batches = 1 + if plan.workers == 0 { 1 } else { plan.prefetch };
-        let memory_bound = values
-            .saturating_mul(size_of::<f32>() * plan.batch / plan.share.world)
-            .saturating_mul(batches);
         let steps_per_epoch = sampler.steps_per_epoch();
         let LoaderPlan { workers, prefetch, seed, share, on_bad_image, .. } = plan;
         let pool = Pool::new(pipeline.views().len());
@@ -145,21 +157,13 @@ impl Loader {
             maker.batch(step, scratch, stop)
         });
         let steps = plan.start_step..plan.end_step;
-        let ordered = Ordered::new(steps, workers, prefetch, make)?;
-        Ok(Self { ordered, steps_per_epoch, memory_bound })
+        let ordered = Ordered::new(steps, workers, ahead(workers, prefetch), make)?;
+        Ok(Self { ordered, steps_per_epoch })
     }
 
     /// Steps of one epoch: whole batches of the dataset.
     pub fn steps_per_epoch(&self) -> u64 {
         self.steps_per_epoch
-    }
-
-    /// Upper bound in bytes of the views that the loader holds at any time: `prefetch` batches
-    /// that are finished or in the making (1 without workers), and the memory of one that came
-    /// back. Batches that were handed out are the consumer's; beside the views each worker holds
-    /// one decoded image and working copies of it.
-    pub fn memory_bound(&self) -> usize {
-        self.memory_bound
     }
 }
 
@@ -261,22 +265,20 @@ impl Maker {
     }
 }
 
-enum ReadImage {
+pub(crate) enum ReadImage {
     Good(Image),
     Bad(DataError),
 }
 
-/// Reads an image and makes sure that it is one. A decoder that panics on a damaged file is no
-/// worse than one that reports it.
-fn checked_image(dataset: &dyn Dataset, index: usize) -> ReadImage {
-    let read = catch_unwind(AssertUnwindSafe(|| dataset.image(index)));
-    let what = match read {
+/// Reads an image and makes sure that it is one.
+pub(crate) fn checked_image(dataset: &dyn Dataset, index: usize) -> ReadImage {
+    let what = match caught(|| dataset.image(index)) {
         Ok(Err(error)) => return ReadImage::Bad(error),
         Ok(Ok(image)) => match check_image(&image) {
             Ok(()) => return ReadImage::Good(image),
             Err(what) => what,
         },
-        Err(panic) => format!("the decoder panicked: {}", panic_text(&*panic)),
+        Err(panic) => format!("the decoder panicked: {panic}"),
     };
     ReadImage::Bad(DataError::BadImage { name: dataset.name(index), index, what })
 }

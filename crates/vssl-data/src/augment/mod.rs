@@ -107,67 +107,76 @@ impl ViewGroup {
     /// [`DataError::Setting`] naming the group by its `position`, the field, its value and what
     /// is allowed.
     pub fn check(&self, position: usize) -> Result<(), DataError> {
-        let wrong = self.wrong_size().or_else(|| self.wrong_probability());
-        let wrong = wrong.or_else(|| self.wrong_range()).or_else(|| self.wrong_strength());
-        wrong.map_or(Ok(()), |(field, got, expected)| {
+        self.problems().first().map_or(Ok(()), |(field, got, expected)| {
             Err(DataError::Setting(format!(
                 "view group {position}: {field} is {got}; expected {expected}"
             )))
         })
     }
 
-    fn wrong_size(&self) -> Option<Wrong> {
-        if self.count == 0 {
-            return Some(("count", "0".into(), "at least 1 view"));
+    /// All fields that are out of bounds. A recipe is checked by it as well.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        let mut require = |field, holds: bool, got: String, expected| {
+            if !holds {
+                problems.push((field, got, expected));
+            }
+        };
+        require("count", self.count > 0, self.count.to_string(), "at least 1");
+        let expected = "1 to 4096 pixels";
+        let size = (1..=LARGEST_VIEW).contains(&self.size);
+        require("size", size, self.size.to_string(), expected);
+        let smallest = f64::MIN_POSITIVE;
+        for (field, [low, high], allowed, expected) in [
+            (
+                "crop_scale",
+                self.crop_scale,
+                smallest..=1.0,
+                "two ascending numbers above 0, at most 1",
+            ),
+            (
+                "crop_ratio",
+                self.crop_ratio,
+                smallest..=1000.0,
+                "two ascending numbers above 0, at most 1000",
+            ),
+            (
+                "blur_sigma",
+                self.blur_sigma,
+                0.0..=100.0,
+                "two ascending numbers from 0 to 100 (pixels)",
+            ),
+        ] {
+            let holds = allowed.contains(&low) && allowed.contains(&high) && low <= high;
+            require(field, holds, format!("[{low}, {high}]"), expected);
         }
-        let size = self.size;
-        (!(1..=LARGEST_VIEW).contains(&size))
-            .then(|| ("size", size.to_string(), "1 to 4096 pixels"))
-    }
-
-    fn wrong_probability(&self) -> Option<Wrong> {
-        let all = [
+        for (field, share) in [
             ("jitter", self.jitter),
             ("grayscale", self.grayscale),
             ("blur", self.blur),
             ("solarize", self.solarize),
             ("equalize", self.equalize),
             ("flip", self.flip),
-        ];
-        let (field, got) = all.into_iter().find(|(_, p)| !(0.0..=1.0).contains(p))?;
-        Some((field, got.to_string(), "a probability between 0 and 1"))
-    }
-
-    fn wrong_range(&self) -> Option<Wrong> {
-        let smallest = f64::MIN_POSITIVE;
-        let all = [
-            ("crop_scale", self.crop_scale, smallest..=1.0, "0 < low <= high <= 1"),
-            ("crop_ratio", self.crop_ratio, smallest..=1000.0, "0 < low <= high <= 1000"),
-            ("blur_sigma", self.blur_sigma, 0.0..=100.0, "0 <= low <= high <= 100 pixels"),
-        ];
-        let (field, [low, high], _, expected) =
-            all.into_iter().find(|(_, [low, high], allowed, _)| {
-                !allowed.contains(low) || !allowed.contains(high) || low > high
-            })?;
-        Some((field, format!("[{low}, {high}]"), expected))
-    }
-
-    fn wrong_strength(&self) -> Option<Wrong> {
-        let factors = [
+        ] {
+            let holds = (0.0..=1.0).contains(&share);
+            require(field, holds, share.to_string(), "a number from 0 to 1");
+        }
+        for (field, factor) in [
             ("brightness", self.brightness),
             ("contrast", self.contrast),
             ("saturation", self.saturation),
-        ];
-        let wrong = |(_, x): &(&str, f64)| !(0.0..=f64::MAX).contains(x);
-        if let Some((field, got)) = factors.into_iter().find(wrong) {
-            return Some((field, got.to_string(), "0 or a positive number"));
+        ] {
+            let holds = (0.0..=f64::MAX).contains(&factor);
+            require(field, holds, factor.to_string(), "a number of at least 0");
         }
-        (!(0.0..=0.5).contains(&self.hue)).then(|| ("hue", self.hue.to_string(), "0 to 0.5"))
+        let hue = (0.0..=0.5).contains(&self.hue);
+        require("hue", hue, self.hue.to_string(), "a number from 0 to 0.5");
+        problems
     }
 }
 
 /// A field, its value, and what is allowed.
-type Wrong = (&'static str, String, &'static str);
+pub type Problem = (&'static str, String, &'static str);
 
 /// Filter of a resize, both antialiased as in Pillow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
 use super::Image;
+use crate::panics::caught;
 
 /// Pixels beyond which a file is refused, as Pillow does against decompression bombs.
 const MAX_PIXELS: u64 = 178_956_970;
@@ -25,6 +26,11 @@ const MAX_PIXELS: u64 = 178_956_970;
 /// # Errors
 /// Why the bytes are no image, for a [`crate::DataError::BadImage`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
+    let decoded = caught(|| decoded(bytes));
+    decoded.unwrap_or_else(|panic| Err(format!("the decoder panicked: {panic}")))
+}
+
+fn decoded(bytes: &[u8]) -> Result<Image, String> {
     let rgb = match image::guess_format(bytes) {
         Ok(ImageFormat::Jpeg) => jpeg(bytes)?,
         Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{
-    OnBadImage, Pixels, ReadImage, checked_image, ordered::Ordered, pixels::Pool, stopped,
+    OnBadImage, Pixels, ReadImage, ahead, checked_image, ordered::Ordered, pixels::Pool, stopped,
 };
 use crate::{
     DataError, Dataset,
@@ -62,7 +62,7 @@ impl EvaluationLoader {
         let make = Box::new(move |number: u64, scratch: &mut Scratch, stop: &AtomicBool| {
             reader.batch(number, scratch, stop)
         });
-        Ok(Self { ordered: Ordered::new(0..batches, workers, prefetch, make)? })
+        Ok(Self { ordered: Ordered::new(0..batches, workers, ahead(workers, prefetch), make)? })
     }
 }
 

@@ -4,7 +4,6 @@
 //! works. At most `ahead` results are finished or in the making, and workers sleep otherwise.
 
 use std::{
-    any::Any,
     collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,7 +14,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::{DataError, augment::Scratch};
+use crate::{DataError, augment::Scratch, panics};
 
 /// Makes result `number`. Long work asks the flag now and then and may return anything once it
 /// is set: the result is thrown away.
@@ -151,7 +150,7 @@ impl<T> Shared<T> {
             *scratch = Scratch::default();
             Err(DataError::Worker(format!(
                 "batch {number}: a worker panicked: {}; please report this",
-                panic_text(&*panic)
+                panics::text(&*panic)
             )))
         })
     }
@@ -170,12 +169,6 @@ impl<T> Drop for Ordered<T> {
             let _ = worker.join();
         }
     }
-}
-
-/// What a panic said.
-pub(super) fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")
 }
 
 #[cfg(test)]

@@ -144,8 +144,11 @@ fn batch_has_the_shapes_labels_and_steps_of_the_plan() {
     let mut loader = load(Memory::of(40), plan(5..8, 1));
     assert_eq!(loader.steps_per_epoch(), 6);
     let views = 2 * 12 * 12 * 3 + 3 * 5 * 5 * 3;
-    // Three in the making and one that came back.
-    assert_eq!(loader.memory_bound(), views * 4 * 6 * (3 + 1));
+    let bound = |workers| plan(5..8, workers).memory_bound(&pipeline());
+    // Three in the making, or one for each worker, and one that came back.
+    assert_eq!(bound(1), views * 4 * 6 * (3 + 1));
+    assert_eq!(bound(5), views * 4 * 6 * (5 + 1));
+    assert_eq!(bound(0), views * 4 * 6 * (1 + 1));
     let batch = loader.next().unwrap().unwrap();
     assert_eq!((batch.step, batch.epoch), (5, 0));
     let sizes = batch.views.iter().map(|v| (v.size, v.local, v.pixels.len())).collect::<Vec<_>>();

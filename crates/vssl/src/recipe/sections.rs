@@ -37,7 +37,8 @@ pub struct DataSection {
     /// Threads that decode and augment; chosen by the machine. Changes speed and nothing else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
-    /// Batches that wait at most; 4. Changes memory and speed and nothing else.
+    /// Batches that are finished or in the making at most, one for each worker in any case; 4. Changes
+    /// memory and speed and nothing else.
     pub prefetch: usize,
 }
 

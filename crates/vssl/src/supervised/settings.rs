@@ -258,7 +258,7 @@ pub struct ReadingSection {
     /// Threads that decode and augment; chosen by the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
-    /// Batches that wait at most; 4.
+    /// Batches that are finished or in the making at most, one for each worker in any case; 4.
     pub prefetch: usize,
     /// What an image does that cannot be decoded; `stop`.
     pub on_bad_image: OnBadImage,

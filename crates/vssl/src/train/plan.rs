@@ -182,7 +182,7 @@ impl Plan {
         if self.continues && self.resume_from.is_none() {
             notes.push("no checkpoint was saved yet: the run starts again".to_owned());
         }
-        let memory = self.loader(0)?.memory_bound() >> 20;
+        let memory = self.loading(0).memory_bound(&self.pipeline) >> 20;
         notes.push(format!("prefetched views take at most {memory} MiB"));
         Ok(notes)
     }
@@ -251,7 +251,12 @@ impl Plan {
     /// # Errors
     /// When the workers cannot be started.
     pub fn loader(&self, step: u64) -> Result<Loader, TrainError> {
-        let plan = LoaderPlan {
+        let (train, pipeline) = (Arc::clone(&self.train), Arc::clone(&self.pipeline));
+        Ok(Loader::new(train, pipeline, self.loading(step))?)
+    }
+
+    fn loading(&self, step: u64) -> LoaderPlan {
+        LoaderPlan {
             seed: self.recipe.seed,
             batch: self.recipe.train.batch,
             share: share(&self.recipe, &self.group),
@@ -260,8 +265,7 @@ impl Plan {
             on_bad_image: self.recipe.data.on_bad_image,
             start_step: step,
             end_step: self.total_steps.max(step),
-        };
-        Ok(Loader::new(Arc::clone(&self.train), Arc::clone(&self.pipeline), plan)?)
+        }
     }
 
     /// How a split is read for an evaluation: see [`Input::of`].

@@ -112,7 +112,7 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     );
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
     page.absent("workers", 4, "threads that decode and augment; one a core unless given");
-    page.key("prefetch", 4, "batches that wait at most; memory against speed");
+    page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
     Ok(())
 }
 
