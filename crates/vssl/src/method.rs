@@ -126,7 +126,7 @@ pub type ReadPosterior<M> =
 /// What a method may want to know of a run before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Images of the training set.
+    /// Images of the training set; where settings are checked, those in whole batches of an epoch.
     pub images: usize,
     /// Images of one forward pass, those of all ranks together.
     pub batch: usize,

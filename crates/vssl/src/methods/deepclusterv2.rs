@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn more_clusters_than_images_are_refused_by_name() {
-        let sizes = Sizes { images: 109, batch: 10, global_views: 2, local_views: 0 };
+        let sizes = Sizes { images: 100, batch: 10, global_views: 2, local_views: 0 };
         let method = |prototypes| DeepClusterV2 { prototypes, ..DeepClusterV2::default() };
         assert_eq!(Method::check(&method(vec![100, 7]), &sizes), Ok(()));
         let message = Method::check(&method(vec![7, 101]), &sizes).unwrap_err();
