@@ -153,6 +153,15 @@ pub fn features(x: Tensor<2>) -> Features {
     Features { rows, dim, values, labels: None }
 }
 
+/// What a result is without, in words; nothing where nothing was left out.
+pub(crate) fn left_out_note(images: usize) -> Option<String> {
+    (images > 0).then(|| {
+        format!(
+            "{images} images could not be read: accuracies are of the others (data.on_bad_image)"
+        )
+    })
+}
+
 /// The table at the end of a run.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use super::{
     TrainError,
     checkpoint::{Checkpoint, Position, Store},
     environment::{Environment, check_group, find_data, share},
-    evaluate::Evaluation,
+    evaluate::{Evaluation, left_out_note},
     events::Summary,
     learner::{AnyMethod, Learner},
     probe::Probe,
@@ -388,15 +388,6 @@ pub(crate) fn sizes(recipe: &Recipe, images: usize) -> Sizes {
         global_views: views(false),
         local_views: views(true),
     }
-}
-
-/// What a result is without, in words; nothing where nothing was left out.
-pub(crate) fn left_out_note(images: usize) -> Option<String> {
-    (images > 0).then(|| {
-        format!(
-            "{images} images could not be read: accuracies are of the others (data.on_bad_image)"
-        )
-    })
 }
 
 pub(crate) fn due(done: u64, every: u64) -> bool {
