@@ -51,3 +51,4 @@ pub mod supervised;
 pub mod tensorboard;
 pub mod train;
 pub mod uncertainty;
+pub mod whole_file;

@@ -22,7 +22,6 @@ use vssl::{
     train::{run_folder, stop::Stop},
 };
 
-use super::whole;
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
@@ -260,7 +259,7 @@ fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<(
         .collect();
     let path = grid.out.join("grid.json");
     let text = format!("{:#}\n", json!({ "cells": lines }));
-    whole::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    vssl::whole_file::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> {

@@ -18,7 +18,6 @@ mod supervised;
 mod table;
 mod uncertainty;
 mod watch;
-mod whole;
 
 use anyhow::Context;
 

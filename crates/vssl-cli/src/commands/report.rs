@@ -12,7 +12,7 @@ use vssl::{
 };
 use vssl_data::{Splits, dataset};
 
-use super::{encoder, say, whole};
+use super::{encoder, say};
 use crate::{
     arguments::{Common, Report, Shown},
     failure::Failure,
@@ -62,7 +62,8 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     let page = html(&document);
-    whole::write(to, &page).with_context(|| format!("writing the page to {}", to.display()))?;
+    vssl::whole_file::write(to, &page)
+        .with_context(|| format!("writing the page to {}", to.display()))?;
     if common.json {
         let pictures = document.looks.iter().flatten().count();
         let value = json!({

@@ -13,7 +13,7 @@ use vssl_data::{
     dataset::{Folder, Labels},
 };
 
-use super::{encoder::moved, say, whole};
+use super::{encoder::moved, say};
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
@@ -98,7 +98,8 @@ fn picture(
         rows.push((queries.image(row)?, found.collect::<Result<_, _>>()?));
     }
     let png = draw(&rows, arguments.side as usize)?;
-    whole::write(to, png).with_context(|| format!("writing the picture to {}", to.display()))?;
+    vssl::whole_file::write(to, png)
+        .with_context(|| format!("writing the picture to {}", to.display()))?;
     Ok(())
 }
 

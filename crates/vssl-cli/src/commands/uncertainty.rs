@@ -11,7 +11,7 @@ use vssl_data::{
     shift::STRENGTHS,
 };
 
-use super::{data::described, encoder, say, whole};
+use super::{data::described, encoder, say};
 use crate::{
     arguments::{Common, Uncertainty},
     failure::Failure,
@@ -47,7 +47,8 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     bar.finish_and_clear();
     for file in &arguments.out {
         let text = Kind::of(file)?.text(&assessment)?;
-        whole::write(file, &text).with_context(|| format!("writing to {}", file.display()))?;
+        vssl::whole_file::write(file, &text)
+            .with_context(|| format!("writing to {}", file.display()))?;
     }
     if common.json {
         return say(&event(&assessment).to_string());

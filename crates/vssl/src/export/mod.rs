@@ -10,7 +10,7 @@ mod file;
 pub mod onnx;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -30,6 +30,7 @@ use crate::{
         state::{self, Tensors},
         tensor_file::{self, TensorFileError},
     },
+    whole_file,
 };
 
 /// Every method's student and teacher call their encoder this.
@@ -172,20 +173,14 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
         }
         Form::Onnx(pixels) => {
             let model = onnx::model(&tensors, &encoder.config, &encoder.input, pixels, &origin)?;
-            replace(to, |temporary| {
-                let io = |source| ExportError::Io { path: temporary.to_owned(), source };
-                fs::write(temporary, onnx::bytes(&model)?).map_err(io)
-            })?;
+            write_whole(to, &onnx::bytes(&model)?)?;
         }
         Form::Burn => {
             let record = encoder.backbone.clone().into_record();
             let bytes = record
                 .into_bytes()
                 .map_err(|source| ExportError::Record { path: to.to_owned(), source })?;
-            replace(to, |temporary| {
-                let io = |source| ExportError::Io { path: temporary.to_owned(), source };
-                fs::write(temporary, &bytes[..]).map_err(io)
-            })?;
+            write_whole(to, &bytes[..])?;
         }
     }
     Ok(Exported { step, tensors: count })
@@ -209,19 +204,11 @@ pub(crate) fn write_tensors(
         ("vssl", env!("CARGO_PKG_VERSION")),
     ];
     metadata.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
-    replace(to, |temporary| Ok(tensor_file::write(temporary, tensors, &metadata).map(|_| ())?))
+    write_whole(to, &tensor_file::bytes(to, tensors, &metadata)?)
 }
 
-/// Lets `write` make a file beside `to` and gives it that name once it is whole.
-fn replace(
-    to: &Path,
-    write: impl FnOnce(&Path) -> Result<(), ExportError>,
-) -> Result<(), ExportError> {
-    let mut temporary = to.as_os_str().to_owned();
-    temporary.push(".part");
-    let temporary = PathBuf::from(temporary);
-    write(&temporary)?;
-    fs::rename(&temporary, to).map_err(|source| ExportError::Io { path: to.to_owned(), source })
+fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), ExportError> {
+    whole_file::write(to, bytes).map_err(|source| ExportError::Io { path: to.to_owned(), source })
 }
 
 /// The encoder in a checkpoint, and the recipe that trained it.

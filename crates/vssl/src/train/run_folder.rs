@@ -23,6 +23,7 @@ use super::{checkpoint::Store, events::Summary};
 use crate::{
     metrics,
     tensorboard::{self, EventFile},
+    whole_file,
 };
 
 /// The resolved recipe of a run.
@@ -216,15 +217,9 @@ impl RunFolder {
     }
 }
 
-/// On the disk before it has its name: what a run cannot go on without survives a power failure.
 fn write_whole(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Result<(), RunFolderError> {
-    let (path, temporary) = (folder.join(name), folder.join(format!(".{name}")));
-    let written = File::create(&temporary).and_then(|mut file| {
-        file.write_all(bytes.as_ref())?;
-        file.sync_all()
-    });
-    written.map_err(io(&temporary))?;
-    fs::rename(&temporary, &path).map_err(io(&path))
+    let path = folder.join(name);
+    whole_file::write(&path, bytes).map_err(io(&path))
 }
 
 /// What the run of a recipe is called: `<recipe>-<seed>`, the recipe being called after its path

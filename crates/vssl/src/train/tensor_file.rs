@@ -57,6 +57,23 @@ pub fn write(
     tensors: &Tensors,
     metadata: &[(&str, &str)],
 ) -> Result<Vec<u8>, TensorFileError> {
+    let bytes = bytes(path, tensors, metadata)?;
+    let io = |source| TensorFileError::Io { path: path.to_owned(), source };
+    let mut file = File::create(path).map_err(io)?;
+    file.write_all(&bytes).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    Ok(bytes)
+}
+
+/// The bytes of the file `path`.
+///
+/// # Errors
+/// [`TensorFileError::Format`] for metadata that cannot be written.
+pub fn bytes(
+    path: &Path,
+    tensors: &Tensors,
+    metadata: &[(&str, &str)],
+) -> Result<Vec<u8>, TensorFileError> {
     let views = tensors.iter().map(|(name, tensor)| {
         let dtype = if tensor.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
         let view = TensorView::new(dtype, tensor.shape().as_slice().to_vec(), tensor.as_bytes());
@@ -64,13 +81,8 @@ pub fn write(
     });
     let metadata: HashMap<String, String> =
         metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    let bytes = safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
-        .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
-    let io = |source| TensorFileError::Io { path: path.to_owned(), source };
-    let mut file = File::create(path).map_err(io)?;
-    file.write_all(&bytes).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    Ok(bytes)
+    safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
+        .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })
 }
 
 /// Reads all tensors from the bytes of the file `path`.
