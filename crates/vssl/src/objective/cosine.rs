@@ -10,6 +10,10 @@ use burn::tensor::Tensor;
 /// Lower bound of a row's norm in the denominator.
 pub const NORM_FLOOR: f64 = 1e-8;
 
+/// Rows whose largest entry is below this are far below the norm floor, and the reciprocal of a subnormal
+/// number would overflow in their gradient.
+const SMALLEST_SCALE: f64 = 1e-30;
+
 /// Cosine of the angle between the rows of `a` and of `b`; a zero row has cosine 0.
 ///
 /// The gradient is finite everywhere: below the norm floor (a zero row included) it is that of
@@ -26,12 +30,11 @@ pub fn cosine_similarity(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
 /// # Shapes — `[n, d]` to `[n, d]`.
 pub fn directions(a: Tensor<2>) -> Tensor<2> {
     let largest = a.clone().detach().abs().max_dim(1); // [n, d] -> [n, 1]
-    let is_zero = largest.clone().equal_elem(0.0);
-    let scale = largest.mask_fill(is_zero, 1.0);
+    let scale = largest.clamp_min(SMALLEST_SCALE);
     let floor = (scale.clone() / NORM_FLOOR).recip(); // 1e-8 / scale without its overflow
     let scaled = a / scale;
-    // A row with a non-zero entry has a scaled norm of at least 1, so the inner bound only meets
-    // zero rows, where it keeps the square root's derivative finite and the floor takes over.
+    // Every other row has a scaled norm of at least 1, so the inner bound only meets those, zero rows
+    // included: it keeps the square root's derivative finite, and the floor takes over.
     let squared = scaled.clone().square().sum_dim(1); // [n, d] -> [n, 1]
     let is_null = squared.clone().lower_elem(0.5);
     let norm = squared.clamp_min(0.5).sqrt().mask_fill(is_null, 0.0);
@@ -53,9 +56,10 @@ mod tests {
     }
 
     #[test]
-    fn zero_rows_have_cosine_zero_and_finite_gradients() {
+    fn zero_and_subnormal_rows_have_cosine_zero_and_finite_gradients() {
+        // A subnormal number has no finite reciprocal.
         let a = rows([[0.0; 3], [0.0, 1.0, 0.0]]);
-        let b = rows([[1.0, 2.0, 3.0], [0.0; 3]]);
+        let b = rows([[1.0, 2.0, 3.0], [1e-40, 0.0, 0.0]]);
         let cosine = cosine_similarity(a.clone(), b.clone());
         assert_eq!(values(cosine.clone()), [0.0, 0.0]);
         let gradients = cosine.sum().backward();
