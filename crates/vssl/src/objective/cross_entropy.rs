@@ -16,10 +16,10 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let n = logits.dims()[0];
     let unlabelled = targets.clone().equal_elem(UNLABELLED);
     let picked = targets.mask_fill(unlabelled.clone(), 0).reshape([n, 1]);
-    let labelled = unlabelled.bool_not().float(); // [n]
-    let log_likelihood =
-        activation::log_softmax(logits, 1).gather(1, picked).reshape([n]).mul(labelled.clone());
-    let count = labelled.sum().clamp_min(1.0);
+    let count = unlabelled.clone().bool_not().float().sum().clamp_min(1.0);
+    let log_likelihood = activation::log_softmax(logits, 1).gather(1, picked).reshape([n]);
+    // Not a product with 0, which an infinite one would survive.
+    let log_likelihood = log_likelihood.mask_fill(unlabelled, 0.0);
     -log_likelihood.sum() / count
 }
 
@@ -41,12 +41,17 @@ mod tests {
     }
 
     #[test]
-    fn unlabelled_rows_do_not_change_the_mean() {
-        let device = Device::flex();
-        let both = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, -1.0]], &device);
-        let first = both.clone().slice([0..1, 0..2]);
-        let with = cross_entropy(both, Tensor::from_ints([1, -1], &device));
-        let without = cross_entropy(first, Tensor::from_ints([1], &device));
-        assert_eq!(with.into_scalar::<f32>(), without.into_scalar::<f32>());
+    fn unlabelled_rows_do_not_change_the_mean_whatever_they_are() {
+        let device = Device::flex().autodiff();
+        for second in [[3.0, -1.0], [-3e38, 3e38], [f32::NEG_INFINITY, 0.0]] {
+            let both = Tensor::<2>::from_floats([[1.0, 2.0], second], &device).require_grad();
+            let first = both.clone().slice([0..1, 0..2]);
+            let with = cross_entropy(both.clone(), Tensor::from_ints([1, -1], &device));
+            let without = cross_entropy(first, Tensor::from_ints([1], &device));
+            let gradients = with.backward();
+            assert_eq!(with.into_scalar::<f32>(), without.into_scalar::<f32>());
+            let gradient = both.grad(&gradients).unwrap().into_data().try_to_vec::<f32>().unwrap();
+            assert_eq!(gradient[2..], [0.0; 2], "{second:?}");
+        }
     }
 }
