@@ -1,6 +1,11 @@
 //! One stored case: its parameters, its tensors, and which of them were checked.
 
-use std::{cell::RefCell, collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
@@ -8,10 +13,9 @@ use vssl_data::Image;
 
 /// The folder with the stored cases.
 pub fn fixtures() -> PathBuf {
-    std::env::var_os("VSSL_FIXTURES").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures")),
-        PathBuf::from,
-    )
+    // A relative path begins there as well: tests run in the folder of their crate.
+    let repository = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+    repository.join(std::env::var_os("VSSL_FIXTURES").unwrap_or_else(|| "tests/fixtures".into()))
 }
 
 /// Reads a JSON file below the fixtures.

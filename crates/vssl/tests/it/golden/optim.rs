@@ -68,23 +68,24 @@ fn config(case: &Case, name: Algorithm, holder: &Holder) -> OptimizerConfig {
         beta2: betas[1],
         groups: Vec::new(),
     };
-    match case.param("weight_decay").expect("every trajectory has a weight decay") {
-        Value::Array(decays) => {
-            // Group g starts from the base rate 1 + g, which the schedule maps to its column.
-            for (group, decay) in decays.iter().enumerate() {
-                let names = case.param(&format!("group{group}")).and_then(Value::as_array);
-                for name in names.expect("as many groups as decays") {
-                    config.groups.push(GroupRule {
-                        pattern: Some(holder.path(name.as_str().unwrap()).to_owned()),
-                        lr_factor: Some(1.0 + group as f64),
-                        weight_decay: decay.as_f64(),
-                        ..GroupRule::default()
-                    });
-                }
-            }
-        }
-        decay => config.weight_decay = decay.as_f64().unwrap(),
+    let decay = case.param("weight_decay").expect("every trajectory has a weight decay");
+    if let Some(decay) = decay.as_f64() {
+        config.weight_decay = decay;
     }
+    // Group g starts from the base rate 1 + g, which the schedule maps to its column.
+    let groups = (0..).map_while(|g| case.param(&format!("group{g}")).and_then(Value::as_array));
+    for (group, names) in groups.enumerate() {
+        for name in names {
+            config.groups.push(GroupRule {
+                pattern: Some(holder.path(name.as_str().unwrap()).to_owned()),
+                lr_factor: Some(1.0 + group as f64),
+                weight_decay: decay.as_array().map(|decays| decays[group].as_f64().unwrap()),
+                ..GroupRule::default()
+            });
+        }
+    }
+    let decays = decay.as_array().map_or(0, Vec::len);
+    assert!(decays == 0 || !config.groups.is_empty(), "{}: decays of no groups", case.name);
     config
 }
 
