@@ -6,7 +6,7 @@ use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
 };
-use vssl::train::stop::Stop;
+use vssl::run::stop::Stop;
 
 /// What a shell reports for a process that a signal ended, less the signal's number.
 const ENDED_BY_SIGNAL: i32 = 128;

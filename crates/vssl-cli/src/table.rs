@@ -2,7 +2,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use vssl::train::events::{Event, Summary};
+use vssl::run::events::{Event, Summary};
 
 use crate::progress::{duration, rounded};
 

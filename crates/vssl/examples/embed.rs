@@ -10,7 +10,7 @@ use std::{
 use vssl::{
     device::DeviceChoice,
     encoder::{Encoder, Reading},
-    train::learner::Network,
+    method::learner::Network,
 };
 use vssl_data::dataset::{self, DataConfig, Format};
 

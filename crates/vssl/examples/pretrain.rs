@@ -6,12 +6,11 @@ use vssl::{
     device::DeviceChoice,
     methods,
     recipe::Recipe,
-    train::{
-        Environment, Plan,
+    run::{
         events::{Event, Observer},
-        pretrain,
         stop::Stop,
     },
+    train::{Environment, Plan, pretrain},
 };
 
 /// Prints what a person wants to see.

@@ -22,11 +22,11 @@ use crate::{
     comparison::{self, ComparisonError},
     methods,
     recipe::{Recipe, RecipeError},
-    train::{
-        TrainError, binding_differences,
+    run::{
         checkpoint::{CheckpointError, Store},
-        run_folder::{self, RunFolderError},
+        folder::{self, RunFolderError},
     },
+    train::{TrainError, binding_differences},
 };
 
 /// The file.
@@ -177,7 +177,7 @@ impl Grid {
     /// All runs: the recipes in their order, each with all seeds.
     pub fn cells(&self) -> Vec<Cell> {
         let cell = |recipe: &PathBuf, seed: u64| {
-            let name = run_folder::name(recipe, seed);
+            let name = folder::name(recipe, seed);
             let seed_override = format!("seed={seed}");
             Cell {
                 run: self.out.join(&name),
@@ -204,14 +204,14 @@ impl Cell {
     /// figures would be passed off as those of this one.
     pub fn standing(&self) -> Result<Standing, CellError> {
         let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, &methods::schemas())?;
-        if !run_folder::is_run(&self.run) {
+        if !folder::is_run(&self.run) {
             return Ok(Standing::New);
         }
         let is_finished = comparison::is_finished(&self.run)?;
         if !is_finished && Store::of(&self.run).pointer("latest")?.is_none() {
             return Ok(Standing::Again);
         }
-        let was = methods::recipe_from(&run_folder::recipe_of(&self.run)?)?;
+        let was = methods::recipe_from(&folder::recipe_of(&self.run)?)?;
         let differences = binding_differences(&was, &recipe);
         if !differences.is_empty() {
             let run = self.run.clone();

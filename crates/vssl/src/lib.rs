@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use vssl::{device::DeviceChoice, encoder::Encoder, train::learner::Network};
+//! use vssl::{device::DeviceChoice, encoder::Encoder, method::learner::Network};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let device = "cpu".parse::<DeviceChoice>()?.resolve()?;
@@ -32,23 +32,20 @@ pub mod device;
 pub mod embed;
 pub mod encoder;
 pub mod eval;
-pub mod export;
 pub mod grid;
-pub mod import;
 pub mod layers;
 pub mod memory;
 pub mod method;
 pub mod methods;
-pub mod metrics;
 pub mod objective;
 pub mod optim;
 pub mod page;
 pub mod posterior;
 pub mod precision;
 pub mod recipe;
+pub mod run;
 pub mod schedule;
 pub mod supervised;
-pub mod tensorboard;
+pub mod tensors;
 pub mod train;
 pub mod uncertainty;
-pub mod whole_file;

@@ -9,14 +9,16 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Device, Tensor};
 
 use crate::{
-    encoder::{EncoderError, Input},
-    export::{self, ExportError},
-    method::Posterior,
+    encoder::{
+        EncoderError, Input,
+        export::{self, ExportError},
+        images::images_to_tensor,
+    },
+    method::{Posterior, learner::Learner},
     methods,
     recipe::Recipe,
-    train::{
-        self, batch::images_to_tensor, checkpoint::CheckpointError, learner::Learner, run_folder,
-    },
+    run::{checkpoint::CheckpointError, folder},
+    train,
 };
 
 /// What [`score`] is, for whoever shows it.
@@ -59,7 +61,7 @@ impl Posteriors {
         checkpoint: &str,
         device: &Device,
     ) -> Result<Option<Self>, EncoderError> {
-        run_folder::recipe_of(run).map_err(ExportError::from)?;
+        folder::recipe_of(run).map_err(ExportError::from)?;
         let stored = export::checkpoint_of(run, checkpoint)?;
         let recipe = methods::recipe_from(&stored.recipe).map_err(|source| {
             ExportError::Recipe { run: run.to_owned(), source: Box::new(source) }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use vssl::{device::DeviceChoice, train::learner::Network};
+use vssl::{device::DeviceChoice, method::learner::Network};
 
 use super::{FormatName, NetworkName, checkpoint};
 

@@ -6,7 +6,7 @@ use vssl::{
     embed::{EmbedError, Embedded, Form, Job, Origin, Split, embed},
     encoder::{EncoderError, Reading},
     posterior::{self, Posteriors},
-    train::stop::Stop,
+    run::stop::Stop,
 };
 use vssl_data::{DataError, OnBadImage, dataset};
 

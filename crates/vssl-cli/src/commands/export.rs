@@ -6,8 +6,11 @@ use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     device::{Backend, DeviceChoice},
-    encoder::Encoder,
-    export::{Form, export, onnx::Pixels, write},
+    encoder::{
+        Encoder,
+        export::{Form, export, write},
+        onnx::Pixels,
+    },
 };
 
 use super::say;

@@ -19,7 +19,7 @@ use vssl::{
     comparison::{self, Comparison, LeftOut, State},
     device::DeviceChoice,
     grid::{Cell, Grid, Standing},
-    train::{run_folder, stop::Stop},
+    run::{folder, stop::Stop},
 };
 
 use crate::{
@@ -135,7 +135,7 @@ impl Runner<'_> {
     /// A grid that was killed may have left a run that still writes its last checkpoint.
     fn wait_for_another(&self, cell: &Cell, title: &str) -> anyhow::Result<()> {
         let mut is_told = false;
-        while run_folder::is_busy(&cell.run)? && !self.stop.requested() {
+        while folder::is_busy(&cell.run)? && !self.stop.requested() {
             if !is_told {
                 self.tell(&format!("{title} is at work in another process: waiting for its end"));
             }
@@ -259,14 +259,14 @@ fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<(
         .collect();
     let path = grid.out.join("grid.json");
     let text = format!("{:#}\n", json!({ "cells": lines }));
-    vssl::whole_file::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    vssl::run::whole_file::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> {
     // The run of a cell that failed may be that of another recipe.
     let told = cells.iter().zip(outcomes).filter(|(_, o)| !matches!(o, Outcome::Failed(_)));
     let runs: Vec<_> =
-        told.map(|(cell, _)| cell.run.clone()).filter(|run| run_folder::is_run(run)).collect();
+        told.map(|(cell, _)| cell.run.clone()).filter(|run| folder::is_run(run)).collect();
     let mut comparison = Comparison::of(&runs)?;
     for (cell, outcome) in cells.iter().zip(outcomes) {
         let (state, reason) = match outcome {
@@ -275,7 +275,7 @@ fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> 
                 (State::Failed, lines.join(" "))
             }
             // One that began says itself how far it came.
-            Outcome::Stopped if !run_folder::is_run(&cell.run) => {
+            Outcome::Stopped if !folder::is_run(&cell.run) => {
                 (State::Unfinished, "not begun yet".to_owned())
             }
             _ => continue,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use vssl::import::{self, Fate, ForeignError, Found, Request};
+use vssl::encoder::foreign::{self, Fate, ForeignError, Found, Request};
 
 use super::say;
 use crate::{
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
         network: arguments.network.into(),
         prefix: arguments.prefix.clone(),
     };
-    let found = import::read(&arguments.file, &request).map_err(|error| {
+    let found = foreign::read(&arguments.file, &request).map_err(|error| {
         let named = matches!(
             error,
             ForeignError::Io { .. } | ForeignError::Damaged { .. } | ForeignError::Type { .. }
@@ -80,7 +80,7 @@ fn result(found: &Found, arguments: &Import) -> String {
 
 /// Every tensor of the file and of the network, a line each, and how many met which fate.
 fn account(found: &Found) -> String {
-    let key = |row: &import::Row| row.key.clone().or(row.name.clone()).unwrap_or_default();
+    let key = |row: &foreign::Row| row.key.clone().or(row.name.clone()).unwrap_or_default();
     let width = found.rows.iter().map(|row| key(row).len()).max().unwrap_or(0);
     let mut text = String::new();
     for row in &found.rows {

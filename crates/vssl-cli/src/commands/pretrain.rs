@@ -13,7 +13,8 @@ use vssl::{
     methods,
     precision::Precision,
     recipe::Recipe,
-    train::{Environment, Plan, TrainError, events::Event, pretrain, run_folder, stop::Stop},
+    run::{events::Event, folder, stop::Stop},
+    train::{Environment, Plan, TrainError, pretrain},
 };
 use vssl_data::DataError;
 
@@ -93,7 +94,7 @@ fn resume(
     common: &Common,
     group: &Group,
 ) -> Result<Plan, Failure> {
-    run_folder::recipe_of(run)?;
+    folder::recipe_of(run)?;
     let path = run.join("recipe.toml");
     let (recipe, _) =
         Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
@@ -131,7 +132,7 @@ fn classified(error: TrainError) -> Failure {
 }
 
 fn run_folder_of(recipe: &Path, seed: u64) -> PathBuf {
-    Path::new("runs").join(run_folder::name(recipe, seed))
+    Path::new("runs").join(folder::name(recipe, seed))
 }
 
 /// Requests a stop when standard input ends, as it does when whoever holds the other end of the

@@ -62,7 +62,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     }
     bar.finish_and_clear();
     let page = html(&document);
-    vssl::whole_file::write(to, &page)
+    vssl::run::whole_file::write(to, &page)
         .with_context(|| format!("writing the page to {}", to.display()))?;
     if common.json {
         let pictures = document.looks.iter().flatten().count();

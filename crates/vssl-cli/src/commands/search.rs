@@ -98,7 +98,7 @@ fn picture(
         rows.push((queries.image(row)?, found.collect::<Result<_, _>>()?));
     }
     let png = draw(&rows, arguments.side as usize)?;
-    vssl::whole_file::write(to, png)
+    vssl::run::whole_file::write(to, png)
         .with_context(|| format!("writing the picture to {}", to.display()))?;
     Ok(())
 }

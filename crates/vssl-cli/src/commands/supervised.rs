@@ -7,11 +7,12 @@ use serde_json::json;
 use vssl::{
     encoder::Encoder,
     recipe::{self, Settings},
+    run::{folder::SETTINGS, stop::Stop},
     supervised::{
         FinetuneSettings, HeadSummary, Job, LinearSettings, Outset, Summary, cached, finetune,
         linear,
     },
-    train::{TrainError, run_folder::SETTINGS, stop::Stop},
+    train::TrainError,
 };
 
 use super::{encoder, say};

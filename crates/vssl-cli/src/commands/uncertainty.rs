@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     bar.finish_and_clear();
     for file in &arguments.out {
         let text = Kind::of(file)?.text(&assessment)?;
-        vssl::whole_file::write(file, &text)
+        vssl::run::whole_file::write(file, &text)
             .with_context(|| format!("writing to {}", file.display()))?;
     }
     if common.json {

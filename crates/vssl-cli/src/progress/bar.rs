@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vssl::train::{
+use vssl::run::{
     events::{Event, Observer},
     stop::Stop,
 };
@@ -93,8 +93,10 @@ impl<W: Write> Observer for Bar<W> {
 mod tests {
     use indicatif::InMemoryTerm;
 
-    use super::super::samples::{evaluated, started, step, summary};
-    use super::*;
+    use super::{
+        super::samples::{evaluated, started, step, summary},
+        *,
+    };
 
     #[test]
     fn both_lines_fit_terminals_of_any_width() {

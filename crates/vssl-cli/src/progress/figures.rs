@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vssl::train::events::Event;
+use vssl::run::events::Event;
 
 /// Between figures of one line.
 const GAP: &str = "  ";

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use vssl::train::events::{Event, Observer};
+use vssl::run::events::{Event, Observer};
 
 /// Writes every event as one line.
 pub struct Json<W> {
@@ -26,8 +26,10 @@ impl<W: Write> Observer for Json<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{started, step, summary};
-    use super::*;
+    use super::{
+        super::samples::{started, step, summary},
+        *,
+    };
 
     #[test]
     fn every_line_is_an_object_that_names_its_event() {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use vssl::train::events::{Event, Observer};
+use vssl::run::events::{Event, Observer};
 
 use super::figures::{Figures, fitted};
 use crate::table;
@@ -63,8 +63,10 @@ impl<W: Write> Observer for Lines<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{evaluated, started, step, summary};
-    use super::*;
+    use super::{
+        super::samples::{evaluated, started, step, summary},
+        *,
+    };
 
     #[test]
     fn a_log_has_the_first_step_the_last_and_no_control_characters() {

@@ -12,7 +12,7 @@ use std::io::{IsTerminal, stderr, stdout};
 
 pub use figures::{duration, rounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vssl::train::{events::Observer, stop::Stop};
+use vssl::run::{events::Observer, stop::Stop};
 
 use crate::arguments::Common;
 

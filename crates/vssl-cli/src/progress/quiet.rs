@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use vssl::train::events::{Event, Observer};
+use vssl::run::events::{Event, Observer};
 
 use crate::table;
 
@@ -29,8 +29,10 @@ impl<W: Write> Observer for Quiet<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{started, step, summary};
-    use super::*;
+    use super::{
+        super::samples::{started, step, summary},
+        *,
+    };
 
     #[test]
     fn only_the_result_is_written() {

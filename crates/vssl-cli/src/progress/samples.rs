@@ -1,6 +1,6 @@
 //! Events of a run that never was, for the tests of everything that shows events.
 
-use vssl::train::events::{Event, Summary};
+use vssl::run::events::{Event, Summary};
 
 pub fn started() -> Event {
     Event::Started {

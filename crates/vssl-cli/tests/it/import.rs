@@ -7,7 +7,7 @@ use std::{fs, path::Path, process::Command};
 use vssl::{
     device::{Backend, DeviceChoice},
     encoder::Encoder,
-    train::learner::Network,
+    method::learner::Network,
 };
 
 use super::run;

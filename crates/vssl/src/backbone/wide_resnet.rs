@@ -170,7 +170,7 @@ mod tests {
     use crate::{
         backbone::{Architecture, Backbone},
         optim::Gradients,
-        train::state,
+        tensors::state,
     };
 
     fn config(widen: usize) -> BackboneConfig {

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::{Column, ComparisonError, LeftOut, State, figure::Values};
-use crate::{recipe::leaves::leaves, supervised, train::events::Summary};
+use crate::{recipe::leaves::leaves, run::events::Summary, supervised};
 
 pub(super) const RECIPE: &str = "recipe.toml";
 

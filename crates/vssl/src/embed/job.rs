@@ -10,9 +10,10 @@ use super::{
     columns::Columns, numpy::Numpy, tensors::Tensors, text::Text,
 };
 use crate::{
-    encoder::{Encoder, EncoderError, Reading},
+    encoder::{Encoder, EncoderError, Reading, images::features},
+    method::learner::Network,
     posterior::{self, Posteriors},
-    train::{evaluate::features, learner::Network, stop::Stop},
+    run::stop::Stop,
 };
 
 /// What is to be done.

@@ -15,7 +15,8 @@ use vssl_data::{DataConfig, Dataset, Splits};
 
 use crate::{
     encoder::{Encoder, Input},
-    train::{learner::Network, state},
+    method::learner::Network,
+    tensors::state,
 };
 
 /// Which images of a set.

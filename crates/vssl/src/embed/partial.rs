@@ -3,7 +3,7 @@
 use std::{fs::File, io, path::Path};
 
 use super::EmbedError;
-use crate::whole_file::WholeFile;
+use crate::run::whole_file::WholeFile;
 
 /// A file that is being written.
 pub(super) struct Partial(WholeFile);

@@ -228,12 +228,10 @@ impl Neighbours {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::{
-            ranked::closeness,
-            search::{TEST_BLOCK, TRAIN_BLOCK},
-        },
-        *,
+    use super::*;
+    use crate::eval::{
+        ranked::closeness,
+        search::{TEST_BLOCK, TRAIN_BLOCK},
     };
 
     fn features(rows: &[[f32; 2]], labels: &[i64]) -> Features {

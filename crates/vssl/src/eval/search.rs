@@ -207,10 +207,8 @@ fn mean(train: &dyn Source) -> Result<Vec<f64>, EvalError> {
 mod tests {
     use std::io::Write;
 
-    use super::{
-        super::source::{FileRows, Number},
-        *,
-    };
+    use super::*;
+    use crate::eval::source::{FileRows, Number};
 
     fn rows(count: usize, dim: usize, salt: u64) -> Features {
         let mut state = salt;

@@ -280,7 +280,8 @@ mod tests {
 
     use safetensors::tensor::TensorView;
 
-    use super::{super::Source, *};
+    use super::*;
+    use crate::eval::Source;
 
     fn npy_file(path: &Path, kind: &str, shape: &str, values: &[u8]) {
         let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n");

@@ -1,7 +1,7 @@
 //! The few layers that all networks here are made of, with torch's names and initial values.
 //!
 //! Parameters hold the names and shapes of PyTorch (`weight` of a linear layer is `[out, in]`), so
-//! that a state dict is a plain list of what `train::state` collects.
+//! that a state dict is a plain list of what `tensors::state` collects.
 
 mod activation;
 mod conv;

@@ -127,7 +127,7 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{backbone::BackboneConfig, optim};
+    use crate::{backbone::BackboneConfig, tensors};
 
     fn head_paths(vit_heads: bool) -> Vec<String> {
         let device = Device::flex().autodiff();
@@ -141,7 +141,7 @@ mod tests {
             ..MocoV3::default()
         };
         let (backbone, dim) = (Backbone::new(&config, &init), config.dim());
-        let parameters = optim::parameters(&method.student(backbone, dim, &init));
+        let parameters = tensors::parameters(&method.student(backbone, dim, &init));
         let heads = parameters.into_iter().map(|parameter| parameter.path);
         heads.filter(|path| !path.starts_with("backbone.")).collect()
     }

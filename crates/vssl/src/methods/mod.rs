@@ -18,8 +18,8 @@ mod vicreg;
 mod vssl;
 
 use crate::{
+    method::learner::{self, AnyMethod},
     recipe::{MethodSchema, Recipe, RecipeError},
-    train::learner::{self, AnyMethod},
 };
 
 pub use barlow::Barlow;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GroupRule, OptimError, ParameterInfo};
+use super::{GroupRule, OptimError};
+use crate::tensors::ParameterInfo;
 
 /// The update rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,11 +6,8 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::{
-    OptimError,
-    leaf::Leaf,
-    paths::{self, Map, PathStack, Visit},
-};
+use super::{OptimError, leaf::Leaf};
+use crate::tensors::paths::{self, Map, PathStack, Visit};
 
 /// Moves the teacher towards the student. `tau` is the share that the teacher keeps.
 ///

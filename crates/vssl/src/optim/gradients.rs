@@ -9,8 +9,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Gradients as BurnGradients, Tensor};
 use vssl_kernels::{sum_of_squares, weight_number};
 
-use super::paths::{self, PathStack, Visit};
-use crate::collective::Weight;
+use crate::{
+    collective::Weight,
+    tensors::paths::{self, PathStack, Visit},
+};
 
 /// One flattened gradient for each parameter that has one, outside the autodiff graph.
 #[derive(Clone, Debug, Default)]

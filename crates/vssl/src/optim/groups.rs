@@ -139,7 +139,7 @@ fn glob(pattern: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optim::ParameterInfo;
+    use crate::tensors::ParameterInfo;
 
     #[test]
     fn a_star_stands_for_any_characters_and_the_rest_is_literal() {

@@ -11,8 +11,8 @@ mod ema;
 mod gradients;
 mod groups;
 mod leaf;
+mod loss_scale;
 mod optimizer;
-mod paths;
 
 pub use clip::Clip;
 pub use config::{Algorithm, OptimizerConfig};
@@ -20,9 +20,8 @@ pub use ema::ema;
 pub use gradients::Gradients;
 pub(crate) use gradients::weights;
 pub use groups::GroupRule;
+pub use loss_scale::LossScale;
 pub use optimizer::Optimizer;
-pub(crate) use paths::{Map, PathStack, Visit, map, visit};
-pub use paths::{ParameterInfo, parameters};
 
 /// What can go wrong when parameters are grouped, updated, saved and loaded.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,15 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl_kernels::{AdamStep, MomentumStep, TrustRatio, adam_step, momentum_step};
 
-use super::groups::{Rate, Settings};
-use super::leaf::Leaf;
-use super::paths::{self, Map, PathStack};
-use super::{Algorithm, Gradients, OptimError, OptimizerConfig, ParameterInfo};
+use super::{
+    Algorithm, Gradients, OptimError, OptimizerConfig,
+    groups::{Rate, Settings},
+    leaf::Leaf,
+};
+use crate::tensors::{
+    ParameterInfo,
+    paths::{self, Map, PathStack},
+};
 
 /// An update rule with its state.
 #[derive(Clone, Debug)]

@@ -14,11 +14,13 @@ use super::{
     picture::{self, Canvas, Sheet},
 };
 use crate::{
-    encoder::{Encoder, Reading},
+    encoder::{
+        Encoder, Reading,
+        images::{each_evaluated, features},
+    },
     eval::{EvalError, Features, spectrum},
     posterior::{self, Posteriors},
-    tensorboard::{Cloud, Sprite, write_projector},
-    train::{batch::each_evaluated, evaluate::features},
+    run::tensorboard::{Cloud, Sprite, write_projector},
 };
 
 /// Pixels of a thumbnail at most.

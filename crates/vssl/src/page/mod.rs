@@ -20,8 +20,10 @@ pub use look::{Look, Sample};
 pub use run::{RunView, State, Verdict};
 
 use crate::{
-    encoder::EncoderError, eval::EvalError, metrics::MetricsError, recipe::RecipeError,
-    train::run_folder::RunFolderError,
+    encoder::EncoderError,
+    eval::EvalError,
+    recipe::RecipeError,
+    run::{folder::RunFolderError, metrics::MetricsError},
 };
 
 /// Why there is no page.

@@ -12,9 +12,13 @@ use vssl_data::dataset::Format;
 use super::PageError;
 use crate::{
     methods,
-    metrics::{self, Line},
     recipe::{HealthConfig, Recipe},
-    train::{events::Summary, health::Health, run_folder},
+    run::{
+        events::Summary,
+        folder,
+        metrics::{self, Line},
+    },
+    train::health::Health,
 };
 
 /// Points of a curve beyond which neighbouring ones are averaged: a screen has fewer columns, and
@@ -105,10 +109,10 @@ impl RunView {
     /// # Errors
     /// Files that are damaged or cannot be read.
     pub fn read(folder: &Path) -> Result<Self, PageError> {
-        if !run_folder::is_run(folder) {
+        if !folder::is_run(folder) {
             return Ok(Self::waiting(folder));
         }
-        let recipe_text = run_folder::recipe_of(folder)?;
+        let recipe_text = folder::recipe_of(folder)?;
         let recipe = methods::recipe_from(&recipe_text).map_err(|source| PageError::Recipe {
             path: folder.join("recipe.toml"),
             source: Box::new(source),
@@ -220,7 +224,7 @@ fn summary(folder: &Path) -> Result<Option<Summary>, PageError> {
 fn state(folder: &Path, summary: Option<&Summary>) -> State {
     // A run that goes on after a stop still has the summary of the stop. In a folder that cannot be
     // written to, nobody is at work.
-    if run_folder::is_busy(folder).unwrap_or(false) {
+    if folder::is_busy(folder).unwrap_or(false) {
         return State::Running;
     }
     match summary {

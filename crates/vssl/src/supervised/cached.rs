@@ -15,13 +15,13 @@ use super::{
 use crate::{
     encoder::{Encoder, EncoderError, Reading},
     eval::linear::{LinearResult, linear_probe},
-    train::{
-        TrainError,
+    run::{
         checkpoint::HeadEpoch,
         events::{Event, Observer},
-        run_folder::{RunFolder, SETTINGS},
+        folder::{RunFolder, SETTINGS},
         space,
     },
+    train::TrainError,
 };
 
 /// A line of `metrics.jsonl`: a penalty that was tried.

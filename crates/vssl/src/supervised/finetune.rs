@@ -24,20 +24,18 @@ use super::{
 };
 use crate::{
     backbone::Backbone,
-    encoder::Encoder,
+    encoder::{Encoder, images::images_to_tensor},
     layers::{Init, Linear, Mode},
     objective::cross_entropy,
-    optim::{self, Gradients, GroupRule, Optimizer, ParameterInfo},
+    optim::{Gradients, GroupRule, Optimizer},
+    run::{checkpoint::CheckpointError, events::Observer, stop::Stop},
     schedule::{Schedule, Step},
-    train::{
-        TrainError,
-        batch::images_to_tensor,
-        checkpoint::CheckpointError,
-        events::Observer,
+    tensors::{
+        self, ParameterInfo,
         reading::Waiting,
         state::{self, StateError, Tensors},
-        stop::Stop,
     },
+    train::TrainError,
 };
 
 /// First part of the address of a step's mixture: the letters "mixup".
@@ -122,7 +120,7 @@ impl Tuned {
         let backbone = state::restore(fresh, state::collect(&encoder.backbone))
             .map_err(|source| other_network(job, source))?;
         let network = Network { backbone, head };
-        let parameters = optim::parameters(&network);
+        let parameters = tensors::parameters(&network);
         let mut config = settings.optimizer.clone();
         config.groups = [decay(&parameters, settings.layer_decay), config.groups].concat();
         config.cover(&parameters)?;
@@ -247,7 +245,7 @@ impl Classifier for Tuned {
     }
 
     fn numbers(&self) -> usize {
-        let parameters = optim::parameters(self.network());
+        let parameters = tensors::parameters(self.network());
         parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum()
     }
 
@@ -264,7 +262,7 @@ impl Classifier for Tuned {
         let (network, optimizer) = (take("network")?, take("optimizer")?);
         let restored = state::restore(self.network().valid().train(), network)
             .map_err(|error| TrainError::Probe(Box::new(error)))?;
-        let parameters = optim::parameters(&restored);
+        let parameters = tensors::parameters(&restored);
         let device = restored.head.weight.val().inner().device();
         self.optimizer.load_state(optimizer, &parameters, &device)?;
         self.network = Some(restored);
@@ -282,7 +280,7 @@ mod tests {
         let init = Init::new(&device, 0);
         let head = Linear::new(config.dim(), 3, &init);
         let network = Network { backbone: Backbone::new(config, &init), head };
-        let parameters = optim::parameters(&network);
+        let parameters = tensors::parameters(&network);
         let groups = decay(&parameters, 0.5);
         OptimizerConfig { groups: groups.clone(), ..OptimizerConfig::default() }
             .cover(&parameters)

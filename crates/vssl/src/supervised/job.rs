@@ -12,14 +12,13 @@ use super::{Length, ReadingSection, Saving, View};
 use crate::{
     encoder::{Encoder, Input},
     recipe::{self, LogSection},
-    schedule::Step,
-    train::{
-        TrainError,
+    run::{
         checkpoint::{Checkpoint, Store},
-        plan::due,
-        run_folder::{self, RunFolderError},
-        state,
+        folder::{self, RunFolderError},
     },
+    schedule::Step,
+    tensors::state,
+    train::{TrainError, plan::due},
 };
 
 /// Keys that may change while a training goes on: they change no number.
@@ -252,26 +251,26 @@ pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainEr
 /// Refuses a folder that holds something else.
 pub(super) fn check_folder(outset: &Outset) -> Result<(), TrainError> {
     let folder = &outset.folder;
-    if run_folder::is_run(folder) {
+    if folder::is_run(folder) {
         return Err(TrainError::Setting(format!(
             "{}: this is the folder of a pretraining run; choose a folder of its own with --out",
             folder.display()
         )));
     }
-    let begun = folder.join(run_folder::SETTINGS).is_file();
+    let begun = folder.join(folder::SETTINGS).is_file();
     if outset.resume && !begun {
         return Err(TrainError::Setting(format!(
             "{}: nothing to go on with: there is no {} in it; leave out --resume to begin",
             folder.display(),
-            run_folder::SETTINGS
+            folder::SETTINGS
         )));
     }
     if outset.force && !begun {
         // Somebody else's files are not ours to replace.
-        run_folder::check_free(folder)?;
+        folder::check_free(folder)?;
     }
     if !outset.resume && !outset.force {
-        run_folder::check_free(folder)?;
+        folder::check_free(folder)?;
     }
     Ok(())
 }

@@ -14,14 +14,13 @@ use super::{
 };
 use crate::{
     backbone::Backbone,
-    encoder::Encoder,
+    encoder::{Encoder, images::images_to_tensor},
     layers::Mode,
     recipe::ProbeConfig,
+    run::{events::Observer, stop::Stop},
     schedule::{Schedule, Step},
-    train::{
-        TrainError, batch::images_to_tensor, events::Observer, probe::Probe, reading::Waiting,
-        state::Tensors, stop::Stop,
-    },
+    tensors::{reading::Waiting, state::Tensors},
+    train::{TrainError, probe::Probe},
 };
 
 impl Job {

@@ -26,10 +26,7 @@ pub use settings::{
 };
 pub use summary::{HeadSummary, Summary};
 
-use crate::{
-    schedule::Step,
-    train::{TrainError, state::Tensors},
-};
+use crate::{schedule::Step, tensors::state::Tensors, train::TrainError};
 
 /// One batch of augmented images.
 pub(crate) struct Sample<'a> {

@@ -8,18 +8,17 @@ use vssl_data::Batch;
 
 use super::{Classifier, HeadStep, HeadSummary, Job, Sample, Summary, summary::choose};
 use crate::{
+    encoder::images::{each_evaluated, images_to_tensor},
     eval::topk::top_hits,
-    schedule::Step,
-    train::{
-        TrainError,
-        batch::{each_evaluated, images_to_tensor},
+    run::{
         checkpoint::{Checkpoint, HeadEpoch, HeadPosition, Position},
-        evaluate::left_out_note,
         events::{Event, Observer},
-        run_folder::{RunFolder, SETTINGS},
+        folder::{RunFolder, SETTINGS},
         space,
         stop::Stop,
     },
+    schedule::Step,
+    train::{TrainError, evaluate::left_out_note},
 };
 
 /// Runs `job` from where its folder stands to the last step, or until `stop` is requested; then

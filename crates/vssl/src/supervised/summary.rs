@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::train::checkpoint::HeadEpoch;
+use crate::run::checkpoint::HeadEpoch;
 
 /// Read by `vssl table`, too. Accuracies are percent of the validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

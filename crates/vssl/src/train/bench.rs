@@ -7,22 +7,19 @@ use std::time::Instant;
 use burn::tensor::Device;
 use vssl_data::rng::{Stream, rng, uniform};
 
-use super::{
-    TrainError,
-    batch::images_to_tensor,
-    learner::{AnyMethod, Learner},
-    loss_scale::LossScale,
-    report::StepReport,
-    space,
-    step::Update,
-};
+use super::{TrainError, report::StepReport, step::Update};
 use crate::{
     backbone::{BackboneConfig, Stem},
     collective::Group,
-    method::{Sizes, Views},
+    encoder::images::images_to_tensor,
+    method::{
+        Sizes, Views,
+        learner::{AnyMethod, Learner},
+    },
     methods::{self, METHODS},
-    optim::{Optimizer, OptimizerConfig},
+    optim::{LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
+    run::space,
     schedule::Step,
 };
 

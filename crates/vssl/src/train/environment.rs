@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use vssl_data::{Share, dataset};
 
-use super::{TrainError, run_folder::RunFolderError};
-use crate::{collective::Group, recipe::Recipe};
+use super::TrainError;
+use crate::{collective::Group, recipe::Recipe, run::folder::RunFolderError};
 
 /// What does not belong into a recipe.
 #[derive(Clone, Debug)]

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use super::{
-    checkpoint::{CheckpointError, Store},
-    run_folder::RunFolderError,
-    state::StateError,
-};
 use crate::{
-    collective::CollectiveError, eval::EvalError, optim::OptimError, precision::PrecisionError,
+    collective::CollectiveError,
+    eval::EvalError,
+    optim::OptimError,
+    precision::PrecisionError,
     recipe::Difference,
+    run::{
+        checkpoint::{CheckpointError, Store},
+        folder::RunFolderError,
+    },
+    tensors::state::StateError,
 };
 
 /// Everything that ends a run with exit code 1.

@@ -6,16 +6,10 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 use vssl_data::Dataset;
 
-use super::{
-    Plan, TrainError,
-    batch::{each_evaluated, images_to_tensor},
-    learner::Network,
-    probe::Probe,
-    reading,
-    report::Reporter,
-};
+use super::{Plan, TrainError, probe::Probe, report::Reporter};
 use crate::{
     backbone::Backbone,
+    encoder::images::{each_evaluated, features, images_to_tensor},
     eval::{
         Features,
         knn::{self, Distance},
@@ -23,7 +17,9 @@ use crate::{
         topk,
     },
     layers::Mode,
+    method::learner::Network,
     recipe::KnnSection,
+    tensors::reading,
 };
 
 /// Images in one forward pass: no gradients, so larger than a training batch needs little memory.
@@ -142,15 +138,6 @@ fn of_split(
         Ok(())
     })?;
     Ok((Features { labels: Some(classes), ..all }, left_out))
-}
-
-/// Reads a batch of features from the device.
-///
-/// # Shapes — `x`: `[n, dim]`.
-pub fn features(x: Tensor<2>) -> Features {
-    let [rows, dim] = x.dims();
-    let values = reading::rows(x);
-    Features { rows, dim, values, labels: None }
 }
 
 /// What a result is without, in words; nothing where nothing was left out.

@@ -11,21 +11,25 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset};
 
 use super::{
     TrainError,
-    checkpoint::{Checkpoint, Position, Store},
     environment::{Environment, check_group, find_data, share},
     evaluate::{Evaluation, left_out_note},
-    events::Summary,
-    learner::{AnyMethod, Learner},
     probe::Probe,
-    run_folder, space,
 };
 use crate::{
     collective::Group,
     encoder::Input,
-    method::Sizes,
+    method::{
+        Sizes,
+        learner::{AnyMethod, Learner},
+    },
     methods,
     optim::Optimizer,
     recipe::{Difference, Recipe, difference},
+    run::{
+        checkpoint::{Checkpoint, Position, Store},
+        events::Summary,
+        folder, space,
+    },
     schedule::Step,
 };
 
@@ -127,7 +131,7 @@ impl Plan {
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
-            run_folder::check_free(run)?;
+            folder::check_free(run)?;
         }
         let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
         let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
@@ -196,7 +200,7 @@ impl Plan {
         if trained != Some(self.total_steps) {
             return Ok(None);
         }
-        let summary = run_folder::summary_of(&self.run)?;
+        let summary = folder::summary_of(&self.run)?;
         Ok(summary.filter(|summary| !summary.interrupted && summary.steps == self.total_steps))
     }
 

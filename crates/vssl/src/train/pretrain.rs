@@ -1,5 +1,5 @@
 //! The training loop. It reads from top to bottom; what a method is stands in [`crate::method`],
-//! what a run leaves behind in [`super::run_folder`]. Where several processes train together, all run
+//! what a run leaves behind in [`crate::run::folder`]. Where several processes train together, all run
 //! this loop in step; [`crate::collective`] says how, and rank 0 alone evaluates, writes and reports.
 
 use std::{collections::BTreeMap, time::Instant};
@@ -9,17 +9,23 @@ use vssl_data::Batch;
 use super::{
     Plan, TrainError,
     batch::{self, MicroBatch},
-    checkpoint::{Checkpoint, CheckpointError, Position, Store},
     evaluate::{self, Evaluation, Splits},
-    events::{Observer, Summary},
     health::Health,
-    learner::{Learner, Network},
     probe::Probe,
     report::{Reporter, StepReport},
     step::Update,
-    stop::Stop,
 };
-use crate::{optim::Optimizer, schedule::Step};
+use crate::{
+    encoder::images,
+    method::learner::{Learner, Network},
+    optim::Optimizer,
+    run::{
+        checkpoint::{Checkpoint, CheckpointError, Position, Store},
+        events::{Observer, Summary},
+        stop::Stop,
+    },
+    schedule::Step,
+};
 
 /// Runs `plan` from where its run folder stands to the last step, or until `stop` is requested;
 /// then evaluates and writes the summary.
@@ -138,7 +144,7 @@ impl<'a> Run<'a> {
             let features = outcome.features.into_iter().map(|x| x.inner()).collect();
             let features = group.gather_all(features);
             if looks {
-                let features = evaluate::features(features[0].clone());
+                let features = images::features(features[0].clone());
                 report.health = Some(Health::of(&features)?);
             }
             if let (Some(probe), Some(labels)) = (&mut self.probe, labels) {

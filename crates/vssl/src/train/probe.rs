@@ -10,8 +10,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rand::Rng;
 use vssl_data::rng::{Stream, rng};
 
-use super::state::{self, StateError, Tensors};
-use crate::recipe::ProbeConfig;
+use crate::{
+    recipe::ProbeConfig,
+    tensors::state::{self, StateError, Tensors},
+};
 
 /// Weights `[classes, dim]`, bias `[classes]` and their momentum. Lives off the autodiff device.
 pub struct Probe {

@@ -6,18 +6,18 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 use vssl_data::Batch;
 
-use super::{
-    Plan, TrainError,
-    checkpoint::{Checkpoint, Position, Store},
-    events::{Event, Observer, Summary},
-    health::Health,
-    learner::Outcome,
-    loss_scale::LossScale,
-    probe::ProbeStep,
-    reading::Waiting,
-    run_folder::RunFolder,
+use super::{Plan, TrainError, health::Health, probe::ProbeStep};
+use crate::{
+    method::learner::Outcome,
+    optim::LossScale,
+    run::{
+        checkpoint::{Checkpoint, Position, Store},
+        events::{Event, Observer, Summary},
+        folder::RunFolder,
+    },
+    schedule::Step,
+    tensors::reading::Waiting,
 };
-use crate::schedule::Step;
 
 /// Everything known about one step.
 #[derive(Default)]

@@ -1,13 +1,13 @@
 //! The second half of an optimiser step: what waits in the learner becomes new weights. Called by
 //! the training loop and by the benchmark that times it.
 
-use super::{
-    TrainError, learner::Learner, loss_scale::LossScale, reading::Waiting, report::StepReport,
-};
+use super::{TrainError, report::StepReport};
 use crate::{
     collective::Group,
-    optim::{Clip, Gradients, Optimizer},
+    method::learner::Learner,
+    optim::{Clip, Gradients, LossScale, Optimizer},
     schedule::Step,
+    tensors::reading::Waiting,
 };
 
 /// What an update goes by.
@@ -88,7 +88,8 @@ mod tests {
     use crate::{
         backbone::{BackboneConfig, Stem},
         method::{Sizes, Views},
-        train::{bench::method, state::Tensors},
+        tensors::state::Tensors,
+        train::bench::method,
     };
 
     const BATCH: usize = 4;

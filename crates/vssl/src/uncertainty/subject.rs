@@ -17,8 +17,10 @@ use super::{
     score::{self, Directions, Score, numbers},
 };
 use crate::{
-    encoder::Encoder, eval::Features, method::Posterior, posterior::Posteriors,
-    train::learner::Network,
+    encoder::Encoder,
+    eval::Features,
+    method::{Posterior, learner::Network},
+    posterior::Posteriors,
 };
 
 /// Pictures in one forward pass.
@@ -155,7 +157,7 @@ impl Subject {
             return (self.encoder.embed(pixels, count), None);
         };
         let posterior = posteriors.of(pixels, count);
-        let features = crate::train::evaluate::features(posterior.student.features.clone());
+        let features = crate::encoder::images::features(posterior.student.features.clone());
         (features, Some(posterior))
     }
 

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use burn::tensor::TensorData;
-use vssl::train::{
-    checkpoint::{Checkpoint, Position, Store},
-    state::Tensors,
+use vssl::{
+    run::checkpoint::{Checkpoint, Position, Store},
+    tensors::state::Tensors,
 };
 
 fn checkpoint(step: u64) -> Checkpoint {

@@ -10,12 +10,13 @@ use vssl::{
     backbone::{BackboneConfig, Stem},
     collective::Group,
     device::{Backend, DeviceChoice},
-    method::{Sizes, Views},
+    method::{Sizes, Views, learner::Learner},
     methods::{Entry, METHODS},
-    optim::{Gradients, Optimizer, OptimizerConfig, ParameterInfo},
+    optim::{Gradients, Optimizer, OptimizerConfig},
     precision::Precision,
     schedule::Step,
-    train::{batch, learner::Learner},
+    tensors::ParameterInfo,
+    train::batch,
 };
 use vssl_data::{
     Batch, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup, dataset,

@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 use vssl::{
     methods::METHODS,
     recipe::Recipe,
-    train::{Plan, pretrain, reading, stop::Stop},
+    run::stop::Stop,
+    tensors::reading,
+    train::{Plan, pretrain},
 };
 
 use crate::{
@@ -55,8 +57,8 @@ const READS: [&str; 16] = [
 
 /// Where they may stand and how often, and when they run.
 const ALLOWED: [(&str, usize, &str); 9] = [
-    ("train/reading.rs", 1, "the read of a step"),
-    ("train/state.rs", 1, "checkpoints"),
+    ("tensors/reading.rs", 1, "the read of a step"),
+    ("tensors/state.rs", 1, "checkpoints"),
     ("train/probe.rs", 4, "checkpoints"),
     ("optim/optimizer.rs", 3, "checkpoints"),
     ("collective/group.rs", 2, "the wire between processes"),

@@ -5,8 +5,10 @@ use std::fs;
 use burn::{module::Module, tensor::Device};
 use vssl::{
     backbone::{Backbone, BackboneConfig},
-    encoder::{Encoder, Input, Reading},
-    export::{Form, write},
+    encoder::{
+        Encoder, Input, Reading,
+        export::{Form, write},
+    },
     layers::Init,
 };
 use vssl_data::dataset::{self, DataConfig, Format};

@@ -17,8 +17,9 @@ use vssl::{
     encoder::{Encoder, Input, Reading},
     eval::{Features, stored},
     layers::Init,
+    method::learner::Network,
     posterior::Posteriors,
-    train::{learner::Network, stop::Stop},
+    run::stop::Stop,
 };
 use vssl_data::{
     DataConfig, OnBadImage,

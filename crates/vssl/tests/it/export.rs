@@ -9,10 +9,14 @@ use std::{
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl::{
     backbone::Backbone,
-    encoder::Encoder,
-    export::{Form, Imported, export, import, onnx::Pixels, write},
+    encoder::{
+        Encoder,
+        export::{Form, export, write},
+        file::{Imported, import},
+        onnx::Pixels,
+    },
     layers::Mode,
-    train::learner::Network,
+    method::learner::Network,
 };
 
 use crate::training;

@@ -13,17 +13,17 @@ use burn::{
 use prost::Message;
 use vssl::{
     backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
-    encoder::{Encoder, Input},
-    export::{
-        self, Form,
+    encoder::{
+        Encoder, Input,
+        export::{self, Form},
+        foreign::{self, Fate, Request},
         onnx::{self, Pixels, messages},
     },
-    import::{self, Fate, Request},
     layers::{Init, Mode},
-    train::{
-        learner::Network,
+    method::learner::Network,
+    tensors::{
+        file,
         state::{self, Tensors},
-        tensor_file,
     },
 };
 use vssl_data::dataset::{CIFAR10, Format, IMAGENET};
@@ -64,7 +64,7 @@ fn checkpoint(folder: &Path, change: impl FnOnce(&mut Tensors)) -> PathBuf {
     let count = TensorData::new(vec![5i64], [1]);
     tensors.insert("state_dict.backbone.bn1.num_batches_tracked".to_owned(), count);
     change(&mut tensors);
-    tensor_file::write(&path, &tensors, &[]).unwrap();
+    file::write(&path, &tensors, &[]).unwrap();
     path
 }
 
@@ -72,7 +72,7 @@ fn checkpoint(folder: &Path, change: impl FnOnce(&mut Tensors)) -> PathBuf {
 fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let (path, to) = (checkpoint(folder.path(), |_| {}), folder.path().join("e.safetensors"));
-    let found = import::read(&path, &request()).unwrap();
+    let found = foreign::read(&path, &request()).unwrap();
     found.check().unwrap();
     assert_eq!(found.config, small());
     assert_eq!(found.prefix, "state_dict.backbone.");
@@ -83,9 +83,9 @@ fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     assert_eq!(encoder.input, Input::new(32, Format::Cifar10, CIFAR10));
     assert_eq!(features(&encoder.backbone, 16), features(&network(&small()), 16));
     let teacher = Request { network: Network::Teacher, ..request() };
-    assert_eq!(import::read(&path, &teacher).unwrap().config.width, 2);
+    assert_eq!(foreign::read(&path, &teacher).unwrap().config.width, 2);
     let prefix = Some("momentum_backbone".to_owned());
-    assert_eq!(import::read(&path, &Request { prefix, ..request() }).unwrap().config.width, 2);
+    assert_eq!(foreign::read(&path, &Request { prefix, ..request() }).unwrap().config.width, 2);
 }
 
 /// `Sequential` over a network's children. Without an activation and a max-pool among them the
@@ -105,8 +105,8 @@ fn numbered_layers_are_read_where_they_are_a_resnet_and_refused_where_not() {
             };
             tensors.insert(format!("backbone.{number}.{rest}"), tensor);
         }
-        tensor_file::write(&path, &tensors, &[]).unwrap();
-        import::read(&path, &request())
+        file::write(&path, &tensors, &[]).unwrap();
+        foreign::read(&path, &request())
     };
     let found = numbered(4).unwrap();
     found.check().unwrap();
@@ -123,7 +123,7 @@ fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
         tensors.insert("state_dict.backbone.layer2.0.gate".to_owned(), bias.clone());
         tensors.insert("state_dict.backbone.layer4.1.bn1.weight".to_owned(), bias);
     });
-    let found = import::read(&path, &request()).unwrap();
+    let found = foreign::read(&path, &request()).unwrap();
     let row = |fate| found.rows.iter().find(|row| row.fate == fate).unwrap();
     assert_eq!(row(Fate::Missing).name.as_deref(), Some("layer2.0.bn2.bias"));
     assert_eq!(row(Fate::Missing).expected, Some(vec![8]));
@@ -134,7 +134,7 @@ fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
     assert!(error.starts_with("1 tensors are missing, 1 have another shape and 1 are"), "{error}");
     let to = folder.path().join("partial.safetensors");
     found.write(&to, &path).unwrap();
-    export::import(&to, &Device::flex()).unwrap();
+    vssl::encoder::file::import(&to, &Device::flex()).unwrap();
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn what_the_tensors_do_not_tell_or_contradict_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = checkpoint(folder.path(), |_| {});
     let refused = |request: Request, parts: &[&str]| {
-        let error = import::read(&path, &request).unwrap_err().to_string();
+        let error = foreign::read(&path, &request).unwrap_err().to_string();
         for part in parts {
             assert!(error.contains(part), "{part:?} is not in {error}");
         }
@@ -154,8 +154,8 @@ fn what_the_tensors_do_not_tell_or_contradict_is_refused() {
     refused(Request { prefix: Some("other".into()), ..request() }, &["other", "momentum_backbone"]);
     let to = folder.path().join("other.safetensors");
     let other = Tensors::from([("a.weight".to_owned(), TensorData::new(vec![1f32], [1]))]);
-    tensor_file::write(&to, &other, &[]).unwrap();
-    let error = import::read(&to, &request()).unwrap_err().to_string();
+    file::write(&to, &other, &[]).unwrap();
+    let error = foreign::read(&to, &request()).unwrap_err().to_string();
     assert!(error.contains("a.weight"), "{error}");
 }
 
@@ -178,10 +178,10 @@ fn damaged_files_are_refused_by_name() {
     for (name, bytes) in cases {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let error = import::read(&path, &request()).unwrap_err().to_string();
+        let error = foreign::read(&path, &request()).unwrap_err().to_string();
         assert!(error.contains(name) || error.contains("none of the 0 tensors"), "{name}: {error}");
     }
-    let error = import::read(&folder.path().join("none.pth"), &request()).unwrap_err().to_string();
+    let error = foreign::read(&folder.path().join("none.pth"), &request()).unwrap_err().to_string();
     assert!(error.contains("none.pth"), "{error}");
 }
 
@@ -191,10 +191,11 @@ fn a_checkpoint_in_the_place_of_an_encoder_names_the_way_in() {
     for (name, bytes) in [("a.pth", b"PK\x03\x04".as_slice()), ("b.ckpt", b"\x80\x02}.")] {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let error = export::import(&path, &Device::flex()).unwrap_err().to_string();
+        let error = vssl::encoder::file::import(&path, &Device::flex()).unwrap_err().to_string();
         assert!(error.contains("vssl import") && error.contains(name), "{error}");
     }
-    let error = export::import(&checkpoint(folder.path(), |_| {}), &Device::flex()).unwrap_err();
+    let error = vssl::encoder::file::import(&checkpoint(folder.path(), |_| {}), &Device::flex())
+        .unwrap_err();
     assert!(error.to_string().contains("vssl import"), "{error}");
 }
 

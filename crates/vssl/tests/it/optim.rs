@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use burn::module::{Module, Param};
 use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
-use vssl::optim::{
-    Algorithm, Clip, Gradients, OptimError, Optimizer, OptimizerConfig, ema, parameters,
+use vssl::{
+    optim::{Algorithm, Clip, Gradients, OptimError, Optimizer, OptimizerConfig, ema},
+    tensors::parameters,
 };
 
 /// Tensors of one to four axes in one module.

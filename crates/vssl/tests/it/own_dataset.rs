@@ -55,10 +55,10 @@ use vssl::{
     collective::Group,
     encoder::{Encoder, Input, Reading},
     layers::Init,
-    method::Sizes,
+    method::{Sizes, learner},
     optim::Optimizer,
     schedule::Step,
-    train::{batch, learner},
+    train::batch,
 };
 use vssl_data::{
     Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup,

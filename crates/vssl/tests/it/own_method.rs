@@ -106,7 +106,7 @@ fn uniformity(z: Tensor<2>) -> Tensor<1> {
 #[test]
 fn an_own_method_learns() {
     let device = Device::flex().autodiff();
-    let method = vssl::train::learner::any(Uniformity { hidden: 32, dim: 16, weight: 1.0 });
+    let method = vssl::method::learner::any(Uniformity { hidden: 32, dim: 16, weight: 1.0 });
     let sizes = Sizes { images: 16, batch: 16, global_views: 2, local_views: 0 };
     method.check(&sizes).unwrap();
 
@@ -119,7 +119,7 @@ fn an_own_method_learns() {
     let picture = |view: usize| {
         let pixel = |i: usize| ((i * 7 + i / 3072 * 31 + view * 13) % 251) as f32 / 251.0;
         let pixels = (0..16 * 32 * 32 * 3).map(pixel).collect();
-        vssl::train::batch::images_to_tensor(pixels, 16, 32, &device)
+        vssl::encoder::images::images_to_tensor(pixels, 16, 32, &device)
     };
     let views = Views {
         images: (0..16).collect(),

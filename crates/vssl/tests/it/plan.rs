@@ -5,7 +5,8 @@ use std::{fs, path::Path, time::Duration};
 use burn::tensor::Device;
 use vssl::{
     collective::{Group, Threads},
-    train::{Environment, Plan, checkpoint::Store, pretrain, stop::Stop},
+    run::{checkpoint::Store, stop::Stop},
+    train::{Environment, Plan, pretrain},
 };
 
 use super::{
@@ -116,7 +117,7 @@ fn clusters_have_to_be_fewer_than_the_images_of_whole_batches() {
     Plan::new(recipe(&with(48)), &folder.path().join("run"), cpu()).unwrap();
 }
 
-fn trained(run: &Path, text: &str) -> vssl::train::events::Summary {
+fn trained(run: &Path, text: &str) -> vssl::run::events::Summary {
     let plan = Plan::new(recipe(text), run, cpu()).unwrap();
     pretrain(&plan, &Stop::default(), &mut Silent).unwrap()
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor};
-use vssl::{encoder::Encoder, objective::gaussian, posterior::Posteriors, train::learner::Network};
+use vssl::{
+    encoder::Encoder, method::learner::Network, objective::gaussian, posterior::Posteriors,
+};
 
 use crate::training;
 

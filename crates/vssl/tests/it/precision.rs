@@ -11,7 +11,8 @@ use vssl::{
     methods,
     optim::Gradients,
     precision::Precision,
-    train::{pretrain, stop::Stop},
+    run::stop::Stop,
+    train::pretrain,
 };
 
 use crate::{

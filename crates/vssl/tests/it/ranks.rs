@@ -15,7 +15,8 @@ use vssl::{
     optim::{Gradients, Optimizer, OptimizerConfig},
     precision::Precision,
     schedule::Step,
-    train::{batch, state::Tensors},
+    tensors::state::Tensors,
+    train::batch,
 };
 use vssl_data::{
     Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup, dataset,

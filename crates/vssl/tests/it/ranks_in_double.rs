@@ -8,8 +8,10 @@ use std::{env, process::Command};
 use burn::tensor::{DType, FloatDType, Tensor};
 use vssl::{collective::Group, methods::METHODS};
 
-use crate::contract::device;
-use crate::ranks::{Case, Worst, compare, ranks, small_resnet, train};
+use crate::{
+    contract::device,
+    ranks::{Case, Worst, compare, ranks, small_resnet, train},
+};
 
 /// Of everything that [`compare`] looks at, over three steps.
 const TOLERANCE: f64 = 1e-9;

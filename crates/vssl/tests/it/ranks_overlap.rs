@@ -6,8 +6,10 @@ use vssl::{
     methods::{self, METHODS},
 };
 
-use crate::contract::is_cpu;
-use crate::ranks::{Case, STEPS, Trace, ranks, small_resnet, small_vit, train};
+use crate::{
+    contract::is_cpu,
+    ranks::{Case, STEPS, Trace, ranks, small_resnet, small_vit, train},
+};
 
 /// What the first of two ranks saw, and what it sent.
 fn run(case: &Case, overlap: bool) -> (Trace, Traffic) {

@@ -11,7 +11,8 @@ use vssl::{
     comparison::Published,
     methods::{self, METHODS},
     recipe::Recipe,
-    train::{Plan, pretrain, stop::Stop},
+    run::stop::Stop,
+    train::{Plan, pretrain},
 };
 
 use crate::training::{Silent, environment};

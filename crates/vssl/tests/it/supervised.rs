@@ -10,14 +10,14 @@ use vssl::{
     encoder::{Encoder, Input},
     layers::Init,
     recipe::settings,
-    supervised::{
-        FinetuneSettings, Job, LinearSettings, Outset, Summary, cached, finetune, linear,
-    },
-    train::{
-        TrainError,
+    run::{
         events::{Event, Observer},
         stop::Stop,
     },
+    supervised::{
+        FinetuneSettings, Job, LinearSettings, Outset, Summary, cached, finetune, linear,
+    },
+    train::TrainError,
 };
 use vssl_data::{
     Splits,

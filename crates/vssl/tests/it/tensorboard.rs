@@ -5,9 +5,10 @@ use std::{fs, path::Path, process::Command};
 use burn::tensor::Device;
 use vssl::{
     encoder::Encoder,
-    metrics,
+    method::learner::Network,
     page::Sample,
-    train::{Plan, events, learner::Network, pretrain, stop::Stop},
+    run::{events, metrics, stop::Stop},
+    train::{Plan, pretrain},
 };
 use vssl_data::dataset;
 

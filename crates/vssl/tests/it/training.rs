@@ -7,12 +7,11 @@ use vssl::{
     collective::Group,
     methods,
     recipe::Recipe,
-    train::{
-        Environment, Plan,
+    run::{
         events::{Event, Observer},
-        pretrain,
         stop::Stop,
     },
+    train::{Environment, Plan, pretrain},
 };
 
 /// Does not look.

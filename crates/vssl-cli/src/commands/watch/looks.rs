@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use vssl::{page::Look, train::checkpoint::Store};
+use vssl::{page::Look, run::checkpoint::Store};
 
 use crate::{
     arguments::{Common, Shown},

@@ -8,7 +8,7 @@ use std::{io, net::Ipv4Addr, time::Duration};
 use anyhow::{Context, anyhow};
 use serde_json::json;
 use tiny_http::Server;
-use vssl::train::stop::Stop;
+use vssl::run::stop::Stop;
 
 use super::say;
 use crate::{

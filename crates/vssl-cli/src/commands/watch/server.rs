@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tiny_http::{Header, Request, Response, StatusCode};
 use vssl::{
     page::{Document, RunView, html},
-    train::run_folder,
+    run::folder,
 };
 
 use super::looks::{Latest, Looks};
@@ -91,7 +91,7 @@ impl Site {
             let known = self.run.join(name).metadata().ok();
             known.map(|file| (file.len(), file.modified().ok())).hash(&mut hasher);
         }
-        run_folder::is_busy(&self.run).unwrap_or(false).hash(&mut hasher);
+        folder::is_busy(&self.run).unwrap_or(false).hash(&mut hasher);
         format!("{:016x}", hasher.finish())
     }
 }

@@ -10,7 +10,7 @@ use vssl::{
     backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
     layers::{Init, Mode},
     optim::Gradients,
-    train::state::{self, Tensors},
+    tensors::state::{self, Tensors},
 };
 
 use crate::fixtures::{Case, for_each_case, list_of_numbers};

@@ -2,12 +2,14 @@
 
 use burn::tensor::Device;
 use serde_json::Value;
-use vssl::eval::{
-    Features,
-    knn::{Distance, knn, neighbours},
-    topk::top_k_percent,
+use vssl::{
+    eval::{
+        Features,
+        knn::{Distance, knn, neighbours},
+        topk::top_k_percent,
+    },
+    objective::cross_entropy,
 };
-use vssl::objective::cross_entropy;
 
 use crate::fixtures::{Case, for_each_case, list_of_numbers};
 

@@ -4,11 +4,15 @@ use std::f64::consts::PI;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use serde_json::Value;
-use vssl::optim::{Algorithm, Gradients, GroupRule, Optimizer, OptimizerConfig, ema};
-use vssl::schedule::{Interval, Momentum, Schedule, Step, WarmupCosine};
+use vssl::{
+    optim::{Algorithm, Gradients, GroupRule, Optimizer, OptimizerConfig, ema},
+    schedule::{Interval, Momentum, Schedule, Step, WarmupCosine},
+};
 
-use crate::fixtures::{Case, for_each_case, list_of_numbers};
-use crate::optim::Holder;
+use crate::{
+    fixtures::{Case, for_each_case, list_of_numbers},
+    optim::Holder,
+};
 
 #[test]
 fn optimisers_and_schedules_agree_with_the_reference() {
@@ -93,7 +97,7 @@ fn trajectory(case: &Case, algorithm: Algorithm) {
     let device = Device::flex().autodiff();
     let mut holder = holder(case, "param0.", None, &device);
     let config = config(case, algorithm, &holder);
-    config.cover(&vssl::optim::parameters(&holder.module)).unwrap();
+    config.cover(&vssl::tensors::parameters(&holder.module)).unwrap();
     let mut optimizer = Optimizer::new(config.clone(), 256).unwrap();
     let rates = case.param("lrs_f64").and_then(Value::as_array).expect("rates of every step");
     for (t, rates) in rates.iter().enumerate() {
@@ -109,7 +113,7 @@ fn trajectory(case: &Case, algorithm: Algorithm) {
         // Saving and loading in the middle of the run must change nothing.
         let state = optimizer.state();
         optimizer = Optimizer::new(config.clone(), 256).unwrap();
-        let parameters = vssl::optim::parameters(&holder.module);
+        let parameters = vssl::tensors::parameters(&holder.module);
         optimizer.load_state(state, &parameters, &Device::flex()).unwrap();
     }
     let state = optimizer.state();

@@ -40,7 +40,7 @@ impl Waiting {
 }
 
 /// The rows of a matrix, one after the other.
-pub(super) fn rows(x: Tensor<2>) -> Vec<f32> {
+pub(crate) fn rows(x: Tensor<2>) -> Vec<f32> {
     values(x)
 }
 

@@ -1,8 +1,14 @@
 //! A frozen encoder and how images are brought to it: what every evaluation starts from.
 //!
-//! It comes out of a run folder or out of a file that [`export`](mod@crate::export) wrote, and knows
+//! It comes out of a run folder or out of a file that [`export`](mod@crate::encoder::export) wrote, and knows
 //! its input: size, crop and normalisation go with the weights, because features of images that
 //! were prepared in another way are numbers without meaning. Called by the commands that evaluate.
+
+pub mod export;
+pub mod file;
+pub mod foreign;
+pub mod images;
+pub mod onnx;
 
 use std::{
     path::{Path, PathBuf},
@@ -16,18 +22,17 @@ use vssl_data::{
     dataset::Format,
 };
 
+use export::{ExportError, Stored};
+use file::{ImportError, Imported};
+use images::{each_evaluated, features, images_to_tensor};
+
 use crate::{
     backbone::{Backbone, BackboneConfig},
     eval::{EvalError, Features, Keeper, Kept},
-    export::{self, ExportError, ImportError, Imported, Stored},
     layers::{Init, Mode},
+    method::learner::Network,
     recipe::Recipe,
-    train::{
-        batch::{each_evaluated, images_to_tensor},
-        evaluate::features,
-        learner::Network,
-        state,
-    },
+    tensors::state,
 };
 
 /// Images in one forward pass: no gradients, so larger than a training batch needs little memory.
@@ -135,7 +140,7 @@ impl Encoder {
     /// `step-N`), or the one in the exported file `path`, for which the other two mean nothing.
     ///
     /// # Errors
-    /// As [`export::export`] for a folder and [`export::import`] for a file.
+    /// As [`export::export`] for a folder and [`file::import`] for a file.
     pub fn open(
         path: &Path,
         checkpoint: &str,
@@ -146,7 +151,7 @@ impl Encoder {
             return Err(EncoderError::Missing { path: path.to_owned() });
         }
         if path.is_file() {
-            let Imported { backbone, config, input, step } = export::import(path, device)?;
+            let Imported { backbone, config, input, step } = file::import(path, device)?;
             let (path, device) = (path.to_owned(), device.clone());
             return Ok(Self { backbone, config, input, path, recipe: None, step, device });
         }

@@ -6,9 +6,6 @@
 //! (`block1.layer.0.bn1.bias`). [`write()`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
 //! as a record of Burn. Called by `vssl export`.
 
-mod file;
-pub mod onnx;
-
 use std::{
     io,
     path::{Path, PathBuf},
@@ -16,30 +13,30 @@ use std::{
 
 use burn::{module::Module, store::RecordError};
 
-pub use file::{ImportError, Imported, import};
-
+use super::{Encoder, Input, onnx};
 use crate::{
     backbone::BackboneConfig,
-    encoder::{Encoder, Input},
+    method::learner::Network,
     methods,
     recipe::{Recipe, RecipeError},
-    train::{
+    run::{
         checkpoint::{Checkpoint, CheckpointError, Store},
-        learner::Network,
-        run_folder::{self, RunFolderError},
-        state::{self, Tensors},
-        tensor_file::{self, TensorFileError},
+        folder::{self, RunFolderError},
+        whole_file,
     },
-    whole_file,
+    tensors::{
+        file::{self, TensorFileError},
+        state::{self, Tensors},
+    },
 };
 
 /// Every method's student and teacher call their encoder this.
 const BACKBONE: &str = "backbone.";
 /// Key of the metadata under which the file tells its [`BackboneConfig`], as JSON.
-const CONFIG: &str = "backbone";
+pub(super) const CONFIG: &str = "backbone";
 /// That of its [`Input`], likewise, and that of the steps it was trained for.
-const INPUT: &str = "input";
-const STEP: &str = "step";
+pub(super) const INPUT: &str = "input";
+pub(super) const STEP: &str = "step";
 
 /// Why there is no file.
 #[derive(Debug, thiserror::Error)]
@@ -204,7 +201,7 @@ pub(crate) fn write_tensors(
         ("vssl", env!("CARGO_PKG_VERSION")),
     ];
     metadata.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
-    write_whole(to, &tensor_file::bytes(to, tensors, &metadata)?)
+    write_whole(to, &file::bytes(to, tensors, &metadata)?)
 }
 
 fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), ExportError> {
@@ -225,7 +222,7 @@ impl Stored {
     /// # Errors
     /// A folder that is no run, a checkpoint that is missing or damaged, a method without a teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
-        run_folder::recipe_of(run)?;
+        folder::recipe_of(run)?;
         let Checkpoint { position, method, tensors, recipe } = checkpoint_of(run, checkpoint)?;
         let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
             run: run.to_owned(),

@@ -15,10 +15,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    loss_scale::LossScale,
-    state::{StateError, Tensors},
-    tensor_file::{self, TensorFileError},
+use crate::{
+    optim::LossScale,
+    tensors::{
+        file::{self, TensorFileError},
+        state::{StateError, Tensors},
+    },
 };
 
 const MANIFEST: &str = "checkpoint.json";
@@ -221,7 +223,7 @@ impl Store {
         };
         for (kind, tensors) in &checkpoint.tensors {
             let file = format!("{kind}.safetensors");
-            let bytes = tensor_file::write(&temporary.join(&file), tensors, &[])?;
+            let bytes = file::write(&temporary.join(&file), tensors, &[])?;
             manifest.files.insert(file, sha256(&bytes));
         }
         manifest.digest = manifest.digest();
@@ -327,7 +329,7 @@ impl Store {
                 return Err(CheckpointError::Damaged { path, what });
             }
             let kind = file.trim_end_matches(".safetensors").to_owned();
-            tensors.insert(kind, tensor_file::parse(&path, &bytes)?);
+            tensors.insert(kind, file::parse(&path, &bytes)?);
         }
         let Manifest { position, method, recipe, .. } = manifest;
         Ok(Some(Checkpoint { position, method, recipe, tensors }))

@@ -7,7 +7,7 @@ use super::{
     OnnxError,
     messages::{Attribute, FLOAT, Graph, INT64, Node, TensorProto},
 };
-use crate::train::state::Tensors;
+use crate::tensors::state::Tensors;
 
 /// A graph that grows, and the tensors of the network that it is made of.
 pub(super) struct Builder<'a> {

@@ -10,7 +10,7 @@ use burn::{
     tensor::{DType, Tensor, TensorData},
 };
 
-use crate::optim::{self, Map, PathStack, Visit};
+use super::{Map, PathStack, Visit, map, visit};
 
 /// Named tensors on the host.
 pub type Tensors = BTreeMap<String, TensorData>;
@@ -54,7 +54,7 @@ pub fn collect<M: Module>(module: &M) -> Tensors {
         }
     }
     let mut collect = Collect(Tensors::new());
-    optim::visit(module, &mut collect);
+    visit(module, &mut collect);
     collect.0
 }
 
@@ -96,7 +96,7 @@ pub fn restore<M: Module>(module: M, tensors: Tensors) -> Result<M, StateError> 
         }
     }
     let mut restore = Restore { tensors, error: None };
-    let module = optim::map(module, &mut restore);
+    let module = map(module, &mut restore);
     match (restore.error, restore.tensors.into_keys().next()) {
         (Some(error), _) => Err(error),
         (None, Some(name)) => Err(StateError::Unexpected(name)),

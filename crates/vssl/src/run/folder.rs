@@ -20,7 +20,7 @@ use std::{
 use serde::Serialize;
 
 use super::{checkpoint::Store, events::Summary};
-use crate::{
+use crate::run::{
     metrics,
     tensorboard::{self, EventFile},
     whole_file,

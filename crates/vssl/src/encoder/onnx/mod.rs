@@ -3,7 +3,7 @@
 //!
 //! The metadata properties say what the images have to be: `image_size`, `resize`, `mean`, `std`,
 //! `pixels`. Batch normalisations stay nodes of their own with the weights' names; runtimes fold
-//! them. Called by [`super::write`].
+//! them. Called by [`super::export::write`].
 
 mod graph;
 pub mod messages;
@@ -11,7 +11,7 @@ mod networks;
 
 use prost::Message;
 
-use crate::{backbone::BackboneConfig, encoder::Input, train::state::Tensors};
+use crate::{backbone::BackboneConfig, encoder::Input, tensors::state::Tensors};
 use graph::Builder;
 use messages::{
     Dimension, FLOAT, Model, OperatorSet, Property, Shape, TensorType, Type, ValueInfo,

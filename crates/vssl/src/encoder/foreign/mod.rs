@@ -2,7 +2,7 @@
 //!
 //! [`read`] finds the encoder in the file, tells its architecture from the tensors and accounts for
 //! every tensor: taken over, missing, of another shape, unexpected, or left out because it is no
-//! part of an encoder. [`Found::write`] writes the file that [`export`](mod@crate::export) writes, so
+//! part of an encoder. [`Found::write`] writes the file that [`export`](mod@crate::encoder::export) writes, so
 //! that everything that takes an encoder takes it. Called by `vssl import`.
 
 mod names;
@@ -21,13 +21,13 @@ use vssl_data::Normalisation;
 
 use crate::{
     backbone::{Architecture, Backbone, BackboneConfig, Stem},
-    encoder::Input,
-    export::{self, ExportError},
-    layers::Init,
-    train::{
-        learner::Network,
-        state::{self, Tensors},
+    encoder::{
+        Input,
+        export::{self, ExportError},
     },
+    layers::Init,
+    method::learner::Network,
+    tensors::state::{self, Tensors},
 };
 
 use source::Sources;
@@ -281,7 +281,7 @@ impl Found {
         }
     }
 
-    /// Writes the encoder to `to`, as [`export`](mod@crate::export) writes one.
+    /// Writes the encoder to `to`, as [`export`](mod@crate::encoder::export) writes one.
     ///
     /// # Errors
     /// A file that cannot be written.

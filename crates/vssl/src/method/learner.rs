@@ -8,13 +8,16 @@ use burn::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::state::{self, StateError, Tensors};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::Init,
     method::{Loss, Method, Posterior, Sizes, Views},
-    optim::{self, Gradients, OptimError, Optimizer, ParameterInfo},
+    optim::{self, Gradients, OptimError, Optimizer},
     schedule::Step,
+    tensors::{
+        self, ParameterInfo,
+        state::{self, StateError, Tensors},
+    },
 };
 
 /// A configured method whose types are hidden.
@@ -245,7 +248,7 @@ impl<M: Method> Learner for Slot<M> {
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {
-        optim::parameters(self.parts().0)
+        tensors::parameters(self.parts().0)
     }
 
     fn is_frozen(&self, path: &str, at: &Step) -> bool {

@@ -4,7 +4,7 @@
 //! `teacher.`) and some number the layers instead of naming them. The encoder is where a name that
 //! only an encoder has follows the prefix. Called by [`super::read`].
 
-use crate::train::learner::Network;
+use crate::method::learner::Network;
 
 use super::{ForeignError, source::Sources};
 

@@ -9,14 +9,14 @@ use burn::{module::Module, tensor::Device};
 use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 
-use super::{CONFIG, INPUT, STEP};
+use super::export::{CONFIG, INPUT, STEP};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
     layers::Init,
-    train::{
+    tensors::{
+        file::{self, TensorFileError},
         state::{self, StateError},
-        tensor_file::{self, TensorFileError},
     },
 };
 
@@ -90,7 +90,7 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let config: BackboneConfig = metadatum(path, &bytes, CONFIG)?;
     let input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
-    let tensors = tensor_file::parse(path, &bytes)?;
+    let tensors = file::parse(path, &bytes)?;
     let fresh = Backbone::new(&config, &Init::new(device, 0));
     match state::restore(fresh, tensors) {
         Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step }),

@@ -15,7 +15,7 @@ const SMALLEST: f64 = 1.0;
 /// Good steps in a row after which the factor is doubled.
 const PATIENCE: u32 = 2000;
 
-/// Where the scaling stands; part of [`super::checkpoint::Position`], so that a resumed run goes on
+/// Where the scaling stands; part of the position that a checkpoint holds, so that a resumed run goes on
 /// with the same factor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
@@ -56,7 +56,7 @@ impl LossScale {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::train::checkpoint::Position;
+    use crate::run::checkpoint::Position;
 
     #[test]
     fn an_overflow_halves_the_factor_and_is_counted() {

@@ -4,6 +4,8 @@
 //! gradients and the optimiser see; the *memory*, which is kept beside it without gradients; and
 //! everything that is a function of the [`Step`] and therefore stored nowhere.
 
+pub mod learner;
+
 use std::collections::BTreeMap;
 
 use burn::{

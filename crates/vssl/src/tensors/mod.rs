@@ -1,0 +1,9 @@
+//! Modules and optimisers as named tensors, the files that hold them, and the one place that reads devices.
+
+pub mod file;
+pub(crate) mod paths;
+pub mod reading;
+pub mod state;
+
+pub(crate) use paths::{Map, PathStack, Visit, map, visit};
+pub use paths::{ParameterInfo, parameters};
