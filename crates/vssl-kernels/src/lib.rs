@@ -11,7 +11,6 @@
 mod accumulate;
 mod autodiff;
 pub mod bench;
-mod early;
 mod extension;
 mod joint;
 mod layout;
@@ -24,7 +23,6 @@ mod update;
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};
 
-pub use early::{EarlyGradients, weight_number};
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};

@@ -95,8 +95,6 @@ pub struct TrainSection {
     pub sync_batchnorm: bool,
     /// Type in which the backbone multiplies, on devices that have it; `f32`.
     pub precision: Precision,
-    /// Whether several processes send gradients while the backward pass still computes others; false.
-    pub overlap: bool,
     /// Ends the run after this many steps, if that is earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -124,7 +122,6 @@ impl Default for TrainSection {
             accumulate: 1,
             sync_batchnorm: true,
             precision: Precision::F32,
-            overlap: false,
             max_steps: None,
             clip_norm: None,
             clip_per_tensor: None,

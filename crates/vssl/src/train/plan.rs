@@ -35,15 +35,8 @@ use crate::{
 
 /// Keys, or what they begin with, that change no number: they may change while a run goes on, and do
 /// not tell runs apart.
-pub(crate) const FREE_KEYS: [&str; 7] = [
-    "data.path",
-    "data.workers",
-    "data.prefetch",
-    "train.overlap",
-    "checkpoint.",
-    "log.",
-    "evaluation.",
-];
+pub(crate) const FREE_KEYS: [&str; 6] =
+    ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
 
 /// Settings in which a run that was begun with `was` may not go on with `now`.
 pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
@@ -127,7 +120,6 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        let group = group.with_overlap(recipe.train.overlap);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
