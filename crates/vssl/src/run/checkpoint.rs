@@ -223,7 +223,9 @@ impl Store {
         };
         for (kind, tensors) in &checkpoint.tensors {
             let file = format!("{kind}.safetensors");
-            let bytes = file::write(&temporary.join(&file), tensors, &[])?;
+            let path = temporary.join(&file);
+            let bytes = file::bytes(&path, tensors, &[])?;
+            write_synced(&path, &bytes)?;
             manifest.files.insert(file, sha256(&bytes));
         }
         manifest.digest = manifest.digest();
@@ -357,10 +359,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     file.sync_all().map_err(io(path))
 }
 
-/// Makes names in `folder` last. Only Unix can open a folder for that.
+/// Puts the names in `folder` on the disk.
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
-    }
-    Ok(())
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
 }
