@@ -12,11 +12,11 @@ use safetensors::SafeTensors;
 
 use super::{Agreement, Reference, STEPS, Trace, trace::numbers};
 use crate::{
-    train::{
+    run::whole_file,
+    tensors::{
+        file::{self as tensor_file, TensorFileError},
         state::{StateError, Tensors, of_shape},
-        tensor_file::{self, TensorFileError},
     },
-    whole_file,
 };
 
 /// Where the metadata say which network and views the numbers are of.

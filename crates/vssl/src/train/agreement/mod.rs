@@ -28,23 +28,24 @@ pub use trace::{Distance, Trace};
 use self::trace::numbers;
 use super::{
     TrainError,
-    batch::images_to_tensor,
     bench::{self, BenchError},
-    checkpoint::CheckpointError,
-    learner::{AnyMethod, Learner},
-    loss_scale::LossScale,
     report::StepReport,
-    state::Tensors,
 };
 use crate::{
     backbone::BackboneConfig,
     collective::Group,
     device,
-    method::{Sizes, Views},
+    encoder::images::images_to_tensor,
+    method::{
+        Sizes, Views,
+        learner::{AnyMethod, Learner},
+    },
     methods,
-    optim::{Algorithm, Optimizer, OptimizerConfig},
+    optim::{Algorithm, LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
+    run::checkpoint::CheckpointError,
     schedule::Step,
+    tensors::state::Tensors,
 };
 
 /// Fixes weights and views.

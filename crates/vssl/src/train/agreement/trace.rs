@@ -3,7 +3,7 @@
 
 use burn::tensor::TensorData;
 
-use crate::train::state::Tensors;
+use crate::tensors::state::Tensors;
 
 /// What moved less than this part of an average weight is measured against that part: a bias in
 /// front of a batch normalisation has no gradient but rounding errors.
