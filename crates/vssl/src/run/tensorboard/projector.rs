@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use crate::eval::Features;
+use crate::features::Features;
 
 /// What is shown.
 pub struct Cloud<'a> {
