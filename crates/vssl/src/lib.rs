@@ -35,6 +35,8 @@ pub mod device;
 pub mod embed;
 pub mod encoder;
 pub mod eval;
+pub mod features;
+mod formats;
 pub mod grid;
 pub mod layers;
 pub mod memory;

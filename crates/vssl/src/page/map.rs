@@ -10,7 +10,7 @@ use serde::Serialize;
 use vssl_data::rng::{Stream, rng};
 
 use super::closeness::Closeness;
-use crate::eval::Features;
+use crate::features::Features;
 
 /// Components that are iterated for the two that are kept: the others make these converge.
 const SUBSPACE: usize = 8;

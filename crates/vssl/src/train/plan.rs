@@ -18,6 +18,7 @@ use super::{
 use crate::{
     collective::Group,
     encoder::Input,
+    eval::evaluators::{self, Evaluator},
     method::{
         Sizes,
         learner::{AnyMethod, Learner},
@@ -67,6 +68,8 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// Steps of the whole run.
     pub total_steps: u64,
+    /// What measures the encoder at the end: those that the recipe names. Others can be added.
+    pub evaluators: Vec<Box<dyn Evaluator>>,
     /// What a person should know before it starts.
     pub notes: Vec<String>,
     /// See [`Environment::force`].
@@ -153,6 +156,7 @@ impl Plan {
             device: environment.device,
             steps_per_epoch,
             total_steps: recipe.train.max_steps.map_or(scheduled, |most| most.min(scheduled)),
+            evaluators: evaluators::chosen(&recipe).map_err(TrainError::Setting)?,
             notes: Vec::new(),
             force: environment.force,
             group,
@@ -362,12 +366,8 @@ impl Plan {
             commit: self.commit.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replaced_images: position.replaced,
-            knn_top1: evaluation.knn,
-            linear_top1: evaluation.linear,
+            figures: evaluation.figures,
             online_top1: position.online,
-            untrained_knn_top1: evaluation.untrained_knn,
-            untrained_linear_top1: evaluation.untrained_linear,
-            pixels_knn_top1: evaluation.pixels_knn,
             notes: self.notes.iter().cloned().chain(left_out_note(evaluation.left_out)).collect(),
             run: self.run.clone(),
         }
