@@ -9,7 +9,10 @@ use vssl_data::Dataset;
 use super::{Plan, TrainError, probe::Probe, report::Reporter};
 use crate::{
     backbone::Backbone,
-    encoder::images::{each_evaluated, features, images_to_tensor},
+    encoder::{
+        BATCH,
+        images::{each_evaluated, features, images_to_tensor},
+    },
     eval::{
         Features,
         knn::{self, Distance},
@@ -21,9 +24,6 @@ use crate::{
     recipe::KnnSection,
     tensors::reading,
 };
-
-/// Images in one forward pass: no gradients, so larger than a training batch needs little memory.
-const BATCH: usize = 256;
 
 /// Accuracies of the end, percent.
 #[derive(Clone, Copy, Debug, Default)]

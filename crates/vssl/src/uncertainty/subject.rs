@@ -17,14 +17,11 @@ use super::{
     score::{self, Directions, Score, numbers},
 };
 use crate::{
-    encoder::Encoder,
+    encoder::{BATCH, Encoder},
     eval::Features,
     method::{Posterior, learner::Network},
     posterior::Posteriors,
 };
-
-/// Pictures in one forward pass.
-const BATCH: usize = 256;
 
 /// An encoder, the posterior of its run where the method has one, and the recipe's augmentation.
 pub struct Subject {

@@ -14,6 +14,7 @@ fn checkpoint(step: u64) -> Checkpoint {
         position: Position { step, ..Position::default() },
         method: "simclr".to_owned(),
         recipe: String::new(),
+        images: None,
         tensors: BTreeMap::from([("student".to_owned(), student)]),
     }
 }

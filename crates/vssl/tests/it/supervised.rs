@@ -15,7 +15,7 @@ use vssl::{
         stop::Stop,
     },
     supervised::{
-        FinetuneSettings, Job, LinearSettings, Outset, Summary, cached, finetune, linear,
+        FinetuneSettings, Job, LinearSettings, OutputOptions, Summary, cached, finetune, linear,
     },
     train::TrainError,
 };
@@ -52,8 +52,14 @@ fn encoder() -> Encoder {
     }
 }
 
-fn outset(folder: &Path, resume: bool) -> Outset {
-    Outset { folder: folder.to_owned(), resume, force: false, commit: None }
+fn output(folder: &Path, resume: bool) -> OutputOptions {
+    OutputOptions {
+        folder: folder.to_owned(),
+        resume,
+        force: false,
+        allow_changed_data: false,
+        commit: None,
+    }
 }
 
 fn linear_settings(overrides: &[&str]) -> LinearSettings {
@@ -87,13 +93,13 @@ impl Observer for StopAfter {
 
 fn run_linear(folder: &Path, settings: &LinearSettings, resume: bool, last: u64) -> Summary {
     let (encoder, stop) = (encoder(), Stop::default());
-    let job = Job::linear(&encoder, &images(), settings, outset(folder, resume)).unwrap();
+    let job = Job::linear(&encoder, &images(), settings, output(folder, resume)).unwrap();
     linear(&job, &encoder, settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
 }
 
 fn run_finetune(folder: &Path, settings: &FinetuneSettings, resume: bool, last: u64) -> Summary {
     let (encoder, stop) = (encoder(), Stop::default());
-    let job = Job::finetune(&encoder, &images(), settings, outset(folder, resume)).unwrap();
+    let job = Job::finetune(&encoder, &images(), settings, output(folder, resume)).unwrap();
     finetune(&job, &encoder, settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
 }
 
@@ -224,8 +230,8 @@ fn the_fast_answer_beats_chance_and_never_chooses_by_the_test_images() {
     let root = folder();
     let settings = linear_settings(&["cached.l2=[1,0.01]"]);
     let mut observer = StopAfter(0, Stop::default());
-    let outset = outset(root.path(), false);
-    let summary = cached(&encoder(), &images(), &settings, &outset, &mut observer).unwrap();
+    let output = output(root.path(), false);
+    let summary = cached(&encoder(), &images(), &settings, &output, &mut observer).unwrap();
     assert!(summary.top1.unwrap() > 3.0 * CHANCE, "{summary:?}");
     let best = summary.heads.iter().max_by(|a, b| {
         let held_out = |head: &vssl::supervised::HeadSummary| head.last.unwrap().train_top1;
@@ -247,7 +253,7 @@ fn refused(result: Result<Job, TrainError>, parts: &[&str]) {
 fn what_cannot_be_trained_is_refused_before_the_first_step() {
     let (root, encoder, images) = (folder(), encoder(), images());
     let good = linear_settings(&[]);
-    let at = |name: &str, resume| outset(&root.path().join(name), resume);
+    let at = |name: &str, resume| output(&root.path().join(name), resume);
     let large = linear_settings(&["train.batch=401"]);
     refused(
         Job::linear(&encoder, &images, &large, at("a", false)),
@@ -262,7 +268,7 @@ fn what_cannot_be_trained_is_refused_before_the_first_step() {
     let run = root.path().join("run");
     fs::create_dir_all(&run).unwrap();
     fs::write(run.join("recipe.toml"), "").unwrap();
-    let force = Outset { force: true, ..at("run", false) };
+    let force = OutputOptions { force: true, ..at("run", false) };
     refused(Job::linear(&encoder, &images, &good, force), &["pretraining run", "--out"]);
 }
 
@@ -273,15 +279,15 @@ fn a_training_goes_on_only_as_it_began() {
     let other = linear_settings(&["rates=[0.5]"]);
     let (encoder, images) = (encoder(), images());
     refused(
-        Job::linear(&encoder, &images, &other, outset(root.path(), true)),
+        Job::linear(&encoder, &images, &other, output(root.path(), true)),
         &["rates: [0.3] -> [0.5]"],
     );
     let mut changed = self::encoder();
     let init = Init::new(&changed.device, 1);
     changed.backbone = Backbone::new(&changed.config, &init).no_grad();
     let same = linear_settings(&["rates=[0.3]", "checkpoint.keep=3"]);
-    refused(Job::linear(&changed, &images, &same, outset(root.path(), true)), &["encoder: "]);
-    Job::linear(&encoder, &images, &same, outset(root.path(), true)).unwrap();
+    refused(Job::linear(&changed, &images, &same, output(root.path(), true)), &["encoder: "]);
+    Job::linear(&encoder, &images, &same, output(root.path(), true)).unwrap();
 }
 
 #[test]
