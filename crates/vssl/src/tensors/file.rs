@@ -1,8 +1,6 @@
 //! Named tensors as the bytes of a safetensors file, and read back with every check.
 
-use std::{
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
