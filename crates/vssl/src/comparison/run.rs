@@ -14,7 +14,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::{Column, ComparisonError, LeftOut, State, figure::Values};
-use crate::{recipe::leaves::leaves, run::events::Summary, supervised};
+use crate::{recipe, run::events::Summary, supervised};
 
 pub(super) const RECIPE: &str = "recipe.toml";
 
@@ -144,8 +144,10 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         Ok(found) => found,
         Err(problem) => return damaged(left_out, format!("{OFFLINE}: {problem}")),
     };
-    let settings =
-        leaves(&recipe).into_iter().map(|(key, value)| (key.join("."), value.to_string()));
+    let settings = recipe::upgraded(recipe.clone());
+    let settings = recipe::leaves(&settings)
+        .into_iter()
+        .map(|(key, value)| (key.join("."), value.to_string()));
     Ok(Found::Finished(Box::new(Run {
         folder: folder.to_owned(),
         method,

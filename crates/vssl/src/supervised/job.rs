@@ -94,7 +94,7 @@ impl EncoderFacts {
         Self {
             path: encoder.path.clone(),
             step: encoder.step,
-            method: recipe.map(|recipe| recipe.method.clone()),
+            method: recipe.map(|recipe| recipe.method.name().to_owned()),
             seed: recipe.map(|recipe| recipe.seed),
         }
     }
@@ -308,7 +308,7 @@ fn resumed(now: &Table, outset: &Outset) -> Result<Option<Checkpoint>, TrainErro
         let path = folder.join("checkpoints");
         TrainError::Folder(RunFolderError::Io { path, source: std::io::Error::other(error) })
     })?;
-    let mut differences = recipe::of_tables(&was, now);
+    let mut differences = recipe::of_tables(&recipe::upgraded(was), now);
     differences.retain(|d| !FREE_KEYS.iter().any(|free| d.key.starts_with(free)));
     match differences.is_empty() {
         true => Ok(Some(checkpoint)),

@@ -9,7 +9,7 @@ use vssl_data::rng::{Stream, rng, uniform};
 
 use super::{TrainError, report::StepReport, step::Update};
 use crate::{
-    backbone::{BackboneConfig, Stem},
+    backbone::{ResnetConfig, Stem},
     collective::Group,
     encoder::images::images_to_tensor,
     method::{
@@ -17,7 +17,7 @@ use crate::{
         learner::{AnyMethod, Learner},
     },
     methods::{self, METHODS},
-    optim::{LossScale, Optimizer, OptimizerConfig},
+    optim::{Algorithm, Lars, LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
     run::space,
     schedule::Step,
@@ -32,7 +32,7 @@ const IMAGES: usize = 50_000;
 #[derive(Clone, Debug)]
 pub struct StepBench {
     /// The encoder.
-    pub backbone: BackboneConfig,
+    pub backbone: ResnetConfig,
     /// Side of the views in pixels.
     pub size: usize,
     /// Images of a step, each seen as two views.
@@ -110,14 +110,10 @@ pub enum BenchError {
 pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>, BenchError> {
     let entry = methods::find(name).ok_or_else(|| BenchError::UnknownMethod {
         got: name.to_owned(),
-        known: METHODS.iter().map(|entry| entry.schema.name).collect(),
+        known: METHODS.iter().map(|entry| entry.name).collect(),
     })?;
-    let method = entry.schema.name;
-    let configure = |table: &toml::Table| {
-        (entry.configure)(table)
-            .map_err(|error| BenchError::Refused { method, what: error.to_string() })
-    };
-    let mut table = configure(&toml::Table::new())?.settings();
+    let method = entry.name;
+    let mut table = entry.defaults().settings();
     for (key, value) in changes {
         if !replace(&mut table, key, i64::from(*value)) {
             let mut known = Vec::new();
@@ -125,7 +121,7 @@ pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>,
             return Err(BenchError::NoSetting { method, key: (*key).to_owned(), known });
         }
     }
-    configure(&table)
+    entry.with(&table).map_err(|error| BenchError::Refused { method, what: error.to_string() })
 }
 
 /// Whether there was a whole number called `key` to replace, here or in a table inside.
@@ -162,7 +158,7 @@ impl StepBench {
     /// # Errors
     /// [`BenchError::TooSmall`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
-        let BackboneConfig { stem, stem_padding: padding, .. } = self.backbone;
+        let ResnetConfig { stem, stem_padding: padding, .. } = self.backbone;
         let size = self.size;
         if stem == Stem::Cifar && size + 2 * padding < 3 {
             return Err(BenchError::TooSmall { size, padding });
@@ -183,11 +179,12 @@ impl StepBench {
     pub fn run(&self, method: &dyn AnyMethod, device: &Device) -> Result<StepTimes, TrainError> {
         self.precision.check(device)?;
         let device = device.clone().autodiff();
-        let mut learner = method.learner(&self.backbone, &self.sizes(), &device, SEED);
+        let backbone = self.backbone.clone().into();
+        let mut learner = method.learner(&backbone, &self.sizes(), &device, SEED);
         let config = OptimizerConfig {
             lr: 0.1,
             scale_lr: false,
-            clip_lr: false,
+            algorithm: Algorithm::Lars(Lars { clip_lr: false, ..Lars::default() }),
             ..OptimizerConfig::default()
         };
         let mut optimizer = Optimizer::new(config, self.batch)?;
@@ -270,11 +267,11 @@ mod tests {
 
     #[test]
     fn every_method_takes_steps() {
-        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
         let precision = Precision::F32;
         let bench = StepBench { backbone, size: 8, batch: 4, precision, warmup: 1, steps: 2 };
         for entry in METHODS {
-            let method = method(entry.schema.name, &[]).unwrap();
+            let method = method(entry.name, &[]).unwrap();
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);

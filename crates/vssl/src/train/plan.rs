@@ -18,10 +18,7 @@ use super::{
 use crate::{
     collective::Group,
     encoder::Input,
-    method::{
-        Sizes,
-        learner::{AnyMethod, Learner},
-    },
+    method::{Sizes, learner::Learner},
     methods,
     optim::Optimizer,
     recipe::{Difference, Recipe, difference},
@@ -81,7 +78,6 @@ pub struct Plan {
     /// See [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
-    method: Box<dyn AnyMethod>,
     sizes: Sizes,
     commit: Option<String>,
 }
@@ -127,14 +123,11 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        let group = group.with_overlap(recipe.train.overlap);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
             folder::check_free(run)?;
         }
-        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
         let splits = dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
@@ -148,7 +141,7 @@ impl Plan {
         }
         let sizes = sizes(&recipe, images);
         let seen = images - images % recipe.train.batch;
-        method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
+        recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let steps_per_epoch = (images / recipe.train.batch) as u64;
         let scheduled = steps_per_epoch * recipe.train.epochs;
         let mut plan = Self {
@@ -165,7 +158,6 @@ impl Plan {
             force: environment.force,
             group,
             pipeline,
-            method,
             sizes,
             commit: environment.commit,
             recipe,
@@ -207,7 +199,8 @@ impl Plan {
     /// Fresh networks. The same seed gives the same ones.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();
-        self.method.learner(&self.recipe.backbone, &self.sizes, &device, self.recipe.seed)
+        let Recipe { method, backbone, seed, .. } = &self.recipe;
+        method.learner(backbone, &self.sizes, &device, *seed)
     }
 
     /// The optimiser for these networks.
@@ -359,7 +352,7 @@ impl Plan {
     /// The result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
         Summary {
-            method: self.recipe.method.clone(),
+            method: self.recipe.method.name().to_owned(),
             seed: self.recipe.seed,
             steps: position.step,
             interrupted: position.step < self.total_steps,

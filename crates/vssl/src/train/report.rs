@@ -222,7 +222,7 @@ impl<'a> Reporter<'a> {
         }
         self.folder.log(&format!("starts at step {} of {}", position.step, plan.total_steps))?;
         self.observer.event(&Event::Started {
-            method: plan.recipe.method.clone(),
+            method: plan.recipe.method.name().to_owned(),
             run: plan.run.clone(),
             parameters,
             train_images: plan.train.len(),

@@ -22,7 +22,7 @@ fn run(case: &Case, overlap: bool) -> (Trace, Traffic) {
 
 /// Returns how many buckets were summed in a step.
 fn same_bits(case: &Case) -> u64 {
-    let name = case.entry.schema.name;
+    let name = case.entry.name;
     let ((after, sent_after), (during, sent_during)) = (run(case, false), run(case, true));
     assert_eq!(after.losses, during.losses, "{name}");
     assert_eq!(after.gradients, during.gradients, "{name}");

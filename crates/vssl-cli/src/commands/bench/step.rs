@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use vssl::{
-    backbone::{Architecture, BackboneConfig},
+    backbone::ResnetConfig,
     device::Backend,
     train::bench::{StepBench, method},
 };
@@ -22,13 +22,11 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
     let bench = StepBench {
-        backbone: BackboneConfig {
-            architecture: Architecture::Resnet18,
+        backbone: ResnetConfig {
             width: arguments.width.into(),
             stem: arguments.stem.stem(),
             stem_padding: arguments.stem_padding.into(),
-            widen: None,
-            vit: None,
+            ..ResnetConfig::default()
         },
         size: arguments.size.into(),
         batch: arguments.batch.into(),
