@@ -175,7 +175,7 @@ pub struct Config {
                   --data data/cifar10 --out mine.toml --force")]
 pub struct NewRecipe {
     /// Which method; `vssl methods` lists them.
-    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.schema.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
     pub method: String,
     // Takes the place of the data root, which this command has no use for.
     /// The images: a folder, or an archive of CIFAR; the format is told from the files.

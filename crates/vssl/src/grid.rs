@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     comparison::{self, ComparisonError},
-    methods,
+    methods::{self, METHODS},
     recipe::{Recipe, RecipeError},
     run::{
         checkpoint::{CheckpointError, LATEST, Store},
@@ -204,7 +204,7 @@ impl Cell {
     /// A recipe that makes no sense, or a run in its folder that was made with another recipe: its
     /// figures would be passed off as those of this one.
     pub fn standing(&self) -> Result<Standing, CellError> {
-        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, &methods::schemas())?;
+        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, METHODS)?;
         if !folder::is_run(&self.run) {
             return Ok(Standing::New);
         }

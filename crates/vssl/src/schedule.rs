@@ -210,20 +210,6 @@ impl Momentum {
         let progress = step.index.min(step.total) as f64 / step.total.max(1) as f64;
         self.last - (self.last - self.base) * ((PI * progress).cos() + 1.0) / 2.0
     }
-
-    /// Refuses values outside `[0, 1]`.
-    ///
-    /// # Errors
-    /// The first of the two that is outside.
-    pub fn validate(&self) -> Result<(), ScheduleError> {
-        for (field, got) in [("base", self.base), ("last", self.last)] {
-            if !(0.0..=1.0).contains(&got) {
-                let expected = "a number from 0 to 1";
-                return Err(ScheduleError { schedule: "momentum", field, got, expected });
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -300,7 +286,5 @@ mod tests {
     fn numbers_out_of_range_are_named() {
         let error = cosine(f64::NAN).validate().unwrap_err();
         assert_eq!(error.field, "warmup_epochs");
-        assert!(Momentum { base: 0.9, last: 1.01 }.validate().is_err());
-        assert!(Momentum { base: 0.9, last: 1.0 }.validate().is_ok());
     }
 }

@@ -1,12 +1,12 @@
 //! One object-safe face over all methods, so that the loop is compiled once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Serialize, Serializer};
 
 use crate::{
     backbone::{Backbone, BackboneConfig},
@@ -22,6 +22,9 @@ use crate::{
 
 /// A configured method whose types are hidden.
 pub trait AnyMethod: Send + Sync {
+    /// The name in a recipe, and of the table with its settings.
+    fn name(&self) -> &'static str;
+
     /// All settings, defaults included.
     fn settings(&self) -> toml::Table;
 
@@ -42,34 +45,63 @@ pub trait AnyMethod: Send + Sync {
         device: &Device,
         seed: u64,
     ) -> Box<dyn Learner>;
+
+    /// A copy.
+    fn clone_box(&self) -> Box<dyn AnyMethod>;
 }
 
-/// Reads a method's table of settings.
-pub(crate) fn configure<M>(table: &toml::Table) -> Result<Box<dyn AnyMethod>, toml::de::Error>
-where
-    M: Method + Clone + Serialize + DeserializeOwned + 'static,
-{
-    Ok(any(toml::Value::Table(table.clone()).try_into::<M>()?))
+impl Clone for Box<dyn AnyMethod> {
+    fn clone(&self) -> Self {
+        self.clone_box()
+    }
 }
 
-/// A configured method, one of the list or one's own, behind the face that the loop sees.
-pub fn any<M: Method + Clone + Serialize + 'static>(method: M) -> Box<dyn AnyMethod> {
-    Box::new(Configured(method))
+/// As its name: the key `method` of a recipe.
+impl Serialize for dyn AnyMethod {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
-struct Configured<M>(M);
+impl fmt::Debug for dyn AnyMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple(self.name()).field(&self.settings()).finish()
+    }
+}
+
+/// Hides the types of a configured method, one of the list or one's own, which recipes call `name`.
+pub fn erase<M: Method + Clone + Serialize + 'static>(
+    name: &'static str,
+    method: M,
+) -> Box<dyn AnyMethod> {
+    Box::new(Configured { name, method })
+}
+
+#[derive(Clone)]
+struct Configured<M> {
+    name: &'static str,
+    method: M,
+}
 
 impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn settings(&self) -> toml::Table {
-        toml::Table::try_from(&self.0).expect("settings are a table of plain values")
+        toml::Table::try_from(&self.method).expect("settings are a table of plain values")
     }
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        self.0.check(sizes)
+        self.method.check(sizes)
     }
 
     fn has_posterior(&self) -> bool {
-        self.0.posterior().is_some()
+        self.method.posterior().is_some()
+    }
+
+    fn clone_box(&self) -> Box<dyn AnyMethod> {
+        Box::new(self.clone())
     }
 
     fn learner(
@@ -81,10 +113,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     ) -> Box<dyn Learner> {
         let init = Init::new(device, seed);
         let encoder = Backbone::new(backbone, &init);
-        let student = self.0.student(encoder, backbone.dim(), &init);
-        let memory = self.0.memory(&student, sizes, &init);
+        let student = self.method.student(encoder, backbone.dim(), &init);
+        let memory = self.method.memory(&student, sizes, &init);
         Box::new(Slot {
-            method: self.0.clone(),
+            method: self.method.clone(),
             student: Some(student),
             memory: Some(memory),
             gradients: None,

@@ -127,12 +127,12 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{backbone::BackboneConfig, tensors};
+    use crate::{backbone::ResnetConfig, tensors};
 
     fn head_paths(vit_heads: bool) -> Vec<String> {
         let device = Device::flex().autodiff();
         let init = Init::new(&device, 1);
-        let config = BackboneConfig { width: 4, ..BackboneConfig::default() };
+        let config = ResnetConfig { width: 4, ..ResnetConfig::default() }.into();
         let method = MocoV3 {
             projector_hidden: 6,
             dim: 3,

@@ -126,7 +126,7 @@ fn recipe(method: &str, table: toml::Table) -> Recipe {
 fn a_step_reads_its_device_once() {
     let folder = tempfile::tempdir().unwrap();
     for entry in METHODS {
-        let name = entry.schema.name;
+        let name = entry.name;
         let plan = plan(&folder.path().join(name), name, small(entry));
         let before = reading::count();
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
