@@ -10,10 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, activation},
-};
+use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -22,7 +19,7 @@ use crate::{
     method::{Belief, Loss, Method, Posterior, ReadPosterior, Sizes, Views, teacher_of},
     objective::{
         cosine::cosine_similarity,
-        gaussian::{self, Gaussian, clamp_log_variance},
+        gaussian::{self, Gaussian, clamp_log_variance, softplus_deviation},
         watch,
     },
     optim::ema,
@@ -322,7 +319,7 @@ impl Vssl {
             }
             (Sampling::HalfNormal, Objective::Cosine) => mean.clone() + output * noise().abs(),
             (Sampling::Normal, Objective::Cosine) => {
-                mean.clone() + activation::softplus(output, 1.0).sqrt() * noise()
+                mean.clone() + softplus_deviation(output) * noise()
             }
         }
     }
