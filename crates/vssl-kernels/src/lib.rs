@@ -18,6 +18,7 @@ mod mixed;
 mod moments;
 mod raw;
 pub mod reference;
+mod storage;
 mod update;
 
 use burn::backend::{Dispatch, DispatchDevice};
