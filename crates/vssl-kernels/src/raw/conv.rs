@@ -11,6 +11,9 @@ use super::{direct, winograd};
 /// If a slice does not have the size of its shape.
 pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
     conv.check(x.len(), weight.len(), y.len());
+    if conv.operations() == 0.0 {
+        return y.fill(0.0); // sums over nothing
+    }
     if winograd::applies(conv) {
         winograd::forward(isa, conv, x, weight, y);
     } else {
@@ -25,6 +28,9 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
 /// If a slice does not have the size of its shape.
 pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     conv.check(dx.len(), weight.len(), dy.len());
+    if conv.operations() == 0.0 {
+        return dx.fill(0.0); // sums over nothing
+    }
     if winograd::applies(conv) && conv.padding <= 2 {
         winograd::input_gradient(isa, conv, dy, weight, dx);
     } else {
@@ -39,6 +45,9 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
 /// If a slice does not have the size of its shape.
 pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     conv.check(x.len(), dweight.len(), dy.len());
+    if conv.operations() == 0.0 {
+        return dweight.fill(0.0); // sums over nothing
+    }
     if winograd::applies(conv) {
         winograd::weight_gradient(isa, conv, x, dy, dweight);
     } else {

@@ -31,7 +31,7 @@ fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: &str) {
 /// `[n, c, h, w]`, output channels, filter, stride, padding.
 type Case = ([usize; 4], usize, (usize, usize), usize, usize);
 
-const CONVOLUTIONS: [Case; 21] = [
+const CONVOLUTIONS: [Case; 25] = [
     ([1, 1, 1, 1], 1, (1, 1), 1, 0),
     ([2, 3, 9, 8], 5, (3, 3), 1, 1),
     ([2, 3, 17, 13], 7, (7, 7), 2, 3),
@@ -55,6 +55,11 @@ const CONVOLUTIONS: [Case; 21] = [
     ([2, 64, 7, 6], 260, (3, 3), 2, 1),
     ([1, 144, 6, 5], 70, (5, 5), 1, 2),
     ([2, 20, 7, 7], 290, (1, 1), 1, 0),
+    // Nothing to sum over.
+    ([3, 0, 5, 5], 4, (3, 3), 1, 1),
+    ([0, 4, 5, 5], 6, (3, 3), 2, 1),
+    ([0, 16, 8, 8], 16, (3, 3), 1, 1),
+    ([2, 16, 8, 8], 0, (3, 3), 1, 1),
 ];
 
 /// Calls `f` with the places of every product of the definition: in the image, the weight, the output.
