@@ -1,4 +1,4 @@
-//! One object-safe face over all methods, so that the loop is compiled once.
+//! Methods and their networks behind object-safe traits, so that the loop is compiled once.
 
 use std::collections::BTreeMap;
 
@@ -49,11 +49,11 @@ pub(crate) fn configure<M>(table: &toml::Table) -> Result<Box<dyn AnyMethod>, to
 where
     M: Method + Clone + Serialize + DeserializeOwned + 'static,
 {
-    Ok(any(toml::Value::Table(table.clone()).try_into::<M>()?))
+    Ok(erase(toml::Value::Table(table.clone()).try_into::<M>()?))
 }
 
-/// A configured method, one of the list or one's own, behind the face that the loop sees.
-pub fn any<M: Method + Clone + Serialize + 'static>(method: M) -> Box<dyn AnyMethod> {
+/// Hides the types of a configured method, one of the list or a user's own, behind what the loop sees.
+pub fn erase<M: Method + Clone + Serialize + 'static>(method: M) -> Box<dyn AnyMethod> {
     Box::new(Configured(method))
 }
 
@@ -83,7 +83,7 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         let encoder = Backbone::new(backbone, &init);
         let student = self.0.student(encoder, backbone.dim(), &init);
         let memory = self.0.memory(&student, sizes, &init);
-        Box::new(Slot {
+        Box::new(TypedLearner {
             method: self.0.clone(),
             student: Some(student),
             memory: Some(memory),
@@ -93,13 +93,13 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     }
 }
 
-/// Which encoder of a run.
+/// The two encoders that a run may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// What the optimiser trained.
+    /// The encoder that the optimiser trains.
     #[default]
     Student,
-    /// Its moving average.
+    /// The moving average of the student's encoder.
     Teacher,
 }
 
@@ -107,18 +107,19 @@ pub enum Network {
 pub struct Outcome {
     /// What was minimised.
     pub total: Tensor<1>,
-    /// Terms and figures.
+    /// Terms and figures, without gradient.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Features of each global view.
+    /// Features of each global view, without gradient.
     pub features: Vec<Tensor<2>>,
 }
 
 /// Student, memory and the gradients between them.
 pub trait Learner {
-    /// Forward and backward; the gradients, times `share`, are added to those that wait.
+    /// Forward and backward pass; the gradients, times `share`, are added to the waiting gradients of
+    /// earlier micro-batches.
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome;
 
-    /// Takes the gradients that wait.
+    /// Takes the waiting gradients.
     fn take_gradients(&mut self) -> Gradients;
 
     /// One optimiser step, then the memory's update. `rate` turns a base rate into this step's.
@@ -136,15 +137,15 @@ pub trait Learner {
     /// Before the first step of an epoch.
     fn before_epoch(&mut self, at: &Step);
 
-    /// A copy for inference, off the autodiff device; `None` for the teacher of a method that has
-    /// none.
+    /// A copy of the encoder for inference, off the autodiff device; `None` where the teacher is asked for
+    /// and the method has no teacher.
     fn encoder(&self, network: Network) -> Option<Backbone>;
 
-    /// What it says of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
+    /// The distributions of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
     /// distributions.
     fn posterior(&self, images: Tensor<4>) -> Option<Posterior>;
 
-    /// What the optimiser trains.
+    /// The parameters that the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
 
     /// Whether the parameter of this path stays as it is at this step: see [`Method::frozen`].
@@ -166,9 +167,11 @@ pub trait Learner {
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String>;
 }
 
-/// Student and memory are options only so that an update can own them: a clone would make every
-/// tensor shared and every in-place operation a copy. Both are `Some` between calls.
-struct Slot<M: Method> {
+/// The student and the memory of a method, with their types.
+///
+/// Both are options only so that an update can own them: a clone would make every tensor shared and every
+/// in-place operation a copy. They are `Some` between calls.
+struct TypedLearner<M: Method> {
     method: M,
     student: Option<M::Student>,
     memory: Option<M::Memory>,
@@ -179,7 +182,7 @@ struct Slot<M: Method> {
 
 const WHOLE: &str = "student and memory are only absent inside an update";
 
-impl<M: Method> Slot<M> {
+impl<M: Method> TypedLearner<M> {
     fn parts(&self) -> (&M::Student, &M::Memory) {
         (self.student.as_ref().expect(WHOLE), self.memory.as_ref().expect(WHOLE))
     }
@@ -191,10 +194,13 @@ impl<M: Method> Slot<M> {
     }
 }
 
-impl<M: Method> Learner for Slot<M> {
+impl<M: Method> Learner for TypedLearner<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
         let (student, memory) = self.parts();
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
+        let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
+        let global = features.into_iter().take(views.global.len());
+        let features = global.map(Tensor::detach).collect();
         let mut gradients = Gradients::collect((total.clone() * share).backward(), student);
         gradients.0.retain(|path, _| !self.is_frozen(path, at));
         self.gradients = Some(match self.gradients.take() {

@@ -109,7 +109,7 @@ fn an_own_method_learns_from_own_images() {
         end_step: 12,
         share: Share::WHOLE,
     };
-    let method = learner::any(Uniformity::default());
+    let method = learner::erase(Uniformity::default());
     let sizes = Sizes { images: 64, batch: 16, global_views: 2, local_views: 0 };
     method.check(&sizes).unwrap();
     let config = BackboneConfig { width: 4, stem: Stem::Cifar, ..BackboneConfig::default() };
