@@ -212,6 +212,16 @@ impl Momentum {
     }
 }
 
+/// A straight line from the first of `ends` to the second: one value for each of `epochs`, both ends
+/// included; after that the second. A line of a single epoch has the first.
+pub fn straight_line((start, end): (f64, f64), epochs: u64, epoch: u64) -> f64 {
+    if epoch >= epochs {
+        return end;
+    }
+    let last = (epochs - 1).max(1) as f64;
+    start + (end - start) * epoch as f64 / last
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -261,6 +271,14 @@ mod tests {
         let schedule = Schedule::WarmupCosine(WarmupCosine { warmup_epochs: 3.0, ..shape });
         assert_eq!(schedule.at(0.3, &step(40)), schedule.at(0.3, &step(49)));
         assert_ne!(schedule.at(0.3, &step(49)), schedule.at(0.3, &step(50)));
+    }
+
+    #[test]
+    fn a_straight_line_reaches_both_ends() {
+        let at = |epochs, epoch| straight_line((0.04, 0.07), epochs, epoch);
+        assert_eq!([at(0, 0), at(1, 0), at(1, 1)], [0.07, 0.04, 0.07]);
+        assert_eq!([at(3, 0), at(3, 2), at(3, 9)], [0.04, 0.07, 0.07]);
+        assert!((at(3, 1) - 0.055).abs() < 1e-12);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One object-safe face over all methods, so that the loop is compiled once.
+//! Methods and their networks behind object-safe traits, so that the loop is compiled once.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -115,7 +115,7 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         let encoder = Backbone::new(backbone, &init);
         let student = self.method.student(encoder, backbone.dim(), &init);
         let memory = self.method.memory(&student, sizes, &init);
-        Box::new(Slot {
+        Box::new(TypedLearner {
             method: self.method.clone(),
             student: Some(student),
             memory: Some(memory),
@@ -125,13 +125,13 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     }
 }
 
-/// Which encoder of a run.
+/// The two encoders that a run may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// What the optimiser trained.
+    /// The encoder that the optimiser trains.
     #[default]
     Student,
-    /// Its moving average.
+    /// The moving average of the student's encoder.
     Teacher,
 }
 
@@ -139,18 +139,19 @@ pub enum Network {
 pub struct Outcome {
     /// What was minimised.
     pub total: Tensor<1>,
-    /// Terms and figures.
+    /// Terms and figures, without gradient.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Features of each global view.
+    /// Features of each global view, without gradient.
     pub features: Vec<Tensor<2>>,
 }
 
 /// Student, memory and the gradients between them.
 pub trait Learner {
-    /// Forward and backward; the gradients, times `share`, are added to those that wait.
+    /// Forward and backward pass; the gradients, times `share`, are added to the waiting gradients of
+    /// earlier micro-batches.
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome;
 
-    /// Takes the gradients that wait.
+    /// Takes the waiting gradients.
     fn take_gradients(&mut self) -> Gradients;
 
     /// One optimiser step, then the memory's update. `rate` turns a base rate into this step's.
@@ -168,15 +169,15 @@ pub trait Learner {
     /// Before the first step of an epoch.
     fn before_epoch(&mut self, at: &Step);
 
-    /// A copy for inference, off the autodiff device; `None` for the teacher of a method that has
-    /// none.
+    /// A copy of the encoder for inference, off the autodiff device; `None` where the teacher is asked for
+    /// and the method has no teacher.
     fn encoder(&self, network: Network) -> Option<Backbone>;
 
-    /// What it says of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
+    /// The distributions of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
     /// distributions.
     fn posterior(&self, images: Tensor<4>) -> Option<Posterior>;
 
-    /// What the optimiser trains.
+    /// The parameters that the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
 
     /// Whether the parameter of this path stays as it is at this step: see [`Method::frozen`].
@@ -201,9 +202,11 @@ pub trait Learner {
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String>;
 }
 
-/// Student and memory are options only so that an update can own them: a clone would make every
-/// tensor shared and every in-place operation a copy. Both are `Some` between calls.
-struct Slot<M: Method> {
+/// The student and the memory of a method, with their types.
+///
+/// Both are options only so that an update can own them: a clone would make every tensor shared and every
+/// in-place operation a copy. They are `Some` between calls.
+struct TypedLearner<M: Method> {
     method: M,
     student: Option<M::Student>,
     memory: Option<M::Memory>,
@@ -214,7 +217,7 @@ struct Slot<M: Method> {
 
 const WHOLE: &str = "student and memory are only absent inside an update";
 
-impl<M: Method> Slot<M> {
+impl<M: Method> TypedLearner<M> {
     fn parts(&self) -> (&M::Student, &M::Memory) {
         (self.student.as_ref().expect(WHOLE), self.memory.as_ref().expect(WHOLE))
     }
@@ -226,10 +229,13 @@ impl<M: Method> Slot<M> {
     }
 }
 
-impl<M: Method> Learner for Slot<M> {
+impl<M: Method> Learner for TypedLearner<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
         let (student, memory) = self.parts();
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
+        let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
+        let global = features.into_iter().take(views.global.len());
+        let features = global.map(Tensor::detach).collect();
         let mut gradients = Gradients::collect((total.clone() * share).backward(), student);
         gradients.0.retain(|path, _| !self.is_frozen(path, at));
         self.gradients = Some(match self.gradients.take() {

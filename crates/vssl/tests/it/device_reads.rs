@@ -21,7 +21,7 @@ const STEPS: u64 = 8;
 const WATCHED: u64 = 2;
 
 /// Folders of what a step runs.
-const STEP: [&str; 10] = [
+const STEP: [&str; 12] = [
     "backbone",
     "collective",
     "layers",
@@ -30,7 +30,9 @@ const STEP: [&str; 10] = [
     "methods",
     "objective",
     "optim",
+    "run",
     "schedule",
+    "tensors",
     "train",
 ];
 

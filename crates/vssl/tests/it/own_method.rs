@@ -71,18 +71,15 @@ impl Method for Uniformity {
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, _: &Step) -> Loss<()> {
         let mode = views.mode();
-        let h = [0, 1].map(|v| student.backbone.forward(views.global[v].clone(), mode));
+        let h = views.pair().map(|x| student.backbone.forward(x.clone(), mode));
         let z = h.clone().map(|h| student.projector.forward(h, mode));
         let z = views.gather(z).map(unit_rows);
         let alignment = (z[0].clone() - z[1].clone()).square().sum_dim(1).mean();
         let [a, b] = z.map(uniformity);
         let uniform = (a + b) * 0.5;
-        let parts = vec![
-            ("alignment", alignment.clone().detach()),
-            ("uniformity", uniform.clone().detach()),
-        ];
+        let parts = vec![("alignment", alignment.clone()), ("uniformity", uniform.clone())];
         let total = alignment + uniform * self.weight;
-        Loss { total, parts, features: h.map(Tensor::detach).into(), carry: () }
+        Loss { total, parts, features: h.into(), carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
