@@ -1,4 +1,4 @@
-//! `vssl knn`: accuracy of nearest neighbours, over a grid of its settings.
+//! `vssl knn`: accuracy of nearest neighbours over a grid of their number, temperature and distance.
 
 use std::path::Path;
 
@@ -14,10 +14,11 @@ use vssl::{
 };
 use vssl_data::Splits;
 
-use super::{encoder, say};
+use super::encoder;
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
+    output::say,
     progress,
 };
 
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     tell(&cells, train, test, common)
 }
 
-/// Those of the two files, which stay where they are.
+/// The features of two files, which are read from there in blocks.
 fn stored_sets(features: &Path, queries: &Path, arguments: &Knn) -> Result<[Kept; 2], Failure> {
     let train = stored_set(features, arguments.labels.as_deref(), "--labels")?;
     let test = stored_set(queries, arguments.query_labels.as_deref(), "--query-labels")?;
@@ -67,8 +68,8 @@ fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<FileRo
     Ok(rows)
 }
 
-/// Those of the training and the validation images. A half of the memory is for the one, a quarter
-/// for the other: some is left for the search.
+/// The features of the training and the validation images. The former get half of the memory, the
+/// latter a quarter; the rest is left for the search.
 fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[Kept; 2], Failure> {
     let Knn { copy, images, format, memory, .. } = arguments;
     let path = arguments.encoder.clone().ok_or_else(|| {
@@ -145,7 +146,7 @@ fn tell(
     say("\nthe best cell was chosen by the images it is judged on: quote a fixed one beside it")
 }
 
-/// The one that the weights used: the Euclidean ones know none.
+/// The temperature of a cell; Euclidean weights have none.
 fn temperature(cell: &KnnAccuracy) -> Option<f64> {
     (cell.distance == Distance::Cosine).then_some(cell.temperature)
 }

@@ -1,4 +1,4 @@
-//! `vssl table`: runs side by side, those of a grid after they are done.
+//! `vssl table`: compares runs in a table, and runs a grid first if there is one.
 
 use std::fs;
 
@@ -6,10 +6,11 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::comparison::{Comparison, Format};
 
-use super::{grid, say};
+use super::grid;
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
+    output::say,
 };
 
 pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {

@@ -20,9 +20,3 @@ pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> 
         BenchAction::Allreduce(arguments) => allreduce::run(arguments, common),
     }
 }
-
-/// As many digits as a timing is good for.
-fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10f64.powi(digits);
-    (value * scale).round() / scale
-}

@@ -1,4 +1,4 @@
-//! `vssl bench step`: the time of a training step.
+//! `vssl bench step`: measures the time of a training step.
 
 use serde_json::json;
 use vssl::{
@@ -8,12 +8,11 @@ use vssl::{
 };
 use vssl_kernels::Isa;
 
-use super::rounded;
 use crate::{
     arguments::{Common, StepArguments},
-    commands::say,
     failure::Failure,
     launcher,
+    output::{say, to_digits},
 };
 
 pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Failure> {
@@ -40,7 +39,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let device = launcher::open(arguments.device)?;
     let times = bench.run(method.as_ref(), &device)?;
     let median = median(&times.seconds);
-    let speed = rounded(bench.batch as f64 / median, 2);
+    let speed = to_digits(bench.batch as f64 / median, 2);
     // Our kernels run on our own back end only.
     let isa = match arguments.device.backend {
         Backend::Cpu => vssl_kernels::isa(),
@@ -52,8 +51,8 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
             "device": arguments.device.to_string(), "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
             "precision": bench.precision.name(),
             "stem": arguments.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
-            "step_s_median": rounded(median, 4), "step_s_min": rounded(times.seconds[0], 4),
-            "images_per_s": speed, "loss": rounded(times.loss, 4),
+            "step_s_median": to_digits(median, 4), "step_s_min": to_digits(times.seconds[0], 4),
+            "images_per_s": speed, "loss": to_digits(times.loss, 4),
             "peak_rss_mib": times.peak_rss_mib,
         });
         return say(&value.to_string());
@@ -76,7 +75,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     ))
 }
 
-/// Of ascending numbers.
+/// The median of ascending numbers.
 fn median(ascending: &[f64]) -> f64 {
     let middle = ascending.len() / 2;
     match ascending.len() % 2 {
