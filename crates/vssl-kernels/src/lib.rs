@@ -11,7 +11,6 @@
 mod accumulate;
 mod autodiff;
 pub mod bench;
-mod early;
 mod extension;
 mod joint;
 mod layout;
@@ -24,7 +23,6 @@ mod update;
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};
 
-pub use early::{EarlyGradients, weight_number};
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
@@ -254,29 +252,4 @@ pub fn products_of_rows(left: &[f32], right: &[f32], depth: usize, out: &mut [f3
     let left = raw::pack::Matrix::row_major(left, m, depth);
     let right = raw::pack::Matrix::row_major(right, n, depth).transposed();
     raw::gemm::product(isa, left, right, out, false);
-}
-
-/// Whether [`coarse_products_of_rows`] takes less time here than [`products_of_rows`].
-pub fn has_coarse_products() -> bool {
-    isa() == Isa::Avx2
-}
-
-/// `scale · left · rightᵀ` into `out`, for rows of 16-bit whole numbers, on all threads.
-///
-/// Exact but for one rounding in every 512 numbers of a row, provided that no product of two rows, nor
-/// any part of its sum, leaves 32 bits. Neither threads nor what else is in the call change a bit.
-///
-/// # Shapes — `left`: `[m, depth]`; `right`: `[n, depth]`; `out`: `[m, n]`; row after row.
-///
-/// # Panics
-///
-/// If `depth` is odd or the shapes do not fit the slices; in debug builds, on overflow.
-pub fn coarse_products_of_rows(
-    left: &[i16],
-    right: &[i16],
-    depth: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
-    raw::coarse::products(left, right, depth, scale, out);
 }

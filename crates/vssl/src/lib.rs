@@ -25,6 +25,9 @@
 
 #![deny(missing_docs)]
 
+#[cfg(not(unix))]
+compile_error!("vssl runs on Linux and macOS; on Windows, build it inside WSL 2");
+
 pub mod backbone;
 pub mod collective;
 pub mod comparison;
@@ -32,6 +35,8 @@ pub mod device;
 pub mod embed;
 pub mod encoder;
 pub mod eval;
+pub mod features;
+mod formats;
 pub mod grid;
 pub mod layers;
 pub mod memory;

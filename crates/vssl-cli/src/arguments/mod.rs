@@ -17,8 +17,8 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{
-    AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments,
-    KnnBenchArguments, StepArguments,
+    AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
+    DataArguments, KernelArguments, KnnBenchArguments, StepArguments,
 };
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write, time::Duration};
 
-use vssl::run::events::{Event, Summary};
+use vssl::{
+    eval::evaluators::{Judged, Unit, shown},
+    run::events::{Event, Summary},
+};
 
 use crate::output::{duration, quoted, rounded};
 
@@ -61,21 +64,33 @@ pub fn note(event: &Event) -> Option<String> {
     }
 }
 
-/// The table of accuracies.
+/// The table of figures: a row for each encoder that was judged, a column for each figure.
 pub fn accuracies(summary: &Summary) -> String {
-    let rows = [
-        ("trained encoder", summary.knn_top1, summary.linear_top1),
-        ("untrained encoder", summary.untrained_knn_top1, summary.untrained_linear_top1),
-        ("raw pixels", summary.pixels_knn_top1, None),
-    ];
-    let known = rows.iter().filter(|(_, knn, linear)| knn.is_some() || linear.is_some());
-    let percent = |x: &Option<f64>| x.map_or("-".to_owned(), |x| format!("{x:.2} %"));
+    let names = ["trained encoder", "untrained encoder", "raw pixels"];
+    let rows = Judged::ALL.map(|judged| judged.of(summary));
+    let mut columns = shown([summary].into_iter());
+    columns.retain(|column| rows.iter().any(|row| row.contains_key(&column.name)));
+    let widths: Vec<usize> = columns.iter().map(|c| 10.max(c.title.chars().count() + 2)).collect();
     let mut text = String::new();
-    for (name, knn, linear) in known {
-        if text.is_empty() {
-            let _ = writeln!(text, "{:<20}{:>10}{:>10}", "top-1 accuracy", "kNN", "linear");
+    if !columns.is_empty() {
+        let all = columns.iter().all(|column| column.unit == Unit::Percent);
+        let _ = write!(text, "{:<20}", if all { "top-1 accuracy" } else { "evaluation" });
+        for (column, &width) in columns.iter().zip(&widths) {
+            let _ = write!(text, "{:>width$}", column.title);
         }
-        let _ = writeln!(text, "{name:<20}{:>10}{:>10}", percent(knn), percent(linear));
+        text.push('\n');
+    }
+    for (name, row) in names.iter().zip(&rows).filter(|(_, row)| !row.is_empty()) {
+        let _ = write!(text, "{name:<20}");
+        for (column, &width) in columns.iter().zip(&widths) {
+            let cell = match (row.get(&column.name), column.unit) {
+                (None, _) => "-".to_owned(),
+                (Some(value), Unit::Percent) => format!("{value:.2} %"),
+                (Some(value), Unit::Number) => rounded(*value),
+            };
+            let _ = write!(text, "{cell:>width$}");
+        }
+        text.push('\n');
     }
     for note in &summary.notes {
         let _ = writeln!(text, "note: {note}");
@@ -135,11 +150,7 @@ raw pixels             78.90 %         -
     #[test]
     fn without_labels_the_reason_stands_in_place_of_the_table() {
         let mut summary = samples::summary();
-        summary.knn_top1 = None;
-        summary.linear_top1 = None;
-        summary.untrained_knn_top1 = None;
-        summary.untrained_linear_top1 = None;
-        summary.pixels_knn_top1 = None;
+        summary.figures.values_mut().for_each(|value| *value = None);
         summary.notes = vec!["no probes: the images have no labels".into()];
         assert_eq!(accuracies(&summary), "note: no probes: the images have no labels\n");
     }

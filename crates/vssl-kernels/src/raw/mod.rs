@@ -8,7 +8,6 @@
 #![allow(unsafe_code, reason = "the one place for it: each block names the bound it relies on")]
 
 pub mod buffer;
-pub mod coarse;
 pub mod conv;
 pub mod direct;
 pub mod gemm;

@@ -23,9 +23,5 @@ impl Collective for Alone {
         Ok(())
     }
 
-    fn beside(&self) -> Option<Box<dyn Collective>> {
-        None
-    }
-
     fn abort(&self) {}
 }

@@ -37,15 +37,6 @@ pub enum CollectiveError {
         /// Who.
         rank: usize,
     },
-    /// A gradient was sent before it was complete: a weight that not only our own operations use.
-    #[error(
-        "summing gradients: that of {path} changed after it was sent during the backward pass; \
-         expected it to be complete: set train.overlap = false"
-    )]
-    Early {
-        /// Of which parameter.
-        path: String,
-    },
     /// Ranks are not in step with each other: a bug, or programs that differ.
     #[error(
         "{operation}: rank {rank} is at another place of the program (its message is marked \

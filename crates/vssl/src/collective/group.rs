@@ -10,11 +10,10 @@ use std::{
 };
 
 use burn::tensor::{DType, Tensor, TensorData};
-use vssl_kernels::{AcrossRanks, EarlyGradients, Ranks};
+use vssl_kernels::{AcrossRanks, Ranks};
 
 use super::{
     Alone, Collective, CollectiveError, WAITING_FOR_LEADER,
-    overlap::{Overlap, Weight},
     words::{floats, from_words, mark, to_words},
 };
 use crate::optim::Gradients;
@@ -28,7 +27,6 @@ use crate::optim::Gradients;
 pub struct Group {
     inner: Arc<Inner>,
     joint_norms: bool,
-    overlap: Option<Arc<Overlap>>,
 }
 
 struct Inner {
@@ -65,31 +63,13 @@ impl Group {
             bytes: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
         };
-        Self { inner: Arc::new(inner), joint_norms: true, overlap: None }
+        Self { inner: Arc::new(inner), joint_norms: true }
     }
 
     /// The same ranks; `joint` is whether batch normalisation uses the statistics of the joint batch
     /// (SyncBN).
     pub fn with_joint_norms(self, joint: bool) -> Self {
         Self { joint_norms: joint, ..self }
-    }
-
-    /// The same ranks; `overlap` is whether gradients are sent while the backward pass still runs.
-    pub fn with_overlap(self, overlap: bool) -> Self {
-        let channel = overlap.then(|| self.inner.collective.beside()).flatten();
-        Self { overlap: channel.map(|channel| Arc::new(Overlap::new(channel))), ..self }
-    }
-
-    /// Before a forward pass, if gradients are to be sent while its backward pass runs.
-    pub(crate) fn watch(&self) -> Option<EarlyGradients> {
-        self.overlap.as_ref().map(|_| EarlyGradients::watch())
-    }
-
-    /// Between them: the weights, in the module's order, that may be sent then.
-    pub(crate) fn expect(&self, watch: &EarlyGradients, weights: Vec<Weight>) {
-        if let Some(overlap) = &self.overlap {
-            overlap.expect(watch, weights);
-        }
     }
 
     /// The number of this process, from 0.
@@ -184,35 +164,13 @@ impl Group {
         self.exchange("gathering labels", own)
     }
 
-    /// Replaces the gradients of the own rows by those of the joint batch: their sum, in one bucket
-    /// but for those that were sent during the backward pass.
-    /// In double precision, where exactness is what is wanted, everybody gets all and adds them up.
-    pub fn sum_gradients(&self, mut gradients: Gradients) -> Gradients {
+    /// Replaces the gradients of the own rows by those of the joint batch: their sum over the ranks, in
+    /// one message. In double precision, which is for tests of exactness, every rank gets the gradients
+    /// of all and adds them up.
+    pub fn sum_gradients(&self, gradients: Gradients) -> Gradients {
         if self.is_alone() {
             return gradients;
         }
-        let early = self.early_sums(&gradients);
-        gradients.0.retain(|path, _| !early.0.contains_key(path));
-        let mut all = self.sum_in_one_bucket(gradients);
-        all.0.extend(early.0);
-        all
-    }
-
-    fn early_sums(&self, gradients: &Gradients) -> Gradients {
-        let Some(overlap) = &self.overlap else { return Gradients::default() };
-        match self.inner.timed(|_| overlap.finish(gradients)) {
-            Ok((sums, buckets)) => {
-                buckets.into_iter().for_each(|words| self.count(words));
-                sums
-            }
-            Err(error) => {
-                self.fail(error);
-                Gradients::default()
-            }
-        }
-    }
-
-    fn sum_in_one_bucket(&self, gradients: Gradients) -> Gradients {
         let (paths, tensors): (Vec<String>, Vec<Tensor<1>>) = gradients.0.into_iter().unzip();
         let Some(device) = tensors.first().map(Tensor::device) else { return Gradients::default() };
         let lengths: Vec<usize> = tensors.iter().map(|x| x.dims()[0]).collect();
@@ -293,9 +251,6 @@ impl Group {
     /// Gives up: the other ranks stop waiting, and under MPI this process and they end.
     pub fn abort(&self) {
         self.inner.collective.abort();
-        if let Some(overlap) = &self.overlap {
-            overlap.abort();
-        }
     }
 
     fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {

@@ -15,14 +15,12 @@ mod error;
 mod group;
 #[cfg(feature = "mpi")]
 pub mod mpi;
-mod overlap;
 mod threads;
 mod words;
 
 pub use alone::Alone;
 pub use error::CollectiveError;
 pub use group::{Group, Traffic};
-pub(crate) use overlap::Weight;
 pub use threads::Threads;
 
 /// The one operation without a time limit: the others wait while rank 0 evaluates.
@@ -50,10 +48,6 @@ pub trait Collective: Send + Sync {
     /// # Errors
     /// As [`Collective::gather`].
     fn sum(&self, operation: &'static str, values: &mut [f32]) -> Result<(), CollectiveError>;
-
-    /// Another channel between the same ranks, for sums that run at the same time as the exchanges of
-    /// this one; `None` where there is nobody else.
-    fn beside(&self) -> Option<Box<dyn Collective>>;
 
     /// Tells the others that this rank has given up, so that they do not wait. Processes of an MPI
     /// job end here, all of them.

@@ -4,80 +4,9 @@
 
 use std::{cmp::Ordering, collections::BTreeMap, path::PathBuf};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 
-use super::{Row, group::Group};
-
-/// What is told of a row on a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Column {
-    /// Nearest neighbours, percent.
-    Knn,
-    /// Logistic regression on the frozen features at the end of the run, percent.
-    Linear,
-    /// The probe that learnt beside the encoder, percent.
-    Online,
-    /// Linear evaluation afterwards, with augmented images, percent: `linear/` in the run folder.
-    Offline,
-    /// Effective rank of the features of the last batch that it was measured on.
-    EffectiveRank,
-    /// Seconds of training.
-    Seconds,
-    /// Images (not views) a second.
-    ImagesPerSecond,
-}
-
-impl Column {
-    /// In the order of the table.
-    pub const ALL: [Self; 7] = [
-        Self::Knn,
-        Self::Linear,
-        Self::Online,
-        Self::Offline,
-        Self::EffectiveRank,
-        Self::Seconds,
-        Self::ImagesPerSecond,
-    ];
-
-    /// For programs, as `summary.json` and `metrics.jsonl` call it.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Knn => "knn_top1",
-            Self::Linear => "linear_top1",
-            Self::Online => "online_top1",
-            Self::Offline => "offline_top1",
-            Self::EffectiveRank => "effective_rank",
-            Self::Seconds => "seconds",
-            Self::ImagesPerSecond => "images_per_s",
-        }
-    }
-
-    /// For people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Knn => "kNN %",
-            Self::Linear => "probe %",
-            Self::Online => "online %",
-            Self::Offline => "offline %",
-            Self::EffectiveRank => "eff. rank",
-            Self::Seconds => "seconds",
-            Self::ImagesPerSecond => "images/s",
-        }
-    }
-
-    /// Whether the largest is the best.
-    pub fn is_accuracy(self) -> bool {
-        matches!(self, Self::Knn | Self::Linear | Self::Online | Self::Offline)
-    }
-
-    /// Digits behind the point.
-    pub(super) fn digits(self) -> usize {
-        if self.is_accuracy() { 2 } else { 1 }
-    }
-}
-
-/// The figures of one run.
-pub(super) type Values = BTreeMap<Column, Option<f64>>;
+use super::{Column, Row, group::Group};
 
 /// A figure over seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -104,8 +33,8 @@ impl Figure {
     }
 
     /// The mean as it is written: rows that look the same place the same.
-    fn shown(&self, column: Column) -> f64 {
-        let text = format!("{:.*}", column.digits(), self.mean);
+    fn shown(&self, column: &Column) -> f64 {
+        let text = format!("{:.*}", column.digits, self.mean);
         text.parse().expect("a number in decimal form is a number")
     }
 }
@@ -152,28 +81,23 @@ pub struct Entry {
     pub seeds: Vec<u64>,
     /// Folders of the runs.
     pub runs: Vec<PathBuf>,
-    /// What there is.
-    #[serde(flatten, serialize_with = "by_key")]
-    pub figures: BTreeMap<Column, Placed>,
+    /// Every column of the comparison by its key; `None` where the row has no figure.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, Option<Placed>>,
 }
 
-/// Every column is there, `null` where it has no figure.
-fn by_key<S: Serializer>(
-    figures: &BTreeMap<Column, Placed>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(Column::ALL.len()))?;
-    for column in Column::ALL {
-        map.serialize_entry(column.key(), &figures.get(&column))?;
+impl Entry {
+    /// The figure in a column, if there is one.
+    pub fn figure(&self, column: &Column) -> Option<&Placed> {
+        self.figures.get(&column.key)?.as_ref()
     }
-    map.end()
 }
 
 /// The rows of the table: groups of the same name on several datasets are one row.
-pub(super) fn rows(groups: &[Group], datasets: &[String]) -> Vec<Row> {
+pub(super) fn rows(groups: &[Group], datasets: &[String], columns: &[Column]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for group in groups {
-        let entry = entry(group);
+        let entry = entry(group, columns);
         match rows.iter_mut().find(|row| row.name == group.name) {
             Some(row) => row.results.push(entry),
             None => rows.push(Row {
@@ -188,41 +112,42 @@ pub(super) fn rows(groups: &[Group], datasets: &[String]) -> Vec<Row> {
         row.results.sort_by(|a, b| a.dataset.cmp(&b.dataset));
     }
     for dataset in datasets {
-        for column in Column::ALL.into_iter().filter(|column| column.is_accuracy()) {
+        for column in columns.iter().filter(|column| column.is_ranked) {
             place(&mut rows, dataset, column);
         }
     }
     rows
 }
 
-fn entry(group: &Group) -> Entry {
-    let figure = |column: Column| {
+fn entry(group: &Group, columns: &[Column]) -> Entry {
+    let figure = |column: &Column| {
         // Folders of one seed, as reference rows have them, count once.
         let mut by_seed: BTreeMap<Option<u64>, Vec<f64>> = BTreeMap::new();
         for member in &group.members {
-            if let Some(Some(value)) = member.values.get(&column) {
+            if let Some(value) = member.values.get(&column.key) {
                 by_seed.entry(member.seed).or_default().push(*value);
             }
         }
         let means: Vec<f64> =
             by_seed.values().filter_map(|values| Some(Figure::of(values)?.mean)).collect();
-        Some((column, Placed { figure: Figure::of(&means)?, place: None }))
+        let placed = Figure::of(&means).map(|figure| Placed { figure, place: None });
+        (column.key.clone(), placed)
     };
     Entry {
         dataset: group.dataset.clone(),
         seeds: group.seeds(),
         runs: group.members.iter().map(|member| member.folder.clone()).collect(),
-        figures: Column::ALL.into_iter().filter_map(figure).collect(),
+        figures: columns.iter().map(figure).collect(),
     }
 }
 
-fn place(rows: &mut [Row], dataset: &str, column: Column) {
+fn place(rows: &mut [Row], dataset: &str, column: &Column) {
     let mut figures: Vec<&mut Placed> = rows
         .iter_mut()
         .filter(|row| !row.reference)
         .flat_map(|row| &mut row.results)
         .filter(|entry| entry.dataset == dataset)
-        .filter_map(|entry| entry.figures.get_mut(&column))
+        .filter_map(|entry| entry.figures.get_mut(&column.key)?.as_mut())
         .collect();
     let shown: Vec<f64> = figures.iter().map(|placed| placed.figure.shown(column)).collect();
     for (placed, own) in figures.iter_mut().zip(&shown) {

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
 };
 
-use super::{LeftOut, State, figure::Values, run::Run};
+use super::{LeftOut, State, column::Values, run::Run};
 use crate::train::plan::FREE_KEYS;
 
 /// Settings that the table shows anyway, or that only say how often something is looked at; beside those
@@ -120,7 +120,7 @@ fn member(run: &Run, values: &Values, seed: Option<u64>, counts: impl Fn(&str) -
 }
 
 fn measured(members: impl Iterator<Item = Member>) -> Vec<Member> {
-    members.filter(|member| member.values.values().any(Option::is_some)).collect()
+    members.filter(|member| !member.values.is_empty()).collect()
 }
 
 /// The groups of one method. Those that have the same settings on two datasets are called the same.

@@ -4,6 +4,7 @@
 //! another and names the rows, `notes` says what keeps rows from being compared, [`Format`] writes
 //! the table. Called by `vssl table`.
 
+mod column;
 mod figure;
 mod format;
 mod group;
@@ -18,7 +19,8 @@ use std::{
 
 use serde::Serialize;
 
-pub use figure::{Column, Emphasis, Entry, Figure, Placed};
+pub use column::Column;
+pub use figure::{Emphasis, Entry, Figure, Placed};
 pub use format::{Format, Layout};
 pub use notes::{Note, NoteKind};
 pub use published::{Published, Source, Value};
@@ -30,6 +32,9 @@ pub use run::folders;
 pub struct Comparison {
     /// Names of the datasets, sorted: a group of columns each.
     pub datasets: Vec<String>,
+    /// What each row has on each dataset, in the order of the table.
+    #[serde(skip)]
+    pub columns: Vec<Column>,
     /// Methods by name, then what they are measured by.
     pub rows: Vec<Row>,
     /// What a reader has to know before drawing conclusions.
@@ -146,11 +151,12 @@ impl Comparison {
         }
         left_out.extend(group::take_repeated(&mut runs));
         let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
-        let rows = figure::rows(&groups, &datasets);
-        let mut notes = notes::notes(&groups, &rows, &datasets);
+        let columns = column::columns(runs.iter().map(|run| &run.summary));
+        let rows = figure::rows(&groups, &datasets, &columns);
+        let mut notes = notes::notes(&groups, &rows, &datasets, &columns);
         notes.extend(runs.iter().filter_map(|run| run.remark.clone()).map(Note::missing));
         let published = Published::on(&rows, &datasets);
-        Ok(Self { datasets, rows, notes, left_out, published })
+        Ok(Self { datasets, columns, rows, notes, left_out, published })
     }
 
     /// Lists a run below the table; what was said about the same folder before is replaced.

@@ -56,7 +56,12 @@ pub enum NoteKind {
 }
 
 /// All notes on the rows that are made of `groups`.
-pub(super) fn notes(groups: &[Group], rows: &[Row], datasets: &[String]) -> Vec<Note> {
+pub(super) fn notes(
+    groups: &[Group],
+    rows: &[Row],
+    datasets: &[String],
+    columns: &[Column],
+) -> Vec<Note> {
     let mut notes = Vec::new();
     for dataset in datasets {
         let place = if datasets.len() > 1 { format!("{dataset}: ") } else { String::new() };
@@ -73,7 +78,7 @@ pub(super) fn notes(groups: &[Group], rows: &[Row], datasets: &[String]) -> Vec<
         }
     }
     for row in rows {
-        notes.extend(missing(row, datasets.len() > 1));
+        notes.extend(missing(row, columns, datasets.len() > 1));
     }
     notes
 }
@@ -120,14 +125,14 @@ fn told(key: &str, runs: &[(&str, &Settings)]) -> String {
     format!("{key} is {}", parts.join(" or "))
 }
 
-fn missing(row: &Row, names_dataset: bool) -> Vec<Note> {
+fn missing(row: &Row, columns: &[Column], names_dataset: bool) -> Vec<Note> {
     let mut notes = Vec::new();
     for entry in row.results.iter().filter(|entry| !entry.seeds.is_empty()) {
         let seeds = entry.seeds.len();
-        for column in Column::ALL {
-            let count = entry.figures.get(&column).map_or(seeds, |placed| placed.figure.count);
+        for column in columns {
+            let count = entry.figure(column).map_or(seeds, |placed| placed.figure.count);
             if count < seeds {
-                let (name, title) = (&row.name, column.title());
+                let (name, title) = (&row.name, &column.title);
                 let on =
                     if names_dataset { format!(" on {}", entry.dataset) } else { String::new() };
                 let text = format!("{name}{on}: {title} is of {count} of {seeds} seeds");

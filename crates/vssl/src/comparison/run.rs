@@ -13,8 +13,11 @@ use std::{
 use serde::Deserialize;
 use toml::Table;
 
-use super::{Column, ComparisonError, LeftOut, State, figure::Values};
-use crate::{recipe::leaves::leaves, run::events::Summary, supervised};
+use super::{
+    ComparisonError, LeftOut, State,
+    column::{EFFECTIVE_RANK, IMAGES_PER_SECOND, OFFLINE as OFFLINE_TOP1, ONLINE, SECONDS, Values},
+};
+use crate::{eval::evaluators::Judged, recipe::leaves::leaves, run::events::Summary, supervised};
 
 pub(super) const RECIPE: &str = "recipe.toml";
 
@@ -33,8 +36,9 @@ pub(super) struct Run {
     pub(super) values: Values,
     /// The encoder before its first step.
     pub(super) untrained: Values,
-    /// Nearest neighbours on the pixels.
+    /// The pixels themselves.
     pub(super) pixels: Values,
+    pub(super) summary: Summary,
     /// Why a figure that the folder has is not among them.
     pub(super) remark: Option<String>,
 }
@@ -86,7 +90,7 @@ fn walk(
     for entry in fs::read_dir(path).map_err(io(path))? {
         let entry = entry.map_err(io(path))?;
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        // A link that leads nowhere is none of ours.
+        // A link that leads nowhere is no folder.
         if !is_hidden && entry.path().is_dir() {
             below.push(entry.path());
         }
@@ -153,12 +157,10 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         dataset: dataset(&recipe),
         settings: settings.collect(),
         values: values(&summary, offline, effective_rank),
-        untrained: Values::from([
-            (Column::Knn, summary.untrained_knn_top1),
-            (Column::Linear, summary.untrained_linear_top1),
-        ]),
-        pixels: Values::from([(Column::Knn, summary.pixels_knn_top1)]),
+        untrained: Judged::Untrained.of(&summary),
+        pixels: Judged::Pixels.of(&summary),
         remark: remark.map(|remark| format!("{}: {remark}", folder.display())),
+        summary,
     })))
 }
 
@@ -193,15 +195,15 @@ fn offline(path: &Path, run: &Summary) -> Result<Result<Offline, String>, Compar
 }
 
 fn values(summary: &Summary, offline: Option<f64>, effective_rank: Option<f64>) -> Values {
-    Values::from([
-        (Column::Knn, summary.knn_top1),
-        (Column::Linear, summary.linear_top1),
-        (Column::Online, summary.online_top1),
-        (Column::Offline, offline),
-        (Column::EffectiveRank, effective_rank),
-        (Column::Seconds, Some(summary.seconds)),
-        (Column::ImagesPerSecond, Some(summary.images_per_s)),
-    ])
+    let others = [
+        (ONLINE, summary.online_top1),
+        (OFFLINE_TOP1, offline),
+        (EFFECTIVE_RANK, effective_rank),
+        (SECONDS, Some(summary.seconds)),
+        (IMAGES_PER_SECOND, Some(summary.images_per_s)),
+    ];
+    let others = others.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Judged::Trained.of(summary).into_iter().chain(others).collect()
 }
 
 fn recipe(bytes: &[u8]) -> Result<(String, u64, Table), String> {

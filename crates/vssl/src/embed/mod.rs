@@ -16,6 +16,7 @@ mod partial;
 mod rows;
 mod stored_columns;
 mod stored_tensors;
+mod table;
 mod tensors;
 mod text;
 
@@ -25,10 +26,11 @@ use std::{
 };
 
 pub use drawing::{draw, image_of};
-pub use index::{Entry, Index, IndexError};
+pub use index::Index;
 pub use job::{Embedded, Job, create, embed};
 pub use origin::{Origin, Split, fingerprint};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
+pub use table::{Entry, IndexError};
 
 use crate::encoder::EncoderError;
 

@@ -4,7 +4,6 @@
 //! is known by its weights, wherever it lies. Written by `columns` and `tensors`, asked by `index`.
 
 use std::{
-    fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,6 +14,7 @@ use vssl_data::{DataConfig, Dataset, Splits};
 
 use crate::{
     encoder::{Encoder, Input},
+    formats::hex,
     method::learner::Network,
     tensors::state,
 };
@@ -131,8 +131,5 @@ pub fn fingerprint(encoder: &Encoder) -> String {
         }
         hash.update(tensor.as_bytes());
     }
-    hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
+    hex(&hash.finalize())
 }

@@ -87,11 +87,6 @@ impl Block {
     }
 }
 
-/// Little-endian bytes.
-pub(super) fn bytes<const N: usize, T: Copy>(values: &[T], each: fn(T) -> [u8; N]) -> Vec<u8> {
-    values.iter().flat_map(|&value| each(value)).collect()
-}
-
 /// Takes blocks of rows in order.
 pub trait Rows {
     /// Writes them.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use burn::{module::Module, tensor::Device};
-use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 
 use super::export::{CONFIG, INPUT, STEP};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
+    formats::safetensors as format,
     layers::Init,
     tensors::{
         file::{self, TensorFileError},
@@ -110,10 +110,10 @@ fn metadatum<T: DeserializeOwned>(
     bytes: &[u8],
     key: &'static str,
 ) -> Result<T, ImportError> {
-    let (_, header) = SafeTensors::read_metadata(bytes)
+    let metadata = format::metadata(bytes)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
     let read = || {
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        let text = metadata.get(key);
         serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
     };
     let read: Result<T, String> = read();

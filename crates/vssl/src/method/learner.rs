@@ -12,7 +12,7 @@ use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::Init,
     method::{Loss, Method, Posterior, Sizes, Views},
-    optim::{self, Gradients, OptimError, Optimizer},
+    optim::{Gradients, OptimError, Optimizer},
     schedule::Step,
     tensors::{
         self, ParameterInfo,
@@ -194,15 +194,8 @@ impl<M: Method> Slot<M> {
 impl<M: Method> Learner for Slot<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
         let (student, memory) = self.parts();
-        let watch = views.group.watch();
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
-        if let Some(watch) = &watch {
-            let mut weights = optim::weights(student);
-            weights.retain(|weight| !self.is_frozen(&weight.path, at));
-            views.group.expect(watch, weights);
-        }
         let mut gradients = Gradients::collect((total.clone() * share).backward(), student);
-        drop(watch);
         gradients.0.retain(|path, _| !self.is_frozen(path, at));
         self.gradients = Some(match self.gradients.take() {
             Some(earlier) => earlier.accumulate(gradients),

@@ -18,7 +18,6 @@ pub use clip::Clip;
 pub use config::{Algorithm, OptimizerConfig};
 pub use ema::ema;
 pub use gradients::Gradients;
-pub(crate) use gradients::weights;
 pub use groups::GroupRule;
 pub use loss_scale::LossScale;
 pub use optimizer::Optimizer;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{RunPictures, RunView};
+use crate::formats::html::escaped;
 
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/page.css");
@@ -57,10 +58,6 @@ pub fn html(document: &Document) -> String {
         rest = after;
     }
     page + rest
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use serde::Serialize;
 use vssl_data::rng::{Stream, rng};
 
 use super::neighbour_graph::NeighbourGraph;
-use crate::eval::Features;
+use crate::features::Features;
 
 /// Number of components that are iterated. Two are kept; the others make these two converge.
 const SUBSPACE: usize = 8;

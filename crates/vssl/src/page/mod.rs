@@ -6,6 +6,7 @@
 //! `vssl report` and `vssl watch`.
 
 mod document;
+mod figures;
 mod gallery;
 mod map;
 mod neighbour_graph;
@@ -22,6 +23,7 @@ pub use run::{RunView, State, Verdict};
 use crate::{
     encoder::EncoderError,
     eval::EvalError,
+    features::FeatureError,
     recipe::RecipeError,
     run::{folder::RunFolderError, metrics::MetricsError},
 };
@@ -77,7 +79,10 @@ pub enum PageError {
     Data(#[from] vssl_data::DataError),
     /// Features that are not numbers.
     #[error(transparent)]
-    Features(#[from] EvalError),
+    Features(#[from] FeatureError),
+    /// The search for neighbours.
+    #[error(transparent)]
+    Evaluation(#[from] EvalError),
     /// A picture that cannot be made.
     #[error("a sheet of {count} pictures of {side} pixels: {what}; ask for fewer points")]
     Picture {

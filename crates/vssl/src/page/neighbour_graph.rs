@@ -5,9 +5,10 @@ use serde::Serialize;
 
 use crate::{
     eval::{
-        EvalError, Features,
-        knn::{self, Distance, Neighbour},
+        EvalError,
+        neighbours::{Distance, Neighbour, neighbours},
     },
+    features::Features,
     posterior,
 };
 
@@ -52,7 +53,7 @@ impl NeighbourGraph {
     /// Finds at least `wanted` neighbours of each image, if there are so many other images.
     pub(super) fn of(features: &Features, wanted: usize) -> Result<Self, EvalError> {
         let wanted = wanted.max(VOTERS).max(NEAREST);
-        let found = knn::neighbours(features, features, Distance::Cosine, wanted + 1)?;
+        let found = neighbours(features, features, Distance::Cosine, wanted + 1)?;
         let others = |row: usize| -> Vec<(u32, f64)> {
             let other = |neighbour: &&Neighbour| neighbour.index as usize != row;
             let near = found.of(row).iter().filter(other).take(wanted);

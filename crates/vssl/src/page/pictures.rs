@@ -18,7 +18,8 @@ use crate::{
         Encoder, Reading,
         images::{each_evaluated, features},
     },
-    eval::{EvalError, Features, spectrum},
+    eval::spectrum,
+    features::{FeatureError, Features},
     posterior::{self, Posteriors},
     run::tensorboard::{Cloud, Sprite, write_projector},
 };
@@ -128,7 +129,7 @@ impl ImageSample {
         })?;
         if let Some(row) = scores.iter().position(|score| !score.is_finite()) {
             let (set, value) = ("uncertainty of the page's images", scores[row]);
-            return Err(EvalError::NotFinite { set, row, column: 0, value }.into());
+            return Err(FeatureError::NotFinite { set, row, column: 0, value }.into());
         }
         self.uncertainty = Some(scores);
         Ok(())

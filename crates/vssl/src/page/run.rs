@@ -9,7 +9,10 @@ use std::{
 use serde::Serialize;
 use vssl_data::dataset::Format;
 
-use super::PageError;
+use super::{
+    PageError,
+    figures::{FigureView, figures},
+};
 use crate::{
     methods,
     recipe::{HealthConfig, Recipe},
@@ -53,6 +56,8 @@ pub struct RunView {
     pub steps: (u64, Option<u64>),
     /// The result, once there is one.
     pub summary: Option<Summary>,
+    /// The figures in it.
+    pub figures: Vec<FigureView>,
     /// Whether the features are alive.
     pub verdict: Verdict,
     /// Below which `health/effective_rank` and `health/spread` a run warns.
@@ -144,6 +149,7 @@ impl RunView {
             training: Curves::of(&steps),
             evaluations: Curves::of(&evaluations),
             recipe: recipe_text,
+            figures: figures(summary.as_ref()),
             summary,
             ..Self::waiting(folder)
         })
@@ -166,6 +172,7 @@ impl RunView {
             batch: 0,
             steps: (0, None),
             summary: None,
+            figures: figures(None),
             verdict: Verdict { level: "unknown", text: "nothing was logged yet".to_owned() },
             limits: BTreeMap::new(),
             warnings: Vec::new(),

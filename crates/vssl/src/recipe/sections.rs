@@ -95,8 +95,6 @@ pub struct TrainSection {
     pub sync_batchnorm: bool,
     /// Type in which the backbone multiplies, on devices that have it; `f32`.
     pub precision: Precision,
-    /// Whether several processes send gradients while the backward pass still computes others; false.
-    pub overlap: bool,
     /// Ends the run after this many steps, if that is earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -124,7 +122,6 @@ impl Default for TrainSection {
             accumulate: 1,
             sync_batchnorm: true,
             precision: Precision::F32,
-            overlap: false,
             max_steps: None,
             clip_norm: None,
             clip_per_tensor: None,
@@ -176,17 +173,20 @@ impl Default for KnnSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationSection {
-    /// Nearest neighbours and a linear classifier on the trained encoder; true.
+    /// Whether the trained encoder is evaluated; true.
     pub enabled: bool,
-    /// Both on the same encoder before its first step; true.
+    /// The evaluations, by name; nearest neighbours and a linear classifier.
+    pub evaluators: Vec<String>,
+    /// Whether the same encoder before its first step is evaluated as well; true.
     pub untrained: bool,
-    /// Nearest neighbours on the pixels themselves; true.
+    /// Whether nearest neighbours of the pixels themselves are evaluated as well; true.
     pub pixels: bool,
 }
 
 impl Default for EvaluationSection {
     fn default() -> Self {
-        Self { enabled: true, untrained: true, pixels: true }
+        let evaluators = ["knn", "linear"].map(str::to_owned).to_vec();
+        Self { enabled: true, evaluators, untrained: true, pixels: true }
     }
 }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    formats::hex,
     optim::LossScale,
     tensors::{
         file::{self, TensorFileError},
@@ -156,7 +157,7 @@ impl Manifest {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
 }
 
 /// The folder `checkpoints` of a run.
@@ -223,7 +224,9 @@ impl Store {
         };
         for (kind, tensors) in &checkpoint.tensors {
             let file = format!("{kind}.safetensors");
-            let bytes = file::write(&temporary.join(&file), tensors, &[])?;
+            let path = temporary.join(&file);
+            let bytes = file::bytes(&path, tensors, &[])?;
+            write_synced(&path, &bytes)?;
             manifest.files.insert(file, sha256(&bytes));
         }
         manifest.digest = manifest.digest();
@@ -357,10 +360,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     file.sync_all().map_err(io(path))
 }
 
-/// Makes names in `folder` last. Only Unix can open a folder for that.
+/// Puts the names in `folder` on the disk.
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
-    }
-    Ok(())
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
 }

@@ -11,6 +11,7 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Sp
 use super::{Length, ReadingSection, Saving, View};
 use crate::{
     encoder::{Encoder, Input},
+    formats::hex,
     recipe::{self, LogSection},
     run::{
         checkpoint::{Checkpoint, Store},
@@ -287,7 +288,7 @@ fn identity(
         hash.update(name.as_bytes());
         hash.update(tensor.as_bytes());
     }
-    let digest: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex(&hash.finalize());
     let mut table = Table::new();
     let mut say = |key: &str, value: toml::Value| table.insert(key.to_owned(), value);
     say("task", task.into());

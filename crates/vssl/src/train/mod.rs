@@ -1,5 +1,6 @@
 //! Training: the loop, and what it is made of.
 
+pub mod agreement;
 pub mod batch;
 pub mod bench;
 mod environment;

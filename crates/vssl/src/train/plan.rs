@@ -18,6 +18,7 @@ use super::{
 use crate::{
     collective::Group,
     encoder::Input,
+    eval::evaluators::{self, Evaluator},
     method::{
         Sizes,
         learner::{AnyMethod, Learner},
@@ -35,15 +36,8 @@ use crate::{
 
 /// Keys, or what they begin with, that change no number: they may change while a run goes on, and do
 /// not tell runs apart.
-pub(crate) const FREE_KEYS: [&str; 7] = [
-    "data.path",
-    "data.workers",
-    "data.prefetch",
-    "train.overlap",
-    "checkpoint.",
-    "log.",
-    "evaluation.",
-];
+pub(crate) const FREE_KEYS: [&str; 6] =
+    ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
 
 /// Settings in which a run that was begun with `was` may not go on with `now`.
 pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
@@ -74,6 +68,8 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// Steps of the whole run.
     pub total_steps: u64,
+    /// What measures the encoder at the end: those that the recipe names. Others can be added.
+    pub evaluators: Vec<Box<dyn Evaluator>>,
     /// What a person should know before it starts.
     pub notes: Vec<String>,
     /// See [`Environment::force`].
@@ -127,7 +123,6 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        let group = group.with_overlap(recipe.train.overlap);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
@@ -161,6 +156,7 @@ impl Plan {
             device: environment.device,
             steps_per_epoch,
             total_steps: recipe.train.max_steps.map_or(scheduled, |most| most.min(scheduled)),
+            evaluators: evaluators::chosen(&recipe).map_err(TrainError::Setting)?,
             notes: Vec::new(),
             force: environment.force,
             group,
@@ -370,12 +366,8 @@ impl Plan {
             commit: self.commit.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replaced_images: position.replaced,
-            knn_top1: evaluation.knn,
-            linear_top1: evaluation.linear,
+            figures: evaluation.figures,
             online_top1: position.online,
-            untrained_knn_top1: evaluation.untrained_knn,
-            untrained_linear_top1: evaluation.untrained_linear,
-            pixels_knn_top1: evaluation.pixels_knn,
             notes: self.notes.iter().cloned().chain(left_out_note(evaluation.left_out)).collect(),
             run: self.run.clone(),
         }

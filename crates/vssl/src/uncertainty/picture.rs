@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Assessment, POINTS, Report};
+use crate::formats::html::escaped;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
@@ -102,8 +103,4 @@ fn line(svg: &mut String, number: usize, report: &Report, curve: &[f64], top: f6
         y + 4.0,
         report.score.name()
     );
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

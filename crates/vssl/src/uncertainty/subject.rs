@@ -17,14 +17,11 @@ use super::{
     score::{self, Directions, Score, numbers},
 };
 use crate::{
-    encoder::Encoder,
-    eval::Features,
+    encoder::{self, Encoder},
+    features::Features,
     method::{Posterior, learner::Network},
     posterior::Posteriors,
 };
-
-/// Pictures in one forward pass.
-const BATCH: usize = 256;
 
 /// An encoder, the posterior of its run where the method has one, and the recipe's augmentation.
 pub struct Subject {
@@ -91,8 +88,8 @@ impl Subject {
     /// Features and scores of prepared pictures.
     pub(super) fn outputs(&self, pictures: &[Image]) -> Result<Outputs, UncertaintyError> {
         let mut all = Outputs::default();
-        for (number, batch) in pictures.chunks(BATCH).enumerate() {
-            let part = self.batch(batch, number * BATCH)?;
+        for (number, batch) in pictures.chunks(encoder::BATCH).enumerate() {
+            let part = self.batch(batch, number * encoder::BATCH)?;
             all.features.rows += part.features.rows;
             all.features.dim = part.features.dim;
             all.features.values.extend(part.features.values);
@@ -157,7 +154,7 @@ impl Subject {
             return (self.encoder.embed(pixels, count), None);
         };
         let posterior = posteriors.of(pixels, count);
-        let features = crate::encoder::images::features(posterior.student.features.clone());
+        let features = encoder::images::features(posterior.student.features.clone());
         (features, Some(posterior))
     }
 

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 use vssl::{
     backbone::{BackboneConfig, Stem},
     collective::Group,
-    device::{Backend, DeviceChoice},
+    device::DeviceChoice,
     method::{Sizes, Views, learner::Learner},
     methods::{Entry, METHODS},
     optim::{Gradients, Optimizer, OptimizerConfig},
@@ -30,11 +30,6 @@ const STEPS: u64 = 4;
 fn choice() -> DeviceChoice {
     let name = std::env::var("VSSL_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
     name.parse().expect("VSSL_TEST_DEVICE is a device, as in --device")
-}
-
-/// Whether our own kernels are tested.
-pub fn is_cpu() -> bool {
-    choice().backend == Backend::Cpu
 }
 
 /// Under autodiff.

@@ -56,13 +56,12 @@ const READS: [&str; 16] = [
 ];
 
 /// Where they may stand and how often, and when they run.
-const ALLOWED: [(&str, usize, &str); 9] = [
+const ALLOWED: [(&str, usize, &str); 8] = [
     ("tensors/reading.rs", 1, "the read of a step"),
     ("tensors/state.rs", 1, "checkpoints"),
     ("train/probe.rs", 4, "checkpoints"),
     ("optim/optimizer.rs", 3, "checkpoints"),
     ("collective/group.rs", 2, "the wire between processes"),
-    ("collective/overlap.rs", 1, "the wire between processes"),
     ("memory/embeddings.rs", 1, "DeepCluster V2, once an epoch"),
     ("memory/clusters.rs", 1, "DeepCluster V2, once an epoch"),
     ("memory/kmeans.rs", 2, "DeepCluster V2, once an epoch"),

@@ -64,7 +64,7 @@ fn checkpoint(folder: &Path, change: impl FnOnce(&mut Tensors)) -> PathBuf {
     let count = TensorData::new(vec![5i64], [1]);
     tensors.insert("state_dict.backbone.bn1.num_batches_tracked".to_owned(), count);
     change(&mut tensors);
-    file::write(&path, &tensors, &[]).unwrap();
+    fs::write(&path, file::bytes(&path, &tensors, &[]).unwrap()).unwrap();
     path
 }
 
@@ -105,7 +105,7 @@ fn numbered_layers_are_read_where_they_are_a_resnet_and_refused_where_not() {
             };
             tensors.insert(format!("backbone.{number}.{rest}"), tensor);
         }
-        file::write(&path, &tensors, &[]).unwrap();
+        fs::write(&path, file::bytes(&path, &tensors, &[]).unwrap()).unwrap();
         foreign::read(&path, &request())
     };
     let found = numbered(4).unwrap();
@@ -157,7 +157,7 @@ fn what_the_tensors_do_not_tell_or_contradict_is_refused() {
     refused(Request { prefix: Some("other".into()), ..request() }, &["other", "momentum_backbone"]);
     let to = folder.path().join("other.safetensors");
     let other = Tensors::from([("a.weight".to_owned(), TensorData::new(vec![1f32], [1]))]);
-    file::write(&to, &other, &[]).unwrap();
+    fs::write(&to, file::bytes(&to, &other, &[]).unwrap()).unwrap();
     let error = foreign::read(&to, &request()).unwrap_err().to_string();
     assert!(error.contains("a.weight"), "{error}");
 }

@@ -24,7 +24,6 @@ mod precision;
 mod ranks;
 mod ranks_fail;
 mod ranks_in_double;
-mod ranks_overlap;
 mod recipe;
 mod recipes;
 mod supervised;

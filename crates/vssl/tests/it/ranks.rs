@@ -25,11 +25,11 @@ use vssl_data::{
 
 use crate::contract::{device, loss_scale, small};
 
-pub(super) const SIZE: usize = 16;
+const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
 const BATCH: usize = 16;
 /// Three steps reach into the second epoch: clusters are made of embeddings, queues are in use.
-pub(super) const STEPS: u64 = 3;
+const STEPS: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Of losses, figures, weights and what is remembered, relative to the tensor's Euclidean norm.

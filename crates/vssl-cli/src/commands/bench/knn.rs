@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 use serde_json::json;
-use vssl::eval::{
-    Features,
-    knn::{self, Distance},
+use vssl::{
+    eval::{knn, neighbours::Distance},
+    features::Features,
 };
 use vssl_data::rng::{Stream, rng, uniform};
 

@@ -9,7 +9,7 @@ mod text;
 mod tuning;
 
 use std::{
-    fs::OpenOptions,
+    fs::File,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
@@ -20,6 +20,7 @@ use vssl::{
     method::Sizes,
     methods::{self, Entry},
     recipe::Recipe,
+    run::whole_file,
 };
 
 use crate::{
@@ -66,18 +67,14 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
 }
 
 fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    match force {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
+    let written = match force {
+        true => whole_file::write(path, text),
+        false => File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())),
     };
-    let mut file = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(exists(path)),
-        opened => opened.with_context(|| format!("writing {}", path.display()))?,
-    };
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
-    Ok(())
+    match written {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        written => Ok(written.with_context(|| format!("writing {}", path.display()))?),
+    }
 }
 
 fn exists(path: &Path) -> Failure {

@@ -260,7 +260,6 @@ fn length(page: &mut Page, survey: &Survey) {
     page.key("accumulate", 1, "micro-batches that a step is computed in; saves memory");
     page.key("sync_batchnorm", true, "whether several processes share their batch statistics");
     page.key("precision", "f32", "or bf16, f16, on devices that compute in them");
-    page.key("overlap", false, "whether they send gradients during the backward pass");
     page.absent("max_steps", 100, "ends the run after this many steps");
     page.absent("clip_norm", 1.0, "scales all gradients down to this norm");
     page.absent("clip_per_tensor", 3.0, "scales each tensor's gradient down to this norm");

@@ -34,6 +34,7 @@ const KERNELS: &[&str] = &[
     "raw",
     "joint",
     "layout",
+    "storage",
     "extension",
     "accumulate",
     "early",
@@ -48,6 +49,7 @@ const KERNELS: &[&str] = &[
 /// Modules of `vssl`, lowest first.
 const VSSL: &[&str] = &[
     "formats",
+    "tagged",
     "device",
     "schedule",
     "objective",
@@ -82,16 +84,7 @@ const CLI: &[&str] =
 /// Arrows that wait for a module to move: (the file or folder it begins in, where it ends).
 const WAITING: &[(&str, &str)] = &[
     // vssl
-    ("encoder", "eval"),
-    ("run::tensorboard::projector", "eval"),
-    ("optim::gradients", "collective"),
     ("optim::groups", "optim::config"),
-    ("embed::stored", "embed::index"),
-    ("comparison::group", "comparison::figure"),
-    ("comparison::run", "comparison::figure"),
-    ("eval::stored", "eval::npy"),
-    ("eval::ranked", "eval::search"),
-    ("eval::screen", "eval::search"),
     ("train::evaluate", "train::plan"),
     ("train::report", "train::plan"),
     // vssl-kernels

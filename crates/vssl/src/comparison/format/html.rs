@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::sheet::{Cell, Line, Sheet, told};
-use crate::comparison::{Comparison, Emphasis, Layout};
+use crate::{
+    comparison::{Comparison, Emphasis, Layout},
+    formats::html::escaped,
+};
 
 const HEAD: &str = "<!doctype html>
 <html lang=\"en\">
@@ -66,8 +69,4 @@ fn set_off(cell: &Cell) -> String {
         Emphasis::Next => format!("<u>{text}</u>"),
         Emphasis::None => text,
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

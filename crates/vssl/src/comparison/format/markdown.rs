@@ -27,7 +27,7 @@ fn table(sheet: &Sheet) -> String {
     let titles = sheet.groups.iter().flat_map(|(dataset, titles)| {
         titles.iter().map(move |title| match several {
             true => format!("{}: {title}", escaped(dataset)),
-            false => (*title).to_owned(),
+            false => title.clone(),
         })
     });
     let header: Vec<String> = ["method".to_owned()].into_iter().chain(titles).collect();

@@ -7,9 +7,10 @@ use std::{collections::BTreeMap, fs, io::Read as _, ops::Range, path::Path, sync
 
 use burn::tensor::{DType, TensorData};
 use pytorch_reader::{PytorchError, PytorchReader};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 
 use super::ForeignError;
+use crate::formats::safetensors as format;
 
 /// Tensors of a file by name.
 pub(super) type Sources = BTreeMap<String, Source>;
@@ -82,7 +83,7 @@ pub(super) fn open(path: &Path) -> Result<Sources, ForeignError> {
 
 fn safetensors(path: &Path, bytes: Vec<u8>) -> Result<Sources, ForeignError> {
     let bytes = Arc::new(bytes);
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(path, &error))?;
+    let file = format::from_bytes(&bytes).map_err(|error| damaged(path, &error))?;
     let base = bytes.as_ptr().addr();
     let sources = file.iter().map(|(name, view)| {
         let float = match view.dtype() {

@@ -42,10 +42,18 @@ function results(run) {
   const { summary, evaluations } = run;
   const latest = (name) => last(evaluations.series[name]);
   return [
-    { name: "Nearest neighbours", value: summary?.knn_top1 ?? latest("evaluation/knn_top1"), untrained: summary?.untrained_knn_top1, pixels: summary?.pixels_knn_top1 },
-    { name: "Linear classifier", value: summary?.linear_top1, untrained: summary?.untrained_linear_top1 },
-    { name: "Online probe", value: summary?.online_top1 ?? latest("evaluation/probe_top1") },
+    ...run.figures.filter(({ percent }) => percent).map(({ name, long_title, trained, untrained, pixels }) =>
+      ({ key: name, name: long_title, value: trained ?? latest(`evaluation/${name}`), untrained, pixels })),
+    { key: "online_top1", name: "Online probe", value: summary?.online_top1 ?? latest("evaluation/probe_top1") },
   ].filter(({ value }) => value !== null && value !== undefined);
+}
+
+/** Figures that are no accuracies. */
+function otherFigures(run) {
+  return run.figures.filter(({ percent, trained }) => !percent && typeof trained === "number").map(({ long_title, trained, untrained }) => {
+    const beside = typeof untrained === "number" ? ` (untrained ${number(Number(untrained.toPrecision(3)))})` : "";
+    return element("div", {}, element("dt", {}, long_title), element("dd", {}, `${number(Number(trained.toPrecision(3)))}${beside}`));
+  });
 }
 
 /** The first screen of one run. */
@@ -74,8 +82,10 @@ function resultCard(run) {
     element("span", {}, element("i", { class: "dot full" }), "trained"),
     baseline ? element("span", {}, element("i", { class: "dot hollow" }), "same encoder, untrained") : "",
     found.some(({ pixels }) => typeof pixels === "number") ? element("span", {}, element("i", { class: "bar-mark" }), "raw pixels") : "");
+  const others = otherFigures(run);
   return element("article", { class: "card wide" },
     element("h3", {}, "Accuracy on the validation split"), body, legend,
+    others.length > 0 ? element("dl", { class: "figures" }, others) : null,
     found.length > 0 && !baseline && run.summary
       ? element("p", { class: "note small" }, "The untrained encoder was not evaluated, so how much was learnt is not known (evaluation.untrained).") : null);
 }
@@ -144,20 +154,23 @@ function comparison(runs) {
   // Accuracies on other images are no rivals.
   const rivals = (run) => runs.filter((other) => other.dataset === run.dataset);
   const best = (run, pick) => Math.max(...rivals(run).map((other) => pick(other) ?? -Infinity));
-  const knn = (run) => results(run).find(({ name }) => name === "Nearest neighbours")?.value;
-  const linear = (run) => run.summary?.linear_top1;
-  const cell = (run, pick, untrained) => {
-    const value = pick(run);
+  const columns = runs.flatMap((run) => run.figures).filter(({ name, percent }, at, all) =>
+    percent && all.findIndex((other) => other.name === name) === at);
+  const result = (run, name) => results(run).find(({ key }) => key === name);
+  const cell = (run, name) => {
+    const pick = (run) => result(run, name)?.value;
+    const [value, untrained] = [pick(run), result(run, name)?.untrained];
     const gain = typeof untrained === "number" && typeof value === "number" ? value - untrained : null;
     return element("td", { class: "number" },
       element(value === best(run, pick) && rivals(run).length > 1 ? "b" : "span", {}, percent(value)),
       gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))}`));
   };
-  const head = ["Run", "Method", "Data", "kNN", "Linear", "Online", "Rank", "Health", "Time", "State"];
+  const titles = columns.map(({ title }) => title);
+  const head = ["Run", "Method", "Data", ...titles, "Online", "Rank", "Health", "Time", "State"];
+  const numbers = [...titles, "Online", "Rank", "Time"];
   const rows = runs.map((run, index) => element("tr", {},
     element("th", { scope: "row" }, swatch(colour(index)), run.name), element("td", {}, run.method), element("td", {}, run.dataset),
-    cell(run, knn, run.summary?.untrained_knn_top1), cell(run, linear, run.summary?.untrained_linear_top1),
-    cell(run, (one) => one.summary?.online_top1),
+    columns.map(({ name }) => cell(run, name)), cell(run, "online_top1"),
     element("td", { class: "number" }, number(last(run.training.series["health/effective_rank"]))),
     element("td", {}, badge(run.verdict.level)),
     element("td", { class: "number" }, run.summary ? duration(run.summary.seconds) : "–"),
@@ -165,8 +178,8 @@ function comparison(runs) {
   return element("section", { id: "result", class: "hero" },
     element("p", { class: "eyebrow" }, "comparison"), element("h1", {}, `${runs.length} runs`),
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results of all runs" },
-      element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name, index) =>
-        element("th", { scope: "col", class: index > 2 && index < 7 || index === 8 ? "number" : null }, name)))), element("tbody", {}, rows))),
+      element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name) =>
+        element("th", { scope: "col", class: numbers.includes(name) ? "number" : null }, name)))), element("tbody", {}, rows))),
     element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; the best on the same data is bold."));
 }
 
@@ -174,8 +187,8 @@ function comparison(runs) {
 function marks(name, runs) {
   const limit = runs[0].limits[name];
   const found = limit === undefined ? [] : [{ value: limit, words: `warns below ${number(limit)}`, tone: "alarm" }];
-  const untrained = runs[0].summary?.untrained_knn_top1;
-  if (runs.length === 1 && name === "evaluation/knn_top1" && typeof untrained === "number") {
+  const untrained = runs[0].figures.find((figure) => name === `evaluation/${figure.name}`)?.untrained;
+  if (runs.length === 1 && typeof untrained === "number") {
     found.push({ value: untrained, words: `untrained ${number(untrained)}`, tone: "calm" });
   }
   return found;

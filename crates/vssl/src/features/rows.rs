@@ -1,13 +1,13 @@
 //! Where rows of features come from: memory, or a file that is read block by block.
 //!
-//! Called by `search`, which goes through the training rows in order and keeps one block of them.
-//! Files come from [`stored::open`](super::stored::open) and from `spill`.
+//! A search goes through the rows of a [`Source`] in order and keeps one block of them. Files come from
+//! [`open`](super::open) and from the spill writer.
 
 use std::{fs::File, io, os::unix::fs::FileExt};
 
 use burn::tensor::f16;
 
-use super::{EvalError, Features};
+use super::{FeatureError, Features};
 
 /// Rows of features that can be read a block at a time, in any order, the same ones every time.
 pub trait Source: Sync {
@@ -24,7 +24,7 @@ pub trait Source: Sync {
     ///
     /// # Errors
     /// What cannot be read.
-    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError>;
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError>;
 }
 
 impl Source for Features {
@@ -40,7 +40,7 @@ impl Source for Features {
         self.labels.as_deref()
     }
 
-    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
         out.copy_from_slice(&self.values[first * self.dim..][..out.len()]);
         Ok(())
     }
@@ -81,7 +81,7 @@ impl FileRows {
     ///
     /// # Errors
     /// As [`Source::read`].
-    pub fn load(&self) -> Result<Features, EvalError> {
+    pub fn load(&self) -> Result<Features, FeatureError> {
         let mut values = vec![0.0; self.rows * self.dim];
         self.read(0, &mut values)?;
         Ok(Features { rows: self.rows, dim: self.dim, values, labels: self.labels.clone() })
@@ -137,9 +137,9 @@ impl Source for FileRows {
         self.labels.as_deref()
     }
 
-    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
         let (name, dim) = (|| self.name.clone(), self.dim.max(1));
-        self.numbers(first * self.dim, out).map_err(|error| EvalError::Read {
+        self.numbers(first * self.dim, out).map_err(|error| FeatureError::Read {
             name: name(),
             first,
             last: first + out.len() / dim,
@@ -149,7 +149,7 @@ impl Source for FileRows {
             None => Ok(()),
             Some(at) => {
                 let (row, column, value) = (first + at / dim, at % dim, out[at]);
-                Err(EvalError::StoredNotFinite { name: name(), row, column, value })
+                Err(FeatureError::StoredNotFinite { name: name(), row, column, value })
             }
         }
     }

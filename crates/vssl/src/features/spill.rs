@@ -1,32 +1,26 @@
 //! Features that are kept in memory up to a limit, and beyond it in a temporary file.
 //!
-//! The file is removed as soon as it is open, so that nothing is left behind however the process
-//! ends. Called by [`Encoder::features_within`](crate::encoder::Encoder::features_within).
+//! The file has no name, so nothing is left behind however the process ends. Called by the encoder.
 
 use std::{
     env,
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
-    process,
 };
 
-use super::{EvalError, Features, FileRows, Source, check_finite, source::Number};
-
-/// Names that are tried for the temporary file.
-const NAMES: u32 = 1000;
+use super::{FeatureError, Features, FileRows, Source, check_finite, rows::Number};
 
 /// Features of a set of images, wherever they are.
 #[derive(Debug)]
-pub enum Kept {
+pub enum FeatureRows {
     /// All in memory.
     Memory(Features),
     /// In a file without a name that goes with the process.
     File(FileRows),
 }
 
-impl Kept {
+impl FeatureRows {
     /// The rows.
     pub fn source(&self) -> &dyn Source {
         match self {
@@ -42,10 +36,21 @@ impl Kept {
             Self::File(_) => 0,
         }
     }
+
+    /// All rows, in memory.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn into_memory(self) -> Result<Features, FeatureError> {
+        match self {
+            Self::Memory(features) => Ok(features),
+            Self::File(rows) => rows.load(),
+        }
+    }
 }
 
 /// Takes rows in, batch by batch.
-pub(crate) struct Keeper {
+pub struct SpillWriter {
     set: &'static str,
     expected: usize,
     limit: u64,
@@ -55,10 +60,10 @@ pub(crate) struct Keeper {
     file: Option<BufWriter<File>>,
 }
 
-impl Keeper {
+impl SpillWriter {
     /// For at most `expected` rows, in memory if these take no more than `limit` bytes. `set` says
     /// in a message whose features they are.
-    pub(crate) fn new(set: &'static str, expected: usize, limit: u64) -> Self {
+    pub fn new(set: &'static str, expected: usize, limit: u64) -> Self {
         Self { set, expected, limit, rows: 0, dim: 0, values: Vec::new(), file: None }
     }
 
@@ -66,7 +71,7 @@ impl Keeper {
     ///
     /// # Errors
     /// On their way to a file, numbers that are not finite and whatever the system refuses.
-    pub(crate) fn push(&mut self, part: &Features) -> Result<(), EvalError> {
+    pub fn push(&mut self, part: &Features) -> Result<(), FeatureError> {
         let folder = env::temp_dir();
         if self.rows == 0 {
             self.dim = part.dim;
@@ -74,7 +79,7 @@ impl Keeper {
             match 4 * numbers as u64 <= self.limit {
                 true => self.values.reserve_exact(numbers),
                 false => {
-                    let file = nameless(&folder).map_err(refused(&folder))?;
+                    let file = tempfile::tempfile_in(&folder).map_err(refused(&folder))?;
                     self.file = Some(BufWriter::new(file));
                 }
             }
@@ -95,40 +100,32 @@ impl Keeper {
     /// All rows, with these labels.
     ///
     /// # Errors
-    /// As [`Keeper::push`].
-    pub(crate) fn finish(self, labels: Option<Vec<i64>>) -> Result<Kept, EvalError> {
+    /// As [`SpillWriter::push`].
+    pub fn finish(self, labels: Option<Vec<i64>>) -> Result<FeatureRows, FeatureError> {
         let Self { rows, dim, values, .. } = self;
         let Some(file) = self.file else {
-            return Ok(Kept::Memory(Features { rows, dim, values, labels }));
+            return Ok(FeatureRows::Memory(Features { rows, dim, values, labels }));
         };
         let folder = env::temp_dir();
         let file = file.into_inner().map_err(|error| refused(&folder)(error.into_error()))?;
         let name = format!("{} in a temporary file in {}", self.set, folder.display());
-        Ok(Kept::File(FileRows { file, name, offset: 0, number: Number::F32, rows, dim, labels }))
+        Ok(FeatureRows::File(FileRows {
+            file,
+            name,
+            offset: 0,
+            number: Number::F32,
+            rows,
+            dim,
+            labels,
+        }))
     }
 }
 
-/// A new file in `folder` that has no name any more.
-fn nameless(folder: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o600);
-    let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
-    for number in 0..NAMES {
-        let path = folder.join(format!("vssl-{}-{number}.features", process::id()));
-        match options.open(&path) {
-            Ok(file) => {
-                fs::remove_file(&path)?;
-                return Ok(file);
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
-            Err(error) => return Err(error),
-        }
+fn refused(folder: &Path) -> impl Fn(io::Error) -> FeatureError {
+    move |error| FeatureError::Spill {
+        folder: folder.display().to_string(),
+        what: error.to_string(),
     }
-    Err(taken)
-}
-
-fn refused(folder: &Path) -> impl Fn(io::Error) -> EvalError {
-    move |error| EvalError::Spill { folder: folder.display().to_string(), what: error.to_string() }
 }
 
 #[cfg(test)]
@@ -139,19 +136,19 @@ mod tests {
         Features { rows: 3, dim: 2, values: values.to_vec(), labels: None }
     }
 
-    fn kept(limit: u64) -> Kept {
-        let mut keeper = Keeper::new("training features", 6, limit);
-        keeper.push(&part([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])).unwrap();
-        keeper.push(&part([-0.0, 1e-40, 3e38, 0.1, 0.2, 0.3])).unwrap();
-        keeper.finish(Some(vec![0, 1, 2, 0, 1, 2])).unwrap()
+    fn kept(limit: u64) -> FeatureRows {
+        let mut writer = SpillWriter::new("training features", 6, limit);
+        writer.push(&part([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])).unwrap();
+        writer.push(&part([-0.0, 1e-40, 3e38, 0.1, 0.2, 0.3])).unwrap();
+        writer.finish(Some(vec![0, 1, 2, 0, 1, 2])).unwrap()
     }
 
     #[test]
     fn a_limit_moves_rows_to_a_file_and_changes_no_bit() {
         let (memory, file) = (kept(48), kept(47));
-        assert!(matches!((&memory, &file), (Kept::Memory(_), Kept::File(_))));
+        assert!(matches!((&memory, &file), (FeatureRows::Memory(_), FeatureRows::File(_))));
         assert_eq!((memory.bytes_in_memory(), file.bytes_in_memory()), (48, 0));
-        let all = |kept: &Kept| {
+        let all = |kept: &FeatureRows| {
             let source = kept.source();
             let mut values = vec![0.0; source.rows() * source.dim()];
             source.read(0, &mut values).unwrap();
@@ -165,17 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_none_is_named_before_it_is_written() {
-        let mut keeper = Keeper::new("training features", 6, 0);
-        keeper.push(&part([0.0; 6])).unwrap();
-        let error = keeper.push(&part([0.0, 0.0, 0.0, f32::INFINITY, 0.0, 0.0])).unwrap_err();
+    fn a_number_that_is_not_finite_is_named_before_it_is_written() {
+        let mut writer = SpillWriter::new("training features", 6, 0);
+        writer.push(&part([0.0; 6])).unwrap();
+        let error = writer.push(&part([0.0, 0.0, 0.0, f32::INFINITY, 0.0, 0.0])).unwrap_err();
         assert!(error.to_string().contains("training features: row 4, column 1 is inf"), "{error}");
     }
 
     #[test]
     fn a_folder_that_cannot_be_written_to_is_named() {
-        let error = nameless(Path::new("/no/such/folder")).map_err(refused(Path::new("/no/such")));
+        let folder = Path::new("/no/such/folder");
+        let error = tempfile::tempfile_in(folder).map_err(refused(folder));
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("/no/such: ") && error.contains("TMPDIR"), "{error}");
+        assert!(error.contains("/no/such/folder: ") && error.contains("TMPDIR"), "{error}");
     }
 }

@@ -1,10 +1,11 @@
 //! The best scores of one row, kept in bounded memory while blocks of scores go by.
-//! Called by `screen`, `search` and `ranked`.
+//! Used by the first pass.
 
-/// Scores that are looked at together: most such pieces have nothing to offer.
+/// Scores that are looked at together: most pieces of this length have nothing to offer.
 const PIECE: usize = 32;
-/// Those that are looked at together in a piece that has. PERF: half of the pieces do while the best
-/// of 100,000 are found; one by one their scores took 6 % of a search, record/2026-11-knn.
+/// Scores that are looked at together in a piece that has something to offer. PERF: half of the pieces
+/// have while the best of 100,000 are found; looking at their scores singly took 6 % of a search,
+/// record/2026-11-knn.
 const PART: usize = 8;
 
 /// The best scores seen so far by one test row.
@@ -21,7 +22,7 @@ impl Candidates {
     }
 
     /// Takes in the scores of training rows `first..`. Rows come in the order of their index, so a
-    /// later row with the threshold's own score is behind.
+    /// later row whose score equals the threshold comes behind the earlier one.
     pub(super) fn offer(&mut self, scores: &[f32], first: usize) {
         for (piece, scores) in scores.chunks(PIECE).enumerate() {
             if self.may_take(scores) {
@@ -34,7 +35,7 @@ impl Candidates {
         }
     }
 
-    /// Whether one of these belongs to the best so far: a few vector comparisons.
+    /// Whether one of `scores` belongs to the best so far: a few vector comparisons.
     #[inline(always)]
     fn may_take(&self, scores: &[f32]) -> bool {
         let mut any = self.entries.len() < self.limit;
@@ -46,7 +47,7 @@ impl Candidates {
 
     fn take(&mut self, scores: &[f32], first: usize) {
         if self.entries.capacity() == 0 {
-            // All there will ever be: a vector that grows by doubling may end at twice that.
+            // The largest size at once: a vector that grows by doubling may end at twice that.
             self.entries.reserve_exact(2 * self.limit);
         }
         for (offset, &score) in scores.iter().enumerate() {
@@ -68,16 +69,10 @@ impl Candidates {
         }
     }
 
-    /// No score that was offered and is not kept is above this.
-    pub(super) fn best_of_others(&mut self) -> f32 {
-        self.shrink();
-        self.threshold
-    }
-
     /// The rows of the best scores, in no order.
-    pub(super) fn into_rows(mut self) -> impl Iterator<Item = u32> {
+    pub(super) fn into_rows(mut self) -> Vec<u32> {
         self.shrink();
-        self.entries.into_iter().map(|(_, row)| row)
+        self.entries.into_iter().map(|(_, row)| row).collect()
     }
 }
 
@@ -97,7 +92,7 @@ mod tests {
             for (i, scores) in scores.chunks(block).enumerate() {
                 candidates.offer(scores, i * block);
             }
-            let mut rows: Vec<_> = candidates.into_rows().collect();
+            let mut rows = candidates.into_rows();
             rows.sort_unstable();
             assert_eq!(rows, expected, "blocks of {block}");
         }

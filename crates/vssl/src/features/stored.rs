@@ -1,25 +1,23 @@
 //! Features in a file that other programs write as well: `.npy` and `.safetensors`.
 //!
 //! Only the header is read here; the rows stay in the file and come block by block through
-//! [`FileRows`]. Formats: numpy's NEP 1 (versions 1 to 3) and the safetensors layout, a length, a JSON
-//! header and the bytes of all tensors. Called by `vssl knn` and whoever takes stored features.
+//! [`FileRows`]. Called by `vssl knn` and by the index of `vssl search`.
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
 };
 
-use safetensors::{Dtype, tensor::Metadata};
+use safetensors::Dtype;
 
-use super::{FileRows, MOST_CLASSES, npy, source::Number};
+use super::{FileRows, MOST_CLASSES, rows::Number};
+use crate::formats::{Array, HeaderError, npy, safetensors as format};
 
 /// Tensor of a safetensors file that holds the rows.
 const FEATURES: &str = "features";
 /// Tensor of a safetensors file that holds the class of each row.
 const LABELS: &str = "labels";
-/// A header beyond this is no header: the bound of the format's own reader.
-const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Why a file gives no features.
 #[derive(Debug, thiserror::Error)]
@@ -111,14 +109,6 @@ pub enum StoredError {
     },
 }
 
-/// One array of a file: what it is, and where.
-pub(super) struct Array {
-    pub(super) kind: Dtype,
-    pub(super) shape: Vec<usize>,
-    /// Its first byte.
-    pub(super) offset: u64,
-}
-
 /// Opens the rows of `path` and finds their labels: in `labels` if that is given, else in the tensor
 /// `labels` of a safetensors file or, for `NAME.npy`, in `NAME.labels.npy` beside it. Without any of
 /// these the rows have none.
@@ -172,7 +162,7 @@ fn read_labels(path: &Path, rows: usize) -> Result<Vec<i64>, StoredError> {
     let width = found.kind.bitsize() / 8;
     let mut bytes = vec![0; rows * width];
     let io = |source| StoredError::Io { path: path.to_owned(), source };
-    io::Seek::seek(&mut file, io::SeekFrom::Start(found.offset)).map_err(io)?;
+    file.seek(io::SeekFrom::Start(found.offset)).map_err(io)?;
     file.read_exact(&mut bytes).map_err(io)?;
     let number: fn(&[u8]) -> i64 = match found.kind {
         Dtype::I64 => |b| i64::from_le_bytes(whole(b)),
@@ -221,57 +211,30 @@ fn is(path: &Path, extension: &str) -> bool {
 
 /// Names and places of all arrays of a file that is as long as its header says.
 fn read_header(path: &Path) -> Result<(File, Vec<(String, Array)>), StoredError> {
-    type Reader = fn(&mut File) -> io::Result<Result<Vec<(String, Array)>, String>>;
-    let (format, read): (_, Reader) = match (is(path, "npy"), is(path, "safetensors")) {
-        (true, _) => {
-            ("npy", |file| Ok(npy::header(file)?.map(|array| vec![(String::new(), array)])))
-        }
-        (_, true) => ("safetensors", safetensors_header),
-        _ => return Err(StoredError::Name { path: path.to_owned() }),
-    };
     let io = |source| StoredError::Io { path: path.to_owned(), source };
-    let header = |what| StoredError::Header { path: path.to_owned(), format, what };
+    let (is_npy, is_safetensors) = (is(path, "npy"), is(path, "safetensors"));
+    if !is_npy && !is_safetensors {
+        return Err(StoredError::Name { path: path.to_owned() });
+    }
     let mut file = File::open(path).map_err(io)?;
-    let arrays = match read(&mut file) {
-        Ok(arrays) => arrays.map_err(header)?,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(header("it ends within its header".to_owned()));
-        }
-        Err(error) => return Err(io(error)),
+    let (kind, arrays) = match is_npy {
+        true => ("npy", npy::read_header(&mut file).map(|array| vec![(String::new(), array)])),
+        false => ("safetensors", format::read_header(&mut file).map(|header| header.arrays)),
     };
+    let malformed = |what| StoredError::Header { path: path.to_owned(), format: kind, what };
+    let arrays = arrays.map_err(|error| match error {
+        HeaderError::Io(source) => io(source),
+        HeaderError::Malformed(what) => malformed(what),
+    })?;
     let got = file.metadata().map_err(io)?.len();
     for (_, array) in &arrays {
-        let sizes = array.shape.iter().map(|&size| size as u64);
-        let bytes = sizes
-            .chain([array.kind.bitsize() as u64 / 8])
-            .try_fold(1u64, u64::checked_mul)
-            .and_then(|bytes| bytes.checked_add(array.offset))
-            .ok_or_else(|| header(format!("an array of shape {:?}", array.shape)))?;
-        if bytes > got {
-            return Err(StoredError::Short { path: path.to_owned(), got, expected: bytes });
+        let end = array.end();
+        let end = end.ok_or_else(|| malformed(format!("an array of shape {:?}", array.shape)))?;
+        if end > got {
+            return Err(StoredError::Short { path: path.to_owned(), got, expected: end });
         }
     }
     Ok((file, arrays))
-}
-
-fn safetensors_header(file: &mut File) -> io::Result<Result<Vec<(String, Array)>, String>> {
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    if length > LONGEST_HEADER {
-        return Ok(Err(format!("a header of {length} bytes")));
-    }
-    let mut header = vec![0; length as usize];
-    file.read_exact(&mut header)?;
-    let metadata: Metadata = match serde_json::from_slice(&header) {
-        Ok(metadata) => metadata,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let array = |(name, info): (String, &safetensors::tensor::TensorInfo)| {
-        let offset = 8 + length + info.data_offsets.0 as u64;
-        (name, Array { kind: info.dtype, shape: info.shape.clone(), offset })
-    };
-    Ok(Ok(metadata.tensors().into_iter().map(array).collect()))
 }
 
 #[cfg(test)]
@@ -281,15 +244,10 @@ mod tests {
     use safetensors::tensor::TensorView;
 
     use super::*;
-    use crate::eval::Source;
+    use crate::features::Source;
 
-    fn npy_file(path: &Path, kind: &str, shape: &str, values: &[u8]) {
-        let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}\n");
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((header.len() as u16).to_le_bytes());
-        bytes.extend(header.as_bytes());
-        bytes.extend(values);
-        fs::write(path, bytes).unwrap();
+    fn npy_file(path: &Path, kind: Dtype, shape: &[usize], values: &[u8]) {
+        fs::write(path, [&npy::header(kind, shape)[..], values].concat()).unwrap();
     }
 
     fn bytes(values: &[f32]) -> Vec<u8> {
@@ -302,9 +260,9 @@ mod tests {
     fn rows_and_labels_come_out_of_both_formats() {
         let folder = tempfile::tempdir().unwrap();
         let npy = folder.path().join("a.b.npy");
-        npy_file(&npy, "<f4", "(3, 2)", &bytes(&VALUES));
+        npy_file(&npy, Dtype::F32, &[3, 2], &bytes(&VALUES));
         assert_eq!(open(&npy, None).unwrap().labels(), None);
-        npy_file(&folder.path().join("a.b.labels.npy"), "|u1", "(3,)", &[7, 0, 255]);
+        npy_file(&folder.path().join("a.b.labels.npy"), Dtype::U8, &[3], &[7, 0, 255]);
         let safe = folder.path().join("a.safetensors");
         let (features, labels) = (bytes(&VALUES), [7i64, 0, 255].map(i64::to_le_bytes).concat());
         let views = HashMap::from([
@@ -320,12 +278,12 @@ mod tests {
             assert_eq!(rows.labels(), Some(&[7, 0, 255][..]), "{path:?}");
         }
         let other = folder.path().join("other.npy");
-        npy_file(&other, "<i4", "(3,)", &[1i32, 2, 0].map(i32::to_le_bytes).concat());
+        npy_file(&other, Dtype::I32, &[3], &[1i32, 2, 0].map(i32::to_le_bytes).concat());
         assert_eq!(open(&safe, Some(&other)).unwrap().labels(), Some(&[1, 2, 0][..]));
         // Halves are exact; doubles are rounded.
-        npy_file(&other, "<f2", "(1, 2)", &[0x3c00_u16, 0xc100].map(u16::to_le_bytes).concat());
+        npy_file(&other, Dtype::F16, &[1, 2], &[0x3c00_u16, 0xc100].map(u16::to_le_bytes).concat());
         assert_eq!(open(&other, None).unwrap().load().unwrap().values, [1.0, -2.5]);
-        npy_file(&other, "<f8", "(1, 2)", &[0.1f64, -3.0].map(f64::to_le_bytes).concat());
+        npy_file(&other, Dtype::F64, &[1, 2], &[0.1f64, -3.0].map(f64::to_le_bytes).concat());
         assert_eq!(open(&other, None).unwrap().load().unwrap().values, [0.1, -3.0]);
     }
 
@@ -338,26 +296,25 @@ mod tests {
         assert!(error(&at("a.txt"), None).contains("*.npy or *.safetensors"));
         assert!(error(&at("no.npy"), None).contains("no.npy: No such file"));
         let npy = at("a.npy");
-        let cases: [(&str, &str, &str); 5] = [
-            ("<i4", "(3, 2)", "features is I32, expected F32"),
-            (">f4", "(3, 2)", "'>f4'"),
-            ("<f4", "(6,)", "features is of shape [6], expected the shape [rows, numbers]"),
-            ("<f4", "(4, 2)", "was the file cut short?"),
-            ("<f4", "(99999999999, 99999999999)", "an array of shape"),
+        let cases: [(Dtype, &[usize], &str); 4] = [
+            (Dtype::I32, &[3, 2], "features is I32, expected F32"),
+            (Dtype::F32, &[6], "features is of shape [6], expected the shape [rows, numbers]"),
+            (Dtype::F32, &[4, 2], "was the file cut short?"),
+            (Dtype::F32, &[99_999_999_999, 99_999_999_999], "an array of shape"),
         ];
         for (kind, shape, part) in cases {
             npy_file(&npy, kind, shape, &bytes(&VALUES));
             assert!(error(&npy, None).contains(part), "{}", error(&npy, None));
         }
-        npy_file(&npy, "<f4", "(3, 2)", &bytes(&VALUES));
+        npy_file(&npy, Dtype::F32, &[3, 2], &bytes(&VALUES));
         let labels = at("l.npy");
-        npy_file(&labels, "<i8", "(2,)", &[0; 16]);
+        npy_file(&labels, Dtype::I64, &[2], &[0; 16]);
         assert!(error(&npy, Some(&labels)).contains("l.npy: 2 labels for 3 rows"));
-        npy_file(&labels, "|i1", "(3,)", &[0, 3, 255]);
+        npy_file(&labels, Dtype::I8, &[3], &[0, 3, 255]);
         assert!(error(&npy, Some(&labels)).contains("l.npy: label of row 2 is -1"));
-        npy_file(&labels, "<f4", "(3,)", &[0; 12]);
+        npy_file(&labels, Dtype::F32, &[3], &[0; 12]);
         assert!(error(&npy, Some(&labels)).contains("expected whole numbers"));
-        npy_file(&npy, "<f4", "(3, 2)", &bytes(&[0.0, 1.0, 2.0, f32::NAN, 1.0, 1.0]));
+        npy_file(&npy, Dtype::F32, &[3, 2], &bytes(&[0.0, 1.0, 2.0, f32::NAN, 1.0, 1.0]));
         let unread = open(&npy, None).unwrap().load().unwrap_err().to_string();
         assert!(unread.contains("a.npy: row 1, column 1 is NaN"), "{unread}");
         fs::write(&npy, b"\x93NUMPY\x01\x00\x50").unwrap();
