@@ -38,6 +38,7 @@ fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
         recipe_folder: path.parent().map(Path::to_owned),
         commit: None,
         force: false,
+        allow_changed_data: false,
     };
     let plan = Plan::new(recipe, Path::new(folder), environment)?;
     pretrain(&plan, &Stop::default(), &mut Print)?;

@@ -23,10 +23,11 @@ use crate::{
     methods,
     recipe::{Recipe, RecipeError},
     run::{
-        checkpoint::{CheckpointError, Store},
+        checkpoint::{CheckpointError, LATEST, Store},
         folder::{self, RunFolderError},
+        resume::binding_differences,
     },
-    train::{TrainError, binding_differences},
+    train::TrainError,
 };
 
 /// A grid, as its file describes it.
@@ -210,7 +211,7 @@ impl Cell {
             return Ok(CellState::New);
         }
         let is_finished = comparison::is_finished(&self.run)?;
-        if !is_finished && Store::of(&self.run).pointer("latest")?.is_none() {
+        if !is_finished && Store::of(&self.run).pointer(LATEST)?.is_none() {
             return Ok(CellState::Again);
         }
         let was = methods::recipe_from(&folder::recipe_of(&self.run)?)?;

@@ -149,6 +149,10 @@ pub struct Pretrain {
     /// Replace a run that is in the run folder already.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
+    /// follow the new images.
+    #[arg(long, requires = "resume")]
+    pub allow_changed_data: bool,
     /// Longest time in seconds that the processes of a job (mpirun, srun) wait for each other.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
     pub rank_timeout: u32,

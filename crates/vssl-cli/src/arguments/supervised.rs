@@ -16,7 +16,7 @@ use super::EncoderArguments;
                   accuracy on training images."
 )]
 pub struct Linear {
-    /// Which encoder, which images.
+    /// The encoder, and the images.
     #[command(flatten)]
     pub encoder: EncoderArguments,
     /// Output folder and settings.
@@ -37,7 +37,7 @@ pub struct Linear {
                   second one ends at once."
 )]
 pub struct Finetune {
-    /// Which encoder, which images.
+    /// The encoder, and the images.
     #[command(flatten)]
     pub encoder: EncoderArguments,
     /// Output folder and settings.
@@ -66,4 +66,8 @@ pub struct TrainingArguments {
     /// Replace what is in the output folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
+    /// follow the new images.
+    #[arg(long, requires = "resume")]
+    pub allow_changed_data: bool,
 }

@@ -1,6 +1,6 @@
 //! `vssl data`: downloads datasets, and checks images before hours are spent on them.
 
-use std::{fs, path::Path, thread};
+use std::{fs, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -10,6 +10,7 @@ use vssl_data::{
     check::{Report, check},
     dataset::{self, DataConfig, Format},
     fetch::{Source, fetch},
+    loader::workers,
 };
 
 use crate::{
@@ -119,8 +120,7 @@ fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Fail
     let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     bar.set_message(format!("reading {name}"));
     bar.set_length(split.len() as u64);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = common.threads.map_or(cores, usize::from);
+    let workers = workers(common.threads.map(usize::from));
     let report = check(split, workers, &|done| bar.set_position(done as u64));
     bar.finish_and_clear();
     Ok(report)

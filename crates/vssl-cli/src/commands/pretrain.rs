@@ -95,7 +95,7 @@ fn resume(
     group: &Group,
 ) -> Result<Plan, Failure> {
     folder::recipe_of(run)?;
-    let path = run.join("recipe.toml");
+    let path = run.join(folder::RECIPE);
     let (recipe, _) =
         Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
@@ -115,13 +115,14 @@ fn environment(
         recipe_folder,
         commit: option_env!("VSSL_COMMIT").map(str::to_owned),
         force: arguments.force,
+        allow_changed_data: arguments.allow_changed_data,
     })
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
 fn classified(error: TrainError) -> Failure {
     match error {
-        TrainError::Setting(_) | TrainError::OtherRecipe { .. } => Failure::usage(error),
+        error if error.is_usage() => Failure::usage(error),
         TrainError::Data(DataError::BadImage { .. }) => anyhow!(
             "{error}\nhelp: `vssl data check` names all such images; data.on_bad_image = \"skip\" \
              puts others in their place"

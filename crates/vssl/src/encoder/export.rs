@@ -225,7 +225,7 @@ impl Stored {
     /// A folder that is not a run, a checkpoint that is missing or damaged, a method without a teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
         folder::recipe_of(run)?;
-        let Checkpoint { position, method, tensors, recipe } = checkpoint_of(run, checkpoint)?;
+        let Checkpoint { position, method, tensors, recipe, .. } = checkpoint_of(run, checkpoint)?;
         let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
             run: run.to_owned(),
             source: Box::new(source),

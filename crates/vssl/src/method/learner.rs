@@ -150,6 +150,9 @@ pub trait Learner {
     /// Whether the parameter of this path stays as it is at this step: see [`Method::frozen`].
     fn is_frozen(&self, path: &str, at: &Step) -> bool;
 
+    /// How many numbers student and memory hold, running statistics included.
+    fn numbers(&self) -> [u64; 2];
+
     /// All tensors of the student.
     fn student(&self) -> Tensors;
 
@@ -249,6 +252,11 @@ impl<M: Method> Learner for Slot<M> {
         at_this_step.chain(self.frozen.iter().map(String::as_str)).any(|frozen| {
             path.strip_prefix(frozen).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
+    }
+
+    fn numbers(&self) -> [u64; 2] {
+        let (student, memory) = self.parts();
+        [student.num_params() as u64, memory.num_params() as u64]
     }
 
     fn student(&self) -> Tensors {

@@ -207,6 +207,11 @@ impl Optimizer {
         Ok(())
     }
 
+    /// How many numbers this rule remembers of each number that it trains.
+    pub fn moments(&self) -> u64 {
+        self.keys().iter().filter(|&&key| key != UPDATES).count() as u64
+    }
+
     /// First parts of this rule's state keys, in the order that [`slot`] expects.
     fn keys(&self) -> &'static [&'static str] {
         match self.config.name {

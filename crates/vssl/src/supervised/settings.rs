@@ -27,7 +27,8 @@ pub struct LinearSettings {
     pub momentum: f64,
     /// Added to the gradient, times the weights; 0.
     pub weight_decay: f64,
-    /// Epochs after which the rates are multiplied by `gamma`; 60 and 80 % of all unless given.
+    /// Epochs after which the rates are multiplied by `gamma`. Unless given, 60 and 80 % of all, rounded
+    /// down, but the first not before an epoch is over and the second at least one epoch later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milestones: Option<Vec<u64>>,
     /// The factor; 0.1.
@@ -69,7 +70,10 @@ impl LinearSettings {
     /// The rates over time.
     pub fn schedule(&self) -> Schedule {
         let share = |percent: u64| self.train.epochs * percent / 100;
-        let milestones = self.milestones.clone().unwrap_or_else(|| vec![share(60), share(80)]);
+        let milestones = self.milestones.clone().unwrap_or_else(|| {
+            let first = share(60).max(1);
+            vec![first, share(80).max(first + 1)]
+        });
         Schedule::Steps { milestones, gamma: self.gamma }
     }
 }

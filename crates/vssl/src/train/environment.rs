@@ -23,6 +23,8 @@ pub struct Environment {
     pub commit: Option<String>,
     /// Replace what is in the run folder.
     pub force: bool,
+    /// Go on with a run although its images are not those of its checkpoint.
+    pub allow_changed_data: bool,
 }
 
 /// The part of each batch that this process has.

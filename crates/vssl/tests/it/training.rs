@@ -35,6 +35,7 @@ pub fn environment(device: Device) -> Environment {
         recipe_folder: None,
         commit: None,
         force: false,
+        allow_changed_data: false,
     }
 }
 

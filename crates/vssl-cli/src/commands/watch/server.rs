@@ -1,7 +1,6 @@
 //! Answers requests: for the page, and for what changed since a version of it.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     path::{Path, PathBuf},
 };
@@ -14,9 +13,6 @@ use vssl::{
 };
 
 use super::pictures::{Latest, LatestPictures};
-
-/// Files whose change makes a new version of the page.
-const FILES: [&str; 4] = ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"];
 
 /// The page of one run.
 pub(super) struct Site {
@@ -64,7 +60,7 @@ impl Site {
     }
 
     fn run(&self, seen: &str) -> Answer {
-        let version = self.version();
+        let version = format!("{:016x}", folder::revision(&self.run));
         if version == seen {
             return nothing();
         }
@@ -83,17 +79,6 @@ impl Site {
         let body =
             format!("{{\"version\":{version},\"missing\":{missing},\"pictures\":{pictures}}}");
         text(200, "application/json", body)
-    }
-
-    /// A text that changes when a file of the run changes, or a process starts or ends work on the run.
-    fn version(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        for name in FILES {
-            let known = self.run.join(name).metadata().ok();
-            known.map(|file| (file.len(), file.modified().ok())).hash(&mut hasher);
-        }
-        folder::is_busy(&self.run).unwrap_or(false).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
     }
 }
 

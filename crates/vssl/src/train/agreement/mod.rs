@@ -10,9 +10,9 @@
 //! run; it may be [`FACTOR`] times as far.
 //!
 //! Gradients of a network with rectifiers jump where a number changes its sign, so they are off by
-//! about the root of what the factors are off by: 1 to 5 % in single precision, and half their length
-//! in bfloat16. There only gross errors show, in losses and norms before all; a transformer, which
-//! has no such jumps, is the sharper test.
+//! about the root of what the factors are off by: up to 5 % in single precision, and most of their
+//! length in bfloat16. There only gross errors show, in losses and norms before all; a transformer,
+//! which has no such jumps, is the sharper test.
 
 mod file;
 mod trace;
