@@ -8,7 +8,7 @@ use vssl::{
     device::DeviceChoice,
 };
 
-use super::PrecisionName;
+use super::values::PrecisionName;
 
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
@@ -17,12 +17,12 @@ use super::PrecisionName;
                   numbers only from runs in turn, as bench/compare.py takes them."
 )]
 pub struct BenchCommand {
-    /// What to time.
+    /// What is measured.
     #[command(subcommand)]
     pub command: BenchAction,
 }
 
-/// What `vssl bench` times.
+/// The subcommands of `vssl bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchAction {
     /// Training steps of a method on random views: forward, backward, optimiser, teacher.
@@ -35,7 +35,7 @@ pub enum BenchAction {
     Data(DataArguments),
     /// The exact search of nearest neighbours, on random features.
     Knn(KnnBenchArguments),
-    /// Adding up gradients over the processes of a job that mpirun or srun started.
+    /// The sum of gradients over the processes of a job that mpirun or srun started.
     Allreduce(AllreduceArguments),
 }
 
@@ -45,19 +45,19 @@ pub enum BenchAction {
     after_help = "Example:\n  vssl bench knn --train 100000 --queries 10000 --dim 512 --json"
 )]
 pub struct KnnBenchArguments {
-    /// Rows that are searched.
+    /// Number of rows that are searched.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..))]
     pub train: u32,
-    /// Rows whose neighbours are looked for.
+    /// Number of rows whose neighbours are found.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..))]
     pub queries: u32,
-    /// Numbers of a row.
+    /// Length of a row.
     #[arg(long, value_name = "D", default_value_t = 512, value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub dim: u32,
-    /// Neighbours that vote.
+    /// Number of neighbours that vote.
     #[arg(long, value_name = "K", default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
     pub k: u32,
-    /// Classes of the rows.
+    /// Number of classes of the rows.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub classes: u32,
 }
@@ -69,7 +69,7 @@ pub struct KnnBenchArguments {
                   -n 4 vssl bench allreduce"
 )]
 pub struct AllreduceArguments {
-    /// Bytes that each process brings, separated by commas.
+    /// Bytes that each process contributes to a sum; several sizes are separated by commas.
     #[arg(
         long,
         value_name = "BYTES",
@@ -78,7 +78,7 @@ pub struct AllreduceArguments {
         value_parser = value_parser!(u64).range(4..=1 << 33)
     )]
     pub sizes: Vec<u64>,
-    /// Sums of each size that are timed.
+    /// Number of sums of each size that are timed.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
     pub rounds: u32,
 }
@@ -105,10 +105,10 @@ pub struct StepArguments {
     /// Images of a step, each seen as two views.
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub batch: u16,
-    /// Steps that are timed.
+    /// Number of steps that are timed.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
     pub steps: u16,
-    /// Steps before the clock runs.
+    /// Number of steps before the clock starts.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub warmup: u16,
     /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
@@ -222,7 +222,7 @@ pub enum StemName {
 }
 
 impl StemName {
-    /// As a recipe calls it.
+    /// The stem as a recipe has it.
     pub fn stem(self) -> Stem {
         match self {
             Self::Cifar => Stem::Cifar,
@@ -230,7 +230,7 @@ impl StemName {
         }
     }
 
-    /// As typed.
+    /// The name as it is typed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cifar => "cifar",
@@ -246,8 +246,8 @@ impl StemName {
                         --batch 64 --json"
 )]
 pub struct KernelArguments {
-    /// Side of the images in pixels, up to 64 with the stem for small images; 32 and 224 unless
-    /// given.
+    /// Side of the images in pixels; up to 64 the network has the stem for small images. By default
+    /// 32 and then 224.
     #[arg(long, value_name = "S", value_parser = value_parser!(u16).range(1..=1024))]
     pub size: Option<u16>,
     /// Channels of the first stage.
@@ -256,7 +256,7 @@ pub struct KernelArguments {
     /// Images of a batch.
     #[arg(long, value_name = "B", default_value_t = 16, value_parser = value_parser!(u16).range(1..=1024))]
     pub batch: u16,
-    /// Milliseconds that each pass is repeated for; at least twice anyway.
+    /// Milliseconds that each pass is repeated for; every pass runs at least twice.
     #[arg(long, value_name = "MS", default_value_t = 200)]
     pub budget: u16,
 }
@@ -269,13 +269,13 @@ pub struct DataArguments {
     /// Side of the views in pixels.
     #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=4096))]
     pub size: u16,
-    /// Folder of images to decode; 512 pictures of noise in memory, 32 pixels a side, unless given.
+    /// Folder of images to decode; by default 512 noise images of 32 pixels, held in memory.
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Images that are timed, over and over where there are fewer.
+    /// Number of images that are timed; a smaller set is read repeatedly.
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = value_parser!(u32).range(1..))]
     pub images: u32,
-    /// Probability of a blur; 0 up to 32 pixels and 0.5 above unless given.
+    /// Probability of a blur; by default 0 up to 32 pixels and 0.5 above.
     #[arg(long, value_name = "P")]
     pub blur: Option<f64>,
 }

@@ -1,12 +1,12 @@
-//! `vssl config`: a recipe with all its defaults.
+//! `vssl config`: prints a recipe with all its defaults.
 
 use serde_json::json;
 use vssl::{methods::METHODS, recipe::Recipe};
 
-use super::say;
 use crate::{
     arguments::{Common, Config},
     failure::Failure,
+    output::say,
 };
 
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {

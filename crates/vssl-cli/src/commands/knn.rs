@@ -1,4 +1,4 @@
-//! `vssl knn`: accuracy of nearest neighbours, over a grid of its settings.
+//! `vssl knn`: accuracy of nearest neighbours over a grid of their number, temperature and distance.
 
 use std::path::Path;
 
@@ -15,10 +15,11 @@ use vssl::{
 };
 use vssl_data::Splits;
 
-use super::{encoder, say};
+use super::encoder;
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
+    output::say,
     progress,
 };
 

@@ -1,10 +1,9 @@
-//! `vssl methods`: what a recipe can train with.
+//! `vssl methods`: lists the methods that a recipe can name.
 
 use serde_json::json;
 use vssl::methods::METHODS;
 
-use super::say;
-use crate::{arguments::Common, failure::Failure};
+use crate::{arguments::Common, failure::Failure, output::say};
 
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
     let width = METHODS.iter().map(|entry| entry.name.len()).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! Events of a run that never was, for the tests of everything that shows events.
+//! Events of an invented run, for the tests of the observers.
 
 use vssl::run::events::{Event, Summary};
 

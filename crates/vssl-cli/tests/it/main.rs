@@ -21,6 +21,7 @@ mod pretrain;
 mod recipes;
 mod report;
 mod resume;
+mod structure;
 mod table;
 mod uncertainty;
 

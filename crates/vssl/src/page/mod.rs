@@ -1,23 +1,23 @@
 //! Runs as one HTML page: what was trained, what it is worth, whether it is healthy, how it got there.
 //!
-//! `run` reads what the run folder tells, `look` asks the encoder about images (`picture`, `map`,
-//! `closeness` and `gallery` are its parts), `document` puts both into a page that needs no network.
+//! `run` reads what the run folder tells, `pictures` asks the encoder about images (`picture`, `map`,
+//! `neighbour_graph` and `gallery` are its parts), `document` puts both into a page that needs no network.
 //! The page itself is `assets/`: it draws, and computes nothing that is not for the eye. Called by
 //! `vssl report` and `vssl watch`.
 
-mod closeness;
 mod document;
 mod figures;
 mod gallery;
-mod look;
 mod map;
+mod neighbour_graph;
 mod picture;
+mod pictures;
 mod run;
 
 use std::{io, path::PathBuf};
 
 pub use document::{Document, html};
-pub use look::{Look, Sample};
+pub use pictures::{ImageSample, RunPictures};
 pub use run::{RunView, State, Verdict};
 
 use crate::{

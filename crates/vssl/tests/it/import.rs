@@ -19,7 +19,7 @@ use vssl::{
     encoder::{
         Encoder, Input,
         export::{self, Form},
-        foreign::{self, Fate, Request},
+        foreign::{self, MatchStatus, Request},
         onnx::{self, Pixels, messages},
     },
     layers::{Init, Mode},
@@ -83,8 +83,8 @@ fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     found.check().unwrap();
     assert_eq!(found.config, small());
     assert_eq!(found.prefix, "state_dict.backbone.");
-    assert_eq!(found.count(Fate::Matched), state::collect(&network(&small())).len());
-    assert_eq!(found.count(Fate::LeftOut), found.count(Fate::Matched) + 3);
+    assert_eq!(found.count(MatchStatus::Matched), state::collect(&network(&small())).len());
+    assert_eq!(found.count(MatchStatus::LeftOut), found.count(MatchStatus::Matched) + 3);
     found.write(&to, &path).unwrap();
     let encoder = Encoder::open(&to, "latest", Network::Student, &Device::flex()).unwrap();
     assert_eq!(encoder.input, Input::new(32, Format::Cifar10, CIFAR10));
@@ -131,12 +131,15 @@ fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
         tensors.insert("state_dict.backbone.layer4.1.bn1.weight".to_owned(), bias);
     });
     let found = foreign::read(&path, &request()).unwrap();
-    let row = |fate| found.rows.iter().find(|row| row.fate == fate).unwrap();
-    assert_eq!(row(Fate::Missing).name.as_deref(), Some("layer2.0.bn2.bias"));
-    assert_eq!(row(Fate::Missing).expected, Some(vec![8]));
-    assert_eq!(row(Fate::Unexpected).key.as_deref(), Some("state_dict.backbone.layer2.0.gate"));
-    assert_eq!(row(Fate::Mismatched).shape, Some(vec![8]));
-    assert_eq!(row(Fate::Mismatched).expected, Some(vec![32]));
+    let row = |status| found.rows.iter().find(|row| row.status == status).unwrap();
+    assert_eq!(row(MatchStatus::Missing).name.as_deref(), Some("layer2.0.bn2.bias"));
+    assert_eq!(row(MatchStatus::Missing).expected, Some(vec![8]));
+    assert_eq!(
+        row(MatchStatus::Unexpected).key.as_deref(),
+        Some("state_dict.backbone.layer2.0.gate")
+    );
+    assert_eq!(row(MatchStatus::Mismatched).shape, Some(vec![8]));
+    assert_eq!(row(MatchStatus::Mismatched).expected, Some(vec![32]));
     let error = found.check().unwrap_err().to_string();
     assert!(error.starts_with("1 tensors are missing, 1 have another shape and 1 are"), "{error}");
     let to = folder.path().join("partial.safetensors");

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, Param};
-use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use vssl::{
+    layers::{BatchNorm, Init, Linear, Mode},
     optim::{
         Adam, Algorithm, Clip, Gradients, Lars, OptimError, Optimizer, OptimizerConfig, Sgd, ema,
     },
@@ -107,12 +107,13 @@ struct Layer {
 }
 
 fn layer(device: &Device) -> Layer {
-    Layer { fc: LinearConfig::new(3, 4).init(device), bn: BatchNormConfig::new(4).init(device) }
+    let init = Init::new(device, 0);
+    Layer { fc: Linear::new(3, 4, &init), bn: BatchNorm::new(4, &init) }
 }
 
 fn backward(layer: &Layer, device: &Device) -> Gradients {
     let x = Tensor::<2>::random([8, 3], Distribution::Default, device);
-    let y = layer.bn.forward(layer.fc.forward(x));
+    let y = layer.bn.forward_rows(layer.fc.forward(x), false, Mode::Train);
     Gradients::collect((y.clone() * y.exp()).mean().backward(), layer)
 }
 
@@ -126,7 +127,7 @@ fn running_statistics_are_not_parameters() {
     let device = Device::flex().autodiff();
     let layer = layer(&device);
     let paths: Vec<_> = parameters(&layer).into_iter().map(|p| p.path).collect();
-    assert_eq!(paths, ["fc.weight", "fc.bias", "bn.gamma", "bn.beta"]);
+    assert_eq!(paths, ["fc.weight", "fc.bias", "bn.weight", "bn.bias"]);
     let gradients = backward(&layer, &device);
     assert_eq!(gradients.0.len(), 4);
     let before: Vec<f32> = layer.bn.running_mean.value_sync().into_data().try_to_vec().unwrap();
@@ -266,7 +267,7 @@ fn teacher_and_student_still_meet_in_one_graph_under_checkpointing() {
 #[test]
 fn a_teacher_that_is_no_part_of_the_student_is_refused() {
     let device = Device::flex();
-    let (teacher, student) = (layer(&device), LinearConfig::new(3, 4).init(&device));
+    let (teacher, student) = (layer(&device), Linear::new(3, 4, &Init::new(&device, 0)));
     let error = ema(teacher, &student, 0.9).unwrap_err().to_string();
     assert!(error.contains("fc.weight"), "{error}");
 }

@@ -65,7 +65,7 @@ use vssl_data::{
     dataset::{CIFAR10, Format},
 };
 
-use super::own_method::Uniformity;
+use super::own_method::example::Uniformity;
 
 #[test]
 fn own_images_have_features_and_labels_in_their_order() {

@@ -13,11 +13,12 @@ use vssl::{
     },
 };
 
+use super::backbone;
 use crate::{
     arguments::{AgreementArguments, Common},
-    commands::say,
     failure::Failure,
     launcher,
+    output::say,
 };
 
 /// Width of the ResNet unless told: a file with all methods stays small enough to carry.
@@ -72,7 +73,7 @@ pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(),
 
 fn ours(arguments: &AgreementArguments) -> Result<Agreement, Failure> {
     Ok(Agreement {
-        backbone: super::backbone(&arguments.backbone, arguments.size, SMALL)?,
+        backbone: backbone::of(&arguments.backbone, arguments.size, SMALL)?,
         size: arguments.size.into(),
         batch: arguments.batch.into(),
     })

@@ -1,4 +1,4 @@
-//! `vssl bench step`: the time of a training step.
+//! `vssl bench step`: measures the time of a training step.
 
 use serde_json::json;
 use vssl::{
@@ -8,12 +8,12 @@ use vssl::{
 };
 use vssl_kernels::Isa;
 
-use super::rounded;
+use super::backbone;
 use crate::{
     arguments::{Common, StepArguments},
-    commands::say,
     failure::Failure,
     launcher,
+    output::{say, to_digits},
 };
 
 /// Width of the published ResNets.
@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let changes: Vec<_> =
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
-    let mut backbone = super::backbone(&arguments.backbone, arguments.size, PUBLISHED)?;
+    let mut backbone = backbone::of(&arguments.backbone, arguments.size, PUBLISHED)?;
     if let BackboneConfig::Resnet(resnet) = &mut backbone {
         resnet.stem_padding = arguments.stem_padding.into();
     }
@@ -40,7 +40,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let device = launcher::open(arguments.device)?;
     let times = bench.run(method.as_ref(), &device)?;
     let median = median(&times.seconds);
-    let speed = rounded(bench.batch as f64 / median, 2);
+    let speed = to_digits(bench.batch as f64 / median, 2);
     // Our kernels run on our own back end only.
     let isa = match arguments.device.backend {
         Backend::Cpu => vssl_kernels::isa(),
@@ -53,8 +53,8 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
             "device": arguments.device.to_string(), "method": arguments.method, "backbone": name, "width": width,
             "size": bench.size, "precision": bench.precision.name(),
             "stem": arguments.backbone.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
-            "step_s_median": rounded(median, 4), "step_s_min": rounded(times.seconds[0], 4),
-            "first_step_s": rounded(times.first, 2), "images_per_s": speed, "loss": rounded(times.loss, 4),
+            "step_s_median": to_digits(median, 4), "step_s_min": to_digits(times.seconds[0], 4),
+            "first_step_s": to_digits(times.first, 2), "images_per_s": speed, "loss": to_digits(times.loss, 4),
             "peak_rss_mib": times.peak_rss_mib, "device_mib": times.device_mib,
         });
         return say(&value.to_string());
@@ -82,7 +82,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     ))
 }
 
-/// Of a ResNet; the width of the others is in their name.
+/// The width of a ResNet; that of the other networks is part of their name.
 fn width(backbone: &BackboneConfig) -> Option<usize> {
     match backbone {
         BackboneConfig::Resnet(resnet) => Some(resnet.width),
@@ -90,7 +90,7 @@ fn width(backbone: &BackboneConfig) -> Option<usize> {
     }
 }
 
-/// Of ascending numbers.
+/// The median of ascending numbers.
 fn median(ascending: &[f64]) -> f64 {
     let middle = ascending.len() / 2;
     match ascending.len() % 2 {

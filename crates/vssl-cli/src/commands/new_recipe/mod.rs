@@ -1,8 +1,8 @@
-//! `vssl new-recipe`: a recipe for one's own images, every key in it and explained.
+//! `vssl new-recipe`: writes a recipe for the user's images, with every key explained.
 //!
 //! [`survey`] looks at the images, [`tuning`] knows the optimiser and the views of each method,
-//! [`text`] writes the file. What is written was read back and checked first, so that
-//! `vssl pretrain` takes it as it is.
+//! [`text`] writes the recipe. It is parsed and checked before it is saved, so that `vssl pretrain`
+//! accepts the file as it is.
 
 mod survey;
 mod text;
@@ -23,11 +23,10 @@ use vssl::{
     run::whole_file,
 };
 
-use super::say;
 use crate::{
     arguments::{Common, NewRecipe},
     failure::Failure,
-    table::quoted,
+    output::{quoted, say},
 };
 use survey::Survey;
 
@@ -80,7 +79,7 @@ fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
 
 fn exists(path: &Path) -> Failure {
     Failure::usage(anyhow!(
-        "{}: is there already; expected a new file: name another with --out, or replace it with \
+        "{}: the file exists; expected a new file: name another with --out, or replace it with \
          --force",
         path.display()
     ))

@@ -11,7 +11,7 @@ use super::{
     survey::Survey,
     tuning::{self, Pair, Tuning},
 };
-use crate::{failure::Failure, table::quoted};
+use crate::{failure::Failure, output::quoted};
 
 /// From here on photographs: the first layers of ImageNet, and blur.
 const PHOTOGRAPH: usize = 96;

@@ -237,45 +237,45 @@ function curveControls(redraw) {
 const key = (runs) => runs.length < 2 ? null : element("p", { class: "legend-line small" },
   runs.map((run, index) => element("span", {}, swatch(colour(index)), run.name)));
 
-function spectrumSection(runs, looks) {
+function spectrumSection(runs, pictures) {
   const lines = runs.map((run, index) => {
-    const values = looks[index]?.singular_values.filter((value) => value > 0) ?? [];
+    const values = pictures[index]?.singular_values.filter((value) => value > 0) ?? [];
     return { name: run.name, paint: colour(index), x: values.map((_, at) => at + 1), y: values.map((value) => value / values[0]) };
   });
   if (lines.every(({ x }) => x.length === 0)) return null;
   const chart = new Chart({ id: "spectrum", title: "Singular values", unit: "relative to the largest", lines, marks: [], log: true, plain: true, sort: "spectrum", xTitle: "value" });
-  const facts = looks.map((look, index) => look && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
-    `effective rank ${number(look.effective_rank)} of ${look.dim}, spread ${number(look.spread)}, mean cosine ${number(look.mean_cosine)}`,
-    element("span", { class: "muted" }, ` (${whole(look.names.length)} of ${whole(look.of)} ${look.split} images, step ${whole(look.step ?? 0)})`)));
+  const facts = pictures.map((own, index) => own && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
+    `effective rank ${number(own.effective_rank)} of ${own.dim}, spread ${number(own.spread)}, mean cosine ${number(own.mean_cosine)}`,
+    element("span", { class: "muted" }, ` (${whole(own.names.length)} of ${whole(own.of)} ${own.split} images, step ${whole(own.step ?? 0)})`)));
   return section("features", "Features", element("p", { class: "lead" },
     "How many directions the encoder uses. A curve that falls off a cliff early has collapsed into few of them, whatever the loss says."),
     facts, element("div", { class: "single" }, chart.node));
 }
 
-const className = (look, index) => look.labels ? look.classes[look.labels[index]] : null;
+const className = (pictures, index) => pictures.labels ? pictures.classes[pictures.labels[index]] : null;
 
-function captioned(look, index, size, words, extra) {
-  const name = className(look, index) ?? look.names[index];
-  return element("figure", { class: `tile ${extra ?? ""}`, title: look.names[index] },
-    thumbnail(look.thumbnails, index, size, name), element("figcaption", {}, words));
+function captioned(pictures, index, size, words, extra) {
+  const name = className(pictures, index) ?? pictures.names[index];
+  return element("figure", { class: `tile ${extra ?? ""}`, title: pictures.names[index] },
+    thumbnail(pictures.thumbnails, index, size, name), element("figcaption", {}, words));
 }
 
-function neighbourSection(look) {
-  const rows = look.rows.map(({ query, nearest }) => {
-    const own = className(look, query);
+function neighbourSection(pictures) {
+  const rows = pictures.rows.map(({ query, nearest }) => {
+    const own = className(pictures, query);
     const tiles = nearest.map(([index, cosine]) => {
-      const other = className(look, index);
+      const other = className(pictures, index);
       const same = own === null ? "" : other === own ? "same" : "other";
-      return captioned(look, index, 72, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
+      return captioned(pictures, index, 72, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
     });
-    return element("div", { class: "row" }, captioned(look, query, 88, element("b", {}, own ?? look.names[query]), "query"), element("div", { class: "tiles" }, tiles));
+    return element("div", { class: "row" }, captioned(pictures, query, 88, element("b", {}, own ?? pictures.names[query]), "query"), element("div", { class: "tiles" }, tiles));
   });
   return section("neighbours", "Nearest neighbours", element("p", { class: "lead" },
-    "Each image on the left, then the images whose features are nearest by cosine.", look.labels ? " A class is named where it is another one." : ""), rows);
+    "Each image on the left, then the images whose features are nearest by cosine.", pictures.labels ? " A class is named where it is another one." : ""), rows);
 }
 
-function gallerySection(look) {
-  const { gallery } = look;
+function gallerySection(pictures) {
+  const { gallery } = pictures;
   const { sheet } = gallery;
   const size = Math.round(Math.min(112, Math.max(64, 800 / sheet.columns)));
   const head = element("tr", {}, element("th", { scope: "col" }, "image"), gallery.views.map((name) => {
@@ -290,10 +290,10 @@ function gallerySection(look) {
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Augmented views" }, element("table", { class: "gallery" }, element("thead", {}, head), element("tbody", {}, rows))));
 }
 
-function certaintySection(look) {
-  const { certainty } = look;
+function certaintySection(pictures) {
+  const { certainty } = pictures;
   const strip = (title, list) => element("div", {}, element("h3", {}, title), element("div", { class: "tiles" },
-    list.map(([index, score]) => captioned(look, index, 64, [element("b", {}, number(score)), element("span", {}, className(look, index) ?? "")]))));
+    list.map(([index, score]) => captioned(pictures, index, 64, [element("b", {}, number(score)), element("span", {}, className(pictures, index) ?? "")]))));
   if (certainty.most.length === 0) return null;
   return section("certainty", "Certain and uncertain", element("p", { class: "lead" }, `By ${certainty.score}. `, element("span", { class: "muted" }, `${certainty.how}.`)),
     strip("Least certain", certainty.least), strip("Most certain", certainty.most));

@@ -1,5 +1,5 @@
-//! What the encoder makes of images: spectrum, map, neighbours, certainty, and the views it learnt
-//! from.
+//! The pictures of a run's page: spectrum, map, neighbours and certainty of a sample of images, and
+//! the views that the encoder learnt from.
 
 use std::{path::Path, sync::Arc};
 
@@ -8,9 +8,9 @@ use vssl_data::{Dataset, Image, Splits, augment::Scratch, dataset::Subset};
 
 use super::{
     PageError,
-    closeness::{Certainty, Closeness, Row},
     gallery::Gallery,
     map::Map,
+    neighbour_graph::{Certainty, NeighbourGraph, Row},
     picture::{self, Canvas, Sheet},
 };
 use crate::{
@@ -24,35 +24,35 @@ use crate::{
     run::tensorboard::{Cloud, Sprite, write_projector},
 };
 
-/// Pixels of a thumbnail at most.
+/// Largest side of a thumbnail in pixels.
 const THUMBNAIL: usize = 48;
 
-/// Thumbnails in a row of their sheet.
+/// Number of thumbnails in a row of their sheet.
 const COLUMNS: usize = 50;
 
-/// Images that the page shows, and their features.
-pub struct Sample {
+/// The images that the page shows, and their features.
+pub struct ImageSample {
     images: Arc<dyn Dataset>,
-    /// Which of them could be read.
+    /// Numbers of the images that could be read.
     kept: Vec<usize>,
     features: Features,
-    /// What the posterior says of each, of a run that has one.
+    /// Uncertainty of each image by the posterior, for a run that has one.
     uncertainty: Option<Vec<f32>>,
-    /// `validation` or `training`.
+    /// Name of the split: `validation` or `training`.
     split: &'static str,
-    /// Images of the split.
+    /// Number of images of the split.
     of: usize,
 }
 
-/// What the encoder makes of a sample.
+/// The pictures of a run, computed from a sample of images.
 #[derive(Clone, Debug, Serialize)]
-pub struct Look {
-    /// Steps of training that the encoder had.
+pub struct RunPictures {
+    /// Number of training steps of the encoder.
     step: Option<u64>,
     split: &'static str,
-    /// Images of the split.
+    /// Number of images of the split.
     of: usize,
-    /// Numbers in a feature.
+    /// Length of a feature.
     dim: usize,
     classes: Vec<String>,
     /// Class of each image.
@@ -69,9 +69,9 @@ pub struct Look {
     gallery: Gallery,
 }
 
-impl Sample {
-    /// At most `points` images of the validation split (of the training split where there is no
-    /// other), evenly over the classes, and their features.
+impl ImageSample {
+    /// Takes at most `points` images of the validation split (without one, of the training split), evenly
+    /// over the classes, and computes their features.
     ///
     /// # Errors
     /// Images that cannot be read; features that are not finite.
@@ -113,7 +113,7 @@ impl Sample {
         Ok(sample)
     }
 
-    /// Takes in how unsure the network itself is of these images, to show them in that order.
+    /// Scores the images by the network's own posterior, so that they are shown in that order.
     ///
     /// # Errors
     /// Images that cannot be read again, scores that are not finite.
@@ -135,20 +135,20 @@ impl Sample {
         Ok(())
     }
 
-    /// Everything that the page shows of them.
+    /// Computes everything that the page shows of the sample.
     ///
     /// # Errors
-    /// Images that cannot be read again.
+    /// Images that cannot be read a second time.
     ///
     /// # Panics
-    /// When `encoder` is of a file: only a run has views.
-    pub fn look(&self, encoder: &Encoder, splits: &Splits) -> Result<Look, PageError> {
+    /// When `encoder` was read from a file: only a run has views.
+    pub fn pictures(&self, encoder: &Encoder, splits: &Splits) -> Result<RunPictures, PageError> {
         let features = &self.features;
         let recipe = encoder.recipe.as_ref().expect("only runs have a page");
         let found = spectrum::spectrum(features)?;
-        let closeness = Closeness::of(features, Map::neighbours(features.rows))?;
+        let graph = NeighbourGraph::of(features, Map::neighbours(features.rows))?;
         let labels = features.labels.as_deref();
-        Ok(Look {
+        Ok(RunPictures {
             step: encoder.step,
             split: self.split,
             of: self.of,
@@ -160,12 +160,12 @@ impl Sample {
             effective_rank: found.effective_rank,
             spread: found.spread,
             mean_cosine: found.mean_cosine,
-            map: Map::of(features, &closeness),
+            map: Map::of(features, &graph),
             thumbnails: self.canvas(COLUMNS)?.sheet()?,
-            rows: closeness.rows(labels),
+            rows: graph.rows(labels),
             certainty: match &self.uncertainty {
                 Some(scores) => Certainty::of_posterior(scores),
-                None => closeness.certainty(labels),
+                None => graph.certainty(labels),
             },
             gallery: Gallery::of(recipe, &splits.train)?,
         })
@@ -183,7 +183,7 @@ impl Sample {
         };
         let names = self.names(data).into_iter().enumerate();
         let names: Vec<_> = names.map(|(row, name)| (name, class(row))).collect();
-        // The projector counts the pictures by a square root.
+        // The projector assumes as many rows as columns.
         let columns = (self.kept.len() as f64).sqrt().ceil() as usize;
         let canvas = self.canvas(columns)?;
         let sprite = Some(Sprite { png: canvas.png()?, side: canvas.side() });
@@ -205,7 +205,7 @@ impl Sample {
         Ok(canvas.expect("checked: there are features, and so images"))
     }
 
-    /// Names without the folder that all images are in.
+    /// Names of the images, without the folder of the data.
     fn names(&self, data: &Path) -> Vec<String> {
         let name = |&index: &usize| {
             let name = self.images.name(index);

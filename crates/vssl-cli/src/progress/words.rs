@@ -1,4 +1,4 @@
-//! What is said at the beginning and at the end of a run, and between.
+//! The events of a run as sentences and tables.
 
 use std::{fmt::Write, time::Duration};
 
@@ -7,9 +7,9 @@ use vssl::{
     run::events::{Event, Summary},
 };
 
-use crate::progress::{duration, rounded};
+use crate::output::{duration, quoted, rounded};
 
-/// What a run begins with; empty for other events.
+/// The lines that introduce a run; empty for events other than [`Event::Started`].
 pub fn opening(event: &Event) -> String {
     let Event::Started {
         method,
@@ -46,7 +46,7 @@ pub fn opening(event: &Event) -> String {
     text
 }
 
-/// One event in words; `None` for those that are not worth a line.
+/// One event as a sentence; `None` for events that get no line.
 pub fn note(event: &Event) -> Option<String> {
     match event {
         Event::Started { .. } | Event::Step { .. } => None,
@@ -98,7 +98,7 @@ pub fn accuracies(summary: &Summary) -> String {
     text
 }
 
-/// The table, what it took, where it lies and what to type next.
+/// The end of a run: the table, the time and memory it took, its folder and the next command.
 fn closing(summary: &Summary) -> String {
     let run = quoted(&summary.run.display().to_string());
     let mut text = String::from("\n");
@@ -132,20 +132,9 @@ fn closing(summary: &Summary) -> String {
     text
 }
 
-/// As a shell takes it.
-pub fn quoted(path: &str) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
-    if path.chars().all(plain) {
-        path.to_owned()
-    } else {
-        format!("'{}'", path.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::progress::samples;
+    use super::{super::samples, *};
 
     #[test]
     fn the_table_has_a_row_for_each_encoder() {

@@ -1,8 +1,8 @@
-//! Which network the tensors are of, told from their names and shapes.
+//! Infers a network from the names and shapes of its tensors.
 //!
-//! What they do not tell (the padding of a 3×3 stem, the normalisation of small images) is asked
-//! for, never guessed: a wrong guess gives other features without an error. Called by
-//! [`super::read`].
+//! Settings that the tensors do not hold (the padding of a 3×3 stem, the normalisation of small
+//! images) are asked for, never guessed: a wrong guess gives other features without an error. Called
+//! by [`super::read`].
 
 use vssl_data::dataset::{Format, IMAGENET};
 
@@ -15,10 +15,10 @@ use crate::{
 
 use super::{ForeignError, Request};
 
-/// Shapes by our names.
+/// Shapes of the tensors by their names in this program's networks.
 pub(super) type Shapes<'a> = std::collections::BTreeMap<String, &'a [usize]>;
 
-/// Which network, and what its images are.
+/// The network, and the size and normalisation of its images.
 ///
 /// # Errors
 /// A network of another kind, arguments that contradict the tensors, or settings that neither
@@ -126,7 +126,7 @@ fn shape<const D: usize>(shapes: &Shapes, name: &str) -> Result<[usize; D], Fore
     })
 }
 
-/// How many numbers 0, 1, … stand between `before` and `after` in the names.
+/// Counts the numbers 0, 1, … that occur between `before` and `after` in the names.
 fn count(shapes: &Shapes, before: &str, after: &str) -> usize {
     (0..).take_while(|index| shapes.contains_key(&format!("{before}{index}{after}"))).count()
 }

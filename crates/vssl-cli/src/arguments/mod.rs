@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: every command and its arguments.
 
 mod bench;
 mod embed;
@@ -9,11 +9,12 @@ mod page;
 mod supervised;
 mod table;
 mod uncertainty;
+mod values;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
-use vssl::{device::DeviceChoice, methods::METHODS, precision::Precision};
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{
     AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
@@ -27,6 +28,7 @@ pub use page::{Report, Shown, Watch};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
+pub use values::{FormatName, NetworkName, PrecisionName};
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
@@ -39,15 +41,15 @@ pub use uncertainty::Uncertainty;
                   2 wrong arguments or a wrong recipe."
 )]
 pub struct Arguments {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// For every command.
+    /// Arguments that every command takes.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// For every command.
+/// Arguments that every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
     /// Print the result and nothing else.
@@ -56,7 +58,7 @@ pub struct Common {
     /// Print one JSON object a line, for programs.
     #[arg(long, global = true, conflicts_with = "quiet", help_heading = "For every command")]
     pub json: bool,
-    /// Threads that compute; all cores unless given.
+    /// Number of threads that compute; by default one for each core.
     #[arg(
         long,
         global = true,
@@ -65,7 +67,8 @@ pub struct Common {
         help_heading = "For every command"
     )]
     pub threads: Option<u16>,
-    /// Where datasets lie: a relative data path is looked for there first, then from here.
+    /// Folder of the datasets. A relative data path is looked for there first, then in the working
+    /// folder.
     #[arg(
         long,
         global = true,
@@ -77,43 +80,43 @@ pub struct Common {
     pub data: PathBuf,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train an encoder on images without labels, or go on with a run.
+    /// Train an encoder on images without labels, or resume a run.
     Pretrain(Pretrain),
     /// Show a recipe with all its defaults, and where each value comes from.
     Config(Config),
-    /// Fetch and check datasets.
+    /// Download and check datasets.
     Data(DataCommand),
     /// List the methods.
     #[command(after_help = "Example:\n  vssl methods --json")]
     Methods,
-    /// Write a recipe for your own images, every key in it explained.
+    /// Write a recipe for your own images, with every key explained.
     NewRecipe(NewRecipe),
-    /// Make an encoder of another program's weights: PyTorch's pickles and safetensors.
+    /// Read an encoder from another program's weights: PyTorch pickles or safetensors.
     Import(Import),
     /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
     Export(Export),
-    /// Judge a frozen encoder by linear classifiers, several learning rates at once.
+    /// Evaluate a frozen encoder by linear classifiers, at several learning rates at once.
     Linear(Linear),
-    /// Train an encoder on with labels, all of them or a share.
+    /// Fine-tune an encoder with all labels or a share of them.
     Finetune(Finetune),
-    /// Judge an encoder by the nearest neighbours of its features.
+    /// Evaluate an encoder by the nearest neighbours of its features.
     Knn(Knn),
-    /// Judge what uncertainty is worth: unusual and corrupted images, errors of a probe.
+    /// Evaluate uncertainty scores on unusual images, corrupted images and the errors of a probe.
     Uncertainty(Uncertainty),
     /// Write the features of images to a file: Parquet, CSV, numpy or safetensors.
     Embed(Embed),
-    /// Find the images of such a file that are nearest to given ones, and draw them.
+    /// Find the images nearest to given images, among those that `vssl embed` wrote.
     Search(Search),
-    /// Put finished runs side by side, a row for each method; or run a grid of them first.
+    /// Compare finished runs in a table, a row for each method; or first run a grid of recipes.
     Table(Table),
-    /// Show runs as one HTML page: results, curves, features, views. It needs no network.
+    /// Write runs as one HTML page: results, curves, features, views. The page needs no network.
     Report(Report),
-    /// Serve the same page while a run trains, to this machine only.
+    /// Serve the page of a run while it trains, to this machine only.
     Watch(Watch),
-    /// Measure the speed of training, of its convolutions and of the input pipeline.
+    /// Measure speed: training steps, convolutions, the input pipeline, searches, exchanges.
     Bench(BenchCommand),
 }
 
@@ -128,32 +131,32 @@ pub struct Pretrain {
     /// The recipe.
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     pub recipe: Option<PathBuf>,
-    /// Go on with the run in this folder, exactly where its last checkpoint stands.
+    /// Resume the run in this folder from its last checkpoint, bit for bit.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Run folder; runs/<recipe>-<seed> unless given.
+    /// Run folder; by default runs/<recipe>-<seed>.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
     /// Change a setting of the recipe; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Type in which the backbone multiplies; short for --set train.precision=….
+    /// Number type of the backbone's products; short for --set train.precision=….
     #[arg(long, value_enum, value_name = "TYPE")]
     pub precision: Option<PrecisionName>,
-    /// Replace the run in the run folder.
+    /// Replace a run that is in the run folder already.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
-    /// Go on although images were added, removed or changed since the checkpoint: epochs and schedules follow
-    /// the new images.
+    /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
+    /// follow the new images.
     #[arg(long, requires = "resume")]
     pub allow_changed_data: bool,
-    /// Seconds that the processes of a job, started by mpirun or srun, wait for each other at most.
+    /// Longest time in seconds that the processes of a job (mpirun, srun) wait for each other.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
     pub rank_timeout: u32,
-    /// Stop, as on Ctrl-C, when standard input ends: for programs that start runs.
+    /// Stop, as on Ctrl-C, when standard input ends. Programs that start runs use it.
     #[arg(long, hide = true)]
     pub stop_at_eof: bool,
 }
@@ -174,17 +177,17 @@ pub struct Config {
 #[command(after_help = "Examples:\n  vssl new-recipe byol --data photos/\n  vssl new-recipe vssl \
                   --data data/cifar10 --out mine.toml --force")]
 pub struct NewRecipe {
-    /// Which method; `vssl methods` lists them.
+    /// The method; `vssl methods` lists all methods.
     #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
     pub method: String,
-    // Takes the place of the data root, which this command has no use for.
-    /// The images: a folder, or an archive of CIFAR; the format is told from the files.
+    // This argument hides the common one of the same name: the command has no use for a data root.
+    /// The images: a folder, or a CIFAR archive; the format is recognised from the files.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// The file to write; <method>.toml unless given.
+    /// The file to write; by default <method>.toml.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Replace the file if it is there.
+    /// Replace the file if it exists.
     #[arg(long)]
     pub force: bool,
 }
@@ -195,86 +198,31 @@ pub struct NewRecipe {
     after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml"
 )]
 pub struct DataCommand {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: DataAction,
 }
 
-/// What `vssl data` does.
+/// The subcommands of `vssl data`.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Download a dataset, or go on with a download, and verify it.
+    /// Download a dataset, or resume a download, and verify its checksums.
     #[command(after_help = "Example:\n  vssl data fetch cifar10 --data /datasets")]
     Fetch {
-        /// Which one.
+        /// The dataset.
         #[arg(value_parser = PossibleValuesParser::new(["cifar10", "cifar100", "fashion-mnist"]))]
         name: String,
     },
-    /// Read every image and report those that cannot be used.
+    /// Read every image and report the images that cannot be used.
     #[command(after_help = "Examples:\n  vssl data check photos/\n  vssl data check data/cifar10 \
                       --format cifar10\n  vssl data check recipes/quickstart.toml")]
     Check {
-        /// A folder, an archive, or a recipe.
+        /// A folder, a CIFAR archive, or a recipe.
         source: PathBuf,
-        /// How the images are stored; told from the files unless given.
+        /// Format of the images; by default it is recognised from the files.
         #[arg(long, value_enum)]
         format: Option<FormatName>,
     },
-}
-
-/// How images are stored, as on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FormatName {
-    /// Image files in folders.
-    Folder,
-    /// CIFAR-10, binary version.
-    Cifar10,
-    /// CIFAR-100, binary version.
-    Cifar100,
-    /// MNIST or Fashion-MNIST.
-    Idx,
-    /// 100 classes of an ImageNet tree.
-    Imagenet100,
-}
-
-/// In what a backbone multiplies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PrecisionName {
-    /// Single precision, on every device.
-    #[default]
-    F32,
-    /// bfloat16.
-    Bf16,
-    /// 16-bit floats, with a scaled loss.
-    F16,
-}
-
-impl From<PrecisionName> for Precision {
-    fn from(name: PrecisionName) -> Self {
-        match name {
-            PrecisionName::F32 => Self::F32,
-            PrecisionName::Bf16 => Self::Bf16,
-            PrecisionName::F16 => Self::F16,
-        }
-    }
-}
-
-/// Which copy of the encoder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum NetworkName {
-    /// The one that gradients train.
-    #[default]
-    Student,
-    /// Its moving average, where the method has one.
-    Teacher,
-}
-
-fn checkpoint(text: &str) -> Result<String, String> {
-    let step = text.strip_prefix("step-").is_some_and(|step| step.parse::<u64>().is_ok());
-    match step || text == "latest" || text == "best" {
-        true => Ok(text.to_owned()),
-        false => Err("expected latest, best or step-N, as in step-1000".to_owned()),
-    }
 }
 
 #[cfg(test)]

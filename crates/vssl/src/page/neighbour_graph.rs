@@ -1,5 +1,5 @@
-//! Who is near whom among the images of the page: the rows of neighbours, and which images the encoder
-//! is unsure of: by its own posterior where its method has one, by the neighbours otherwise.
+//! The nearest neighbours of each image of the page. They give the rows of similar images, and, for
+//! methods without a posterior, the images that the encoder is unsure of.
 
 use serde::Serialize;
 
@@ -12,45 +12,45 @@ use crate::{
     posterior,
 };
 
-/// Of the vote; those of the accuracy of a run.
+/// Number of neighbours that vote and temperature of the vote, as in the accuracy of a run.
 const VOTERS: usize = 20;
 const TEMPERATURE: f64 = 0.07;
 
-/// Images at either end.
+/// Number of images shown as the most and as the least certain.
 const EXTREMES: usize = 14;
 
-/// Rows of neighbours, and neighbours in each.
+/// Number of rows of neighbours, and number of neighbours in a row.
 const ROWS: usize = 8;
 const NEAREST: usize = 10;
 
 /// The nearest other images of each image by cosine, nearest first.
-pub(super) struct Closeness {
+pub(super) struct NeighbourGraph {
     near: Vec<Vec<(u32, f64)>>,
 }
 
-/// An image and those next to it.
+/// An image and its nearest neighbours.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     query: usize,
-    /// Number and cosine.
+    /// Number and cosine similarity of each neighbour, nearest first.
     nearest: Vec<(u32, f32)>,
 }
 
 /// Images in the order of a score.
 #[derive(Clone, Debug, Serialize)]
 pub struct Certainty {
-    /// What it is called.
+    /// Name of the score.
     pub(super) score: String,
-    /// How it is computed.
+    /// How the score is computed.
     pub(super) how: String,
-    /// Number and score, the surest first.
+    /// Number and score of the images with the lowest scores, the most certain first.
     pub(super) most: Vec<(usize, f32)>,
-    /// The least sure first.
+    /// Number and score of the images with the highest scores, the least certain first.
     pub(super) least: Vec<(usize, f32)>,
 }
 
-impl Closeness {
-    /// At least `wanted` neighbours of each, if there are that many other images.
+impl NeighbourGraph {
+    /// Finds at least `wanted` neighbours of each image, if there are so many other images.
     pub(super) fn of(features: &Features, wanted: usize) -> Result<Self, EvalError> {
         let wanted = wanted.max(VOTERS).max(NEAREST);
         let found = neighbours(features, features, Distance::Cosine, wanted + 1)?;
@@ -62,14 +62,14 @@ impl Closeness {
         Ok(Self { near: (0..features.rows).map(others).collect() })
     }
 
-    /// The nearest `count` of one image. Every image has as many: among equal ones an image may be
-    /// missing from its own list, which is then longer by one.
-    pub(super) fn even(&self, row: usize, count: usize) -> &[(u32, f64)] {
+    /// The nearest `count` neighbours of image `row`, and the same number for every image. A list may be
+    /// longer by one than others: among equal images, an image may be missing from its own search.
+    pub(super) fn nearest(&self, row: usize, count: usize) -> &[(u32, f64)] {
         let shortest = self.near.iter().map(Vec::len).min().unwrap_or(0);
         &self.near[row][..shortest.min(count)]
     }
 
-    /// Rows for images of different classes, or evenly over all images.
+    /// Rows for images of different classes; without labels, for images spread evenly over the set.
     pub(super) fn rows(&self, labels: Option<&[i64]>) -> Vec<Row> {
         let count = self.near.len();
         let mut queries: Vec<usize> = Vec::new();
@@ -90,7 +90,8 @@ impl Closeness {
         queries.into_iter().map(row).collect()
     }
 
-    /// Entropy of the neighbours' vote; without labels, the mean distance to the neighbours.
+    /// Orders the images by the entropy of their neighbours' vote; without labels, by the mean distance
+    /// to the neighbours.
     pub(super) fn certainty(&self, labels: Option<&[i64]>) -> Certainty {
         let (score, how, values) = match labels {
             Some(labels) => (
@@ -123,7 +124,7 @@ impl Closeness {
 }
 
 impl Certainty {
-    /// By what the network itself says of each image: [`crate::posterior::score`].
+    /// Orders the images by the score that the network's posterior gives: [`crate::posterior::score`].
     pub(super) fn of_posterior(values: &[f32]) -> Self {
         let values: Vec<f64> = values.iter().map(|&value| f64::from(value)).collect();
         let how = "The network's own: what its posterior says of each image, without augmentation and \
@@ -150,7 +151,7 @@ impl Certainty {
 fn vote_entropy(near: &[(u32, f64)], labels: &[i64]) -> f64 {
     let mut votes = std::collections::BTreeMap::<i64, f64>::new();
     for &(index, cosine) in near {
-        // Relative to the nearest, so that no temperature overflows.
+        // Cosines are taken relative to the nearest, so that the exponential cannot overflow.
         *votes.entry(labels[index as usize]).or_default() +=
             ((cosine - near[0].1) / TEMPERATURE).exp();
     }
@@ -171,20 +172,20 @@ mod tests {
 
     #[test]
     fn an_image_is_not_its_own_neighbour() {
-        let closeness = Closeness::of(&circle(50), 5).unwrap();
+        let graph = NeighbourGraph::of(&circle(50), 5).unwrap();
         for row in 0..50 {
-            let near = closeness.even(row, 99);
+            let near = graph.nearest(row, 99);
             assert!(near.len() >= 20 && near.iter().all(|(index, _)| *index as usize != row));
             assert!(near.windows(2).all(|pair| pair[0].1 >= pair[1].1));
         }
-        assert_eq!(closeness.rows(None).len(), ROWS);
+        assert_eq!(graph.rows(None).len(), ROWS);
     }
 
     #[test]
     fn images_between_classes_are_the_least_certain() {
         let labels: Vec<i64> = (0..200).map(|row| i64::from(row >= 100)).collect();
-        let closeness = Closeness::of(&circle(200), 20).unwrap();
-        let certainty = closeness.certainty(Some(&labels));
+        let graph = NeighbourGraph::of(&circle(200), 20).unwrap();
+        let certainty = graph.certainty(Some(&labels));
         assert!(
             certainty.least.iter().all(|(index, score)| index.abs_diff(100) < 12 && *score > 0.1)
         );
@@ -201,9 +202,9 @@ mod tests {
 
     #[test]
     fn one_image_has_no_neighbours_and_no_extremes() {
-        let closeness = Closeness::of(&circle(1), 5).unwrap();
-        assert!(closeness.even(0, 99).is_empty());
-        assert!(closeness.certainty(None).most.is_empty());
-        assert!(closeness.rows(None)[0].nearest.is_empty());
+        let graph = NeighbourGraph::of(&circle(1), 5).unwrap();
+        assert!(graph.nearest(0, 99).is_empty());
+        assert!(graph.certainty(None).most.is_empty());
+        assert!(graph.rows(None)[0].nearest.is_empty());
     }
 }

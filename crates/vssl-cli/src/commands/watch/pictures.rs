@@ -1,4 +1,4 @@
-//! What the encoder says, worked out beside the server once for each checkpoint.
+//! The pictures of the page, computed by a thread beside the server once for each checkpoint.
 
 use std::{
     path::Path,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use vssl::{
-    page::Look,
+    page::RunPictures,
     run::checkpoint::{BEST, LATEST, Store},
 };
 
@@ -17,17 +17,17 @@ use crate::{
     commands::report,
 };
 
-/// How often a new checkpoint is looked for.
+/// Time between two checks for a new checkpoint.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// The latest answer.
+/// The pictures of the latest checkpoint, or the reason why there are none.
 #[derive(Clone)]
 pub(super) struct Latest {
-    /// The checkpoint that it is of; without one, the reason.
+    /// Name of the checkpoint, or the reason; a browser that has seen it gets no answer.
     pub(super) version: String,
-    /// `null` for none.
+    /// The pictures as JSON; `null` when there are none.
     pub(super) json: Arc<str>,
-    /// Why there is none.
+    /// Why there are no pictures.
     pub(super) missing: Option<String>,
 }
 
@@ -38,28 +38,28 @@ impl Latest {
     }
 }
 
-/// Shared with the thread that works.
+/// The latest pictures, shared with the thread that computes them.
 #[derive(Clone)]
-pub(super) struct Looks(Arc<Mutex<Latest>>);
+pub(super) struct LatestPictures(Arc<Mutex<Latest>>);
 
-impl Looks {
-    /// Begins to look for checkpoints of `run`.
+impl LatestPictures {
+    /// Starts the thread that computes pictures for each new checkpoint of `run`.
     pub(super) fn start(run: &Path, shown: &Shown, common: &Common) -> Self {
         let reason = match shown.curves {
             true => "left out on request (--curves)",
             false => "they come with the first checkpoint",
         };
-        let looks = Self(Arc::new(Mutex::new(Latest::nothing(reason))));
+        let pictures = Self(Arc::new(Mutex::new(Latest::nothing(reason))));
         if !shown.curves {
             let (run, shown, common) = (run.to_owned(), shown.clone(), common.clone());
-            let shared = looks.clone();
-            // The thread ends with the process: it holds nothing that has to be put away.
+            let shared = pictures.clone();
+            // The thread ends with the process: nothing that it holds needs to be closed.
             thread::spawn(move || shared.follow(&run, &shown, &common));
         }
-        looks
+        pictures
     }
 
-    /// The latest answer.
+    /// A copy of the latest pictures.
     pub(super) fn latest(&self) -> Latest {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -68,18 +68,19 @@ impl Looks {
         let mut done = None;
         loop {
             let now = match shown.copy.checkpoint.as_str() {
-                // A pointer that cannot be read now is read again later.
+                // A pointer that cannot be read now is read again in the next round.
                 name @ (LATEST | BEST) => Store::of(run).pointer(name).ok().flatten(),
                 step => Some(step.to_owned()),
             };
             if let Some(name) = now.filter(|name| done.as_ref() != Some(name)) {
-                let answer = match look(run, shown, common) {
-                    Ok(look) => {
-                        let json = serde_json::to_string(&look).expect("a look is plain data");
+                let answer = match pictures(run, shown, common) {
+                    Ok(pictures) => {
+                        let json =
+                            serde_json::to_string(&pictures).expect("pictures are plain data");
                         done = Some(name.clone());
                         Latest { version: name, json: json.into(), missing: None }
                     }
-                    // Tried again: the checkpoint may have given way to the next, or be on its way.
+                    // The next round tries again: the checkpoint may just be written or replaced.
                     Err(reason) => Latest::nothing(&reason),
                 };
                 *self.0.lock().unwrap_or_else(PoisonError::into_inner) = answer;
@@ -89,10 +90,10 @@ impl Looks {
     }
 }
 
-fn look(run: &Path, shown: &Shown, common: &Common) -> Result<Look, String> {
+fn pictures(run: &Path, shown: &Shown, common: &Common) -> Result<RunPictures, String> {
     let opened = report::open(run, shown, common);
     let (encoder, splits) =
         opened.map_err(|failure| failure.message())?.map_err(|error| error.to_string())?;
     let sample = report::sampled(&encoder, &splits, shown.points as usize, shown);
-    sample.and_then(|sample| sample.look(&encoder, &splits)).map_err(|error| error.to_string())
+    sample.and_then(|sample| sample.pictures(&encoder, &splits)).map_err(|error| error.to_string())
 }
