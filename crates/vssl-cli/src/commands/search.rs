@@ -23,7 +23,7 @@ use crate::{
 /// What was found for one image.
 struct Answer {
     query: String,
-    /// The entry, its row and the cosine.
+    /// The entries and their cosines, the nearest first.
     found: Vec<(Entry, f64)>,
 }
 
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     let mut answers = Vec::new();
     for row in 0..features.rows {
         let near = neighbours.of(row).iter();
-        let found = near.map(|one| Ok((index.entry(one.index as usize)?, one.closeness)));
+        let found = near.map(|near| Ok((index.entry(near.index as usize)?, near.closeness)));
         let found = found.collect::<Result<_, Failure>>()?;
         answers.push(Answer { query: queries.name(row), found });
     }

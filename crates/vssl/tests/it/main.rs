@@ -17,6 +17,7 @@ mod golden;
 mod import;
 mod optim;
 mod own_dataset;
+mod own_evaluator;
 mod own_method;
 mod plan;
 mod posterior;
