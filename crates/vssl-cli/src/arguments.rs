@@ -16,8 +16,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use vssl::{device::DeviceChoice, methods::METHODS, precision::Precision};
 
 pub use bench::{
-    AllreduceArguments, BenchAction, BenchCommand, DataArguments, KernelArguments,
-    KnnBenchArguments, StepArguments,
+    AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
+    DataArguments, KernelArguments, KnnBenchArguments, StepArguments,
 };
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
@@ -146,6 +146,10 @@ pub struct Pretrain {
     /// Replace the run in the run folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Go on although images were added, removed or changed since the checkpoint: epochs and schedules follow
+    /// the new images.
+    #[arg(long, requires = "resume")]
+    pub allow_changed_data: bool,
     /// Seconds that the processes of a job, started by mpirun or srun, wait for each other at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
     pub rank_timeout: u32,
@@ -171,7 +175,7 @@ pub struct Config {
                   --data data/cifar10 --out mine.toml --force")]
 pub struct NewRecipe {
     /// Which method; `vssl methods` lists them.
-    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.schema.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
     pub method: String,
     // Takes the place of the data root, which this command has no use for.
     /// The images: a folder, or an archive of CIFAR; the format is told from the files.

@@ -32,6 +32,11 @@ use crate::{
     share::Share,
 };
 
+/// How many threads read images: as many as are wanted, or one for each core.
+pub fn workers(wanted: Option<usize>) -> usize {
+    wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// What happens when an image cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

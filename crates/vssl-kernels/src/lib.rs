@@ -11,7 +11,6 @@
 mod accumulate;
 mod autodiff;
 pub mod bench;
-mod early;
 mod extension;
 mod joint;
 mod layout;
@@ -19,12 +18,12 @@ mod mixed;
 mod moments;
 mod raw;
 pub mod reference;
+mod storage;
 mod update;
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::tensor::{DType, Tensor};
 
-pub use early::{EarlyGradients, weight_number};
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
@@ -36,11 +35,16 @@ pub use update::{
 
 use extension::KernelOps;
 
-/// Whether operations on this tensor take the fast path.
+/// Whether operations on this tensor take the fast path, if the other tensors are [`in_single`] too.
 pub(crate) fn accelerated<const D: usize>(x: &Tensor<D>) -> bool {
     isa() != Isa::Reference
-        && x.dtype() == DType::F32
+        && in_single(x)
         && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
+}
+
+/// Whether the tensor is in single precision: a fast path reads the memory of all its tensors as floats.
+fn in_single<const D: usize>(x: &Tensor<D>) -> bool {
+    x.dtype() == DType::F32
 }
 
 /// `x ∗ weight`, no bias. Cross-correlation as everywhere in deep learning.
@@ -58,7 +62,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) ->
         stride > 0 && r <= h + 2 * padding && s <= w + 2 * padding,
         "conv2d: a filter of {r}x{s} must fit the image of {h}x{w} with padding {padding}"
     );
-    if !accelerated(&x) {
+    if !(accelerated(&x) && in_single(&weight)) {
         return reference::conv2d(x, weight, stride, padding);
     }
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
@@ -111,7 +115,8 @@ pub fn batch_norm_train_joint<const D: usize>(
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
     check_norm(&x, [&gamma, &beta], residual.as_ref());
-    if !accelerated(&x) || x.shape().num_elements() == 0 {
+    let in_single = [&gamma, &beta].into_iter().all(in_single) && residual.iter().all(in_single);
+    if !(accelerated(&x) && in_single) || x.shape().num_elements() == 0 {
         return reference::batch_norm_train_joint(x, gamma, beta, residual, relu, eps, ranks);
     }
     let (output, mean, variance) = <Dispatch as KernelOps>::kernel_batch_norm(
@@ -154,7 +159,9 @@ pub fn batch_norm_eval<const D: usize>(
     let tracked = [&gamma, &beta].into_iter().any(|factor| factor.is_tracked())
         || x.is_tracked()
         || residual.as_ref().is_some_and(|residual| residual.is_tracked());
-    if tracked || !accelerated(&x) || x.shape().num_elements() == 0 {
+    let in_single = [&gamma, &beta, &mean, &variance].into_iter().all(in_single)
+        && residual.iter().all(in_single);
+    if tracked || !(accelerated(&x) && in_single) || x.shape().num_elements() == 0 {
         return reference::batch_norm_eval(x, gamma, beta, mean, variance, residual, relu, eps);
     }
     let scale = gamma / (variance + eps).sqrt();
@@ -221,7 +228,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "linear: one bias for each row of the weight");
     }
-    if !accelerated(&x) {
+    if !(accelerated(&x) && in_single(&weight) && bias.iter().all(in_single)) {
         return reference::linear(x, weight, bias);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear(

@@ -1,7 +1,7 @@
 //! Parameter updates in one pass over memory: moving averages, momentum (with LARS), Adam(W).
 //!
 //! They belong to no graph: what they return carries no gradient, so a trained parameter must be
-//! marked again. A tensor that nobody else holds is updated in its own memory.
+//! marked again. A tensor without another holder is updated in its own memory.
 
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;

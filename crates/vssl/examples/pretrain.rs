@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use vssl::{
     device::DeviceChoice,
-    methods,
+    methods::METHODS,
     recipe::Recipe,
     run::{
         events::{Event, Observer},
@@ -31,7 +31,7 @@ impl Observer for Print {
 
 fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::new(recipe);
-    let (recipe, _) = Recipe::load(path, &[], &methods::schemas())?;
+    let (recipe, _) = Recipe::load(path, &[], METHODS)?;
     let environment = Environment {
         group: vssl::collective::Group::alone(),
         device: "cpu".parse::<DeviceChoice>()?.resolve()?,
@@ -39,6 +39,7 @@ fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
         recipe_folder: path.parent().map(Path::to_owned),
         commit: None,
         force: false,
+        allow_changed_data: false,
     };
     let plan = Plan::new(recipe, Path::new(folder), environment)?;
     pretrain(&plan, &Stop::default(), &mut Print)?;

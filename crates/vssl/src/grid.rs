@@ -20,13 +20,14 @@ use serde::Deserialize;
 
 use crate::{
     comparison::{self, ComparisonError},
-    methods,
+    methods::{self, METHODS},
     recipe::{Recipe, RecipeError},
     run::{
-        checkpoint::{CheckpointError, Store},
+        checkpoint::{CheckpointError, LATEST, Store},
         folder::{self, RunFolderError},
+        resume::binding_differences,
     },
-    train::{TrainError, binding_differences},
+    train::TrainError,
 };
 
 /// The file.
@@ -203,12 +204,12 @@ impl Cell {
     /// A recipe that makes no sense, or a run in its folder that was made with another recipe: its
     /// figures would be passed off as those of this one.
     pub fn standing(&self) -> Result<Standing, CellError> {
-        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, &methods::schemas())?;
+        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, METHODS)?;
         if !folder::is_run(&self.run) {
             return Ok(Standing::New);
         }
         let is_finished = comparison::is_finished(&self.run)?;
-        if !is_finished && Store::of(&self.run).pointer("latest")?.is_none() {
+        if !is_finished && Store::of(&self.run).pointer(LATEST)?.is_none() {
             return Ok(Standing::Again);
         }
         let was = methods::recipe_from(&folder::recipe_of(&self.run)?)?;

@@ -25,6 +25,9 @@
 
 #![deny(missing_docs)]
 
+#[cfg(not(unix))]
+compile_error!("vssl runs on Linux and macOS; on Windows, build it inside WSL 2");
+
 pub mod backbone;
 pub mod collective;
 pub mod comparison;
@@ -48,6 +51,7 @@ pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod supervised;
+mod tagged;
 pub mod tensors;
 pub mod train;
 pub mod uncertainty;

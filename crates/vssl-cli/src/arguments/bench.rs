@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use vssl::{backbone::Stem, device::DeviceChoice};
+use vssl::{
+    backbone::{Architecture, Stem},
+    device::DeviceChoice,
+};
 
 use super::PrecisionName;
 
@@ -24,6 +27,8 @@ pub struct BenchCommand {
 pub enum BenchAction {
     /// Training steps of a method on random views: forward, backward, optimiser, teacher.
     Step(StepArguments),
+    /// Whether a device computes what the CPU computes: three steps of every method on both.
+    Agreement(AgreementArguments),
     /// Each convolution of ResNet-18 and ResNet-50 beside a plain matrix product of its size.
     Kernels(KernelArguments),
     /// The input pipeline: two SimCLR views of each image, decoding included.
@@ -82,20 +87,18 @@ pub struct AllreduceArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl bench step --method vssl --width 64 --size 32 --batch \
                         64 --steps 5 --threads 2 --json\n  vssl bench step --stem imagenet --size \
-                        224 --batch 16\n  vssl bench step --device cuda --precision bf16")]
+                        224 --batch 16\n  vssl bench step --backbone vit-small --size 224 --batch 64 \
+                        --device cuda --precision bf16")]
 pub struct StepArguments {
     /// The method, with the default settings of its recipe table.
     #[arg(long, value_name = "NAME", default_value = "vssl")]
     pub method: String,
-    /// Channels of the first stage of the ResNet-18; 64 is the published network.
-    #[arg(long, value_name = "W", default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
-    pub width: u16,
+    /// The encoder.
+    #[command(flatten)]
+    pub backbone: BackboneArguments,
     /// Side of the views in pixels.
     #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=1024))]
     pub size: u16,
-    /// First layers of the network.
-    #[arg(long, value_enum, default_value_t)]
-    pub stem: StemName,
     /// Padding of the CIFAR stem.
     #[arg(long, value_name = "P", default_value_t = 1, value_parser = value_parser!(u16).range(..=3))]
     pub stem_padding: u16,
@@ -120,6 +123,92 @@ pub struct StepArguments {
     /// Output length of the heads, where the method has a setting of this name.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub dim: Option<u32>,
+}
+
+/// Which encoder a benchmark runs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BackboneArguments {
+    /// Architecture, as recipes call it.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub backbone: BackboneName,
+    /// Channels of a ResNet's first stage; the published 64 unless given, 8 for `agreement`.
+    #[arg(long, value_name = "W", value_parser = value_parser!(u16).range(1..=1024))]
+    pub width: Option<u16>,
+    /// First layers of a ResNet.
+    #[arg(long, value_enum, default_value_t)]
+    pub stem: StemName,
+    /// Side of a transformer's patches in pixels; 16 unless given.
+    #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(1..=1024))]
+    pub patch: Option<u16>,
+}
+
+/// Architecture of an encoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BackboneName {
+    #[default]
+    Resnet18,
+    Resnet34,
+    Resnet50,
+    WideResnet28,
+    VitTiny,
+    VitSmall,
+    VitBase,
+}
+
+impl BackboneName {
+    /// As typed.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no variant is hidden");
+        value.get_name().to_owned()
+    }
+}
+
+impl From<BackboneName> for Architecture {
+    fn from(name: BackboneName) -> Self {
+        match name {
+            BackboneName::Resnet18 => Self::Resnet18,
+            BackboneName::Resnet34 => Self::Resnet34,
+            BackboneName::Resnet50 => Self::Resnet50,
+            BackboneName::WideResnet28 => Self::WideResnet28,
+            BackboneName::VitTiny => Self::VitTiny,
+            BackboneName::VitSmall => Self::VitSmall,
+            BackboneName::VitBase => Self::VitBase,
+        }
+    }
+}
+
+/// Arguments of `vssl bench agreement`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl bench agreement --device cuda\n  vssl bench agreement \
+                        --device cuda --precision bf16 --method byol --method dino\n  vssl bench \
+                        agreement --store cpu.safetensors\n  vssl bench agreement --device webgpu \
+                        --against cpu.safetensors\n\nExit codes: 0 when all methods agree, 1 when one \
+                        does not.")]
+pub struct AgreementArguments {
+    /// A method; can be repeated. All methods unless given.
+    #[arg(long = "method", value_name = "NAME")]
+    pub methods: Vec<String>,
+    /// The encoder.
+    #[command(flatten)]
+    pub backbone: BackboneArguments,
+    /// Side of the views in pixels.
+    #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=1024))]
+    pub size: u16,
+    /// Images of a step, each seen as two views.
+    #[arg(long, value_name = "B", default_value_t = 32, value_parser = value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Type in which the backbone multiplies.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
+    pub precision: PrecisionName,
+    /// Write weights, views and numbers of the CPU to a file and compare nothing.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["against", "device", "precision"])]
+    pub store: Option<PathBuf>,
+    /// Compare with such a file, of this machine or another one, instead of this CPU.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "width", "stem", "patch", "size", "batch"])]
+    pub against: Option<PathBuf>,
 }
 
 /// First layers of a ResNet.

@@ -66,4 +66,8 @@ pub struct TrainingArguments {
     /// Replace what is in the output folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+    /// Go on although images were added, removed or changed since the checkpoint: epochs and schedules follow
+    /// the new images.
+    #[arg(long, requires = "resume")]
+    pub allow_changed_data: bool,
 }

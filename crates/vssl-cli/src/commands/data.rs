@@ -1,15 +1,16 @@
 //! `vssl data`: datasets, before hours are spent on them.
 
-use std::{fs, path::Path, thread};
+use std::{fs, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
-use vssl::{methods, recipe::Recipe};
+use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, check},
     dataset::{self, DataConfig, Format},
     fetch::{Source, fetch},
+    loader::workers,
 };
 
 use super::say;
@@ -75,7 +76,7 @@ pub(super) fn described(
 ) -> Result<DataConfig, Failure> {
     let (root, here) = (common.data.as_path(), Path::new(""));
     let mut config = if source.extension().is_some_and(|extension| extension == "toml") {
-        let (recipe, _) = Recipe::load(source, &[], &methods::schemas()).map_err(Failure::usage)?;
+        let (recipe, _) = Recipe::load(source, &[], METHODS).map_err(Failure::usage)?;
         let beside = source.parent().unwrap_or(here);
         // In the order of `vssl pretrain`.
         let path = dataset::locate(&recipe.data.path, &[root, here, beside]);
@@ -119,8 +120,7 @@ fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Fail
     let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     bar.set_message(format!("reading {name}"));
     bar.set_length(split.len() as u64);
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let workers = common.threads.map_or(cores, usize::from);
+    let workers = workers(common.threads.map(usize::from));
     let report = check(split, workers, &|done| bar.set_position(done as u64));
     bar.finish_and_clear();
     Ok(report)

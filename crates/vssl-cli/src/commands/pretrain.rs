@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use vssl::{
     collective::Group,
-    methods,
+    methods::METHODS,
     precision::Precision,
     recipe::Recipe,
     run::{events::Event, folder, stop::Stop},
@@ -73,8 +73,7 @@ fn start(
             "{path}: a folder; expected a recipe (.toml). To go on with a run: --resume {path}"
         )));
     }
-    let (recipe, _) =
-        Recipe::load(path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
+    let (recipe, _) = Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
     let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
@@ -95,9 +94,9 @@ fn resume(
     group: &Group,
 ) -> Result<Plan, Failure> {
     folder::recipe_of(run)?;
-    let path = run.join("recipe.toml");
+    let path = run.join(folder::RECIPE);
     let (recipe, _) =
-        Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(&path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     plan.map_err(classified)
 }
@@ -115,13 +114,14 @@ fn environment(
         recipe_folder,
         commit: option_env!("VSSL_COMMIT").map(str::to_owned),
         force: arguments.force,
+        allow_changed_data: arguments.allow_changed_data,
     })
 }
 
-/// Settings that cannot be run are a wrong recipe, whatever it took to find out.
+/// What has to be asked for differently is a wrong use, whatever it took to find out.
 fn classified(error: TrainError) -> Failure {
     match error {
-        TrainError::Setting(_) | TrainError::OtherRecipe { .. } => Failure::usage(error),
+        error if error.is_usage() => Failure::usage(error),
         TrainError::Data(DataError::BadImage { .. }) => anyhow!(
             "{error}\nhelp: `vssl data check` names all such images; data.on_bad_image = \"skip\" \
              puts others in their place"

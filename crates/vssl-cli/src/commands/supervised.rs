@@ -7,10 +7,13 @@ use serde_json::json;
 use vssl::{
     encoder::Encoder,
     recipe::{self, Settings},
-    run::{folder::SETTINGS, stop::Stop},
+    run::{
+        folder::{LINEAR, SETTINGS},
+        stop::Stop,
+    },
     supervised::{
-        FinetuneSettings, HeadSummary, Job, LinearSettings, Outset, Summary, cached, finetune,
-        linear,
+        FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
+        finetune, linear,
     },
     train::TrainError,
 };
@@ -26,16 +29,16 @@ use crate::{
 pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Failure> {
     let Linear { encoder: source, training, cached: fast } = arguments;
     let frozen = encoder::open(&source.encoder, &source.copy)?;
-    let name = if *fast { "linear-cached" } else { "linear" };
-    let outset = outset(training, &frozen, || name.to_owned())?;
-    let settings: LinearSettings = settings(training, &outset, Vec::new())?;
+    let name = if *fast { "linear-cached" } else { LINEAR };
+    let output = output(training, &frozen, || name.to_owned())?;
+    let settings: LinearSettings = settings(training, &output, Vec::new())?;
     let splits = encoder::splits(source, &frozen, common)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let summary = if *fast {
-        cached(&frozen, &splits, &settings, &outset, observer.as_mut()).map_err(classified)?
+        cached(&frozen, &splits, &settings, &output, observer.as_mut()).map_err(classified)?
     } else {
-        let job = Job::linear(&frozen, &splits, &settings, outset).map_err(classified)?;
+        let job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
         signals::listen(&stop).context("listening for signals")?;
         linear(&job, &frozen, &settings, &stop, observer.as_mut())?
     };
@@ -51,10 +54,10 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let share = read::<FinetuneSettings>(training, None, more.clone())?.labels;
     // A millionth of a percent is more than floats can be trusted with: 0.07 is 7, not 7.000000000000001.
     let percent = (share * 1e8).round() / 1e6;
-    let outset = outset(training, &pretrained, || format!("finetune-{percent}"))?;
-    let settings: FinetuneSettings = settings(training, &outset, more)?;
+    let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
+    let settings: FinetuneSettings = settings(training, &output, more)?;
     let splits = encoder::splits(source, &pretrained, common)?;
-    let job = Job::finetune(&pretrained, &splits, &settings, outset).map_err(classified)?;
+    let job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
     let stop = Stop::default();
     signals::listen(&stop).context("listening for signals")?;
     let mut observer = progress::observer(common, &stop);
@@ -64,11 +67,11 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
 }
 
 /// The output folder: the one that is named, else `name` inside the run.
-fn outset(
+fn output(
     arguments: &TrainingArguments,
     encoder: &Encoder,
     name: impl Fn() -> String,
-) -> Result<Outset, Failure> {
+) -> Result<OutputOptions, Failure> {
     let folder = match (&arguments.out, &encoder.recipe) {
         (Some(folder), _) => folder.clone(),
         (None, Some(_)) => encoder.path.join(name()),
@@ -79,10 +82,11 @@ fn outset(
             )));
         }
     };
-    Ok(Outset {
+    Ok(OutputOptions {
         folder,
         resume: arguments.resume,
         force: arguments.force,
+        allow_changed_data: arguments.allow_changed_data,
         commit: option_env!("VSSL_COMMIT").map(str::to_owned),
     })
 }
@@ -91,12 +95,12 @@ fn outset(
 /// defaults; with `--set`, and `more` that other arguments say.
 fn settings<S: Settings>(
     arguments: &TrainingArguments,
-    outset: &Outset,
+    output: &OutputOptions,
     more: Vec<String>,
 ) -> Result<S, Failure> {
-    let begun = outset.folder.join(SETTINGS);
+    let begun = output.folder.join(SETTINGS);
     // Without it the library says that there is nothing to go on with.
-    let begun = (outset.resume && begun.is_file()).then_some(begun);
+    let begun = (output.resume && begun.is_file()).then_some(begun);
     read(arguments, begun, more)
 }
 
@@ -119,12 +123,9 @@ fn read<S: Settings>(
     recipe::settings(&text, &name, &overrides).map_err(Failure::usage)
 }
 
-/// Settings that cannot be run are wrong arguments, whatever it took to find out.
+/// What has to be asked for differently is a wrong use, whatever it took to find out.
 fn classified(error: TrainError) -> Failure {
-    match error {
-        TrainError::Setting(_) | TrainError::OtherRecipe { .. } => Failure::usage(error),
-        other => other.into(),
-    }
+    if error.is_usage() { Failure::usage(error) } else { error.into() }
 }
 
 fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {

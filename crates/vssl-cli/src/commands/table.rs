@@ -1,10 +1,11 @@
 //! `vssl table`: runs side by side, those of a grid after they are done.
 
-use std::fs;
-
 use anyhow::{Context, anyhow};
 use serde_json::json;
-use vssl::comparison::{Comparison, Format};
+use vssl::{
+    comparison::{Comparison, Format},
+    run::whole_file,
+};
 
 use super::{grid, say};
 use crate::{
@@ -47,7 +48,8 @@ fn show(
         comparison.notes.iter().for_each(|note| eprintln!("note: {}", note.text));
     }
     let Some(path) = &arguments.out else { return say(text.trim_end()) };
-    fs::write(path, &text).with_context(|| format!("writing the table to {}", path.display()))?;
+    whole_file::write(path, &text)
+        .with_context(|| format!("writing the table to {}", path.display()))?;
     let rows = comparison.rows.iter().filter(|row| !row.reference).count();
     if common.json {
         say(&json!({ "event": "written", "path": path, "rows": rows }).to_string())

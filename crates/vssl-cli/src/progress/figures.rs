@@ -19,7 +19,7 @@ pub struct Figures {
     loss: f64,
     parts: Vec<(String, f64)>,
     lr: f64,
-    gradient_norm: f64,
+    gradient_norm: Option<f64>,
     images_per_s: f64,
     loader_wait: f64,
     probe_top1: Option<f64>,
@@ -83,7 +83,7 @@ impl Figures {
         all.extend(self.probe_top1.map(|top1| format!("probe {top1:.1} %")));
         all.extend(self.parts.iter().map(|(name, value)| format!("{name} {}", rounded(*value))));
         all.push(format!("lr {}", rounded(self.lr)));
-        all.push(format!("gradient {}", rounded(self.gradient_norm)));
+        all.extend(self.gradient_norm.map(|norm| format!("gradient {}", rounded(norm))));
         all
     }
 }

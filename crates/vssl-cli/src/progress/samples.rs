@@ -23,7 +23,7 @@ pub fn step(step: u64) -> Event {
         loss: -3.214_159,
         parts: vec![("kl".into(), -1.25), ("nll".into(), 0.000_012)],
         lr: 0.003,
-        gradient_norm: 1.5,
+        gradient_norm: Some(1.5),
         images_per_s: 812.4,
         loader_wait: 0.031,
         probe_top1: Some(61.23),

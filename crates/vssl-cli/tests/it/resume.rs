@@ -209,6 +209,22 @@ fn a_checkpoint_of_another_network_is_refused() {
 }
 
 #[test]
+fn other_images_are_refused_unless_they_are_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = crate::report::trained(folder.path(), "run", &[]);
+    let labels = folder.path().join("images/train-labels-idx1-ubyte.gz");
+    fs::remove_file(&labels).unwrap();
+    let refused = done(resume(&out).output().unwrap());
+    refused.refused(1, &["training images: 64 as before", "--allow-changed-data"]);
+    let mut command = resume(&out);
+    command.arg("--allow-changed-data");
+    let allowed = done(command.output().unwrap());
+    assert_eq!(allowed.code, Some(0), "{}", allowed.error);
+    done(vssl(&["pretrain", "a.toml", "--allow-changed-data"]).output().unwrap())
+        .refused(2, &["--resume"]);
+}
+
+#[test]
 fn a_run_folder_is_not_overwritten_unless_forced() {
     let folder = tempfile::tempdir().unwrap();
     let run = finished(&folder.path().join("run"));

@@ -186,6 +186,20 @@ fn a_grid_goes_on_where_a_run_was_killed_and_past_one_that_fails() {
     assert!(!third.out.contains("| simsiam"), "figures of another recipe\n{}", third.out);
 }
 
+/// A file-size limit stands in for a full disk.
+#[test]
+fn a_table_that_cannot_be_written_leaves_the_old_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = super::report::trained(folder.path(), "run", &[]);
+    let table = folder.path().join("table.md");
+    std::fs::write(&table, "the old table").unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "bash"]);
+    command.args([env!("CARGO_BIN_EXE_vssl"), "table", "--out"]).arg(&table).arg(&out);
+    done(command.output().unwrap()).refused(1, &["writing the table", "table.md"]);
+    assert_eq!(std::fs::read_to_string(&table).unwrap(), "the old table");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_grid_that_is_stopped_or_killed_goes_on() {

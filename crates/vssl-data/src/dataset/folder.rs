@@ -183,4 +183,11 @@ impl Dataset for Folder {
     fn name(&self, index: usize) -> String {
         self.root.join(&self.files[index]).display().to_string()
     }
+
+    fn stored_as(&self, index: usize) -> Option<(String, u64)> {
+        let file = &self.files[index];
+        // An image that cannot be looked at will not be read either: it counts as an empty one.
+        let bytes = self.root.join(file).metadata().map_or(0, |file| file.len());
+        Some((file.to_string_lossy().into_owned(), bytes))
+    }
 }

@@ -79,4 +79,9 @@ impl Dataset for Memory {
         }
         format!("image {index}")
     }
+
+    fn stored_as(&self, index: usize) -> Option<(String, u64)> {
+        // Not the file: it may be packed or unpacked.
+        Some((format!("record {index}"), self.record() as u64))
+    }
 }

@@ -65,6 +65,16 @@ pub trait Dataset: Send + Sync {
 
     /// What to call image `index` in a message: its path, or the file and record number.
     fn name(&self, index: usize) -> String;
+
+    /// The name of image `index` within the set, which stays when the set is moved, and the bytes that it
+    /// takes there. A training that goes on knows its images again by these and the labels; without them,
+    /// as here, by the labels alone.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    fn stored_as(&self, _index: usize) -> Option<(String, u64)> {
+        None
+    }
 }
 
 /// What [`open`] finds.

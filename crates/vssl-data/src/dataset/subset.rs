@@ -82,6 +82,10 @@ impl Dataset for Subset {
     fn name(&self, index: usize) -> String {
         self.whole.name(self.indices[index])
     }
+
+    fn stored_as(&self, index: usize) -> Option<(String, u64)> {
+        self.whole.stored_as(self.indices[index])
+    }
 }
 
 #[cfg(test)]

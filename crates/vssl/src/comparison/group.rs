@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{LeftOut, State, column::Values, run::Run};
-use crate::train::plan::FREE_KEYS;
+
+use crate::run::resume::FREE_IN_RUNS;
 
 /// Settings that the table shows anyway, or that only say how often something is looked at; beside those
 /// that change no number at all.
@@ -208,7 +209,7 @@ impl PartialOrd for Variant {
 
 /// Keys that do not have the same value in all of `settings`, without the keys that change no figure.
 pub(super) fn varying<'a>(settings: impl Iterator<Item = &'a Settings> + Clone) -> Vec<String> {
-    let neutral = || NEUTRAL.iter().chain(&FREE_KEYS);
+    let neutral = || NEUTRAL.iter().chain(&FREE_IN_RUNS);
     let counts = |key: &&String| !neutral().any(|neutral| matches_key(key, neutral));
     let keys: BTreeSet<&String> = settings.clone().flat_map(|s| s.keys()).filter(counts).collect();
     let differs = |key: &&String| {

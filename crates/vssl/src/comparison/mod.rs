@@ -27,6 +27,11 @@ pub use published::{Published, Source, Value};
 use run::Found;
 pub use run::folders;
 
+use crate::run::{
+    folder::{self, RunFolderError},
+    json_lines::JsonLinesError,
+};
+
 /// Finished runs as rows, and all that is to be said about them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
@@ -121,10 +126,16 @@ pub enum ComparisonError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file in the folder of a run.
+    #[error(transparent)]
+    Folder(#[from] RunFolderError),
+    /// The figures of a run.
+    #[error(transparent)]
+    Lines(#[from] JsonLinesError),
     /// The folder holds no runs.
     #[error(
-        "{}: not a run folder, and there is none below it; expected a folder with recipe.toml, as \
-         vssl pretrain leaves one", path.display()
+        "{}: not a run folder, and there is none below it; expected a folder with {}, as vssl pretrain \
+         leaves it", path.display(), folder::RECIPE
     )]
     NoRun {
         /// As it was given.
@@ -173,5 +184,5 @@ impl Comparison {
 /// # Errors
 /// When its files cannot be read.
 pub fn is_finished(folder: &Path) -> Result<bool, ComparisonError> {
-    Ok(folder.join(run::RECIPE).exists() && matches!(run::read(folder)?, Found::Finished(_)))
+    Ok(folder::is_run(folder) && matches!(run::read(folder)?, Found::Finished(_)))
 }

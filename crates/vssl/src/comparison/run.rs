@@ -5,24 +5,28 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File},
-    io::{self, BufRead, BufReader},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Table;
 
 use super::{
     ComparisonError, LeftOut, State,
     column::{EFFECTIVE_RANK, IMAGES_PER_SECOND, OFFLINE as OFFLINE_TOP1, ONLINE, SECONDS, Values},
 };
-use crate::{eval::evaluators::Judged, recipe::leaves::leaves, run::events::Summary, supervised};
-
-pub(super) const RECIPE: &str = "recipe.toml";
-
-/// Where `vssl linear` leaves its result.
-const OFFLINE: &str = "linear/summary.json";
+use crate::{
+    eval::evaluators::Judged,
+    recipe,
+    run::{
+        events::Summary,
+        folder::{self, LINEAR, RECIPE, RunFolderError, SUMMARY},
+        json_lines::JsonLinesError,
+        metrics,
+    },
+    supervised,
+};
 
 /// A run that was trained to its last step.
 #[derive(Clone, Debug)]
@@ -82,7 +86,7 @@ fn walk(
     if !real.is_dir() || !visited.insert(real.clone()) {
         return Ok(());
     }
-    if path.join(RECIPE).is_file() {
+    if folder::is_run(path) {
         found.push((real, path.to_owned()));
         return Ok(());
     }
@@ -111,31 +115,26 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
     let damaged = |left_out: LeftOut, reason: String| {
         Ok(Found::LeftOut(LeftOut { state: State::Damaged, reason, ..left_out }))
     };
-    let path = folder.join(RECIPE);
-    let bytes = fs::read(&path).map_err(io(&path))?;
-    let (method, seed, recipe) = match recipe(&bytes) {
+    let (method, seed, recipe) = match recipe(folder)? {
         Ok(recipe) => recipe,
-        Err(problem) => return damaged(left_out, format!("recipe.toml: {problem}")),
+        Err(problem) => return damaged(left_out, format!("{RECIPE}: {problem}")),
     };
     (left_out.method, left_out.seed) = (Some(method.clone()), Some(seed));
-    let (last_step, effective_rank) = metrics(&folder.join("metrics.jsonl"))?;
-    let path = folder.join("summary.json");
-    let summary: Summary = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let Measured { last_step, effective_rank, remark: unread } = measured(folder)?;
+    let summary: Summary = match result(folder)? {
+        Ok(Some(summary)) => summary,
+        Ok(None) => {
             let reached = last_step.map_or("no step was logged".to_owned(), |step| {
                 format!("its last logged step is {step}")
             });
-            let reason = format!("no summary.json: it is running or was killed; {reached}");
+            let reason = format!("no {SUMMARY}: it is running or was killed; {reached}");
             return Ok(Found::LeftOut(LeftOut { state: State::Unfinished, reason, ..left_out }));
         }
-        bytes => match serde_json::from_slice(&bytes.map_err(io(&path))?) {
-            Ok(summary) => summary,
-            Err(problem) => return damaged(left_out, format!("summary.json: {problem}")),
-        },
+        Err(problem) => return damaged(left_out, format!("{SUMMARY}: {problem}")),
     };
     if (&summary.method, summary.seed) != (&method, seed) {
         let reason = format!(
-            "summary.json is of {} with seed {}, recipe.toml of {method} with seed {seed}",
+            "{SUMMARY} is of {} with seed {}, {RECIPE} of {method} with seed {seed}",
             summary.method, summary.seed
         );
         return damaged(left_out, reason);
@@ -144,12 +143,15 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         let reason = format!("stopped on request after step {}", summary.steps);
         return Ok(Found::LeftOut(LeftOut { state: State::Interrupted, reason, ..left_out }));
     }
-    let (offline, remark) = match offline(&folder.join(OFFLINE), &summary)? {
+    let (offline, remark) = match offline(&folder.join(LINEAR), &summary)? {
         Ok(found) => found,
-        Err(problem) => return damaged(left_out, format!("{OFFLINE}: {problem}")),
+        Err(problem) => return damaged(left_out, format!("{LINEAR}/{SUMMARY}: {problem}")),
     };
-    let settings =
-        leaves(&recipe).into_iter().map(|(key, value)| (key.join("."), value.to_string()));
+    let remark = remark.or(unread);
+    let settings = recipe::upgraded(recipe.clone());
+    let settings = recipe::leaves(&settings)
+        .into_iter()
+        .map(|(key, value)| (key.join("."), value.to_string()));
     Ok(Found::Finished(Box::new(Run {
         folder: folder.to_owned(),
         method,
@@ -168,14 +170,11 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
 /// is of other weights: of an earlier checkpoint, or of a run that this one replaced.
 type Offline = (Option<f64>, Option<String>);
 
-fn offline(path: &Path, run: &Summary) -> Result<Result<Offline, String>, ComparisonError> {
-    let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Ok((None, None))),
-        bytes => bytes.map_err(io(path))?,
-    };
-    let linear: supervised::Summary = match serde_json::from_slice(&bytes) {
-        Ok(linear) => linear,
-        Err(problem) => return Ok(Err(problem.to_string())),
+fn offline(folder: &Path, run: &Summary) -> Result<Result<Offline, String>, ComparisonError> {
+    let linear: supervised::Summary = match result(folder)? {
+        Ok(Some(linear)) => linear,
+        Ok(None) => return Ok(Ok((None, None))),
+        Err(problem) => return Ok(Err(problem)),
     };
     let encoder = (linear.encoder_step, linear.method.as_ref(), linear.pretraining_seed);
     if encoder == (Some(run.steps), Some(&run.method), Some(run.seed)) {
@@ -185,8 +184,8 @@ fn offline(path: &Path, run: &Summary) -> Result<Result<Offline, String>, Compar
     Ok(Ok((
         None,
         Some(format!(
-            "{OFFLINE} is of {step}, method {} and seed {}, not of the encoder after the last step, {}: \
-             it is left out",
+            "{LINEAR}/{SUMMARY} is of {step}, method {} and seed {}, not of the encoder after the last \
+             step, {}: it is left out",
             linear.method.as_deref().unwrap_or("unknown"),
             linear.pretraining_seed.map_or("unknown".to_owned(), |seed| seed.to_string()),
             run.steps
@@ -206,8 +205,27 @@ fn values(summary: &Summary, offline: Option<f64>, effective_rank: Option<f64>) 
     Judged::Trained.of(summary).into_iter().chain(others).collect()
 }
 
-fn recipe(bytes: &[u8]) -> Result<(String, u64, Table), String> {
-    let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
+/// The result in `folder`, `None` before there is one; inside, what is wrong with it.
+fn result<S: DeserializeOwned>(
+    folder: &Path,
+) -> Result<Result<Option<S>, String>, ComparisonError> {
+    match folder::summary_of(folder) {
+        Err(RunFolderError::Summary { what, .. }) => Ok(Err(what)),
+        summary => Ok(Ok(summary?)),
+    }
+}
+
+/// Method, seed and all settings of the run in `folder`; inside, what is wrong with its recipe.
+fn recipe(folder: &Path) -> Result<Result<(String, u64, Table), String>, ComparisonError> {
+    match folder::recipe_of(folder) {
+        Err(RunFolderError::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidData => {
+            Ok(Err(source.to_string()))
+        }
+        text => Ok(parsed(&text?)),
+    }
+}
+
+fn parsed(text: &str) -> Result<(String, u64, Table), String> {
     let recipe: Table =
         text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
     let method = recipe.get("method").and_then(toml::Value::as_str);
@@ -234,29 +252,26 @@ fn dataset(recipe: &Table) -> String {
     name.map_or(format.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-/// The last step of `metrics.jsonl` and the effective rank that was measured last. Lines that are
-/// no metrics are passed over: a run that was killed may have left half of one.
-fn metrics(path: &Path) -> Result<(Option<u64>, Option<f64>), ComparisonError> {
-    #[derive(Deserialize)]
-    struct Line {
-        step: u64,
-        health: Option<Health>,
-    }
-    #[derive(Deserialize)]
-    struct Health {
-        effective_rank: Option<f64>,
-    }
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, None)),
-        file => file.map_err(io(path))?,
-    };
-    let (mut step, mut rank) = (None, None);
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line.map_err(io(path))?;
-        if let Ok(line) = serde_json::from_slice::<Line>(&line) {
-            step = Some(line.step);
-            rank = line.health.and_then(|health| health.effective_rank).or(rank);
+/// What the figures of a run say.
+#[derive(Default)]
+struct Measured {
+    last_step: Option<u64>,
+    /// The effective rank that was measured last.
+    effective_rank: Option<f64>,
+    /// Why there is none of these.
+    remark: Option<String>,
+}
+
+fn measured(folder: &Path) -> Result<Measured, ComparisonError> {
+    let lines = match metrics::read(folder) {
+        Ok(lines) => lines,
+        Err(damaged @ JsonLinesError::Damaged { .. }) => {
+            let remark = Some(format!("its figures are left out: {damaged}"));
+            return Ok(Measured { remark, ..Measured::default() });
         }
-    }
-    Ok((step, rank))
+        Err(error) => return Err(error.into()),
+    };
+    let last_step = lines.last().map(|line| line.step);
+    let effective_rank = lines.iter().rev().find_map(|line| line.figure("health/effective_rank"));
+    Ok(Measured { last_step, effective_rank, remark: None })
 }

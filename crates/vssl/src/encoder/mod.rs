@@ -19,7 +19,7 @@ use burn::{module::Module, tensor::Device};
 use serde::{Deserialize, Serialize};
 use vssl_data::{
     DataError, Dataset, EvaluationPlan, EvaluationTransform, Normalisation, OnBadImage,
-    dataset::Format,
+    dataset::Format, loader::workers,
 };
 
 use export::{ExportError, Stored};
@@ -112,8 +112,7 @@ pub struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { workers, prefetch: 2, on_bad_image: OnBadImage::Stop }
+        Self { workers: workers(None), prefetch: 2, on_bad_image: OnBadImage::Stop }
     }
 }
 

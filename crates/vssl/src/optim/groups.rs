@@ -206,7 +206,6 @@ mod tests {
             "[[groups]]\npattern = \"*\"\nlr = 1.0\nlr_factor = 2.0",
             "[[groups]]\npattern = \"*\"\nlr = -1.0",
             "momentum = 1.0",
-            "nesterov = true\nmomentum = 0.0",
             "lr = nan",
         ] {
             let config = toml::from_str::<OptimizerConfig>(text).unwrap();

@@ -25,7 +25,7 @@ use crate::{
     eval::EvalError,
     features::FeatureError,
     recipe::RecipeError,
-    run::{folder::RunFolderError, metrics::MetricsError},
+    run::{folder::RunFolderError, json_lines::JsonLinesError, metrics},
 };
 
 /// Why there is no page.
@@ -35,9 +35,9 @@ pub enum PageError {
     /// The run folder.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// Its figures.
+    /// Its figures or events.
     #[error(transparent)]
-    Metrics(#[from] MetricsError),
+    Lines(#[from] JsonLinesError),
     /// Its recipe.
     #[error("{}: {source}", path.display())]
     Recipe {
@@ -46,7 +46,7 @@ pub enum PageError {
         /// What is wrong with it.
         source: Box<RecipeError>,
     },
-    /// A file of it.
+    /// A file that cannot be written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
@@ -54,18 +54,10 @@ pub enum PageError {
         /// What the system said.
         source: io::Error,
     },
-    /// Its result.
-    #[error("{}: {what}; remove the file to leave the result out", path.display())]
-    Summary {
-        /// The summary.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
     /// Nothing was logged.
     #[error(
-        "{}: there is nothing in metrics.jsonl yet; wait for the first logged step, or look on with \
-         vssl watch {}", run.display(), run.display()
+        "{}: there is nothing in {} yet; wait for the first logged step, or look on with \
+         vssl watch {}", run.display(), metrics::FILE, run.display()
     )]
     NoMetrics {
         /// The run folder.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -19,6 +18,7 @@ use crate::{
     run::{
         events::Summary,
         folder,
+        history::{self, Entry},
         metrics::{self, Line},
     },
     train::health::Health,
@@ -62,7 +62,7 @@ pub struct RunView {
     pub verdict: Verdict,
     /// Below which `health/effective_rank` and `health/spread` a run warns.
     pub limits: BTreeMap<&'static str, f64>,
-    /// The latest warnings of the log.
+    /// The latest warnings.
     pub warnings: Vec<String>,
     /// Figures of logged steps.
     pub training: Curves,
@@ -119,27 +119,31 @@ impl RunView {
         }
         let recipe_text = folder::recipe_of(folder)?;
         let recipe = methods::recipe_from(&recipe_text).map_err(|source| PageError::Recipe {
-            path: folder.join("recipe.toml"),
+            path: folder.join(folder::RECIPE),
             source: Box::new(source),
         })?;
         let lines = metrics::read(folder)?;
-        let log = text(&folder.join("log.txt"))?.unwrap_or_default();
-        let summary = summary(folder)?;
+        let history = history::read(folder)?;
+        let summary: Option<Summary> = folder::summary_of(folder)?;
         let (evaluations, steps): (Vec<Line>, Vec<Line>) =
             lines.into_iter().partition(|line| line.evaluation);
-        let warnings: Vec<String> = log.lines().filter_map(warning).collect();
+        let warnings: Vec<String> = history.iter().filter_map(warning).collect();
         let latest = warnings.len().saturating_sub(WARNINGS);
-        let method = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let done = steps.last().map_or(0, |line| line.step);
+        // Nothing is known of a method of the user's own but its name.
+        let about = methods::find(recipe.method.name()).map_or_else(Default::default, |method| {
+            [method.summary, method.paper].map(str::to_owned)
+        });
+        let logged = steps.last().map_or(0, |line| line.step);
+        let done = summary.as_ref().map_or(logged, |summary| summary.steps);
         Ok(Self {
             state: state(folder, summary.as_ref()),
-            method: recipe.method.clone(),
-            about: [method.summary.to_owned(), method.paper.to_owned()],
+            method: recipe.method.name().to_owned(),
+            about,
             seed: recipe.seed,
             dataset: dataset(&recipe),
             backbone: backbone(&recipe),
             batch: recipe.train.batch,
-            steps: (summary.as_ref().map_or(done, |summary| summary.steps), total(&log)),
+            steps: (done, total(&history, summary.as_ref())),
             verdict: verdict(&steps, &recipe.health, warnings.len()),
             limits: BTreeMap::from([
                 ("health/effective_rank", recipe.health.min_rank),
@@ -212,25 +216,9 @@ impl Curves {
     }
 }
 
-fn text(path: &Path) -> Result<Option<String>, PageError> {
-    match fs::read(path) {
-        // A log that was cut short may end within a character.
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(PageError::Io { path: path.to_owned(), source }),
-    }
-}
-
-fn summary(folder: &Path) -> Result<Option<Summary>, PageError> {
-    let path = folder.join("summary.json");
-    let Some(text) = text(&path)? else { return Ok(None) };
-    let summary = serde_json::from_str(&text);
-    summary.map(Some).map_err(|error| PageError::Summary { path, what: error.to_string() })
-}
-
 fn state(folder: &Path, summary: Option<&Summary>) -> State {
     // A run that goes on after a stop still has the summary of the stop. In a folder that cannot be
-    // written to, nobody is at work.
+    // written to, no process is at work.
     if folder::is_busy(folder).unwrap_or(false) {
         return State::Running;
     }
@@ -241,25 +229,29 @@ fn state(folder: &Path, summary: Option<&Summary>) -> State {
     }
 }
 
-/// `2026-01-01T00:00:00Z warning, step 50: the features…` without the time.
-fn warning(line: &str) -> Option<String> {
-    let (_, message) = line.split_once(" warning, ")?;
-    Some(message.to_owned())
+fn warning(entry: &Entry) -> Option<String> {
+    match entry {
+        Entry::Warning { step, message } => Some(format!("step {step}: {message}")),
+        _ => None,
+    }
 }
 
-/// Steps of the whole run, as the log says at every start.
-fn total(log: &str) -> Option<u64> {
-    let line = log.lines().rev().find(|line| line.contains(" starts at step "))?;
-    line.rsplit_once(" of ")?.1.parse().ok()
+/// Steps of the whole run, as its last start said; in a run of an earlier version, which has no history,
+/// those of a finished one.
+fn total(history: &[Entry], summary: Option<&Summary>) -> Option<u64> {
+    let said = history.iter().rev().find_map(|entry| match entry {
+        Entry::Started { steps, .. } => Some(*steps),
+        _ => None,
+    });
+    said.or(summary.filter(|summary| !summary.interrupted).map(|summary| summary.steps))
 }
 
 fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
     let measured = lines.iter().filter_map(|line| {
-        let figure = |name: &str| line.figures.iter().find(|(key, _)| key == name).map(|(_, x)| *x);
         let health = Health {
-            spread: figure("health/spread")?,
-            effective_rank: figure("health/effective_rank")?,
-            mean_cosine: figure("health/mean_cosine")?,
+            spread: line.figure("health/spread")?,
+            effective_rank: line.figure("health/effective_rank")?,
+            mean_cosine: line.figure("health/mean_cosine")?,
         };
         Some((line.step, health))
     });
@@ -276,7 +268,7 @@ fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
     match (low, warnings) {
         (0, 0) => Verdict { level: "good", text: format!("no sign of collapse: {figures}") },
         (0, warnings) => {
-            let text = format!("{figures}, but the log has {warnings} warnings");
+            let text = format!("{figures}, but the run gave {warnings} warnings");
             Verdict { level: "warning", text }
         }
         (low, _) => {
@@ -368,14 +360,5 @@ mod tests {
         assert_eq!(level(&[20.0], 1), "warning");
         assert_eq!(level(&[1.0, 20.0], 1), "warning");
         assert_eq!(level(&[20.0, 1.0], 1), "bad");
-    }
-
-    #[test]
-    fn the_log_tells_the_length_and_the_warnings() {
-        let log = "2026-01-01T00:00:00Z starts at step 0 of 100\n\
-                   2026-01-01T00:00:00Z warning, step 50: low\n\
-                   2026-01-01T00:00:00Z starts at step 60 of 200\n";
-        assert_eq!(total(log), Some(200));
-        assert_eq!(log.lines().filter_map(warning).collect::<Vec<_>>(), ["step 50: low"]);
     }
 }

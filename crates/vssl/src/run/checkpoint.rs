@@ -13,10 +13,10 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
+use super::{digest::sha256, images::Images};
 use crate::{
-    formats::hex,
     optim::LossScale,
     tensors::{
         file::{self, TensorFileError},
@@ -24,10 +24,17 @@ use crate::{
     },
 };
 
+/// The folder of all checkpoints in a run folder.
+pub const FOLDER: &str = "checkpoints";
+/// The name of the newest checkpoint, and the file that says which one that is.
+pub const LATEST: &str = "latest";
+/// The same of the checkpoint with the best nearest neighbours.
+pub const BEST: &str = "best";
+
 const MANIFEST: &str = "checkpoint.json";
-const LATEST: &str = "latest";
-const BEST: &str = "best";
-const FORMAT: u32 = 1;
+/// What is written. Format 1 knew nothing of the images.
+const FORMAT: u32 = 2;
+const OLDEST_FORMAT: u32 = 1;
 
 /// Why a checkpoint could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +60,10 @@ pub enum CheckpointError {
         what: String,
     },
     /// Written by a version whose format this one does not read.
-    #[error("{}: checkpoint format {got}, this version of vssl reads format {FORMAT}", path.display())]
+    #[error(
+        "{}: checkpoint format {got}, this version of vssl reads formats {OLDEST_FORMAT} to {FORMAT}",
+        path.display()
+    )]
     Format {
         /// The manifest.
         path: PathBuf,
@@ -91,37 +101,9 @@ pub struct Position {
     /// How the loss is scaled, in a precision that wants it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
-    /// The classifiers of a training on labels.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub heads: Vec<HeadPosition>,
-}
-
-/// Where a classifier stands that learns from labels.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct HeadPosition {
-    /// Sum of the losses of this epoch's steps.
-    pub loss: f64,
-    /// Right answers of this epoch.
-    pub correct: u64,
-    /// Whether its loss was once no finite number.
-    pub diverged: bool,
-    /// The epochs behind it.
-    pub epochs: Vec<HeadEpoch>,
-}
-
-/// What an epoch did to a classifier.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadEpoch {
-    /// Counted from 1.
-    pub epoch: u64,
-    /// Mean cross entropy of its steps, augmented images; `None` when it diverged.
-    pub train_loss: Option<f64>,
-    /// Right answers in them, percent.
-    pub train_top1: f64,
-    /// On the validation split, percent; `None` after epochs without an evaluation.
-    pub top1: Option<f64>,
-    /// Likewise, the right class among the first five.
-    pub top5: Option<f64>,
+    /// What else the training has to remember, in a form of its own; `null` for a pretraining.
+    #[serde(default, alias = "heads", skip_serializing_if = "Value::is_null")]
+    pub task: Value,
 }
 
 /// Everything that is saved.
@@ -132,32 +114,56 @@ pub struct Checkpoint {
     pub method: String,
     /// The resolved recipe, as TOML.
     pub recipe: String,
+    /// Which images it learnt from; `None` in checkpoints of format 1.
+    pub images: Option<Images>,
     /// State by kind: `student`, `memory`, `optimizer`, `probe`.
     pub tensors: BTreeMap<String, Tensors>,
 }
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Manifest {
     format: u32,
     vssl: String,
     method: String,
     position: Position,
     recipe: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    images: Option<Images>,
     /// SHA-256 of each file.
     files: BTreeMap<String, String>,
-    /// SHA-256 of this manifest with an empty string here.
+    /// SHA-256 of this manifest without white space and with an empty string here. It comes last.
     digest: String,
 }
 
 impl Manifest {
-    fn digest(&self) -> String {
-        let blank = Manifest { digest: String::new(), ..self.clone() };
-        sha256(&serde_json::to_vec(&blank).expect("a manifest is plain data"))
+    /// As text, with the digest.
+    fn signed(mut self) -> Vec<u8> {
+        self.digest = String::new();
+        self.digest = sha256([serde_json::to_vec(&self).expect("a manifest is plain data")]);
+        serde_json::to_vec_pretty(&self).expect("a manifest is plain data")
     }
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+/// The digest that a manifest should have whose text is `text` and which says of itself `digest`.
+fn digest_of(text: &[u8], digest: &str) -> String {
+    let text = without_white_space(text);
+    let end = format!("\"digest\":\"{digest}\"}}");
+    sha256([text.strip_suffix(end.as_bytes()).unwrap_or(&text), b"\"digest\":\"\"}"])
+}
+
+/// JSON without the white space between its parts.
+fn without_white_space(json: &[u8]) -> Vec<u8> {
+    let (mut in_text, mut escaped) = (false, false);
+    let is_kept = |&&byte: &&u8| {
+        if in_text {
+            in_text = escaped || byte != b'"';
+            escaped = !escaped && byte == b'\\';
+            return true;
+        }
+        in_text = byte == b'"';
+        !byte.is_ascii_whitespace()
+    };
+    json.iter().filter(is_kept).copied().collect()
 }
 
 /// The folder `checkpoints` of a run.
@@ -168,7 +174,12 @@ pub struct Store {
 impl Store {
     /// Of the run folder `run`; nothing is created yet.
     pub fn of(run: &Path) -> Self {
-        Self { folder: run.join("checkpoints") }
+        Self { folder: run.join(FOLDER) }
+    }
+
+    /// The folder of the checkpoint after `step` steps.
+    pub fn folder_of(&self, step: u64) -> PathBuf {
+        self.folder.join(Self::name(step))
     }
 
     /// Name of the checkpoint after `step` steps.
@@ -219,17 +230,18 @@ impl Store {
             method: checkpoint.method.clone(),
             position: checkpoint.position.clone(),
             recipe: checkpoint.recipe.clone(),
+            images: checkpoint.images.clone(),
             files: BTreeMap::new(),
             digest: String::new(),
         };
         for (kind, tensors) in &checkpoint.tensors {
             let file = format!("{kind}.safetensors");
-            let bytes = file::write(&temporary.join(&file), tensors, &[])?;
-            manifest.files.insert(file, sha256(&bytes));
+            let path = temporary.join(&file);
+            let bytes = file::bytes(&path, tensors, &[])?;
+            write_synced(&path, &bytes)?;
+            manifest.files.insert(file, sha256([&bytes]));
         }
-        manifest.digest = manifest.digest();
-        let text = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
-        write_synced(&temporary.join(MANIFEST), &text)?;
+        write_synced(&temporary.join(MANIFEST), &manifest.signed())?;
         sync_folder(temporary)?;
         let folder = self.folder.join(name);
         if folder.exists() {
@@ -321,7 +333,7 @@ impl Store {
         for (file, digest) in &manifest.files {
             let path = folder.join(file);
             let bytes = fs::read(&path).map_err(io(&path))?;
-            let got = sha256(&bytes);
+            let got = sha256([&bytes]);
             if got != *digest {
                 let what = format!(
                     "SHA-256 is {got}, the manifest says {digest} ({} bytes read)",
@@ -332,8 +344,8 @@ impl Store {
             let kind = file.trim_end_matches(".safetensors").to_owned();
             tensors.insert(kind, file::parse(&path, &bytes)?);
         }
-        let Manifest { position, method, recipe, .. } = manifest;
-        Ok(Some(Checkpoint { position, method, recipe, tensors }))
+        let Manifest { position, method, recipe, images, .. } = manifest;
+        Ok(Some(Checkpoint { position, method, recipe, images, tensors }))
     }
 }
 
@@ -342,10 +354,10 @@ fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {
     let damaged = |what: String| CheckpointError::Damaged { path: path.to_owned(), what };
     let manifest: Manifest =
         serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if manifest.format != FORMAT {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&manifest.format) {
         return Err(CheckpointError::Format { path: path.to_owned(), got: manifest.format });
     }
-    let (got, expected) = (manifest.digest(), &manifest.digest);
+    let (got, expected) = (digest_of(&text, &manifest.digest), &manifest.digest);
     if got != *expected {
         return Err(damaged(format!("its SHA-256 is {got}, it says {expected}")));
     }
@@ -358,10 +370,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     file.sync_all().map_err(io(path))
 }
 
-/// Makes names in `folder` last. Only Unix can open a folder for that.
+/// Puts the names in `folder` on the disk.
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
-    if cfg!(unix) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))?;
-    }
-    Ok(())
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
 }

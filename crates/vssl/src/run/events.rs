@@ -48,8 +48,9 @@ pub enum Event {
         parts: Vec<(String, f64)>,
         /// Learning rate.
         lr: f64,
-        /// Euclidean norm over all gradients, before clipping.
-        gradient_norm: f64,
+        /// Euclidean norm over all gradients, before clipping, where it was measured.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        gradient_norm: Option<f64>,
         /// Since the last such event.
         images_per_s: f64,
         /// Share of the time since then that the loop waited for images, 0 to 1.

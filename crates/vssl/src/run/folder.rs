@@ -2,39 +2,46 @@
 //!
 //! ```text
 //! recipe.toml      resolved: every setting, defaults included
-//! metrics.jsonl    one JSON object a logged step or evaluation
+//! metrics.jsonl    the figures of logged steps and evaluations: see `metrics`
+//! events.jsonl     what else happened, for programs: see `history`
+//! log.txt          the same for people
 //! checkpoints/     see `checkpoint`
-//! log.txt          what was said, with the time
 //! summary.json     the result
 //! events.out.…     the figures for TensorBoard, where the recipe asks for them
+//! linear/          the folder of `vssl linear`, which has settings.toml in place of the recipe
 //! ```
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, BufRead, BufReader, Write},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, Write},
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
-use super::{checkpoint::Store, events::Summary};
-use crate::run::{
-    metrics,
+use super::{
+    checkpoint::{self, CheckpointError, LATEST, Store},
+    history::{self, Entry},
+    json_lines, metrics,
     tensorboard::{self, EventFile},
     whole_file,
 };
 
 /// The resolved recipe of a run.
-const RECIPE: &str = "recipe.toml";
-/// Its result.
-const SUMMARY: &str = "summary.json";
-
-/// The resolved settings of a training on labels, which is no run of a recipe.
+pub const RECIPE: &str = "recipe.toml";
+/// Its result, and that of a training on labels.
+pub const SUMMARY: &str = "summary.json";
+/// The resolved settings of a training on labels, which has no recipe.
 pub const SETTINGS: &str = "settings.toml";
+/// Where `vssl linear` leaves its results in the folder of the run that it judges.
+pub const LINEAR: &str = "linear";
 
-/// Who only asks whether a process is at work, [`is_busy`], has the lock for a moment, too.
+const LOG: &str = "log.txt";
+
+/// How often the lock of a folder is tried: whoever asks [`is_busy`] holds it for a moment, too.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -59,9 +66,9 @@ pub enum RunFolderError {
         /// The folder.
         path: PathBuf,
     },
-    /// The same with `--force`, and what is there is nobody's run.
+    /// The same with `--force`, and what is there was not left by a run.
     #[error(
-        "{}: there is something here that is no run; --force replaces runs only, choose another --out",
+        "{}: what is here is not a run; --force replaces runs only, choose another --out",
         path.display()
     )]
     Foreign {
@@ -81,11 +88,42 @@ pub enum RunFolderError {
         path: PathBuf,
     },
     /// The same, pointed at something else.
-    #[error("{}: not a run folder: there is no recipe.toml in it", path.display())]
+    #[error("{}: not a run folder: there is no {RECIPE} in it", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
     },
+    /// The result of a run is not one.
+    #[error("{}: {what}; remove the file to leave the result out", path.display())]
+    Summary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A checkpoint could not be written.
+    #[error("the checkpoint after step {step} could not be written; {kept}")]
+    NotSaved {
+        /// Steps done.
+        step: u64,
+        /// What is still there.
+        kept: String,
+        /// Why.
+        source: Box<CheckpointError>,
+    },
+}
+
+impl RunFolderError {
+    /// What is said of a checkpoint that `store` could not write after `step`.
+    pub(super) fn not_saved(store: &Store, step: u64, source: CheckpointError) -> Self {
+        let kept = match store.pointer(LATEST).ok().flatten() {
+            Some(name) => {
+                format!("the checkpoint {name} is whole: go on from it with --resume")
+            }
+            None => "there is no earlier checkpoint".to_owned(),
+        };
+        Self::NotSaved { step, kept, source: Box::new(source) }
+    }
 }
 
 fn io(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
@@ -97,7 +135,8 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
 pub struct RunFolder {
     path: PathBuf,
     metrics: File,
-    events: Option<EventFile>,
+    history: File,
+    tensorboard: Option<EventFile>,
     log: File,
 }
 
@@ -116,7 +155,7 @@ impl RunFolder {
         Self::create_with((RECIPE, recipe), path, force, tensorboard)
     }
 
-    /// The same for what is no run of a recipe: the name and the text of its settings are given.
+    /// The same for a training without a recipe: the name and the text of its settings are given.
     ///
     /// # Errors
     /// As [`RunFolder::create`].
@@ -130,7 +169,7 @@ impl RunFolder {
             if !force {
                 return Err(RunFolderError::Occupied { path: path.to_owned() });
             }
-            if !is_run(path) && !path.join(SETTINGS).is_file() {
+            if !is_run(path) && !is_on_labels(path) {
                 return Err(RunFolderError::Foreign { path: path.to_owned() });
             }
             drop(locked_log(path)?);
@@ -141,17 +180,19 @@ impl RunFolder {
         Self::open(path, locked_log(path)?, tensorboard)
     }
 
-    /// Opens the folder of a run that goes on after `step`: lines of metrics and events that come
-    /// later, and a last one that was cut short, are dropped.
+    /// Opens the folder of a run that goes on after `step`: figures and events of later steps, and a last
+    /// line that was cut short, are dropped.
     ///
     /// # Errors
     /// When it cannot be read or written.
     pub fn resume(path: &Path, step: u64, tensorboard: bool) -> Result<Self, RunFolderError> {
         let log = locked_log(path)?;
-        let metrics = path.join("metrics.jsonl");
-        if metrics.exists() {
-            let kept = lines_until(&metrics, step).map_err(io(&metrics))?;
-            write_whole(path, metrics::FILE, kept)?;
+        for name in [metrics::FILE, history::FILE] {
+            let file = path.join(name);
+            if file.exists() {
+                let bytes = fs::read(&file).map_err(io(&file))?;
+                write_whole(path, name, json_lines::until(&bytes, step))?;
+            }
         }
         tensorboard::shorten(path, step).map_err(io(path))?;
         Self::open(path, log, tensorboard)
@@ -159,8 +200,10 @@ impl RunFolder {
 
     fn open(path: &Path, log: File, tensorboard: bool) -> Result<Self, RunFolderError> {
         let metrics = append(&path.join(metrics::FILE))?;
-        let events = tensorboard.then(|| EventFile::create(path)).transpose().map_err(io(path))?;
-        Ok(Self { path: path.to_owned(), metrics, events, log })
+        let history = append(&path.join(history::FILE))?;
+        let events = tensorboard.then(|| EventFile::create(path));
+        let tensorboard = events.transpose().map_err(io(path))?;
+        Ok(Self { path: path.to_owned(), metrics, history, tensorboard, log })
     }
 
     /// Where it is.
@@ -174,7 +217,7 @@ impl RunFolder {
     }
 
     /// Appends one line about `step` to `metrics.jsonl`, in a single write, and its figures to the
-    /// event file if there is one.
+    /// file for TensorBoard if there is one.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -182,10 +225,28 @@ impl RunFolder {
         let mut text = serde_json::to_string(line).expect("metrics are plain data");
         text.push('\n');
         self.metrics.write_all(text.as_bytes()).map_err(io(&self.path.join(metrics::FILE)))?;
-        let Some(events) = &mut self.events else { return Ok(()) };
+        let Some(file) = &mut self.tensorboard else { return Ok(()) };
         let value = serde_json::to_value(line).expect("metrics are plain data");
-        let written = events.scalars(step, &metrics::figures(&value));
-        written.map_err(io(events.path()))
+        let written = file.scalars(step, &metrics::figures(&value));
+        written.map_err(io(file.path()))
+    }
+
+    /// Appends an event to `events.jsonl`, in a single write, and in words to `log.txt`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn note(&mut self, entry: &Entry) -> Result<(), RunFolderError> {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            time: String,
+            #[serde(flatten)]
+            entry: &'a Entry,
+        }
+        let line = Line { time: now(), entry };
+        let mut text = serde_json::to_string(&line).expect("events are plain data");
+        text.push('\n');
+        self.history.write_all(text.as_bytes()).map_err(io(&self.path.join(history::FILE)))?;
+        self.log(&entry.in_words())
     }
 
     /// Appends a line to `log.txt` behind the time (UTC).
@@ -193,9 +254,8 @@ impl RunFolder {
     /// # Errors
     /// When it cannot be written.
     pub fn log(&mut self, message: &str) -> Result<(), RunFolderError> {
-        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now());
-        let line = format!("{now} {message}\n");
-        self.log.write_all(line.as_bytes()).map_err(io(&self.path.join("log.txt")))
+        let line = format!("{} {message}\n", now());
+        self.log.write_all(line.as_bytes()).map_err(io(&self.path.join(LOG)))
     }
 
     /// Writes `summary.json`, whole or not at all.
@@ -215,6 +275,11 @@ impl RunFolder {
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
         write_whole(&self.path, name, text)
     }
+}
+
+/// The time, UTC, as RFC 3339 writes it.
+fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 fn write_whole(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Result<(), RunFolderError> {
@@ -239,12 +304,29 @@ pub fn is_run(path: &Path) -> bool {
     path.join(RECIPE).is_file()
 }
 
+/// Whether a training on labels was begun in the folder `path`.
+pub fn is_on_labels(path: &Path) -> bool {
+    path.join(SETTINGS).is_file()
+}
+
+/// A number that changes when a file of the run in the folder `path` does, apart from its checkpoints, or
+/// when a process begins or ends to work on it.
+pub fn revision(path: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for name in [RECIPE, metrics::FILE, history::FILE, LOG, SUMMARY] {
+        let known = path.join(name).metadata().ok();
+        known.map(|file| (file.len(), file.modified().ok())).hash(&mut hasher);
+    }
+    is_busy(path).unwrap_or(false).hash(&mut hasher);
+    hasher.finish()
+}
+
 /// Whether a process is at work on the run in the folder `path`.
 ///
 /// # Errors
 /// When its log cannot be opened.
 pub fn is_busy(path: &Path) -> Result<bool, RunFolderError> {
-    if !path.join("log.txt").exists() {
+    if !path.join(LOG).exists() {
         return Ok(false);
     }
     match locked_log(path) {
@@ -257,10 +339,10 @@ fn append(file: &Path) -> Result<File, RunFolderError> {
     OpenOptions::new().create(true).append(true).open(file).map_err(io(file))
 }
 
-/// Opens the log for as long as the process works on the run. The lock goes with the process,
-/// however it ends; a file system that knows no locks has none.
+/// Opens the log for as long as the process works on the run. The lock goes with the process, however it
+/// ends. On a file system without locks there is no lock.
 fn locked_log(path: &Path) -> Result<File, RunFolderError> {
-    let log = append(&path.join("log.txt"))?;
+    let log = append(&path.join(LOG))?;
     for _ in 0..TRIES {
         match log.try_lock() {
             Err(TryLockError::WouldBlock) => thread::sleep(PAUSE),
@@ -284,7 +366,7 @@ pub fn check_free(path: &Path) -> Result<(), RunFolderError> {
 /// The text of the resolved recipe of the run at `path`.
 ///
 /// # Errors
-/// When it is no run folder or cannot be read.
+/// When it is not a run folder or cannot be read.
 pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     if !path.exists() {
         return Err(RunFolderError::Missing { path: path.to_owned() });
@@ -298,16 +380,22 @@ pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     }
 }
 
-/// The result of the run at `path`; `None` where there is none, or none that this version reads.
+/// The result in the folder `path`, that of a run or of a training on labels; `None` where there is none yet.
 ///
 /// # Errors
-/// When it cannot be read.
-pub fn summary_of(path: &Path) -> Result<Option<Summary>, RunFolderError> {
+/// When it cannot be read, or is not such a result.
+pub fn summary_of<Summary: DeserializeOwned>(
+    path: &Path,
+) -> Result<Option<Summary>, RunFolderError> {
     let file = path.join(SUMMARY);
-    match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        bytes => Ok(serde_json::from_slice(&bytes.map_err(io(&file))?).ok()),
-    }
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        bytes => bytes.map_err(io(&file))?,
+    };
+    let summary = serde_json::from_slice(&bytes);
+    summary
+        .map(Some)
+        .map_err(|error| RunFolderError::Summary { path: file, what: error.to_string() })
 }
 
 fn occupied(path: &Path) -> io::Result<bool> {
@@ -318,8 +406,8 @@ fn occupied(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes the files of an earlier run, the trainings on labels inside it, which are of its encoder,
-/// and nothing else. What makes the folder a run goes last: a removal that is cut short can be repeated.
+/// Removes the files of an earlier run and the trainings on labels inside it, which are of its encoder, and
+/// nothing else. The file that makes the folder a run goes last: a removal that is cut short can be repeated.
 fn clear(path: &Path) -> Result<(), RunFolderError> {
     let removed = |file: &Path, result: io::Result<()>| match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(file)(error)),
@@ -330,32 +418,13 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
         if tensorboard::is_event_file(&name) {
             removed(&entry, fs::remove_file(&entry))?;
-        } else if name == "checkpoints" || entry.join(SETTINGS).is_file() {
+        } else if name == checkpoint::FOLDER || is_on_labels(&entry) {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    for name in ["metrics.jsonl", "log.txt", SUMMARY, SETTINGS, RECIPE] {
+    for name in [metrics::FILE, history::FILE, LOG, SUMMARY, SETTINGS, RECIPE] {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;
     }
     Ok(())
-}
-
-fn lines_until(path: &Path, step: u64) -> io::Result<Vec<u8>> {
-    #[derive(serde::Deserialize)]
-    struct Line {
-        step: u64,
-    }
-    let mut kept = Vec::new();
-    for line in BufReader::new(File::open(path)?).split(b'\n') {
-        let line = line?;
-        match serde_json::from_slice::<Line>(&line) {
-            Ok(Line { step: at }) if at <= step => {
-                kept.extend_from_slice(&line);
-                kept.push(b'\n');
-            }
-            _ => break,
-        }
-    }
-    Ok(kept)
 }

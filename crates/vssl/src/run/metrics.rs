@@ -4,42 +4,14 @@
 //! those of an evaluation below `evaluation/`. Called by the report of runs and, for the names, by
 //! TensorBoard's event files.
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use serde_json::Value;
 
+use super::json_lines::{self, JsonLinesError};
+
 /// The file in a run folder.
 pub const FILE: &str = "metrics.jsonl";
-
-/// Why the figures cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MetricsError {
-    /// The operating system refused.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line that is no line of metrics.
-    #[error(
-        "{}: line {line}: {what}; expected a JSON object with \"kind\", \"step\" and \"epoch\". \
-         Remove the line to read the others", path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-        /// What was found.
-        what: String,
-    },
-}
 
 /// One line.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,47 +26,40 @@ pub struct Line {
     pub figures: Vec<(String, f64)>,
 }
 
-/// All lines of the run in the folder `run`; none before the first. A last line without its end is
-/// one that is being written, or was when the run was killed, and is left out.
+impl Line {
+    /// The figure of this name.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
+    }
+}
+
+/// All lines of the run in the folder `run`, in order; none before the first.
 ///
 /// # Errors
-/// A file that cannot be read, or the first damaged line.
-pub fn read(run: &Path) -> Result<Vec<Line>, MetricsError> {
-    let path = run.join(FILE);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        bytes => bytes.map_err(|source| MetricsError::Io { path: path.clone(), source })?,
-    };
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
-    let lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate();
-    lines
-        .map(|(index, line)| {
-            let damaged =
-                |what| MetricsError::Damaged { path: path.clone(), line: index + 1, what };
-            parse(line).map_err(damaged)
-        })
-        .collect()
+/// A file that cannot be read, or its first damaged line.
+pub fn read(run: &Path) -> Result<Vec<Line>, JsonLinesError> {
+    json_lines::read(&run.join(FILE), |line| {
+        let expected = "expected a JSON object with \"kind\", \"step\" and \"epoch\"";
+        parse(line).map_err(|what| format!("{what}; {expected}"))
+    })
 }
 
 fn parse(line: &[u8]) -> Result<Line, String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let number = |key: &str| {
-        value.get(key).and_then(Value::as_u64).ok_or_else(|| format!("{key:?} is no whole number"))
+        let number = value.get(key).and_then(Value::as_u64);
+        number.ok_or_else(|| format!("{key:?} is not a whole number"))
     };
     let evaluation = match value.get("kind").and_then(Value::as_str) {
         Some("step") => false,
         Some("evaluation") => true,
         _ => return Err("\"kind\" is neither \"step\" nor \"evaluation\"".to_owned()),
     };
-    Ok(Line {
-        evaluation,
-        step: number("step")?,
-        epoch: number("epoch")?,
-        figures: figures(&value),
-    })
+    let (step, epoch) = (number("step")?, number("epoch")?);
+    Ok(Line { evaluation, step, epoch, figures: figures(&value) })
 }
 
-/// The numbers of a line by name; `step` and `epoch` are where they belong, not what was measured.
+/// The numbers of a line by name, without `step` and `epoch`: these say where the numbers belong.
 pub fn figures(line: &Value) -> Vec<(String, f64)> {
     let prefix = match line.get("kind").and_then(Value::as_str) {
         Some("evaluation") => "evaluation/",
@@ -123,6 +88,8 @@ fn collect(name: &str, value: &Value, found: &mut Vec<(String, f64)>) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const STEP: &str =
@@ -130,7 +97,7 @@ mod tests {
     const EVALUATION: &str =
         r#"{"kind":"evaluation","step":10,"epoch":1,"knn_top1":31.5,"probe_top1":null}"#;
 
-    fn read_text(text: &str) -> Result<Vec<Line>, MetricsError> {
+    fn read_text(text: &str) -> Result<Vec<Line>, JsonLinesError> {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(FILE), text).unwrap();
         read(folder.path())

@@ -1,9 +1,20 @@
-//! The run folder: the only part of the library that knows what files a run has and what is in them.
+//! The run folder: the only part of the library that knows which files a run has and what is in them.
+//!
+//! [`folder`] names the files and opens the folder; [`metrics`], [`history`] and [`checkpoint`] each write and
+//! read one kind of file; [`journal`] is what a training loop says things to; [`resume`] says what may change
+//! while a run goes on, its [`images`] among it.
 
 pub mod checkpoint;
+pub mod clock;
+pub(crate) mod digest;
 pub mod events;
 pub mod folder;
+pub mod history;
+pub mod images;
+pub mod journal;
+pub mod json_lines;
 pub mod metrics;
+pub mod resume;
 pub(crate) mod space;
 pub mod stop;
 pub mod tensorboard;

@@ -1,39 +1,52 @@
-//! Files that have their name only once they are whole and on the disk: what was there before stays until
-//! then, also when the machine stops. Used by everything that writes a file at once or bit by bit.
+//! Files that get their name only once they are whole and on the disk.
+//!
+//! The content goes into a file of a name of its own in the same folder, which is synced and then renamed.
+//! Whatever was there before stays until that moment, also when the machine stops, the disk fills up or a
+//! second process writes the same file. Used by everything here that writes a file that a user may have already.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io::{self, Write},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
-/// A file beside the one that is wanted; gone with this value unless it was finished.
+use tempfile::{Builder, TempPath};
+
+/// The permissions of a new file, before the umask takes its part.
+const READ_AND_WRITE: u32 = 0o666;
+
+/// Links that are followed to the file behind them: as many as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// A file that is being written beside the one that is wanted. It is removed with this value unless it was
+/// finished.
 pub struct WholeFile {
-    temporary: PathBuf,
+    temporary: TempPath,
     to: PathBuf,
-    is_done: bool,
+    target: PathBuf,
 }
 
 impl WholeFile {
-    /// Makes it: the earliest moment to learn that nothing can be written there.
+    /// Makes the file: the earliest moment to learn that nothing can be written there. Where `to` is a
+    /// symbolic link, the file that it leads to will be replaced and the link stays.
     ///
     /// # Errors
-    /// What the system refuses; what is there and no file, such as a folder or a device.
+    /// What the system refuses, and a `to` that is a folder, a device or a pipe.
     pub fn create(to: &Path) -> io::Result<(Self, File)> {
-        if to.is_dir() {
+        let target = behind_links(to)?;
+        if target.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if is_special(to) {
-            let what = "no regular file: a device or pipe cannot be written here";
+        if is_special(&target) {
+            let what = "this is a device or a pipe; expected the name of a file";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
-        let mut temporary = to.as_os_str().to_owned();
-        temporary.push(".part");
-        let temporary = PathBuf::from(temporary);
-        let mut options = File::options();
-        options.read(true).write(true).create(true).truncate(true);
-        let file = options.open(&temporary)?;
-        Ok((Self { temporary, to: to.to_owned(), is_done: false }, file))
+        let mut builder = Builder::new();
+        builder.prefix(".vssl-").suffix(".part");
+        builder.permissions(Permissions::from_mode(READ_AND_WRITE));
+        let (file, temporary) = builder.tempfile_in(folder_of(&target))?.into_parts();
+        Ok((Self { temporary, to: to.to_owned(), target }, file))
     }
 
     /// The name that it will have.
@@ -41,29 +54,39 @@ impl WholeFile {
         &self.to
     }
 
-    /// Syncs `file` and gives it its name.
+    /// Syncs `file`, gives it its name and syncs the folder. A file that was there hands its permissions on.
     ///
     /// # Errors
-    /// What the system refuses; what was there is then untouched.
-    pub fn finish(mut self, file: &File) -> io::Result<()> {
+    /// What the system refuses; before the renaming, the old file is untouched.
+    pub fn finish(self, file: &File) -> io::Result<()> {
+        if let Ok(old) = self.target.metadata() {
+            file.set_permissions(old.permissions())?;
+        }
         file.sync_all()?;
-        fs::rename(&self.temporary, &self.to)?;
-        self.is_done = true;
-        Ok(())
+        self.temporary.persist(&self.target)?;
+        File::open(folder_of(&self.target))?.sync_all()
     }
 }
 
-impl Drop for WholeFile {
-    fn drop(&mut self) {
-        if !self.is_done {
-            // What cannot be removed is left; the reason is in the error that led here.
-            drop(fs::remove_file(&self.temporary));
+/// The path behind all symbolic links at `path`, which need not exist itself.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(next) => path = folder_of(&path).join(next),
+            // It is no link, or there is nothing.
+            Err(_) => return Ok(path),
         }
     }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "the symbolic links lead in a circle"))
 }
 
-/// Whether it is there and neither a file nor a folder: the standard output, for instance. Its name must
-/// not be given to a file.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether there is something that is neither a file nor a folder: the standard output, for instance. Its
+/// name must not be given to a file.
 fn is_special(to: &Path) -> bool {
     to.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
@@ -83,7 +106,21 @@ pub fn write(to: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
 
     #[test]
     fn what_is_not_finished_leaves_the_old_file_and_nothing_else() {
@@ -94,10 +131,57 @@ mod tests {
         file.write_all(b"half").unwrap();
         drop(whole);
         assert_eq!(fs::read_to_string(&to).unwrap(), "old");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         write(&to, "new").unwrap();
         assert_eq!(fs::read_to_string(&to).unwrap(), "new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn two_writers_of_one_file_do_not_mix() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("a.txt");
+        let (first, mut first_file) = WholeFile::create(&to).unwrap();
+        let (second, mut second_file) = WholeFile::create(&to).unwrap();
+        first_file.write_all(b"the first writer").unwrap();
+        second_file.write_all(b"second").unwrap();
+        first.finish(&first_file).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "the first writer");
+        second.finish(&second_file).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "second");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_link_stays_a_link_and_the_file_behind_it_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("real")).unwrap();
+        // The second link is relative, and nothing is behind it yet.
+        symlink(at("second"), at("first")).unwrap();
+        symlink("real/a.txt", at("second")).unwrap();
+        for text in ["new", "newer"] {
+            write(&at("first"), text).unwrap();
+            assert_eq!(fs::read_to_string(at("real/a.txt")).unwrap(), text);
+        }
+        assert!(at("first").is_symlink() && at("second").is_symlink());
+        assert_eq!(names(folder.path()), ["first", "real", "second"]);
+        symlink(at("b"), at("a")).unwrap();
+        symlink(at("a"), at("b")).unwrap();
+        assert!(write(&at("a"), "text").unwrap_err().to_string().contains("circle"));
+    }
+
+    #[test]
+    fn permissions_are_those_of_any_new_file_or_of_the_file_that_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (to, plain) = (folder.path().join("a.txt"), folder.path().join("plain.txt"));
+        fs::write(&plain, "").unwrap();
+        write(&to, "text").unwrap();
+        assert_eq!(mode(&to), mode(&plain), "what the umask leaves");
+        for wanted in [0o600, 0o664] {
+            fs::set_permissions(&to, Permissions::from_mode(wanted)).unwrap();
+            write(&to, "text").unwrap();
+            assert_eq!(mode(&to), wanted);
+        }
     }
 
     #[cfg(target_os = "linux")]
@@ -105,7 +189,7 @@ mod tests {
     fn a_device_is_written_to_and_stays_one() {
         let device = Path::new("/dev/null");
         write(device, "text").unwrap();
-        assert!(is_special(device) && !Path::new("/dev/null.part").exists());
+        assert!(is_special(device));
         assert!(WholeFile::create(device).is_err());
     }
 

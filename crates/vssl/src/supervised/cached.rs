@@ -6,19 +6,20 @@
 use std::time::Instant;
 
 use serde::Serialize;
-use vssl_data::Splits;
+use vssl_data::{Splits, loader::workers};
 
 use super::{
-    HeadSummary, LinearSettings, Outset, Summary,
+    HeadEpoch, HeadSummary, LinearSettings, OutputOptions, Summary,
     job::{EncoderFacts, check_folder, labelled},
 };
 use crate::{
-    encoder::{Encoder, EncoderError, Reading},
+    encoder::{Encoder, Reading},
     eval::linear::{LinearResult, linear_probe},
+    features::Features,
     run::{
-        checkpoint::HeadEpoch,
         events::{Event, Observer},
         folder::{RunFolder, SETTINGS},
+        journal::Journal,
         space,
     },
     train::TrainError,
@@ -40,35 +41,31 @@ pub fn cached(
     encoder: &Encoder,
     splits: &Splits,
     settings: &LinearSettings,
-    outset: &Outset,
+    output: &OutputOptions,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
     let began = Instant::now();
     let [train, validation] = labelled(splits)?;
-    if outset.resume {
+    if output.resume {
         let message = "--resume: a cached evaluation keeps nothing to go on with; use --force";
         return Err(TrainError::Setting(message.to_owned()));
     }
-    check_folder(outset)?;
+    check_folder(output)?;
     let text = toml::to_string(settings).expect("settings are plain values");
-    let folder = RunFolder::create_with((SETTINGS, &text), &outset.folder, outset.force, false);
-    let mut folder = folder?;
+    let folder = RunFolder::create_with((SETTINGS, &text), &output.folder, output.force, false)?;
+    let mut journal = Journal::new(folder, observer);
     let data = &settings.data;
     let (prefetch, on_bad_image) = (data.prefetch, data.on_bad_image);
-    let workers = data.workers.unwrap_or(Reading::default().workers);
-    let reading = Reading { workers, prefetch, on_bad_image };
-    let mut features = |what: &str, images| {
-        observer.event(&Event::Phase { what: format!("features of the {what} images") });
-        encoder.features(images, &reading).map_err(|error| match error {
-            EncoderError::Data(error) => TrainError::Data(error),
-            other => TrainError::Setting(other.to_string()),
-        })
+    let reading = Reading { workers: workers(data.workers), prefetch, on_bad_image };
+    let mut features = |what: &str, images| -> Result<Features, TrainError> {
+        journal.tell(&Event::Phase { what: format!("features of the {what} images") })?;
+        Ok(encoder.features(images, &reading)?)
     };
     let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
-    observer.event(&Event::Phase { what: "logistic regression".to_owned() });
+    journal.tell(&Event::Phase { what: "logistic regression".to_owned() })?;
     let result = linear_probe(&fit, &test, &settings.cached.config())?;
     for (step, &(l2, held_out_top1)) in result.tried.iter().enumerate() {
-        folder.record(step as u64 + 1, &Line::Penalty { l2, held_out_top1 })?;
+        journal.record(step as u64 + 1, &Line::Penalty { l2, held_out_top1 })?;
     }
     let facts = EncoderFacts::of(encoder);
     let summary = Summary {
@@ -85,7 +82,7 @@ pub fn cached(
         classes: train.classes().len(),
         seconds: began.elapsed().as_secs_f64(),
         peak_rss_mib: space::peak_rss_mib(),
-        commit: outset.commit.clone(),
+        commit: output.commit.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         replaced_images: 0,
         chosen: Some(name(result.l2)),
@@ -99,9 +96,9 @@ pub fn cached(
             "L-BFGS ended after {} iterations: {:?}",
             result.iterations, result.stop
         )],
-        folder: outset.folder.clone(),
+        folder: output.folder.clone(),
     };
-    folder.summarise(&summary)?;
+    journal.finish(&summary, summary.steps, summary.interrupted)?;
     Ok(summary)
 }
 

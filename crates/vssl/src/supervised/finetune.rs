@@ -4,7 +4,11 @@
 //! arXiv:2002.05709, section 6). The encoder is in training mode: batch normalisation uses the
 //! batch and follows the new images.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use burn::{
     module::Module,
@@ -18,7 +22,7 @@ use vssl_data::{
 };
 
 use super::{
-    Classifier, FinetuneSettings, HeadStep, Job, Judge, Outset, Sample, Summary,
+    Classifier, FinetuneSettings, HeadStep, Job, Judge, OutputOptions, Sample, Summary,
     job::{Common, labelled},
     labels, run,
 };
@@ -50,7 +54,7 @@ impl Job {
         encoder: &Encoder,
         splits: &Splits,
         settings: &FinetuneSettings,
-        outset: Outset,
+        output: OutputOptions,
     ) -> Result<Self, TrainError> {
         let FinetuneSettings { seed, train, view, data, checkpoint, log, .. } = settings;
         let common = Common { seed: *seed, train, view, data, checkpoint, log };
@@ -61,7 +65,7 @@ impl Job {
         let text = serde_json::to_string(&record).expect("numbers are plain data") + "\n";
         let some = Arc::new(Subset::of(all, chosen)?);
         let splits = Splits { train: some, validation: Some(validation) };
-        let mut job = Job::new("finetune", encoder, &splits, settings, &common, outset)?;
+        let mut job = Job::new("finetune", encoder, &splits, settings, &common, output)?;
         job.record = Some((labels::FILE, text));
         Ok(job)
     }
@@ -104,8 +108,11 @@ struct Tuned {
     mixup: Option<Beta<f64>>,
     size: usize,
     device: Device,
-    /// The parameter that is none: see [`BackboneConfig::fixed`](crate::backbone::BackboneConfig::fixed).
+    /// The parameter that is never trained: see
+    /// [`BackboneConfig::fixed`](crate::backbone::BackboneConfig::fixed).
     fixed: Option<String>,
+    /// The output folder.
+    folder: PathBuf,
 }
 
 const WHOLE: &str = "the network is only absent inside an update";
@@ -118,7 +125,7 @@ impl Tuned {
         let head = Linear::new(dim, classes, &init);
         let fresh = Backbone::new(&encoder.config, &init);
         let backbone = state::restore(fresh, state::collect(&encoder.backbone))
-            .map_err(|source| other_network(job, source))?;
+            .map_err(|source| other_network(&encoder.path, source))?;
         let network = Network { backbone, head };
         let parameters = tensors::parameters(&network);
         let mut config = settings.optimizer.clone();
@@ -131,6 +138,7 @@ impl Tuned {
             .map_err(|error| TrainError::Setting(format!("mixup = {}: {error}", settings.mixup)))?;
         Ok(Self {
             network: Some(network),
+            folder: job.output.folder.clone(),
             fixed: encoder.config.fixed().map(|path| format!("backbone.{path}")),
             base_rate: config.base_rate(batch),
             optimizer: Optimizer::new(config, batch)?,
@@ -152,9 +160,10 @@ impl Tuned {
     }
 }
 
-fn other_network(job: &Job, source: StateError) -> TrainError {
-    let path = job.outset.folder.join("checkpoints");
-    TrainError::Checkpoint(CheckpointError::OtherNetwork { path, source: Box::new(source) })
+/// The tensors at `path` are of another network than the one that they are for.
+fn other_network(path: &Path, source: StateError) -> TrainError {
+    let (path, source) = (path.to_owned(), Box::new(source));
+    TrainError::Checkpoint(CheckpointError::OtherNetwork { path, source })
 }
 
 /// Rules that lower the rate block by block from the top: the head and what comes after the last
@@ -261,7 +270,7 @@ impl Classifier for Tuned {
             |kind: &'static str| state.remove(kind).ok_or(TrainError::Incomplete { kind });
         let (network, optimizer) = (take("network")?, take("optimizer")?);
         let restored = state::restore(self.network().valid().train(), network)
-            .map_err(|error| TrainError::Probe(Box::new(error)))?;
+            .map_err(|source| other_network(&self.folder, source))?;
         let parameters = tensors::parameters(&restored);
         let device = restored.head.weight.val().inner().device();
         self.optimizer.load_state(optimizer, &parameters, &device)?;
@@ -273,7 +282,10 @@ impl Classifier for Tuned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backbone::BackboneConfig, optim::OptimizerConfig};
+    use crate::{
+        backbone::{BackboneConfig, ResnetConfig, VitConfig},
+        optim::OptimizerConfig,
+    };
 
     fn factors(config: &BackboneConfig) -> Vec<(String, f64)> {
         let device = Device::flex().autodiff();
@@ -294,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_rate_falls_block_by_block_from_the_head_to_the_stem() {
-        let config = BackboneConfig { width: 4, ..BackboneConfig::default() };
+        let config = ResnetConfig { width: 4, ..ResnetConfig::default() }.into();
         let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
         assert_eq!(factors["head.weight"], 1.0);
         assert_eq!(factors["backbone.layer4.1.conv1.weight"], 0.5);
@@ -305,9 +317,7 @@ mod tests {
 
     #[test]
     fn a_transformer_has_a_rate_for_each_of_its_blocks() {
-        use crate::backbone::Architecture;
-        let config =
-            BackboneConfig { architecture: Architecture::VitTiny, ..BackboneConfig::default() };
+        let config = VitConfig::default().into();
         let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
         assert_eq!(factors["backbone.norm.weight"], 1.0);
         assert_eq!(factors["backbone.cls_token"], 0.5_f64.powi(13));

@@ -4,37 +4,43 @@ use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::Device;
 use serde::{Serialize, de::DeserializeOwned};
-use sha2::{Digest, Sha256};
 use toml::Table;
-use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits};
+use vssl_data::{
+    Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits, loader::workers,
+};
 
 use super::{Length, ReadingSection, Saving, View};
 use crate::{
     encoder::{Encoder, Input},
-    formats::hex,
     recipe::{self, LogSection},
     run::{
-        checkpoint::{Checkpoint, Store},
-        folder::{self, RunFolderError},
+        checkpoint::{Checkpoint, LATEST, Store},
+        clock::is_due,
+        digest::sha256,
+        folder,
+        images::Images,
+        resume,
     },
     schedule::Step,
     tensors::state,
-    train::{TrainError, plan::due},
+    train::TrainError,
 };
 
-/// Keys that may change while a training goes on: they change no number.
-const FREE_KEYS: [&str; 5] =
-    ["data.workers", "data.prefetch", "checkpoint.", "log.", "train.evaluate_every"];
+/// Keys of what a checkpoint was made with that count images. Checkpoints since format 2 tell images from
+/// one another by more than their number.
+const COUNTS: [&str; 2] = ["training images", "validation images"];
 
-/// What does not belong into the settings.
+/// Where the results go, and what becomes of what is there.
 #[derive(Clone, Debug)]
-pub struct Outset {
+pub struct OutputOptions {
     /// The output folder.
     pub folder: PathBuf,
     /// Go on with the training in it.
     pub resume: bool,
     /// Replace what is in it.
     pub force: bool,
+    /// Go on with the training although its images are not those of its checkpoint.
+    pub allow_changed_data: bool,
     /// Commit that the program was built from.
     pub commit: Option<String>,
 }
@@ -59,11 +65,13 @@ pub struct Job {
     pub(super) identity: String,
     /// Where it stood.
     pub(super) resume_from: Option<Checkpoint>,
-    pub(super) outset: Outset,
+    pub(super) output: OutputOptions,
     /// Images to learn from.
     pub train: Arc<dyn Dataset>,
     /// Images to judge by.
     pub validation: Arc<dyn Dataset>,
+    /// What tells both from other images.
+    pub(super) images: Images,
     /// Names of a file and its text, written beside the settings.
     pub(super) record: Option<(&'static str, String)>,
     /// What a person should know before it starts.
@@ -95,7 +103,7 @@ impl EncoderFacts {
         Self {
             path: encoder.path.clone(),
             step: encoder.step,
-            method: recipe.map(|recipe| recipe.method.clone()),
+            method: recipe.map(|recipe| recipe.method.name().to_owned()),
             seed: recipe.map(|recipe| recipe.seed),
         }
     }
@@ -113,41 +121,48 @@ impl Job {
         splits: &Splits,
         settings: &S,
         common: &Common,
-        outset: Outset,
+        output: OutputOptions,
     ) -> Result<Self, TrainError> {
         let [train, validation] = labelled(splits)?;
-        check_folder(&outset)?;
-        let images = train.len();
-        let batch = common.train.batch;
-        if batch > images {
+        check_folder(&output)?;
+        let count = train.len();
+        let (batch, epochs) = (common.train.batch, common.train.epochs);
+        if batch > count {
             return Err(TrainError::Setting(format!(
-                "train.batch = {batch}: larger than the training set of {images} images; expected \
-                 at most {images}"
+                "train.batch = {batch}: larger than the training set of {count} images; expected \
+                 at most {count}"
             )));
         }
+        let length = resume::Length { batch, epochs, max_steps: None };
+        let images = Images::of(train.as_ref(), Some(validation.as_ref()));
         let group = common.view.group(encoder.input.size);
         let normalisation = encoder.input.normalisation;
         let pipeline = Arc::new(Pipeline::new(vec![group], normalisation, common.seed)?);
         let table = Table::try_from(settings).expect("settings are a table of plain values");
         let settings = table.to_string();
         let identity = identity(task, table, encoder, [&train, &validation]);
-        let resume_from = match outset.resume {
-            true => resumed(&identity, &outset)?,
-            false => None,
-        };
-        let mut notes = Vec::new();
-        if outset.resume && resume_from.is_none() {
-            notes.push("no checkpoint was saved yet: the training starts again".to_owned());
+        let (mut resume_from, mut notes) = (None, Vec::new());
+        if output.resume {
+            match resumed(&identity, &output)? {
+                None => {
+                    notes.push("no checkpoint was saved yet: the training starts again".to_owned());
+                }
+                Some(checkpoint) => {
+                    notes.extend(checked(&checkpoint, &images, &output, length)?);
+                    resume_from = Some(checkpoint);
+                }
+            }
         }
         Ok(Self {
             task,
             settings,
             identity: identity.to_string(),
             resume_from,
-            outset,
-            steps_per_epoch: (images / batch) as u64,
+            output,
+            steps_per_epoch: length.steps_per_epoch(count),
             train,
             validation,
+            images,
             record: None,
             notes,
             input: encoder.input,
@@ -187,7 +202,7 @@ impl Job {
             seed: self.seed,
             batch: self.length.batch,
             share: Share::WHOLE,
-            workers: self.workers(),
+            workers: workers(self.reading.workers),
             prefetch: self.reading.prefetch,
             on_bad_image: self.reading.on_bad_image,
             start_step: step,
@@ -202,78 +217,55 @@ impl Job {
             transform: self.input.transform(),
             normalisation: self.input.normalisation,
             batch: self.length.batch,
-            workers: self.workers(),
+            workers: workers(self.reading.workers),
             prefetch: self.reading.prefetch,
             on_bad_image: self.reading.on_bad_image,
         }
     }
 
-    fn workers(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.reading.workers.unwrap_or_else(cores)
-    }
-
     pub(super) fn logs_after(&self, done: u64) -> bool {
-        due(done, self.log.every_steps) || done == self.total_steps()
+        is_due(done, self.log.every_steps) || done == self.total_steps()
     }
 
     pub(super) fn saves_after(&self, done: u64) -> bool {
-        due(done, self.saving.every_epochs * self.steps_per_epoch)
-            || due(done, self.saving.every_steps.unwrap_or(0))
+        is_due(done, self.saving.every_epochs * self.steps_per_epoch)
+            || is_due(done, self.saving.every_steps.unwrap_or(0))
             || done == self.total_steps()
     }
 
     /// Whether the validation split is evaluated after this many epochs.
     pub(super) fn evaluates_after(&self, epochs: u64) -> bool {
-        due(epochs, self.length.evaluate_every) || epochs == self.length.epochs
+        is_due(epochs, self.length.evaluate_every) || epochs == self.length.epochs
     }
 }
 
 /// Both splits, if both have labels.
 pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainError> {
-    let missing = |what: &str| {
-        TrainError::Setting(format!(
-            "{what}; expected a training and a validation split with labels, as folders train/ and \
-             val/ with a folder for each class have them"
-        ))
-    };
+    let missing = |what: String| TrainError::NoLabels { what };
     let train = Arc::clone(&splits.train);
     let Some(validation) = splits.validation.clone() else {
-        return Err(missing("the images have no validation split"));
+        return Err(missing("the images have no validation split".to_owned()));
     };
     for (set, name) in [(&train, "training"), (&validation, "validation")] {
         if set.labels().is_none() {
-            return Err(missing(&format!("the {name} images have no labels")));
+            return Err(missing(format!("the {name} images have no labels")));
         }
     }
     Ok([train, validation])
 }
 
 /// Refuses a folder that holds something else.
-pub(super) fn check_folder(outset: &Outset) -> Result<(), TrainError> {
-    let folder = &outset.folder;
+pub(super) fn check_folder(output: &OutputOptions) -> Result<(), TrainError> {
+    let folder = &output.folder;
     if folder::is_run(folder) {
-        return Err(TrainError::Setting(format!(
-            "{}: this is the folder of a pretraining run; choose a folder of its own with --out",
-            folder.display()
-        )));
+        return Err(TrainError::FolderOfRun { folder: folder.clone() });
     }
-    let begun = folder.join(folder::SETTINGS).is_file();
-    if outset.resume && !begun {
-        return Err(TrainError::Setting(format!(
-            "{}: nothing to go on with: there is no {} in it; leave out --resume to begin",
-            folder.display(),
-            folder::SETTINGS
-        )));
+    match folder::is_on_labels(folder) {
+        false if output.resume => Err(TrainError::NothingToResume { folder: folder.clone() }),
+        true if output.resume || output.force => Ok(()),
+        // Files that no training on labels left are not replaced either.
+        _ => Ok(folder::check_free(folder)?),
     }
-    if outset.force && !begun {
-        // Somebody else's files are not ours to replace.
-        folder::check_free(folder)?;
-    }
-    if !outset.resume && !outset.force {
-        folder::check_free(folder)?;
-    }
-    Ok(())
 }
 
 /// Settings, encoder and images: what has to be the same when a training goes on.
@@ -283,36 +275,46 @@ fn identity(
     encoder: &Encoder,
     [train, validation]: [&Arc<dyn Dataset>; 2],
 ) -> Table {
-    let mut hash = Sha256::new();
-    for (name, tensor) in state::collect(&encoder.backbone) {
-        hash.update(name.as_bytes());
-        hash.update(tensor.as_bytes());
-    }
-    let digest = hex(&hash.finalize());
+    let tensors = state::collect(&encoder.backbone);
+    let digest =
+        sha256(tensors.iter().flat_map(|(name, tensor)| [name.as_bytes(), tensor.as_bytes()]));
     let mut table = Table::new();
     let mut say = |key: &str, value: toml::Value| table.insert(key.to_owned(), value);
     say("task", task.into());
     say("encoder", digest.into());
     let count = |set: &Arc<dyn Dataset>| toml::Value::Integer(set.len() as i64);
-    say("training images", count(train));
-    say("validation images", count(validation));
+    say(COUNTS[0], count(train));
+    say(COUNTS[1], count(validation));
     say("classes", train.classes().to_vec().into());
     table.extend(settings);
     table
 }
 
 /// The last checkpoint, if it is of the same training.
-fn resumed(now: &Table, outset: &Outset) -> Result<Option<Checkpoint>, TrainError> {
-    let folder = &outset.folder;
-    let Some(checkpoint) = Store::of(folder).load("latest")? else { return Ok(None) };
+fn resumed(now: &Table, output: &OutputOptions) -> Result<Option<Checkpoint>, TrainError> {
+    let run = &output.folder;
+    let Some(checkpoint) = Store::of(run).load(LATEST)? else { return Ok(None) };
     let was: Table = checkpoint.recipe.parse().map_err(|error: toml::de::Error| {
-        let path = folder.join("checkpoints");
-        TrainError::Folder(RunFolderError::Io { path, source: std::io::Error::other(error) })
+        TrainError::StoredRecipe { run: run.clone(), source: error.into() }
     })?;
-    let mut differences = recipe::of_tables(&was, now);
-    differences.retain(|d| !FREE_KEYS.iter().any(|free| d.key.starts_with(free)));
+    let mut differences = resume::binding_differences_on_labels(&recipe::upgraded(was), now);
+    if checkpoint.images.is_some() || output.allow_changed_data {
+        differences.retain(|difference| !COUNTS.contains(&difference.key.as_str()));
+    }
     match differences.is_empty() {
         true => Ok(Some(checkpoint)),
-        false => Err(TrainError::OtherRecipe { run: folder.clone(), differences }),
+        false => Err(TrainError::OtherRecipe { run: run.clone(), differences }),
     }
+}
+
+/// What a person should know of the images of a training that goes on, if these are allowed.
+fn checked(
+    checkpoint: &Checkpoint,
+    now: &Images,
+    output: &OutputOptions,
+    length: resume::Length,
+) -> Result<Option<String>, TrainError> {
+    let (was, allowed) = (checkpoint.images.as_ref(), output.allow_changed_data);
+    let checked = resume::check_images(was, now, allowed, length, checkpoint.position.step);
+    checked.map_err(|changes| TrainError::OtherImages { run: output.folder.clone(), changes })
 }

@@ -10,7 +10,8 @@ use burn::tensor::Device;
 use vssl_data::Splits;
 
 use super::{
-    Classifier, HeadStep, Job, Judge, LinearSettings, Outset, Sample, Summary, job::Common, run,
+    Classifier, HeadStep, Job, Judge, LinearSettings, OutputOptions, Sample, Summary, job::Common,
+    run,
 };
 use crate::{
     backbone::Backbone,
@@ -33,11 +34,11 @@ impl Job {
         encoder: &Encoder,
         splits: &Splits,
         settings: &LinearSettings,
-        outset: Outset,
+        output: OutputOptions,
     ) -> Result<Self, TrainError> {
         let LinearSettings { seed, train, view, data, checkpoint, log, .. } = settings;
         let common = Common { seed: *seed, train, view, data, checkpoint, log };
-        Job::new("linear", encoder, splits, settings, &common, outset)
+        Job::new("linear", encoder, splits, settings, &common, output)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod cached;
 mod finetune;
+mod heads;
 mod job;
 pub mod labels;
 mod linear;
@@ -19,12 +20,13 @@ use burn::tensor::Tensor;
 
 pub use cached::cached;
 pub use finetune::finetune;
-pub use job::{Job, Outset};
+pub use heads::{HeadEpoch, HeadSummary};
+pub use job::{Job, OutputOptions};
 pub use linear::linear;
 pub use settings::{
     Cached, FinetuneSettings, Length, LinearSettings, ReadingSection, Saving, View,
 };
-pub use summary::{HeadSummary, Summary};
+pub use summary::Summary;
 
 use crate::{schedule::Step, tensors::state::Tensors, train::TrainError};
 
@@ -38,7 +40,7 @@ pub(crate) struct Sample<'a> {
 
 /// What a step made of one classifier.
 pub(crate) struct HeadStep {
-    /// Mean cross entropy of the batch; not finite when it diverged.
+    /// Mean cross entropy of the batch; not finite when the classifier diverged.
     pub loss: f64,
     /// Images whose largest score was that of their class.
     pub correct: u64,
@@ -67,12 +69,12 @@ pub(crate) trait Classifier {
     /// Numbers that are trained.
     fn numbers(&self) -> usize;
 
-    /// Everything that lasts, by kind.
+    /// All tensors that last, by kind.
     fn state(&self) -> BTreeMap<String, Tensors>;
 
-    /// Puts it back.
+    /// Puts the tensors of a checkpoint back.
     ///
     /// # Errors
-    /// When it is of another network.
+    /// When they are of another network.
     fn load(&mut self, state: BTreeMap<String, Tensors>) -> Result<(), TrainError>;
 }

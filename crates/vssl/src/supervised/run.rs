@@ -1,19 +1,22 @@
 //! The loop of a training on labels. It reads from top to bottom; what learns stands in
 //! [`super::linear`] and [`super::finetune`].
 
-use std::time::Instant;
-
 use serde::Serialize;
 use vssl_data::Batch;
 
-use super::{Classifier, HeadStep, HeadSummary, Job, Sample, Summary, summary::choose};
+use super::{
+    Classifier, HeadEpoch, HeadStep, HeadSummary, Job, Sample, Summary,
+    heads::{HeadPosition, choose},
+};
 use crate::{
     encoder::images::{each_evaluated, images_to_tensor},
     eval::topk::top_hits,
     run::{
-        checkpoint::{Checkpoint, HeadEpoch, HeadPosition, Position},
+        checkpoint::{Checkpoint, Position},
+        clock::{Clock, Pace},
         events::{Event, Observer},
         folder::{RunFolder, SETTINGS},
+        journal::Journal,
         space,
         stop::Stop,
     },
@@ -38,14 +41,14 @@ pub(super) fn run(
         let batch = batch?;
         let at = job.step(training.position.step);
         training.learn(batch, &at)?;
-        let done = training.position.step;
+        let (done, stops) = (training.position.step, stop.requested());
         if done.is_multiple_of(job.steps_per_epoch) {
             training.end_epoch(at.epoch + 1)?;
         }
-        if job.saves_after(done) || stop.requested() {
+        if job.saves_after(done) || stops {
             training.save()?;
         }
-        if stop.requested() {
+        if stops {
             break;
         }
     }
@@ -70,14 +73,12 @@ struct HeadLine<'a> {
 struct Training<'a> {
     job: &'a Job,
     classifier: &'a mut dyn Classifier,
-    observer: &'a mut dyn Observer,
-    folder: RunFolder,
+    journal: Journal<'a>,
     names: Vec<String>,
     position: Position,
-    /// When this start began, and the seconds of the starts before it.
-    began: (Instant, f64),
-    /// Since the last logged step: when that was, steps and seconds of waiting.
-    window: (Instant, u64, f64),
+    /// Where each classifier stands.
+    heads: Vec<HeadPosition>,
+    clock: Clock,
     /// Images that the last look at the validation split had to do without.
     left_out: usize,
 }
@@ -89,26 +90,28 @@ impl<'a> Training<'a> {
         observer: &'a mut dyn Observer,
     ) -> Result<Self, TrainError> {
         let names = classifier.heads();
-        let path = &job.outset.folder;
-        let mut position =
-            Position { heads: vec![HeadPosition::default(); names.len()], ..Position::default() };
+        let path = &job.output.folder;
+        let mut position = Position::default();
+        let mut heads = vec![HeadPosition::default(); names.len()];
         if let Some(checkpoint) = &job.resume_from {
             classifier.load(checkpoint.tensors.clone())?;
             position = checkpoint.position.clone();
+            heads = serde_json::from_value(position.task.take())
+                .map_err(|source| TrainError::StoredHeads { folder: path.clone(), source })?;
         }
         let tensorboard = job.log.tensorboard;
-        let mut folder = match job.outset.resume {
+        let folder = match job.output.resume {
             true => RunFolder::resume(path, position.step, tensorboard)?,
             false => {
                 let settings = (SETTINGS, job.settings.as_str());
-                RunFolder::create_with(settings, path, job.outset.force, tensorboard)?
+                RunFolder::create_with(settings, path, job.output.force, tensorboard)?
             }
         };
         if let Some((name, text)) = &job.record {
             folder.write(name, text)?;
         }
-        folder.log(&format!("starts at step {} of {}", position.step, job.total_steps()))?;
-        observer.event(&Event::Started {
+        let mut journal = Journal::new(folder, observer);
+        journal.tell(&Event::Started {
             method: job.task.to_owned(),
             run: path.clone(),
             parameters: classifier.numbers(),
@@ -118,18 +121,16 @@ impl<'a> Training<'a> {
             steps: job.total_steps(),
             first_step: position.step,
             notes: job.notes.clone(),
-        });
-        let began = (Instant::now(), position.seconds);
-        let window = (Instant::now(), 0, 0.0);
-        let left_out = 0;
-        Ok(Self { job, classifier, observer, folder, names, position, began, window, left_out })
+        })?;
+        let (clock, left_out) = (Clock::start(position.seconds), 0);
+        Ok(Self { job, classifier, journal, names, position, heads, clock, left_out })
     }
 
     fn learn(&mut self, mut batch: Batch, at: &Step) -> Result<(), TrainError> {
         let labels = batch.labels.take().expect("a job's images have labels");
         let pixels = batch.views.remove(0).pixels.into_vec();
         let steps = self.classifier.learn(Sample { pixels, labels: &labels }, at)?;
-        for (head, step) in self.position.heads.iter_mut().zip(&steps) {
+        for (head, step) in self.heads.iter_mut().zip(&steps) {
             if step.loss.is_finite() {
                 head.loss += step.loss;
                 head.correct += step.correct;
@@ -139,13 +140,8 @@ impl<'a> Training<'a> {
         }
         self.position.step += 1;
         self.position.replaced += batch.replaced.len() as u64;
-        for bad in &batch.replaced {
-            let message = format!("replaced an unreadable image: {}", bad.error);
-            self.folder.log(&message)?;
-            self.observer.event(&Event::Warning { step: self.position.step, message });
-        }
-        self.window.1 += 1;
-        self.window.2 += batch.wait.as_secs_f64();
+        self.journal.warn_of_replaced(&batch, self.position.step, at.epoch)?;
+        self.clock.step(batch.wait);
         if self.job.logs_after(self.position.step) {
             self.log_step(&steps, at)?;
         }
@@ -158,21 +154,21 @@ impl<'a> Training<'a> {
             self.names.iter().cloned().zip(steps.iter().map(finite)).collect();
         let smallest = steps.iter().filter_map(finite).min_by(f64::total_cmp);
         let (step, epoch, lr) = (self.position.step, at.epoch, self.classifier.rate(at));
-        self.folder.record(step, &Line::Step { step, epoch, loss: smallest, parts: &parts, lr })?;
-        let (began, count, waited) = std::mem::replace(&mut self.window, (Instant::now(), 0, 0.0));
-        let seconds = began.elapsed().as_secs_f64();
+        self.journal
+            .record(step, &Line::Step { step, epoch, loss: smallest, parts: &parts, lr })?;
+        let Pace { images_per_s, loader_wait } = self.clock.pace(self.job.length.batch);
         let correct = steps.iter().map(|step| step.correct).max().unwrap_or(0);
-        self.observer.event(&Event::Step {
+        self.journal.tell(&Event::Step {
             step,
             epoch,
             loss: smallest.unwrap_or(f64::NAN),
             parts: parts.into_iter().filter_map(|(name, loss)| Some((name, loss?))).collect(),
             lr,
-            gradient_norm: 0.0,
-            images_per_s: count as f64 * self.job.length.batch as f64 / seconds,
-            loader_wait: waited / seconds,
+            gradient_norm: None,
+            images_per_s,
+            loader_wait,
             probe_top1: Some(100.0 * correct as f64 / self.job.length.batch as f64),
-        });
+        })?;
         Ok(())
     }
 
@@ -184,7 +180,7 @@ impl<'a> Training<'a> {
         };
         let steps = self.job.steps_per_epoch;
         let images = steps * self.job.length.batch as u64;
-        for (head, accuracy) in self.position.heads.iter_mut().zip(accuracies) {
+        for (head, accuracy) in self.heads.iter_mut().zip(accuracies) {
             let accuracy = accuracy.filter(|_| !head.diverged);
             head.epochs.push(HeadEpoch {
                 epoch,
@@ -196,13 +192,13 @@ impl<'a> Training<'a> {
             (head.loss, head.correct) = (0.0, 0);
         }
         let step = self.position.step;
-        let last = |head: &HeadPosition| *head.epochs.last().expect("one was just pushed");
-        let heads = self.names.iter().zip(&self.position.heads);
+        let last = |head: &HeadPosition| *head.epochs.last().expect("an epoch was just added");
+        let heads = self.names.iter().zip(&self.heads);
         let heads = heads.map(|(name, head)| HeadLine { name, epoch: last(head) }).collect();
-        self.folder.record(step, &Line::Evaluation { step, epoch, heads })?;
-        let top1 = choose(&self.heads()).and_then(|head| head.last?.top1);
-        self.observer.event(&Event::Evaluated { step, epoch, knn_top1: None, probe_top1: top1 });
-        self.window = (Instant::now(), 0, 0.0);
+        self.journal.record(step, &Line::Evaluation { step, epoch, heads })?;
+        let top1 = choose(&self.results()).and_then(|head| head.last?.top1);
+        self.journal.tell(&Event::Evaluated { step, epoch, knn_top1: None, probe_top1: top1 })?;
+        self.clock.leave_out();
         Ok(())
     }
 
@@ -234,35 +230,28 @@ impl<'a> Training<'a> {
         Ok(hits.into_iter().map(|hits| hits.map(percent)).collect())
     }
 
-    fn heads(&self) -> Vec<HeadSummary> {
-        let heads = self.names.iter().zip(&self.position.heads);
+    fn results(&self) -> Vec<HeadSummary> {
+        let heads = self.names.iter().zip(&self.heads);
         heads
             .map(|(name, head)| HeadSummary::of(name.clone(), head.diverged, &head.epochs))
             .collect()
     }
 
-    fn seconds(&self) -> f64 {
-        self.began.1 + self.began.0.elapsed().as_secs_f64()
-    }
-
     fn save(&mut self) -> Result<(), TrainError> {
-        self.position.seconds = self.seconds();
-        let step = self.position.step;
+        self.position.seconds = self.clock.seconds();
+        let task = serde_json::to_value(&self.heads).expect("positions are plain data");
         let checkpoint = Checkpoint {
-            position: self.position.clone(),
+            position: Position { task, ..self.position.clone() },
             method: self.job.task.to_owned(),
             recipe: self.job.identity.clone(),
+            images: Some(self.job.images.clone()),
             tensors: self.classifier.state(),
         };
-        let store = self.folder.checkpoints();
-        let saved = store.save(&checkpoint, false, self.job.saving.keep);
-        let path = saved.map_err(TrainError::not_saved(&store, step))?;
-        self.observer.event(&Event::Checkpoint { step, path });
-        Ok(())
+        Ok(self.journal.save(&checkpoint, false, self.job.saving.keep)?)
     }
 
     fn finish(mut self) -> Result<Summary, TrainError> {
-        let (job, heads) = (self.job, self.heads());
+        let (job, heads) = (self.job, self.results());
         let chosen = choose(&heads).filter(|head| head.last.is_some()).cloned();
         let (last, best) = (
             chosen.as_ref().and_then(|head| head.last),
@@ -280,9 +269,9 @@ impl<'a> Training<'a> {
             train_images: job.train.len(),
             validation_images: job.validation.len() - self.left_out,
             classes: job.train.classes().len(),
-            seconds: self.seconds(),
+            seconds: self.clock.seconds(),
             peak_rss_mib: space::peak_rss_mib(),
-            commit: job.outset.commit.clone(),
+            commit: job.output.commit.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replaced_images: self.position.replaced,
             chosen: chosen.map(|head| head.name),
@@ -293,11 +282,9 @@ impl<'a> Training<'a> {
             best_epoch: best.map(|epoch| epoch.epoch),
             heads,
             notes: job.notes.iter().cloned().chain(left_out_note(self.left_out)).collect(),
-            folder: job.outset.folder.clone(),
+            folder: job.output.folder.clone(),
         };
-        self.folder.summarise(&summary)?;
-        let how = if summary.interrupted { "stopped on request" } else { "finished" };
-        self.folder.log(&format!("{how} after step {}", summary.steps))?;
+        self.journal.finish(&summary, summary.steps, summary.interrupted)?;
         Ok(summary)
     }
 }

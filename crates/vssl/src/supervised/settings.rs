@@ -10,7 +10,7 @@ use vssl_data::{OnBadImage, ViewGroup, augment::Interpolation};
 
 use crate::{
     eval::linear::LinearConfig,
-    optim::{Algorithm, OptimError, OptimizerConfig},
+    optim::{Algorithm, OptimizerConfig, Sgd},
     recipe::{Checker, LogSection, Settings},
     schedule::{Schedule, WarmupCosine},
 };
@@ -27,7 +27,8 @@ pub struct LinearSettings {
     pub momentum: f64,
     /// Added to the gradient, times the weights; 0.
     pub weight_decay: f64,
-    /// Epochs after which the rates are multiplied by `gamma`; 60 and 80 % of all unless given.
+    /// Epochs after which the rates are multiplied by `gamma`. Unless given, 60 and 80 % of all, rounded
+    /// down, but the first not before an epoch is over and the second at least one epoch later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milestones: Option<Vec<u64>>,
     /// The factor; 0.1.
@@ -69,7 +70,10 @@ impl LinearSettings {
     /// The rates over time.
     pub fn schedule(&self) -> Schedule {
         let share = |percent: u64| self.train.epochs * percent / 100;
-        let milestones = self.milestones.clone().unwrap_or_else(|| vec![share(60), share(80)]);
+        let milestones = self.milestones.clone().unwrap_or_else(|| {
+            let first = share(60).max(1);
+            vec![first, share(80).max(first + 1)]
+        });
         Schedule::Steps { milestones, gamma: self.gamma }
     }
 }
@@ -129,10 +133,9 @@ pub struct FinetuneSettings {
 impl Default for FinetuneSettings {
     fn default() -> Self {
         let optimizer = OptimizerConfig {
-            name: Algorithm::Sgd,
+            algorithm: Algorithm::Sgd(Sgd { nesterov: true, ..Sgd::default() }),
             lr: 0.05,
             weight_decay: 0.0,
-            nesterov: true,
             ..OptimizerConfig::default()
         };
         Self {
@@ -176,16 +179,7 @@ impl Settings for FinetuneSettings {
         let (got, expected) = (self.warmup_epochs, format_args!("at most train.epochs, {epochs}"));
         checker.require("warmup_epochs", got <= epochs || epochs == 0.0, got, expected);
         checker.not_negative("min_lr", self.min_lr);
-        match self.optimizer.validate() {
-            Ok(()) => {}
-            Err(OptimError::Setting { field, got, expected }) => {
-                checker.require(&format!("optimizer.{field}"), false, got, expected);
-            }
-            Err(error) => {
-                let (key, got) = ("optimizer", format!("contradictory ({error})"));
-                checker.require(key, false, got, "settings that fit together");
-            }
-        }
+        checker.optimizer(&self.optimizer);
         check_common(&self.train, &self.view, &self.data, &self.checkpoint, checker);
     }
 }

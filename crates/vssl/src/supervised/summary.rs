@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::run::checkpoint::HeadEpoch;
+use super::HeadSummary;
 
 /// Read by `vssl table`, too. Accuracies are percent of the validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,7 +49,7 @@ pub struct Summary {
     /// Likewise, the right class among the first five.
     pub top5: Option<f64>,
     /// Of the chosen classifier after its best epoch, which the validation split itself picks: an
-    /// optimistic figure, told because others report it.
+    /// optimistic figure, given because others report it.
     pub best_top1: Option<f64>,
     /// Of the same epoch.
     pub best_top5: Option<f64>,
@@ -61,71 +61,4 @@ pub struct Summary {
     pub notes: Vec<String>,
     /// The output folder.
     pub folder: PathBuf,
-}
-
-/// One classifier.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadSummary {
-    /// What tells it from the others: `lr 0.1`.
-    pub name: String,
-    /// Whether its loss was once no finite number.
-    pub diverged: bool,
-    /// After the last epoch.
-    pub last: Option<HeadEpoch>,
-    /// After the epoch with the highest top-1, the first of equals.
-    pub best: Option<HeadEpoch>,
-}
-
-impl HeadSummary {
-    /// Of its epochs.
-    pub fn of(name: String, diverged: bool, epochs: &[HeadEpoch]) -> Self {
-        let mut best: Option<HeadEpoch> = None;
-        for epoch in epochs.iter().filter(|epoch| epoch.top1.is_some()) {
-            if best.is_none_or(|best| epoch.top1 > best.top1) {
-                best = Some(*epoch);
-            }
-        }
-        Self { name, diverged, last: epochs.last().copied(), best }
-    }
-}
-
-/// The classifier with the highest accuracy on the training images of the last epoch, the first of
-/// equals; one that diverged only when all did.
-pub fn choose(heads: &[HeadSummary]) -> Option<&HeadSummary> {
-    let rank = |head: &HeadSummary| {
-        let train = head.last.map_or(0.0, |last| last.train_top1);
-        (!head.diverged, train)
-    };
-    let mut chosen: Option<&HeadSummary> = None;
-    for head in heads {
-        if chosen.is_none_or(|chosen| rank(head) > rank(chosen)) {
-            chosen = Some(head);
-        }
-    }
-    chosen
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn epoch(epoch: u64, train_top1: f64, top1: f64) -> HeadEpoch {
-        HeadEpoch { epoch, train_loss: Some(1.0), train_top1, top1: Some(top1), top5: Some(100.0) }
-    }
-
-    #[test]
-    fn the_choice_sees_training_images_only() {
-        let overfit_to_the_test = HeadSummary::of("a".into(), false, &[epoch(1, 50.0, 90.0)]);
-        let better_fit = HeadSummary::of("b".into(), false, &[epoch(1, 60.0, 70.0)]);
-        let diverged = HeadSummary::of("c".into(), true, &[epoch(1, 99.0, 99.0)]);
-        let heads = [overfit_to_the_test, better_fit, diverged];
-        assert_eq!(choose(&heads).unwrap().name, "b");
-    }
-
-    #[test]
-    fn best_is_the_first_of_equals_and_last_is_the_last() {
-        let epochs = [epoch(1, 1.0, 70.0), epoch(2, 2.0, 80.0), epoch(3, 3.0, 80.0)];
-        let head = HeadSummary::of("a".into(), false, &epochs);
-        assert_eq!((head.best.unwrap().epoch, head.last.unwrap().epoch), (2, 3));
-    }
 }

@@ -1,10 +1,6 @@
-//! Named tensors in a safetensors file, written whole and synced, read with every check.
+//! Named tensors as the bytes of a safetensors file, and read back with every check.
 
-use std::{
-    fs::File,
-    io::Write,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
@@ -42,23 +38,6 @@ pub enum TensorFileError {
         /// Its type.
         got: Dtype,
     },
-}
-
-/// Writes `tensors` to `path` and syncs the file; returns the bytes written.
-///
-/// # Errors
-/// [`TensorFileError::Io`].
-pub fn write(
-    path: &Path,
-    tensors: &Tensors,
-    metadata: &[(&str, &str)],
-) -> Result<Vec<u8>, TensorFileError> {
-    let bytes = bytes(path, tensors, metadata)?;
-    let io = |source| TensorFileError::Io { path: path.to_owned(), source };
-    let mut file = File::create(path).map_err(io)?;
-    file.write_all(&bytes).map_err(io)?;
-    file.sync_all().map_err(io)?;
-    Ok(bytes)
 }
 
 /// The bytes of the file `path`.

@@ -23,6 +23,8 @@ pub struct Environment {
     pub commit: Option<String>,
     /// Replace what is in the run folder.
     pub force: bool,
+    /// Go on with a run although its images are not those of its checkpoint.
+    pub allow_changed_data: bool,
 }
 
 /// The part of each batch that this process has.
@@ -47,12 +49,6 @@ pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainErr
             "train.batch is {batch}: each of {world} processes sees one image at a time, and batch norm has \
              no variance over one; expected at least {}, or train.sync_batchnorm = true",
             2 * world * parts
-        )));
-    }
-    if world > 1 && recipe.train.overlap && parts > 1 {
-        return Err(TrainError::Setting(format!(
-            "train.overlap sends gradients during the one backward pass of a step, train.accumulate is \
-             {parts}: expected train.accumulate = 1 or train.overlap = false"
         )));
     }
     Ok(())

@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use crate::{
     collective::CollectiveError,
+    encoder::EncoderError,
     eval::EvalError,
     features::FeatureError,
     optim::OptimError,
     precision::PrecisionError,
     recipe::Difference,
     run::{
-        checkpoint::{CheckpointError, Store},
-        folder::RunFolderError,
+        checkpoint::CheckpointError,
+        folder::{self, RunFolderError},
     },
     tensors::state::StateError,
 };
@@ -48,16 +49,6 @@ pub enum TrainError {
     Incomplete {
         /// `student`, `memory`, `optimizer` or `probe`.
         kind: &'static str,
-    },
-    /// Writing a checkpoint.
-    #[error("the checkpoint after step {step} could not be written; {kept}")]
-    Save {
-        /// Steps done.
-        step: u64,
-        /// What is still there.
-        kept: String,
-        /// Why.
-        source: Box<CheckpointError>,
     },
     /// The run diverged.
     #[error(
@@ -105,6 +96,63 @@ pub enum TrainError {
         /// Keys and both values.
         differences: Vec<Difference>,
     },
+    /// A run goes on only with the images that it began with.
+    #[error(
+        "{}: the images are not those that the checkpoint was made with:\n{}\n\
+         bring the earlier images back, or begin a new run; --allow-changed-data goes on all the same, and \
+         then epochs, learning rates and the order of the images follow the new images", run.display(), indented(changes)
+    )]
+    OtherImages {
+        /// The run folder.
+        run: PathBuf,
+        /// What has changed, a line for each split.
+        changes: Vec<String>,
+    },
+    /// The recipe in a checkpoint cannot be read.
+    #[error("{}: the recipe in the checkpoint: {source}", run.display())]
+    StoredRecipe {
+        /// The run folder.
+        run: PathBuf,
+        /// What is wrong with it.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The state of a training on labels in a checkpoint cannot be read.
+    #[error("{}: the checkpoint does not hold the state of a training on labels: {source}", folder.display())]
+    StoredHeads {
+        /// The output folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A training on labels lacks them.
+    #[error(
+        "{what}; expected a training and a validation split with labels, as folders train/ and val/ with a \
+         folder for each class have them"
+    )]
+    NoLabels {
+        /// Which split, or which labels.
+        what: String,
+    },
+    /// A training on labels would mix its files with those of a run.
+    #[error(
+        "{}: this is the folder of a pretraining run; choose a folder of its own with --out",
+        folder.display()
+    )]
+    FolderOfRun {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// `--resume` of a training on labels that was not begun.
+    #[error(
+        "{}: nothing to go on with: there is no {} in it; leave out --resume to begin", folder.display(), folder::SETTINGS
+    )]
+    NothingToResume {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The encoder that is judged, or its features.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// Not enough room.
     #[error(
         "{}: {free_mib} MiB free, the checkpoints need about {needed_mib} MiB; \
@@ -121,17 +169,17 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// For what is said of a checkpoint that `store` could not write after `step`.
-    pub(crate) fn not_saved(store: &Store, step: u64) -> impl FnOnce(CheckpointError) -> Self {
-        move |source| {
-            let kept = match store.pointer("latest").ok().flatten() {
-                Some(name) => {
-                    format!("the checkpoint {name} is whole: go on from it with --resume")
-                }
-                None => "there is no earlier checkpoint".to_owned(),
-            };
-            Self::Save { step, kept, source: Box::new(source) }
-        }
+    /// Whether the request makes no sense, as opposed to one that could not be done: the settings or the
+    /// arguments have to change.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Setting(_)
+                | Self::OtherRecipe { .. }
+                | Self::NoLabels { .. }
+                | Self::FolderOfRun { .. }
+                | Self::NothingToResume { .. }
+        )
     }
 }
 
@@ -139,6 +187,10 @@ fn list(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+fn indented(lines: &[String]) -> String {
+    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
 fn lines(differences: &[Difference]) -> String {
-    differences.iter().map(|difference| format!("  {difference}")).collect::<Vec<_>>().join("\n")
+    indented(&differences.iter().map(ToString::to_string).collect::<Vec<_>>())
 }

@@ -1,7 +1,9 @@
 //! Training: the loop, and what it is made of.
 
+pub mod agreement;
 pub mod batch;
 pub mod bench;
+mod disk;
 mod environment;
 mod error;
 pub mod evaluate;
@@ -14,6 +16,6 @@ mod step;
 
 pub use environment::Environment;
 pub use error::TrainError;
+pub use plan::Plan;
 pub(crate) use plan::sizes;
-pub use plan::{Plan, binding_differences};
 pub use pretrain::pretrain;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::Device;
-use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset};
+use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, loader::workers};
 
 use super::{
     TrainError,
@@ -19,39 +19,21 @@ use crate::{
     collective::Group,
     encoder::Input,
     eval::evaluators::{self, Evaluator},
-    method::{
-        Sizes,
-        learner::{AnyMethod, Learner},
-    },
+    method::{Sizes, learner::Learner},
     methods,
     optim::Optimizer,
-    recipe::{Difference, Recipe, difference},
+    recipe::Recipe,
     run::{
         checkpoint::{Checkpoint, Position, Store},
+        clock::is_due,
         events::Summary,
-        folder, space,
+        folder::{self, RunFolderError},
+        images::Images,
+        resume::{self, Length},
+        space,
     },
     schedule::Step,
 };
-
-/// Keys, or what they begin with, that change no number: they may change while a run goes on, and do
-/// not tell runs apart.
-pub(crate) const FREE_KEYS: [&str; 7] = [
-    "data.path",
-    "data.workers",
-    "data.prefetch",
-    "train.overlap",
-    "checkpoint.",
-    "log.",
-    "evaluation.",
-];
-
-/// Settings in which a run that was begun with `was` may not go on with `now`.
-pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
-    let mut differences = difference(was, now);
-    differences.retain(|d| !FREE_KEYS.iter().any(|free| d.key.starts_with(free)));
-    differences
-}
 
 /// A run that is ready to start.
 pub struct Plan {
@@ -69,6 +51,8 @@ pub struct Plan {
     pub train: Arc<dyn Dataset>,
     /// Validation images.
     pub validation: Option<Arc<dyn Dataset>>,
+    /// What tells both from other images.
+    pub images: Images,
     /// Where evaluations run.
     pub device: Device,
     /// Steps of one pass.
@@ -84,7 +68,6 @@ pub struct Plan {
     /// See [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
-    method: Box<dyn AnyMethod>,
     sizes: Sizes,
     commit: Option<String>,
 }
@@ -102,7 +85,7 @@ impl Plan {
     /// `step-…`). `recipe` is read from the folder, perhaps changed.
     ///
     /// # Errors
-    /// Also when the checkpoint is damaged or was made with another recipe.
+    /// Also when the checkpoint is damaged, or was made with another recipe or other images.
     pub fn resume(
         recipe: Recipe,
         run: &Path,
@@ -111,9 +94,10 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         let checkpoint = Store::of(run).load(from)?;
         if let Some(checkpoint) = &checkpoint {
-            let was = methods::recipe_from(&checkpoint.recipe)
-                .map_err(|error| TrainError::Setting(error.to_string()))?;
-            let differences = binding_differences(&was, &recipe);
+            let was = methods::recipe_from(&checkpoint.recipe).map_err(|error| {
+                TrainError::StoredRecipe { run: run.to_owned(), source: error.into() }
+            })?;
+            let differences = resume::binding_differences(&was, &recipe);
             if !differences.is_empty() {
                 return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
             }
@@ -130,14 +114,11 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        let group = group.with_overlap(recipe.train.overlap);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
             folder::check_free(run)?;
         }
-        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
         let splits = dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
@@ -151,35 +132,49 @@ impl Plan {
         }
         let sizes = sizes(&recipe, images);
         let seen = images - images % recipe.train.batch;
-        method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
-        let steps_per_epoch = (images / recipe.train.batch) as u64;
-        let scheduled = steps_per_epoch * recipe.train.epochs;
+        let train = &recipe.train;
+        let length =
+            Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
+        recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
             continues,
             resume_from,
+            images: Images::of(splits.train.as_ref(), splits.validation.as_deref()),
             train: splits.train,
             validation: splits.validation,
             device: environment.device,
-            steps_per_epoch,
-            total_steps: recipe.train.max_steps.map_or(scheduled, |most| most.min(scheduled)),
             evaluators: evaluators::chosen(&recipe).map_err(TrainError::Setting)?,
+            steps_per_epoch: length.steps_per_epoch(images),
+            total_steps: length.total_steps(images),
             notes: Vec::new(),
             force: environment.force,
             group,
             pipeline,
-            method,
             sizes,
             commit: environment.commit,
             recipe,
         };
-        plan.notes = plan.remarks()?;
+        plan.notes = plan.remarks(length, environment.allow_changed_data)?;
         Ok(plan)
     }
 
-    fn remarks(&self) -> Result<Vec<String>, TrainError> {
+    fn remarks(&self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
         let mut notes = Vec::new();
+        if let Some(Checkpoint { images, position, .. }) = &self.resume_from {
+            let checked = resume::check_images(
+                images.as_ref(),
+                &self.images,
+                allow_changed,
+                length,
+                position.step,
+            );
+            let run = || self.run.clone();
+            notes.extend(
+                checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?,
+            );
+        }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probes are skipped".to_owned());
         } else if self.validation.is_none() {
@@ -195,7 +190,7 @@ impl Plan {
         Ok(notes)
     }
 
-    /// The result of the run, where this goes on with one that was trained and evaluated to its end.
+    /// The result of the run, where this goes on with a run that was trained and evaluated to its end.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -204,14 +199,20 @@ impl Plan {
         if trained != Some(self.total_steps) {
             return Ok(None);
         }
-        let summary = folder::summary_of(&self.run)?;
-        Ok(summary.filter(|summary| !summary.interrupted && summary.steps == self.total_steps))
+        let is_whole =
+            |summary: &Summary| !summary.interrupted && summary.steps == self.total_steps;
+        match folder::summary_of(&self.run) {
+            // A result of another version, or a damaged one: it is made again.
+            Err(RunFolderError::Summary { .. }) => Ok(None),
+            summary => Ok(summary?.filter(is_whole)),
+        }
     }
 
     /// Fresh networks. The same seed gives the same ones.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();
-        self.method.learner(&self.recipe.backbone, &self.sizes, &device, self.recipe.seed)
+        let Recipe { method, backbone, seed, .. } = &self.recipe;
+        method.learner(backbone, &self.sizes, &device, *seed)
     }
 
     /// The optimiser for these networks.
@@ -221,27 +222,6 @@ impl Plan {
     pub fn optimizer(&self, learner: &dyn Learner) -> Result<Optimizer, TrainError> {
         self.recipe.optimizer.cover(&learner.parameters())?;
         Ok(Optimizer::new(self.recipe.optimizer.clone(), self.recipe.train.batch)?)
-    }
-
-    /// Whether the disk can hold the checkpoints of a network of so many numbers, beside or instead of
-    /// those that the run has already.
-    ///
-    /// # Errors
-    /// What is there and what it takes.
-    pub fn check_space(&self, numbers: usize) -> Result<(), TrainError> {
-        let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done)).count();
-        // The best; and one more while the next one is written.
-        let checkpoints = saves.min(self.recipe.checkpoint.keep) as u64 + 2;
-        // Student, teacher and at most two moments.
-        let needed = (numbers as u64 * 4 * 4).saturating_mul(checkpoints);
-        let needed = needed.saturating_sub(space::used_bytes(&self.run.join("checkpoints")));
-        match space::free_bytes(&self.run).filter(|free| *free < needed) {
-            None => Ok(()),
-            Some(free) => {
-                let (free_mib, needed_mib) = (free >> 20, needed >> 20);
-                Err(TrainError::NoSpace { path: self.run.clone(), free_mib, needed_mib })
-            }
-        }
     }
 
     /// The online probe, if there are labels and it is wanted.
@@ -268,7 +248,7 @@ impl Plan {
             seed: self.recipe.seed,
             batch: self.recipe.train.batch,
             share: share(&self.recipe, &self.group),
-            workers: self.workers(),
+            workers: workers(self.recipe.data.workers),
             prefetch: self.recipe.data.prefetch,
             on_bad_image: self.recipe.data.on_bad_image,
             start_step: step,
@@ -283,7 +263,7 @@ impl Plan {
             transform: input.transform(),
             normalisation: input.normalisation,
             batch,
-            workers: self.workers(),
+            workers: workers(self.recipe.data.workers),
             prefetch: self.recipe.data.prefetch,
             on_bad_image: self.recipe.data.on_bad_image,
         }
@@ -292,11 +272,6 @@ impl Plan {
     /// Side of the images that an evaluation sees: that of the first global view.
     pub fn evaluation_size(&self) -> usize {
         Input::of(&self.recipe).size
-    }
-
-    fn workers(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        self.recipe.data.workers.unwrap_or_else(cores)
     }
 
     /// Where the run is after `index` steps.
@@ -332,25 +307,25 @@ impl Plan {
 
     /// Whether `done` steps call for a line of metrics.
     pub fn logs_after(&self, done: u64) -> bool {
-        due(done, self.recipe.log.every_steps) || done == self.total_steps
+        is_due(done, self.recipe.log.every_steps) || done == self.total_steps
     }
 
     /// Whether they call for figures of the features.
     pub fn checks_health_after(&self, done: u64) -> bool {
-        due(done, self.recipe.health.every_steps)
+        is_due(done, self.recipe.health.every_steps)
     }
 
     /// Whether they call for nearest neighbours on the validation split.
     pub fn evaluates_after(&self, done: u64) -> bool {
         let every = self.recipe.knn.every_epochs * self.steps_per_epoch;
-        due(done, every) || (every > 0 && done == self.total_steps)
+        is_due(done, every) || (every > 0 && done == self.total_steps)
     }
 
     /// Whether they call for a checkpoint.
     pub fn saves_after(&self, done: u64) -> bool {
         let config = &self.recipe.checkpoint;
-        due(done, config.every_epochs * self.steps_per_epoch)
-            || due(done, config.every_steps.unwrap_or(0))
+        is_due(done, config.every_epochs * self.steps_per_epoch)
+            || is_due(done, config.every_steps.unwrap_or(0))
             || done == self.total_steps
     }
 
@@ -363,7 +338,7 @@ impl Plan {
     /// The result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
         Summary {
-            method: self.recipe.method.clone(),
+            method: self.recipe.method.name().to_owned(),
             seed: self.recipe.seed,
             steps: position.step,
             interrupted: position.step < self.total_steps,
@@ -392,8 +367,4 @@ pub(crate) fn sizes(recipe: &Recipe, images: usize) -> Sizes {
         global_views: views(false),
         local_views: views(true),
     }
-}
-
-pub(crate) fn due(done: u64, every: u64) -> bool {
-    every > 0 && done.is_multiple_of(every)
 }

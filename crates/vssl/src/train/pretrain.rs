@@ -2,7 +2,7 @@
 //! what a run leaves behind in [`crate::run::folder`]. Where several processes train together, all run
 //! this loop in step; [`crate::collective`] says how, and rank 0 alone evaluates, writes and reports.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use vssl_data::Batch;
 
@@ -22,6 +22,7 @@ use crate::{
     optim::Optimizer,
     run::{
         checkpoint::{Checkpoint, CheckpointError, Position, Store},
+        clock::Clock,
         events::{Observer, Summary},
         stop::Stop,
     },
@@ -50,19 +51,15 @@ pub fn pretrain(
         let mut report = run.forward_backward(&batch, &at)?;
         run.update(&mut report, &at)?;
         run.position.step += 1;
+        run.clock.step(batch.wait);
         let own = [batch.replaced.len() as u64, u64::from(stop.requested())];
         let [replaced, stops] = group.sum_numbers(own);
         group.check()?;
         run.position.replaced += replaced;
         if let Some(reporter) = &mut run.reporter {
-            reporter.step(&report, &batch, &run.position, &at)?;
+            reporter.step(&report, &batch, &run.position, &at, &mut run.clock)?;
         }
-        if plan.evaluates_after(run.position.step) {
-            run.evaluate()?;
-        }
-        if plan.saves_after(run.position.step) || run.new_best || stops > 0 {
-            run.save()?;
-        }
+        run.evaluate_and_save(stops > 0)?;
         if stops > 0 {
             break;
         }
@@ -79,8 +76,7 @@ struct Run<'a> {
     position: Position,
     /// Step of this start.
     first: u64,
-    /// When this start began, and the seconds of the starts before it.
-    began: (Instant, f64),
+    clock: Clock,
     /// kNN accuracy since the last checkpoint, when it is the best so far.
     new_best: bool,
     /// Of the rank that leads.
@@ -93,8 +89,8 @@ impl<'a> Run<'a> {
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let parameters = learner.parameters();
         let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
-        plan.check_space(numbers)?;
         let mut probe = plan.probe();
+        plan.check_space(plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref()))?;
         let mut position = match &plan.resume_from {
             None => Position::default(),
             Some(checkpoint) => {
@@ -105,18 +101,19 @@ impl<'a> Run<'a> {
         if plan.recipe.train.precision.scales_loss() {
             position.loss_scale.get_or_insert_default();
         }
+        // All ranks have come this far; for what rank 0 does alone they wait without a limit.
+        plan.group.barrier();
+        plan.group.check()?;
         let mut reporter = None;
         if plan.group.leads() {
             let mut opened = Reporter::open(plan, &position, observer)?;
             opened.started(numbers, &position)?;
             reporter = Some(opened);
         }
-        plan.group.barrier();
+        plan.group.wait_for_leader();
         plan.group.check()?;
-        let began = (Instant::now(), position.seconds);
-        let new_best = false;
-        let first = position.step;
-        Ok(Self { plan, learner, optimizer, probe, position, first, began, new_best, reporter })
+        let (clock, first, new_best) = (Clock::start(position.seconds), position.step, false);
+        Ok(Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter })
     }
 
     /// The own rows' share of the gradients of the whole batch, the mean over its micro-batches, waits
@@ -168,16 +165,28 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Rank 0 does; the others wait, however long it takes.
-    fn evaluate(&mut self) -> Result<(), TrainError> {
+    /// Rank 0 evaluates and saves where that is due; the others wait, however long it takes. `stops` is
+    /// whether the run ends here on request.
+    fn evaluate_and_save(&mut self, stops: bool) -> Result<(), TrainError> {
+        let evaluates = self.plan.evaluates_after(self.position.step);
+        let saves = self.plan.saves_after(self.position.step) || stops;
+        if !evaluates && !saves {
+            return Ok(());
+        }
         if self.plan.group.leads() {
-            self.evaluate_here()?;
+            if evaluates {
+                self.evaluate()?;
+                self.clock.leave_out();
+            }
+            if saves || self.new_best {
+                self.save()?;
+            }
         }
         self.plan.group.wait_for_leader();
         Ok(self.plan.group.check()?)
     }
 
-    fn evaluate_here(&mut self) -> Result<(), TrainError> {
+    fn evaluate(&mut self) -> Result<(), TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
         let Some((splits, _)) = evaluate::splits(self.plan, &encoder)? else { return Ok(()) };
         let knn = Knn::of(&self.plan.recipe).top1(&splits)?;
@@ -198,7 +207,7 @@ impl<'a> Run<'a> {
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
-        self.position.seconds = self.seconds();
+        self.position.seconds = self.clock.seconds();
         let is_best = std::mem::take(&mut self.new_best);
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
         let mut tensors = BTreeMap::from([
@@ -211,19 +220,16 @@ impl<'a> Run<'a> {
         }
         let checkpoint = Checkpoint {
             position: self.position.clone(),
-            method: self.plan.recipe.method.clone(),
+            method: self.plan.recipe.method.name().to_owned(),
             recipe: self.plan.recipe_text.clone(),
+            images: Some(self.plan.images.clone()),
             tensors,
         };
         reporter.save(&checkpoint, is_best)
     }
 
-    fn seconds(&self) -> f64 {
-        self.began.1 + self.began.0.elapsed().as_secs_f64()
-    }
-
     fn finish(mut self) -> Result<Summary, TrainError> {
-        let seconds = self.seconds();
+        let seconds = self.clock.seconds();
         let interrupted = self.position.step < self.plan.total_steps;
         let mut evaluation = Evaluation::unmeasured(self.plan);
         if let Some(reporter) = &mut self.reporter
@@ -258,7 +264,7 @@ fn restore(
         checkpoint.tensors.get(kind).cloned().ok_or(TrainError::Incomplete { kind })
     };
     learner.load(tensors("student")?, tensors("memory")?).map_err(|source| {
-        let folder = plan.run.join("checkpoints").join(Store::name(checkpoint.position.step));
+        let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
         CheckpointError::OtherNetwork { path: folder, source: Box::new(source) }
     })?;
     let parameters = learner.parameters();

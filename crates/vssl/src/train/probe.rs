@@ -101,6 +101,11 @@ impl Probe {
         Tensor::from_data(TensorData::new(labels, [count]), &self.weight.device())
     }
 
+    /// How many numbers last: weights, biases and a momentum of each.
+    pub fn numbers(&self) -> u64 {
+        2 * (self.weight.shape().num_elements() + self.bias.shape().num_elements()) as u64
+    }
+
     /// Everything that lasts.
     pub fn state(&self) -> Tensors {
         [

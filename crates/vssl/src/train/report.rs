@@ -1,6 +1,6 @@
-//! What is said about a step and where it goes: `metrics.jsonl`, the log and the observer.
+//! What is known of a step, and what is said of a run: to its folder and its observer.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use serde::Serialize;
@@ -11,9 +11,11 @@ use crate::{
     method::learner::Outcome,
     optim::LossScale,
     run::{
-        checkpoint::{Checkpoint, Position, Store},
+        checkpoint::{Checkpoint, Position},
+        clock::{Clock, Pace},
         events::{Event, Observer, Summary},
         folder::RunFolder,
+        journal::Journal,
     },
     schedule::Step,
     tensors::reading::Waiting,
@@ -169,27 +171,10 @@ struct Time {
     loader_wait: f64,
 }
 
-/// Sends what happens to the run folder and to the observer.
+/// Says what happens in a run, and what is known of each step.
 pub struct Reporter<'a> {
-    folder: RunFolder,
-    observer: &'a mut dyn Observer,
+    journal: Journal<'a>,
     plan: &'a Plan,
-    window: Window,
-    /// Epoch in which each kind of warning was last given.
-    warned: BTreeMap<&'static str, u64>,
-}
-
-/// Since the last logged step.
-struct Window {
-    began: Instant,
-    steps: u64,
-    waited: f64,
-}
-
-impl Window {
-    fn new() -> Self {
-        Self { began: Instant::now(), steps: 0, waited: 0.0 }
-    }
 }
 
 impl<'a> Reporter<'a> {
@@ -207,22 +192,17 @@ impl<'a> Reporter<'a> {
             true => RunFolder::resume(&plan.run, position.step, tensorboard)?,
             false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force, tensorboard)?,
         };
-        let (window, warned) = (Window::new(), BTreeMap::new());
-        Ok(Self { folder, observer, plan, window, warned })
+        Ok(Self { journal: Journal::new(folder, observer), plan })
     }
 
     /// The first event.
     ///
     /// # Errors
-    /// When the log cannot be written.
+    /// When the folder cannot be written.
     pub fn started(&mut self, parameters: usize, position: &Position) -> Result<(), TrainError> {
         let plan = self.plan;
-        for note in &plan.notes {
-            self.folder.log(note)?;
-        }
-        self.folder.log(&format!("starts at step {} of {}", position.step, plan.total_steps))?;
-        self.observer.event(&Event::Started {
-            method: plan.recipe.method.clone(),
+        let started = Event::Started {
+            method: plan.recipe.method.name().to_owned(),
             run: plan.run.clone(),
             parameters,
             train_images: plan.train.len(),
@@ -231,53 +211,32 @@ impl<'a> Reporter<'a> {
             steps: plan.total_steps,
             first_step: position.step,
             notes: plan.notes.clone(),
-        });
-        self.window = Window::new();
-        Ok(())
+        };
+        Ok(self.journal.tell(&started)?)
     }
 
     /// After a step: warnings always, figures when a line is due.
     ///
     /// # Errors
-    /// When the metrics or the log cannot be written.
+    /// When the folder cannot be written.
     pub fn step(
         &mut self,
         report: &StepReport,
         batch: &Batch,
         position: &Position,
         at: &Step,
+        clock: &mut Clock,
     ) -> Result<(), TrainError> {
         let done = at.index + 1;
-        self.window.steps += 1;
-        self.window.waited += batch.wait.as_secs_f64();
-        if !batch.replaced.is_empty() {
-            let names: Vec<_> = batch.replaced.iter().map(|bad| bad.error.to_string()).collect();
-            let names = names.join(", ");
-            self.warn("replaced", done, at.epoch, format!("replaced unreadable images: {names}"))?;
-        }
+        self.journal.warn_of_replaced(batch, done, at.epoch)?;
         let health = report.health.and_then(|health| health.symptom(&self.plan.recipe.health));
         for (kind, symptom) in [("health", health), ("method", report.symptom.clone())] {
             if let Some(symptom) = symptom {
-                self.warn(kind, done, at.epoch, symptom)?;
+                self.journal.warn(kind, done, at.epoch, symptom)?;
             }
         }
         if self.plan.logs_after(done) || report.health.is_some() {
-            self.log_step(report, position, at)?;
-        }
-        Ok(())
-    }
-
-    /// Once an epoch for each kind: a warning that scrolls by every step is read by nobody.
-    fn warn(
-        &mut self,
-        kind: &'static str,
-        step: u64,
-        epoch: u64,
-        message: String,
-    ) -> Result<(), TrainError> {
-        self.folder.log(&format!("warning, step {step}: {message}"))?;
-        if self.warned.insert(kind, epoch) != Some(epoch) {
-            self.observer.event(&Event::Warning { step, message });
+            self.log_step(report, position, at, clock.pace(self.plan.recipe.train.batch))?;
         }
         Ok(())
     }
@@ -287,11 +246,9 @@ impl<'a> Reporter<'a> {
         report: &StepReport,
         position: &Position,
         at: &Step,
+        pace: Pace,
     ) -> Result<(), TrainError> {
-        let window = std::mem::replace(&mut self.window, Window::new());
-        let seconds = window.began.elapsed().as_secs_f64();
-        let images = window.steps as f64 * self.plan.recipe.train.batch as f64;
-        let (images_per_s, loader_wait) = (images / seconds, window.waited / seconds);
+        let Pace { images_per_s, loader_wait } = pace;
         let (probe_loss, probe_top1) = report.probe_figures().unzip();
         let step = at.index + 1;
         let line = Line::Step {
@@ -309,25 +266,25 @@ impl<'a> Reporter<'a> {
             replaced_images: position.replaced,
             time: Time { images_per_s, loader_wait },
         };
-        self.folder.record(step, &line)?;
-        self.observer.event(&Event::Step {
+        self.journal.record(step, &line)?;
+        let event = Event::Step {
             step,
             epoch: at.epoch,
             loss: report.loss,
             parts: report.parts(),
             lr: report.lr,
-            gradient_norm: report.gradient_norm,
+            gradient_norm: Some(report.gradient_norm),
             images_per_s,
             loader_wait,
             probe_top1,
-        });
-        Ok(())
+        };
+        Ok(self.journal.tell(&event)?)
     }
 
     /// After an evaluation between epochs.
     ///
     /// # Errors
-    /// When the metrics cannot be written.
+    /// When the folder cannot be written.
     pub fn evaluated(
         &mut self,
         step: u64,
@@ -335,10 +292,8 @@ impl<'a> Reporter<'a> {
         probe_top1: Option<f64>,
     ) -> Result<(), TrainError> {
         let epoch = step / self.plan.steps_per_epoch;
-        self.folder.record(step, &Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
-        self.observer.event(&Event::Evaluated { step, epoch, knn_top1, probe_top1 });
-        self.window = Window::new();
-        Ok(())
+        self.journal.record(step, &Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
+        Ok(self.journal.tell(&Event::Evaluated { step, epoch, knn_top1, probe_top1 })?)
     }
 
     /// Writes a checkpoint.
@@ -346,24 +301,15 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When it cannot be written; says which earlier one stays.
     pub fn save(&mut self, checkpoint: &Checkpoint, is_best: bool) -> Result<(), TrainError> {
-        let store: Store = self.folder.checkpoints();
-        let config = &self.plan.recipe.checkpoint;
-        let step = checkpoint.position.step;
-        let saved = store.save(checkpoint, is_best, config.keep);
-        let path = saved.map_err(TrainError::not_saved(&store, step))?;
-        self.folder.log(&format!("saved {}", path.display()))?;
-        self.observer.event(&Event::Checkpoint { step, path });
-        Ok(())
+        Ok(self.journal.save(checkpoint, is_best, self.plan.recipe.checkpoint.keep)?)
     }
 
     /// Something long begins.
     ///
     /// # Errors
-    /// When the log cannot be written.
+    /// When the folder cannot be written.
     pub fn phase(&mut self, what: &str) -> Result<(), TrainError> {
-        self.folder.log(what)?;
-        self.observer.event(&Event::Phase { what: what.to_owned() });
-        Ok(())
+        Ok(self.journal.tell(&Event::Phase { what: what.to_owned() })?)
     }
 
     /// The last event, and `summary.json`.
@@ -371,10 +317,7 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn finish(&mut self, summary: &Summary) -> Result<(), TrainError> {
-        self.folder.summarise(summary)?;
-        let how = if summary.interrupted { "stopped on request" } else { "finished" };
-        self.folder.log(&format!("{how} after step {}", summary.steps))?;
-        self.observer.event(&Event::Finished { summary: summary.clone() });
-        Ok(())
+        self.journal.finish(summary, summary.steps, summary.interrupted)?;
+        Ok(self.journal.tell(&Event::Finished { summary: summary.clone() })?)
     }
 }

@@ -14,6 +14,7 @@ fn checkpoint(step: u64) -> Checkpoint {
         position: Position { step, ..Position::default() },
         method: "simclr".to_owned(),
         recipe: String::new(),
+        images: None,
         tensors: BTreeMap::from([("student".to_owned(), student)]),
     }
 }
@@ -72,4 +73,40 @@ fn half_a_checkpoint_of_a_killed_start_goes_with_the_next_one() {
     store.save(&checkpoint(2), false, 2).unwrap();
     assert!(!half.exists());
     assert_eq!(steps(&store), [1, 2]);
+}
+
+/// Of a linear evaluation by the last version that wrote format 1, which knew nothing of images and called
+/// the state of a training on labels by another name.
+#[test]
+fn a_checkpoint_of_format_1_is_still_read_and_verified() {
+    let stored = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stored/linear-format-1");
+    let checkpoint = Store::of(&stored).load("latest").unwrap().unwrap();
+    assert_eq!((checkpoint.position.step, checkpoint.images), (8, None));
+    let heads = checkpoint.position.task.as_array().unwrap();
+    assert_eq!(heads.len(), 2);
+    assert_eq!(heads[0]["epochs"][1]["train_loss"], 2.320046603679657);
+    assert_eq!(checkpoint.tensors.len(), 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("checkpoints/step-00000008");
+    fs::create_dir_all(&copy).unwrap();
+    for file in fs::read_dir(stored.join("checkpoints/step-00000008")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let manifest = copy.join("checkpoint.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let store = Store::of(folder.path());
+    for (was, now) in [
+        ("\"step\": 8", "\"step\": 9"),
+        ("2.320046603679657", "2.320046603679658"),
+        ("= 16", "= 1 6"),
+    ] {
+        fs::write(&manifest, text.replace(was, now)).unwrap();
+        let error = store.load("step-00000008").err().unwrap().to_string();
+        assert!(error.contains("checkpoint.json: damaged"), "{was}: {error}");
+    }
+    fs::write(&manifest, text.replace("\"format\": 1", "\"format\": 3")).unwrap();
+    let error = store.load("step-00000008").err().unwrap().to_string();
+    assert!(error.contains("format 3") && error.contains("formats 1 to 2"), "{error}");
 }

@@ -53,9 +53,13 @@ impl Made {
         let recipe = format!("method = \"{method}\"\nseed = {seed}\n{settings}");
         fs::write(self.folder.join("recipe.toml"), recipe).unwrap();
         // The last line is cut short, as a kill leaves it.
-        let metrics = "{\"kind\":\"step\",\"step\":50,\"health\":{\"effective_rank\":9.0}}\n\
-                       {\"kind\":\"step\",\"step\":90,\"health\":{\"effective_rank\":12.5}}\n\
-                       {\"kind\":\"step\",\"step\":100}\n{\"kind\":\"st";
+        let line = |step: u64, rank: Option<f64>| {
+            let health = json!({ "effective_rank": rank });
+            format!("{}\n", json!({ "kind": "step", "step": step, "epoch": 0, "health": health }))
+        };
+        let whole = [(50, Some(9.0)), (90, Some(12.5)), (100, None)];
+        let mut metrics: String = whole.map(|(step, rank)| line(step, rank)).concat();
+        metrics.push_str("{\"kind\":\"st");
         fs::write(self.folder.join("metrics.jsonl"), metrics).unwrap();
         self.folder.clone()
     }

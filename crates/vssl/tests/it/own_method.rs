@@ -71,18 +71,15 @@ impl Method for Uniformity {
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, _: &Step) -> Loss<()> {
         let mode = views.mode();
-        let h = [0, 1].map(|v| student.backbone.forward(views.global[v].clone(), mode));
+        let h = views.pair().map(|x| student.backbone.forward(x.clone(), mode));
         let z = h.clone().map(|h| student.projector.forward(h, mode));
         let z = views.gather(z).map(unit_rows);
         let alignment = (z[0].clone() - z[1].clone()).square().sum_dim(1).mean();
         let [a, b] = z.map(uniformity);
         let uniform = (a + b) * 0.5;
-        let parts = vec![
-            ("alignment", alignment.clone().detach()),
-            ("uniformity", uniform.clone().detach()),
-        ];
+        let parts = vec![("alignment", alignment.clone()), ("uniformity", uniform.clone())];
         let total = alignment + uniform * self.weight;
-        Loss { total, parts, features: h.map(Tensor::detach).into(), carry: () }
+        Loss { total, parts, features: h.into(), carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
@@ -106,11 +103,12 @@ fn uniformity(z: Tensor<2>) -> Tensor<1> {
 #[test]
 fn an_own_method_learns() {
     let device = Device::flex().autodiff();
-    let method = vssl::method::learner::any(Uniformity { hidden: 32, dim: 16, weight: 1.0 });
+    let method = Uniformity { hidden: 32, dim: 16, weight: 1.0 };
+    let method = vssl::method::learner::erase("uniformity", method);
     let sizes = Sizes { images: 16, batch: 16, global_views: 2, local_views: 0 };
     method.check(&sizes).unwrap();
 
-    let backbone = vssl::backbone::BackboneConfig { width: 4, ..Default::default() };
+    let backbone = vssl::backbone::ResnetConfig { width: 4, ..Default::default() }.into();
     let mut learner = method.learner(&backbone, &sizes, &device, 0);
     let json = r#"{ "name": "adamw", "lr": 0.003, "scale_lr": false }"#;
     let mut optimizer =
@@ -138,3 +136,39 @@ fn an_own_method_learns() {
     assert!(losses[19] < losses[0] - 0.1, "{losses:?}");
 }
 // ANCHOR_END: training
+
+use vssl::{
+    backbone::ResnetConfig,
+    method::learner::erase,
+    recipe::{Entry, Recipe},
+    run::{folder, stop::Stop},
+    train::{Plan, pretrain},
+};
+use vssl_data::dataset::Format;
+
+use super::training::{Silent, environment};
+
+#[test]
+fn a_recipe_takes_an_own_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let method = Uniformity { hidden: 32, dim: 16, weight: 1.0 };
+    let mut recipe = Recipe::new(erase("uniformity", method));
+    recipe.data.format = Format::Idx;
+    recipe.data.path = "data/fashion-mnist-tenth".into();
+    recipe.data.limit_train = Some(32);
+    recipe.backbone = ResnetConfig { width: 2, ..ResnetConfig::default() }.into();
+    recipe.train.batch = 16;
+    recipe.train.max_steps = Some(2);
+    recipe.evaluation.enabled = false;
+    recipe.knn.every_epochs = 0;
+    let plan = Plan::new(recipe.clone(), &run, environment(Device::flex())).unwrap();
+    let summary = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    assert_eq!((summary.method.as_str(), summary.steps), ("uniformity", 2));
+    let text = folder::recipe_of(&run).unwrap();
+    assert!(text.contains("[uniformity]\nhidden = 32\ndim = 16"), "{text}");
+    // With a list of one's own it is a recipe like any other.
+    let own = [Entry::of::<Uniformity>("uniformity", "on the sphere", "arXiv:2005.10242")];
+    let (again, _) = Recipe::parse(&text, "recipe.toml", &[], &own).unwrap();
+    assert_eq!(again.method.settings(), recipe.method.settings());
+}

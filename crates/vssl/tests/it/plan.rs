@@ -76,7 +76,7 @@ fn the_disk_has_to_hold_the_checkpoints_that_will_be_and_no_more() {
 fn a_run_that_goes_on_is_not_asked_for_the_space_of_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan::new(recipe(&text("simclr", "", "")), folder.path(), cpu()).unwrap();
-    let numbers = 1 << 36; // four terabytes
+    let numbers = 1 << 38; // three terabytes
     plan.check_space(numbers).unwrap_err();
     let checkpoint = folder.path().join("checkpoints/step-00000004");
     fs::create_dir_all(&checkpoint).unwrap();
@@ -115,6 +115,31 @@ fn clusters_have_to_be_fewer_than_the_images_of_whole_batches() {
     assert!(error.contains("has 49") && error.contains("48 images"), "{error}");
     let folder = tempfile::tempdir().unwrap();
     Plan::new(recipe(&with(48)), &folder.path().join("run"), cpu()).unwrap();
+}
+
+/// Also of methods that remember every image, or many.
+#[test]
+fn the_numbers_of_a_checkpoint_are_known_before_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    for (method, optimizer, more) in [
+        ("deepclusterv2", "adamw", "prototypes = [8]\nhidden = 8\ndim = 512"),
+        ("mocov2plus", "sgd", "queue = 4096"),
+        ("vssl", "lars", ""),
+    ] {
+        let run = folder.path().join(method);
+        let text = text(method, "", more).replace("\"adamw\"", &format!("{optimizer:?}"));
+        let text = text.replace("epochs = 4", "epochs = 1");
+        let plan = Plan::new(recipe(&text), &run, cpu()).unwrap();
+        let (learner, probe) = (plan.learner(), plan.probe());
+        let optimizer = plan.optimizer(learner.as_ref()).unwrap();
+        let known = plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref());
+        pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+        let saved = Store::of(&run).load("latest").unwrap().unwrap().tensors;
+        // Counts of updates are no floats.
+        let floats = saved.values().flatten().filter(|(name, _)| !name.starts_with("updates."));
+        let saved: usize = floats.map(|(_, tensor)| tensor.num_elements()).sum();
+        assert_eq!(known, saved as u64, "{method}");
+    }
 }
 
 fn trained(run: &Path, text: &str) -> vssl::run::events::Summary {

@@ -6,7 +6,7 @@ use burn::{module::Module, tensor::Device};
 use serde_json::Value;
 use tempfile::TempDir;
 use vssl::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig},
     encoder::{Encoder, Input},
     layers::Init,
     recipe::settings,
@@ -15,7 +15,7 @@ use vssl::{
         stop::Stop,
     },
     supervised::{
-        FinetuneSettings, Job, LinearSettings, Outset, Summary, cached, finetune, linear,
+        FinetuneSettings, Job, LinearSettings, OutputOptions, Summary, cached, finetune, linear,
     },
     train::TrainError,
 };
@@ -40,7 +40,7 @@ fn images() -> Splits {
 
 fn encoder() -> Encoder {
     let device = Device::flex();
-    let config = BackboneConfig { width: 8, ..BackboneConfig::default() };
+    let config: BackboneConfig = ResnetConfig { width: 8, ..Default::default() }.into();
     Encoder {
         backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad(),
         config,
@@ -52,8 +52,14 @@ fn encoder() -> Encoder {
     }
 }
 
-fn outset(folder: &Path, resume: bool) -> Outset {
-    Outset { folder: folder.to_owned(), resume, force: false, commit: None }
+fn output(folder: &Path, resume: bool) -> OutputOptions {
+    OutputOptions {
+        folder: folder.to_owned(),
+        resume,
+        force: false,
+        allow_changed_data: false,
+        commit: None,
+    }
 }
 
 fn linear_settings(overrides: &[&str]) -> LinearSettings {
@@ -87,18 +93,28 @@ impl Observer for StopAfter {
 
 fn run_linear(folder: &Path, settings: &LinearSettings, resume: bool, last: u64) -> Summary {
     let (encoder, stop) = (encoder(), Stop::default());
-    let job = Job::linear(&encoder, &images(), settings, outset(folder, resume)).unwrap();
+    let job = Job::linear(&encoder, &images(), settings, output(folder, resume)).unwrap();
     linear(&job, &encoder, settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
 }
 
 fn run_finetune(folder: &Path, settings: &FinetuneSettings, resume: bool, last: u64) -> Summary {
     let (encoder, stop) = (encoder(), Stop::default());
-    let job = Job::finetune(&encoder, &images(), settings, outset(folder, resume)).unwrap();
+    let job = Job::finetune(&encoder, &images(), settings, output(folder, resume)).unwrap();
     finetune(&job, &encoder, settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
 }
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
+}
+
+/// Keeps all events as JSON.
+#[derive(Default)]
+struct Events(Vec<Value>);
+
+impl Observer for Events {
+    fn event(&mut self, event: &Event) {
+        self.0.push(serde_json::to_value(event).unwrap());
+    }
 }
 
 fn metrics(folder: &Path) -> Vec<Value> {
@@ -224,8 +240,8 @@ fn the_fast_answer_beats_chance_and_never_chooses_by_the_test_images() {
     let root = folder();
     let settings = linear_settings(&["cached.l2=[1,0.01]"]);
     let mut observer = StopAfter(0, Stop::default());
-    let outset = outset(root.path(), false);
-    let summary = cached(&encoder(), &images(), &settings, &outset, &mut observer).unwrap();
+    let output = output(root.path(), false);
+    let summary = cached(&encoder(), &images(), &settings, &output, &mut observer).unwrap();
     assert!(summary.top1.unwrap() > 3.0 * CHANCE, "{summary:?}");
     let best = summary.heads.iter().max_by(|a, b| {
         let held_out = |head: &vssl::supervised::HeadSummary| head.last.unwrap().train_top1;
@@ -247,7 +263,7 @@ fn refused(result: Result<Job, TrainError>, parts: &[&str]) {
 fn what_cannot_be_trained_is_refused_before_the_first_step() {
     let (root, encoder, images) = (folder(), encoder(), images());
     let good = linear_settings(&[]);
-    let at = |name: &str, resume| outset(&root.path().join(name), resume);
+    let at = |name: &str, resume| output(&root.path().join(name), resume);
     let large = linear_settings(&["train.batch=401"]);
     refused(
         Job::linear(&encoder, &images, &large, at("a", false)),
@@ -262,7 +278,7 @@ fn what_cannot_be_trained_is_refused_before_the_first_step() {
     let run = root.path().join("run");
     fs::create_dir_all(&run).unwrap();
     fs::write(run.join("recipe.toml"), "").unwrap();
-    let force = Outset { force: true, ..at("run", false) };
+    let force = OutputOptions { force: true, ..at("run", false) };
     refused(Job::linear(&encoder, &images, &good, force), &["pretraining run", "--out"]);
 }
 
@@ -273,15 +289,123 @@ fn a_training_goes_on_only_as_it_began() {
     let other = linear_settings(&["rates=[0.5]"]);
     let (encoder, images) = (encoder(), images());
     refused(
-        Job::linear(&encoder, &images, &other, outset(root.path(), true)),
+        Job::linear(&encoder, &images, &other, output(root.path(), true)),
         &["rates: [0.3] -> [0.5]"],
     );
     let mut changed = self::encoder();
     let init = Init::new(&changed.device, 1);
     changed.backbone = Backbone::new(&changed.config, &init).no_grad();
     let same = linear_settings(&["rates=[0.3]", "checkpoint.keep=3"]);
-    refused(Job::linear(&changed, &images, &same, outset(root.path(), true)), &["encoder: "]);
-    Job::linear(&encoder, &images, &same, outset(root.path(), true)).unwrap();
+    refused(Job::linear(&changed, &images, &same, output(root.path(), true)), &["encoder: "]);
+    Job::linear(&encoder, &images, &same, output(root.path(), true)).unwrap();
+}
+
+/// Pictures in folders, `bad` of them for training not readable.
+fn pictures_with(root: &Path, bad: usize) -> Splits {
+    for split in ["train", "val"] {
+        super::embedded::pictures(&root.join(split));
+    }
+    for at in 0..bad {
+        fs::write(root.join(format!("train/dog/bad{at}.png")), "no picture").unwrap();
+    }
+    let config = DataConfig { path: root.to_owned(), ..DataConfig::default() };
+    dataset::open(&config, None).unwrap()
+}
+
+#[test]
+fn a_training_goes_on_with_its_own_images_only_unless_others_are_allowed() {
+    let root = folder();
+    let (images, run) = (root.path().join("images"), root.path().join("run"));
+    let settings = linear_settings(&["train.batch=4", "rates=[0.3]"]);
+    let (encoder, stop) = (encoder(), Stop::default());
+    let job = |allow_changed_data: bool, resume: bool, splits: &Splits| {
+        let output = OutputOptions { allow_changed_data, ..output(&run, resume) };
+        Job::linear(&encoder, splits, &settings, output)
+    };
+    let splits = pictures_with(&images, 0);
+    let first = job(false, false, &splits).unwrap();
+    linear(&first, &encoder, &settings, &stop, &mut StopAfter(2, stop.clone())).unwrap();
+    job(false, true, &splits).unwrap();
+    fs::copy(images.join("train/dog/00.png"), images.join("train/dog/zz.png")).unwrap();
+    let more = pictures_with(&images, 0);
+    refused(job(false, true, &more), &["training images: 19 then, 20 now", "--allow-changed-data"]);
+    let changed = job(true, true, &more).unwrap();
+    let told = |part: &str| changed.notes.iter().any(|note| note.contains(part));
+    assert!(told("5 steps instead of 4") && told("10 instead of 8"), "{:?}", changed.notes);
+    let stop = Stop::default();
+    let summary = linear(&changed, &encoder, &settings, &stop, &mut Events::default()).unwrap();
+    assert_eq!(summary.steps, 10);
+}
+
+#[test]
+fn replaced_images_are_told_once_an_epoch_and_gradients_that_nobody_measures_not_at_all() {
+    let root = folder();
+    let splits = pictures_with(&root.path().join("images"), 5);
+    let settings = linear_settings(&["train.batch=4", "rates=[0.3]", "data.on_bad_image=skip"]);
+    let (encoder, run) = (encoder(), root.path().join("run"));
+    let job = Job::linear(&encoder, &splits, &settings, output(&run, false)).unwrap();
+    let mut events = Events::default();
+    let summary = linear(&job, &encoder, &settings, &Stop::default(), &mut events).unwrap();
+    assert!(summary.replaced_images > 5, "{summary:?}");
+    let of = |name: &str| events.0.iter().filter(|event| event["event"] == name).count();
+    assert_eq!(of("warning"), 2, "one an epoch");
+    assert_eq!(of("step"), 12);
+    assert!(events.0.iter().all(|event| event.get("gradient_norm").is_none()));
+    let history = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    assert!(history.matches("\"warning\"").count() > 2, "all of them are in the folder");
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_said_to_be_that() {
+    let root = folder();
+    let settings = finetune_settings(&["train.epochs=1"]);
+    run_finetune(root.path(), &settings, false, 1);
+    let store = vssl::run::checkpoint::Store::of(root.path());
+    let mut checkpoint = store.load("latest").unwrap().unwrap();
+    checkpoint.tensors.get_mut("network").unwrap().remove("head.bias");
+    store.save(&checkpoint, false, 1).unwrap();
+    let (encoder, stop) = (encoder(), Stop::default());
+    let job = Job::finetune(&encoder, &images(), &settings, output(root.path(), true)).unwrap();
+    let error = finetune(&job, &encoder, &settings, &stop, &mut Events::default()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("head.bias") && error.contains("another method"), "{error}");
+    assert!(!error.contains("probe"), "{error}");
+}
+
+/// An encoder that puts out no numbers makes no use of the program wrong.
+#[test]
+fn features_that_are_not_numbers_are_no_wrong_setting() {
+    let root = folder();
+    let mut encoder = encoder();
+    let spoilt =
+        vssl::tensors::state::collect(&encoder.backbone).into_iter().map(|(name, data)| {
+            let shape = data.shape().as_slice().to_vec();
+            let nan = vec![f32::NAN; data.num_elements()];
+            (name, burn::tensor::TensorData::new(nan, shape))
+        });
+    encoder.backbone =
+        vssl::tensors::state::restore(encoder.backbone.clone(), spoilt.collect()).unwrap();
+    let settings = linear_settings(&[]);
+    let output = output(root.path(), false);
+    let error = cached(&encoder, &images(), &settings, &output, &mut Events::default());
+    let error = error.unwrap_err();
+    assert!(matches!(error, TrainError::Encoder(_)) && !error.is_usage(), "{error}");
+}
+
+#[test]
+fn rates_do_not_fall_before_an_epoch_is_over_and_never_twice_at_once() {
+    let milestones = |epochs: u64| {
+        let settings = linear_settings(&[&format!("train.epochs={epochs}")]);
+        let schedule = serde_json::to_value(settings.schedule()).unwrap();
+        let milestones = schedule["milestones"].as_array().unwrap().clone();
+        milestones.into_iter().map(|epoch| epoch.as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!([1, 2, 3, 4].map(milestones), [[1, 2], [1, 2], [1, 2], [2, 3]]);
+    assert_eq!([5, 7, 100].map(milestones), [[3, 4], [4, 5], [60, 80]]);
+    let settings = linear_settings(&["train.epochs=1"]);
+    let last =
+        vssl::schedule::Step { index: 9, steps_per_epoch: 10, total: 10, ..Default::default() };
+    assert_eq!(settings.schedule().at(3.0, &last), 3.0, "an only epoch has the full rate");
 }
 
 #[test]

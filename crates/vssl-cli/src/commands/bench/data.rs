@@ -7,6 +7,7 @@ use vssl_data::{
     Dataset,
     bench::{DataBench, Noise},
     dataset::{self, DataConfig, Labels},
+    loader::workers,
 };
 
 use super::rounded;
@@ -21,12 +22,11 @@ const NOISE: (usize, usize) = (512, 32);
 
 pub(super) fn run(arguments: &DataArguments, common: &Common) -> Result<(), Failure> {
     let size = usize::from(arguments.size);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let bench = DataBench {
         size,
         images: arguments.images as usize,
         blur: arguments.blur.unwrap_or(if size <= 32 { 0.0 } else { 0.5 }),
-        threads: common.threads.map_or(cores, usize::from),
+        threads: workers(common.threads.map(usize::from)),
     };
     bench.views().check(0).map_err(Failure::usage)?;
     let dataset: Arc<dyn Dataset> = match &arguments.root {

@@ -9,7 +9,7 @@ mod text;
 mod tuning;
 
 use std::{
-    fs::OpenOptions,
+    fs::File,
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
 };
@@ -18,8 +18,9 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     method::Sizes,
-    methods::{self, Entry},
-    recipe::Recipe,
+    methods::{self, METHODS},
+    recipe::{Entry, Recipe},
+    run::whole_file,
 };
 
 use super::say;
@@ -48,8 +49,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
 
 /// Reads the recipe as `vssl pretrain` will.
 fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
-    let schemas = methods::schemas();
-    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], &schemas)?;
+    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], METHODS)?;
     let views = |local: bool| -> usize {
         let groups = recipe.views.iter().filter(|group| group.local == local);
         groups.map(|group| group.count).sum()
@@ -60,25 +60,22 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         global_views: views(false),
         local_views: views(true),
     };
-    (entry.configure)(&recipe.method_table)?
+    recipe
+        .method
         .check(&sizes)
-        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.schema.name))?;
+        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
     Ok(())
 }
 
 fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    match force {
-        true => options.create(true).truncate(true),
-        false => options.create_new(true),
+    let written = match force {
+        true => whole_file::write(path, text),
+        false => File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes())),
     };
-    let mut file = match options.open(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(exists(path)),
-        opened => opened.with_context(|| format!("writing {}", path.display()))?,
-    };
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
-    Ok(())
+    match written {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        written => Ok(written.with_context(|| format!("writing {}", path.display()))?),
+    }
 }
 
 fn exists(path: &Path) -> Failure {

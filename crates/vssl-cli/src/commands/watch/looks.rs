@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use vssl::{page::Look, run::checkpoint::Store};
+use vssl::{
+    page::Look,
+    run::checkpoint::{BEST, LATEST, Store},
+};
 
 use crate::{
     arguments::{Common, Shown},
@@ -66,7 +69,7 @@ impl Looks {
         loop {
             let now = match shown.copy.checkpoint.as_str() {
                 // A pointer that cannot be read now is read again later.
-                name @ ("latest" | "best") => Store::of(run).pointer(name).ok().flatten(),
+                name @ (LATEST | BEST) => Store::of(run).pointer(name).ok().flatten(),
                 step => Some(step.to_owned()),
             };
             if let Some(name) = now.filter(|name| done.as_ref() != Some(name)) {

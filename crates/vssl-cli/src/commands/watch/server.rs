@@ -1,7 +1,6 @@
 //! The answers: the page, and what changed since.
 
 use std::{
-    hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     path::{Path, PathBuf},
 };
@@ -14,9 +13,6 @@ use vssl::{
 };
 
 use super::looks::{Latest, Looks};
-
-/// Files whose change is news.
-const FILES: [&str; 4] = ["recipe.toml", "metrics.jsonl", "log.txt", "summary.json"];
 
 /// The page of one run.
 pub(super) struct Site {
@@ -64,7 +60,7 @@ impl Site {
     }
 
     fn run(&self, seen: &str) -> Answer {
-        let version = self.version();
+        let version = format!("{:016x}", folder::revision(&self.run));
         if version == seen {
             return nothing();
         }
@@ -82,17 +78,6 @@ impl Site {
         let (version, missing) = (Value::from(version), json!(missing));
         let body = format!("{{\"version\":{version},\"missing\":{missing},\"look\":{look}}}");
         text(200, "application/json", body)
-    }
-
-    /// Changes when a file of the run does, or when a process begins or ends to work on it.
-    fn version(&self) -> String {
-        let mut hasher = DefaultHasher::new();
-        for name in FILES {
-            let known = self.run.join(name).metadata().ok();
-            known.map(|file| (file.len(), file.modified().ok())).hash(&mut hasher);
-        }
-        folder::is_busy(&self.run).unwrap_or(false).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     messages::{Event, Summary, Value},
     record,
 };
+use crate::run::whole_file;
 
 /// TensorBoard knows its files by the second part.
 const PREFIX: &str = "events.out.tfevents.";
@@ -115,9 +116,7 @@ fn shorten_file(path: &Path, step: u64) -> io::Result<()> {
     if kept.len() == bytes.len() {
         return Ok(());
     }
-    let temporary = path.with_file_name(".events");
-    fs::write(&temporary, kept)?;
-    fs::rename(&temporary, path)
+    whole_file::write(path, kept)
 }
 
 #[cfg(test)]

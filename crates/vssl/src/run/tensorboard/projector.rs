@@ -3,12 +3,15 @@
 //! The files are also what projector.tensorflow.org loads.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, BufWriter, Write},
     path::Path,
 };
 
-use crate::features::Features;
+use crate::{
+    features::Features,
+    run::whole_file::{self, WholeFile},
+};
 
 /// What is shown.
 pub struct Cloud<'a> {
@@ -36,12 +39,13 @@ pub struct Sprite {
 pub fn write_projector(folder: &Path, cloud: &Cloud) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let Features { dim, ref values, .. } = *cloud.features;
-    let mut tensors = BufWriter::new(File::create(folder.join("tensors.tsv"))?);
+    let (whole, file) = WholeFile::create(&folder.join("tensors.tsv"))?;
+    let mut tensors = BufWriter::new(file);
     for row in values.chunks_exact(dim) {
         let row: Vec<String> = row.iter().map(f32::to_string).collect();
         writeln!(tensors, "{}", row.join("\t"))?;
     }
-    tensors.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+    whole.finish(&tensors.into_inner().map_err(io::IntoInnerError::into_error)?)?;
 
     // A file of one column has no header, one of several must have it.
     let labelled = cloud.names.iter().any(|(_, class)| class.is_some());
@@ -54,21 +58,21 @@ pub fn write_projector(folder: &Path, cloud: &Cloud) -> io::Result<()> {
         }
         metadata.push('\n');
     }
-    fs::write(folder.join("metadata.tsv"), metadata)?;
+    whole_file::write(&folder.join("metadata.tsv"), metadata)?;
 
     let mut config = String::from(
         "embeddings {\n  tensor_name: \"features\"\n  tensor_path: \"tensors.tsv\"\n  \
          metadata_path: \"metadata.tsv\"\n",
     );
     if let Some(Sprite { png, side }) = &cloud.sprite {
-        fs::write(folder.join("sprite.png"), png)?;
+        whole_file::write(&folder.join("sprite.png"), png)?;
         config.push_str(&format!(
             "  sprite {{\n    image_path: \"sprite.png\"\n    single_image_dim: {side}\n    \
              single_image_dim: {side}\n  }}\n"
         ));
     }
     config.push_str("}\n");
-    fs::write(folder.join("projector_config.pbtxt"), config)
+    whole_file::write(&folder.join("projector_config.pbtxt"), config)
 }
 
 fn cell(text: &str) -> String {

@@ -1,0 +1,134 @@
+//! `events.jsonl`: what happened to a run beside its figures, for programs. `log.txt` says the same to
+//! people, and no program reads it.
+//!
+//! ```text
+//! {"time":"2026-11-27T18:00:00Z","event":"started","step":0,"steps":3900}
+//! {"time":"2026-11-27T18:02:10Z","event":"warning","step":50,"message":"the features…"}
+//! ```
+//!
+//! Steps are counted as in `metrics.jsonl`. Written by the run folder, read by the page of a run. Runs of
+//! earlier versions have no such file: nothing is known of their warnings.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    events::Event,
+    json_lines::{self, JsonLinesError},
+};
+
+/// The file in a run folder.
+pub const FILE: &str = "events.jsonl";
+
+/// Something that happened; `step` counts the optimiser steps that were done by then.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Entry {
+    /// A process began to work on the run, which has `steps` steps altogether.
+    Started {
+        /// Steps that earlier starts have done.
+        step: u64,
+        /// Steps of the whole run.
+        steps: u64,
+    },
+    /// Something that a person should see.
+    Warning {
+        /// Steps done.
+        step: u64,
+        /// In words.
+        message: String,
+    },
+    /// A checkpoint is whole.
+    Checkpoint {
+        /// Steps done.
+        step: u64,
+        /// Its folder.
+        path: PathBuf,
+    },
+    /// Something long begins that is not a step, such as an evaluation.
+    Phase {
+        /// Steps done.
+        step: u64,
+        /// In words.
+        what: String,
+    },
+    /// The process ended its work.
+    Finished {
+        /// Steps done.
+        step: u64,
+        /// Whether it was asked to stop before the last step.
+        interrupted: bool,
+    },
+    /// An event that only another version of vssl writes.
+    #[serde(other, skip_serializing)]
+    Unknown,
+}
+
+impl Entry {
+    /// What the history keeps of `event`, which happens after `step` steps; `None` for what is in
+    /// `metrics.jsonl`, and for the end, which is noted with the summary.
+    pub(super) fn of(event: &Event, step: u64) -> Option<Self> {
+        Some(match event {
+            Event::Started { first_step, steps, .. } => {
+                Self::Started { step: *first_step, steps: *steps }
+            }
+            Event::Warning { step, message } => {
+                Self::Warning { step: *step, message: message.clone() }
+            }
+            Event::Checkpoint { step, path } => {
+                Self::Checkpoint { step: *step, path: path.clone() }
+            }
+            Event::Phase { what } => Self::Phase { step, what: what.clone() },
+            Event::Step { .. } | Event::Evaluated { .. } | Event::Finished { .. } => return None,
+        })
+    }
+
+    /// The same for people.
+    pub(super) fn in_words(&self) -> String {
+        match self {
+            Self::Started { step, steps } => format!("starts at step {step} of {steps}"),
+            Self::Warning { step, message } => format!("warning, step {step}: {message}"),
+            Self::Checkpoint { path, .. } => format!("saved {}", path.display()),
+            Self::Phase { what, .. } => what.clone(),
+            Self::Finished { step, interrupted: true } => {
+                format!("stopped on request after step {step}")
+            }
+            Self::Finished { step, interrupted: false } => format!("finished after step {step}"),
+            Self::Unknown => String::new(),
+        }
+    }
+}
+
+/// All events of the run in the folder `run`, in order; none where there is no such file.
+///
+/// # Errors
+/// A file that cannot be read, or its first damaged line.
+pub fn read(run: &Path) -> Result<Vec<Entry>, JsonLinesError> {
+    json_lines::read(&run.join(FILE), |line| {
+        let expected = "expected a JSON object with \"event\" and \"step\"";
+        serde_json::from_slice(line).map_err(|error| format!("{error}; {expected}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_of_another_version_are_passed_over_and_damage_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |text: &str| std::fs::write(folder.path().join(FILE), text).unwrap();
+        write(
+            "{\"time\":\"x\",\"event\":\"started\",\"step\":0,\"steps\":9}\n\
+             {\"event\":\"paused\",\"step\":3,\"by\":\"nobody\"}\n\
+             {\"event\":\"warning\",\"step\":3,\"mess",
+        );
+        let started = Entry::Started { step: 0, steps: 9 };
+        assert_eq!(read(folder.path()).unwrap(), [started, Entry::Unknown]);
+        write("{\"event\":\"warning\",\"step\":3}\n");
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("events.jsonl: line 1") && error.contains("message"), "{error}");
+        assert_eq!(read(Path::new("no/such/run")).unwrap(), []);
+    }
+}

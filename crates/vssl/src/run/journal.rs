@@ -1,0 +1,133 @@
+//! What is said while a training goes on, brought to all who listen: the files of its folder and whoever
+//! watches. Used by both training loops.
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Serialize;
+use vssl_data::Batch;
+
+use super::{
+    checkpoint::Checkpoint,
+    events::{Event, Observer},
+    folder::{RunFolder, RunFolderError},
+    history::Entry,
+};
+
+/// The open folder of a training, and its observer.
+pub struct Journal<'a> {
+    folder: RunFolder,
+    observer: &'a mut dyn Observer,
+    /// The epoch in which each kind of warning was last shown to the observer.
+    warned: BTreeMap<&'static str, u64>,
+    /// Optimiser steps done.
+    step: u64,
+}
+
+impl<'a> Journal<'a> {
+    /// Of a training in `folder` that `observer` watches.
+    pub fn new(folder: RunFolder, observer: &'a mut dyn Observer) -> Self {
+        Self { folder, observer, warned: BTreeMap::new(), step: 0 }
+    }
+
+    /// The run folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Tells of an event that is not a warning: see [`Journal::warn`].
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn tell(&mut self, event: &Event) -> Result<(), RunFolderError> {
+        match event {
+            Event::Started { notes, first_step, .. } => {
+                self.step = *first_step;
+                notes.iter().try_for_each(|note| self.folder.log(note))?;
+            }
+            Event::Step { step, .. } | Event::Evaluated { step, .. } => self.step = *step,
+            _ => {}
+        }
+        if let Some(entry) = Entry::of(event, self.step) {
+            self.folder.note(&entry)?;
+        }
+        self.observer.event(event);
+        Ok(())
+    }
+
+    /// Warns after `step` steps. The folder gets every warning, the observer one of each kind an epoch:
+    /// nobody reads a warning that scrolls by at every step.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn warn(
+        &mut self,
+        kind: &'static str,
+        step: u64,
+        epoch: u64,
+        message: String,
+    ) -> Result<(), RunFolderError> {
+        self.folder.note(&Entry::Warning { step, message: message.clone() })?;
+        if self.warned.insert(kind, epoch) != Some(epoch) {
+            self.observer.event(&Event::Warning { step, message });
+        }
+        Ok(())
+    }
+
+    /// Warns that other images were taken for unreadable ones, if this batch had any.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn warn_of_replaced(
+        &mut self,
+        batch: &Batch,
+        step: u64,
+        epoch: u64,
+    ) -> Result<(), RunFolderError> {
+        if batch.replaced.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = batch.replaced.iter().map(|bad| bad.error.to_string()).collect();
+        let message = format!("replaced unreadable images: {}", names.join(", "));
+        self.warn("replaced", step, epoch, message)
+    }
+
+    /// Writes a line of figures about `step`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn record(&mut self, step: u64, line: &impl Serialize) -> Result<(), RunFolderError> {
+        self.folder.record(step, line)
+    }
+
+    /// Saves a checkpoint, as the best so far if it `is_best`, and removes all but the last `keep`.
+    ///
+    /// # Errors
+    /// When it cannot be written; the error says which earlier checkpoint stays.
+    pub fn save(
+        &mut self,
+        checkpoint: &Checkpoint,
+        is_best: bool,
+        keep: usize,
+    ) -> Result<(), RunFolderError> {
+        let store = self.folder.checkpoints();
+        let step = checkpoint.position.step;
+        let saved = store.save(checkpoint, is_best, keep);
+        let path = saved.map_err(|source| RunFolderError::not_saved(&store, step, source))?;
+        self.tell(&Event::Checkpoint { step, path })
+    }
+
+    /// Writes the result of a training that ended after `step` steps, on request if it was `interrupted`. The
+    /// observer is not told: see [`Event::Finished`].
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(
+        &mut self,
+        summary: &impl Serialize,
+        step: u64,
+        interrupted: bool,
+    ) -> Result<(), RunFolderError> {
+        self.folder.summarise(summary)?;
+        self.folder.note(&Entry::Finished { step, interrupted })
+    }
+}

@@ -1,0 +1,86 @@
+//! Files of JSON objects, one a line, that grow while a run goes on: read whole, and shortened for a run that
+//! goes on from an earlier step.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+/// Why such a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonLinesError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line that is not what the file should hold.
+    #[error("{}: line {line}: {what}. Remove the line to read the others", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What was found and what was expected.
+        what: String,
+    },
+}
+
+/// What `parse` makes of each line of the file at `path`, in order; nothing where there is no file. A last
+/// line without its end is being written at the moment, or was when the run was killed, and is left out.
+///
+/// # Errors
+/// A file that cannot be read, or the first line that `parse` refuses, with its words.
+pub(super) fn read<T>(
+    path: &Path,
+    parse: impl Fn(&[u8]) -> Result<T, String>,
+) -> Result<Vec<T>, JsonLinesError> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        bytes => bytes.map_err(|source| JsonLinesError::Io { path: path.to_owned(), source })?,
+    };
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+    let lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate();
+    let parsed = lines.map(|(index, line)| {
+        let (path, line_number) = (path.to_owned(), index + 1);
+        parse(line).map_err(|what| JsonLinesError::Damaged { path, line: line_number, what })
+    });
+    parsed.collect()
+}
+
+/// The lines of `bytes` up to the first one that is damaged or about a later step than `step`.
+pub(super) fn until(bytes: &[u8], step: u64) -> &[u8] {
+    #[derive(Deserialize)]
+    struct Line {
+        step: u64,
+    }
+    let mut kept = 0;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        match serde_json::from_slice::<Line>(line) {
+            Ok(Line { step: at }) if at <= step && line.ends_with(b"\n") => kept += line.len(),
+            _ => break,
+        }
+    }
+    &bytes[..kept]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_lines_and_half_a_line_are_dropped() {
+        let text = "{\"step\":1}\n{\"step\":3,\"more\":[]}\n{\"step\":4}\n{\"step\":2}\n";
+        let kept = |step| String::from_utf8(until(text.as_bytes(), step).to_vec()).unwrap();
+        assert_eq!(kept(0), "");
+        assert_eq!(kept(3), "{\"step\":1}\n{\"step\":3,\"more\":[]}\n");
+        assert_eq!(kept(9), text);
+        assert_eq!(until(b"{\"step\":1}\n{\"step\":1}", 9), b"{\"step\":1}\n");
+    }
+}

@@ -1,0 +1,145 @@
+//! What may change while a training goes on, and what a change means.
+//!
+//! A training goes on with the numbers that it began with: settings that change a number have to be as they
+//! were, and so do the images. Called where a training that goes on is planned, and by the comparison of runs,
+//! which asks the same question of settings.
+
+use toml::Table;
+
+use super::images::Images;
+use crate::recipe::{self, Difference, Recipe};
+
+/// Keys of a recipe, or what they begin with, that change no number of a run.
+pub const FREE_IN_RUNS: [&str; 6] =
+    ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
+
+/// The same of the settings of trainings on labels.
+const FREE_ON_LABELS: [&str; 5] =
+    ["data.workers", "data.prefetch", "checkpoint.", "log.", "train.evaluate_every"];
+
+/// Settings in which a run that was begun with `was` may not go on with `now`.
+pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
+    binding(recipe::difference(was, now), &FREE_IN_RUNS)
+}
+
+/// The same of a training on labels.
+pub(crate) fn binding_differences_on_labels(was: &Table, now: &Table) -> Vec<Difference> {
+    binding(recipe::of_tables(was, now), &FREE_ON_LABELS)
+}
+
+fn binding(mut differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
+    differences.retain(|difference| !free.iter().any(|free| difference.key.starts_with(free)));
+    differences
+}
+
+/// How long a training is on any number of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length {
+    /// Images of a step.
+    pub batch: usize,
+    /// Passes over the images.
+    pub epochs: u64,
+    /// Steps at most.
+    pub max_steps: Option<u64>,
+}
+
+impl Length {
+    /// Steps of a pass over so many images: whole batches only.
+    pub fn steps_per_epoch(&self, images: usize) -> u64 {
+        (images / self.batch) as u64
+    }
+
+    /// Steps of the whole training.
+    pub fn total_steps(&self, images: usize) -> u64 {
+        let scheduled = self.steps_per_epoch(images) * self.epochs;
+        self.max_steps.map_or(scheduled, |most| most.min(scheduled))
+    }
+}
+
+/// Whether a training that has done `step` steps on the images `was` may go on with the images `now`, and
+/// what a person should know of that. `was` is `None` for a checkpoint that does not say.
+///
+/// # Errors
+/// What has changed, a line for each split, unless changed images are `allowed`.
+pub fn check_images(
+    was: Option<&Images>,
+    now: &Images,
+    allowed: bool,
+    length: Length,
+    step: u64,
+) -> Result<Option<String>, Vec<String>> {
+    let Some(was) = was else {
+        return Ok(Some(
+            "the checkpoint is of an earlier version, which did not note its images: that they are the \
+             same was not checked"
+                .to_owned(),
+        ));
+    };
+    let changes: Vec<String> = now.changes_since(was).iter().map(ToString::to_string).collect();
+    match (changes.is_empty(), allowed) {
+        (true, _) => Ok(None),
+        (false, false) => Err(changes),
+        (false, true) => {
+            let meaning = meaning(was.training.count, now.training.count, length, step);
+            Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
+        }
+    }
+}
+
+/// What another number of training images means for the epochs and schedules of a training.
+fn meaning(was: usize, now: usize, length: Length, step: u64) -> String {
+    let [before, after] = [was, now].map(|images| length.steps_per_epoch(images));
+    let [total_before, total] = [was, now].map(|images| length.total_steps(images));
+    let order = "the images come in another order than before";
+    if before == after {
+        return format!("an epoch has {after} steps as before and all schedules stay, but {order}");
+    }
+    let epoch = |steps: u64| step.checked_div(steps).unwrap_or(0) + 1;
+    format!(
+        "an epoch has {after} steps instead of {before}: after {step} steps the training goes on in \
+         epoch {} instead of {}, its last step is {total} instead of {total_before}, learning rates and \
+         all other schedules follow the new numbers, and {order}",
+        epoch(after),
+        epoch(before)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::images::Fingerprint, *};
+
+    fn images(training: usize, validation: Option<&str>) -> Images {
+        let validation =
+            validation.map(|digest| Fingerprint { count: 9, digest: digest.to_owned() });
+        let training = Fingerprint { count: training, digest: training.to_string() };
+        Images { training, validation }
+    }
+
+    const LENGTH: Length = Length { batch: 8, epochs: 60, max_steps: None };
+
+    #[test]
+    fn changed_images_are_refused_with_what_changed_or_allowed_with_what_it_means() {
+        let (was, now) = (images(32, Some("a")), images(48, Some("b")));
+        let check = |now: &Images, allowed| check_images(Some(&was), now, allowed, LENGTH, 100);
+        assert_eq!(check(&was, false), Ok(None));
+        let changes = check(&now, false).unwrap_err();
+        assert_eq!(changes[0], "training images: 32 then, 48 now");
+        assert!(changes[1].contains("validation images: 9 as before, but with other names"));
+        let none = check(&images(32, None), false).unwrap_err();
+        assert_eq!(none, ["validation images: 9 then, 0 now"]);
+
+        let note = check(&now, true).unwrap().unwrap();
+        for part in ["32 then, 48 now", "6 steps instead of 4", "epoch 17 instead of 26"] {
+            assert!(note.contains(part), "{note}");
+        }
+        assert!(note.contains("its last step is 360 instead of 240"), "{note}");
+        let note = check(&images(33, Some("a")), true).unwrap().unwrap();
+        assert!(note.contains("4 steps as before") && note.contains("another order"), "{note}");
+    }
+
+    #[test]
+    fn a_checkpoint_that_does_not_say_its_images_is_told_of() {
+        let note = check_images(None, &images(32, None), false, LENGTH, 0).unwrap().unwrap();
+        assert!(note.contains("earlier version"), "{note}");
+    }
+}

@@ -1,0 +1,48 @@
+//! Whether the disk can hold the checkpoints that a run will write.
+
+use super::{Plan, TrainError, probe::Probe};
+use crate::{
+    method::learner::Learner,
+    optim::Optimizer,
+    run::{checkpoint, space},
+};
+
+/// Of a number in a checkpoint: single precision.
+const BYTES_A_NUMBER: u64 = 4;
+
+impl Plan {
+    /// How many numbers a checkpoint holds: student, memory, what the optimiser remembers of the student, and
+    /// the online probe.
+    pub fn numbers_saved(
+        &self,
+        learner: &dyn Learner,
+        optimizer: &Optimizer,
+        probe: Option<&Probe>,
+    ) -> u64 {
+        let [student, memory] = learner.numbers();
+        let trained = learner.parameters();
+        let trained: usize = trained.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        student + memory + trained as u64 * optimizer.moments() + probe.map_or(0, Probe::numbers)
+    }
+
+    /// Whether the disk can hold the checkpoints of a run, of so many numbers each, beside or instead of
+    /// those that the run has already.
+    ///
+    /// # Errors
+    /// How much room there is and how much the checkpoints take.
+    pub fn check_space(&self, numbers: u64) -> Result<(), TrainError> {
+        let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done)).count();
+        // The best; and one more while the next one is written.
+        let checkpoints = saves.min(self.recipe.checkpoint.keep) as u64 + 2;
+        let needed = numbers.saturating_mul(BYTES_A_NUMBER).saturating_mul(checkpoints);
+        let has = space::used_bytes(&self.run.join(checkpoint::FOLDER));
+        let needed = needed.saturating_sub(has);
+        match space::free_bytes(&self.run).filter(|free| *free < needed) {
+            None => Ok(()),
+            Some(free) => {
+                let (free_mib, needed_mib) = (free >> 20, needed >> 20);
+                Err(TrainError::NoSpace { path: self.run.clone(), free_mib, needed_mib })
+            }
+        }
+    }
+}

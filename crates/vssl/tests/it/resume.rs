@@ -1,0 +1,152 @@
+//! Runs that go on with other images than they began with.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::Device;
+use tempfile::TempDir;
+use vssl::{
+    run::{
+        checkpoint::Store,
+        events::{Event, Observer},
+        stop::Stop,
+    },
+    train::{Environment, Plan, TrainError, pretrain},
+};
+
+use super::{
+    embedded::pictures,
+    training::{environment, recipe},
+};
+
+/// Stops after the first step.
+struct StopAtOnce(Stop);
+
+impl Observer for StopAtOnce {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step { .. } = event {
+            self.0.request();
+        }
+    }
+}
+
+/// A run of three epochs that was stopped in the first, on pictures in a folder.
+struct Stopped {
+    root: TempDir,
+}
+
+impl Stopped {
+    fn new() -> Self {
+        let stopped = Self { root: tempfile::tempdir().unwrap() };
+        for split in ["train", "val"] {
+            pictures(&stopped.images().join(split));
+        }
+        let plan = Plan::new(recipe(&stopped.text()), &stopped.run(), environment(Device::flex()));
+        let stop = Stop::default();
+        let summary = pretrain(&plan.unwrap(), &stop, &mut StopAtOnce(stop.clone())).unwrap();
+        assert!(summary.interrupted && summary.steps == 1);
+        stopped
+    }
+
+    fn images(&self) -> PathBuf {
+        self.root.path().join("images")
+    }
+
+    fn run(&self) -> PathBuf {
+        self.root.path().join("run")
+    }
+
+    fn text(&self) -> String {
+        format!(
+            r#"
+            method = "simclr"
+            data = {{ format = "folder", path = {:?} }}
+            views = [{{ count = 2, size = 16 }}]
+            backbone = {{ width = 2, stem = "cifar" }}
+            schedule = {{ name = "warmup-cosine", warmup_epochs = 0 }}
+            train = {{ epochs = 3, batch = 4 }}
+            log = {{ every_steps = 1 }}
+            evaluation = {{ enabled = false }}
+            "#,
+            self.images()
+        )
+    }
+
+    fn resumed(&self, allow_changed_data: bool) -> Result<Plan, TrainError> {
+        let environment = Environment { allow_changed_data, ..environment(Device::flex()) };
+        Plan::resume(recipe(&self.text()), &self.run(), "latest", environment)
+    }
+
+    fn changes(&self) -> Vec<String> {
+        match self.resumed(false).err() {
+            None => Vec::new(),
+            Some(TrainError::OtherImages { changes, .. }) => changes,
+            Some(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::copy(from, to).unwrap();
+}
+
+#[test]
+fn images_that_were_added_are_refused_or_change_what_is_told() {
+    let stopped = Stopped::new();
+    assert_eq!(stopped.changes(), Vec::<String>::new());
+    let dogs = stopped.images().join("train/dog");
+    for at in 0..6 {
+        copy(&dogs.join("00.png"), &dogs.join(format!("new{at}.png")));
+    }
+    assert_eq!(stopped.changes(), ["training images: 19 then, 25 now"]);
+    let error = stopped.resumed(false).err().unwrap();
+    assert!(error.to_string().contains("--allow-changed-data") && !error.is_usage(), "{error}");
+
+    let plan = stopped.resumed(true).unwrap();
+    let note = plan.notes.iter().find(|note| note.contains("--allow-changed-data")).unwrap();
+    assert!(note.contains("6 steps instead of 4") && note.contains("18 instead of 12"), "{note}");
+    let summary = pretrain(&plan, &Stop::default(), &mut StopAtOnce(Stop::default())).unwrap();
+    assert_eq!(summary.steps, 18);
+    // From then on these are the images of the run.
+    assert_eq!(stopped.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn images_of_another_name_size_or_class_are_other_images() {
+    let stopped = Stopped::new();
+    let dogs = stopped.images().join("train/dog");
+    let as_many = "training images: 19 as before, but with other names, sizes or labels";
+    fs::rename(dogs.join("00.png"), dogs.join("zz.png")).unwrap();
+    assert_eq!(stopped.changes(), [as_many]);
+    fs::rename(dogs.join("zz.png"), dogs.join("00.png")).unwrap();
+    assert_eq!(stopped.changes(), Vec::<String>::new());
+    let whole = fs::read(dogs.join("00.png")).unwrap();
+    fs::write(dogs.join("00.png"), [&whole[..], b"\0"].concat()).unwrap();
+    assert_eq!(stopped.changes(), [as_many]);
+    fs::write(dogs.join("00.png"), whole).unwrap();
+    fs::remove_file(stopped.images().join("val/dog/00.png")).unwrap();
+    assert_eq!(stopped.changes(), ["validation images: 19 then, 18 now"]);
+}
+
+#[test]
+fn images_that_were_moved_are_the_same_images() {
+    let stopped = Stopped::new();
+    let elsewhere = stopped.root.path().join("elsewhere");
+    fs::rename(stopped.images(), &elsewhere).unwrap();
+    let text = stopped.text().replace("/images\"", "/elsewhere\"");
+    let plan = Plan::resume(recipe(&text), &stopped.run(), "latest", environment(Device::flex()));
+    assert_eq!(plan.unwrap().resume_from.unwrap().position.step, 1);
+}
+
+#[test]
+fn a_checkpoint_that_does_not_say_its_images_goes_on_with_a_note() {
+    let stopped = Stopped::new();
+    let store = Store::of(&stopped.run());
+    let mut checkpoint = store.load("latest").unwrap().unwrap();
+    checkpoint.images = None;
+    store.save(&checkpoint, false, 1).unwrap();
+    let notes = stopped.resumed(false).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("did not note its images")), "{notes:?}");
+}
