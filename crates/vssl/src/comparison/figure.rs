@@ -20,7 +20,7 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// Of one value a seed; `None` without any.
+    /// The figure of one value for each seed; `None` without values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let count = values.len();
         if count == 0 {
@@ -68,7 +68,7 @@ pub enum Emphasis {
     Best,
     /// Underlined: second and third.
     Next,
-    /// As it is.
+    /// As the other figures.
     None,
 }
 
@@ -77,7 +77,7 @@ pub enum Emphasis {
 pub struct Entry {
     /// Its name.
     pub dataset: String,
-    /// Of the runs, in order; empty where the seed changes nothing.
+    /// Seeds of the runs, in order; empty where the seed changes nothing.
     pub seeds: Vec<u64>,
     /// Folders of the runs.
     pub runs: Vec<PathBuf>,

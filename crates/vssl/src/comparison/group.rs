@@ -39,7 +39,7 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Distinct, in order; none where the seed changes nothing.
+    /// Distinct seeds, in order; empty where the seed changes nothing.
     pub(super) fn seeds(&self) -> Vec<u64> {
         let seeds: BTreeSet<u64> = self.members.iter().filter_map(|member| member.seed).collect();
         seeds.into_iter().collect()
@@ -51,7 +51,7 @@ impl Group {
 pub(super) struct Member {
     pub(super) folder: PathBuf,
     pub(super) dataset: String,
-    /// `None` where it changes nothing.
+    /// `None` where the seed changes nothing.
     pub(super) seed: Option<u64>,
     pub(super) settings: Settings,
     pub(super) values: Values,
@@ -124,7 +124,7 @@ fn measured(members: impl Iterator<Item = Member>) -> Vec<Member> {
     members.filter(|member| !member.values.is_empty()).collect()
 }
 
-/// The groups of one method. Those that have the same settings on two datasets are called the same.
+/// The groups of one method. Groups with the same settings on two datasets have the same name.
 fn split(base: &str, reference: bool, members: Vec<Member>) -> Vec<Group> {
     let datasets: BTreeSet<String> = members.iter().map(|member| member.dataset.clone()).collect();
     let keys: BTreeSet<String> = datasets
@@ -207,7 +207,7 @@ impl PartialOrd for Variant {
     }
 }
 
-/// Keys that do not have one value in all of `settings`, those aside that change no figure.
+/// Keys that do not have the same value in all of `settings`, without the keys that change no figure.
 pub(super) fn varying<'a>(settings: impl Iterator<Item = &'a Settings> + Clone) -> Vec<String> {
     let neutral = || NEUTRAL.iter().chain(&FREE_IN_RUNS);
     let counts = |key: &&String| !neutral().any(|neutral| matches_key(key, neutral));

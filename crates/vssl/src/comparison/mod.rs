@@ -1,8 +1,8 @@
 //! Runs side by side: one row a method, mean and sample deviation over seeds.
 //!
-//! `run` finds run folders and reads their figures, `group` says which runs are seeds of one
-//! another and names the rows, `notes` says what keeps rows from being compared, [`Format`] writes
-//! the table. Called by `vssl table`.
+//! `run` finds run folders and reads their figures, `column` says which figures there are, `group` says
+//! which runs are seeds of one another and names the rows, `figure` takes means over them, `notes` says
+//! what keeps rows from being compared, [`Format`] writes the table. Called by `vssl table`.
 
 mod column;
 mod figure;
@@ -59,7 +59,7 @@ pub struct Row {
     pub method: String,
     /// Whether nothing was learnt here: untrained encoders and raw pixels.
     pub reference: bool,
-    /// One for each dataset that there are runs on, in the order of [`Comparison::datasets`].
+    /// An entry for each dataset that there are runs on, in the order of [`Comparison::datasets`].
     pub results: Vec<Entry>,
 }
 
@@ -75,9 +75,9 @@ impl Row {
 pub struct LeftOut {
     /// Its folder.
     pub run: PathBuf,
-    /// Of the recipe, where that could be read.
+    /// The method, where the recipe could be read.
     pub method: Option<String>,
-    /// Of the recipe, where that could be read.
+    /// The seed, where the recipe could be read.
     pub seed: Option<u64>,
     /// What became of it.
     pub state: State,
@@ -102,7 +102,7 @@ pub enum State {
 }
 
 impl State {
-    /// As it is written.
+    /// The name of the state, as tables have it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Interrupted => "interrupted",
@@ -144,7 +144,7 @@ pub enum ComparisonError {
 }
 
 impl Comparison {
-    /// Of the runs in `paths` and in the folders below them. A run that is met twice counts once.
+    /// Compares the runs in `paths` and in the folders below them. A run that is met twice counts once.
     ///
     /// # Errors
     /// A path that is or has no run folder, a folder that cannot be read. A run whose files are

@@ -1,4 +1,4 @@
-//! A page of its own, with nothing to fetch.
+//! A whole page, which fetches nothing.
 
 use std::fmt::Write;
 

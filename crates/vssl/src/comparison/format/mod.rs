@@ -31,7 +31,7 @@ pub enum Layout {
     /// All of them.
     #[default]
     Full,
-    /// That of Table I of VSSL's paper (arXiv:2504.04318): a row a method, online and offline for
+    /// The layout of Table I of VSSL's paper (arXiv:2504.04318): a row for each method, online and offline for
     /// each dataset, and published values below.
     Paper,
 }

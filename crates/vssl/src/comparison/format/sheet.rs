@@ -5,7 +5,7 @@ use crate::comparison::{
     column::{OFFLINE, ONLINE},
 };
 
-/// What stands where there is no figure.
+/// The text of a cell without a figure.
 pub(super) const NOTHING: &str = "-";
 
 /// Cells in the order in which they are written.
