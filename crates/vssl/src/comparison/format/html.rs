@@ -1,4 +1,4 @@
-//! A page of its own, with nothing to fetch.
+//! Writes a comparison as an HTML page that needs no other file.
 
 use std::fmt::Write;
 
