@@ -1,4 +1,4 @@
-//! The columns of a table: the figures of the evaluators, and what every run has.
+//! The columns of a table: figures of the evaluators, and figures that every run has.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use crate::{
     run::events::Summary,
 };
 
-/// One figure of a row on a dataset.
+/// A column: one figure of every row on a dataset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// For programs, as `summary.json` and `metrics.jsonl` call it.
+    /// Key of the figure in `summary.json` or `metrics.jsonl`.
     pub key: String,
-    /// For people.
+    /// Title of the column.
     pub title: String,
-    /// Digits behind the point.
+    /// Number of digits behind the point.
     pub(super) digits: usize,
     /// Whether the largest figure is the best.
     pub(super) is_ranked: bool,
@@ -25,18 +25,18 @@ pub struct Column {
 /// The figures of one run, by the keys of the columns.
 pub(super) type Values = BTreeMap<String, f64>;
 
-/// The probe that learnt beside the encoder.
+/// Accuracy of the probe that was trained beside the encoder.
 pub(super) const ONLINE: &str = "online_top1";
-/// Linear evaluation afterwards, with augmented images: `linear/` in the run folder.
+/// Accuracy of the linear evaluation after the run, which is in `linear/` of the run folder.
 pub(super) const OFFLINE: &str = "offline_top1";
-/// Effective rank of the features of the last batch that it was measured on.
+/// Effective rank of the features, as it was measured last.
 pub(super) const EFFECTIVE_RANK: &str = "effective_rank";
-/// Seconds of training.
+/// Duration of the training in seconds.
 pub(super) const SECONDS: &str = "seconds";
-/// Images (not views) a second.
+/// Images (not views) per second.
 pub(super) const IMAGES_PER_SECOND: &str = "images_per_s";
 
-/// The columns of a table of runs with these summaries.
+/// The columns of a table of runs.
 pub(super) fn columns<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Vec<Column> {
     let mut columns: Vec<Column> = shown(summaries)
         .into_iter()

@@ -1,6 +1,7 @@
-//! Figures over seeds, and how they place among the rows.
+//! Figures over seeds, and the places of rows.
 //!
-//! Mean and sample standard deviation `√(Σ(x − mean)² / (n − 1))`, which needs two seeds.
+//! A figure has a mean and a sample standard deviation `√(Σ(x − mean)² / (n − 1))`, which needs two
+//! seeds.
 
 use std::{cmp::Ordering, collections::BTreeMap, path::PathBuf};
 
@@ -11,11 +12,11 @@ use super::{Column, Row, group::Group};
 /// A figure over seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// Over the seeds that have it.
+    /// Mean over the seeds that have the figure.
     pub mean: f64,
     /// Sample standard deviation; `None` with one seed.
     pub std: Option<f64>,
-    /// Seeds that have it.
+    /// Number of seeds that have the figure.
     pub count: usize,
 }
 
@@ -32,7 +33,7 @@ impl Figure {
         Some(Self { mean, std, count })
     }
 
-    /// The mean as it is written: rows that look the same place the same.
+    /// The mean as the table shows it, so that rows with the same text have the same place.
     fn shown(&self, column: &Column) -> f64 {
         let text = format!("{:.*}", column.digits, self.mean);
         text.parse().expect("a number in decimal form is a number")
@@ -45,13 +46,13 @@ pub struct Placed {
     /// The figure.
     #[serde(flatten)]
     pub figure: Figure,
-    /// 1 is the best; rows that are written the same share a place, and the places behind them stay
-    /// empty. `None` where more is not better, and in reference rows.
+    /// Place of the row, 1 for the best. Rows with the same text share a place, and the places after it
+    /// stay empty. `None` in columns where more is not better, and in reference rows.
     pub place: Option<usize>,
 }
 
 impl Placed {
-    /// How it is set off.
+    /// How the figure is emphasised.
     pub fn emphasis(&self) -> Emphasis {
         match self.place {
             Some(1) => Emphasis::Best,
@@ -61,23 +62,23 @@ impl Placed {
     }
 }
 
-/// How a figure is set off.
+/// How a figure is emphasised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emphasis {
-    /// Bold.
+    /// Bold, for the best.
     Best,
-    /// Underlined: second and third.
+    /// Underlined, for the second and the third.
     Next,
-    /// As the other figures.
+    /// Not emphasised.
     None,
 }
 
-/// A row on one dataset.
+/// The results of a row on one dataset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
-    /// Its name.
+    /// Name of the dataset.
     pub dataset: String,
-    /// Seeds of the runs, in order; empty where the seed changes nothing.
+    /// Seeds of the runs, in order; empty where the seed has no effect.
     pub seeds: Vec<u64>,
     /// Folders of the runs.
     pub runs: Vec<PathBuf>,
@@ -121,7 +122,7 @@ pub(super) fn rows(groups: &[Group], datasets: &[String], columns: &[Column]) ->
 
 fn entry(group: &Group, columns: &[Column]) -> Entry {
     let figure = |column: &Column| {
-        // Folders of one seed, as reference rows have them, count once.
+        // In reference rows several folders may have the same seed, which counts once.
         let mut by_seed: BTreeMap<Option<u64>, Vec<f64>> = BTreeMap::new();
         for member in &group.members {
             if let Some(value) = member.values.get(&column.key) {

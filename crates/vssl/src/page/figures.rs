@@ -1,4 +1,4 @@
-//! The figures of the end of a run, as the page shows them: each with the same figure of the untrained
+//! The figures of a run's result as the page shows them, each beside the same figure of the untrained
 //! encoder and of the pixels.
 
 use serde::Serialize;
@@ -8,21 +8,21 @@ use crate::{
     run::events::Summary,
 };
 
-/// One figure.
+/// A figure of the result.
 #[derive(Clone, Debug, Serialize)]
 pub struct FigureView {
-    /// Its key in `summary.json`.
+    /// Key of the figure in `summary.json`.
     name: String,
     title: String,
     long_title: String,
-    /// Whether it is an accuracy in percent.
+    /// Whether the figure is an accuracy in percent.
     percent: bool,
     trained: Option<f64>,
     untrained: Option<f64>,
     pixels: Option<f64>,
 }
 
-/// All figures of a summary. Before there is one, the usual figures without values.
+/// All figures of `summary`. Without a summary, the usual figures without values.
 pub(super) fn figures(summary: Option<&Summary>) -> Vec<FigureView> {
     let value = |judged: Judged, name: &str| summary?.figure(&judged.key(name));
     let view = |figure: Shown| FigureView {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use burn::tensor::{Tensor, TensorData};
 use vssl_data::Dataset;
 
-use super::{Plan, TrainError, probe::Probe, report::Reporter};
+use super::{Plan, TrainError, evaluation::Evaluation, probe::Probe, report::Reporter};
 use crate::{
     backbone::Backbone,
     encoder::{
@@ -21,15 +21,6 @@ use crate::{
     method::learner::Network,
     tensors::reading,
 };
-
-/// The figures of the end of a run.
-#[derive(Clone, Debug, Default)]
-pub struct Evaluation {
-    /// By their names in the summary; `None` for a figure that was not measured.
-    pub figures: BTreeMap<String, Option<f64>>,
-    /// Images of both splits that these are without: they could not be read.
-    pub left_out: usize,
-}
 
 impl Evaluation {
     /// All figures of the plan, without values.
@@ -100,15 +91,6 @@ pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, Tr
     let scores = reading::rows(logits);
     let labels = labels.as_ref().expect("splits for accuracies have labels");
     Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
-}
-
-/// Says how many images a result is without; `None` where every image was read.
-pub(crate) fn left_out_note(images: usize) -> Option<String> {
-    (images > 0).then(|| {
-        format!(
-            "{images} images could not be read: accuracies are of the others (data.on_bad_image)"
-        )
-    })
 }
 
 /// The table at the end of a run.

@@ -7,6 +7,7 @@ mod disk;
 mod environment;
 mod error;
 pub mod evaluate;
+pub mod evaluation;
 pub mod health;
 pub(crate) mod plan;
 mod pretrain;

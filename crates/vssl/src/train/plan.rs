@@ -12,7 +12,7 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 use super::{
     TrainError,
     environment::{Environment, check_group, find_data, share},
-    evaluate::{Evaluation, left_out_note},
+    evaluation::{Evaluation, left_out_note},
     probe::Probe,
 };
 use crate::{

@@ -85,8 +85,6 @@ const CLI: &[&str] =
 const WAITING: &[(&str, &str)] = &[
     // vssl
     ("optim::groups", "optim::config"),
-    ("train::evaluate", "train::plan"),
-    ("train::report", "train::plan"),
     // vssl-kernels
     ("raw::norm_backward", "joint"),
     ("raw::conv", "raw::"),

@@ -1,5 +1,5 @@
-//! RFC 4180: one line for each row and dataset, then one for each run that is in no row. Numbers
-//! are not rounded.
+//! Writes a comparison as CSV (RFC 4180): a line for each row and dataset, then a line for each run that
+//! is not in a row. Numbers are not rounded.
 
 use super::sheet::{NOTHING, Sheet};
 use crate::{
@@ -14,7 +14,7 @@ pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
     }
 }
 
-/// One line a method; the deviations have columns of their own.
+/// The paper's layout: a line for each method, with columns of their own for the deviations.
 fn paper(sheet: &Sheet) -> String {
     let mut header = vec!["method".to_owned(), "state".to_owned()];
     for (dataset, titles) in &sheet.groups {

@@ -1,4 +1,4 @@
-//! A whole page, which fetches nothing.
+//! Writes a comparison as an HTML page that needs no other file.
 
 use std::fmt::Write;
 

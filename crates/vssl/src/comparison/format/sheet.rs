@@ -1,31 +1,31 @@
-//! The table as cells, for the formats that people read.
+//! Arranges a comparison as cells, for the formats that people read.
 
 use crate::comparison::{
     Column, Comparison, Emphasis, Entry, Layout, LeftOut,
     column::{OFFLINE, ONLINE},
 };
 
-/// The text of a cell without a figure.
+/// Text of a cell without a figure.
 pub(super) const NOTHING: &str = "-";
 
-/// Cells in the order in which they are written.
+/// The cells of a table, in the order in which they are written.
 pub(super) struct Sheet {
     /// Name of each dataset, and the titles of its columns.
     pub(super) groups: Vec<(String, Vec<String>)>,
     pub(super) rows: Vec<Line>,
 }
 
-/// A row.
+/// A row of the table.
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) reference: bool,
     pub(super) cells: Vec<Cell>,
 }
 
-/// A figure.
+/// A cell: a figure over seeds.
 pub(super) struct Cell {
     pub(super) mean: String,
-    /// Its deviation over seeds.
+    /// Deviation of the figure over seeds.
     pub(super) deviation: Option<String>,
     pub(super) emphasis: Emphasis,
 }
@@ -35,7 +35,7 @@ impl Cell {
         Self { mean: text, deviation: None, emphasis: Emphasis::None }
     }
 
-    /// Mean and deviation with `sign` between them.
+    /// The mean, and the deviation behind `sign`.
     pub(super) fn text(&self, sign: &str) -> String {
         match &self.deviation {
             Some(deviation) => format!("{} {sign} {deviation}", self.mean),
@@ -52,7 +52,7 @@ impl Sheet {
         }
     }
 
-    /// The usual columns, and others that have a figure in some row.
+    /// The full layout: the usual columns, and other columns with a figure in some row.
     fn full(comparison: &Comparison) -> Self {
         let entries = comparison.rows.iter().flat_map(|row| &row.results);
         let is_shown = |column: &&Column| {
