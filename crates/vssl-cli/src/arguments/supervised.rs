@@ -32,8 +32,7 @@ pub struct Linear {
 #[command(
     after_help = "Examples:\n  vssl finetune runs/quickstart-0 --labels 0.1\n  vssl finetune \
                   runs/vit-0 --set layer_decay=0.7 --set mixup=0.2 --set optimizer.name=adamw --set \
-                  optimizer.nesterov=false --set optimizer.lr=1e-3\n  vssl finetune \
-                  runs/quickstart-0 --labels 0.1 --resume\n\nCtrl-C finishes the step and saves; a \
+                  optimizer.lr=1e-3\n  vssl finetune runs/quickstart-0 --labels 0.1 --resume\n\nCtrl-C finishes the step and saves; a \
                   second one ends at once."
 )]
 pub struct Finetune {

@@ -182,12 +182,7 @@ fn fine_tuning_that_is_stopped_and_resumed_equals_one_that_is_not() {
     let (whole, parts) = (folder(), folder());
     for extra in [
         &["layer_decay=0.7", "log.every_steps=1"][..],
-        &[
-            "optimizer.name=adamw",
-            "optimizer.nesterov=false",
-            "optimizer.lr=1e-3",
-            "log.every_steps=1",
-        ],
+        &["optimizer.name=adamw", "optimizer.lr=1e-3", "log.every_steps=1"],
     ] {
         let name = extra.len().to_string();
         let (whole, parts) = (whole.path().join(&name), parts.path().join(&name));
@@ -226,7 +221,6 @@ fn fine_tuning_learns_from_labels() {
         "labels=1",
         "mixup=0",
         "optimizer.name=adamw",
-        "optimizer.nesterov=false",
         "optimizer.lr=1e-2",
         "train.evaluate_every=8",
     ]);
