@@ -1,7 +1,7 @@
 //! The backward passes of the operations, for Burn's autodiff back end.
 //!
-//! An operation none of whose inputs is tracked (a teacher's) leaves no trace in the graph; of the
-//! others, only what an actual gradient needs is kept.
+//! An operation without a tracked input (a teacher's) leaves no trace in the graph. Any other operation
+//! keeps only what the gradients of its tracked inputs need.
 
 use burn::backend::autodiff::{
     Autodiff,

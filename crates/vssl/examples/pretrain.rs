@@ -5,7 +5,8 @@ use std::{path::Path, process::ExitCode};
 use vssl::{
     DeviceChoice, Environment, Plan, Recipe,
     collective::Group,
-    methods, pretrain,
+    methods::METHODS,
+    pretrain,
     run::{
         events::{Event, Observer},
         stop::Stop,
@@ -30,7 +31,7 @@ impl Observer for Print {
 
 fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::new(recipe);
-    let (recipe, _) = Recipe::load(path, &[], &methods::schemas())?;
+    let (recipe, _) = Recipe::load(path, &[], METHODS)?;
     let environment = Environment {
         group: Group::alone(),
         device: "cpu".parse::<DeviceChoice>()?.resolve()?,

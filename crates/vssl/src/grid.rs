@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     comparison::{self, ComparisonError},
-    methods,
+    methods::{self, METHODS},
     recipe::{Recipe, RecipeError},
     run::{
         checkpoint::{CheckpointError, LATEST, Store},
@@ -206,7 +206,7 @@ impl Cell {
     /// A recipe that is not valid, or a folder with a run of another recipe, whose figures would be taken
     /// for those of this cell.
     pub fn state(&self) -> Result<CellState, CellError> {
-        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, &methods::schemas())?;
+        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, METHODS)?;
         if !folder::is_run(&self.run) {
             return Ok(CellState::New);
         }

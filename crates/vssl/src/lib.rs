@@ -51,6 +51,7 @@ pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod supervised;
+mod tagged;
 pub mod tensors;
 pub mod train;
 pub mod uncertainty;

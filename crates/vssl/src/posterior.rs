@@ -66,15 +66,13 @@ impl Posteriors {
         let recipe = methods::recipe_from(&stored.recipe).map_err(|source| {
             ExportError::Recipe { run: run.to_owned(), source: Box::new(source) }
         })?;
-        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
-        if !method.has_posterior() {
+        if !recipe.method.has_posterior() {
             return Ok(None);
         }
         // No method with a posterior remembers single images: their number shapes nothing.
         let sizes = train::sizes(&recipe, recipe.train.batch);
         let training = device.clone().autodiff();
-        let mut learner = method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
+        let mut learner = recipe.method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
         let mut tensors = stored.tensors;
         let mut take = |kind| tensors.remove(kind).unwrap_or_default();
         learner.load(take("student"), take("memory")).map_err(|source| {

@@ -178,7 +178,7 @@ pub struct Config {
                   --data data/cifar10 --out mine.toml --force")]
 pub struct NewRecipe {
     /// The method; `vssl methods` lists all methods.
-    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.schema.name)))]
+    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
     pub method: String,
     // This argument hides the common one of the same name: the command has no use for a data root.
     /// The images: a folder, or a CIFAR archive; the format is recognised from the files.

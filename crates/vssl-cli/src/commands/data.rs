@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
-use vssl::{methods, recipe::Recipe};
+use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, check},
@@ -76,7 +76,7 @@ pub(super) fn described(
 ) -> Result<DataConfig, Failure> {
     let (root, here) = (common.data.as_path(), Path::new(""));
     let mut config = if source.extension().is_some_and(|extension| extension == "toml") {
-        let (recipe, _) = Recipe::load(source, &[], &methods::schemas()).map_err(Failure::usage)?;
+        let (recipe, _) = Recipe::load(source, &[], METHODS).map_err(Failure::usage)?;
         let beside = source.parent().unwrap_or(here);
         // The folders are tried in the order of `vssl pretrain`.
         let path = dataset::locate(&recipe.data.path, &[root, here, beside]);

@@ -65,8 +65,7 @@ fn event(found: &ImportReport, arguments: &Import) -> String {
 
 fn result(found: &ImportReport, arguments: &Import) -> String {
     let ImportReport { config, input, .. } = found;
-    let name = serde_json::to_value(config.architecture).ok();
-    let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or("encoder").to_owned();
+    let name = config.architecture().name();
     format!(
         "{}: {name}, {} tensors, features of {}; images of {} pixels, mean {:?}, std {:?}",
         arguments.to.display(),

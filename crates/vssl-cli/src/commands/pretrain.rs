@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use vssl::{
     collective::Group,
-    methods,
+    methods::METHODS,
     precision::Precision,
     recipe::Recipe,
     run::{events::Event, folder, stop::Stop},
@@ -73,8 +73,7 @@ fn start(
             "{path}: a folder; expected a recipe (.toml). To go on with a run: --resume {path}"
         )));
     }
-    let (recipe, _) =
-        Recipe::load(path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
+    let (recipe, _) = Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
     let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
@@ -97,7 +96,7 @@ fn resume(
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let (recipe, _) =
-        Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(&path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     plan.map_err(classified)
 }

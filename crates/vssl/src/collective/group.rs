@@ -13,16 +13,16 @@ use burn::tensor::{DType, Tensor, TensorData};
 use vssl_kernels::{AcrossRanks, Ranks};
 
 use super::{
-    Alone, Collective, CollectiveError, WAITING_FOR_LEADER,
-    words::{floats, from_words, mark, to_words},
+    Collective, CollectiveError, SingleProcess, WAITING_FOR_LEADER,
+    message::{floats, from_words, mark, to_words},
 };
 use crate::optim::Gradients;
 
-/// A handle, cheap to clone.
+/// A handle on the ranks that share a batch, cheap to clone.
 ///
-/// Exchanges happen in places that cannot fail, such as the backward pass of a batch normalisation.
-/// So none of them returns an error: the first one is kept, every exchange after it gives the own
-/// numbers back at once, and the loop asks [`Group::check`] before it uses what came of them.
+/// Exchanges happen in places that cannot return an error, such as the backward pass of a batch
+/// normalisation. So the group keeps the first error, every exchange after it gives the own numbers
+/// back at once, and the loop asks [`Group::check`] before it uses the results.
 #[derive(Clone)]
 pub struct Group {
     inner: Arc<Inner>,
@@ -37,21 +37,21 @@ struct Inner {
     nanoseconds: AtomicU64,
 }
 
-/// What one rank has sent so far.
+/// Counts of what one rank has sent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Calls that all ranks wait in.
+    /// Exchanges between all ranks.
     pub exchanges: u64,
-    /// Bytes that this rank brought to them, before they are sent to each of the others.
+    /// Bytes that this rank brought to the exchanges, before they are sent to each other rank.
     pub bytes: u64,
-    /// Time it spent in them: sending, and waiting for the slowest rank.
+    /// Time that this rank spent in exchanges: sending, and waiting for the slowest rank.
     pub time: Duration,
 }
 
 impl Group {
     /// One process.
     pub fn alone() -> Self {
-        Self::new(Alone)
+        Self::new(SingleProcess)
     }
 
     /// Ranks with joint statistics in batch normalisation.
@@ -77,12 +77,12 @@ impl Group {
         self.inner.collective.rank()
     }
 
-    /// How many there are.
+    /// The number of processes.
     pub fn world(&self) -> usize {
         self.inner.collective.world()
     }
 
-    /// Whether there is nobody else.
+    /// Whether this process is the only one.
     pub fn is_alone(&self) -> bool {
         self.world() == 1
     }
@@ -92,7 +92,7 @@ impl Group {
         self.rank() == 0
     }
 
-    /// Who shares the statistics of batch normalisation, and how many they are.
+    /// The ranks that share the statistics of batch normalisation, and their number.
     pub(crate) fn norms(&self) -> (AcrossRanks, usize) {
         match self.is_alone() || !self.joint_norms {
             true => (AcrossRanks::alone(), 1),
@@ -101,7 +101,7 @@ impl Group {
     }
 
     /// Rows of the joint batch, in the order of ranks, of each of these tensors; gradients flow to
-    /// the own rows only. One exchange for all.
+    /// the own rows only. All tensors travel in one exchange.
     ///
     /// # Shapes — `own`: any number of `[n, dim]`; returns `[world · n, dim]` of each.
     pub fn gather_all(&self, own: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
@@ -136,13 +136,7 @@ impl Group {
             .collect()
     }
 
-    /// [`Group::gather_all`] of a known number of tensors.
-    pub fn gather<const N: usize>(&self, own: [Tensor<2>; N]) -> [Tensor<2>; N] {
-        let all = self.gather_all(own.into()).try_into();
-        all.unwrap_or_else(|_| unreachable!("one tensor comes back for each"))
-    }
-
-    /// Everybody's numbers in the order of ranks, each as many as `own`.
+    /// The numbers of all ranks, in the order of ranks; each rank brings as many as `own`.
     pub fn gather_numbers(&self, own: &[u64]) -> Vec<u64> {
         if self.is_alone() {
             return own.to_vec();
@@ -156,7 +150,7 @@ impl Group {
         std::array::from_fn(|index| all.iter().skip(index).step_by(N).sum())
     }
 
-    /// Everybody's labels in the order of ranks.
+    /// The labels of all ranks, in the order of ranks.
     pub fn gather_labels(&self, own: &[u32]) -> Vec<u32> {
         if self.is_alone() {
             return own.to_vec();
@@ -217,7 +211,7 @@ impl Group {
         }
     }
 
-    /// What was sent so far.
+    /// What this rank has sent so far.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             exchanges: self.inner.exchanges.load(Ordering::Relaxed),
@@ -226,7 +220,7 @@ impl Group {
         }
     }
 
-    /// What was sent in each of so many steps, in words; `None` for one process.
+    /// A sentence about what a rank sends in each of so many steps; `None` for one process.
     pub fn traffic_of(&self, steps: u64) -> Option<String> {
         let Traffic { exchanges, bytes, time } = self.traffic();
         let steps = steps.max(1) as f64;
@@ -243,12 +237,12 @@ impl Group {
     }
 
     /// # Errors
-    /// The first exchange that failed. Nothing that was computed since means anything.
+    /// The error of the first exchange that failed. Results since then are invalid.
     pub fn check(&self) -> Result<(), CollectiveError> {
         self.failure().map_or(Ok(()), Err)
     }
 
-    /// Gives up: the other ranks stop waiting, and under MPI this process and they end.
+    /// Gives up: the other ranks stop waiting. Under MPI all processes of the job end here.
     pub fn abort(&self) {
         self.inner.collective.abort();
     }
@@ -271,7 +265,7 @@ impl Group {
 }
 
 impl Inner {
-    /// The words, behind a mark that tells whether all ranks mean the same exchange.
+    /// Sends the words behind a mark, by which each rank sees whether all take part in the same exchange.
     fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
         let world = self.collective.world();
         if self.failure().is_some() {

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Collective, CollectiveError, WAITING_FOR_LEADER};
 
-/// One of them.
+/// A rank that is a thread of this process.
 pub struct Threads {
     rank: usize,
     limit: Duration,
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl Threads {
-    /// `world` ranks that wait at most `limit` for each other.
+    /// The ranks of a job of `world` threads, which wait at most `limit` for each other.
     pub fn new(world: usize, limit: Duration) -> Vec<Self> {
         let state = State { brought: vec![None; world], complete: None, given_up: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });

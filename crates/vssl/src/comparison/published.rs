@@ -108,7 +108,7 @@ mod tests {
         assert!(!all.values.is_empty());
         for value in &all.values {
             assert!(all.sources.iter().any(|source| source.name == value.source), "{value:?}");
-            assert!(METHODS.iter().any(|entry| entry.schema.name == value.method), "{value:?}");
+            assert!(METHODS.iter().any(|entry| entry.name == value.method), "{value:?}");
             assert!(["cifar10", "cifar100", "imagenet100"].contains(&value.dataset.as_str()));
             let known: Vec<f64> = [value.online, value.offline].into_iter().flatten().collect();
             assert!(!known.is_empty(), "{value:?}");

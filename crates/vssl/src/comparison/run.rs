@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     eval::evaluators::Judged,
-    recipe::leaves::leaves,
+    recipe,
     run::{
         events::Summary,
         folder::{self, LINEAR, RECIPE, RunFolderError, SUMMARY},
@@ -148,8 +148,10 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         Err(problem) => return damaged(left_out, format!("{LINEAR}/{SUMMARY}: {problem}")),
     };
     let remark = remark.or(unread);
-    let settings =
-        leaves(&recipe).into_iter().map(|(key, value)| (key.join("."), value.to_string()));
+    let settings = recipe::upgraded(recipe.clone());
+    let settings = recipe::leaves(&settings)
+        .into_iter()
+        .map(|(key, value)| (key.join("."), value.to_string()));
     Ok(Found::Finished(Box::new(Run {
         folder: folder.to_owned(),
         method,

@@ -133,7 +133,8 @@ pub fn export(
         Network::Student => "student",
         Network::Teacher => "teacher",
     };
-    let origin = [("method", recipe.method.clone()), ("network", name.to_owned()), (STEP, steps)];
+    let origin =
+        [("method", recipe.method.name().to_owned()), ("network", name.to_owned()), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
     Ok(Exported { step, tensors: encoder.len() })
 }
@@ -159,7 +160,7 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
     let step = encoder.step.unwrap_or(0);
     let mut origin = Vec::new();
     if let Some(recipe) = &encoder.recipe {
-        origin.push(("method", recipe.method.clone()));
+        origin.push(("method", recipe.method.name().to_owned()));
     }
     if let Some(step) = encoder.step {
         origin.push((STEP, step.to_string()));

@@ -87,7 +87,10 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     if is_foreign(path, &bytes) {
         return Err(ImportError::Foreign { path: path.to_owned() });
     }
-    let config: BackboneConfig = metadatum(path, &bytes, CONFIG)?;
+    let config = BackboneConfig::stored(metadatum(path, &bytes, CONFIG)?).map_err(|error| {
+        let (path, problem) = (path.to_owned(), error.message().to_owned());
+        ImportError::Metadata { path, key: CONFIG, problem }
+    })?;
     let input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
     let tensors = file::parse(path, &bytes)?;

@@ -129,13 +129,16 @@ impl RunView {
             lines.into_iter().partition(|line| line.evaluation);
         let warnings: Vec<String> = history.iter().filter_map(warning).collect();
         let latest = warnings.len().saturating_sub(WARNINGS);
-        let method = methods::find(&recipe.method).expect("a loaded recipe names a known method");
+        // Nothing is known of a method of the user's own but its name.
+        let about = methods::find(recipe.method.name()).map_or_else(Default::default, |method| {
+            [method.summary, method.paper].map(str::to_owned)
+        });
         let logged = steps.last().map_or(0, |line| line.step);
         let done = summary.as_ref().map_or(logged, |summary| summary.steps);
         Ok(Self {
             state: state(folder, summary.as_ref()),
-            method: recipe.method.clone(),
-            about: [method.summary.to_owned(), method.paper.to_owned()],
+            method: recipe.method.name().to_owned(),
+            about,
             seed: recipe.seed,
             dataset: dataset(&recipe),
             backbone: backbone(&recipe),

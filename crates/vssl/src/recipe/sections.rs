@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vssl_data::{
     Normalisation, OnBadImage,
     dataset::{DataConfig, Format, Labels, MissingClasses},
@@ -30,7 +30,7 @@ pub struct DataSection {
     pub missing_classes: MissingClasses,
     /// Mean and standard deviation of the channels; those of the format. Always there in a recipe
     /// that was loaded.
-    #[serde(skip_serializing_if = "Option::is_none", with = "super::short")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "short")]
     pub normalisation: Option<Normalisation>,
     /// What an image does that cannot be decoded; `stop`.
     pub on_bad_image: OnBadImage,
@@ -243,5 +243,41 @@ pub struct LogSection {
 impl Default for LogSection {
     fn default() -> Self {
         Self { every_steps: 10, tensorboard: false }
+    }
+}
+
+/// Single-precision numbers of a recipe in their short decimal form: widened to double precision as
+/// they are, 0.4914 would be written 0.49140000343322754.
+mod short {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wide {
+        mean: [f64; 3],
+        std: [f64; 3],
+    }
+
+    /// The double-precision number with the decimal form of `x`; narrowing it gives `x` again.
+    fn widen(x: f32) -> f64 {
+        x.to_string().parse().expect("a number in decimal form is a number")
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Normalisation>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let wide = |n: &Normalisation| Wide { mean: n.mean.map(widen), std: n.std.map(widen) };
+        value.as_ref().map(wide).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Normalisation>, D::Error> {
+        let narrow = |Wide { mean, std }| Normalisation {
+            mean: mean.map(|x| x as f32),
+            std: std.map(|x| x as f32),
+        };
+        Ok(Option::<Wide>::deserialize(deserializer)?.map(narrow))
     }
 }

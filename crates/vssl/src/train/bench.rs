@@ -17,7 +17,7 @@ use crate::{
         learner::{AnyMethod, Learner},
     },
     methods::{self, METHODS},
-    optim::{LossScale, Optimizer, OptimizerConfig},
+    optim::{Algorithm, Lars, LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
     run::space,
     schedule::Step,
@@ -117,7 +117,7 @@ pub enum BenchError {
 
 impl BenchError {
     pub(super) fn unknown(method: &str) -> Self {
-        let known = METHODS.iter().map(|entry| entry.schema.name).collect();
+        let known = METHODS.iter().map(|entry| entry.name).collect();
         Self::UnknownMethod { got: method.to_owned(), known }
     }
 }
@@ -129,12 +129,8 @@ impl BenchError {
 /// An unknown method, or a setting that it has not or refuses.
 pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>, BenchError> {
     let entry = methods::find(name).ok_or_else(|| BenchError::unknown(name))?;
-    let method = entry.schema.name;
-    let configure = |table: &toml::Table| {
-        (entry.configure)(table)
-            .map_err(|error| BenchError::Refused { method, what: error.to_string() })
-    };
-    let mut table = configure(&toml::Table::new())?.settings();
+    let method = entry.name;
+    let mut table = entry.defaults().settings();
     for (key, value) in changes {
         if !replace(&mut table, key, i64::from(*value)) {
             let mut known = Vec::new();
@@ -142,7 +138,7 @@ pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>,
             return Err(BenchError::NoSetting { method, key: (*key).to_owned(), known });
         }
     }
-    configure(&table)
+    entry.with(&table).map_err(|error| BenchError::Refused { method, what: error.to_string() })
 }
 
 /// Whether there was a whole number called `key` to replace, here or in a table inside.
@@ -242,20 +238,28 @@ pub(super) fn check(
     method: &dyn AnyMethod,
     sizes: &Sizes,
 ) -> Result<(), BenchError> {
-    let patch = backbone.vit().patch;
-    if backbone.architecture.is_transformer() {
-        if size < patch || !size.is_multiple_of(patch) {
-            return Err(BenchError::Patches { size, patch });
+    match backbone {
+        BackboneConfig::Vit(vit) if size < vit.patch || !size.is_multiple_of(vit.patch) => {
+            return Err(BenchError::Patches { size, patch: vit.patch });
         }
-    } else if backbone.stem == Stem::Cifar && size + 2 * backbone.stem_padding < 3 {
-        return Err(BenchError::TooSmall { size, padding: backbone.stem_padding });
+        BackboneConfig::Resnet(resnet)
+            if resnet.stem == Stem::Cifar && size + 2 * resnet.stem_padding < 3 =>
+        {
+            return Err(BenchError::TooSmall { size, padding: resnet.stem_padding });
+        }
+        _ => {}
     }
     method.check(sizes).map_err(BenchError::Sizes)
 }
 
 /// LARS with a rate that every method bears.
 pub(super) fn optimizer() -> OptimizerConfig {
-    OptimizerConfig { lr: 0.1, scale_lr: false, clip_lr: false, ..OptimizerConfig::default() }
+    OptimizerConfig {
+        algorithm: Algorithm::Lars(Lars { clip_lr: false, ..Lars::default() }),
+        lr: 0.1,
+        scale_lr: false,
+        ..OptimizerConfig::default()
+    }
 }
 
 /// The body of the training loop.
@@ -281,6 +285,7 @@ pub(super) fn step(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbone::ResnetConfig;
 
     #[test]
     fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
@@ -305,11 +310,18 @@ mod tests {
 
     #[test]
     fn every_method_takes_steps() {
-        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
         let precision = Precision::F32;
-        let bench = StepBench { backbone, size: 8, batch: 4, precision, warmup: 1, steps: 2 };
+        let bench = StepBench {
+            backbone: backbone.into(),
+            size: 8,
+            batch: 4,
+            precision,
+            warmup: 1,
+            steps: 2,
+        };
         for entry in METHODS {
-            let method = method(entry.schema.name, &[]).unwrap();
+            let method = method(entry.name, &[]).unwrap();
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);

@@ -19,10 +19,7 @@ use crate::{
     collective::Group,
     encoder::Input,
     eval::evaluators::{self, Evaluator},
-    method::{
-        Sizes,
-        learner::{AnyMethod, Learner},
-    },
+    method::{Sizes, learner::Learner},
     methods,
     optim::Optimizer,
     recipe::Recipe,
@@ -71,7 +68,6 @@ pub struct Plan {
     /// See [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
-    method: Box<dyn AnyMethod>,
     sizes: Sizes,
     commit: Option<String>,
 }
@@ -123,8 +119,6 @@ impl Plan {
         if !continues && !environment.force && group.leads() {
             folder::check_free(run)?;
         }
-        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
         let splits = dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
@@ -138,10 +132,10 @@ impl Plan {
         }
         let sizes = sizes(&recipe, images);
         let seen = images - images % recipe.train.batch;
-        method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let train = &recipe.train;
         let length =
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
+        recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
@@ -158,7 +152,6 @@ impl Plan {
             force: environment.force,
             group,
             pipeline,
-            method,
             sizes,
             commit: environment.commit,
             recipe,
@@ -218,7 +211,8 @@ impl Plan {
     /// Fresh networks. The same seed gives the same ones.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();
-        self.method.learner(&self.recipe.backbone, &self.sizes, &device, self.recipe.seed)
+        let Recipe { method, backbone, seed, .. } = &self.recipe;
+        method.learner(backbone, &self.sizes, &device, *seed)
     }
 
     /// The optimiser for these networks.
@@ -344,7 +338,7 @@ impl Plan {
     /// The result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
         Summary {
-            method: self.recipe.method.clone(),
+            method: self.recipe.method.name().to_owned(),
             seed: self.recipe.seed,
             steps: position.step,
             interrupted: position.step < self.total_steps,

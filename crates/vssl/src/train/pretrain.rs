@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
         }
         let checkpoint = Checkpoint {
             position: self.position.clone(),
-            method: self.plan.recipe.method.clone(),
+            method: self.plan.recipe.method.name().to_owned(),
             recipe: self.plan.recipe_text.clone(),
             images: Some(self.plan.images.clone()),
             tensors,

@@ -147,7 +147,7 @@ impl Assessment {
         let rate = |wrong: &Vec<bool>| share(wrong.iter().filter(|&&wrong| wrong).count(), wrong);
         Ok(Self {
             run: encoder.path.clone(),
-            method: encoder.recipe.as_ref().map(|recipe| recipe.method.clone()),
+            method: encoder.recipe.as_ref().map(|recipe| recipe.method.name().to_owned()),
             step: encoder.step,
             free_variance,
             settings: settings.clone(),

@@ -21,7 +21,7 @@ const STEPS: u64 = 8;
 const WATCHED: u64 = 2;
 
 /// Folders of what a step runs.
-const STEP: [&str; 10] = [
+const STEP: [&str; 12] = [
     "backbone",
     "collective",
     "layers",
@@ -30,7 +30,9 @@ const STEP: [&str; 10] = [
     "methods",
     "objective",
     "optim",
+    "run",
     "schedule",
+    "tensors",
     "train",
 ];
 
@@ -126,7 +128,7 @@ fn recipe(method: &str, table: toml::Table) -> Recipe {
 fn a_step_reads_its_device_once() {
     let folder = tempfile::tempdir().unwrap();
     for entry in METHODS {
-        let name = entry.schema.name;
+        let name = entry.name;
         let plan = plan(&folder.path().join(name), name, small(entry));
         let before = reading::count();
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap();

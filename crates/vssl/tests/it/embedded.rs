@@ -12,7 +12,7 @@ use parquet::{
     record::{ListAccessor, RowAccessor},
 };
 use vssl::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig},
     embed::{Block, Entry, Form, Index, Job, Layout, Origin, Split, create, embed},
     encoder::{Encoder, Input, Reading},
     eval::neighbours::{Distance, neighbours},
@@ -38,7 +38,7 @@ pub(super) const FORMS: [(Form, &str); 4] = [
 
 pub(super) fn encoder(seed: u64) -> Encoder {
     let device = Device::flex();
-    let config = BackboneConfig { width: 2, ..BackboneConfig::default() };
+    let config: BackboneConfig = ResnetConfig { width: 2, ..Default::default() }.into();
     let init = Init::new(&device, seed);
     Encoder {
         backbone: Backbone::new(&config, &init),

@@ -7,6 +7,7 @@ mod comparison;
 mod comparison_offline;
 mod contract;
 mod device_reads;
+mod earlier_version;
 mod embed;
 mod embedded;
 mod embedded_early;

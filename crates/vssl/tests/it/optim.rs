@@ -7,7 +7,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use vssl::{
     layers::{BatchNorm, Init, Linear, Mode},
-    optim::{Algorithm, Clip, Gradients, OptimError, Optimizer, OptimizerConfig, ema},
+    optim::{
+        Adam, Algorithm, Clip, Gradients, Lars, OptimError, Optimizer, OptimizerConfig, Sgd, ema,
+    },
     tensors::parameters,
 };
 
@@ -115,8 +117,8 @@ fn backward(layer: &Layer, device: &Device) -> Gradients {
     Gradients::collect((y.clone() * y.exp()).mean().backward(), layer)
 }
 
-fn optimizer(name: Algorithm) -> Optimizer {
-    let config = OptimizerConfig { name, lr: 0.1, ..OptimizerConfig::default() };
+fn optimizer(algorithm: Algorithm) -> Optimizer {
+    let config = OptimizerConfig { algorithm, lr: 0.1, ..OptimizerConfig::default() };
     Optimizer::new(config, 256).unwrap()
 }
 
@@ -129,7 +131,8 @@ fn running_statistics_are_not_parameters() {
     let gradients = backward(&layer, &device);
     assert_eq!(gradients.0.len(), 4);
     let before: Vec<f32> = layer.bn.running_mean.value_sync().into_data().try_to_vec().unwrap();
-    let layer = optimizer(Algorithm::Sgd).step(layer, gradients, |base| base).unwrap();
+    let layer =
+        optimizer(Algorithm::Sgd(Sgd::default())).step(layer, gradients, |base| base).unwrap();
     let after: Vec<f32> = layer.bn.running_mean.value_sync().into_data().try_to_vec().unwrap();
     assert_eq!(before, after);
 }
@@ -137,8 +140,13 @@ fn running_statistics_are_not_parameters() {
 #[test]
 fn an_updated_parameter_is_a_tracked_leaf_with_its_old_id() {
     let device = Device::flex().autodiff().gradient_checkpointing();
-    for name in [Algorithm::Lars, Algorithm::Sgd, Algorithm::Adam, Algorithm::Adamw] {
-        let mut optimizer = optimizer(name);
+    for algorithm in [
+        Algorithm::Lars(Lars::default()),
+        Algorithm::Sgd(Sgd::default()),
+        Algorithm::Adam(Adam::default()),
+        Algorithm::Adamw(Adam::default()),
+    ] {
+        let mut optimizer = optimizer(algorithm);
         let mut layer = layer(&device);
         let id = layer.fc.weight.id;
         for _ in 0..3 {
@@ -158,7 +166,7 @@ fn a_parameter_without_a_gradient_is_left_alone() {
     let before: Vec<f32> = layer.fc.weight.val().into_data().try_to_vec().unwrap();
     let mut gradients = backward(&layer, &device);
     gradients.0.remove("fc.weight");
-    let mut optimizer = optimizer(Algorithm::Adamw);
+    let mut optimizer = optimizer(Algorithm::Adamw(Adam::default()));
     let layer = optimizer.step(layer, gradients, |base| base).unwrap();
     assert_eq!(before, layer.fc.weight.val().into_data().try_to_vec::<f32>().unwrap());
     let state = optimizer.state();
@@ -173,7 +181,8 @@ fn gradients_of_another_module_are_refused() {
     let mut gradients = backward(&layer, &device);
     let stray = gradients.0["fc.weight"].clone();
     gradients.0.insert("head.weight".into(), stray);
-    let error = optimizer(Algorithm::Sgd).step(layer, gradients, |base| base).unwrap_err();
+    let error =
+        optimizer(Algorithm::Sgd(Sgd::default())).step(layer, gradients, |base| base).unwrap_err();
     assert!(matches!(&error, OptimError::UnknownGradients { paths } if paths == &["head.weight"]));
 }
 
@@ -183,7 +192,8 @@ fn a_gradient_of_the_wrong_length_is_refused() {
     let layer = layer(&device);
     let mut gradients = backward(&layer, &device);
     gradients.0.insert("fc.weight".into(), Tensor::zeros([5], &Device::flex()));
-    let error = optimizer(Algorithm::Sgd).step(layer, gradients, |base| base).unwrap_err();
+    let error =
+        optimizer(Algorithm::Sgd(Sgd::default())).step(layer, gradients, |base| base).unwrap_err();
     assert_eq!(error.to_string(), "gradient of fc.weight has 5 elements, the parameter has 12");
 }
 
@@ -191,7 +201,7 @@ fn a_gradient_of_the_wrong_length_is_refused() {
 fn state_that_does_not_fit_is_refused_by_name() {
     let device = Device::flex().autodiff();
     let layer = layer(&device);
-    let mut adam = optimizer(Algorithm::Adam);
+    let mut adam = optimizer(Algorithm::Adam(Adam::default()));
     let gradients = backward(&layer, &device);
     let layer = adam.step(layer, gradients, |base| base).unwrap();
     let (parameters, device) = (parameters(&layer), Device::flex());
@@ -213,7 +223,9 @@ fn state_that_does_not_fit_is_refused_by_name() {
     let error = adam.load_state(state, &parameters, &device).unwrap_err().to_string();
     assert!(error.contains("updates.fc.bias"), "{error}");
 
-    let error = optimizer(Algorithm::Lars).load_state(good, &parameters, &device).unwrap_err();
+    let error = optimizer(Algorithm::Lars(Lars::default()))
+        .load_state(good, &parameters, &device)
+        .unwrap_err();
     assert!(matches!(error, OptimError::StateKeys { .. }));
 }
 

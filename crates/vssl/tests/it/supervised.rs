@@ -6,7 +6,7 @@ use burn::{module::Module, tensor::Device};
 use serde_json::Value;
 use tempfile::TempDir;
 use vssl::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig},
     encoder::{Encoder, Input},
     layers::Init,
     recipe::settings,
@@ -40,7 +40,7 @@ fn images() -> Splits {
 
 fn encoder() -> Encoder {
     let device = Device::flex();
-    let config = BackboneConfig { width: 8, ..BackboneConfig::default() };
+    let config: BackboneConfig = ResnetConfig { width: 8, ..Default::default() }.into();
     Encoder {
         backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad(),
         config,

@@ -85,7 +85,7 @@ fn methods(
     stored: &[(String, Reference)],
 ) -> Result<Vec<String>, Failure> {
     let Some(path) = &arguments.against else {
-        let all = METHODS.iter().map(|entry| entry.schema.name.to_owned());
+        let all = METHODS.iter().map(|entry| entry.name.to_owned());
         return Ok(if arguments.methods.is_empty() {
             all.collect()
         } else {

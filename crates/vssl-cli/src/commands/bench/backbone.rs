@@ -1,7 +1,7 @@
 //! The encoder that a benchmark runs, from its arguments. Called by `step` and `agreement`.
 
 use anyhow::anyhow;
-use vssl::backbone::{Architecture, BackboneConfig, VitConfig};
+use vssl::backbone::BackboneConfig;
 
 use crate::{arguments::BackboneArguments, failure::Failure};
 
@@ -16,21 +16,23 @@ pub(super) fn of(
     width: u16,
 ) -> Result<BackboneConfig, Failure> {
     let BackboneArguments { backbone, stem, patch, .. } = *arguments;
-    let architecture = Architecture::from(backbone);
-    let is_transformer = architecture.is_transformer();
-    if arguments.width.is_some() && (is_transformer || architecture == Architecture::WideResnet28) {
+    let mut config = BackboneConfig::of(backbone.into());
+    if !matches!(config, BackboneConfig::Resnet(_)) && arguments.width.is_some() {
         return Err(Failure::usage(anyhow!("--width: only ResNets have one; leave it out")));
     }
-    if patch.is_some() && !is_transformer {
+    if config.vit().is_none() && patch.is_some() {
         return Err(Failure::usage(anyhow!("--patch: only transformers have one; leave it out")));
     }
-    let patch = patch.map_or(VitConfig::default().patch, usize::from);
-    let vit = VitConfig { patch, image_size: size.into(), ..VitConfig::default() };
-    Ok(BackboneConfig {
-        architecture,
-        width: arguments.width.unwrap_or(width).into(),
-        stem: stem.stem(),
-        vit: is_transformer.then_some(vit),
-        ..BackboneConfig::default()
-    })
+    match &mut config {
+        BackboneConfig::Resnet(resnet) => {
+            resnet.width = arguments.width.unwrap_or(width).into();
+            resnet.stem = stem.stem();
+        }
+        BackboneConfig::Vit(vit) => {
+            vit.patch = patch.map_or(vit.patch, usize::from);
+            vit.image_size = size.into();
+        }
+        BackboneConfig::WideResnet(_) => {}
+    }
+    Ok(config)
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use vssl::{
-    backbone::{Architecture, BackboneConfig},
+    backbone::BackboneConfig,
     device::Backend,
     train::bench::{StepBench, method},
 };
@@ -24,11 +24,12 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let changes: Vec<_> =
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
+    let mut backbone = backbone::of(&arguments.backbone, arguments.size, PUBLISHED)?;
+    if let BackboneConfig::Resnet(resnet) = &mut backbone {
+        resnet.stem_padding = arguments.stem_padding.into();
+    }
     let bench = StepBench {
-        backbone: BackboneConfig {
-            stem_padding: arguments.stem_padding.into(),
-            ..backbone::of(&arguments.backbone, arguments.size, PUBLISHED)?
-        },
+        backbone,
         size: arguments.size.into(),
         batch: arguments.batch.into(),
         precision: arguments.precision.into(),
@@ -83,8 +84,10 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
 
 /// The width of a ResNet; that of the other networks is part of their name.
 fn width(backbone: &BackboneConfig) -> Option<usize> {
-    let has_one = !backbone.architecture.is_transformer();
-    (has_one && backbone.architecture != Architecture::WideResnet28).then_some(backbone.width)
+    match backbone {
+        BackboneConfig::Resnet(resnet) => Some(resnet.width),
+        _ => None,
+    }
 }
 
 /// The median of ascending numbers.

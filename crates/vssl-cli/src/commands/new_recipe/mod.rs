@@ -18,8 +18,8 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     method::Sizes,
-    methods::{self, Entry},
-    recipe::Recipe,
+    methods::{self, METHODS},
+    recipe::{Entry, Recipe},
     run::whole_file,
 };
 
@@ -48,8 +48,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
 
 /// Reads the recipe as `vssl pretrain` will.
 fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
-    let schemas = methods::schemas();
-    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], &schemas)?;
+    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], METHODS)?;
     let views = |local: bool| -> usize {
         let groups = recipe.views.iter().filter(|group| group.local == local);
         groups.map(|group| group.count).sum()
@@ -60,9 +59,10 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         global_views: views(false),
         local_views: views(true),
     };
-    (entry.configure)(&recipe.method_table)?
+    recipe
+        .method
         .check(&sizes)
-        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.schema.name))?;
+        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
     Ok(())
 }
 

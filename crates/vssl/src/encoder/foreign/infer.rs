@@ -7,7 +7,9 @@
 use vssl_data::dataset::{Format, IMAGENET};
 
 use crate::{
-    backbone::{Architecture, BackboneConfig, Stem, VitConfig},
+    backbone::{
+        BackboneConfig, ResnetConfig, ResnetDepth, Stem, VitConfig, VitSize, WideResnetConfig,
+    },
     encoder::Input,
 };
 
@@ -32,43 +34,46 @@ pub(super) fn network(
     } else {
         resnet(shapes)?
     };
-    contradiction("--architecture", request.architecture, config.architecture)?;
-    let resnet =
-        !config.architecture.is_transformer() && config.architecture != Architecture::WideResnet28;
-    if resnet || request.stem.is_none() {
-        contradiction("--stem", request.stem, config.stem)?;
-    } else {
-        return Err(ForeignError::Contradiction(format!(
-            "--stem is for ResNets; the tensors are those of {:?}",
-            config.architecture
-        )));
+    contradiction("--architecture", request.architecture, config.architecture())?;
+    match &config {
+        BackboneConfig::Resnet(resnet) => contradiction("--stem", request.stem, resnet.stem)?,
+        _ if request.stem.is_some() => {
+            return Err(ForeignError::Contradiction(format!(
+                "--stem is for ResNets; the tensors are those of {:?}",
+                config.architecture()
+            )));
+        }
+        _ => {}
     }
-    completed(config, resnet, request)
+    completed(config, request)
 }
 
 fn completed(
     mut config: BackboneConfig,
-    resnet: bool,
     request: &Request,
 ) -> Result<(BackboneConfig, Input), ForeignError> {
-    let small = resnet && config.stem == Stem::Cifar;
-    let photographs = !small && config.architecture != Architecture::WideResnet28;
+    let small_stem = match &mut config {
+        BackboneConfig::Resnet(resnet) if resnet.stem == Stem::Cifar => Some(resnet),
+        _ => None,
+    };
+    let small = small_stem.is_some();
     let mut unknown = Vec::new();
-    match request.stem_padding {
-        Some(padding) if small => config.stem_padding = padding,
-        Some(_) => {
+    match (request.stem_padding, small_stem) {
+        (Some(padding), Some(resnet)) => resnet.stem_padding = padding,
+        (Some(_), None) => {
             return Err(ForeignError::Contradiction(
                 "--stem-padding is for 3×3 stems, which these tensors do not have".to_owned(),
             ));
         }
-        None if small => {
+        (None, Some(_)) => {
             unknown.push(
                 "the padding of the 3×3 stem is not in the weights: give --stem-padding 1, the \
                  usual one, or 2, that of solo-learn's recipes",
             );
         }
-        None => {}
+        (None, None) => {}
     }
+    let photographs = !small && !matches!(config, BackboneConfig::WideResnet(_));
     if request.normalisation.is_none() && !photographs {
         unknown.push(
             "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
@@ -78,12 +83,12 @@ fn completed(
     if !unknown.is_empty() {
         return Err(ForeignError::Unknown(unknown.join("; ")));
     }
-    let size = request.size.unwrap_or(match (photographs, config.vit) {
+    let size = request.size.unwrap_or(match (photographs, config.vit()) {
         (_, Some(vit)) => vit.image_size,
         (true, None) => 224,
         (false, None) => 32,
     });
-    if let Some(vit) = config.vit
+    if let Some(vit) = config.vit()
         && (size == 0 || !size.is_multiple_of(vit.patch))
     {
         return Err(ForeignError::Contradiction(format!(
@@ -131,10 +136,10 @@ fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let depths =
         [1, 2, 3, 4].map(|layer| count(shapes, &format!("layer{layer}."), ".conv1.weight"));
     let bottleneck = shapes.contains_key("layer1.0.conv3.weight");
-    let architecture = match (depths, bottleneck) {
-        ([2, 2, 2, 2], false) => Architecture::Resnet18,
-        ([3, 4, 6, 3], false) => Architecture::Resnet34,
-        ([3, 4, 6, 3], true) => Architecture::Resnet50,
+    let depth = match (depths, bottleneck) {
+        ([2, 2, 2, 2], false) => ResnetDepth::Resnet18,
+        ([3, 4, 6, 3], false) => ResnetDepth::Resnet34,
+        ([3, 4, 6, 3], true) => ResnetDepth::Resnet50,
         _ => {
             let blocks = if bottleneck { "bottlenecks" } else { "basic blocks" };
             return Err(ForeignError::Architecture(format!(
@@ -153,7 +158,7 @@ fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
             )));
         }
     };
-    Ok(BackboneConfig { architecture, width, stem, ..BackboneConfig::default() })
+    Ok(ResnetConfig { depth, width, stem, ..ResnetConfig::default() }.into())
 }
 
 fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
@@ -166,17 +171,16 @@ fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
              Wide ResNet-28, of 4 4 4 and a multiple of 16"
         )));
     }
-    let (architecture, widen) = (Architecture::WideResnet28, Some(width / 16));
-    Ok(BackboneConfig { architecture, widen, ..BackboneConfig::default() })
+    Ok(WideResnetConfig { widen: width / 16 }.into())
 }
 
 fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let [width, _, patch, _] = shape(shapes, "patch_embed.proj.weight")?;
     let blocks = count(shapes, "blocks.", ".norm1.weight");
-    let architecture = match (width, blocks) {
-        (192, 12) => Architecture::VitTiny,
-        (384, 12) => Architecture::VitSmall,
-        (768, 12) => Architecture::VitBase,
+    let size = match (width, blocks) {
+        (192, 12) => VitSize::Tiny,
+        (384, 12) => VitSize::Small,
+        (768, 12) => VitSize::Base,
         _ => {
             return Err(ForeignError::Architecture(format!(
                 "a transformer of width {width} with {blocks} blocks; known are 192, 384 and 768 \
@@ -191,6 +195,6 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
             "{tokens} positions are not a square of patches and a class token"
         )));
     }
-    let vit = VitConfig { patch, image_size: side * patch, ..VitConfig::default() };
-    Ok(BackboneConfig { architecture, vit: Some(vit), ..BackboneConfig::default() })
+    let image_size = side * patch;
+    Ok(VitConfig { size, patch, image_size, ..VitConfig::default() }.into())
 }

@@ -11,7 +11,11 @@ mod networks;
 
 use prost::Message;
 
-use crate::{backbone::BackboneConfig, encoder::Input, tensors::state::Tensors};
+use crate::{
+    backbone::{BackboneConfig, VitConfig},
+    encoder::Input,
+    tensors::state::Tensors,
+};
 use graph::Builder;
 use messages::{
     Dimension, FLOAT, Model, OperatorSet, Property, Shape, TensorType, Type, ValueInfo,
@@ -89,8 +93,10 @@ pub fn model(
     pixels: Pixels,
     origin: &[(&str, String)],
 ) -> Result<Model, OnnxError> {
-    let (size, patch) = (input.size, config.vit().patch);
-    if config.architecture.is_transformer() && !size.is_multiple_of(patch) {
+    let size = input.size;
+    if let Some(&VitConfig { patch, .. }) = config.vit()
+        && !size.is_multiple_of(patch)
+    {
         return Err(OnnxError::Size { size, patch });
     }
     let mut builder = Builder::new(tensors);

@@ -6,7 +6,7 @@ use super::{
     graph::{Builder, integer, integers, number},
 };
 use crate::{
-    backbone::{Architecture, BackboneConfig, Stem, positions},
+    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig, positions},
     encoder::Input,
 };
 use burn::tensor::{Device, Tensor};
@@ -25,16 +25,14 @@ pub(super) fn add(
     config: &BackboneConfig,
     input: &Input,
 ) -> Result<String, OnnxError> {
-    if config.architecture.is_transformer() {
-        transformer(builder, x, config, input)
-    } else if config.architecture == Architecture::WideResnet28 {
-        wide_resnet(builder, x)
-    } else {
-        resnet(builder, x, config)
+    match config {
+        BackboneConfig::Resnet(config) => resnet(builder, x, config),
+        BackboneConfig::WideResnet(_) => wide_resnet(builder, x),
+        BackboneConfig::Vit(config) => transformer(builder, x, config, input),
     }
 }
 
-fn resnet(b: &mut Builder, x: &str, config: &BackboneConfig) -> Result<String, OnnxError> {
+fn resnet(b: &mut Builder, x: &str, config: &ResnetConfig) -> Result<String, OnnxError> {
     let (stride, padding) = match config.stem {
         Stem::Imagenet => (2, 3),
         Stem::Cifar => (1, config.stem_padding),
@@ -50,7 +48,7 @@ fn resnet(b: &mut Builder, x: &str, config: &BackboneConfig) -> Result<String, O
         ];
         x = b.node("MaxPool", &[&x], attributes);
     }
-    for (stage, depth) in config.architecture.depths().into_iter().enumerate() {
+    for (stage, depth) in config.depth.blocks().into_iter().enumerate() {
         for block in 0..depth {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
             let path = format!("layer{}.{block}", stage + 1);
@@ -116,11 +114,11 @@ fn wide_resnet(b: &mut Builder, x: &str) -> Result<String, OnnxError> {
 fn transformer(
     b: &mut Builder,
     x: &str,
-    config: &BackboneConfig,
+    config: &VitConfig,
     input: &Input,
 ) -> Result<String, OnnxError> {
-    let (width, depth, heads) = config.architecture.transformer();
-    let patch = config.vit().patch;
+    let (width, depth, heads) = config.size.shape();
+    let patch = config.patch;
     let patches = b.convolution(x, "patch_embed.proj", patch, 0)?; // [n, width, rows, columns]
     let flat = b.list("shape.patches", &[0, width as i64, -1]);
     let patches = b.node("Reshape", &[&patches, &flat], vec![]);

@@ -41,8 +41,9 @@ use crate::{
         learner::{AnyMethod, Learner},
     },
     methods,
-    optim::{Algorithm, LossScale, Optimizer, OptimizerConfig},
+    optim::{Algorithm, LossScale, Optimizer, OptimizerConfig, Sgd},
     precision::Precision,
+    recipe::RecipeError,
     run::checkpoint::CheckpointError,
     schedule::Step,
     tensors::state::Tensors,
@@ -234,14 +235,13 @@ impl Agreement {
     /// The method with heads and memories of a size that a file can hold.
     fn method(&self, name: &str) -> Result<Box<dyn AnyMethod>, BenchError> {
         let entry = methods::find(name).ok_or_else(|| BenchError::unknown(name))?;
-        let method = entry.schema.name;
-        let configure = |table: &toml::Table| {
-            (entry.configure)(table)
-                .map_err(|error| BenchError::Refused { method, what: error.to_string() })
-        };
-        let mut table = configure(&toml::Table::new())?.settings();
+        let mut table = entry.defaults().settings();
         shrink(&mut table, self.batch);
-        configure(&table)
+        let refused = |error: RecipeError| BenchError::Refused {
+            method: entry.name,
+            what: error.to_string(),
+        };
+        entry.with(&table).map_err(refused)
     }
 
     fn learner(&self, method: &dyn AnyMethod, device: &Device, seed: u64) -> Box<dyn Learner> {
@@ -256,7 +256,11 @@ impl Agreement {
         steps: u64,
     ) -> Result<(Trace, Box<dyn Learner>), TrainError> {
         let start = tensors(learner.as_ref());
-        let config = OptimizerConfig { name: Algorithm::Sgd, lr: rate, ..bench::optimizer() };
+        let config = OptimizerConfig {
+            algorithm: Algorithm::Sgd(Sgd::default()),
+            lr: rate,
+            ..bench::optimizer()
+        };
         let mut optimizer = Optimizer::new(config, self.batch)?;
         let is_scaled = views.all().any(|view| view.dtype() == DType::F16);
         let scale = LossScale { factor: LOSS_SCALE, ..LossScale::default() };

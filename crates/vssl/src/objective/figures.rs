@@ -1,9 +1,11 @@
-//! Figures that are watched, not minimised.
+//! Figures of a run that are logged and not minimised: spread, agreement and use of the outputs.
 
 use burn::tensor::{Int, Tensor};
+use vssl_kernels::linear;
 
 use super::{
     cosine::{cosine_similarity, directions},
+    gaussian::Gaussian,
     normalise,
 };
 
@@ -49,6 +51,45 @@ pub fn pair(a: &Tensor<2>, b: &Tensor<2>) -> [(&'static str, Tensor<1>); 3] {
     let nearest: Tensor<1, Int> = all.argmax(1).reshape([n]);
     let hit = nearest.equal(Tensor::arange(0..n as i64, &a.device()));
     [("positive_cosine", own), ("negative_cosine", others), ("retrieval", hit.float().mean())]
+}
+
+/// How unit-length queries compare with their own keys and with a queue of others: mean cosines, and the
+/// share of queries to which no key of the queue is nearer than their own.
+///
+/// # Shapes — `queries`, `keys`: `[n, dim]`; `queue`: `[length, dim]`; returns `[1]` each.
+pub fn with_queue(
+    queries: Tensor<2>,
+    keys: Tensor<2>,
+    queue: Tensor<2>,
+) -> [(&'static str, Tensor<1>); 3] {
+    let own = (queries.clone() * keys).sum_dim(1); // [n, dim] -> [n, 1]
+    let others = linear(queries, queue, None); // [n, length]
+    let retrieval = own.clone().greater(others.clone().max_dim(1)).float().mean();
+    [("positive_cosine", own.mean()), ("negative_cosine", others.mean()), ("retrieval", retrieval)]
+}
+
+/// Of a view's posterior and the priors of all global views, whether heads stay spread and norms stay
+/// put, which the loss does not show.
+///
+/// # Panics
+/// Without a prior.
+pub fn gaussians(q: &Gaussian, priors: &[Gaussian]) -> Vec<(&'static str, Tensor<1>)> {
+    let (p, other) = (&priors[0], priors.last().expect("there is a global view"));
+    let cosine = |a: &Tensor<2>, b: &Tensor<2>| cosine_similarity(a.clone(), b.clone()).mean();
+    let positive = q.variance.clone().greater_elem(0.0).float().mean();
+    vec![
+        ("cosine_mean", cosine(&q.mean, &other.mean)),
+        ("cosine_variance", cosine(&q.variance, &other.variance)),
+        ("norm_mean", mean_norm(q.mean.clone())),
+        ("norm_variance", mean_norm(q.variance.clone())),
+        ("variance_mean", q.variance.clone().mean()),
+        ("variance_deviation", deviation(q.variance.clone())),
+        ("positive_variance", positive),
+        ("prior_mean_spread", spread(p.mean.clone())),
+        ("prior_mean_cosine", cosine(&p.mean, &other.mean)),
+        ("prior_variance_spread", spread(p.variance.clone())),
+        ("prior_variance_cosine", cosine(&p.variance, &other.variance)),
+    ]
 }
 
 /// Mean entropy of rows that each sum to one, in nats: 0 for one-hot rows, `ln c` for uniform ones.

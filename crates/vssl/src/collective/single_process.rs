@@ -1,12 +1,12 @@
-//! One process: nothing to exchange. What a program is that no launcher started.
+//! A program that no launcher started: one process, which has nothing to exchange.
 
 use super::{Collective, CollectiveError};
 
-/// The only rank.
+/// The only rank of one process.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Alone;
+pub struct SingleProcess;
 
-impl Collective for Alone {
+impl Collective for SingleProcess {
     fn rank(&self) -> usize {
         0
     }
