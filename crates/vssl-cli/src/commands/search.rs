@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     let mut answers = Vec::new();
     for row in 0..features.rows {
         let near = neighbours.of(row).iter();
-        let found = near.map(|one| Ok((index.entry(one.index as usize)?, one.closeness)));
+        let found = near.map(|near| Ok((index.entry(near.index as usize)?, near.closeness)));
         let found = found.collect::<Result<_, Failure>>()?;
         answers.push(Answer { query: queries.name(row), found });
     }

@@ -18,7 +18,7 @@ use crate::{
 
 /// Features of a set of images in a file.
 pub struct Index {
-    /// Where they come from.
+    /// The encoder and the images that the features come from.
     pub origin: Origin,
     path: PathBuf,
     table: Box<dyn Table>,

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::features::{FeatureError, Source};
 
-/// Such a file.
+/// A Parquet file of features.
 pub(super) struct StoredColumns {
     path: PathBuf,
     reader: SerializedFileReader<File>,
@@ -201,7 +201,7 @@ impl Source for StoredColumns {
         self.dim
     }
 
-    /// Not needed for a search; [`Table::entry`] has those of the rows that were found.
+    /// A search needs no labels; [`Table::entry`] has the label of a row that was found.
     fn labels(&self) -> Option<&[i64]> {
         None
     }

@@ -16,14 +16,15 @@ use crate::{
     formats::{HeaderError, safetensors::read_header},
 };
 
-/// Such a file.
+/// A safetensors file of features.
 pub(super) struct StoredTensors {
     path: PathBuf,
     file: File,
     rows: FileRows,
-    /// First bytes of the tensors of that name.
+    /// The first byte of the tensor `images`, and of `path_ends`.
     images: u64,
     path_ends: u64,
+    /// The first byte of the tensor `paths`, and its length.
     paths: (u64, u64),
 }
 

@@ -1,4 +1,4 @@
-//! CSV (RFC 4180): image, path, then label, class and uncertainty where there are such, then a column
+//! CSV (RFC 4180): image, path, then label, class and uncertainty where the rows have them, then a column
 //! for each number of the features, of the mean and of the variance.
 //!
 //! Numbers have as many digits as it takes to read the same `f32` back. A text of 2048 numbers takes

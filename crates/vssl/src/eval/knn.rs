@@ -19,7 +19,7 @@ use crate::features::{Features, Source, check_finite};
 /// Accuracy for one number of neighbours and one temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnnAccuracy {
-    /// What made images near.
+    /// The distance that made images neighbours.
     pub distance: Distance,
     /// Number of neighbours asked for.
     pub k: usize,
@@ -58,8 +58,8 @@ pub fn grid(
 /// Fewest test rows that are searched together: fewer would read the training rows too often.
 const FEWEST_ROWS: u64 = 256;
 
-/// The same, to the bit, in about `memory` bytes besides what `train` and `test` hold: the test rows
-/// are taken in as many portions as that needs, of at least 256 rows each. The training rows are
+/// The cells of [`grid`], to the bit, in about `memory` bytes besides what `train` and `test` hold. The
+/// test rows are taken in as many portions as that needs, of at least 256 rows each. The training rows are
 /// read twice for each portion, three times where distances are Euclidean.
 ///
 /// # Errors

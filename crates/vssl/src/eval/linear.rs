@@ -72,13 +72,13 @@ pub fn linear_probe(
 pub struct LinearProbe {
     /// Number of classes.
     pub classes: usize,
-    /// As in [`LinearResult`].
+    /// The strength that was chosen, as in [`LinearResult`].
     pub l2: f64,
-    /// As in [`LinearResult`].
+    /// The strengths that were tried, as in [`LinearResult`].
     pub tried: Vec<(f64, f64)>,
-    /// As in [`LinearResult`].
+    /// Iterations of the last fit, as in [`LinearResult`].
     pub iterations: usize,
-    /// As in [`LinearResult`].
+    /// Why the last fit ended, as in [`LinearResult`].
     pub stop: Stop,
     scaling: Scaling,
     weights: Vec<f64>,
@@ -140,8 +140,8 @@ impl LinearProbe {
             let (set, what) = ("test features", "width");
             return Err(FeatureError::Length { set, what, got, expected }.into());
         }
-        let nobody = vec![0; features.rows];
-        let rows = Problem::new(&self.scaling, features, &all(features), &nobody, self.classes);
+        let unused = vec![0; features.rows];
+        let rows = Problem::new(&self.scaling, features, &all(features), &unused, self.classes);
         let bias = &self.weights[got * self.classes..];
         let softmax = |logits: &[f32]| {
             let scores = logits.iter().zip(bias).map(|(&x, b)| f64::from(x) + b);

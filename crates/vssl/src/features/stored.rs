@@ -31,7 +31,7 @@ pub enum StoredError {
         /// What the system said.
         source: io::Error,
     },
-    /// Neither of the two formats, by its name.
+    /// A file whose name has the ending of neither format.
     #[error("{}: expected features in a file called *.npy or *.safetensors", path.display())]
     Name {
         /// The file.
@@ -54,7 +54,7 @@ pub enum StoredError {
         path: PathBuf,
         /// Name of the tensor.
         wanted: &'static str,
-        /// Names of those that are there.
+        /// Names of the tensors that the file has.
         known: Vec<String>,
     },
     /// Numbers of a type or an order that is not read.
@@ -64,9 +64,9 @@ pub enum StoredError {
         path: PathBuf,
         /// Which tensor.
         what: &'static str,
-        /// What it is.
+        /// The type or shape that the tensor has.
         got: String,
-        /// What would do.
+        /// The types or shapes that are read.
         expected: &'static str,
     },
     /// Fewer bytes than the header promises.
@@ -82,7 +82,7 @@ pub enum StoredError {
         /// Where the last tensor ends.
         expected: u64,
     },
-    /// A label that is no class.
+    /// A label outside of the classes.
     #[error(
         "{}: label of row {row} is {label}; expected a class index from 0 to {most}",
         path.display()
@@ -94,7 +94,7 @@ pub enum StoredError {
         row: usize,
         /// The label.
         label: i64,
-        /// Largest label that would do.
+        /// The largest label that is allowed.
         most: i64,
     },
     /// Labels of another number of rows.
@@ -111,10 +111,10 @@ pub enum StoredError {
 
 /// Opens the rows of `path` and finds their labels: in `labels` if that is given, else in the tensor
 /// `labels` of a safetensors file or, for `NAME.npy`, in `NAME.labels.npy` beside it. Without any of
-/// these the rows have none.
+/// these the rows have no labels.
 ///
 /// # Errors
-/// [`StoredError`], with the file that is meant.
+/// [`StoredError`], which names the file.
 pub fn open(path: &Path, labels: Option<&Path>) -> Result<FileRows, StoredError> {
     let (file, arrays) = read_header(path)?;
     let features = array(path, &arrays, FEATURES)?;
@@ -145,7 +145,8 @@ pub fn open(path: &Path, labels: Option<&Path>) -> Result<FileRows, StoredError>
     Ok(FileRows { file, name, offset, number, rows, dim, labels })
 }
 
-/// The class of each of `rows` rows: the only array of an `.npy`, the tensor `labels` of the other.
+/// The class of each of `rows` rows: the only array of an `.npy` file, or the tensor `labels` of a
+/// safetensors file.
 fn read_labels(path: &Path, rows: usize) -> Result<Vec<i64>, StoredError> {
     let (mut file, arrays) = read_header(path)?;
     let found = array(path, &arrays, LABELS)?;
@@ -188,7 +189,7 @@ fn whole<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("cut into pieces of the number's own width")
 }
 
-/// The array `name`; an `.npy` has one only, whatever it is.
+/// The array `name`. An `.npy` file has only one array, which has no name.
 fn array<'a>(
     path: &Path,
     arrays: &'a [(String, Array)],

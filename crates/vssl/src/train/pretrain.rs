@@ -9,7 +9,8 @@ use vssl_data::Batch;
 use super::{
     Plan, TrainError,
     batch::{self, MicroBatch},
-    evaluate::{self, Evaluation},
+    evaluate,
+    evaluation::Evaluation,
     health::Health,
     probe::Probe,
     report::{Reporter, StepReport},

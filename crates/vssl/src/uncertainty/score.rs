@@ -11,21 +11,21 @@ use crate::{
     posterior,
 };
 
-/// What is read off the networks or their features.
+/// A score of one image, computed from the networks or their features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// KL(posterior ‖ prior), as the loss has it.
     Divergence,
-    /// The same, mean over the views.
+    /// KL(posterior ‖ prior), the mean over the views.
     ViewDivergence,
     /// `gap(μ, μ')`.
     MeanGap,
     /// `gap(σ, σ')`.
     VarianceGap,
-    /// `mean log σ`: the entropy of the posterior up to a constant. Only of true variances.
+    /// `mean log σ`: the entropy of the posterior up to a constant. Only true variances have it.
     LogVariance,
-    /// `mean log σ'`, of the prior. Only of true variances.
+    /// `mean log σ'` of the prior. Only true variances have it.
     PriorLogVariance,
     /// `‖σ‖` of a free vector, whose length no formula of the loss sees.
     VarianceNorm,
@@ -46,7 +46,7 @@ pub enum Score {
 }
 
 impl Score {
-    /// As on the command line and in files.
+    /// The name of the score, on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Divergence => "divergence",

@@ -36,7 +36,7 @@ pub struct Subject {
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub features: Features,
-    /// Those scores that need neither training images nor labels.
+    /// The scores that need neither training images nor labels.
     pub scores: Vec<(Score, Vec<f64>)>,
     /// Whether variances are free vectors; `None` without a posterior.
     pub free_variance: Option<bool>,
@@ -169,7 +169,7 @@ impl Subject {
     }
 
     /// One view of each picture. A picture's views depend on its number alone, so that those of a
-    /// corrupted picture are cut and coloured as those of the clean one.
+    /// corrupted picture are cut and coloured as the views of the clean picture.
     fn view(
         &self,
         pipeline: &Pipeline,

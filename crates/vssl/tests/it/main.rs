@@ -18,6 +18,7 @@ mod golden;
 mod import;
 mod optim;
 mod own_dataset;
+mod own_evaluator;
 mod own_method;
 mod page;
 mod plan;

@@ -16,10 +16,10 @@ use crate::{
     output::{say, to_digits},
 };
 
-/// Temperature of the vote's weights.
+/// Temperature of the weights of the vote.
 const TEMPERATURE: f64 = 0.07;
-/// Spread of the class centres, relative to the spread of the noise around them.
-const APART: f64 = 0.2;
+/// Spread of the centres, in units of the spread of the noise.
+const CENTRE_SPREAD: f64 = 0.2;
 
 pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), Failure> {
     let KnnBenchArguments { train, queries, dim, k, classes } = *arguments;
@@ -63,7 +63,7 @@ fn rows(set: u64, count: usize, dim: usize, classes: u32) -> Features {
         let centre = &centres[row % centres.len()];
         let numbers = noise(set, row as u64, dim).zip(centre);
         values.iter_mut().zip(numbers).for_each(|(value, (noise, centre))| {
-            *value = (noise + APART * centre) as f32;
+            *value = (noise + CENTRE_SPREAD * centre) as f32;
         });
     });
     let labels = (0..count).map(|row| (row % centres.len()) as i64).collect();

@@ -286,6 +286,7 @@ fn watching(page: &mut Page, survey: &Survey) {
     page.key("temperature", 0.07, "votes weigh exp(cosine / this)");
     page.table("[evaluation]");
     page.key("enabled", true, "the table at the end");
+    page.key("evaluators", vec!["knn", "linear"], "what it has; \"spectrum\" is another one");
     page.key("untrained", true, "compare with the encoder before training");
     page.key("pixels", true, "compare with the pixels themselves");
     page.table("[health]");

@@ -15,7 +15,7 @@ use first_pass::{FirstPass, SPARE, TEST_BLOCK};
 use super::EvalError;
 use crate::features::{FeatureError, Features, Source, check_finite, check_size};
 
-/// What makes two images near.
+/// The distance that makes two images neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
     /// The angle between features.
@@ -67,7 +67,7 @@ pub fn neighbours(
     Ok(found.pop().expect("one result for one distance"))
 }
 
-/// The same for several distances, from the same readings of the training rows.
+/// The neighbours for several distances, from the same passes over the training rows.
 ///
 /// Memory beyond the test features, whatever the number of training rows: as `bytes_of_row` and
 /// `bytes_of_blocks` count it.
@@ -106,7 +106,7 @@ pub(super) fn bytes_of_row(dim: usize, distances: usize, k: usize) -> u64 {
 }
 
 /// Bytes that a search takes whatever the number of rows: the block that was read; for each distance
-/// the same made ready, and its scores; the product's copy of it.
+/// the block made ready for the product, and its scores; the copy of the block that the product packs.
 pub(super) fn bytes_of_blocks(dim: usize, distances: usize) -> u64 {
     let block = 4 * TRAIN_BLOCK * dim;
     (2 * block + distances * (block + 4 * TRAIN_BLOCK * TEST_BLOCK)) as u64
