@@ -1,7 +1,7 @@
 //! Tensor operations of the training step, each a fast path beside a reference.
 //!
-//! Whether the fast path or the reference runs is decided here and nowhere else: `f32` tensors on
-//! the CPU back end take the fast path, in the instruction set of [`isa`], unless
+//! Whether the fast path or the reference runs is decided in `choice.rs` alone: `f32` tensors on the
+//! CPU back end take the fast path, in the instruction set of [`isa`], unless
 //! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
 //!
@@ -11,6 +11,7 @@
 mod accumulate;
 mod autodiff;
 pub mod bench;
+mod choice;
 mod extension;
 mod joint;
 mod layout;
@@ -18,34 +19,22 @@ mod mixed;
 mod moments;
 mod raw;
 pub mod reference;
+mod steps;
 mod storage;
 mod update;
 
-use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Tensor};
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
 
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
+pub use steps::{AdamStep, MomentumStep, TrustRatio};
+pub use update::{adam_step, ema, momentum_step, sum_of_squares};
 
-pub use update::{
-    AdamStep, MomentumStep, TrustRatio, adam_step, ema, momentum_step, sum_of_squares,
-};
-
+use choice::{accelerated, in_single};
 use extension::KernelOps;
-
-/// Whether operations on this tensor take the fast path, if the other tensors are [`in_single`] too.
-pub(crate) fn accelerated<const D: usize>(x: &Tensor<D>) -> bool {
-    isa() != Isa::Reference
-        && in_single(x)
-        && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
-}
-
-/// Whether the tensor is in single precision: a fast path reads the memory of all its tensors as floats.
-fn in_single<const D: usize>(x: &Tensor<D>) -> bool {
-    x.dtype() == DType::F32
-}
 
 /// `x ∗ weight`, no bias. Cross-correlation as everywhere in deep learning.
 ///

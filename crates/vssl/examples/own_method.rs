@@ -6,7 +6,6 @@ use std::{
     io::{self, Write},
     path::Path,
     process::ExitCode,
-    sync::Arc,
 };
 
 // ANCHOR: method
@@ -106,91 +105,75 @@ fn uniformity(z: Tensor<2>) -> Tensor<1> {
 
 // ANCHOR: training
 use vssl::{
-    Encoder, Network,
+    Environment, Plan, Recipe,
     collective::Group,
-    encoder::{Input, Reading},
-    eval::evaluators::{Knn, Splits},
-    method::learner,
-    optim::Optimizer,
-    train::batch::micro,
-};
-use vssl_data::{
-    Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup,
-    dataset::{self, DataConfig, FASHION_MNIST, Format},
+    pretrain,
+    recipe::Entry,
+    run::{
+        events::{Event, Observer, Summary},
+        stop::Stop,
+    },
 };
 
-const BATCH: usize = 64;
-const SIZE: usize = 28;
+const RECIPE: &str = r#"
+method = "uniformity"
+uniformity = { hidden = 128, dim = 32 }
+data = { format = "idx", path = "data/fashion-mnist-tenth" }
+views = [{ size = 28 }]
+backbone = { architecture = "resnet18", width = 8, stem = "imagenet" }
+optimizer = { name = "adamw", lr = 0.003, scale_lr = false }
+train = { batch = 64, epochs = 2 }
+knn = { every_epochs = 0 }
+evaluation = { evaluators = ["knn"], pixels = false }
+"#;
 
-/// Trains for `steps` steps on the images below `root`, writes the loss of each tenth of them and the
-/// accuracy of nearest neighbours, and returns that accuracy: the percentage of validation images that
-/// are given their class by the 20 nearest training images.
-pub fn run(root: &Path, steps: u64, out: &mut dyn Write) -> Result<f64, Box<dyn Error>> {
-    let images = DataConfig {
-        format: Format::Idx,
-        path: root.join("data/fashion-mnist-tenth"),
-        ..DataConfig::default()
-    };
-    let images = dataset::open(&images, None)?;
-    let views = ViewGroup { size: SIZE, ..ViewGroup::default() };
-    let plan = LoaderPlan {
-        seed: 0,
-        batch: BATCH,
-        share: Share::WHOLE,
-        workers: 1,
-        prefetch: 2,
-        on_bad_image: OnBadImage::Stop,
-        start_step: 0,
-        end_step: steps,
-    };
-    let pipeline = Arc::new(Pipeline::new(vec![views], FASHION_MNIST, plan.seed)?);
-    let loader = Loader::new(Arc::clone(&images.train), pipeline, plan)?;
+/// Writes the loss of every logged step.
+struct Print<'a>(&'a mut dyn Write);
 
-    let device = Device::flex().autodiff();
-    let backbone = toml::from_str("architecture = \"resnet18\"\nwidth = 8\nstem = \"imagenet\"")?;
-    let method = learner::erase("uniformity", Uniformity { hidden: 128, dim: 32, weight: 1.0 });
-    let sizes = Sizes { images: images.train.len(), batch: BATCH, global_views: 2, local_views: 0 };
-    method.check(&sizes)?;
-    let mut learner = method.learner(&backbone, &sizes, &device, 0);
-    let settings = toml::from_str("name = \"adamw\"\nlr = 0.003\nscale_lr = false")?;
-    let mut optimizer = Optimizer::new(settings, BATCH)?;
-
-    let steps_per_epoch = loader.steps_per_epoch();
-    for batch in loader {
-        let batch = batch?;
-        let views = micro(&batch, 0, 1, &Group::alone(), &device).views;
-        let (index, epoch) = (batch.step, batch.epoch);
-        let at = Step { index, epoch, steps_per_epoch, total: steps, ..Step::default() };
-        let outcome = learner.forward_backward(&views, 1.0, &at);
-        let gradients = learner.take_gradients();
-        learner.update(&mut optimizer, gradients, &|base| base, &at)?;
-        if (index + 1).is_multiple_of((steps / 10).max(1)) {
-            let loss = outcome.total.into_scalar::<f32>();
-            writeln!(out, "step {}: loss {loss:.4}", index + 1)?;
+impl Observer for Print<'_> {
+    fn event(&mut self, event: &Event) {
+        if let Event::Step { step, loss, .. } = event {
+            // A reader that went away does not end the run.
+            let _ = writeln!(self.0, "step {step}: loss {loss:.4}");
         }
     }
+}
 
-    let encoder = Encoder {
-        backbone: learner.encoder(Network::Student).expect("every method has a student"),
-        config: backbone,
-        input: Input::new(SIZE, Format::Idx, FASHION_MNIST),
-        path: "own_method".into(),
-        recipe: None,
-        step: Some(steps),
+/// Trains the recipe, with changes in the form `train.epochs=1`, on the images below `root`, in the run
+/// folder `run`. Writes the losses, and how many images get their class from their nearest neighbours.
+pub fn run(
+    root: &Path,
+    run: &Path,
+    changes: &[String],
+    out: &mut dyn Write,
+) -> Result<Summary, Box<dyn Error>> {
+    let own = [Entry::of::<Uniformity>(
+        "uniformity",
+        "Views close together, images spread over the sphere",
+        "Wang and Isola 2020, arXiv:2005.10242",
+    )];
+    let (recipe, _) = Recipe::parse(RECIPE, "own_method.rs", changes, &own)?;
+    let environment = Environment {
         device: Device::flex(),
+        group: Group::alone(),
+        data_root: Some(root.to_owned()),
+        recipe_folder: None,
+        commit: None,
+        force: true,
+        allow_changed_data: false,
     };
-    let validation = images.validation.ok_or("the images have no validation split")?;
-    let train = encoder.features(&images.train, &Reading::default())?;
-    let test = encoder.features(&validation, &Reading::default())?;
-    let knn = Knn { k: 20, temperature: 0.07 };
-    let top1 = knn.top1(&Splits { train, validation: test })?;
-    writeln!(out, "kNN accuracy after {steps} steps: {top1:.1} %")?;
-    Ok(top1)
+    let plan = Plan::new(recipe, run, environment)?;
+    let summary = pretrain(&plan, &Stop::default(), &mut Print(out))?;
+    for (name, key) in [("trained", "knn_top1"), ("untrained", "untrained_knn_top1")] {
+        let top1 = summary.figure(key).ok_or("the images have labels and a validation split")?;
+        writeln!(out, "kNN accuracy of the {name} encoder: {top1:.1} %")?;
+    }
+    Ok(summary)
 }
 // ANCHOR_END: training
 
 fn main() -> ExitCode {
-    match run(Path::new("."), 200, &mut io::stdout()) {
+    match run(Path::new("."), Path::new("runs/own-method"), &[], &mut io::stdout()) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -93,7 +93,7 @@ pub struct StepArguments {
     /// The method, with the default settings of its recipe table.
     #[arg(long, value_name = "NAME", default_value = "vssl")]
     pub method: String,
-    /// The encoder.
+    /// The encoder of the benchmark.
     #[command(flatten)]
     pub backbone: BackboneArguments,
     /// Side of the views in pixels.
@@ -111,10 +111,10 @@ pub struct StepArguments {
     /// Number of steps before the clock starts.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub warmup: u16,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Type in which the backbone multiplies.
+    /// Number type of the backbone's products.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
     pub precision: PrecisionName,
     /// Hidden width of the heads, where the method has a setting of this name.
@@ -125,24 +125,24 @@ pub struct StepArguments {
     pub dim: Option<u32>,
 }
 
-/// Which encoder a benchmark runs.
+/// The encoder that a benchmark runs.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct BackboneArguments {
-    /// Architecture, as recipes call it.
+    /// Architecture of the encoder, by its name in recipes.
     #[arg(long, value_enum, value_name = "NAME", default_value_t)]
     pub backbone: BackboneName,
-    /// Channels of a ResNet's first stage; the published 64 unless given, 8 for `agreement`.
+    /// Channels of a ResNet's first stage; by default the published 64, for `agreement` 8.
     #[arg(long, value_name = "W", value_parser = value_parser!(u16).range(1..=1024))]
     pub width: Option<u16>,
     /// First layers of a ResNet.
     #[arg(long, value_enum, default_value_t)]
     pub stem: StemName,
-    /// Side of a transformer's patches in pixels; 16 unless given.
+    /// Side of a transformer's patches in pixels; by default 16.
     #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(1..=1024))]
     pub patch: Option<u16>,
 }
 
-/// Architecture of an encoder.
+/// Architectures, as the command line names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BackboneName {
     #[default]
@@ -156,7 +156,7 @@ pub enum BackboneName {
 }
 
 impl BackboneName {
-    /// As typed.
+    /// The name as it is typed.
     pub fn name(self) -> String {
         let value = self.to_possible_value().expect("no variant is hidden");
         value.get_name().to_owned()
@@ -185,10 +185,10 @@ impl From<BackboneName> for Architecture {
                         --against cpu.safetensors\n\nExit codes: 0 when all methods agree, 1 when one \
                         does not.")]
 pub struct AgreementArguments {
-    /// A method; can be repeated. All methods unless given.
+    /// A method; can be repeated. By default all methods.
     #[arg(long = "method", value_name = "NAME")]
     pub methods: Vec<String>,
-    /// The encoder.
+    /// The encoder of the benchmark.
     #[command(flatten)]
     pub backbone: BackboneArguments,
     /// Side of the views in pixels.
@@ -197,16 +197,16 @@ pub struct AgreementArguments {
     /// Images of a step, each seen as two views.
     #[arg(long, value_name = "B", default_value_t = 32, value_parser = value_parser!(u16).range(1..))]
     pub batch: u16,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Type in which the backbone multiplies.
+    /// Number type of the backbone's products.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
     pub precision: PrecisionName,
-    /// Write weights, views and numbers of the CPU to a file and compare nothing.
+    /// Write the weights, views and numbers of the CPU to a file, and do not compare.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["against", "device", "precision"])]
     pub store: Option<PathBuf>,
-    /// Compare with such a file, of this machine or another one, instead of this CPU.
+    /// Compare with a file that --store wrote, here or on another machine, instead of this CPU.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "width", "stem", "patch", "size", "batch"])]
     pub against: Option<PathBuf>,
 }

@@ -12,7 +12,7 @@ use super::EncoderArguments;
     after_help = "Examples:\n  vssl linear runs/quickstart-0\n  vssl linear runs/quickstart-0 \
                   --cached\n  vssl linear encoder.safetensors --images photos/ --out photos-linear \
                   --set rates=[0.1,1]\n  vssl linear runs/quickstart-0 --resume\n\nCtrl-C finishes \
-                  the step and saves; a second one ends at once. The rate that counts is chosen by \
+                  the step and saves; a second Ctrl-C ends at once. The rate that counts is chosen by \
                   accuracy on training images."
 )]
 pub struct Linear {
@@ -32,8 +32,8 @@ pub struct Linear {
 #[command(
     after_help = "Examples:\n  vssl finetune runs/quickstart-0 --labels 0.1\n  vssl finetune \
                   runs/vit-0 --set layer_decay=0.7 --set mixup=0.2 --set optimizer.name=adamw --set \
-                  optimizer.lr=1e-3\n  vssl finetune runs/quickstart-0 --labels 0.1 --resume\n\nCtrl-C finishes the step and saves; a \
-                  second one ends at once."
+                  optimizer.lr=1e-3\n  vssl finetune runs/quickstart-0 --labels 0.1 --resume\n\nCtrl-C \
+                  finishes the step and saves; a second Ctrl-C ends at once."
 )]
 pub struct Finetune {
     /// The encoder, and the images.

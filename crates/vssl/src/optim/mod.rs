@@ -13,6 +13,7 @@ mod groups;
 mod leaf;
 mod loss_scale;
 mod optimizer;
+mod settings;
 mod table;
 
 pub use clip::Clip;

@@ -12,8 +12,8 @@ use vssl_kernels::{AdamStep, MomentumStep, TrustRatio, adam_step, momentum_step}
 
 use super::{
     Adam, Algorithm, Gradients, Lars, OptimError, OptimizerConfig, Sgd,
-    groups::{Rate, Settings},
     leaf::Leaf,
+    settings::{Rate, Settings},
 };
 use crate::tensors::{
     ParameterInfo,

@@ -9,10 +9,9 @@ use std::{
 };
 
 use super::{
-    Entry,
     check::Complaint,
     read::{Kind, Misread, alternatives},
-    settings,
+    tables,
     tree::{Content, Node, Place, Syntax},
 };
 
@@ -183,14 +182,9 @@ impl Source<'_> {
         Ok(tree)
     }
 
-    /// The method that the recipe names.
-    pub(super) fn method<'m>(
-        &self,
-        typed: &Node,
-        methods: &'m [Entry],
-    ) -> Result<&'m Entry, Box<Problem>> {
-        let names: Vec<&str> = methods.iter().map(|method| method.name).collect();
-        let expected = alternatives(&names);
+    /// The place among `names` of the method that the recipe names.
+    pub(super) fn method(&self, typed: &Node, names: &[&str]) -> Result<usize, Box<Problem>> {
+        let expected = alternatives(names);
         let key = "method".to_owned();
         let Some(node) = typed.get("method") else {
             let message = format!("`method` is missing; expected {expected}");
@@ -203,9 +197,9 @@ impl Source<'_> {
             let message = format!("method: got no text, expected {expected}");
             return Err(Box::new(Problem { key, message, location, help: None }));
         };
-        let Some(method) = methods.iter().find(|method| method.name == name) else {
+        let Some(method) = names.iter().position(|known| known == name) else {
             let message = format!("method is {name:?}; expected {expected}");
-            let help = nearest(name, &names);
+            let help = nearest(name, names);
             return Err(Box::new(Problem { key, message, location, help }));
         };
         let stray = names.iter().filter(|other| *other != name).find_map(|other| {
@@ -229,7 +223,7 @@ impl Source<'_> {
         let node = typed.nearest(&error.path);
         match &error.kind {
             Kind::UnknownKey { key: unknown, known } => {
-                let known = settings::keys(&error.path, &typed.table()).unwrap_or(known);
+                let known = tables::keys(&error.path, &typed.table()).unwrap_or(known);
                 let table = match error.path.is_empty() {
                     true => "the recipe".to_owned(),
                     false => format!("[{key}]"),

@@ -11,6 +11,7 @@ mod explain;
 mod read;
 mod sections;
 mod settings;
+mod tables;
 mod tree;
 
 use std::{fs, path::Path};
@@ -26,8 +27,8 @@ pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
     ProbeConfig, TrainSection,
 };
-pub(crate) use settings::upgraded;
 pub use settings::{Entry, Settings, settings};
+pub(crate) use tables::upgraded;
 
 use crate::{
     backbone::BackboneConfig, method::learner::AnyMethod, optim::OptimizerConfig,
@@ -146,7 +147,9 @@ impl Recipe {
         let source = Source { name, text, overrides };
         let mut typed = source.tree()?;
         let invalid = |problems| RecipeError::Invalid { problems };
-        let entry = source.method(&typed, methods).map_err(|problem| invalid(vec![*problem]))?;
+        let names: Vec<&str> = methods.iter().map(|entry| entry.name).collect();
+        let named = source.method(&typed, &names).map_err(|problem| invalid(vec![*problem]))?;
+        let entry = &methods[named];
         source.refuse_foreign(&mut typed)?;
         let misread = |error| invalid(vec![source.misread(error, &typed, entry.name)]);
 

@@ -21,7 +21,7 @@ use crate::{
     output::say,
 };
 
-/// Width of the ResNet unless told: a file with all methods stays small enough to carry.
+/// Default width of the ResNet, at which a file with all methods is small enough to carry.
 const SMALL: u16 = 8;
 
 pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(), Failure> {

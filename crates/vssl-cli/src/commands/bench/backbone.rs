@@ -1,7 +1,7 @@
 //! The encoder that a benchmark runs, from its arguments. Called by `step` and `agreement`.
 
 use anyhow::anyhow;
-use vssl::BackboneConfig;
+use vssl::backbone::BackboneConfig;
 
 use crate::{arguments::BackboneArguments, failure::Failure};
 

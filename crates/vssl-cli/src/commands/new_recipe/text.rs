@@ -111,7 +111,7 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
         shown(used.std)
     );
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
-    page.absent("workers", 4, "threads that decode and augment; one a core unless given");
+    page.absent("workers", 4, "threads that decode and augment; by default one a core");
     page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
     Ok(())
 }

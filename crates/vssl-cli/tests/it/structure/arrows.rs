@@ -29,13 +29,6 @@ impl fmt::Display for Arrow {
     }
 }
 
-impl Arrow {
-    /// Whether the arrow begins in a module whose name starts with `from` and ends likewise in `to`.
-    pub fn is_between(&self, from: &str, to: &str) -> bool {
-        name(&self.from).starts_with(from) && name(&self.to).starts_with(to)
-    }
-}
-
 /// What a path leads to.
 enum Meaning {
     /// A module, which is no arrow before something in it is named.
