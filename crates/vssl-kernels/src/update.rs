@@ -13,7 +13,7 @@ use crate::layout::{Dense, dense, vector};
 use crate::raw::simd::isa;
 use crate::raw::update;
 use crate::reference;
-use crate::steps::{AdamStep, MomentumStep};
+use crate::steps::{AdamStep, MomentumStep, TrustRatio};
 
 /// `momentum · average + (1 − momentum) · value`.
 ///
