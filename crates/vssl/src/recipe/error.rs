@@ -229,7 +229,8 @@ impl Source<'_> {
         let node = typed.nearest(&error.path);
         match &error.kind {
             Kind::UnknownKey { key: unknown, known } => {
-                let known = settings::keys(&error.path, &typed.table()).unwrap_or(known);
+                let keys = settings::keys(&error.path, &typed.table());
+                let known = keys.as_ref().unwrap_or(known);
                 let table = match error.path.is_empty() {
                     true => "the recipe".to_owned(),
                     false => format!("[{key}]"),
