@@ -15,19 +15,21 @@ pub(crate) struct TaggedTable {
     pub(crate) tag: &'static str,
     /// Value of the tag in a table without it.
     pub(crate) default: &'static str,
-    /// The values of the tag, each with all keys that the table may then have, the tag among them.
-    pub(crate) choices: &'static [(&'static str, &'static [&'static str])],
+    /// The values of the tag, each with all keys that the table may then have, separated by blanks.
+    pub(crate) choices: &'static [(&'static str, &'static str)],
 }
 
 impl TaggedTable {
-    /// The keys of a table whose tag is `choice`; `None` for a value that does not exist.
-    pub(crate) fn keys(&self, choice: &str) -> Option<&'static [&'static str]> {
-        self.choices.iter().find(|(name, _)| *name == choice).map(|(_, keys)| *keys)
+    /// The keys of a table whose tag is `choice`, the tag first; `None` for a value that does not
+    /// exist.
+    pub(crate) fn keys(&self, choice: &str) -> Option<Vec<&'static str>> {
+        let (_, keys) = self.choices.iter().find(|(name, _)| *name == choice)?;
+        Some([self.tag].into_iter().chain(keys.split(' ')).collect())
     }
 
     /// The values of the tag that have the key `key`.
     pub(crate) fn choices_with(&self, key: &str) -> Vec<&'static str> {
-        let with = self.choices.iter().filter(|(_, keys)| keys.contains(&key));
+        let with = self.choices.iter().filter(|(_, keys)| keys.split(' ').any(|own| own == key));
         with.map(|(name, _)| *name).collect()
     }
 
@@ -39,11 +41,10 @@ impl TaggedTable {
     /// Keys of `table` that exist for other values of its tag only.
     pub(crate) fn foreign(&self, table: &Table) -> Vec<String> {
         let keys = self.choice(table).and_then(|choice| self.keys(choice));
-        let Some(keys) = keys else { return Vec::new() };
-        let foreign = table
-            .keys()
-            .filter(|key| !keys.contains(&key.as_str()) && !self.choices_with(key).is_empty());
-        foreign.cloned().collect()
+        let Some(own) = keys else { return Vec::new() };
+        let mut keys: Vec<String> = table.keys().cloned().collect();
+        keys.retain(|key| !own.contains(&key.as_str()) && !self.choices_with(key).is_empty());
+        keys
     }
 
     /// Refuses the first key of `written` that a table whose tag is `choice` does not have; `written`
@@ -53,10 +54,17 @@ impl TaggedTable {
         choice: &str,
         written: &[(&str, bool)],
     ) -> Result<(), E> {
-        let keys = self.keys(choice).expect("every value of the tag is in the list");
+        let keys = self.keys(choice).unwrap_or_default();
         match written.iter().find(|(key, is_written)| *is_written && !keys.contains(key)) {
-            Some((key, _)) => Err(E::unknown_field(key, keys)),
+            Some((key, _)) => Err(E::custom(self.refusal(key, choice))),
             None => Ok(()),
         }
+    }
+
+    /// Why a table whose tag is `choice` cannot have the key `key`.
+    pub(crate) fn refusal(&self, key: &str, choice: &str) -> String {
+        let with = self.choices_with(key).join(", ");
+        let keys = self.keys(choice).unwrap_or_default().join(", ");
+        format!("{key} is a key of {with}; with {} = {choice:?} expected one of {keys}", self.tag)
     }
 }

@@ -223,7 +223,8 @@ impl Source<'_> {
         let node = typed.nearest(&error.path);
         match &error.kind {
             Kind::UnknownKey { key: unknown, known } => {
-                let known = tables::keys(&error.path, &typed.table()).unwrap_or(known);
+                let keys = tables::keys(&error.path, &typed.table());
+                let known = keys.as_ref().unwrap_or(known);
                 let table = match error.path.is_empty() {
                     true => "the recipe".to_owned(),
                     false => format!("[{key}]"),

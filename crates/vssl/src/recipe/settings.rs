@@ -8,7 +8,7 @@ use super::{
     Checker, RecipeError,
     check::Complaint,
     error::{Part, Problem, Source},
-    read::{Misread, alternatives},
+    read::Misread,
     tables::{REMOVED, foreign, is_of_earlier_version, tagged},
     tree::{Node, Place},
 };
@@ -177,16 +177,12 @@ impl Source<'_> {
                 key: full,
             };
         };
-        let (tag, choice) = (tagged.tag, tagged.choice(table).unwrap_or_default());
-        let with = tagged.choices_with(key);
-        let keys = tagged.keys(choice).unwrap_or_default().join(", ");
+        let choice = tagged.choice(table).unwrap_or_default();
+        let other = tagged.choices_with(key)[0];
         Problem {
-            message: format!(
-                "{full} is a key of {}; with {tag} = {choice:?} expected one of {keys}",
-                alternatives(&with)
-            ),
+            message: format!("{name}.{}", tagged.refusal(key, choice)),
             location,
-            help: Some(format!("remove `{key}`, or set {tag} = {:?}", with[0])),
+            help: Some(format!("remove `{key}`, or set {} = {other:?}", tagged.tag)),
             key: full,
         }
     }

@@ -14,7 +14,7 @@ pub(super) fn tagged(table: &str) -> Option<&'static TaggedTable> {
 }
 
 /// The keys that `path`, a table of `file` with a tag, may have; `None` for other tables.
-pub(super) fn keys(path: &[String], file: &Table) -> Option<&'static [&'static str]> {
+pub(super) fn keys(path: &[String], file: &Table) -> Option<Vec<&'static str>> {
     let [name] = path else { return None };
     let (tagged, table) = (tagged(name)?, file.get(name)?.as_table()?);
     tagged.keys(tagged.choice(table)?)
@@ -41,17 +41,17 @@ pub(super) fn foreign(file: &Table) -> Vec<(&'static str, String)> {
 }
 
 /// Whether `file` was resolved by a version that wrote the keys of all optimisers side by side, and
-/// those of ResNets for every encoder. No one who writes a recipe gives LARS its `beta2` and Adam its
-/// `eta`; those versions gave each all of them. So a recipe, wherever it lies and however often it was
-/// copied, shows by its own text that its foreign keys are not a mistake of its author: they never had
-/// an effect and are passed over. In any other file they are refused.
+/// those of ResNets for every encoder. Such a file has every key of every optimiser, and a recipe that
+/// a person wrote has not. So the text itself shows, wherever the file lies and however often it was
+/// copied, that its foreign keys are no mistake of an author: they never had an effect, and are passed
+/// over. In any other file a foreign key is refused.
 pub(super) fn is_of_earlier_version(file: &Table) -> bool {
     let Some(optimizer) = file.get("optimizer").and_then(toml::Value::as_table) else {
         return false;
     };
-    let mut keys = optim::TABLE.choices.iter().flat_map(|(_, keys)| *keys);
+    let mut keys = optim::TABLE.choices.iter().flat_map(|(_, keys)| keys.split(' '));
     // Exceptions were only written where there were some.
-    keys.all(|key| *key == "groups" || optimizer.contains_key(*key))
+    keys.all(|key| key == "groups" || optimizer.contains_key(key))
 }
 
 /// A resolved recipe, or stored settings, without the foreign keys that earlier versions wrote.

@@ -12,6 +12,7 @@ use std::{
 use burn::tensor::Device;
 use serde_json::Value;
 use vssl::{
+    comparison::Comparison,
     encoder::Encoder,
     method::learner::Network,
     methods::{self, METHODS},
@@ -134,4 +135,21 @@ fn its_figures_page_and_encoder_are_read() {
     assert_eq!((view.method.as_str(), view.steps.0, view.batch), ("byol", 8, 16));
     let encoder = Encoder::open(&stored(), "step-00000004", Network::Teacher, &Device::flex());
     assert_eq!(encoder.unwrap().config.dim(), 16);
+}
+
+#[test]
+fn it_is_compared_with_runs_of_today_as_one_more_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (was, now) = (folder.path().join("was"), folder.path().join("now"));
+    copy(&stored(), &was);
+    copy(&stored(), &now);
+    let mut recipe = methods::recipe_from(&folder::recipe_of(&now).unwrap()).unwrap();
+    recipe.seed = 1;
+    fs::write(now.join("recipe.toml"), recipe.to_toml()).unwrap();
+    let summary = fs::read_to_string(now.join("summary.json")).unwrap();
+    fs::write(now.join("summary.json"), summary.replace("\"seed\": 0", "\"seed\": 1")).unwrap();
+    let comparison = Comparison::of(&[folder.path().to_owned()]).unwrap();
+    let rows = comparison.rows.iter().filter(|row| row.method == "byol" && !row.reference);
+    let names: Vec<_> = rows.map(|row| row.name.as_str()).collect();
+    assert_eq!(names, ["byol"]);
 }
