@@ -96,7 +96,7 @@ fn figures_of_an_own_evaluator_reach_the_summary_the_table_and_the_page() {
     assert!(written["pixels_knn_top1"].is_number() && written.get("pixels_gap").is_none());
     assert!(written.get("linear_top1").is_none(), "{text}");
 
-    let comparison = Comparison::of(&[run.clone()]).unwrap();
+    let comparison = Comparison::of(std::slice::from_ref(&run)).unwrap();
     let figure = comparison.rows[0].results[0].figures["gap"].unwrap();
     assert_eq!(figure.figure.mean, gap);
     let table = comparison.write(Format::Markdown);
