@@ -50,7 +50,11 @@ pub fn collect<M: Module>(module: &M) -> Tensors {
     struct Collect(Tensors);
     impl Visit for Collect {
         fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
-            self.0.insert(path.join(), param.val().into_data()); // device read
+            let data = param.val().into_data(); // device read
+            // CubeCL copies when the bytes are first looked at, and an update changes the tensor
+            // where it lies: so they are looked at now.
+            let _ = data.as_bytes();
+            self.0.insert(path.join(), data);
         }
     }
     let mut collect = Collect(Tensors::new());

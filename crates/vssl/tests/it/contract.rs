@@ -274,6 +274,18 @@ fn frozen_parameters_do_not_move() {
 }
 
 #[test]
+fn what_was_read_of_a_learner_stays_when_it_is_trained() {
+    for entry in METHODS {
+        let (mut learner, mut optimizer) = (learner_in_second_epoch(entry), optimizer());
+        let before = learner.student();
+        train(learner.as_mut(), &mut optimizer, &views(&first_batch()), &step(STEPS));
+        let after = learner.student();
+        let moved = |path: &String| !path.contains("running_") && before[path] != after[path];
+        assert!(after.keys().any(moved), "{}", entry.schema.name);
+    }
+}
+
+#[test]
 fn twenty_steps_on_one_batch_lower_the_loss() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner_in_second_epoch(entry), optimizer());
