@@ -148,7 +148,7 @@ pub struct Pretrain {
     pub force: bool,
     /// Go on although images were added, removed or changed since the checkpoint: epochs and schedules follow
     /// the new images.
-    #[arg(long, requires = "resume")]
+    #[arg(long, conflicts_with = "recipe")]
     pub allow_changed_data: bool,
     /// Seconds that the processes of a job, started by mpirun or srun, wait for each other at most.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]

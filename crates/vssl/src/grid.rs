@@ -7,8 +7,7 @@
 //! set = ["train.epochs=100"]
 //! ```
 //!
-//! What is done already is told from the run folders alone, so that a grid that was stopped in
-//! whatever way goes on. Called by `vssl table --grid`, which does the runs.
+//! The run folders alone say what is done already, so that a grid that was stopped in whatever way goes on. Called by `vssl table --grid`, which does the runs.
 
 use std::{
     collections::BTreeSet,
@@ -62,7 +61,7 @@ pub enum GridError {
         /// What the system said.
         source: io::Error,
     },
-    /// It is no grid.
+    /// The file does not describe a grid.
     #[error("grid {}: {source}expected recipes = […], out = \"…\" and perhaps seeds = […] and set = […]", path.display())]
     Syntax {
         /// The file.
@@ -70,7 +69,7 @@ pub enum GridError {
         /// What the parser said, with the line.
         source: Box<toml::de::Error>,
     },
-    /// It makes no sense.
+    /// A setting makes no sense.
     #[error("grid {}: {problem}", path.display())]
     Setting {
         /// The file.
@@ -116,9 +115,9 @@ pub struct Cell {
     pub run: PathBuf,
 }
 
-/// How far a cell is.
+/// How far the run of a cell is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CellState {
     /// Nothing is there.
     New,
     /// It was killed before its first checkpoint: it starts again, over what is there.
@@ -203,14 +202,14 @@ impl Cell {
     /// # Errors
     /// A recipe that makes no sense, or a run in its folder that was made with another recipe: its
     /// figures would be passed off as those of this one.
-    pub fn standing(&self) -> Result<Standing, CellError> {
+    pub fn state(&self) -> Result<CellState, CellError> {
         let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, &methods::schemas())?;
         if !folder::is_run(&self.run) {
-            return Ok(Standing::New);
+            return Ok(CellState::New);
         }
         let is_finished = comparison::is_finished(&self.run)?;
         if !is_finished && Store::of(&self.run).pointer(LATEST)?.is_none() {
-            return Ok(Standing::Again);
+            return Ok(CellState::Again);
         }
         let was = methods::recipe_from(&folder::recipe_of(&self.run)?)?;
         let differences = binding_differences(&was, &recipe);
@@ -218,7 +217,7 @@ impl Cell {
             let run = self.run.clone();
             return Err(CellError::Other(TrainError::OtherRecipe { run, differences }));
         }
-        Ok(if is_finished { Standing::Finished } else { Standing::Halfway })
+        Ok(if is_finished { CellState::Finished } else { CellState::Halfway })
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 use vssl::{
     comparison::{self, Comparison, LeftOut, State},
     device::DeviceChoice,
-    grid::{Cell, Grid, Standing},
+    grid::{Cell, CellState, Grid},
     run::{folder, stop::Stop},
 };
 
@@ -68,7 +68,7 @@ pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran
     let cells = grid.cells();
     // Told before the long part: whoever waits for hours should not find a slip at the end of it.
     for cell in &cells {
-        if let Err(error) = cell.standing() {
+        if let Err(error) = cell.state() {
             runner.tell(&format!("{} will fail: {error}", cell.name));
         }
     }
@@ -113,20 +113,20 @@ impl Runner<'_> {
 
     fn try_cell(&self, cell: &Cell, title: &str) -> anyhow::Result<Outcome> {
         self.wait_for_another(cell, title)?;
-        let standing = cell.standing()?;
-        let what = match standing {
-            Standing::Finished => "is finished already",
+        let state = cell.state()?;
+        let what = match state {
+            CellState::Finished => "is finished already",
             _ if self.stop.requested() => return Ok(Outcome::Stopped),
-            Standing::New => "begins",
-            Standing::Again => "begins again: it was stopped before its first checkpoint",
-            Standing::Halfway => "goes on from its last checkpoint",
+            CellState::New => "begins",
+            CellState::Again => "begins again: it was stopped before its first checkpoint",
+            CellState::Halfway => "goes on from its last checkpoint",
         };
         self.tell(&format!("{title} {what}"));
-        if standing == Standing::Finished {
+        if state == CellState::Finished {
             return Ok(Outcome::Finished);
         }
         let began = Instant::now();
-        let (status, said) = self.attend(self.command(cell, standing)?)?;
+        let (status, said) = self.attend(self.command(cell, state)?)?;
         let outcome = self.outcome(cell, status, &said)?;
         self.tell(&format!("{title} {} after {}", outcome.name(), duration(began.elapsed())));
         Ok(outcome)
@@ -145,7 +145,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn command(&self, cell: &Cell, standing: Standing) -> anyhow::Result<Command> {
+    fn command(&self, cell: &Cell, state: CellState) -> anyhow::Result<Command> {
         let program = env::current_exe().context("finding the program itself")?;
         let mut command = Command::new(program);
         command.args(["pretrain", "--stop-at-eof", "--device", &self.device.to_string()]);
@@ -153,7 +153,7 @@ impl Runner<'_> {
         if let Some(threads) = self.common.threads {
             command.args(["--threads", &threads.to_string()]);
         }
-        if standing == Standing::Halfway {
+        if state == CellState::Halfway {
             command.arg("--resume").arg(&cell.run);
         } else {
             command.arg("--out").arg(&cell.run).arg(&cell.recipe);
@@ -161,7 +161,7 @@ impl Runner<'_> {
                 command.args(["--set", text]);
             }
         }
-        if standing == Standing::Again {
+        if state == CellState::Again {
             command.arg("--force");
         }
         let progress = if self.is_silent() { Stdio::null() } else { Stdio::from(io::stderr()) };

@@ -1,4 +1,4 @@
-//! What a run folder tells without its encoder.
+//! What the files of a run folder say, apart from its checkpoints.
 
 use std::{
     collections::BTreeMap,
@@ -97,7 +97,7 @@ pub struct Verdict {
 pub struct Curves {
     /// Steps done.
     pub steps: Vec<u64>,
-    /// Lines of the log that one point is the mean of.
+    /// Logged lines that one point is the mean of.
     pub lines_a_point: usize,
     /// By name; a value that was not measured is missing.
     pub series: BTreeMap<String, Vec<Option<f32>>>,

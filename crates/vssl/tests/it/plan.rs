@@ -122,7 +122,7 @@ fn clusters_have_to_be_fewer_than_the_images_of_whole_batches() {
 fn the_numbers_of_a_checkpoint_are_known_before_it_is_written() {
     let folder = tempfile::tempdir().unwrap();
     for (method, optimizer, more) in [
-        ("deepclusterv2", "adamw", "prototypes = [8]\nhidden = 8\ndim = 512"),
+        ("deepclusterv2", "adamw", "prototypes = [8]\nprojector_hidden = 8\ndim = 512"),
         ("mocov2plus", "sgd", "queue = 4096"),
         ("vssl", "lars", ""),
     ] {

@@ -372,24 +372,16 @@ fn a_checkpoint_of_another_network_is_said_to_be_that() {
     assert!(!error.contains("probe"), "{error}");
 }
 
-/// An encoder that puts out no numbers makes no use of the program wrong.
 #[test]
-fn features_that_are_not_numbers_are_no_wrong_setting() {
+fn images_that_cannot_be_read_are_no_wrong_setting() {
     let root = folder();
-    let mut encoder = encoder();
-    let spoilt =
-        vssl::tensors::state::collect(&encoder.backbone).into_iter().map(|(name, data)| {
-            let shape = data.shape().as_slice().to_vec();
-            let nan = vec![f32::NAN; data.num_elements()];
-            (name, burn::tensor::TensorData::new(nan, shape))
-        });
-    encoder.backbone =
-        vssl::tensors::state::restore(encoder.backbone.clone(), spoilt.collect()).unwrap();
+    let splits = pictures_with(&root.path().join("images"), 1);
+    let output = output(&root.path().join("run"), false);
     let settings = linear_settings(&[]);
-    let output = output(root.path(), false);
-    let error = cached(&encoder, &images(), &settings, &output, &mut Events::default());
+    let error = cached(&encoder(), &splits, &settings, &output, &mut Events::default());
     let error = error.unwrap_err();
     assert!(matches!(error, TrainError::Encoder(_)) && !error.is_usage(), "{error}");
+    assert!(error.to_string().contains("bad0.png"), "{error}");
 }
 
 #[test]
