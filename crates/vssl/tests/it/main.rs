@@ -31,5 +31,6 @@ mod recipe;
 mod recipes;
 mod resume;
 mod supervised;
+mod supervised_images;
 mod tensorboard;
 mod training;
