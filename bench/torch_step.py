@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """One self-supervised training step in PyTorch: the counterpart of `vssl bench step`.
 
-The work is that of the Rust program with its default settings: a ResNet-18, the heads of the
+The work is that of the Rust program with its default settings: the backbone, the heads of the
 method, two views a step, LARS, and the moving average of the teacher. A view passes the student
 and the teacher on its own, so that batch norm sees one view at a time.
 
     python bench/torch_step.py --method vssl --width 64 --batch 64 --threads 2
     python bench/torch_step.py --method byol --channels-last --compile
+    python bench/torch_step.py --device cuda --backbone resnet50 --stem imagenet --size 224 \
+        --channels-last --precision bf16
 
 The last line is one JSON object with the keys of `vssl bench step --json`; images_per_s counts
-images, each of which is seen as two views. Needs PyTorch 2 and nothing else.
+images, each of which is seen as two views. On a GPU, single precision multiplies in TF32, bf16 is
+autocast, and memory is the largest that PyTorch's allocator had in use. Needs PyTorch 2, and timm
+for the transformers.
 """
 
 import argparse
@@ -29,12 +33,23 @@ DIM = {"vssl": 256, "byol": 256, "simclr": 256}
 RATE, MOMENTUM, DECAY, ETA = 0.1, 0.9, 1e-5, 0.02
 KEPT_BY_TEACHER = 0.99
 TEMPERATURE = 0.2
+# Names of vssl, and blocks or names of timm.
+BACKBONES = {
+    "resnet18": [2, 2, 2, 2],
+    "resnet50": [3, 4, 6, 3],
+    "vit-tiny": "vit_tiny_patch16_224",
+    "vit-small": "vit_small_patch16_224",
+    "vit-base": "vit_base_patch16_224",
+}
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--method", choices=sorted(HIDDEN), default="vssl")
-    parser.add_argument("--width", type=int, default=64, help="channels of the first stage")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet18")
+    parser.add_argument("--width", type=int, default=64, help="channels of a ResNet's first stage")
     parser.add_argument("--size", type=int, default=32, help="side of the views in pixels")
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--stem-padding", type=int, default=1, help="of the CIFAR stem")
@@ -74,8 +89,32 @@ class BasicBlock(nn.Module):
         return functional.relu(y, inplace=True)
 
 
-def backbone(width, stem, padding):
-    """A ResNet-18 that ends in [batch, 8 * width] features."""
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolution and a shortcut; the stride sits on the 3x3 one."""
+
+    def __init__(self, inputs, width, stride):
+        super().__init__()
+        outputs = 4 * width
+        self.conv1, self.bn1 = nn.Conv2d(inputs, width, 1, bias=False), nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3, self.bn3 = nn.Conv2d(width, outputs, 1, bias=False), nn.BatchNorm2d(outputs)
+        self.shortcut = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
+        y = self.bn3(self.conv3(y))
+        y += self.shortcut(x)
+        return functional.relu(y, inplace=True)
+
+
+def resnet(blocks, width, stem, padding):
+    """A ResNet and the length of its features."""
     if stem == "cifar":
         layers = [nn.Conv2d(3, width, 3, 1, padding, bias=False)]
     else:
@@ -83,13 +122,24 @@ def backbone(width, stem, padding):
     layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
     if stem == "imagenet":
         layers.append(nn.MaxPool2d(3, 2, 1))
+    block, expansion = (BasicBlock, 1) if sum(blocks) == 8 else (Bottleneck, 4)
     channels = width
-    for stage in range(4):
-        outputs = width << stage
-        layers.append(BasicBlock(channels, outputs, 1 if stage == 0 else 2))
-        layers.append(BasicBlock(outputs, outputs, 1))
-        channels = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    for stage, count in enumerate(blocks):
+        for index in range(count):
+            layers.append(block(channels, width << stage, 2 if stage and not index else 1))
+            channels = expansion * (width << stage)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+
+
+def backbone(chosen):
+    """The encoder and the length of its features."""
+    kind = BACKBONES[chosen.backbone]
+    if isinstance(kind, list):
+        return resnet(kind, chosen.width, chosen.stem, chosen.stem_padding)
+    import timm
+
+    network = timm.create_model(kind, num_classes=0, img_size=chosen.size)
+    return network, network.num_features
 
 
 def head(inputs, hidden, outputs, norm=True):
@@ -104,9 +154,8 @@ class Encoder(nn.Module):
 
     def __init__(self, chosen):
         super().__init__()
-        features = 8 * chosen.width
+        self.backbone, features = backbone(chosen)
         outputs = chosen.dim * (2 if chosen.method == "vssl" else 1)
-        self.backbone = backbone(chosen.width, chosen.stem, chosen.stem_padding)
         norm = chosen.method != "simclr"
         self.projector = head(features, chosen.hidden, outputs, norm)
 
@@ -166,7 +215,7 @@ def simclr_loss(outputs):
     rows = functional.normalize(torch.cat(outputs), dim=1)
     logits = rows @ rows.T / TEMPERATURE
     logits.fill_diagonal_(float("-inf"))
-    partner = torch.arange(len(rows)).roll(len(rows) // 2)
+    partner = torch.arange(len(rows), device=rows.device).roll(len(rows) // 2)
     return functional.cross_entropy(logits, partner)
 
 
@@ -198,9 +247,10 @@ class Trainer:
     """Student, teacher and optimiser, and one step of them."""
 
     def __init__(self, chosen):
-        self.method = chosen.method
+        self.method, self.device = chosen.method, chosen.device
+        self.autocast = chosen.precision == "bf16"
         layout = torch.channels_last if chosen.channels_last else torch.contiguous_format
-        self.student = Student(chosen).to(memory_format=layout)
+        self.student = Student(chosen).to(chosen.device, memory_format=layout)
         self.teacher = None
         if chosen.method != "simclr":
             self.teacher = copy.deepcopy(self.student.encoder).requires_grad_(False)
@@ -210,7 +260,59 @@ class Trainer:
             self.run_student = torch.compile(self.student)
             self.run_teacher = self.teacher and torch.compile(self.teacher)
         shape = (chosen.batch, 3, chosen.size, chosen.size)
-        self.views = [torch.rand(shape).contiguous(memory_format=layout) for _ in range(2)]
+        views = [torch.rand(shape).contiguous(memory_format=layout) for _ in range(2)]
+        self.views = [view.to(chosen.device) for view in views]
+
+    def forward(self, network, views):
+        """The networks multiply in bf16 where it is asked for; losses are in single precision."""
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.autocast):
+            return [network(view).float() for view in views]
+
+    def loss(self):
+        outputs = self.forward(self.run_student, self.views)
+        if self.method == "simclr":
+            return simclr_loss(outputs)
+        with torch.no_grad():
+            targets = self.forward(self.run_teacher, self.views)
+        if self.method == "byol":
+            return byol_loss(outputs, targets)
+        return vssl_loss(self.student, outputs, targets)
+
+    def step(self):
+        for parameter, buffer in zip(self.parameters, self.buffers):
+            gradient = parameter.grad
+            if parameter.ndim > 1:
+                size, slope = parameter.norm(), gradient.norm()
+                ratio = ETA * size / (slope + DECAY * size)
+                ratio = torch.where((size > 0) & (slope > 0), ratio, 1.0)
+                gradient = gradient.add(parameter, alpha=DECAY).mul_(ratio)
+            buffer.mul_(MOMENTUM).add_(gradient)
+            parameter.sub_(buffer, alpha=RATE)
+
+    def zero_grad(self):
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+class Trainer:
+    """Student, teacher and optimiser, and one step of them."""
+
+    def __init__(self, chosen):
+        self.method, self.device = chosen.method, chosen.device
+        self.autocast = chosen.precision == "bf16"
+        layout = torch.channels_last if chosen.channels_last else torch.contiguous_format
+        self.student = Student(chosen).to(chosen.device, memory_format=layout)
+        self.teacher = None
+        if chosen.method != "simclr":
+            self.teacher = copy.deepcopy(self.student.encoder).requires_grad_(False)
+        self.optimizer = Lars(self.student.parameters())
+        self.run_student, self.run_teacher = self.student, self.teacher
+        if chosen.compile:
+            self.run_student = torch.compile(self.student)
+            self.run_teacher = self.teacher and torch.compile(self.teacher)
+        shape = (chosen.batch, 3, chosen.size, chosen.size)
+        views = [torch.rand(shape).contiguous(memory_format=layout) for _ in range(2)]
+        self.views = [view.to(chosen.device) for view in views]
 
     def loss(self):
         outputs = [self.run_student(view) for view in self.views]
@@ -232,6 +334,7 @@ class Trainer:
                 averages = list(self.teacher.parameters())
                 values = list(self.student.encoder.parameters())
                 torch._foreach_lerp_(averages, values, 1 - KEPT_BY_TEACHER)
+        # Waits for the device, as `vssl` does once a step.
         return loss.item()
 
 
@@ -245,17 +348,28 @@ def main():
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
+    on_gpu = chosen.device.startswith("cuda")
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
     trainer = Trainer(chosen)
-    seconds, loss = [], 0.0
+    seconds, loss, first = [], 0.0, None
     for step in range(chosen.warmup + chosen.steps):
         start = time.perf_counter()
         loss = trainer.step()
+        if on_gpu:
+            torch.cuda.synchronize()
+        spent = time.perf_counter() - start
+        first = spent if first is None else first
         if step >= chosen.warmup:
-            seconds.append(time.perf_counter() - start)
+            seconds.append(spent)
     median = statistics.median(seconds)
     print(json.dumps({
         "peer": f"torch {torch.__version__}",
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "precision": chosen.precision,
         "method": chosen.method,
+        "backbone": chosen.backbone,
         "width": chosen.width,
         "size": chosen.size,
         "stem": chosen.stem,
@@ -265,9 +379,12 @@ def main():
         "compiled": chosen.compile,
         "step_s_median": round(median, 4),
         "step_s_min": round(min(seconds), 4),
+        "first_step_s": round(first, 2),
         "images_per_s": round(chosen.batch / median, 2),
         "loss": round(loss, 4),
         "peak_rss_mib": peak_mib(),
+        "device_mib": torch.cuda.max_memory_allocated() >> 20 if on_gpu else None,
+        "device_reserved_mib": torch.cuda.max_memory_reserved() >> 20 if on_gpu else None,
     }))
 
 

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 fn main() {
-    // A build from a published crate has no repository: then the summary says null.
+    // A build from a published crate has no repository; summaries then have no commit.
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;

@@ -7,15 +7,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The device that is being opened.
+/// Name of the device that is being opened, if any.
 static OPENING: Mutex<Option<String>> = Mutex::new(None);
 
-/// Why a command did not do what it was asked for.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
     /// The request makes no sense: wrong arguments or a wrong recipe. Exit code 2.
     Usage(anyhow::Error),
-    /// It made sense, but could not be done. Exit code 1.
+    /// The request makes sense but could not be fulfilled. Exit code 1.
     Failed(anyhow::Error),
 }
 
@@ -45,7 +45,7 @@ impl Failure {
         eprint!("{line}");
     }
 
-    /// What the process ends with.
+    /// Exit code of the process.
     pub fn code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
@@ -54,7 +54,7 @@ impl Failure {
     }
 }
 
-/// The error, then each cause that it does not already quote.
+/// The message of `error`, then each cause whose message is not part of it already.
 fn message(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
@@ -67,18 +67,19 @@ fn message(error: &anyhow::Error) -> String {
     text
 }
 
-/// Runs `open`; a panic inside, in whatever thread, says that this machine has no such device.
+/// Runs `open`. A panic during the call, in any thread, ends the process with the message that this
+/// machine has no such device.
 pub fn while_opening(device: &str, open: impl FnOnce()) {
     *OPENING.lock().unwrap_or_else(PoisonError::into_inner) = Some(device.to_owned());
     open();
     *OPENING.lock().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
-/// A panic is a bug of ours, in whatever thread, unless it is caught: say so in a few lines, and end
-/// with 1.
+/// Makes every panic that is not caught, in any thread, end the process with exit code 1 and a
+/// message that asks for a report: such a panic is a bug of this program.
 pub fn catch_panics() {
     panic::set_hook(Box::new(|panic| {
-        // A decoder on a damaged file: it becomes an error that names the file.
+        // A decoder panicked on a damaged file; the loader makes it an error that names the file.
         if vssl_data::panics::is_caught() {
             return;
         }
@@ -86,7 +87,7 @@ pub fn catch_panics() {
             Some(ref text) => &text.to_owned(),
             None => &"no message",
         };
-        // Only tried: a panic inside the lock must not wait for itself.
+        // `try_lock`, because a panic while the lock is held must not wait for itself.
         if let Some(device) = OPENING.try_lock().ok().and_then(|mut opening| opening.take()) {
             eprintln!(
                 "error: device {device} cannot be opened on this machine: {}\n  its driver or \

@@ -1,4 +1,5 @@
-//! Were we started by `mpirun` or `srun`, as one of several? Then they train together.
+//! Finds out whether `mpirun` or `srun` started this process as one of several, which then train
+//! together, and which device each of them takes.
 
 use std::{env, time::Duration};
 
@@ -9,27 +10,27 @@ use vssl::{
 
 use crate::failure::{self, Failure};
 
-/// Where launchers write how many processes they started, which one this is, and which one on its
-/// machine: Open MPI, MPICH and Intel MPI, Slurm.
+/// Environment variables of Open MPI, of MPICH and Intel MPI, and of Slurm: the number of processes,
+/// the rank of this process, and its rank among the processes of its machine.
 const VARIABLES: [[&str; 3]; 3] = [
     ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"],
     ["PMI_SIZE", "PMI_RANK", "MPI_LOCALRANKID"],
     ["SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"],
 ];
 
-/// What a launcher said.
+/// What a launcher says of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// Processes of the job.
+    /// Number of processes of the job.
     pub world: usize,
-    /// The number of this one.
+    /// Number of this process in the job.
     pub rank: usize,
-    /// Its number among those of this machine.
+    /// Number of this process among those of its machine.
     pub local: usize,
 }
 
 impl Launch {
-    /// Of this process, if it is one of several.
+    /// What the launcher says of this process, if it is one of several.
     pub fn detect() -> Option<Self> {
         Self::from(|name| env::var(name).ok())
     }
@@ -43,13 +44,13 @@ impl Launch {
         found.filter(|launch| launch.world > 1)
     }
 
-    /// Whether another process says what goes wrong in all of them.
+    /// Whether this process leaves it to rank 0 to say what goes wrong in all processes.
     pub fn is_follower() -> bool {
         Self::detect().is_some_and(|launch| launch.rank > 0)
     }
 }
 
-/// Where launchers and administrators say which devices a process may see.
+/// Environment variables by which launchers and administrators restrict the devices of a process.
 fn visible(backend: Backend) -> &'static [&'static str] {
     match backend {
         Backend::Cuda | Backend::LibtorchCuda => &["CUDA_VISIBLE_DEVICES"],
@@ -58,7 +59,8 @@ fn visible(backend: Backend) -> &'static [&'static str] {
     }
 }
 
-/// The device of this process: where there are several and none was named, that of its local number.
+/// The device of this process: `choice`, with the process's local rank as index where a back end has
+/// several devices and `choice` names no index.
 pub fn device(choice: DeviceChoice) -> DeviceChoice {
     device_of(choice, Launch::detect(), |name| env::var(name).ok())
 }
@@ -72,40 +74,41 @@ fn device_of(
     if !choice.backend.has_several() || choice.index.is_some() {
         return choice;
     }
-    // A launcher that shows each process a device of its own has counted already.
+    // A process that sees a single device takes it: its launcher has assigned it already.
     let visible = visible(choice.backend).iter().find_map(|name| value(name));
     let own = visible.is_some_and(|list| !list.is_empty() && !list.contains(','));
     DeviceChoice { index: Some(if own { 0 } else { launch.local }), ..choice }
 }
 
-/// The device itself, opened: one that this machine has not ends here, before anything else is read
-/// or written.
+/// Opens the device, so that a missing one fails before anything else is read or written.
 ///
 /// # Errors
-/// When the program was built without it. One that cannot be opened ends the process with a message.
+/// When the program was built without the back end. A device that cannot be opened ends the process
+/// with a message.
 pub fn open(choice: DeviceChoice) -> Result<Device, Failure> {
     let device = choice.resolve().map_err(Failure::usage)?;
     if choice.backend != Backend::Cpu {
-        // Burn has no question to ask: it panics at the first use, in whatever thread.
+        // Burn cannot be asked whether a device exists: it panics at the first use, in any thread.
         failure::while_opening(&choice.to_string(), || device::use_once(&device));
     }
     Ok(device)
 }
 
-/// The processes that were started together, and what has to live as long as they work together.
-pub struct Together {
-    /// They.
+/// The processes of a job, and the MPI session that must live as long as they work together.
+pub struct ProcessGroup {
+    /// The ranks of the job; a group of one without a launcher.
     pub group: Group,
     #[cfg(feature = "mpi")]
-    #[allow(dead_code, reason = "its end ends MPI")]
+    #[allow(dead_code, reason = "dropping it ends MPI")]
     job: Option<vssl::collective::mpi::Job>,
 }
 
-impl Together {
-    /// Joins the others, if there are any, and waits at most `limit` for each of them from now on.
+impl ProcessGroup {
+    /// Joins the other processes of the job, if there are any. From then on an exchange waits at most
+    /// `limit` for another process.
     ///
     /// # Errors
-    /// When there are others and this program was built without MPI.
+    /// When there are other processes and MPI was initialised by other code.
     #[cfg(feature = "mpi")]
     pub fn join(limit: Duration) -> Result<Self, Failure> {
         use vssl::collective::{
@@ -122,10 +125,10 @@ impl Together {
         Ok(Self { group, job: Some(job) })
     }
 
-    /// As above.
+    /// Does nothing for a single process.
     ///
     /// # Errors
-    /// When there are others: this program was built without MPI.
+    /// When there are other processes, because this program was built without MPI.
     #[cfg(not(feature = "mpi"))]
     pub fn join(_: Duration) -> Result<Self, Failure> {
         match Launch::detect() {
@@ -137,7 +140,8 @@ impl Together {
         }
     }
 
-    /// Says what went wrong on this rank and ends the job. Where all fail alike, rank 0 says it.
+    /// Prints what went wrong on this rank and ends the job. The other ranks give rank 0 time to print
+    /// first: when all fail for the same reason, its message is the one that is seen.
     pub fn fail(&self, failure: Failure) -> Failure {
         if self.group.is_alone() {
             return failure;

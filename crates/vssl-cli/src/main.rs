@@ -6,9 +6,9 @@ mod arguments;
 mod commands;
 mod failure;
 mod launcher;
+mod output;
 mod progress;
 mod signals;
-mod table;
 
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     failure::catch_panics();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // The same words from each process of a job help nobody.
+        // In a job, rank 0 alone prints the message.
         Err(error) if launcher::Launch::is_follower() => {
             return ExitCode::from(error.exit_code() as u8);
         }

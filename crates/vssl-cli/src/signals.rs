@@ -1,4 +1,4 @@
-//! Ctrl-C and `kill`: the first asks the run to stop, the second ends the process.
+//! Ctrl-C and `kill`: the first signal asks the run to stop, the second ends the process.
 
 use std::io;
 
@@ -8,14 +8,14 @@ use signal_hook::{
 };
 use vssl::run::stop::Stop;
 
-/// What a shell reports for a process that a signal ended, less the signal's number.
+/// Exit code of a process that a signal ended, without the number of the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
 
-/// From now on, SIGINT and SIGTERM request a stop; when one was requested already, they end the
-/// process with 130 or 143.
+/// Lets SIGINT and SIGTERM request a stop. A signal after that ends the process with exit code 130
+/// or 143.
 pub fn listen(stop: &Stop) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
-        // Handlers run in the order of registration: this one sees the flag of an earlier signal.
+        // Handlers run in the order of registration: the first one sees the flag of an earlier signal.
         flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, stop.flag())?;
         flag::register(signal, stop.flag())?;
     }

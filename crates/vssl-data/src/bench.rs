@@ -1,5 +1,5 @@
-//! How many images a second one core turns into two SimCLR views each, through the loader that
-//! trains. Called by `vssl bench data`.
+//! Measures how many images a second the loader of the training turns into two SimCLR views each.
+//! Called by `vssl bench data`.
 
 use std::{sync::Arc, time::Instant};
 
@@ -12,25 +12,25 @@ use crate::{
 /// The largest batch; the loader's speed does not depend on it.
 const BATCH: usize = 64;
 
-/// What is timed.
+/// Settings of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct DataBench {
     /// Side of the views in pixels.
     pub size: usize,
-    /// Images at least; rounded up to whole batches.
+    /// Least number of images; it is rounded up to whole batches.
     pub images: usize,
     /// Probability of a blur.
     pub blur: f64,
-    /// Threads that decode and augment, at least 1.
+    /// Number of threads that decode and augment, at least 1.
     pub threads: usize,
 }
 
-/// What was measured.
+/// Result of a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct DataSpeed {
-    /// Images that were timed, each as two views.
+    /// Number of images that were timed, each as two views.
     pub images: usize,
-    /// Images a second, all threads together.
+    /// Images a second of all threads together.
     pub images_per_s: f64,
 }
 
@@ -52,12 +52,12 @@ impl DataBench {
     /// Settings out of range, and images that cannot be read.
     pub fn run(&self, dataset: &Arc<dyn Dataset>) -> Result<DataSpeed, DataError> {
         let pipeline = Arc::new(Pipeline::new(vec![self.views()], IMAGENET, 0)?);
-        // The sampler drops what does not fill a batch; so every image comes equally often.
+        // The sampler drops images that do not fill a batch; with this size every image is used equally often.
         let most = BATCH.min(dataset.len());
         let batch = (1..=most).rev().find(|batch| dataset.len().is_multiple_of(*batch));
         let batch = batch.unwrap_or(1);
         let steps = self.images.div_ceil(batch) as u64;
-        // One thread is the calling one: a worker beside it would hide the cost of handing over.
+        // A single thread is the calling one: a worker beside it would hide the cost of handing over.
         let workers = if self.threads == 1 { 0 } else { self.threads };
         let load = |end_step| {
             let plan = LoaderPlan {
@@ -82,14 +82,14 @@ impl DataBench {
     }
 }
 
-/// Square pictures of noise, in memory.
+/// A dataset of square noise images, held in memory.
 pub struct Noise {
     side: usize,
     pictures: Vec<Vec<u8>>,
 }
 
 impl Noise {
-    /// `count` pictures, `side` pixels wide and high.
+    /// Makes `count` images, `side` pixels wide and high.
     pub fn new(count: usize, side: usize) -> Self {
         let picture = |index| {
             let mut rng = rng(0, Stream::Evaluation, 0, index as u64);

@@ -1,4 +1,4 @@
-//! Reads every image once, before hours are spent on them. Behind the command that checks data.
+//! Reads every image once and reports those that cannot be used. Called by `vssl data check`.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use crate::{
 /// What [`check`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Images looked at, good and bad.
+    /// Number of images, good and bad.
     pub images: usize,
-    /// Those that cannot be used, by ascending index.
+    /// Images that cannot be used, by ascending index.
     pub bad: Vec<BadImage>,
-    /// Range of the sides of the good images; `None` when there is none.
+    /// Range of the sides of the good images; `None` when every image is bad.
     pub sizes: Option<Sizes>,
 }
 
@@ -25,13 +25,13 @@ pub struct Report {
 pub struct BadImage {
     /// Its index in the dataset.
     pub index: usize,
-    /// The dataset's name for it.
+    /// Name of the image in the dataset.
     pub name: String,
     /// Why it cannot be used.
     pub what: String,
 }
 
-/// Smallest and largest sides in pixels, of whatever images have them.
+/// Smallest and largest sides of a set of images, in pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Least and greatest number of columns.

@@ -1,4 +1,4 @@
-//! What can go wrong with data, each with its place.
+//! The errors of this crate, each with the place of what is wrong.
 
 use std::path::PathBuf;
 
@@ -15,32 +15,32 @@ pub enum DataError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A file is there but is not what its name or place promises.
+    /// A file exists but does not hold what its name or place promises.
     #[error("{}: {what}; expected {expected}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// What was found, with the byte offset or record number where there is one.
         what: String,
-        /// What should have been there, and what to do where that is known.
+        /// What was expected, and what to do where that is known.
         expected: String,
     },
     /// One image cannot be decoded.
     #[error("{name} (image {index}): {what}")]
     BadImage {
-        /// The dataset's name for the image: its path, or the file and record.
+        /// Name of the image in the dataset: its path, or the file and record.
         name: String,
         /// Its index in the dataset.
         index: usize,
-        /// Why.
+        /// Why the image cannot be decoded.
         what: String,
     },
-    /// Nothing is at this place.
+    /// A file or folder does not exist.
     #[error("{}: does not exist; expected {expected}", path.display())]
     Missing {
         /// The file or folder.
         path: PathBuf,
-        /// What should have been there, and how to get it where that is known.
+        /// What was expected, and how to get it where that is known.
         expected: String,
     },
     /// A file could not be downloaded.
@@ -48,12 +48,12 @@ pub enum DataError {
     Download {
         /// Its address.
         url: String,
-        /// What happened, with the bytes got and expected where that is it.
+        /// What happened, with the bytes received and expected where the download ended early.
         what: String,
-        /// What was kept and what to do.
+        /// What was kept, and what to do.
         advice: String,
     },
-    /// A file was downloaded completely but is not the one that was asked for.
+    /// A file was downloaded completely but is not the requested file.
     #[error(
         "{url}: wrong MD5 checksum {got}, expected {expected}; the partial file was removed: \
          run the same command again, or set another mirror if this repeats"
@@ -61,7 +61,7 @@ pub enum DataError {
     Checksum {
         /// Its address.
         url: String,
-        /// Checksum of what arrived.
+        /// Checksum of the downloaded bytes.
         got: String,
         /// Checksum of the published file.
         expected: String,

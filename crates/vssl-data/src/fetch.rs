@@ -1,5 +1,5 @@
-//! Downloads the published archives: resumable, and never under their name before their checksum
-//! is right. Behind the command that fetches data.
+//! Downloads the published archives. A download can be resumed, and a file gets its name only when
+//! its checksum is right. Called by `vssl data fetch`.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -14,10 +14,10 @@ use ureq::{Agent, Body};
 
 use crate::DataError;
 
-/// Environment variable that replaces the server part of all addresses.
+/// Environment variable that replaces the server in all addresses.
 pub const MIRROR: &str = "VSSL_MIRROR";
 
-/// How long to wait for a connection, and for the next bytes of an answer.
+/// Longest time to wait for a connection, and for the next bytes of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A dataset that can be fetched.
@@ -32,10 +32,10 @@ pub enum Source {
 }
 
 impl Source {
-    /// All of them.
+    /// All datasets that can be fetched.
     pub const ALL: [Self; 3] = [Self::Cifar10, Self::Cifar100, Self::FashionMnist];
 
-    /// What the user calls it.
+    /// Name of the dataset on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cifar10 => "cifar10",
@@ -44,16 +44,16 @@ impl Source {
         }
     }
 
-    /// Where it is published.
+    /// Address of the folder that the dataset is published in.
     fn server(self) -> &'static str {
         match self {
             Self::Cifar10 | Self::Cifar100 => "https://www.cs.toronto.edu/~kriz",
-            // The only address its authors give; the checksums make up for the missing TLS.
+            // The authors give this address only; the checksums make up for the missing TLS.
             Self::FashionMnist => "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         }
     }
 
-    /// Names of its files and their MD5 checksums, as its publisher gives them.
+    /// Names and MD5 checksums of the dataset's files, as its publisher gives them.
     fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Cifar10 => &[("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")],
@@ -81,19 +81,19 @@ impl FromStr for Source {
     }
 }
 
-/// How far a download is.
+/// Progress of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// Name of the file.
     pub file: &'a str,
-    /// Bytes that are there, with those of an earlier attempt.
+    /// Bytes received so far, including those of earlier attempts.
     pub done: u64,
-    /// Bytes of the whole file, if the server says.
+    /// Bytes of the whole file, if the server states the size.
     pub total: Option<u64>,
 }
 
-/// Fetches `source` into `root/<name>/` and gives that folder, which is the `data.path` to use.
-/// Files that are there and right are left alone.
+/// Downloads `source` into `root/<name>/` and returns that folder, which is the `data.path` to use.
+/// Files that exist and have the right checksum are left alone.
 ///
 /// The server is `mirror`, else `VSSL_MIRROR`, else the publisher's; the file is directly below it.
 ///
@@ -136,7 +136,7 @@ pub fn download(
         return Ok(());
     }
     let part = part_of(to);
-    // Complete but not yet renamed: there is nothing left that a server could send.
+    // The partial file is complete but not yet renamed: no request is needed.
     if size(&part) > 0 && checksum(&part)? == md5 {
         return fs::rename(&part, to).map_err(DataError::io(to));
     }
@@ -173,7 +173,7 @@ fn checksum(path: &Path) -> Result<String, DataError> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Appends what is missing of `part`, or writes it anew where the server cannot resume.
+/// Appends the missing bytes to `part`, or writes it anew where the server cannot resume.
 fn receive(
     url: &str,
     part: &Path,
@@ -190,7 +190,7 @@ fn receive(
     let mut done = size(part);
     let mut response = request(&agent, url, done)?;
     if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-        // The partial file is longer than the file, so it is part of something else.
+        // The partial file is longer than the published file, so it belongs to another one.
         done = 0;
         response = request(&agent, url, done)?;
     }
@@ -228,13 +228,13 @@ fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// Where the bytes of a partial answer begin: `Content-Range: bytes 100-199/200`.
+/// First byte of a partial answer, from a header such as `Content-Range: bytes 100-199/200`.
 fn range_start(response: &Response<Body>) -> Option<u64> {
     let range = header(response, "content-range")?.strip_prefix("bytes ")?;
     range.split('-').next()?.trim().parse().ok()
 }
 
-/// One answer on its way into a file.
+/// One answer of the server that is being written to a file.
 struct Transfer<'a> {
     url: &'a str,
     part: &'a Path,

@@ -1,26 +1,30 @@
 //! Images in, float views out: datasets, augmentations, sampling and the loader.
 //!
-//! No tensor library here: pixels are `u8` until the last step, and what comes out is plain
-//! `f32` in channels-last order. Every random draw is addressed by (seed, stream, epoch, image),
-//! so that nothing depends on the number of workers or on what ran before.
+//! The crate uses no tensor library: pixels are `u8` until the last step, and the views are plain
+//! `f32` in channels-last order. Every random draw is addressed by (seed, stream, epoch, image), so
+//! that no result depends on the number of workers or on what ran before.
 
 #![deny(missing_docs)]
 
 pub mod augment;
 pub mod bench;
 pub mod check;
+mod collage;
 pub mod dataset;
 pub mod error;
 pub mod fetch;
 pub mod loader;
 pub mod panics;
+mod picture;
 pub mod rng;
 pub mod sampler;
 pub mod share;
 pub mod shift;
 
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
-pub use dataset::{DataConfig, Dataset, Image, Splits};
+pub use collage::Collage;
+pub use dataset::{DataConfig, Dataset, Splits};
 pub use error::DataError;
 pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
+pub use picture::Image;
 pub use share::Share;

@@ -1,9 +1,9 @@
 //! Batches of views, prefetched by worker threads.
 //!
-//! A batch is a function of (seed, step): which worker makes it, how many there are and where a
-//! run was resumed change no byte of it. Each worker makes whole batches, several at a time are in
-//! the making. That needs no lock and no copy while pixels are made; the price is that the first
-//! batch takes as long as one core needs for it.
+//! A batch is a function of (seed, step): the worker that makes it, the number of workers and the
+//! step at which a run was resumed change no byte of it. Each worker makes whole batches, so that
+//! several batches are in the making at a time. That needs no lock and no copy while pixels are made;
+//! the price is that the first batch takes as long as one core needs for it.
 
 mod evaluation;
 mod ordered;
@@ -41,39 +41,39 @@ pub fn workers(wanted: Option<usize>) -> usize {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnBadImage {
-    /// The error comes out in place of the batch, and nothing after it.
+    /// The loader returns the error in place of the batch, and nothing after it.
     #[default]
     Stop,
     /// Another image, chosen by (seed, epoch, image), takes its place in the batch.
     Skip,
 }
 
-/// What is loaded, and with which means.
+/// Settings of a [`Loader`].
 #[derive(Clone, Debug)]
 pub struct LoaderPlan {
-    /// Seed of the order and of replacements; views have that of their pipeline.
+    /// Seed of the order and of replacements; the views' seed belongs to their pipeline.
     pub seed: u64,
-    /// Images a batch, over all processes.
+    /// Number of images of a batch, over all processes.
     pub batch: usize,
-    /// Which of them are loaded here.
+    /// The part of each batch that this process loads.
     pub share: Share,
-    /// Worker threads; 0 makes each batch in the calling thread when it is asked for.
+    /// Number of worker threads; with 0 the calling thread makes each batch when it asks for it.
     pub workers: usize,
-    /// Batches that are finished or in the making at most; one for each worker in any case.
+    /// Largest number of batches that are finished or in the making; each worker makes one in any case.
     pub prefetch: usize,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
     /// First step, counted over the whole run from 0.
     pub start_step: u64,
-    /// One past the last step.
+    /// Step after the last one.
     pub end_step: u64,
 }
 
 impl LoaderPlan {
     /// Upper bound in bytes of the views of `pipeline` that a loader holds at any time: the batches that
-    /// are finished or in the making, and the memory of one that came back. Batches that were
-    /// handed out are the consumer's; beside the views each worker holds one decoded image and working
-    /// copies of it.
+    /// are finished or in the making, and the buffer of a batch that was returned. Batches that were
+    /// handed out are not counted, and neither is the decoded image that each worker holds with its
+    /// working copies.
     pub fn memory_bound(&self, pipeline: &Pipeline) -> usize {
         let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
         values
@@ -82,49 +82,50 @@ impl LoaderPlan {
     }
 }
 
-/// Batches that are finished or in the making at most: a worker that has none would be idle.
+/// Largest number of batches that are finished or in the making: at least one for each worker, which
+/// would be idle otherwise.
 fn ahead(workers: usize, prefetch: usize) -> usize {
     if workers == 0 { 1 } else { prefetch.max(workers) }
 }
 
-/// All images of one view of a batch.
+/// One view of every image of a batch.
 #[derive(Debug, PartialEq)]
 pub struct ViewBatch {
     /// Side in pixels.
     pub size: usize,
-    /// Whether it is a small local crop, which only the student sees.
+    /// Whether the view is a small local crop, which only the student sees.
     pub local: bool,
     /// `[n, size, size, 3]`, normalised.
     pub pixels: Pixels,
 }
 
-/// One step's data.
+/// The data of one step.
 #[derive(Debug)]
 pub struct Batch {
     /// Number of the step in the whole run.
     pub step: u64,
     /// Number of the epoch.
     pub epoch: u64,
-    /// The own images of the batch, after replacement.
+    /// Numbers of the images of this process's part of the batch, after replacement.
     pub indices: Vec<usize>,
-    /// Their labels, if the dataset has any.
+    /// Labels of these images, if the dataset has labels.
     pub labels: Option<Vec<u32>>,
     /// The views in the order of the pipeline.
     pub views: Vec<ViewBatch>,
-    /// The bad images that others stand in for.
+    /// The bad images that were replaced by others.
     pub replaced: Vec<Replaced>,
-    /// How long the consumer was blocked by asking for this batch.
+    /// How long the caller waited for this batch.
     pub wait: Duration,
 }
 
 /// An image that could not be read.
 #[derive(Debug)]
 pub struct Replaced {
-    /// Its place in the batch.
+    /// Place of the image in the batch.
     pub place: usize,
-    /// Its number in the dataset.
+    /// Number of the image in the dataset.
     pub index: usize,
-    /// Why; names the image.
+    /// The error, which names the image.
     pub error: DataError,
 }
 
@@ -166,7 +167,7 @@ impl Loader {
         Ok(Self { ordered, steps_per_epoch })
     }
 
-    /// Steps of one epoch: whole batches of the dataset.
+    /// Number of steps of one epoch: the whole batches of the dataset.
     pub fn steps_per_epoch(&self) -> u64 {
         self.steps_per_epoch
     }
@@ -185,7 +186,7 @@ impl Iterator for Loader {
     }
 }
 
-/// Everything that a batch is a function of.
+/// Everything that the content of a batch depends on.
 struct Maker {
     dataset: Arc<dyn Dataset>,
     pipeline: Arc<Pipeline>,
@@ -196,7 +197,7 @@ struct Maker {
     on_bad_image: OnBadImage,
 }
 
-/// Replacements that are tried before a bad image stops the run after all.
+/// Number of replacements that are tried before a bad image stops the run after all.
 const REPLACEMENTS: usize = 100;
 
 impl Maker {
@@ -222,8 +223,8 @@ impl Maker {
             if stopped(stop) {
                 break;
             }
-            // The address of the views stays that of the image that should have been here: two
-            // copies of one image in a batch then still look different.
+            // The views are drawn at the address of the image that is replaced: two copies of
+            // one image in a batch then have different views.
             let address = *index as u64;
             let (image, used) = self.image(place, *index, epoch, &mut replaced)?;
             *index = used;
@@ -238,7 +239,7 @@ impl Maker {
         Ok(Batch { step, epoch, indices, labels, views, replaced, wait: Duration::ZERO })
     }
 
-    /// The image for a place in the batch, and its number.
+    /// The image for a place in the batch, and its number in the dataset.
     fn image(
         &self,
         place: usize,
@@ -275,7 +276,7 @@ pub(crate) enum ReadImage {
     Bad(DataError),
 }
 
-/// Reads an image and makes sure that it is one.
+/// Reads an image and checks that it holds as many pixels as its size says.
 pub(crate) fn checked_image(dataset: &dyn Dataset, index: usize) -> ReadImage {
     let what = match caught(|| dataset.image(index)) {
         Ok(Err(error)) => return ReadImage::Bad(error),

@@ -1,7 +1,8 @@
-//! Panics that become errors: a decoder that panics on a damaged file is no worse than one that reports it.
+//! Makes panics into errors: a decoder may panic on a damaged file, which must not end a run.
 //!
-//! A panic hook runs before anything is caught, and may end the process. [`is_caught`] tells it these
-//! panics from others. Called by decoding, by the loader, and by the hook of the command line.
+//! A panic hook runs before a panic is caught, and may end the process. [`is_caught`] tells the hook
+//! whether a panic will be caught here. Called by decoding, by the loader, and by the hook of the
+//! command line.
 
 use std::{
     any::Any,
@@ -13,12 +14,12 @@ thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether a panic of this thread would become an error.
+/// Whether this thread is inside [`caught`], where a panic becomes an error.
 pub fn is_caught() -> bool {
     IS_CAUGHT.get()
 }
 
-/// What `work` returns, or what its panic said.
+/// Runs `work` and returns its result, or the message of its panic.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = IS_CAUGHT.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -26,7 +27,7 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     result.map_err(|panic| text(&*panic).to_owned())
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message")

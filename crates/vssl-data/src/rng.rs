@@ -1,4 +1,4 @@
-//! Randomness that is addressed, not drawn: one ChaCha8 stream for each (seed, stream, a, b).
+//! Random numbers by address instead of by turn: one ChaCha8 generator for each (seed, stream, a, b).
 //!
 //! The key of the cipher *is* the address, so no state has to be stored to resume a run and
 //! two different addresses never share numbers.
@@ -8,7 +8,7 @@ use rand_chacha::{
     rand_core::{RngCore, SeedableRng},
 };
 
-/// What the numbers are for. The discriminants are part of the address: never renumber them.
+/// The purpose of random numbers. The discriminants are part of the address and must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Order of the images; address (epoch, 0).
@@ -21,9 +21,9 @@ pub enum Stream {
     Init,
     /// Noise of the posterior samples; address (step, view).
     Posterior,
-    /// Anything of an evaluation; address chosen by the evaluator.
+    /// Everything random of an evaluation; the evaluator chooses the address.
     Evaluation,
-    /// Which embeddings a clustering starts from; address (epoch, clustering).
+    /// The embeddings that a clustering starts from; address (epoch, clustering).
     Centroids,
 }
 
@@ -66,7 +66,7 @@ pub fn below(rng: &mut impl RngCore, bound: u64) -> u64 {
     loop {
         let product = u128::from(rng.next_u64()) * u128::from(bound);
         let low = product as u64;
-        // Below `2^64 mod bound` the high half would be hit once too often.
+        // Low halves below `2^64 mod bound` would give some results once too often.
         if low >= bound || low >= bound.wrapping_neg() % bound.max(1) {
             return (product >> 64) as u64;
         }

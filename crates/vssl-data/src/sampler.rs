@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// Batches of image numbers. The last images of an epoch's order that do not fill a batch are left
-/// out; they are others in every epoch.
+/// out; every epoch leaves out others.
 #[derive(Debug)]
 pub struct Sampler {
     seed: u64,
     images: u32,
     batch: usize,
-    /// The newest orders: around the end of an epoch the workers need two.
+    /// The latest orders: around the end of an epoch the workers need two.
     orders: Mutex<Vec<(u64, Arc<[u32]>)>>,
 }
 
@@ -39,7 +39,7 @@ impl Sampler {
         Ok(Self { seed, images, batch, orders: Mutex::default() })
     }
 
-    /// Whole batches of one epoch.
+    /// Number of whole batches of one epoch.
     pub fn steps_per_epoch(&self) -> u64 {
         self.images as u64 / self.batch as u64
     }

@@ -1,27 +1,29 @@
-//! Which images of each batch one of several processes loads.
+//! The part of each batch that one of several processes loads.
 //!
 //! The order of the images knows nothing of processes: a batch is the same however many share it.
 //! Each of its equal parts, the micro-batches, is cut into equal runs of images, one for each rank.
 
 use crate::DataError;
 
-/// The own images of every batch.
+/// The part of every batch that one process loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Who we are, from 0.
+    /// Number of this process, from 0.
     pub rank: usize,
-    /// How many share each batch.
+    /// Number of processes that share each batch.
     pub world: usize,
-    /// Into how many micro-batches a batch is cut first.
+    /// Number of micro-batches that a batch is cut into first.
     pub parts: usize,
 }
 
 impl Share {
-    /// All images, for one process.
+    /// The whole batch, for a single process.
     pub const WHOLE: Self = Self { rank: 0, world: 1, parts: 1 };
 
+    /// Checks that a batch of `batch` images can be shared.
+    ///
     /// # Errors
-    /// [`DataError::Setting`] for a batch that cannot be cut into so many equal runs.
+    /// [`DataError::Setting`] for a batch that cannot be cut into equal runs.
     pub fn check(&self, batch: usize) -> Result<(), DataError> {
         let Self { rank, world, parts } = *self;
         if rank < world && parts > 0 && batch.is_multiple_of(world * parts) {
@@ -34,7 +36,7 @@ impl Share {
         )))
     }
 
-    /// The own ones of a batch, in its order.
+    /// The images of this process among those of a batch, in the order of the batch.
     pub(crate) fn of(&self, batch: &[usize]) -> Vec<usize> {
         let Self { rank, world, parts } = *self;
         let own = batch.len() / (world * parts);

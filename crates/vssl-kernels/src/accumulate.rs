@@ -17,13 +17,13 @@ use crate::extension::KernelGradients;
 const REMEMBERED: usize = 16;
 
 thread_local! {
-    /// Numbers of nodes, newest first. They are never used twice, so an old one does no harm; a
-    /// forgotten one only takes Burn's way.
+    /// Numbers of nodes, newest first. Burn never uses a number twice, so old numbers do no harm; the
+    /// gradients of a number that was forgotten are added by Burn.
     static REGISTERED: RefCell<VecDeque<u64>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// Registers a gradient of an image, adding it to the one that is there. `earlier` takes that one
-/// out, which only works for nodes inside the graph; `is_leaf` are the others.
+/// Registers a gradient of an image, adding it to an earlier gradient if one is registered. `earlier`
+/// takes the earlier gradient out, which works for inner nodes of the graph only, not for leaves.
 pub fn register<B: KernelGradients>(
     gradients: &mut Gradients,
     (node, is_leaf): (NodeId, bool),

@@ -1,7 +1,7 @@
 //! The backward passes of the operations, for Burn's autodiff back end.
 //!
-//! An operation none of whose inputs is tracked (a teacher's) leaves no trace in the graph; of the
-//! others, only what an actual gradient needs is kept.
+//! An operation without a tracked input (a teacher's) leaves no trace in the graph. Any other operation
+//! keeps only what the gradients of its tracked inputs need.
 
 use burn::backend::autodiff::{
     Autodiff,
@@ -12,9 +12,9 @@ use burn::backend::autodiff::{
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, TensorMetadata};
 
+use crate::accumulate;
 use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
 use crate::joint::AcrossRanks;
-use crate::{accumulate, early};
 
 /// A tensor of the graph, without gradient.
 pub(crate) fn constant<B: Backend, C: CheckpointStrategy>(
@@ -31,15 +31,6 @@ macro_rules! record {
             OpsKind::UnTracked(prep) => prep.finish($output),
         }
     };
-}
-
-/// Registers the gradient of a weight.
-macro_rules! register_weight {
-    ($grads:expr, $node:expr, $gradient:expr) => {{
-        let place = ($node.id, $node.parents.is_empty());
-        $grads.register::<B>($node.id, $gradient);
-        early::registered::<B>($grads, place, |grads| grads.consume::<B>($node));
-    }};
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +57,7 @@ impl<B: KernelGradients> Backward<B, 2> for ConvStep {
         let [x_node, weight_node] = ops.parents;
         if let (Some(node), Some(x)) = (weight_node, x) {
             let gradient = B::conv2d_weight_gradient(x, dy.clone(), kernel, stride, padding);
-            register_weight!(grads, &node, gradient);
+            grads.register::<B>(node.id, gradient);
         }
         if let (Some(node), Some(weight)) = (x_node, weight) {
             let gradient = B::conv2d_input_gradient(dy, weight, image, stride, padding);
@@ -97,7 +88,7 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
         let gradients = [Some(given.x), Some(given.gamma), Some(given.beta)];
         for (parent, gradient) in ops.parents.iter().zip(gradients) {
             if let (Some(node), Some(gradient)) = (parent, gradient) {
-                register_weight!(grads, node, gradient);
+                grads.register::<B>(node.id, gradient);
             }
         }
     }
@@ -140,11 +131,11 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for LinearStep<N> {
         let dy = grads.consume::<B>(&ops.node);
         let (x, weight) = ops.state;
         if let Some(Some(node)) = ops.parents.get(2) {
-            register_weight!(grads, node, B::linear_bias_gradient(dy.clone()));
+            grads.register::<B>(node.id, B::linear_bias_gradient(dy.clone()));
         }
         if let (Some(node), Some(x)) = (&ops.parents[1], x) {
             let gradient = B::linear_weight_gradient(x, dy.clone());
-            register_weight!(grads, node, gradient);
+            grads.register::<B>(node.id, gradient);
         }
         if let (Some(node), Some(weight)) = (&ops.parents[0], weight) {
             grads.register::<B>(node.id, B::linear_input_gradient(dy, weight));
@@ -169,7 +160,6 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         if !keep_x && !keep_weight {
             return constant::<B, C>(y);
         }
-        early::used(weight_guard.id());
         record!(ConvStep, [x_guard, weight_guard], state, y)
     }
 
@@ -203,8 +193,6 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         if !tracked {
             return (constant::<B, C>(y), statistics.0, statistics.1);
         }
-        early::used(gamma_guard.id());
-        early::used(beta_guard.id());
         let kept = relu.then(|| y.clone());
         let state = NormSaved { x, y: kept, gamma, mean, variance, eps, ranks };
         let y = match residual_guard {
@@ -273,12 +261,8 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         if !tracked {
             return constant::<B, C>(y);
         }
-        early::used(weight_guard.id());
         match bias_guard {
-            Some(guard) => {
-                early::used(guard.id());
-                record!(LinearStep::<3>, [x_guard, weight_guard, guard], state, y)
-            }
+            Some(guard) => record!(LinearStep::<3>, [x_guard, weight_guard, guard], state, y),
             None => record!(LinearStep::<2>, [x_guard, weight_guard], state, y),
         }
     }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::raw::conv::{self, Conv};
 use crate::raw::gemm;
 use crate::raw::pack::Matrix;
 use crate::raw::simd::isa;
+use crate::raw::{conv, shape::Conv};
 
 /// A convolution of a residual network, named after its place in it.
 #[derive(Clone, Debug)]

@@ -11,11 +11,11 @@ use crate::layout::{
     channels_last, channels_last_tensor, dense, from_rows_of_channels, rows_of_channels, sizes,
     tensor, vector,
 };
-use crate::raw::conv::{self, Conv};
 use crate::raw::linear::{self, Linear};
 use crate::raw::pooling::{self, MaxPool};
+use crate::raw::shape::Conv;
 use crate::raw::simd::isa;
-use crate::raw::{buffer, norm, norm_backward, update};
+use crate::raw::{buffer, conv, norm, norm_backward, update};
 
 /// An input that may be missing.
 #[derive(ExtensionType)]
@@ -143,7 +143,7 @@ pub struct NormSaved<T> {
     pub mean: T,
     pub variance: T,
     pub eps: f64,
-    /// Who has the other rows of the batch.
+    /// The processes that have the other rows of the batch.
     pub ranks: AcrossRanks,
 }
 
@@ -317,7 +317,9 @@ impl KernelGradients for Flex {
             eps,
             residual,
         };
-        let gradients = norm_backward::backward(isa(), &given, &ranks);
+        let own = norm_backward::sums(isa(), &given);
+        let (joint, count) = ranks.sums(&own, given.x.len() / given.mean.len());
+        let gradients = norm_backward::backward(isa(), &given, &own, &joint, count);
         NormGradients {
             x: from_rows_of_channels(gradients.x, &x),
             gamma: vector(gradients.gamma),

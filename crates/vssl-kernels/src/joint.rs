@@ -11,22 +11,22 @@ use crate::raw::norm::Moments;
 
 /// The other processes, as an operation sees them.
 pub trait Ranks: Send + Sync {
-    /// Everybody's values in the order of ranks, each as many as `own`. All ranks make the same
-    /// calls in the same order.
+    /// The values of all ranks, in the order of ranks; each rank brings as many as `own`. All ranks make
+    /// the same calls in the same order.
     fn gather(&self, what: &'static str, own: &[f64]) -> Vec<f64>;
 }
 
-/// Those who share a batch; nobody else in one process.
+/// The processes that share a batch with this one, if there are any.
 #[derive(Clone, Default)]
 pub struct AcrossRanks(Option<Arc<dyn Ranks>>);
 
 impl AcrossRanks {
-    /// The batch is all here.
+    /// The whole batch is in this process.
     pub fn alone() -> Self {
         Self(None)
     }
 
-    /// The batch is spread over these.
+    /// The batch is spread over these processes and this one.
     pub fn with(ranks: Arc<dyn Ranks>) -> Self {
         Self(Some(ranks))
     }
@@ -82,7 +82,7 @@ impl AcrossRanks {
         ([line(0), line(1)], sums[0])
     }
 
-    /// The sum of everybody's values, in place.
+    /// Replaces each value by its sum over all processes.
     pub(crate) fn sum(&self, what: &'static str, values: &mut [f64]) {
         let Some(ranks) = &self.0 else { return };
         let all = ranks.gather(what, values);
@@ -92,7 +92,7 @@ impl AcrossRanks {
         }
     }
 
-    /// Whether there is anybody else.
+    /// Whether the whole batch is in this process.
     pub(crate) fn is_alone(&self) -> bool {
         self.0.is_none()
     }

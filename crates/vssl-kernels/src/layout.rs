@@ -6,6 +6,7 @@ use burn_flex::{FlexTensor, Layout};
 use burn_std::Shape;
 
 use crate::raw::buffer::Buffer;
+use crate::storage::bytes;
 
 /// A tensor whose floats are in the order asked for.
 pub struct Dense(FlexTensor);
@@ -52,7 +53,7 @@ pub fn sizes<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
 /// A tensor in the order of its axes.
 pub fn tensor(buffer: Buffer, shape: Shape) -> FlexTensor {
     debug_assert_eq!(buffer.len(), shape.num_elements());
-    FlexTensor::new(buffer.into_bytes(), Layout::contiguous(shape), DType::F32)
+    FlexTensor::new(bytes(buffer), Layout::contiguous(shape), DType::F32)
 }
 
 /// A tensor `[n, c, h, w]` of floats in the order `[n, h, w, c]`.

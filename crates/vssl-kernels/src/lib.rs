@@ -1,7 +1,7 @@
 //! Tensor operations of the training step, each a fast path beside a reference.
 //!
-//! Whether the fast path or the reference runs is decided here and nowhere else: `f32` tensors on
-//! the CPU back end take the fast path, in the instruction set of [`isa`], unless
+//! Whether the fast path or the reference runs is decided in `choice.rs` alone: `f32` tensors on the
+//! CPU back end take the fast path, in the instruction set of [`isa`], unless
 //! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
 //! `[n, c, h, w]`; images that lie otherwise are copied once.
 //!
@@ -11,7 +11,7 @@
 mod accumulate;
 mod autodiff;
 pub mod bench;
-mod early;
+mod choice;
 mod extension;
 mod joint;
 mod layout;
@@ -19,29 +19,22 @@ mod mixed;
 mod moments;
 mod raw;
 pub mod reference;
+mod steps;
+mod storage;
 mod update;
 
-use burn::backend::{Dispatch, DispatchDevice};
-use burn::tensor::{DType, Tensor};
+use burn::backend::Dispatch;
+use burn::tensor::Tensor;
 
-pub use early::{EarlyGradients, weight_number};
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
+pub use steps::{AdamStep, MomentumStep, TrustRatio};
+pub use update::{adam_step, ema, momentum_step, sum_of_squares};
 
-pub use update::{
-    AdamStep, MomentumStep, TrustRatio, adam_step, ema, momentum_step, sum_of_squares,
-};
-
+use choice::{accelerated, in_single};
 use extension::KernelOps;
-
-/// Whether operations on this tensor take the fast path.
-pub(crate) fn accelerated<const D: usize>(x: &Tensor<D>) -> bool {
-    isa() != Isa::Reference
-        && x.dtype() == DType::F32
-        && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
-}
 
 /// `x ∗ weight`, no bias. Cross-correlation as everywhere in deep learning.
 ///
@@ -58,7 +51,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) ->
         stride > 0 && r <= h + 2 * padding && s <= w + 2 * padding,
         "conv2d: a filter of {r}x{s} must fit the image of {h}x{w} with padding {padding}"
     );
-    if !accelerated(&x) {
+    if !(accelerated(&x) && in_single(&weight)) {
         return reference::conv2d(x, weight, stride, padding);
     }
     let (x, weight) = (x.into_dispatch(), weight.into_dispatch());
@@ -111,7 +104,8 @@ pub fn batch_norm_train_joint<const D: usize>(
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
     check_norm(&x, [&gamma, &beta], residual.as_ref());
-    if !accelerated(&x) || x.shape().num_elements() == 0 {
+    let in_single = [&gamma, &beta].into_iter().all(in_single) && residual.iter().all(in_single);
+    if !(accelerated(&x) && in_single) || x.shape().num_elements() == 0 {
         return reference::batch_norm_train_joint(x, gamma, beta, residual, relu, eps, ranks);
     }
     let (output, mean, variance) = <Dispatch as KernelOps>::kernel_batch_norm(
@@ -154,7 +148,9 @@ pub fn batch_norm_eval<const D: usize>(
     let tracked = [&gamma, &beta].into_iter().any(|factor| factor.is_tracked())
         || x.is_tracked()
         || residual.as_ref().is_some_and(|residual| residual.is_tracked());
-    if tracked || !accelerated(&x) || x.shape().num_elements() == 0 {
+    let in_single = [&gamma, &beta, &mean, &variance].into_iter().all(in_single)
+        && residual.iter().all(in_single);
+    if tracked || !(accelerated(&x) && in_single) || x.shape().num_elements() == 0 {
         return reference::batch_norm_eval(x, gamma, beta, mean, variance, residual, relu, eps);
     }
     let scale = gamma / (variance + eps).sqrt();
@@ -221,7 +217,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     if let Some(bias) = &bias {
         assert_eq!(bias.dims(), [outputs], "linear: one bias for each row of the weight");
     }
-    if !accelerated(&x) {
+    if !(accelerated(&x) && in_single(&weight) && bias.iter().all(in_single)) {
         return reference::linear(x, weight, bias);
     }
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_linear(
@@ -254,29 +250,4 @@ pub fn products_of_rows(left: &[f32], right: &[f32], depth: usize, out: &mut [f3
     let left = raw::pack::Matrix::row_major(left, m, depth);
     let right = raw::pack::Matrix::row_major(right, n, depth).transposed();
     raw::gemm::product(isa, left, right, out, false);
-}
-
-/// Whether [`coarse_products_of_rows`] takes less time here than [`products_of_rows`].
-pub fn has_coarse_products() -> bool {
-    isa() == Isa::Avx2
-}
-
-/// `scale · left · rightᵀ` into `out`, for rows of 16-bit whole numbers, on all threads.
-///
-/// Exact but for one rounding in every 512 numbers of a row, provided that no product of two rows, nor
-/// any part of its sum, leaves 32 bits. Neither threads nor what else is in the call change a bit.
-///
-/// # Shapes — `left`: `[m, depth]`; `right`: `[n, depth]`; `out`: `[m, n]`; row after row.
-///
-/// # Panics
-///
-/// If `depth` is odd or the shapes do not fit the slices; in debug builds, on overflow.
-pub fn coarse_products_of_rows(
-    left: &[i16],
-    right: &[i16],
-    depth: usize,
-    scale: f32,
-    out: &mut [f32],
-) {
-    raw::coarse::products(left, right, depth, scale, out);
 }

@@ -33,8 +33,8 @@ use burn::backend::LibTorch;
 use crate::Normalised;
 use crate::autodiff::constant;
 
-/// What half-precision images have beyond Burn's operations; on every back end the same, but for the
-/// gradients that [`Autodiff`] adds.
+/// Operations on half-precision images that Burn does not have. All back ends compute them alike;
+/// [`Autodiff`] adds the gradients.
 #[backend_extension(Flex, Autodiff, Cube: cfg(feature = "cube"), LibTorch: cfg(feature = "libtorch"))]
 pub trait MixedOps: Backend {
     /// The output in the type of `x`; mean and biased variance in that of the factors, all axes but

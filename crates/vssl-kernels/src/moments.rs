@@ -44,7 +44,7 @@ pub(crate) fn over_ranks(own: Tensor<2>, rows: usize, ranks: &AcrossRanks) -> Te
     Tensor::from_dispatch(<Dispatch as JointMoments>::joint_moments(own, rows, ranks.clone()))
 }
 
-/// The operation; on every back end the same, but for the gradients that [`Autodiff`] adds.
+/// The operation [`over_ranks`], which all back ends compute alike; [`Autodiff`] adds the gradients.
 #[backend_extension(Flex, Autodiff, Cube: cfg(feature = "cube"), LibTorch: cfg(feature = "libtorch"))]
 pub trait JointMoments: Backend {
     /// See [`over_ranks`].

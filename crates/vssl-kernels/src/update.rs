@@ -1,66 +1,19 @@
 //! Parameter updates in one pass over memory: moving averages, momentum (with LARS), Adam(W).
 //!
 //! They belong to no graph: what they return carries no gradient, so a trained parameter must be
-//! marked again. A tensor that nobody else holds is updated in its own memory.
+//! marked again. A tensor without another holder is updated in its own memory.
 
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{AutodiffBackend, Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::Tensor;
 
+use crate::choice::accelerated;
 use crate::layout::{Dense, dense, vector};
 use crate::raw::simd::isa;
 use crate::raw::update;
-use crate::{accelerated, reference};
-
-/// A step of stochastic gradient descent with momentum, as PyTorch's `SGD`, the rate outside the
-/// buffer: `b = g` at first, then `b = momentum · b + (1 − dampening) · g`; `p −= rate · b`, or
-/// `p −= rate · (g + momentum · b)` after Nesterov.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MomentumStep {
-    /// Learning rate.
-    pub rate: f64,
-    /// Share of the buffer that is kept; with 0 there is none.
-    pub momentum: f64,
-    /// Share of the gradient that the buffer does not take in, after its first step.
-    pub dampening: f64,
-    /// Whether the step looks ahead.
-    pub nesterov: bool,
-    /// Factor of the parameter that is added to the gradient.
-    pub weight_decay: f64,
-    /// Layer-wise scaling of the decayed gradient.
-    pub trust: Option<TrustRatio>,
-}
-
-/// LARS (You et al. 2017, arXiv:1708.03888): the decayed gradient is scaled by
-/// `η ‖p‖ / (‖g‖ + decay · ‖p‖ + ε)`. Where the parameter or the gradient is all zero, the gradient
-/// stays as it is, without decay.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct TrustRatio {
-    /// η.
-    pub eta: f64,
-    /// ε.
-    pub eps: f64,
-    /// Whether ratio times rate is bounded by the rate (LARC): `min(ratio / rate, 1)`.
-    pub clip: bool,
-}
-
-/// A step of Adam, as PyTorch's `Adam` (`decoupled: false`) or `AdamW`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// Learning rate.
-    pub rate: f64,
-    /// β₁ and β₂.
-    pub betas: (f64, f64),
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Whether the decay acts on the parameter (AdamW) or through the gradient (Adam).
-    pub decoupled: bool,
-    /// Number of this step, from one.
-    pub number: u64,
-}
+use crate::reference;
+use crate::steps::{AdamStep, MomentumStep, TrustRatio};
 
 /// `momentum · average + (1 − momentum) · value`.
 ///

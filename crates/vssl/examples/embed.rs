@@ -7,11 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use vssl::{
-    device::DeviceChoice,
-    encoder::{Encoder, Reading},
-    method::learner::Network,
-};
+use vssl::{DeviceChoice, Encoder, Network, encoder::Reading};
 use vssl_data::dataset::{self, DataConfig, Format};
 
 /// Writes a line for each image to `out`.

@@ -3,14 +3,14 @@
 use std::{path::Path, process::ExitCode};
 
 use vssl::{
-    device::DeviceChoice,
-    methods,
-    recipe::Recipe,
+    DeviceChoice, Environment, Plan, Recipe,
+    collective::Group,
+    methods::METHODS,
+    pretrain,
     run::{
         events::{Event, Observer},
         stop::Stop,
     },
-    train::{Environment, Plan, pretrain},
 };
 
 /// Prints what a person wants to see.
@@ -31,9 +31,9 @@ impl Observer for Print {
 
 fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
     let path = Path::new(recipe);
-    let (recipe, _) = Recipe::load(path, &[], &methods::schemas())?;
+    let (recipe, _) = Recipe::load(path, &[], METHODS)?;
     let environment = Environment {
-        group: vssl::collective::Group::alone(),
+        group: Group::alone(),
         device: "cpu".parse::<DeviceChoice>()?.resolve()?,
         data_root: None,
         recipe_folder: path.parent().map(Path::to_owned),

@@ -9,8 +9,12 @@ use std::{fmt, str::FromStr};
 use burn::{backend::DispatchDevice, tensor::Tensor};
 
 pub use burn::tensor::Device;
+#[cfg(any(feature = "vulkan", feature = "metal", feature = "webgpu"))]
+use burn::tensor::DeviceKind;
+#[cfg(any(feature = "vulkan", feature = "webgpu"))]
+use burn::tensor::DeviceType;
 
-/// What computes.
+/// The kind of hardware, and the library that computes on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// The processor.
@@ -32,7 +36,7 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// All of them.
+    /// All backends, built in or not.
     pub const ALL: [Self; 8] = [
         Self::Cpu,
         Self::Cuda,
@@ -88,7 +92,7 @@ impl Backend {
 /// A backend and, where there may be several, which of its devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceChoice {
-    /// What computes.
+    /// The backend that computes.
     pub backend: Backend,
     /// Counted from 0; the backend's own choice when it is not given.
     pub index: Option<usize>,
@@ -115,6 +119,19 @@ pub enum DeviceError {
     NotBuilt {
         /// What was asked for.
         choice: DeviceChoice,
+    },
+    /// The machine has no adapter of this index.
+    #[error(
+        "device {choice}: the machine has {adapters} adapters for {}, counted from 0 (discrete GPUs, \
+         integrated ones, virtual ones, others, software); expected an index below that number, or \
+         none for the best adapter",
+        choice.backend.name()
+    )]
+    NoAdapter {
+        /// What was asked for.
+        choice: DeviceChoice,
+        /// How many there are.
+        adapters: usize,
     },
 }
 
@@ -154,7 +171,8 @@ impl DeviceChoice {
     /// The device itself. Whether it exists on this machine shows when it is first used.
     ///
     /// # Errors
-    /// When the program was built without its backend; the message says how to build it.
+    /// When the program was built without its backend (the message says how to build it), or the machine
+    /// has no adapter of this index.
     pub fn resolve(self) -> Result<Device, DeviceError> {
         match self.backend {
             Backend::Cpu => Ok(Device::flex()),
@@ -163,12 +181,18 @@ impl DeviceChoice {
             #[cfg(feature = "rocm")]
             Backend::Rocm => Ok(Device::rocm(self.burn_index())),
             #[cfg(feature = "vulkan")]
-            Backend::Vulkan => Ok(Device::vulkan(self.burn_kind())),
+            Backend::Vulkan => match self.index {
+                Some(index) => self.adapter(DeviceType::Vulkan, index),
+                None => Ok(Device::vulkan(DeviceKind::DefaultDevice)),
+            },
             #[cfg(feature = "metal")]
-            Backend::Metal => Ok(Device::metal(self.burn_kind())),
+            Backend::Metal => Ok(Device::metal(DeviceKind::DefaultDevice)),
             #[cfg(feature = "webgpu")]
             // `Device::webgpu` is the API of a browser, which no native program has.
-            Backend::Webgpu => Ok(Device::wgpu(self.burn_kind())),
+            Backend::Webgpu => match self.index {
+                Some(index) => self.adapter(DeviceType::Wgpu, index),
+                None => Ok(Device::wgpu(DeviceKind::DefaultDevice)),
+            },
             #[cfg(feature = "libtorch")]
             #[expect(deprecated, reason = "Burn announces an end of this backend, 0.22.1 has it")]
             Backend::Libtorch => Ok(Device::libtorch()),
@@ -186,11 +210,52 @@ impl DeviceChoice {
         self.index.map_or(burn::tensor::DeviceIndex::Default, Into::into)
     }
 
-    #[cfg(any(feature = "vulkan", feature = "metal", feature = "webgpu"))]
-    fn burn_kind(self) -> burn::tensor::DeviceKind {
-        use burn::tensor::DeviceKind;
-        self.index.map_or(DeviceKind::DefaultDevice, DeviceKind::DiscreteGpu)
+    /// The adapter of this index among those that the machine has for a graphics API, in the order of
+    /// [`Adapter`].
+    #[cfg(any(feature = "vulkan", feature = "webgpu"))]
+    fn adapter(self, api: DeviceType, index: usize) -> Result<Device, DeviceError> {
+        let found =
+            Device::enumerate(api).iter().map(|device| (Adapter::of(device), device.clone()));
+        let found: Vec<_> = found.collect();
+        let adapters = found.len();
+        nth_adapter(found, index).ok_or(DeviceError::NoAdapter { choice: self, adapters })
     }
+}
+
+/// What an adapter is, in the order in which the index of `vulkan:0` and `webgpu:0` counts the adapters of
+/// a machine: discrete GPUs first, software last.
+#[cfg(any(feature = "vulkan", feature = "webgpu", test))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Adapter {
+    DiscreteGpu,
+    IntegratedGpu,
+    VirtualGpu,
+    Other,
+    Software,
+}
+
+#[cfg(any(feature = "vulkan", feature = "webgpu"))]
+impl Adapter {
+    fn of(device: &Device) -> Self {
+        use burn::backend::{CubeDevice, WgpuDeviceKind};
+        let DispatchDevice::Cube(CubeDevice::Wgpu(adapter)) = device.as_dispatch() else {
+            return Self::Other;
+        };
+        match adapter.kind {
+            WgpuDeviceKind::DiscreteGpu(_) => Self::DiscreteGpu,
+            WgpuDeviceKind::IntegratedGpu(_) => Self::IntegratedGpu,
+            WgpuDeviceKind::VirtualGpu(_) => Self::VirtualGpu,
+            WgpuDeviceKind::Cpu => Self::Software,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Of one kind, adapters stay in the order in which they were found.
+#[cfg(any(feature = "vulkan", feature = "webgpu", test))]
+fn nth_adapter<T>(mut found: Vec<(Adapter, T)>, index: usize) -> Option<T> {
+    found.sort_by_key(|(adapter, _)| *adapter);
+    found.into_iter().nth(index).map(|(_, device)| device)
 }
 
 /// Sends a number to the device and reads it back.
@@ -245,6 +310,29 @@ mod tests {
             let error = text.parse::<DeviceChoice>().unwrap_err();
             assert!(error.to_string().contains("cuda:1"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn an_index_counts_all_adapters_discrete_ones_first() {
+        use Adapter::{DiscreteGpu, IntegratedGpu, Other, Software, VirtualGpu};
+        // A laptop, and a machine of two cards whose driver lists them behind the others.
+        let laptop = [(Software, "llvmpipe"), (IntegratedGpu, "integrated")];
+        assert_eq!(nth_adapter(laptop.into(), 0), Some("integrated"));
+        assert_eq!(nth_adapter(laptop.into(), 1), Some("llvmpipe"));
+        assert_eq!(nth_adapter(laptop.into(), 2), None);
+        let server = [
+            (Software, "llvmpipe"),
+            (Other, "unknown"),
+            (VirtualGpu, "virtual"),
+            (DiscreteGpu, "first card"),
+            (IntegratedGpu, "integrated"),
+            (DiscreteGpu, "second card"),
+        ];
+        let order = ["first card", "second card", "integrated", "virtual", "unknown", "llvmpipe"];
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(|index| nth_adapter(server.into(), index).unwrap()),
+            order
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A grid: every recipe of a list with every seed of a list, a run each.
+//! A grid of runs: one run for every recipe of a list with every seed of a list.
 //!
 //! ```toml
 //! recipes = ["recipes/cifar10/byol.toml", "recipes/cifar10/vssl.toml"]
@@ -7,7 +7,8 @@
 //! set = ["train.epochs=100"]
 //! ```
 //!
-//! The run folders alone say what is done already, so that a grid that was stopped in whatever way goes on. Called by `vssl table --grid`, which does the runs.
+//! The run folders alone decide what is done already, so that a grid can go on however it was
+//! stopped. Called by `vssl table --grid`, which starts the runs.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +20,7 @@ use serde::Deserialize;
 
 use crate::{
     comparison::{self, ComparisonError},
-    methods,
+    methods::{self, METHODS},
     recipe::{Recipe, RecipeError},
     run::{
         checkpoint::{CheckpointError, LATEST, Store},
@@ -29,16 +30,17 @@ use crate::{
     train::TrainError,
 };
 
-/// The file.
+/// A grid, as its file describes it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
-    /// Recipes; relative paths are taken from the working folder, or else from that of the grid.
+    /// Paths of the recipes; a relative path is looked for in the working folder, then in the folder of
+    /// the grid's file.
     pub recipes: Vec<PathBuf>,
-    /// Seeds, in place of those of the recipes; 0 alone.
+    /// Seeds, which replace those of the recipes; by default 0 alone.
     #[serde(default = "first_seed")]
     pub seeds: Vec<u64>,
-    /// The folder of all run folders.
+    /// Folder of the run folders.
     pub out: PathBuf,
     /// Changes to all recipes, as `vssl pretrain --set` takes them.
     #[serde(default)]
@@ -49,7 +51,7 @@ fn first_seed() -> Vec<u64> {
     vec![0]
 }
 
-/// Why there is nothing to run.
+/// Why a grid cannot be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GridError {
@@ -61,7 +63,7 @@ pub enum GridError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file does not describe a grid.
+    /// The file is not a grid.
     #[error("grid {}: {source}expected recipes = […], out = \"…\" and perhaps seeds = […] and set = […]", path.display())]
     Syntax {
         /// The file.
@@ -69,7 +71,7 @@ pub enum GridError {
         /// What the parser said, with the line.
         source: Box<toml::de::Error>,
     },
-    /// A setting makes no sense.
+    /// A setting of the grid is not valid.
     #[error("grid {}: {problem}", path.display())]
     Setting {
         /// The file.
@@ -79,23 +81,23 @@ pub enum GridError {
     },
 }
 
-/// Why a cell cannot be run.
+/// Why a cell of a grid cannot be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CellError {
-    /// The recipe, or a change of the grid to it.
+    /// The recipe, or a change that the grid makes to it, is not valid.
     #[error(transparent)]
     Recipe(#[from] RecipeError),
-    /// The run folder.
+    /// The run folder cannot be read.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// Files of the run.
+    /// Files of the run cannot be read.
     #[error(transparent)]
     Files(#[from] ComparisonError),
-    /// Its checkpoints.
+    /// The checkpoints of the run cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The run that is there is of something else.
+    /// The folder holds a run of another recipe.
     #[error("{0}\n  choose another out, or remove that run")]
     Other(TrainError),
 }
@@ -103,37 +105,38 @@ pub enum CellError {
 /// One run of a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cell {
-    /// `<recipe>-<seed>`.
+    /// Name of the cell: `<recipe>-<seed>`.
     pub name: String,
-    /// The recipe.
+    /// Path of the recipe.
     pub recipe: PathBuf,
-    /// In place of that of the recipe.
+    /// Seed, which replaces that of the recipe.
     pub seed: u64,
-    /// All changes to the recipe, the seed among them.
+    /// All changes to the recipe, including the seed.
     pub overrides: Vec<String>,
     /// The run folder.
     pub run: PathBuf,
 }
 
-/// How far the run of a cell is.
+/// The progress of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CellState {
-    /// Nothing is there.
+    /// There is no run yet.
     New,
-    /// It was killed before its first checkpoint: it starts again, over what is there.
+    /// The run was killed before its first checkpoint: it starts again and replaces what is there.
     Again,
-    /// It goes on from its last checkpoint.
+    /// The run was stopped and goes on from its last checkpoint.
     Halfway,
-    /// There is nothing to do.
+    /// The run is finished.
     Finished,
 }
 
 impl Grid {
-    /// Reads and checks the file at `path`. The recipes are not looked at: a bad one fails its own
-    /// cells.
+    /// Reads and checks the grid in the file `path`. The recipes are not read: a bad recipe fails its
+    /// own cells only.
     ///
     /// # Errors
-    /// A file that cannot be read, is no grid, or has no cells or two of one name.
+    /// A file that cannot be read or is not a grid, and a grid without cells or with two cells of one
+    /// name.
     pub fn load(path: &Path) -> Result<Self, GridError> {
         let io = |source| GridError::Io { path: path.to_owned(), source };
         let text = fs::read_to_string(path).map_err(io)?;
@@ -174,7 +177,7 @@ impl Grid {
         }
     }
 
-    /// All runs: the recipes in their order, each with all seeds.
+    /// All cells: the recipes in their order, each with all seeds.
     pub fn cells(&self) -> Vec<Cell> {
         let cell = |recipe: &PathBuf, seed: u64| {
             let name = folder::name(recipe, seed);
@@ -197,13 +200,13 @@ fn key_of(text: &str) -> &str {
 }
 
 impl Cell {
-    /// How far it is, and whether it can be run at all.
+    /// The progress of the cell.
     ///
     /// # Errors
-    /// A recipe that makes no sense, or a run in its folder that was made with another recipe: its
-    /// figures would be passed off as those of this one.
+    /// A recipe that is not valid, or a folder with a run of another recipe, whose figures would be taken
+    /// for those of this cell.
     pub fn state(&self) -> Result<CellState, CellError> {
-        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, &methods::schemas())?;
+        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, METHODS)?;
         if !folder::is_run(&self.run) {
             return Ok(CellState::New);
         }

@@ -1,17 +1,17 @@
 //! Self-supervised learning of image encoders: methods, training, evaluation.
 //!
-//! The shortest use: features of own pixels by an encoder that `vssl export` or `vssl import` wrote,
-//! or by a run folder.
+//! A recipe becomes a [`Plan`], [`pretrain`] runs it, and the run folder that it leaves, or a file that
+//! `vssl export` or `vssl import` wrote, becomes an [`Encoder`]:
 //!
 //! ```no_run
 //! use std::path::Path;
-//! use vssl::{device::DeviceChoice, encoder::Encoder, method::learner::Network};
+//! use vssl::{DeviceChoice, Encoder, Network};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let device = "cpu".parse::<DeviceChoice>()?.resolve()?;
 //! let path = Path::new("encoder.safetensors");
 //! let encoder = Encoder::open(path, "latest", Network::Student, &device)?;
-//! // One normalised picture, channels last.
+//! // One normalised image, channels last.
 //! let size = encoder.input.size;
 //! let features = encoder.embed(vec![0.0; size * size * 3], 1);
 //! assert_eq!(features.values.len(), encoder.config.dim());
@@ -19,9 +19,9 @@
 //! # }
 //! ```
 //!
-//! Whole sets of images go through [`encoder::Encoder::features`]; `examples/embed.rs` reads a
-//! folder, `examples/pretrain.rs` trains a recipe. A method of one's own implements
-//! [`method::Method`], a dataset of one's own [`vssl_data::Dataset`].
+//! Whole sets of images go through [`Encoder::features`]. `examples/embed.rs` reads a folder,
+//! `examples/pretrain.rs` trains a recipe, and `examples/own_method.rs` trains a [`Method`] that is
+//! not among those of [`methods`]. Images of one's own come from a [`vssl_data::Dataset`].
 
 #![deny(missing_docs)]
 
@@ -35,6 +35,8 @@ pub mod device;
 pub mod embed;
 pub mod encoder;
 pub mod eval;
+pub mod features;
+mod formats;
 pub mod grid;
 pub mod layers;
 pub mod memory;
@@ -49,6 +51,15 @@ pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod supervised;
+mod tagged;
 pub mod tensors;
 pub mod train;
 pub mod uncertainty;
+
+pub use backbone::{Backbone, BackboneConfig};
+pub use device::DeviceChoice;
+pub use encoder::Encoder;
+pub use method::{Loss, Method, Nothing, Sizes, Views, learner::Network};
+pub use recipe::Recipe;
+pub use schedule::Step;
+pub use train::{Environment, Plan, pretrain};

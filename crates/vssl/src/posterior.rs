@@ -21,15 +21,15 @@ use crate::{
     train,
 };
 
-/// What [`score`] is, for whoever shows it.
+/// The name of what [`score`] computes, for tables and pages.
 pub const SCORE: &str = "KL(posterior ‖ prior)";
 
-/// How unsure the network is of each image, one number an image; more is less sure.
+/// How unsure the network is of each image, one number an image; a larger number is less sure.
 ///
-/// For both objectives: of what a posterior says of one image without views, the most telling about
-/// unusual images on the mean of the sets that were measured, where log-variances told nothing
-/// (record/2026-11-uncertainty). It has no scale: compare images of one run. It is no measure of a
-/// classifier's errors: there the classifier's own doubt was far better.
+/// Among the scores that a posterior gives for one image without views, this one told unusual images
+/// apart best, on the mean of the sets that were measured and for both objectives; log-variances told
+/// nothing (record/2026-11-uncertainty). The score has no scale: it compares images of one run. It does
+/// not measure the errors of a classifier: for them the classifier's own doubt was far better.
 ///
 /// # Shapes — returns `[n]`.
 pub fn score(posterior: &Posterior) -> Tensor<1> {
@@ -38,9 +38,9 @@ pub fn score(posterior: &Posterior) -> Tensor<1> {
 
 /// The networks of a run whose method has a posterior.
 pub struct Posteriors {
-    /// What they expect their images to be.
+    /// What the networks expect their images to be.
     pub input: Input,
-    /// The recipe that trained them.
+    /// The recipe that trained the networks.
     pub recipe: Recipe,
     /// Steps of training.
     pub step: u64,
@@ -51,8 +51,8 @@ pub struct Posteriors {
 }
 
 impl Posteriors {
-    /// Those of the run folder `run` as they were in `checkpoint` (`latest`, `best` or `step-N`);
-    /// `None` when its method has no posterior.
+    /// The networks of the run folder `run` as they were in `checkpoint` (`latest`, `best` or `step-N`);
+    /// `None` when the method of the run has no posterior.
     ///
     /// # Errors
     /// A folder that is no run, a checkpoint that is missing, damaged or of another network.
@@ -66,15 +66,13 @@ impl Posteriors {
         let recipe = methods::recipe_from(&stored.recipe).map_err(|source| {
             ExportError::Recipe { run: run.to_owned(), source: Box::new(source) }
         })?;
-        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
-        if !method.has_posterior() {
+        if !recipe.method.has_posterior() {
             return Ok(None);
         }
         // No method with a posterior remembers single images: their number shapes nothing.
         let sizes = train::sizes(&recipe, recipe.train.batch);
         let training = device.clone().autodiff();
-        let mut learner = method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
+        let mut learner = recipe.method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
         let mut tensors = stored.tensors;
         let mut take = |kind| tensors.remove(kind).unwrap_or_default();
         learner.load(take("student"), take("memory")).map_err(|source| {
@@ -98,7 +96,7 @@ impl Posteriors {
         self.of_tensor(images_to_tensor(pixels, count, self.input.size, &self.device))
     }
 
-    /// The same for images that are on the device, `[n, 3, h, w]`.
+    /// What the networks say of images that are on the device, `[n, 3, h, w]`.
     pub fn of_tensor(&self, images: Tensor<4>) -> Posterior {
         self.learner.posterior(images).expect("`open` takes only methods that have one")
     }

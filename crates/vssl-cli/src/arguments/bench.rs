@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
-use vssl::{backbone::Stem, device::DeviceChoice};
+use vssl::{
+    backbone::{Architecture, Stem},
+    device::DeviceChoice,
+};
 
-use super::PrecisionName;
+use super::values::PrecisionName;
 
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
@@ -14,23 +17,25 @@ use super::PrecisionName;
                   numbers only from runs in turn, as bench/compare.py takes them."
 )]
 pub struct BenchCommand {
-    /// What to time.
+    /// What is measured.
     #[command(subcommand)]
     pub command: BenchAction,
 }
 
-/// What `vssl bench` times.
+/// The subcommands of `vssl bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchAction {
     /// Training steps of a method on random views: forward, backward, optimiser, teacher.
     Step(StepArguments),
+    /// Whether a device computes what the CPU computes: three steps of every method on both.
+    Agreement(AgreementArguments),
     /// Each convolution of ResNet-18 and ResNet-50 beside a plain matrix product of its size.
     Kernels(KernelArguments),
     /// The input pipeline: two SimCLR views of each image, decoding included.
     Data(DataArguments),
     /// The exact search of nearest neighbours, on random features.
     Knn(KnnBenchArguments),
-    /// Adding up gradients over the processes of a job that mpirun or srun started.
+    /// The sum of gradients over the processes of a job that mpirun or srun started.
     Allreduce(AllreduceArguments),
 }
 
@@ -40,19 +45,19 @@ pub enum BenchAction {
     after_help = "Example:\n  vssl bench knn --train 100000 --queries 10000 --dim 512 --json"
 )]
 pub struct KnnBenchArguments {
-    /// Rows that are searched.
+    /// Number of rows that are searched.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = value_parser!(u32).range(1..))]
     pub train: u32,
-    /// Rows whose neighbours are looked for.
+    /// Number of rows whose neighbours are found.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = value_parser!(u32).range(1..))]
     pub queries: u32,
-    /// Numbers of a row.
+    /// Length of a row.
     #[arg(long, value_name = "D", default_value_t = 512, value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub dim: u32,
-    /// Neighbours that vote.
+    /// Number of neighbours that vote.
     #[arg(long, value_name = "K", default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
     pub k: u32,
-    /// Classes of the rows.
+    /// Number of classes of the rows.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub classes: u32,
 }
@@ -64,7 +69,7 @@ pub struct KnnBenchArguments {
                   -n 4 vssl bench allreduce"
 )]
 pub struct AllreduceArguments {
-    /// Bytes that each process brings, separated by commas.
+    /// Bytes that each process contributes to a sum; several sizes are separated by commas.
     #[arg(
         long,
         value_name = "BYTES",
@@ -73,7 +78,7 @@ pub struct AllreduceArguments {
         value_parser = value_parser!(u64).range(4..=1 << 33)
     )]
     pub sizes: Vec<u64>,
-    /// Sums of each size that are timed.
+    /// Number of sums of each size that are timed.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
     pub rounds: u32,
 }
@@ -82,36 +87,34 @@ pub struct AllreduceArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl bench step --method vssl --width 64 --size 32 --batch \
                         64 --steps 5 --threads 2 --json\n  vssl bench step --stem imagenet --size \
-                        224 --batch 16\n  vssl bench step --device cuda --precision bf16")]
+                        224 --batch 16\n  vssl bench step --backbone vit-small --size 224 --batch 64 \
+                        --device cuda --precision bf16")]
 pub struct StepArguments {
     /// The method, with the default settings of its recipe table.
     #[arg(long, value_name = "NAME", default_value = "vssl")]
     pub method: String,
-    /// Channels of the first stage of the ResNet-18; 64 is the published network.
-    #[arg(long, value_name = "W", default_value_t = 64, value_parser = value_parser!(u16).range(1..=1024))]
-    pub width: u16,
+    /// The encoder of the benchmark.
+    #[command(flatten)]
+    pub backbone: BackboneArguments,
     /// Side of the views in pixels.
     #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=1024))]
     pub size: u16,
-    /// First layers of the network.
-    #[arg(long, value_enum, default_value_t)]
-    pub stem: StemName,
     /// Padding of the CIFAR stem.
     #[arg(long, value_name = "P", default_value_t = 1, value_parser = value_parser!(u16).range(..=3))]
     pub stem_padding: u16,
     /// Images of a step, each seen as two views.
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub batch: u16,
-    /// Steps that are timed.
+    /// Number of steps that are timed.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u16).range(1..))]
     pub steps: u16,
-    /// Steps before the clock runs.
+    /// Number of steps before the clock starts.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub warmup: u16,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
-    /// Type in which the backbone multiplies.
+    /// Number type of the backbone's products.
     #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
     pub precision: PrecisionName,
     /// Hidden width of the heads, where the method has a setting of this name.
@@ -120,6 +123,92 @@ pub struct StepArguments {
     /// Output length of the heads, where the method has a setting of this name.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub dim: Option<u32>,
+}
+
+/// The encoder that a benchmark runs.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BackboneArguments {
+    /// Architecture of the encoder, by its name in recipes.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub backbone: BackboneName,
+    /// Channels of a ResNet's first stage; by default the published 64, for `agreement` 8.
+    #[arg(long, value_name = "W", value_parser = value_parser!(u16).range(1..=1024))]
+    pub width: Option<u16>,
+    /// First layers of a ResNet.
+    #[arg(long, value_enum, default_value_t)]
+    pub stem: StemName,
+    /// Side of a transformer's patches in pixels; by default 16.
+    #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(1..=1024))]
+    pub patch: Option<u16>,
+}
+
+/// Architectures, as the command line names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum BackboneName {
+    #[default]
+    Resnet18,
+    Resnet34,
+    Resnet50,
+    WideResnet28,
+    VitTiny,
+    VitSmall,
+    VitBase,
+}
+
+impl BackboneName {
+    /// The name as it is typed.
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no variant is hidden");
+        value.get_name().to_owned()
+    }
+}
+
+impl From<BackboneName> for Architecture {
+    fn from(name: BackboneName) -> Self {
+        match name {
+            BackboneName::Resnet18 => Self::Resnet18,
+            BackboneName::Resnet34 => Self::Resnet34,
+            BackboneName::Resnet50 => Self::Resnet50,
+            BackboneName::WideResnet28 => Self::WideResnet28,
+            BackboneName::VitTiny => Self::VitTiny,
+            BackboneName::VitSmall => Self::VitSmall,
+            BackboneName::VitBase => Self::VitBase,
+        }
+    }
+}
+
+/// Arguments of `vssl bench agreement`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl bench agreement --device cuda\n  vssl bench agreement \
+                        --device cuda --precision bf16 --method byol --method dino\n  vssl bench \
+                        agreement --store cpu.safetensors\n  vssl bench agreement --device webgpu \
+                        --against cpu.safetensors\n\nExit codes: 0 when all methods agree, 1 when one \
+                        does not.")]
+pub struct AgreementArguments {
+    /// A method; can be repeated. By default all methods.
+    #[arg(long = "method", value_name = "NAME")]
+    pub methods: Vec<String>,
+    /// The encoder of the benchmark.
+    #[command(flatten)]
+    pub backbone: BackboneArguments,
+    /// Side of the views in pixels.
+    #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=1024))]
+    pub size: u16,
+    /// Images of a step, each seen as two views.
+    #[arg(long, value_name = "B", default_value_t = 32, value_parser = value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Number type of the backbone's products.
+    #[arg(long, value_enum, value_name = "TYPE", default_value_t)]
+    pub precision: PrecisionName,
+    /// Write the weights, views and numbers of the CPU to a file, and do not compare.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["against", "device", "precision"])]
+    pub store: Option<PathBuf>,
+    /// Compare with a file that --store wrote, here or on another machine, instead of this CPU.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "width", "stem", "patch", "size", "batch"])]
+    pub against: Option<PathBuf>,
 }
 
 /// First layers of a ResNet.
@@ -133,7 +222,7 @@ pub enum StemName {
 }
 
 impl StemName {
-    /// As a recipe calls it.
+    /// The stem as a recipe has it.
     pub fn stem(self) -> Stem {
         match self {
             Self::Cifar => Stem::Cifar,
@@ -141,7 +230,7 @@ impl StemName {
         }
     }
 
-    /// As typed.
+    /// The name as it is typed.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cifar => "cifar",
@@ -157,8 +246,8 @@ impl StemName {
                         --batch 64 --json"
 )]
 pub struct KernelArguments {
-    /// Side of the images in pixels, up to 64 with the stem for small images; 32 and 224 unless
-    /// given.
+    /// Side of the images in pixels; up to 64 the network has the stem for small images. By default
+    /// 32 and then 224.
     #[arg(long, value_name = "S", value_parser = value_parser!(u16).range(1..=1024))]
     pub size: Option<u16>,
     /// Channels of the first stage.
@@ -167,7 +256,7 @@ pub struct KernelArguments {
     /// Images of a batch.
     #[arg(long, value_name = "B", default_value_t = 16, value_parser = value_parser!(u16).range(1..=1024))]
     pub batch: u16,
-    /// Milliseconds that each pass is repeated for; at least twice anyway.
+    /// Milliseconds that each pass is repeated for; every pass runs at least twice.
     #[arg(long, value_name = "MS", default_value_t = 200)]
     pub budget: u16,
 }
@@ -180,13 +269,13 @@ pub struct DataArguments {
     /// Side of the views in pixels.
     #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=4096))]
     pub size: u16,
-    /// Folder of images to decode; 512 pictures of noise in memory, 32 pixels a side, unless given.
+    /// Folder of images to decode; by default 512 noise images of 32 pixels, held in memory.
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
-    /// Images that are timed, over and over where there are fewer.
+    /// Number of images that are timed; a smaller set is read repeatedly.
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = value_parser!(u32).range(1..))]
     pub images: u32,
-    /// Probability of a blur; 0 up to 32 pixels and 0.5 above unless given.
+    /// Probability of a blur; by default 0 up to 32 pixels and 0.5 above.
     #[arg(long, value_name = "P")]
     pub blur: Option<f64>,
 }

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use vssl::device::DeviceChoice;
 
-use super::{EncoderArguments, NetworkName, checkpoint};
+use super::{
+    EncoderArguments,
+    values::{NetworkName, checkpoint},
+};
 
 /// Arguments of `vssl embed`.
 #[derive(Debug, Args)]
@@ -15,50 +18,50 @@ use super::{EncoderArguments, NetworkName, checkpoint};
                   embed runs/quickstart-0 --split validation --checkpoint best --to val.safetensors"
 )]
 pub struct Embed {
-    /// Which encoder, and which images.
+    /// The encoder, and the images.
     #[command(flatten)]
     pub encoder: EncoderArguments,
-    /// Which of these images; a folder without train/ has one split only.
+    /// The split of these images; a folder without train/ has one split only.
     #[arg(long, value_enum, default_value_t)]
     pub split: SplitName,
     /// The file to write: .parquet, .csv, .npy or .safetensors.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
-    /// What to write; told from the file's extension unless given.
+    /// Format of the file; by default its extension decides.
     #[arg(long, value_enum, value_name = "FORM")]
     pub to_format: Option<FormName>,
-    /// Leave out mean, variance and uncertainty of a method that has them: twice as fast.
+    /// Leave out the mean, variance and uncertainty that some methods give; this is twice as fast.
     #[arg(long)]
     pub features_only: bool,
     /// Images of one forward pass.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
-    /// Leave images out that cannot be read, and name them, instead of stopping.
+    /// Leave out images that cannot be read, and name them, instead of stopping.
     #[arg(long)]
     pub skip_unreadable: bool,
 }
 
-/// Which images of a set, as on the command line.
+/// A split of a set of images, as the command line names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum SplitName {
-    /// Those to learn from.
+    /// The training images.
     #[default]
     Train,
-    /// Those to judge by.
+    /// The images for evaluation.
     #[value(alias = "val", alias = "test")]
     Validation,
 }
 
-/// What `vssl embed` writes.
+/// Formats of the file that `vssl embed` writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FormName {
-    /// A table with lists.
+    /// A table with a row for each image and its feature as a list.
     Parquet,
-    /// A table with a column for each number.
+    /// A table with a row for each image and a column for each number of its feature.
     Csv,
-    /// numpy's arrays, one a file.
+    /// Arrays of numpy, each in its own file.
     Npy,
-    /// Arrays in one file.
+    /// Named arrays in one file.
     Safetensors,
 }
 
@@ -72,28 +75,28 @@ pub struct Search {
     /// Image files to search for.
     #[arg(value_name = "IMAGE", required = true)]
     pub images: Vec<PathBuf>,
-    /// Images that are found for each.
+    /// Number of images that are found for each.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: u32,
-    /// Draw the images and what was found for them.
+    /// Draw the given images, and beside each the images that were found, as a PNG file.
     #[arg(long, value_name = "FILE.png")]
     pub draw: Option<PathBuf>,
-    /// Pixels of a drawn image.
+    /// Side of a drawn image in pixels.
     #[arg(long, value_name = "PIXELS", default_value_t = 96, value_parser = clap::value_parser!(u32).range(8..=1024))]
     pub side: u32,
-    /// Where the indexed images lie, if they were moved since.
+    /// Folder of the indexed images, if they were moved since.
     #[arg(long, value_name = "DIR")]
     pub images_root: Option<PathBuf>,
     /// The encoder that made the index, if it was moved since.
     #[arg(long, value_name = "ENCODER")]
     pub encoder: Option<PathBuf>,
-    /// Which copy of it, if not the one that the index names.
+    /// Network of that encoder, if not the network that the index names.
     #[arg(long, value_enum)]
     pub network: Option<NetworkName>,
-    /// Which checkpoint of it, likewise: latest, best or step-N.
+    /// Checkpoint of that encoder (latest, best or step-N), if not the one that the index names.
     #[arg(long, value_name = "CHECKPOINT", value_parser = checkpoint)]
     pub checkpoint: Option<String>,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 }

@@ -9,7 +9,7 @@ use vssl_data::{
     dataset::{CIFAR10, CIFAR100, IMAGENET},
 };
 
-use super::{NetworkName, checkpoint};
+use super::values::{NetworkName, checkpoint};
 
 /// Arguments of `vssl import`.
 #[derive(Debug, Args)]
@@ -22,34 +22,34 @@ pub struct Import {
     /// A state dict: .pth, .pt, .ckpt or .safetensors of solo-learn, Lightning, lightly, torchvision
     /// or timm.
     pub file: PathBuf,
-    /// The file to write, for every command that takes an encoder.
+    /// The file to write; every command that takes an encoder reads it.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
-    /// What it has to be; told from the tensors unless given.
+    /// Architecture that the file must have; by default the tensors decide.
     #[arg(long, value_name = "NAME", value_parser = architecture)]
     pub architecture: Option<Architecture>,
-    /// First layers that a ResNet has to have: imagenet (7×7) or cifar (3×3).
+    /// Stem that a ResNet must have: imagenet (7×7) or cifar (3×3); by default the tensors decide.
     #[arg(long, value_name = "STEM", value_parser = stem)]
     pub stem: Option<Stem>,
-    /// Padding of a 3×3 stem, which no file tells: 1 is usual, solo-learn's recipes have 2.
+    /// Padding of a 3×3 stem, which no file states: 1 is usual, solo-learn's recipes have 2.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(0..=8))]
     pub stem_padding: Option<u16>,
-    /// Side of the images; 224, the positions of a transformer, or 32 for a 3×3 stem unless given.
+    /// Side of the images; by default 224, for a 3×3 stem 32, for a transformer what its positions say.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pub size: Option<u16>,
-    /// Shorter side of an image before the centre is cut out.
+    /// Length of an image's shorter side before the centre is cut out.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pub resize: Option<u16>,
-    /// imagenet, cifar10, cifar100, or numbers: mean,std or three means and three deviations.
+    /// Normalisation: imagenet, cifar10, cifar100, mean,std, or three means and three deviations.
     #[arg(long, value_name = "NAME", value_parser = normalisation)]
     pub normalisation: Option<Normalisation>,
-    /// Which copy, where the file has a moving average as well.
+    /// Network to read, where the file has a moving average as well.
     #[arg(long, value_enum, default_value_t)]
     pub network: NetworkName,
-    /// What stands before the encoder's names, where there are several.
+    /// Prefix of the encoder's tensor names, where the file has several encoders.
     #[arg(long, value_name = "PREFIX")]
     pub prefix: Option<String>,
-    /// Take over what fits where tensors are missing or unexpected.
+    /// Import the tensors that fit, even if others are missing or unexpected.
     #[arg(long)]
     pub allow_partial: bool,
 }
@@ -66,38 +66,38 @@ pub struct Export {
     /// The file to write: .safetensors, .onnx or .bpk, Burn's record.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
-    /// What to write; told from the file's extension unless given.
+    /// Format of the file; by default its extension decides.
     #[arg(long, value_enum)]
     pub format: Option<ExportFormat>,
-    /// Normalise inside the ONNX file, for RGB in this range.
+    /// Put the normalisation into the ONNX network, which then takes RGB in this range.
     #[arg(long, value_enum, value_name = "RANGE")]
     pub with_normalisation: Option<Range>,
-    /// Which copy of the encoder of a run.
+    /// Network of a run.
     #[arg(long, value_enum, default_value_t)]
     pub network: NetworkName,
-    /// Which checkpoint of a run: latest, best or step-N.
+    /// Checkpoint of a run: latest, best or step-N.
     #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
     pub checkpoint: String,
 }
 
-/// What an export is.
+/// Formats of an exported encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
     /// Tensors with the names of torchvision, timm or solo-learn.
     Safetensors,
-    /// A network for onnxruntime and others.
+    /// A network for onnxruntime and other runtimes.
     Onnx,
     /// A record that Burn loads into the same module.
     Burn,
 }
 
-/// Range of an RGB value.
+/// The range of an RGB value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Range {
-    /// As `ToTensor` of torchvision.
+    /// From 0 to 1, as torchvision's `ToTensor` gives them.
     #[value(name = "0-1")]
     Unit,
-    /// As bytes.
+    /// From 0 to 255, as image files store them.
     #[value(name = "0-255")]
     Bytes,
 }

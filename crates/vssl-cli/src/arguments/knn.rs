@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{EncoderCopy, FormatName};
+use super::{EncoderCopy, values::FormatName};
 
 /// Arguments of `vssl knn`.
 #[derive(Debug, Args)]
@@ -16,16 +16,16 @@ pub struct Knn {
     /// A run folder, or a file that `vssl export` or `vssl import` wrote.
     #[arg(required_unless_present = "features")]
     pub encoder: Option<PathBuf>,
-    /// Which copy of it.
+    /// The network of a run.
     #[command(flatten)]
     pub copy: EncoderCopy,
-    /// Images: a folder, an archive of CIFAR, or a recipe; those that trained the run unless given.
+    /// Images: a folder, a CIFAR archive, or a recipe; by default the images of the run.
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// How these images are stored; told from the files unless given.
+    /// Format of these images; by default it is recognised from the files.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
-    /// Instead of an encoder, stored features of images with known classes: .npy, or .safetensors
+    /// Stored features of images with known classes, instead of an encoder: .npy, or .safetensors
     /// with the tensors `features` and `labels`.
     #[arg(
         long,
@@ -34,16 +34,16 @@ pub struct Knn {
         conflicts_with_all = ["encoder", "images", "network", "checkpoint", "device"]
     )]
     pub features: Option<PathBuf>,
-    /// Stored features of the images that are judged by them.
+    /// Stored features of the images to classify.
     #[arg(long, value_name = "FILE", requires = "features")]
     pub queries: Option<PathBuf>,
-    /// Classes for --features; those in its file, or in NAME.labels.npy beside NAME.npy, unless given.
+    /// Classes for --features; by default the file's own, or NAME.labels.npy beside NAME.npy.
     #[arg(long, value_name = "FILE", requires = "features")]
     pub labels: Option<PathBuf>,
-    /// Classes for --queries, likewise.
+    /// Classes for --queries; by default the file's own, or NAME.labels.npy beside NAME.npy.
     #[arg(long, value_name = "FILE", requires = "queries")]
     pub query_labels: Option<PathBuf>,
-    /// Memory for features and the search; what does not fit goes to a temporary file.
+    /// Memory for features and the search; features that do not fit go to a temporary file.
     #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = bytes)]
     pub memory: u64,
     /// Numbers of neighbours that vote.
@@ -55,7 +55,7 @@ pub struct Knn {
         default_value = "1,5,10,20,50,100,200"
     )]
     pub k: Vec<u32>,
-    /// What similarities are divided by before they become weights; cosine only.
+    /// Temperatures: similarities are divided by T before they become weights. Cosine only.
     #[arg(
         long,
         value_name = "T,…",
@@ -63,7 +63,7 @@ pub struct Knn {
         default_value = "0.02,0.07,0.1,0.2,0.5,1"
     )]
     pub temperature: Vec<f64>,
-    /// What makes two images near.
+    /// Distances between features.
     #[arg(
         long,
         value_enum,
@@ -74,7 +74,7 @@ pub struct Knn {
     pub distance: Vec<DistanceName>,
 }
 
-/// A number of bytes, with one of the units that memory is counted in.
+/// Parses a number of bytes with its unit: KiB, MiB, GiB, TiB, B or none for bytes.
 fn bytes(text: &str) -> Result<u64, String> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40), ("B", 0)];
     let known = units.iter().find_map(|&(unit, bits)| Some((text.strip_suffix(unit)?, bits)));
@@ -86,12 +86,12 @@ fn bytes(text: &str) -> Result<u64, String> {
     }
 }
 
-/// What makes two images near.
+/// Distances between features, as the command line names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DistanceName {
-    /// The angle between features; weights exp(similarity / T).
+    /// Cosine similarity; a neighbour's weight is exp(similarity / T).
     Cosine,
-    /// The distance between features; weights 1 / distance.
+    /// Euclidean distance; a neighbour's weight is 1 / distance.
     Euclidean,
 }
 

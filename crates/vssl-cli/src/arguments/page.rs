@@ -16,13 +16,13 @@ pub struct Report {
     /// Run folders, or folders with run folders at any depth.
     #[arg(value_name = "RUN", required = true)]
     pub runs: Vec<PathBuf>,
-    /// The page.
+    /// The file to write.
     #[arg(long, value_name = "FILE", default_value = "report.html")]
     pub to: PathBuf,
-    /// Features, labels and pictures for TensorBoard's embedding projector as well; of one run.
+    /// Folder to write the features, labels and pictures of one run for TensorBoard's projector.
     #[arg(long, value_name = "DIR")]
     pub projector: Option<PathBuf>,
-    /// What is shown.
+    /// What the page shows.
     #[command(flatten)]
     pub shown: Shown,
 }
@@ -36,10 +36,10 @@ pub struct Report {
 pub struct Watch {
     /// The run folder.
     pub run: PathBuf,
-    /// Where this machine, and no other, finds the page; 0 is any free port.
+    /// Port of the page, which only this machine can open; 0 chooses any free port.
     #[arg(long, value_name = "PORT", default_value_t = 8787)]
     pub port: u16,
-    /// What is shown.
+    /// What the page shows.
     #[command(flatten)]
     pub shown: Shown,
 }
@@ -47,10 +47,10 @@ pub struct Watch {
 /// What a page shows of an encoder.
 #[derive(Clone, Debug, Args)]
 pub struct Shown {
-    /// Curves, results and recipe only: neither the encoder nor the images are opened.
+    /// Show curves, results and recipe only; neither the encoder nor the images are read.
     #[arg(long)]
     pub curves: bool,
-    /// Images on the map, at most; fewer of each run where there are many runs.
+    /// Largest number of images on the map; with many runs each gets fewer.
     #[arg(
         long,
         value_name = "N",
@@ -58,7 +58,7 @@ pub struct Shown {
         value_parser = clap::value_parser!(u32).range(1..=10_000)
     )]
     pub points: u32,
-    /// Which copy of the encoder.
+    /// The network of the run.
     #[command(flatten)]
     pub copy: EncoderCopy,
 }

@@ -12,17 +12,17 @@ use super::EncoderArguments;
     after_help = "Examples:\n  vssl linear runs/quickstart-0\n  vssl linear runs/quickstart-0 \
                   --cached\n  vssl linear encoder.safetensors --images photos/ --out photos-linear \
                   --set rates=[0.1,1]\n  vssl linear runs/quickstart-0 --resume\n\nCtrl-C finishes \
-                  the step and saves; a second one ends at once. The rate that counts is chosen by \
+                  the step and saves; a second Ctrl-C ends at once. The rate that counts is chosen by \
                   accuracy on training images."
 )]
 pub struct Linear {
-    /// Which encoder, which images.
+    /// The encoder, and the images.
     #[command(flatten)]
     pub encoder: EncoderArguments,
     /// Output folder and settings.
     #[command(flatten)]
     pub training: TrainingArguments,
-    /// The fast answer: features once, without augmentation, then a logistic regression.
+    /// Be fast: compute features once, without augmentation, and fit a logistic regression.
     #[arg(long, conflicts_with = "resume")]
     pub cached: bool,
 }
@@ -32,42 +32,41 @@ pub struct Linear {
 #[command(
     after_help = "Examples:\n  vssl finetune runs/quickstart-0 --labels 0.1\n  vssl finetune \
                   runs/vit-0 --set layer_decay=0.7 --set mixup=0.2 --set optimizer.name=adamw --set \
-                  optimizer.nesterov=false --set optimizer.lr=1e-3\n  vssl finetune \
-                  runs/quickstart-0 --labels 0.1 --resume\n\nCtrl-C finishes the step and saves; a \
-                  second one ends at once."
+                  optimizer.lr=1e-3\n  vssl finetune runs/quickstart-0 --labels 0.1 --resume\n\nCtrl-C \
+                  finishes the step and saves; a second Ctrl-C ends at once."
 )]
 pub struct Finetune {
-    /// Which encoder, which images.
+    /// The encoder, and the images.
     #[command(flatten)]
     pub encoder: EncoderArguments,
     /// Output folder and settings.
     #[command(flatten)]
     pub training: TrainingArguments,
-    /// Share of the training images whose labels are used, evenly over the classes: 0.01, 0.1, 1.
+    /// Share of the training images that is used, evenly over the classes, such as 0.01 or 0.1.
     #[arg(long, value_name = "SHARE")]
     pub labels: Option<f64>,
 }
 
-/// Of every training on labels.
+/// Arguments that linear evaluation and fine-tuning share.
 #[derive(Debug, Args)]
 pub struct TrainingArguments {
-    /// Output folder; one inside the run unless given, needed for an encoder from a file.
+    /// Output folder; by default inside the run folder. An encoder from a file needs it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// Settings as TOML; the published ones unless given.
+    /// TOML file of settings; by default the published settings.
     #[arg(long, value_name = "FILE", conflicts_with = "resume")]
     pub config: Option<PathBuf>,
     /// Change a setting; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Go on in the output folder, exactly where its last checkpoint stands.
+    /// Resume from the last checkpoint in the output folder, bit for bit.
     #[arg(long)]
     pub resume: bool,
     /// Replace what is in the output folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
-    /// Go on although images were added, removed or changed since the checkpoint: epochs and schedules follow
-    /// the new images.
+    /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
+    /// follow the new images.
     #[arg(long, requires = "resume")]
     pub allow_changed_data: bool,
 }

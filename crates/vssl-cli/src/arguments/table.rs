@@ -20,17 +20,17 @@ pub struct Table {
     /// Run folders, or folders with run folders at any depth.
     #[arg(value_name = "RUN", required_unless_present = "grid", conflicts_with = "grid")]
     pub runs: Vec<PathBuf>,
-    /// Do all runs of this grid that are not done yet, then show their table.
+    /// Run what is left to do of this grid, then show its table.
     #[arg(long, value_name = "GRID")]
     pub grid: Option<PathBuf>,
-    /// Where the grid runs: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device of the grid: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu", requires = "grid")]
     pub device: DeviceChoice,
-    /// How the table is written; markdown unless given.
+    /// Format of the table; by default markdown.
     #[arg(long, value_enum)]
     pub format: Option<FormatOfTable>,
-    /// Which figures: full has all of them; paper is Table I of VSSL's paper, online and offline for
-    /// each dataset, with published values below.
+    /// Figures in the table: full has all; paper has those of Table I of VSSL's paper, online and
+    /// offline accuracy for each dataset, with published values below.
     #[arg(long, value_enum, default_value_t)]
     pub layout: LayoutOfTable,
     /// Write the table to this file.
@@ -38,18 +38,18 @@ pub struct Table {
     pub out: Option<PathBuf>,
 }
 
-/// Which figures a table shows, as on the command line.
+/// The figures of a table, as the command line names them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LayoutOfTable {
-    /// All of them.
+    /// All figures.
     #[default]
     Full,
-    /// Online and offline, with published values.
+    /// Online and offline accuracy, with published values.
     Paper,
 }
 
 impl LayoutOfTable {
-    /// As the library calls it.
+    /// The same in the library.
     pub fn layout(self) -> Layout {
         match self {
             Self::Full => Layout::Full,
@@ -58,23 +58,23 @@ impl LayoutOfTable {
     }
 }
 
-/// How a table is written, as on the command line.
+/// The format of a table, as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FormatOfTable {
-    /// For a terminal or a forge.
+    /// A table for terminals, README files and issues.
     Markdown,
-    /// For a spreadsheet.
+    /// A table for spreadsheets.
     Csv,
-    /// For a paper, with the package booktabs.
+    /// A table for papers, which needs the package booktabs.
     Latex,
-    /// A page.
+    /// An HTML page.
     Html,
-    /// For programs, as with --json.
+    /// The JSON object that --json prints.
     Json,
 }
 
 impl FormatOfTable {
-    /// As the library calls it.
+    /// The same in the library.
     pub fn format(self) -> Format {
         match self {
             Self::Markdown => Format::Markdown,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use vssl::device::DeviceChoice;
 
-use super::{FormatName, checkpoint};
+use super::values::{FormatName, checkpoint};
 
 /// Arguments of `vssl uncertainty`.
 #[derive(Debug, Args)]
@@ -19,34 +19,34 @@ use super::{FormatName, checkpoint};
 pub struct Uncertainty {
     /// A run folder, or a file that `vssl export` or `vssl import` wrote.
     pub run: PathBuf,
-    /// Which checkpoint of a run: latest, best or step-N.
+    /// Checkpoint of a run: latest, best or step-N.
     #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
     pub checkpoint: String,
-    /// Unusual images: a folder, an archive of CIFAR, or a recipe; can be repeated.
+    /// Unusual images: a folder, a CIFAR archive, or a recipe; can be repeated.
     #[arg(long, value_name = "DIR")]
     pub ood: Vec<PathBuf>,
-    /// Usual images; those that trained the run unless given.
+    /// Usual images; by default those of the run.
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
-    /// How these usual images are stored; told from the files unless given.
+    /// Format of the usual images; by default it is recognised from the files.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
-    /// Images of each set at most.
+    /// Largest number of images of each set.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub count: u32,
-    /// Which nearest training feature gives neighbour-distance.
+    /// The score neighbour-distance is the distance to the K-th nearest training feature.
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub k: u32,
-    /// Views of each image for the spreads; 0 leaves them out.
+    /// Views of each image for the spread scores; 0 leaves these scores out.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16))]
     pub views: u16,
-    /// Of views, noise and generated pictures.
+    /// Seed of the views, the noise and the generated pictures.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
-    /// Write the figures there, by its ending: .json, .csv, or the curves as .svg; can be repeated.
+    /// Write the figures as .json or .csv, or the curves as .svg, by extension; can be repeated.
     #[arg(long, value_name = "FILE")]
     pub out: Vec<PathBuf>,
-    /// cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
 }

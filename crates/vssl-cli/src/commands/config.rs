@@ -1,18 +1,17 @@
-//! `vssl config`: a recipe with all its defaults.
+//! `vssl config`: prints a recipe with all its defaults.
 
 use serde_json::json;
-use vssl::{methods, recipe::Recipe};
+use vssl::{methods::METHODS, recipe::Recipe};
 
-use super::say;
 use crate::{
     arguments::{Common, Config},
     failure::Failure,
+    output::say,
 };
 
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
     let (recipe, provenance) =
-        Recipe::load(&arguments.recipe, &arguments.overrides, &methods::schemas())
-            .map_err(Failure::usage)?;
+        Recipe::load(&arguments.recipe, &arguments.overrides, METHODS).map_err(Failure::usage)?;
     if common.json {
         let value = json!({ "recipe": recipe.to_table(), "origin": provenance });
         say(&value.to_string())

@@ -1,10 +1,10 @@
-//! `vssl data`: datasets, before hours are spent on them.
+//! `vssl data`: downloads datasets, and checks images before hours are spent on them.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
-use vssl::{methods, recipe::Recipe};
+use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, check},
@@ -13,14 +13,14 @@ use vssl_data::{
     loader::workers,
 };
 
-use super::say;
 use crate::{
     arguments::{Common, DataAction, FormatName},
     failure::Failure,
+    output::say,
     progress,
 };
 
-/// Bad images that are listed for a person; JSON has all of them.
+/// Largest number of bad images that are listed; JSON lists all of them.
 const LISTED: usize = 20;
 
 pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
@@ -68,7 +68,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
     }
 }
 
-/// The images in a folder or an archive, or those of a recipe.
+/// The images that `source` names: a folder, an archive, or the data of a recipe.
 pub(super) fn described(
     source: &Path,
     format: Option<FormatName>,
@@ -76,9 +76,9 @@ pub(super) fn described(
 ) -> Result<DataConfig, Failure> {
     let (root, here) = (common.data.as_path(), Path::new(""));
     let mut config = if source.extension().is_some_and(|extension| extension == "toml") {
-        let (recipe, _) = Recipe::load(source, &[], &methods::schemas()).map_err(Failure::usage)?;
+        let (recipe, _) = Recipe::load(source, &[], METHODS).map_err(Failure::usage)?;
         let beside = source.parent().unwrap_or(here);
-        // In the order of `vssl pretrain`.
+        // The folders are tried in the order of `vssl pretrain`.
         let path = dataset::locate(&recipe.data.path, &[root, here, beside]);
         DataConfig { path, ..recipe.data.source() }
     } else {
@@ -97,7 +97,7 @@ pub(super) fn described(
     Ok(config)
 }
 
-/// The format that the names of the files give away.
+/// The format that the names of the files in `path` suggest.
 pub(super) fn guess(path: &Path) -> Option<Format> {
     let mut names = vec![path.file_name()?.to_string_lossy().into_owned()];
     if path.is_dir() {

@@ -1,4 +1,4 @@
-//! `vssl embed`: features of a set of images as a file.
+//! `vssl embed`: writes the features of a set of images to a file.
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -10,10 +10,11 @@ use vssl::{
 };
 use vssl_data::{DataError, OnBadImage, dataset};
 
-use super::{encoder, say};
+use super::encoder;
 use crate::{
     arguments::{Common, Embed, FormName, SplitName},
     failure::Failure,
+    output::say,
     progress, signals,
 };
 
@@ -119,7 +120,7 @@ fn form(arguments: &Embed) -> Result<Form, Failure> {
     });
     named.or_else(|| Form::of(&arguments.to)).ok_or_else(|| {
         Failure::usage(anyhow!(
-            "{}: the extension tells no format; expected .parquet, .csv, .npy or .safetensors, or \
+            "{}: the extension names no format; expected .parquet, .csv, .npy or .safetensors, or \
              --to-format",
             arguments.to.display()
         ))

@@ -1,4 +1,4 @@
-//! From the arguments to a frozen encoder and its images, for every command that evaluates.
+//! Opens the encoder and the images that the arguments name. Called by the commands that evaluate.
 
 use std::path::Path;
 
@@ -16,14 +16,14 @@ use crate::{
     launcher,
 };
 
-/// Reads the encoder of the run or the file `path`.
+/// Reads the encoder from the run folder or file that the arguments name.
 pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> {
     let EncoderCopy { network, checkpoint, device } = copy;
     let device = launcher::open(*device)?;
     Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
 }
 
-/// Which images: those that the arguments name, else those of the run.
+/// The set of images: the one that the arguments name, or else the one of the run.
 pub(super) fn images(
     (source, format): (Option<&Path>, Option<FormatName>),
     encoder: &Encoder,
@@ -34,15 +34,15 @@ pub(super) fn images(
     }
     let Some(recipe) = &encoder.recipe else {
         return Err(Failure::usage(anyhow!(
-            "{} is a file and knows no images; name them with --images DIR",
+            "{} is a file, which does not name its images; name them with --images DIR",
             encoder.path.display()
         )));
     };
     Ok(moved(recipe.data.source(), common))
 }
 
-/// Where the images of a run are now: where it found them, unless they have been moved below another
-/// data root since.
+/// The images of a run at their present path: the path that the run used, or the same place below the
+/// data root where they were moved.
 pub(super) fn moved(mut config: DataConfig, common: &Common) -> DataConfig {
     if !config.path.exists()
         && let Some(name) = config.path.file_name()
@@ -55,7 +55,7 @@ pub(super) fn moved(mut config: DataConfig, common: &Common) -> DataConfig {
     config
 }
 
-/// Opens them.
+/// Opens the training and validation images.
 pub(super) fn splits(
     arguments: &EncoderArguments,
     encoder: &Encoder,

@@ -1,4 +1,4 @@
-//! `vssl export`: an encoder as a file of its own.
+//! `vssl export`: writes an encoder to a file.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use vssl::{
     },
 };
 
-use super::say;
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
+    output::say,
 };
 
 pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
@@ -82,7 +82,7 @@ fn format(arguments: &Export) -> Result<ExportFormat, Failure> {
             arguments.to.display()
         ))),
         other => Err(Failure::usage(anyhow!(
-            "{}: the extension {other:?} tells no format; expected .safetensors, .onnx or .bpk, or \
+            "{}: the extension {other:?} names no format; expected .safetensors, .onnx or .bpk, or \
              --format",
             arguments.to.display()
         ))),

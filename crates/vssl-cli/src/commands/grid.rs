@@ -1,5 +1,5 @@
-//! The runs of `vssl table --grid`, one after the other, each in a process of its own: what goes
-//! wrong in one, memory included, is over with it.
+//! The runs of `vssl table --grid`, one after the other, each in a process of its own, so that a
+//! failure of one run, lack of memory included, does not end the grid.
 //!
 //! A run stops when the pipe to its standard input closes (`--stop-at-eof`). That happens on
 //! request and when the grid is killed, so that no run outlives its grid by more than a step.
@@ -25,18 +25,18 @@ use vssl::{
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
-    progress::duration,
+    output::duration,
     signals,
 };
 
-/// Between looks at a run that is at work.
+/// Time between two checks of a run that is at work.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What became of a cell.
+/// How the run of a cell ended.
 enum Outcome {
     Finished,
     Failed(String),
-    /// The grid was stopped in it, or before it.
+    /// The grid was stopped during this run or before it.
     Stopped,
 }
 
@@ -50,13 +50,13 @@ impl Outcome {
     }
 }
 
-/// The table after all runs, and what to end with once it is shown.
+/// The table after all runs, and the result of the command once the table is shown.
 pub(super) struct Ran {
     pub(super) comparison: Comparison,
     pub(super) end: Result<(), Failure>,
 }
 
-/// Does what is left to do of the grid in the file `path`.
+/// Runs what is left to do of the grid in the file `path`.
 pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran, Failure> {
     let grid = Grid::load(path).map_err(Failure::usage)?;
     arguments.device.resolve().map_err(Failure::usage)?;
@@ -66,7 +66,7 @@ pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran
     signals::listen(&stop).context("listening for signals")?;
     let runner = Runner { device: arguments.device, common, stop };
     let cells = grid.cells();
-    // Told before the long part: whoever waits for hours should not find a slip at the end of it.
+    // Cells that cannot run are reported at once, not after the hours that the others take.
     for cell in &cells {
         if let Err(error) = cell.state() {
             runner.tell(&format!("{} will fail: {error}", cell.name));
@@ -85,7 +85,7 @@ pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran
     Ok(Ran { comparison, end: runner.end(&cells, &outcomes) })
 }
 
-/// What all runs have in common.
+/// What the runs of a grid share.
 struct Runner<'a> {
     device: DeviceChoice,
     common: &'a Common,
@@ -93,7 +93,7 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// Standard output is the table's.
+    /// Writes a line to standard error, because standard output is for the table.
     fn tell(&self, text: &str) {
         if !self.is_silent() {
             eprintln!("{text}");
@@ -132,7 +132,8 @@ impl Runner<'_> {
         Ok(outcome)
     }
 
-    /// A grid that was killed may have left a run that still writes its last checkpoint.
+    /// Waits while another process works on the cell: a grid that was killed may have left a run that
+    /// still writes its last checkpoint.
     fn wait_for_another(&self, cell: &Cell, title: &str) -> anyhow::Result<()> {
         let mut is_told = false;
         while folder::is_busy(&cell.run)? && !self.stop.requested() {
@@ -169,15 +170,15 @@ impl Runner<'_> {
         Ok(command)
     }
 
-    /// Runs the process to its end, or asks it to end when the grid is asked to. Gives what it said
-    /// on standard error.
+    /// Runs the process to its end, and asks it to stop when the grid is asked to. Returns its status and
+    /// what it wrote to standard error.
     fn attend(&self, mut command: Command) -> anyhow::Result<(ExitStatus, String)> {
         let mut child: Child = command.spawn().context("starting a run")?;
         let mut pipe = child.stdin.take();
         let mut errors = child.stderr.take().context("standard error of the run")?;
         let said = thread::spawn(move || {
             let mut bytes = Vec::new();
-            // What was read before a failure is all there is to tell.
+            // If reading fails, what was read before is kept.
             let _ = errors.read_to_end(&mut bytes);
             String::from_utf8_lossy(&bytes).into_owned()
         });
@@ -263,7 +264,7 @@ fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<(
 }
 
 fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> {
-    // The run of a cell that failed may be that of another recipe.
+    // The folder of a cell that failed may hold a run of another recipe.
     let told = cells.iter().zip(outcomes).filter(|(_, o)| !matches!(o, Outcome::Failed(_)));
     let runs: Vec<_> =
         told.map(|(cell, _)| cell.run.clone()).filter(|run| folder::is_run(run)).collect();
@@ -274,7 +275,7 @@ fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> 
                 let lines: Vec<&str> = reason.lines().map(str::trim).collect();
                 (State::Failed, lines.join(" "))
             }
-            // One that began says itself how far it came.
+            // A run that began is listed with the step that it reached.
             Outcome::Stopped if !folder::is_run(&cell.run) => {
                 (State::Unfinished, "not begun yet".to_owned())
             }

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use vssl::encoder::foreign::{self, Fate, ForeignError, Found, Request};
+use vssl::encoder::foreign::{self, ForeignError, ImportReport, MatchStatus, Request};
 
-use super::say;
 use crate::{
     arguments::{Common, Import},
     failure::Failure,
+    output::say,
 };
 
 pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
@@ -46,31 +46,30 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
     say(&if common.json { event(&found, arguments) } else { result(&found, arguments) })
 }
 
-fn event(found: &Found, arguments: &Import) -> String {
-    let count = |fate| found.count(fate);
+fn event(found: &ImportReport, arguments: &Import) -> String {
+    let count = |status| found.count(status);
     json!({
         "event": "imported",
         "path": arguments.to,
         "prefix": found.prefix,
         "backbone": found.config,
         "input": found.input,
-        "matched": count(Fate::Matched),
-        "missing": count(Fate::Missing),
-        "mismatched": count(Fate::Mismatched),
-        "unexpected": count(Fate::Unexpected),
-        "left_out": count(Fate::LeftOut),
+        "matched": count(MatchStatus::Matched),
+        "missing": count(MatchStatus::Missing),
+        "mismatched": count(MatchStatus::Mismatched),
+        "unexpected": count(MatchStatus::Unexpected),
+        "left_out": count(MatchStatus::LeftOut),
     })
     .to_string()
 }
 
-fn result(found: &Found, arguments: &Import) -> String {
-    let Found { config, input, .. } = found;
-    let name = serde_json::to_value(config.architecture).ok();
-    let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or("encoder").to_owned();
+fn result(found: &ImportReport, arguments: &Import) -> String {
+    let ImportReport { config, input, .. } = found;
+    let name = config.architecture().name();
     format!(
         "{}: {name}, {} tensors, features of {}; images of {} pixels, mean {:?}, std {:?}",
         arguments.to.display(),
-        found.count(Fate::Matched),
+        found.count(MatchStatus::Matched),
         config.dim(),
         input.size,
         input.normalisation.mean,
@@ -78,20 +77,20 @@ fn result(found: &Found, arguments: &Import) -> String {
     )
 }
 
-/// Every tensor of the file and of the network, a line each, and how many met which fate.
-fn account(found: &Found) -> String {
+/// A line for every tensor of the file and of the network, and how many tensors have each status.
+fn account(found: &ImportReport) -> String {
     let key = |row: &foreign::Row| row.key.clone().or(row.name.clone()).unwrap_or_default();
     let width = found.rows.iter().map(|row| key(row).len()).max().unwrap_or(0);
     let mut text = String::new();
     for row in &found.rows {
         let shape =
             row.shape.as_deref().or(row.expected.as_deref()).map_or_else(String::new, shape_of);
-        let _ = write!(text, "{:<10}  {:width$}  {shape}", fate(row.fate), key(row));
-        let _ = match (row.fate, &row.name, &row.expected, row.reason) {
-            (Fate::Matched, Some(name), ..) if row.key.as_ref() != Some(name) => {
+        let _ = write!(text, "{:<10}  {:width$}  {shape}", status(row.status), key(row));
+        let _ = match (row.status, &row.name, &row.expected, row.reason) {
+            (MatchStatus::Matched, Some(name), ..) if row.key.as_ref() != Some(name) => {
                 write!(text, "  → {name}")
             }
-            (Fate::Mismatched, _, Some(expected), _) => {
+            (MatchStatus::Mismatched, _, Some(expected), _) => {
                 write!(text, "  expected {}", shape_of(expected))
             }
             (_, _, _, Some(reason)) => write!(text, "  {reason}, not part of an encoder"),
@@ -99,18 +98,24 @@ fn account(found: &Found) -> String {
         };
         text.push('\n');
     }
-    let counts = [Fate::Matched, Fate::Missing, Fate::Mismatched, Fate::Unexpected, Fate::LeftOut]
-        .map(|kind| format!("{} {}", found.count(kind), fate(kind)));
+    let counts = [
+        MatchStatus::Matched,
+        MatchStatus::Missing,
+        MatchStatus::Mismatched,
+        MatchStatus::Unexpected,
+        MatchStatus::LeftOut,
+    ]
+    .map(|kind| format!("{} {}", found.count(kind), status(kind)));
     text + &counts.join(", ")
 }
 
-fn fate(fate: Fate) -> &'static str {
-    match fate {
-        Fate::Matched => "matched",
-        Fate::Missing => "missing",
-        Fate::Mismatched => "other shape",
-        Fate::Unexpected => "unexpected",
-        Fate::LeftOut => "left out",
+fn status(status: MatchStatus) -> &'static str {
+    match status {
+        MatchStatus::Matched => "matched",
+        MatchStatus::Missing => "missing",
+        MatchStatus::Mismatched => "other shape",
+        MatchStatus::Unexpected => "unexpected",
+        MatchStatus::LeftOut => "left out",
     }
 }
 

@@ -1,4 +1,4 @@
-//! `vssl knn`: accuracy of nearest neighbours, over a grid of its settings.
+//! `vssl knn`: accuracy of nearest neighbours over a grid of their number, temperature and distance.
 
 use std::path::Path;
 
@@ -7,17 +7,19 @@ use serde_json::json;
 use vssl::{
     encoder::Reading,
     eval::{
-        Accuracy, FileRows, Kept, Source,
-        knn::{self, Distance, KnnAccuracy},
-        stored,
+        Accuracy,
+        knn::{self, KnnAccuracy},
+        neighbours::Distance,
     },
+    features::{self, FeatureRows, FileRows, Source},
 };
 use vssl_data::Splits;
 
-use super::{encoder, say};
+use super::encoder;
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
+    output::say,
     progress,
 };
 
@@ -38,8 +40,12 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     tell(&cells, train, test, common)
 }
 
-/// Those of the two files, which stay where they are.
-fn stored_sets(features: &Path, queries: &Path, arguments: &Knn) -> Result<[Kept; 2], Failure> {
+/// The features of two files. The rows stay in the files.
+fn stored_sets(
+    features: &Path,
+    queries: &Path,
+    arguments: &Knn,
+) -> Result<[FeatureRows; 2], Failure> {
     let train = stored_set(features, arguments.labels.as_deref(), "--labels")?;
     let test = stored_set(queries, arguments.query_labels.as_deref(), "--query-labels")?;
     if train.dim() != test.dim() {
@@ -52,11 +58,11 @@ fn stored_sets(features: &Path, queries: &Path, arguments: &Knn) -> Result<[Kept
         )
         .into());
     }
-    Ok([Kept::File(train), Kept::File(test)])
+    Ok([FeatureRows::File(train), FeatureRows::File(test)])
 }
 
 fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<FileRows, Failure> {
-    let rows = stored::open(path, labels)?;
+    let rows = features::open(path, labels)?;
     if rows.labels().is_none() {
         return Err(Failure::usage(anyhow!(
             "{}: no labels, and the class of every image is needed; name a file of them with \
@@ -67,9 +73,9 @@ fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<FileRo
     Ok(rows)
 }
 
-/// Those of the training and the validation images. A half of the memory is for the one, a quarter
-/// for the other: some is left for the search.
-fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[Kept; 2], Failure> {
+/// The features of the training and of the validation images. Half of the memory is for the training
+/// images and a quarter for the others; the rest is left for the search.
+fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[FeatureRows; 2], Failure> {
     let Knn { copy, images, format, memory, .. } = arguments;
     let path = arguments.encoder.clone().ok_or_else(|| {
         Failure::usage(anyhow!("expected a run folder, a file of an encoder, or --features FILE"))
@@ -145,7 +151,7 @@ fn tell(
     say("\nthe best cell was chosen by the images it is judged on: quote a fixed one beside it")
 }
 
-/// The one that the weights used: the Euclidean ones know none.
+/// The temperature of the weights; weights of the Euclidean distance have no temperature.
 fn temperature(cell: &KnnAccuracy) -> Option<f64> {
     (cell.distance == Distance::Cosine).then_some(cell.temperature)
 }

@@ -1,17 +1,16 @@
-//! `vssl methods`: what a recipe can train with.
+//! `vssl methods`: lists the methods that a recipe can name.
 
 use serde_json::json;
 use vssl::methods::METHODS;
 
-use super::say;
-use crate::{arguments::Common, failure::Failure};
+use crate::{arguments::Common, failure::Failure, output::say};
 
 pub(super) fn run(common: &Common) -> Result<(), Failure> {
-    let width = METHODS.iter().map(|entry| entry.schema.name.len()).max().unwrap_or(0);
+    let width = METHODS.iter().map(|entry| entry.name.len()).max().unwrap_or(0);
     for entry in METHODS {
-        let (name, summary, paper) = (entry.schema.name, entry.summary, entry.paper);
+        let (name, summary, paper) = (entry.name, entry.summary, entry.paper);
         let line = if common.json {
-            let settings = (entry.configure)(&toml::Table::new())?.settings();
+            let settings = entry.defaults().settings();
             let value = json!({
                 "method": name, "summary": summary, "paper": paper, "settings": settings,
             });

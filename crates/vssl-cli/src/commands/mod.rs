@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands, one file each.
 
 mod bench;
 mod config;
@@ -26,7 +26,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Does what was asked for.
+/// Runs the command that was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let common = &arguments.common;
     vssl_kernels::requested().map_err(Failure::usage)?;
@@ -55,16 +55,5 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
-    }
-}
-
-/// Writes a line to standard output. A reader that went away, as `| head` does, is no error.
-fn say(text: &str) -> Result<(), Failure> {
-    use std::io::{ErrorKind, Write};
-    match writeln!(std::io::stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("writing to standard output").into())
-        }
-        _ => Ok(()),
     }
 }

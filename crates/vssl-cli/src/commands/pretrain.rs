@@ -1,4 +1,4 @@
-//! `vssl pretrain`: one run, watched.
+//! `vssl pretrain`: starts or resumes a run and shows its progress.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use vssl::{
     collective::Group,
-    methods,
+    methods::METHODS,
     precision::Precision,
     recipe::Recipe,
     run::{events::Event, folder, stop::Stop},
@@ -21,17 +21,17 @@ use vssl_data::DataError;
 use crate::{
     arguments::{Common, Pretrain},
     failure::Failure,
-    launcher::{self, Together},
+    launcher::{self, ProcessGroup},
     progress, signals,
 };
 
 pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> {
-    let together = Together::join(Duration::from_secs(arguments.rank_timeout.into()))?;
-    alike(arguments, common, &together.group).map_err(|failure| together.fail(failure))
+    let processes = ProcessGroup::join(Duration::from_secs(arguments.rank_timeout.into()))?;
+    run_rank(arguments, common, &processes.group).map_err(|failure| processes.fail(failure))
 }
 
-/// What each process of a job does.
-fn alike(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
+/// Trains as one rank of `group`.
+fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
     let plan = match (&arguments.resume, &arguments.recipe) {
         (Some(run), _) => resume(run, arguments, common, group)?,
         (None, Some(recipe)) => start(recipe, arguments, common, group)?,
@@ -45,7 +45,7 @@ fn alike(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Fai
         stop_at_eof(&stop);
     }
     let mut observer = progress::observer(common, &stop);
-    // A setting of the evaluation asks for another one.
+    // With `--set` a finished run is evaluated again.
     if overrides(arguments).is_empty()
         && let Some(summary) = plan.result()?
     {
@@ -73,15 +73,14 @@ fn start(
             "{path}: a folder; expected a recipe (.toml). To go on with a run: --resume {path}"
         )));
     }
-    let (recipe, _) =
-        Recipe::load(path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
+    let (recipe, _) = Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
     let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
     plan.map_err(classified)
 }
 
-/// What was set, the precision last.
+/// The changes of `--set`, then that of `--precision`.
 fn overrides(arguments: &Pretrain) -> Vec<String> {
     let precision = arguments.precision.map(Precision::from);
     let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
@@ -97,7 +96,7 @@ fn resume(
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let (recipe, _) =
-        Recipe::load(&path, &overrides(arguments), &methods::schemas()).map_err(Failure::usage)?;
+        Recipe::load(&path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     plan.map_err(classified)
 }
@@ -119,7 +118,7 @@ fn environment(
     })
 }
 
-/// What has to be asked for differently is a wrong use, whatever it took to find out.
+/// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
 fn classified(error: TrainError) -> Failure {
     match error {
         error if error.is_usage() => Failure::usage(error),
@@ -136,12 +135,12 @@ fn run_folder_of(recipe: &Path, seed: u64) -> PathBuf {
     Path::new("runs").join(folder::name(recipe, seed))
 }
 
-/// Requests a stop when standard input ends, as it does when whoever holds the other end of the
-/// pipe closes it or is no more.
+/// Requests a stop when standard input ends: when the program at the other end of the pipe closes it
+/// or ends.
 fn stop_at_eof(stop: &Stop) {
     let stop = stop.clone();
     thread::spawn(move || {
-        // A read that fails means as much: there is nobody there.
+        // A read that fails counts as the end of the input.
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         stop.request();
     });

@@ -1,36 +1,37 @@
-//! `vssl report`: runs as one page, and features for TensorBoard's projector.
+//! `vssl report`: writes runs as one HTML page, and features for TensorBoard's projector.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     comparison,
     encoder::Encoder,
-    page::{Document, Look, PageError, RunView, Sample, html},
+    page::{Document, ImageSample, PageError, RunPictures, RunView, html},
     posterior::Posteriors,
 };
 use vssl_data::{Splits, dataset};
 
-use super::{encoder, say};
+use super::encoder;
 use crate::{
     arguments::{Common, Report, Shown},
     failure::Failure,
-    launcher, progress,
+    launcher,
+    output::say,
+    progress,
 };
 
-/// Thumbnails of all runs together; a page with more of them takes seconds to open.
+/// Largest number of thumbnails of all runs together; a page with more takes seconds to open.
 const MOST_THUMBNAILS: usize = 6000;
 
 pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     let Report { to, projector, shown, .. } = arguments;
     let folders = comparison::folders(&arguments.runs)?;
-    let names = || folders.iter().map(|run| run.display().to_string()).collect::<Vec<_>>();
     if projector.is_some() && folders.len() > 1 {
         return Err(Failure::usage(anyhow!(
             "--projector writes the features of one run; got {}: {}",
             folders.len(),
-            names().join(", ")
+            listed(&folders)
         )));
     }
     let bar = progress::bar(common, "{spinner} {msg}");
@@ -38,7 +39,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
         live: false,
         version: env!("CARGO_PKG_VERSION"),
         runs: Vec::new(),
-        looks: Vec::new(),
+        pictures: Vec::new(),
         missing: Vec::new(),
     };
     for folder in &folders {
@@ -49,25 +50,37 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
         }
         bar.set_message(format!("asking the encoder of {}", folder.display()));
         let points = (shown.points as usize).min((MOST_THUMBNAILS / folders.len()).max(100));
-        let (look, missing) = match shown.curves {
+        let (pictures, missing) = match shown.curves {
             true => (None, Some("left out on request (--curves)".to_owned())),
-            false => look(folder, points, shown, projector.as_deref(), common)?,
+            false => pictures(folder, points, shown, projector.as_deref(), common)?,
         };
         if let Some(missing) = missing.as_ref().filter(|_| !shown.curves && !common.quiet) {
             bar.suspend(|| eprintln!("note: {}: no pictures: {missing}", folder.display()));
         }
         document.runs.push(run);
-        document.looks.push(look);
+        document.pictures.push(pictures);
         document.missing.push(missing);
     }
     bar.finish_and_clear();
     let page = html(&document);
     vssl::run::whole_file::write(to, &page)
         .with_context(|| format!("writing the page to {}", to.display()))?;
+    tell(arguments, &folders, &document, page.len(), common)
+}
+
+/// Prints what was written: `bytes` of a page of `document`, with the runs in `folders`.
+fn tell(
+    arguments: &Report,
+    folders: &[PathBuf],
+    document: &Document,
+    bytes: usize,
+    common: &Common,
+) -> Result<(), Failure> {
+    let Report { to, projector, .. } = arguments;
     if common.json {
-        let pictures = document.looks.iter().flatten().count();
+        let pictures = document.pictures.iter().flatten().count();
         let value = json!({
-            "event": "written", "path": to, "runs": folders.len(), "bytes": page.len(),
+            "event": "written", "path": to, "runs": folders.len(), "bytes": bytes,
             "runs_with_pictures": pictures, "projector": projector,
         });
         return say(&value.to_string());
@@ -75,8 +88,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     if common.quiet {
         return say(&to.display().to_string());
     }
-    let size = page.len() as f64 / 1e6;
-    say(&format!("{}: {}, {size:.1} MB", to.display(), names().join(", ")))?;
+    say(&format!("{}: {}, {:.1} MB", to.display(), listed(folders), bytes as f64 / 1e6))?;
     match projector {
         Some(folder) => say(&format!(
             "{}: for TensorBoard: tensorboard --logdir {}",
@@ -87,46 +99,51 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     }
 }
 
-/// What the encoder of the run says, or why it says nothing: images that were moved, or a run
-/// without a checkpoint, leave a page without pictures.
-fn look(
+fn listed(folders: &[PathBuf]) -> String {
+    let names: Vec<String> = folders.iter().map(|run| run.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// The pictures that the encoder of a run makes, or the reason why there are none: the page of a run
+/// without a checkpoint, or whose images were moved, has no pictures.
+fn pictures(
     run: &Path,
     points: usize,
     shown: &Shown,
     projector: Option<&Path>,
     common: &Common,
-) -> Result<(Option<Look>, Option<String>), Failure> {
+) -> Result<(Option<RunPictures>, Option<String>), Failure> {
     let opened = open(run, shown, common)?;
     let found = opened.map_err(anyhow::Error::new).and_then(|(encoder, splits)| {
         let sample = sampled(&encoder, &splits, points, shown)?;
         if let (Some(folder), Some(recipe)) = (projector, &encoder.recipe) {
             sample.project(&recipe.data.path, folder)?;
         }
-        Ok(sample.look(&encoder, &splits)?)
+        Ok(sample.pictures(&encoder, &splits)?)
     });
     match found {
-        Ok(look) => Ok((Some(look), None)),
-        // What was asked for by name must be there.
+        Ok(pictures) => Ok((Some(pictures), None)),
+        // Pictures that were asked for by name must be there.
         Err(error) if projector.is_some() || shown.copy.checkpoint != "latest" => Err(error.into()),
         Err(error) => Ok((None, Some(error.to_string()))),
     }
 }
 
-/// Images of a run, with what the run's posterior says of them where it has one.
+/// A sample of a run's images, with their uncertainty where the run has a posterior.
 pub(super) fn sampled(
     encoder: &Encoder,
     splits: &Splits,
     points: usize,
     shown: &Shown,
-) -> Result<Sample, PageError> {
-    let mut sample = Sample::of(encoder, splits, points)?;
+) -> Result<ImageSample, PageError> {
+    let mut sample = ImageSample::of(encoder, splits, points)?;
     if let Some(found) = Posteriors::open(&encoder.path, &shown.copy.checkpoint, &encoder.device)? {
         sample.score(encoder, &found)?;
     }
     Ok(sample)
 }
 
-/// The encoder of a run and its images.
+/// Opens the encoder of a run and its images.
 pub(super) fn open(
     run: &Path,
     shown: &Shown,

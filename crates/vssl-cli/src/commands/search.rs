@@ -1,4 +1,4 @@
-//! `vssl search`: the nearest images of an index.
+//! `vssl search`: finds the images of an index that are nearest to given images.
 
 use std::path::Path;
 
@@ -13,17 +13,19 @@ use vssl_data::{
     dataset::{Folder, Labels},
 };
 
-use super::{encoder::moved, say};
+use super::encoder::moved;
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
-    launcher, progress,
+    launcher,
+    output::say,
+    progress,
 };
 
-/// What was found for one image.
+/// The images that were found for one query.
 struct Answer {
     query: String,
-    /// The entry, its row and the cosine.
+    /// The entry of each image, its row in the index and its cosine similarity.
     found: Vec<(Entry, f64)>,
 }
 
@@ -46,7 +48,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     let mut answers = Vec::new();
     for row in 0..features.rows {
         let near = neighbours.of(row).iter();
-        let found = near.map(|one| Ok((index.entry(one.index as usize)?, one.closeness)));
+        let found = near.map(|near| Ok((index.entry(near.index as usize)?, near.closeness)));
         let found = found.collect::<Result<_, Failure>>()?;
         answers.push(Answer { query: queries.name(row), found });
     }
@@ -57,7 +59,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     answers.iter().enumerate().try_for_each(|(at, answer)| tell(at, answer, &index, common))
 }
 
-/// The encoder that the index names, unless the arguments say where it is now.
+/// The encoder that the index names, or the one of `--encoder`.
 fn open(index: &Index, arguments: &Search) -> Result<Encoder, Failure> {
     let origin = &index.origin;
     let path = arguments.encoder.as_ref().unwrap_or(&origin.encoder);
@@ -88,7 +90,7 @@ fn picture(
         Some(path) => DataConfig { path: path.clone(), ..config },
         None => moved(config, common),
     };
-    // A set that has lost its classes still has its images.
+    // A set whose class names cannot be read any more can still be searched.
     let images = DataConfig { labels: Labels::Auto, ..images };
     let mut opened = None;
     let mut rows = Vec::new();

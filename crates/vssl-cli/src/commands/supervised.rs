@@ -1,4 +1,4 @@
-//! `vssl linear` and `vssl finetune`: an encoder judged by trainings on labels.
+//! `vssl linear` and `vssl finetune`: training on labels to evaluate an encoder.
 
 use std::{fmt::Write, fs, path::PathBuf};
 
@@ -18,12 +18,12 @@ use vssl::{
     train::TrainError,
 };
 
-use super::{encoder, say};
+use super::encoder;
 use crate::{
     arguments::{Common, Finetune, Linear, TrainingArguments},
     failure::Failure,
-    progress::{self, duration},
-    signals,
+    output::{duration, say},
+    progress, signals,
 };
 
 pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Failure> {
@@ -50,9 +50,9 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let Finetune { encoder: source, training, labels } = arguments;
     let more: Vec<String> = labels.iter().map(|share| format!("labels={share:?}")).collect();
     let pretrained = encoder::open(&source.encoder, &source.copy)?;
-    // The folder is called after the share, which the settings may say as well.
+    // The folder is named after the share, which may also come from the settings.
     let share = read::<FinetuneSettings>(training, None, more.clone())?.labels;
-    // A millionth of a percent is more than floats can be trusted with: 0.07 is 7, not 7.000000000000001.
+    // Rounded to a millionth of a percent: 0.07 must give 7, not 7.000000000000001.
     let percent = (share * 1e8).round() / 1e6;
     let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
     let settings: FinetuneSettings = settings(training, &output, more)?;
@@ -66,7 +66,7 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     tell(&summary, common)
 }
 
-/// The output folder: the one that is named, else `name` inside the run.
+/// The output folder: the folder that was named, or else `name` inside the run.
 fn output(
     arguments: &TrainingArguments,
     encoder: &Encoder,
@@ -91,15 +91,15 @@ fn output(
     })
 }
 
-/// The settings: those in the folder of a training that goes on, else those of `--config` or the
-/// defaults; with `--set`, and `more` that other arguments say.
+/// The settings: on resume those in the output folder, otherwise those of `--config` or the defaults;
+/// changed by `--set` and by `more`, which comes from other arguments.
 fn settings<S: Settings>(
     arguments: &TrainingArguments,
     output: &OutputOptions,
     more: Vec<String>,
 ) -> Result<S, Failure> {
     let begun = output.folder.join(SETTINGS);
-    // Without it the library says that there is nothing to go on with.
+    // Where the file is missing, the library reports that there is nothing to resume.
     let begun = (output.resume && begun.is_file()).then_some(begun);
     read(arguments, begun, more)
 }
@@ -123,7 +123,7 @@ fn read<S: Settings>(
     recipe::settings(&text, &name, &overrides).map_err(Failure::usage)
 }
 
-/// What has to be asked for differently is a wrong use, whatever it took to find out.
+/// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
 fn classified(error: TrainError) -> Failure {
     if error.is_usage() { Failure::usage(error) } else { error.into() }
 }
@@ -135,7 +135,7 @@ fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
     say(closing(summary).trim_end())
 }
 
-/// The result in words.
+/// The result as a table and a sentence.
 fn closing(summary: &Summary) -> String {
     let mut text = String::new();
     let _ =

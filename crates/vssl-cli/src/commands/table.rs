@@ -1,4 +1,4 @@
-//! `vssl table`: runs side by side, those of a grid after they are done.
+//! `vssl table`: compares runs in a table, and runs a grid first if there is one.
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -7,10 +7,11 @@ use vssl::{
     run::whole_file,
 };
 
-use super::{grid, say};
+use super::grid;
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
+    output::say,
 };
 
 pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `vssl uncertainty`: what the uncertainty of a run is worth.
+//! `vssl uncertainty`: evaluates the uncertainty scores of a run.
 
 use std::{path::Path, sync::Arc};
 
@@ -11,11 +11,13 @@ use vssl_data::{
     shift::STRENGTHS,
 };
 
-use super::{data::described, encoder, say};
+use super::{data::described, encoder};
 use crate::{
     arguments::{Common, Uncertainty},
     failure::Failure,
-    launcher, progress,
+    launcher,
+    output::say,
+    progress,
 };
 
 pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
@@ -34,7 +36,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
         && (material.train.labels().is_none() || material.test.labels().is_none())
     {
         return Err(anyhow!(
-            "--out {}: there are no curves of errors to draw, the images have no labels; .csv and \
+            "--out {}: the images have no labels, so there are no error curves to draw; .csv and \
              .json have the rest",
             file.display()
         )
@@ -56,7 +58,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     tell(&assessment, common)
 }
 
-/// Opens all sets of images before anything is computed.
+/// Opens all sets of images before anything is computed, so that a missing set fails at once.
 fn material(
     arguments: &Uncertainty,
     subject: &Subject,
@@ -67,7 +69,7 @@ fn material(
     let Splits { train, validation } = open(&config)?;
     let Some(test) = validation else {
         return Err(anyhow!(
-            "{}: there are no validation images, and those of training are no fair judges; \
+            "{}: there are no validation images, and training images would not be a fair test; \
              expected the folders train/ and val/, or other images by --images DIR",
             config.path.display()
         )
@@ -89,19 +91,19 @@ fn open(config: &DataConfig) -> Result<Splits, Failure> {
     Ok(dataset::open(config, None)?)
 }
 
-/// The last part of a path.
+/// The last component of a path, as the name of a set.
 fn name(source: &Path) -> String {
     let name = source.file_stem().filter(|_| source.is_file()).or(source.file_name());
     name.unwrap_or(source.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// Refuses a file that could not be written when everything is computed.
+/// Refuses a file whose folder is missing before anything is computed.
 fn writable(file: &Path) -> Result<(), Failure> {
     Kind::of(file)?;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     match folder {
         Some(folder) if !folder.is_dir() => Err(anyhow!(
-            "--out {}: {} is no folder; make it first",
+            "--out {}: {} is not a folder; create it first",
             file.display(),
             folder.display()
         )
@@ -110,7 +112,7 @@ fn writable(file: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What is written to a file.
+/// The format of an output file.
 #[derive(Clone, Copy)]
 enum Kind {
     Json,
@@ -125,7 +127,7 @@ impl Kind {
             Some("csv") => Ok(Self::Csv),
             Some("svg") => Ok(Self::Svg),
             _ => Err(Failure::usage(anyhow!(
-                "--out {}: what to write is told from the ending; expected .json, .csv or .svg",
+                "--out {}: the extension decides what is written; expected .json, .csv or .svg",
                 file.display()
             ))),
         }
@@ -135,7 +137,7 @@ impl Kind {
         Ok(match self {
             Self::Json => format!("{:#}\n", serde_json::to_value(assessment)?),
             Self::Csv => assessment.csv(),
-            Self::Svg => assessment.svg().context("there are no curves of errors to draw")?,
+            Self::Svg => assessment.svg().context("there are no error curves to draw")?,
         })
     }
 }

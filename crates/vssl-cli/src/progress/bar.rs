@@ -1,4 +1,4 @@
-//! A bar that stays at the bottom of a terminal.
+//! Shows a run as a bar that stays at the bottom of a terminal.
 
 use std::{
     io::Write,
@@ -11,13 +11,15 @@ use vssl::run::{
     stop::Stop,
 };
 
-use super::figures::{Figures, fitted};
-use crate::table;
+use super::{
+    figures::{Figures, fitted},
+    words,
+};
 
-/// Characters of the bar itself, where there is room.
+/// Width of the bar in characters, where the terminal has room for it.
 const BAR: usize = 24;
 
-/// Two lines that are redrawn, notes above them, the table at the end.
+/// Draws two lines again and again, prints notes above them, and the table at the end.
 pub struct Bar<W> {
     out: W,
     bar: ProgressBar,
@@ -27,7 +29,7 @@ pub struct Bar<W> {
 }
 
 impl<W: Write> Bar<W> {
-    /// The bar goes to `target`, the table at the end to `out`.
+    /// Draws the bar to `target` and writes the table at the end to `out`.
     pub fn new(out: W, target: ProgressDrawTarget, stop: Stop) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), target);
         Self { out, bar, figures: Figures::default(), began: Instant::now(), stop }
@@ -69,21 +71,21 @@ impl<W: Write> Observer for Bar<W> {
         match event {
             Event::Started { .. } => {
                 self.began = Instant::now();
-                self.bar.println(table::opening(event));
+                self.bar.println(words::opening(event));
                 self.draw();
             }
             Event::Step { .. } | Event::Evaluated { .. } => self.draw(),
-            // They come often and say nothing that the run folder does not.
+            // Checkpoints are frequent, and the run folder shows them.
             Event::Checkpoint { .. } => {}
             Event::Phase { what } => self.bar.set_message(format!("{what} …")),
             Event::Warning { .. } => {
-                let text = table::note(event).unwrap_or_default();
+                let text = words::note(event).unwrap_or_default();
                 self.bar.println(console::style(text).yellow().for_stderr().to_string());
             }
             Event::Finished { .. } => {
                 self.bar.finish_and_clear();
-                // The summary is in the run folder, too.
-                let _ = writeln!(self.out, "{}", table::note(event).unwrap_or_default());
+                // A failed write is ignored: the summary is in the run folder as well.
+                let _ = writeln!(self.out, "{}", words::note(event).unwrap_or_default());
             }
         }
     }

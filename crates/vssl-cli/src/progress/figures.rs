@@ -1,18 +1,20 @@
-//! Numbers of a run in few characters, and as many of them as fit.
+//! The figures of a run as short texts, as many as fit into a line.
 
 use std::time::Duration;
 
 use vssl::run::events::Event;
 
-/// Between figures of one line.
+use crate::output::{duration, rounded};
+
+/// Text between two figures of a line.
 const GAP: &str = "  ";
 
-/// What is known of a run that goes on.
+/// The latest figures of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Steps of the whole run.
+    /// Number of steps of the whole run.
     pub steps: u64,
-    /// Steps done.
+    /// Number of steps done.
     pub step: u64,
     first_step: u64,
     epoch: u64,
@@ -27,7 +29,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Takes in what happened.
+    /// Takes over the figures of an event.
     pub fn take(&mut self, event: &Event) {
         match event {
             Event::Started { steps, first_step, .. } => {
@@ -59,14 +61,14 @@ impl Figures {
         }
     }
 
-    /// Time left after `elapsed`, at the pace of this start.
+    /// Estimate of the time left, from the steps done in `elapsed` since the process started.
     fn left(&self, elapsed: Duration) -> Option<Duration> {
         let done = self.step.checked_sub(self.first_step).filter(|&done| done > 0)?;
         let left = self.steps.saturating_sub(self.step) as f64;
         Duration::try_from_secs_f64(elapsed.as_secs_f64() * left / done as f64).ok()
     }
 
-    /// Where the run is and how fast it goes, the most important first.
+    /// Progress and speed, the most important figure first.
     pub fn pace(&self, elapsed: Duration) -> Vec<String> {
         let mut pace = vec![format!("step {}/{}", self.step, self.steps)];
         pace.extend(self.left(elapsed).map(|left| format!("{} left", duration(left))));
@@ -76,7 +78,7 @@ impl Figures {
         pace
     }
 
-    /// What is learnt, the most important first.
+    /// Losses and accuracies, the most important figure first.
     pub fn learning(&self) -> Vec<String> {
         let mut all = vec![format!("loss {}", rounded(self.loss))];
         all.extend(self.knn_top1.map(|top1| format!("kNN {top1:.1} %")));
@@ -88,7 +90,7 @@ impl Figures {
     }
 }
 
-/// As many of `items` from the first on as fit into `width` characters.
+/// One line of the first `items`, as many as fit into `width` characters.
 pub fn fitted(items: &[String], width: usize) -> String {
     let mut line = String::new();
     for item in items {
@@ -102,59 +104,10 @@ pub fn fitted(items: &[String], width: usize) -> String {
     line
 }
 
-/// Three significant digits, powers of ten beyond four places.
-pub fn rounded(x: f64) -> String {
-    let size = x.abs();
-    if x == 0.0 || !x.is_finite() {
-        format!("{x}")
-    } else if !(1e-3..1e5).contains(&size) {
-        format!("{x:.2e}")
-    } else {
-        let before = size.log10().floor() as i32 + 1;
-        format!("{x:.*}", (3 - before).clamp(0, 5) as usize)
-    }
-}
-
-/// `2 h 05 min`, `3 min 20 s` or `12 s`.
-pub fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64().round() as u64;
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60) {
-        (0, 0, 0, s) => format!("{s} s"),
-        (0, 0, m, s) => format!("{m} min {s:02} s"),
-        (0, h, m, _) => format!("{h} h {m:02} min"),
-        (d, h, ..) => format!("{d} d {h:02} h"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::progress::samples::{evaluated, started, step};
-
-    #[test]
-    fn numbers_are_short() {
-        let cases = [
-            (-3.214_159, "-3.21"),
-            (0.0, "0"),
-            (0.000_012, "1.20e-5"),
-            (812.4, "812"),
-            (12345.6, "12346"),
-            (0.003, "0.00300"),
-            (f64::NAN, "NaN"),
-        ];
-        for (x, expected) in cases {
-            assert_eq!(rounded(x), expected);
-        }
-    }
-
-    #[test]
-    fn durations_have_two_parts() {
-        for (seconds, expected) in
-            [(12, "12 s"), (200, "3 min 20 s"), (7500, "2 h 05 min"), (180_000, "2 d 02 h")]
-        {
-            assert_eq!(duration(Duration::from_secs(seconds)), expected);
-        }
-    }
 
     #[test]
     fn time_left_goes_by_the_pace_of_this_start() {

@@ -1,4 +1,4 @@
-//! Events as JSON lines, for programs.
+//! Writes the events of a run as JSON lines, for programs.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ pub struct Json<W> {
 }
 
 impl<W: Write> Json<W> {
-    /// To `out`.
+    /// An observer that writes to `out`.
     pub fn new(out: W) -> Self {
         Self { out }
     }
@@ -19,7 +19,7 @@ impl<W: Write> Json<W> {
 impl<W: Write> Observer for Json<W> {
     fn event(&mut self, event: &Event) {
         let line = serde_json::to_string(event).expect("events are plain data");
-        // A reader that goes away does not end a run; metrics are in the run folder.
+        // A reader that went away does not end the run: the metrics are in the run folder.
         let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 }

@@ -1,4 +1,4 @@
-//! Plain lines, for log files and pipes.
+//! Writes the events of a run as plain lines, for log files and pipes.
 
 use std::{
     io::Write,
@@ -7,10 +7,12 @@ use std::{
 
 use vssl::run::events::{Event, Observer};
 
-use super::figures::{Figures, fitted};
-use crate::table;
+use super::{
+    figures::{Figures, fitted},
+    words,
+};
 
-/// Steps are told at most this often: nobody reads a line a second.
+/// Shortest time between two lines about steps.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// Writes a line for most events.
@@ -22,7 +24,7 @@ pub struct Lines<W> {
 }
 
 impl<W: Write> Lines<W> {
-    /// To `out`.
+    /// An observer that writes to `out`.
     pub fn new(out: W) -> Self {
         Self { out, figures: Figures::default(), began: Instant::now(), told: None }
     }
@@ -43,7 +45,7 @@ impl<W: Write> Observer for Lines<W> {
         let text = match event {
             Event::Started { .. } => {
                 self.began = Instant::now();
-                table::opening(event)
+                words::opening(event)
             }
             Event::Step { .. } if self.is_due() => {
                 let mut all = self.figures.pace(self.began.elapsed());
@@ -51,12 +53,12 @@ impl<W: Write> Observer for Lines<W> {
                 fitted(&all, usize::MAX)
             }
             Event::Step { .. } => return,
-            other => match table::note(other) {
+            other => match words::note(other) {
                 Some(note) => note,
                 None => return,
             },
         };
-        // A reader that goes away does not end a run; the log is in the run folder.
+        // A reader that went away does not end the run: the log is in the run folder.
         let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
 }

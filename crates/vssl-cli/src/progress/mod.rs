@@ -1,4 +1,4 @@
-//! What a person, a log file or a program sees of a run.
+//! Shows the progress of a run to a person, a log file or a program.
 
 mod bar;
 mod figures;
@@ -6,17 +6,18 @@ mod json;
 mod lines;
 mod quiet;
 #[cfg(test)]
-pub mod samples;
+mod samples;
+mod words;
 
 use std::io::{IsTerminal, stderr, stdout};
 
-pub use figures::{duration, rounded};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use vssl::run::{events::Observer, stop::Stop};
 
 use crate::arguments::Common;
 
-/// The observer for this run: JSON lines, only the result, a bar on a terminal, else plain lines.
+/// The observer that the arguments ask for: JSON lines, the result alone, a bar on a terminal, or
+/// plain lines.
 pub fn observer(common: &Common, stop: &Stop) -> Box<dyn Observer> {
     if common.json {
         Box::new(json::Json::new(stdout()))
@@ -29,7 +30,8 @@ pub fn observer(common: &Common, stop: &Stop) -> Box<dyn Observer> {
     }
 }
 
-/// A bar for a task of known length on standard error; invisible where nobody would see it.
+/// A progress bar on standard error, hidden where there is no terminal or `--quiet` or `--json` was
+/// given.
 pub fn bar(common: &Common, template: &str) -> ProgressBar {
     let hidden = common.json || common.quiet || !stderr().is_terminal();
     let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };

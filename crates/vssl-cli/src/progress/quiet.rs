@@ -1,18 +1,18 @@
-//! The result and nothing else.
+//! Writes the result of a run and nothing else.
 
 use std::io::Write;
 
 use vssl::run::events::{Event, Observer};
 
-use crate::table;
+use super::words;
 
-/// Writes the table at the end.
+/// Writes the table of accuracies at the end of a run.
 pub struct Quiet<W> {
     out: W,
 }
 
 impl<W: Write> Quiet<W> {
-    /// To `out`.
+    /// An observer that writes to `out`.
     pub fn new(out: W) -> Self {
         Self { out }
     }
@@ -21,8 +21,8 @@ impl<W: Write> Quiet<W> {
 impl<W: Write> Observer for Quiet<W> {
     fn event(&mut self, event: &Event) {
         if let Event::Finished { summary } = event {
-            // The summary is in the run folder, too.
-            let _ = write!(self.out, "{}", table::accuracies(summary));
+            // A failed write is ignored: the summary is in the run folder as well.
+            let _ = write!(self.out, "{}", words::accuracies(summary));
         }
     }
 }

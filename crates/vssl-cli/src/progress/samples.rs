@@ -1,4 +1,4 @@
-//! Events of a run that never was, for the tests of everything that shows events.
+//! Events of an invented run, for the tests of the observers.
 
 use vssl::run::events::{Event, Summary};
 
@@ -47,12 +47,16 @@ pub fn summary() -> Summary {
         commit: None,
         version: "0.1.0".into(),
         replaced_images: 0,
-        knn_top1: Some(81.234),
-        linear_top1: Some(84.1),
+        figures: [
+            ("knn_top1", 81.234),
+            ("linear_top1", 84.1),
+            ("untrained_knn_top1", 70.11),
+            ("untrained_linear_top1", 75.0),
+            ("pixels_knn_top1", 78.9),
+        ]
+        .map(|(name, value)| (name.to_owned(), Some(value)))
+        .into(),
         online_top1: Some(80.0),
-        untrained_knn_top1: Some(70.11),
-        untrained_linear_top1: Some(75.0),
-        pixels_knn_top1: Some(78.9),
         notes: Vec::new(),
         run: "runs/a".into(),
     }

@@ -36,6 +36,19 @@ fn a_step_is_timed_under_the_names_of_the_peer() {
 }
 
 #[test]
+fn a_step_of_other_networks_is_timed() {
+    let small =
+        ["bench", "step", "--method", "simclr", "--hidden", "16", "--batch", "4", "--steps", "1"];
+    let network = |words: &[&str]| object(&[small.as_slice(), words].concat());
+    let value = network(&["--backbone", "resnet50", "--width", "4", "--size", "8"]);
+    assert_eq!((&value["backbone"], &value["width"]), (&"resnet50".into(), &4.into()), "{value}");
+    positive(&value, &["images_per_s", "first_step_s"]);
+    let value = network(&["--backbone", "vit-tiny", "--patch", "4", "--size", "8"]);
+    assert_eq!(value["backbone"], "vit-tiny", "{value}");
+    assert!(value["width"].is_null() && value["device_mib"].is_null(), "{value}");
+}
+
+#[test]
 fn a_step_with_the_imagenet_stem_prints_a_table_for_people() {
     let table = run(&[
         "bench", "step", "--width", "4", "--size", "33", "--batch", "4", "--steps", "1", "--stem",
@@ -106,12 +119,14 @@ fn the_pipeline_is_timed_with_and_without_decoding() {
 
 #[test]
 fn benchmarks_that_make_no_sense_end_with_2() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
         (&["bench"], "Usage"),
         (&["bench", "step", "--method", "pca"], "expected one of"),
         (&["bench", "step", "--steps", "0"], "0 is not in"),
         (&["bench", "step", "--stem", "vit"], "imagenet"),
         (&["bench", "step", "--size", "2", "--stem-padding", "0"], "at least 3"),
+        (&["bench", "step", "--backbone", "vit-tiny", "--size", "40"], "multiple of the patch"),
+        (&["bench", "step", "--patch", "8"], "--patch"),
         (&["bench", "knn", "--dim", "0"], "0 is not in"),
         (&["bench", "kernels", "--batch", "0"], "0 is not in"),
         (&["bench", "data", "--blur", "1.5"], "blur"),

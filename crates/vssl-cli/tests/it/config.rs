@@ -43,7 +43,7 @@ fn json_has_values_and_origins() {
 #[test]
 fn wrong_recipes_are_refused_with_key_line_and_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
-    let cases: [(&str, &[&str]); 8] = [
+    let cases: [(&str, &[&str]); 9] = [
         ("[optimiser]\nlr = 1.0", &["a.toml:3: unknown key `optimiser`", "mean `optimizer`?"]),
         (
             "[optimizer]\nlearn = 1",
@@ -54,6 +54,10 @@ fn wrong_recipes_are_refused_with_key_line_and_what_was_expected() {
         ("[train]\nbatch = 0", &["a.toml:4: train.batch is 0; expected at least 2"]),
         ("[[views]]\nflip = 2", &["a.toml:4: views.0.flip is 2; expected a number from 0 to 1"]),
         ("[vssl]\nprior = \"projektor\"", &["a.toml:4: vssl.prior", "mean `projector`?"]),
+        (
+            "[optimizer]\nbeta1 = 0.9",
+            &["a.toml:4: optimizer.beta1 is a key of", "name = \"lars\"", "remove `beta1`"],
+        ),
         ("[train", &["a.toml:3: "]),
     ];
     for (table, parts) in cases {

@@ -3,9 +3,9 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
-use vssl::eval::{
-    Features,
-    knn::{Distance, grid},
+use vssl::{
+    eval::{knn::grid, neighbours::Distance},
+    features::Features,
 };
 
 use super::{report::trained, run};

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod agreement;
 mod arguments;
 mod bench;
 mod config;
@@ -20,6 +21,7 @@ mod pretrain;
 mod recipes;
 mod report;
 mod resume;
+mod structure;
 mod table;
 mod uncertainty;
 

@@ -74,11 +74,11 @@ fn a_page_holds_results_curves_and_pictures_and_is_the_same_again() {
         assert!(run_data["training"]["series"][series][2].is_number(), "{series}");
     }
     assert!(run_data["summary"]["untrained_knn_top1"].is_number());
-    let look = &found["looks"][0];
-    assert_eq!(look["names"].as_array().unwrap().len(), 40);
-    assert_eq!(look["map"]["tsne"].as_array().unwrap().len(), 40);
+    let pictures = &found["pictures"][0];
+    assert_eq!(pictures["names"].as_array().unwrap().len(), 40);
+    assert_eq!(pictures["map"]["tsne"].as_array().unwrap().len(), 40);
     for picture in ["thumbnails", "gallery/sheet"] {
-        let sheet = look.pointer(&format!("/{picture}/jpeg")).unwrap().as_str().unwrap();
+        let sheet = pictures.pointer(&format!("/{picture}/jpeg")).unwrap().as_str().unwrap();
         assert!(sheet.len() > 1000, "{picture}");
     }
     report().succeeded();
@@ -99,14 +99,14 @@ fn images_that_were_moved_leave_a_page_without_pictures_that_says_so() {
         report.error
     );
     let found = data(&fs::read_to_string(&page).unwrap());
-    assert!(found["looks"][0].is_null());
+    assert!(found["pictures"][0].is_null());
     assert!(found["missing"][0].as_str().unwrap().contains("images"), "{}", found["missing"]);
     // Below another data root they are found again.
     fs::create_dir(folder.path().join("data")).unwrap();
     fs::rename(folder.path().join("elsewhere"), folder.path().join("data/images")).unwrap();
     let root = folder.path().join("data");
     run(&["report", text(&out), "--to", text(&page), "--data", text(&root)]).succeeded();
-    assert!(data(&fs::read_to_string(&page).unwrap())["looks"][0].is_object());
+    assert!(data(&fs::read_to_string(&page).unwrap())["pictures"][0].is_object());
 }
 
 #[test]
@@ -210,15 +210,18 @@ fn a_run_is_watched_from_before_its_first_step_to_its_end() {
     assert_eq!(status, 204, "nothing changed");
 
     let began = Instant::now();
-    let look = loop {
-        let look = watching.json("/look.json?seen=");
-        if look["look"].is_object() {
-            break look;
+    let pictures = loop {
+        let pictures = watching.json("/pictures.json?seen=");
+        if pictures["pictures"].is_object() {
+            break pictures;
         }
-        assert!(began.elapsed() < Duration::from_secs(60), "no pictures came: {look}");
+        assert!(began.elapsed() < Duration::from_secs(60), "no pictures came: {pictures}");
         std::thread::sleep(Duration::from_millis(200));
     };
-    assert_eq!((&look["version"], &look["missing"]), (&"step-00000003".into(), &Value::Null));
+    assert_eq!(
+        (&pictures["version"], &pictures["missing"]),
+        (&"step-00000003".into(), &Value::Null)
+    );
 
     fs::write(out.join("metrics.jsonl"), "oops\n").unwrap();
     let error = watching.json("/run.json?seen=");

@@ -109,7 +109,7 @@ fn what_cannot_be_judged_is_named() {
     let run_of = |more: &[&str]| run(&[&["uncertainty", "no/such/run"], more].concat());
     run_of(&[]).refused(1, &["no/such/run"]);
     run_of(&["--out", "a.png"]).refused(2, &["a.png", ".svg"]);
-    run_of(&["--out", "no/such/folder/a.csv"]).refused(1, &["no/such/folder is no folder"]);
+    run_of(&["--out", "no/such/folder/a.csv"]).refused(1, &["no/such/folder is not a folder"]);
     run_of(&["--count", "1"]).refused(2, &["--count"]);
     run_of(&["--k", "0"]).refused(2, &["--k"]);
     let folder = tempfile::tempdir().unwrap();

@@ -4,10 +4,10 @@
 
 use super::{canvas::Canvas, canvas::Pixel, simd::vectorised};
 
-/// Box blurs in each direction.
+/// Number of box blurs in each direction.
 const PASSES: usize = 3;
 
-/// Memory that is kept between images.
+/// Buffers that are kept between images.
 #[derive(Debug, Default)]
 pub(super) struct BlurScratch {
     row: Vec<Pixel>,
@@ -40,7 +40,7 @@ impl BoxFilter {
         Self { radius, whole, end: ((1 << 24) - (2 * radius as u32 + 1) * whole) / 2 }
     }
 
-    /// Pixels that one output reads.
+    /// Number of pixels that one output reads.
     fn reach(self) -> usize {
         2 * self.radius + 3
     }
@@ -48,7 +48,7 @@ impl BoxFilter {
     /// `out[i]` from `line(0)[i], …, line(reach − 1)[i]`: the first and the last are the ends.
     #[inline(always)]
     fn apply<'a>(self, out: &mut [u8], line: impl Fn(usize) -> &'a [u8]) {
-        // The recipes' radii are known to the compiler: up to 1.4 and up to 2.4 pixels.
+        // The radii of recipes are constants for the compiler: 0 up to 1.4 pixels, 1 up to 2.4 pixels.
         match self.radius {
             0 => self.weigh(out, [line(0), line(2)], [line(1)]),
             1 => self.weigh(out, [line(0), line(4)], [line(1), line(2), line(3)]),
@@ -105,7 +105,7 @@ pub(super) fn gaussian_blur(canvas: &mut Canvas, sigma: f64, scratch: &mut BlurS
             for line in pixels.chunks_exact_mut(width) {
                 blur_row(filter, line, row, other_row);
             }
-            // Three passes: canvas to plane, back, to plane again.
+            // The three passes go from the canvas to the plane, back, and to the plane again.
             blur_columns(filter, width, pixels, plane);
             blur_columns(filter, width, plane, pixels);
             blur_columns(filter, width, pixels, plane);

@@ -4,8 +4,21 @@
 use super::crop::Region;
 use crate::Image;
 
-/// Red, green, blue and one byte without meaning.
+/// Red, green, blue, and a fourth byte that is not used.
 pub type Pixel = [u8; 4];
+
+/// The three channels of `pixel`.
+#[inline(always)]
+pub(super) fn unpack(pixel: Pixel) -> [i32; 3] {
+    let word = u32::from_le_bytes(pixel) as i32;
+    [word & 255, (word >> 8) & 255, (word >> 16) & 255]
+}
+
+/// The pixel of three channels from 0 to 255.
+#[inline(always)]
+pub(super) fn pack([r, g, b]: [i32; 3]) -> Pixel {
+    ((r | (g << 8) | (b << 16)) as u32).to_le_bytes()
+}
 
 /// An image that is being worked on, row-major. Its memory is kept between images.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +29,7 @@ pub struct Canvas {
 }
 
 impl Canvas {
-    /// Copies a picture.
+    /// A canvas with a copy of `image`.
     ///
     /// # Panics
     /// When `image` does not hold `height · width · 3` values.
@@ -28,7 +41,7 @@ impl Canvas {
         canvas
     }
 
-    /// The picture, without the fourth byte.
+    /// The content of the canvas as an image.
     pub fn to_image(&self) -> Image {
         let mut rgb = vec![0; self.pixels.len() * 3];
         for (out, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(&self.pixels) {
@@ -37,12 +50,12 @@ impl Canvas {
         Image { width: self.width, height: self.height, rgb }
     }
 
-    /// Columns.
+    /// Number of columns.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn height(&self) -> usize {
         self.height
     }
@@ -56,13 +69,13 @@ impl Canvas {
         &mut self.pixels
     }
 
-    /// Gives the canvas a size; what it shows afterwards is unspecified.
+    /// Gives the canvas a size; its pixels are unspecified afterwards.
     pub(super) fn reshape(&mut self, width: usize, height: usize) {
         (self.width, self.height) = (width, height);
         self.pixels.resize(width * height, [0; 4]);
     }
 
-    /// Shows `region` of `image`, pixel by pixel.
+    /// Copies `region` of `image` to the canvas.
     pub(super) fn copy(&mut self, image: &Image, region: Region) {
         self.reshape(region.width, region.height);
         let rows = image.rgb.chunks_exact(image.width * 3).skip(region.top);

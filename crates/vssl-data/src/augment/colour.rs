@@ -3,12 +3,16 @@
 //!
 //! A blend is `d + f · (x − d)` in single precision, cut to a byte.
 
-use super::{canvas::Canvas, canvas::Pixel, hue::rotate_hue, simd::truncated, simd::vectorised};
+use super::{
+    canvas::{Canvas, Pixel, pack, unpack},
+    hue::rotate_hue,
+    simd::{truncated, vectorised},
+};
 
 /// One adjustment of a colour jitter, with its drawn value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Adjustment {
-    /// Nothing: the setting of this adjustment is 0.
+    /// No change: the setting of this adjustment is 0.
     Nothing,
     /// Blend with black; 1 changes nothing.
     Brightness(f64),
@@ -25,17 +29,6 @@ pub enum Adjustment {
 #[inline(always)]
 fn luma([r, g, b]: [i32; 3]) -> i32 {
     (19_595 * r + 38_470 * g + 7_471 * b + 32_768) >> 16
-}
-
-#[inline(always)]
-pub(super) fn unpack(pixel: Pixel) -> [i32; 3] {
-    let word = u32::from_le_bytes(pixel) as i32;
-    [word & 255, (word >> 8) & 255, (word >> 16) & 255]
-}
-
-#[inline(always)]
-pub(super) fn pack([r, g, b]: [i32; 3]) -> Pixel {
-    ((r | (g << 8) | (b << 16)) as u32).to_le_bytes()
 }
 
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! Where a random resized crop is cut (Szegedy et al. 2014, arXiv:1409.4842, section 6, in
+//! The region of a random resized crop (Szegedy et al. 2014, arXiv:1409.4842, section 6, in
 //! torchvision's form: ten tries, then a central crop).
 
 use rand_chacha::rand_core::RngCore;
@@ -12,9 +12,9 @@ pub struct Region {
     pub top: usize,
     /// First column.
     pub left: usize,
-    /// Rows, at least 1.
+    /// Number of rows, at least 1.
     pub height: usize,
-    /// Columns, at least 1.
+    /// Number of columns, at least 1.
     pub width: usize,
 }
 
@@ -55,7 +55,7 @@ fn central_region((width, height): (usize, usize), ratio: [f64; 2]) -> Region {
     } else {
         (width, height)
     };
-    // A thin image and a bound far from 1 round to nothing.
+    // With a thin image and a bound far from 1 the side would round to 0.
     let (w, h) = (w.clamp(1, width), h.clamp(1, height));
     Region { top: (height - h) / 2, left: (width - w) / 2, height: h, width: w }
 }

@@ -2,7 +2,7 @@
 
 use super::canvas::Canvas;
 
-/// New value of each level; `None` when the channel stays as it is.
+/// The new value of each level of a channel; `None` when the channel stays as it is.
 fn equalizing_table(histogram: &[u32; 256]) -> Option<[u8; 256]> {
     let occupied = histogram.iter().filter(|&&count| count > 0).count();
     let highest = histogram.iter().rev().find(|&&count| count > 0)?;

@@ -38,7 +38,7 @@ impl EvaluationTransform {
         Ok(())
     }
 
-    /// Leaves the transformed image, `crop × crop` pixels, on a canvas.
+    /// The transformed image, `crop × crop` pixels, on a canvas of `scratch`.
     ///
     /// # Errors
     /// [`DataError::Setting`] when `image` does not hold `height · width · 3` values or is empty,
@@ -52,7 +52,7 @@ impl EvaluationTransform {
         check_image(image).map_err(DataError::Setting)?;
         let side = self.resize.unwrap_or(self.crop);
         let (width, height) = (image.width, image.height);
-        // The longer side is cut, not rounded.
+        // The length of the longer side is rounded down.
         let scaled =
             |long: usize, short: usize| (side as u128 * long as u128 / short as u128) as usize;
         let size = if width <= height {

@@ -5,8 +5,7 @@
 //! the tests compare all 2^24 colours in both directions with the definition.
 
 use super::{
-    canvas::Pixel,
-    colour::{pack, unpack},
+    canvas::{Pixel, pack, unpack},
     simd::{nearest, vectorised, whole},
 };
 
@@ -46,14 +45,14 @@ fn level(share: f32) -> f32 {
     if excess < share { rounded - 1.0 } else { rounded }
 }
 
-/// Hue, saturation and value, whole numbers from 0 to 255 as all numbers here.
+/// Hue, saturation and value of a colour; all numbers are whole, from 0 to 255.
 #[inline(always)]
 fn to_hsv([r, g, b]: [f32; 3]) -> [f32; 3] {
     let value = max(max(r, g), b);
     let least = min(min(r, g), b);
     let range = value - least;
     let middle = r + g + b - value - least;
-    // Of the three distances to the maximum one is 0, one is the range and this is the third.
+    // Of the three distances to the maximum, one is 0 and one is the range; this is the third.
     let third = (value - middle) / max(range, 1.0);
     let (base, sign) = if r == value {
         if b == least { (1.0, -1.0) } else { (-1.0, 1.0) }
@@ -67,11 +66,11 @@ fn to_hsv([r, g, b]: [f32; 3]) -> [f32; 3] {
     let sixth = (base + sign * third) / 6.0;
     let hue = level(if sixth < 0.0 { 1.0 + sixth } else { sixth });
     let saturation = level(range / max(value, 1.0));
-    // Grey has neither; its saturation is 0 by the formula already.
+    // The hue of grey is 0; its saturation is 0 by the formula.
     [if range == 0.0 { 0.0 } else { hue }, saturation, value]
 }
 
-/// Red, green and blue of 8-bit hue, saturation and value.
+/// Red, green and blue of an 8-bit hue, saturation and value.
 ///
 /// Around the circle each channel is a trapezium: what it lacks of `value` grows from 0 to
 /// `value · saturation / 255` over a sixth of the circle, stays for two sixths, and vanishes again.

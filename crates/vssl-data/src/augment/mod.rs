@@ -30,8 +30,8 @@ pub use pipeline::{Pipeline, ViewShape};
 
 use crate::DataError;
 
-/// `count` views that share their distributions. Asymmetric views are two groups of one view,
-/// multi-crop is a second group of smaller ones.
+/// `count` views that share their distributions. Asymmetric views are two groups of one view each;
+/// multi-crop has a second group of smaller views.
 ///
 /// Defaults are those of SimCLR on CIFAR as solo-learn runs it, without blur.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ use crate::DataError;
 pub struct ViewGroup {
     /// How many views are drawn from this group.
     pub count: usize,
-    /// Whether these are small local crops, which only the student sees.
+    /// Whether the views are small local crops, which only the student sees.
     pub local: bool,
     /// Side of the view in pixels.
     pub size: usize,
@@ -53,9 +53,9 @@ pub struct ViewGroup {
     pub jitter: f64,
     /// Brightness factor in `[1 − x, 1 + x]`, not below 0.
     pub brightness: f64,
-    /// Contrast factor, likewise.
+    /// Contrast factor in `[1 − x, 1 + x]`, not below 0.
     pub contrast: f64,
-    /// Saturation factor, likewise.
+    /// Saturation factor in `[1 − x, 1 + x]`, not below 0.
     pub saturation: f64,
     /// Hue shift in `[−x, x]` of the colour circle, x at most 0.5.
     pub hue: f64,
@@ -114,7 +114,7 @@ impl ViewGroup {
         })
     }
 
-    /// All fields that are out of bounds. A recipe is checked by it as well.
+    /// All fields that are out of bounds. The check of a recipe reports them all.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
         let mut require = |field, holds: bool, got: String, expected| {
@@ -184,7 +184,7 @@ pub type Problem = (&'static str, String, &'static str);
 pub enum Interpolation {
     /// Cubic with a = −0.5.
     Bicubic,
-    /// Triangle.
+    /// Linear (a triangle).
     Bilinear,
 }
 
@@ -192,9 +192,9 @@ pub enum Interpolation {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
-    /// Subtracted.
+    /// Subtracted from each channel.
     pub mean: [f32; 3],
-    /// Divided by.
+    /// Each channel is divided by it.
     pub std: [f32; 3],
 }
 

@@ -1,4 +1,4 @@
-//! Bytes to normalised floats: `(v / 255 − mean) / std`, by a table of 256 values a channel.
+//! Turns bytes into normalised floats, `(v / 255 − mean) / std`, by a table of 256 values a channel.
 
 use super::{Canvas, Normalisation};
 use crate::DataError;
@@ -6,7 +6,7 @@ use crate::DataError;
 /// The table of a [`Normalisation`].
 #[derive(Clone, Debug)]
 pub struct Normaliser {
-    /// One table a channel.
+    /// A table for each channel.
     tables: Box<[[f32; 256]; 3]>,
 }
 
@@ -22,7 +22,7 @@ impl Normaliser {
                 "normalisation.mean is {mean:?}; expected three finite numbers"
             )));
         }
-        // Below this a byte's step would be huge; it is a slip of the pen.
+        // A smaller deviation can only be a typing error.
         if !std.iter().all(|std| std.is_finite() && *std >= 1e-6) {
             return Err(DataError::Setting(format!(
                 "normalisation.std is {std:?}; expected three numbers of at least 1e-6"

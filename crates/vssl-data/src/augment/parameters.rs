@@ -1,4 +1,4 @@
-//! Everything that is random about one view, drawn first and applied afterwards.
+//! The random parameters of one view: they are drawn first and applied afterwards.
 
 use rand_chacha::rand_core::RngCore;
 
@@ -13,12 +13,12 @@ use crate::{
     rng::{below, coin, uniform},
 };
 
-/// What one view of one image is made with.
+/// The parameters of one view of one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ViewParameters {
     /// Part of the image that is scaled to the view.
     pub region: Region,
-    /// Colour adjustments in the order of their application; `None` when the coin said so.
+    /// Colour adjustments in the order of their application; `None` when this view has no colour jitter.
     pub jitter: Option<[Adjustment; 4]>,
     /// Whether the view is greyscale.
     pub grayscale: bool,
@@ -74,7 +74,7 @@ impl ViewParameters {
         canvas
     }
 
-    /// All but the flip, which costs nothing when the pixels are read off the canvas.
+    /// Applies everything but the flip, which costs nothing when the pixels are read from the canvas.
     pub(super) fn render(
         &self,
         image: &Image,
@@ -122,7 +122,7 @@ fn draw_adjustments(rng: &mut impl RngCore, group: &ViewGroup) -> [Adjustment; 4
     adjustments
 }
 
-/// Memory of one worker, kept between views.
+/// Buffers of one worker that are kept between views.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) canvas: Canvas,

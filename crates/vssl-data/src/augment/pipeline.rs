@@ -1,5 +1,5 @@
-//! The views of a recipe: settings checked once, parameters drawn at their address, pixels made.
-//! Called by the loader, and by the report that shows what the network saw.
+//! Makes the views of a recipe: it checks the settings once, draws the parameters of each view at
+//! their address, and makes its pixels. Called by the loader and by the page of a run.
 
 use super::{Normalisation, Normaliser, Scratch, ViewGroup, ViewParameters};
 use crate::{
@@ -7,14 +7,14 @@ use crate::{
     rng::{Stream, rng},
 };
 
-/// What is known of a view before any image.
+/// The properties of a view that are the same for every image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewShape {
     /// Side in pixels.
     pub size: usize,
-    /// Whether it is a small local crop, which only the student sees.
+    /// Whether the view is a small local crop, which only the student sees.
     pub local: bool,
-    /// Position of its group in the recipe.
+    /// Position of the view's group in the recipe.
     pub group: usize,
 }
 
@@ -107,7 +107,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// The same view as a picture, before normalisation.
+    /// The same view as an image, before normalisation.
     ///
     /// # Errors
     /// As [`Pipeline::view`].
@@ -128,7 +128,7 @@ impl Pipeline {
         Ok(scratch.canvas.to_image())
     }
 
-    /// Leaves the unflipped view on the canvas; whether to flip is returned.
+    /// Makes the view on the canvas, without the flip, and returns whether to flip.
     fn render(
         &self,
         image: &Image,
@@ -145,10 +145,10 @@ impl Pipeline {
     }
 }
 
-/// The view is 16 bits of an address.
+/// Largest number of views: the number of a view has 16 bits in an address.
 const MOST_VIEWS: usize = 1 << 16;
 
-/// Whether the picture holds what its size promises; if not, why.
+/// Checks that `image` holds as many values as its size says.
 pub(crate) fn check_image(image: &Image) -> Result<(), String> {
     let Image { width, height, rgb } = image;
     let wanted = width.checked_mul(*height).and_then(|pixels| pixels.checked_mul(3));

@@ -16,7 +16,7 @@ use crate::Image;
 
 const HALF: i32 = 1 << (PRECISION - 1);
 
-/// What is cut, what it becomes, and which part of that is wanted.
+/// One resize: the region that is scaled, its new size, and the part of the result that is computed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Resize {
     /// Part of the image that is scaled; pixels outside are never read.
@@ -25,7 +25,7 @@ pub(super) struct Resize {
     pub size: (usize, usize),
     /// Part of the scaled picture that is computed.
     pub window: Region,
-    /// Filter.
+    /// Filter of the resize.
     pub interpolation: Interpolation,
 }
 
@@ -37,7 +37,7 @@ impl Resize {
     }
 }
 
-/// Memory that is kept between images.
+/// Buffers that are kept between images.
 #[derive(Debug, Default)]
 pub(super) struct ResizeScratch {
     horizontal: Weights,
@@ -47,7 +47,7 @@ pub(super) struct ResizeScratch {
     between_rgb: Vec<u8>,
 }
 
-/// Four rows side by side, before and after the horizontal pass.
+/// Four rows beside each other, before and after the horizontal pass.
 #[derive(Debug, Default)]
 struct Columns {
     before: Vec<[u8; LANES]>,
@@ -171,9 +171,9 @@ struct Rgb<'a> {
     bytes: &'a [u8],
     /// Bytes from one row to the next.
     stride: usize,
-    /// Column of the scaled region that the first pixel of a row is.
+    /// The column of the scaled region that the first pixel of a row lies in.
     first: usize,
-    /// Pixels of a row.
+    /// Number of pixels of a row.
     width: usize,
 }
 

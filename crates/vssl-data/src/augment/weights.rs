@@ -2,7 +2,7 @@
 
 use super::Interpolation;
 
-/// Fractional bits of a weight.
+/// Number of fractional bits of a weight.
 pub(super) const PRECISION: u32 = 22;
 
 /// The weights of one pass: `taps` consecutive inputs for every output of the window.
@@ -13,7 +13,7 @@ pub(super) struct Weights {
     pub start: Vec<usize>,
     /// `[output, taps]`.
     pub weights: Vec<i32>,
-    /// Memory for one output's weights before rounding.
+    /// Buffer for the weights of one output before rounding.
     exact: Vec<f64>,
 }
 
@@ -45,14 +45,14 @@ impl Weights {
             for (weight, exact) in out[from - start..].iter_mut().zip(&self.exact) {
                 let normalised = if sum == 0.0 { *exact } else { exact / sum };
                 let scaled = normalised * f64::from(1 << PRECISION);
-                // Half away from zero, without a call into the mathematics library.
+                // Rounds halves away from zero without a call into the mathematics library.
                 *weight = (scaled + 0.5f64.copysign(scaled)) as i32;
             }
             self.start.push(start);
         }
     }
 
-    /// The inputs that any output needs, as first and one past the last.
+    /// The range of inputs that the outputs need.
     pub fn reach(&self) -> (usize, usize) {
         let first = self.start.first().copied().unwrap_or(0);
         let last = self.start.last().copied().unwrap_or(0);

@@ -15,17 +15,17 @@ use crate::DataError;
 const SIDE: usize = 32;
 const PIXELS: usize = 3 * SIDE * SIDE;
 
-/// What tells the two sets apart.
+/// The differences between the two sets.
 struct Kind {
     folder: &'static str,
     archive: &'static str,
     train: &'static [&'static str],
     test: &'static str,
-    /// Records in each training file as published; a test file has 10,000.
+    /// Number of records in each training file as published; a test file has 10,000.
     train_records: usize,
-    /// Label bytes before the pixels of a record.
+    /// Number of label bytes before the pixels of a record.
     label_bytes: usize,
-    /// Which of them, how many classes, and the file that names them.
+    /// The label byte that is used, the number of classes, and the file that names the classes.
     label: usize,
     classes: usize,
     class_file: &'static str,
@@ -97,8 +97,8 @@ pub(super) fn open_hundred(
     open(path, kind, labels != Labels::None)
 }
 
-/// Opens the folder with the `.bin` files, the folder that holds it or the archive, or the archive
-/// itself. The test split may be absent, and the file of class names.
+/// Opens the folder with the `.bin` files, a folder that holds it or the archive, or the archive
+/// itself. The test split and the file of class names may be absent.
 ///
 /// # Errors
 /// Missing or truncated files, labels beyond the classes.
@@ -127,7 +127,7 @@ fn open(path: &Path, kind: &Kind, labelled: bool) -> Result<(Memory, Option<Memo
     Ok((train, validation))
 }
 
-/// The wanted files by name, and the folder or archive that they are in.
+/// The files of the set by name, and the folder or archive that holds them.
 fn files(path: &Path, kind: &Kind) -> Result<(PathBuf, BTreeMap<String, Vec<u8>>), DataError> {
     let first = kind.train[0];
     let expected = || {
@@ -143,7 +143,7 @@ fn files(path: &Path, kind: &Kind) -> Result<(PathBuf, BTreeMap<String, Vec<u8>>
         return Ok((path.into(), unpack(path, kind)?));
     }
     for folder in [path.to_path_buf(), path.join(kind.folder)] {
-        // Any batch, so that a missing first one is named instead of the whole folder.
+        // Any batch identifies the folder, so that a missing first batch is named in the message.
         if kind.train.iter().any(|name| folder.join(name).exists()) {
             return Ok((folder.clone(), read_folder(&folder, kind)?));
         }
@@ -193,7 +193,7 @@ fn unpack(archive: &Path, kind: &Kind) -> Result<BTreeMap<String, Vec<u8>>, Data
             files.insert(name.to_string(), bytes);
         }
     }
-    // The checksum of the gzip stream is behind the last record of the archive.
+    // Reading to the end checks the gzip checksum, which is behind the last record.
     std::io::copy(&mut reader, &mut std::io::sink()).map_err(|error| damaged(error, unpacked))?;
     if files.is_empty() {
         return Err(DataError::Format {
@@ -205,7 +205,7 @@ fn unpack(archive: &Path, kind: &Kind) -> Result<BTreeMap<String, Vec<u8>>, Data
     Ok(files)
 }
 
-/// The archive reader gives broken headers the kind `Other`.
+/// The error of a damaged archive; the archive reader gives broken headers the kind `Other`.
 fn not_tar(archive: &Path, error: std::io::Error, unpacked: usize) -> DataError {
     let kind = match error.kind() {
         std::io::ErrorKind::Other => std::io::ErrorKind::InvalidData,

@@ -1,4 +1,4 @@
-//! Bytes of a file to an upright RGB [`Image`]. Called by [`super::folder::Folder`].
+//! Decodes the bytes of a file to an upright RGB [`Image`]. Called by [`super::folder::Folder`].
 //!
 //! The pixels are those of Pillow's `Image.open(f).convert("RGB")` after `exif_transpose`: grey is
 //! repeated, alpha is dropped, palettes are looked up, 16-bit values keep their high byte (where
@@ -15,16 +15,17 @@ use zune_core::options::DecoderOptions;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::errors::DecodeErrors;
 
-use super::Image;
+use crate::Image;
 use crate::panics::caught;
 
-/// Pixels beyond which a file is refused, as Pillow does against decompression bombs.
+/// Largest number of pixels; larger files are refused, as Pillow does against decompression bombs.
 const MAX_PIXELS: u64 = 178_956_970;
 
-/// Decodes by content: the extension is not looked at (ImageNet has a PNG named `.JPEG`).
+/// Decodes an image. The content decides the format, not the extension: ImageNet has a PNG named
+/// `.JPEG`.
 ///
 /// # Errors
-/// Why the bytes are no image, for a [`crate::DataError::BadImage`].
+/// Why the bytes are not an image, for a [`crate::DataError::BadImage`].
 pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
     let decoded = caught(|| decoded(bytes));
     decoded.unwrap_or_else(|panic| Err(format!("the decoder panicked: {panic}")))
@@ -53,7 +54,7 @@ fn jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
         return Err("truncated JPEG: its end marker is missing".into());
     }
     match decode_jpeg(bytes, true) {
-        // The one complaint of strict mode that costs no pixel; libjpeg only warns.
+        // This complaint of strict mode costs no pixel; libjpeg only warns.
         Err(DecodeErrors::FormatStatic(text)) if text.contains("Extra bytes between headers") => {
             decode_jpeg(bytes, false)
         }
@@ -78,11 +79,11 @@ fn ends(bytes: &[u8]) -> bool {
             _ => position += 1,
         }
     }
-    // Backwards, because that is where it is in a good file.
+    // The search runs backwards, because the marker of a good file is at its end.
     bytes.get(position..).is_some_and(|rest| rest.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
 }
 
-/// `strict` makes a truncated file an error; otherwise the missing part would be grey.
+/// Decodes a JPEG. `strict` makes a truncated file an error; otherwise its missing part is grey.
 fn decode_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, DecodeErrors> {
     let options = DecoderOptions::default()
         .set_strict_mode(strict)
@@ -106,7 +107,7 @@ fn other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, String> {
         ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size(u64::from(width), u64::from(height))?;
-    // A broken EXIF block does not make the pixels bad.
+    // A broken EXIF block does not damage the pixels.
     let orientation = decoder.orientation().ok();
     let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
     Ok(upright(high_bytes(image), orientation).into_rgb8())
@@ -129,7 +130,7 @@ fn upright(mut image: DynamicImage, orientation: Option<Orientation>) -> Dynamic
     image
 }
 
-/// 16 bits to 8 by the high byte, as Pillow; `into_rgb8` alone would round.
+/// Converts 16 bits to 8 by the high byte, as Pillow does; `into_rgb8` would round.
 fn high_bytes(image: DynamicImage) -> DynamicImage {
     fn halve(samples: &[u16]) -> impl Iterator<Item = u8> {
         samples.iter().map(|&sample| (sample >> 8) as u8)

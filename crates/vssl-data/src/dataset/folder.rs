@@ -1,26 +1,27 @@
 //! Folders of image files, with or without classes and splits.
 //!
-//! The training images are in `train/` if there is such a folder, else in the folder itself; then
-//! there is no validation split. Validation is the first of `val/`, `validation/` and `test/`.
+//! The training images are in `train/`, and the validation images in the first of `val/`,
+//! `validation/` and `test/`. Without `train/` all images are training images and there is no
+//! validation split.
 //!
 //! Whether there are labels (`data.labels`): with "auto", a split has labels exactly if every
 //! image is in a folder directly below the split and there are at least two such folders; flat
 //! and deeper trees have none. With "fine" the folders below the split are the classes whatever
 //! is inside them, as in torchvision's `ImageFolder`, and an image outside of them is an error.
-//! Classes are sorted by the bytes of their names; folders without images are no classes.
+//! Classes are sorted by the bytes of their names; a folder without images is not a class.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::decode::decode;
 use super::walk::images_below;
-use super::{Dataset, Image, Labels};
-use crate::DataError;
+use super::{Dataset, Labels};
+use crate::{DataError, Image};
 
-/// Image files, read when asked for.
+/// Image files, which are read when they are asked for.
 pub struct Folder {
     root: PathBuf,
-    /// Relative to `root`.
+    /// Paths of the images relative to `root`.
     files: Vec<PathBuf>,
     labels: Option<Vec<u32>>,
     classes: Vec<String>,
@@ -48,7 +49,7 @@ pub(super) fn open(path: &Path, labels: Labels) -> Result<(Folder, Option<Folder
     Ok((train, validation))
 }
 
-/// The folder of the validation split of the set in `path`.
+/// The folder of the validation images of the set in `path`, if there is one.
 pub(super) fn validation_folder(path: &Path) -> Option<PathBuf> {
     split_folder(path, &["val", "validation", "test"])
 }
@@ -58,12 +59,12 @@ fn split_folder(path: &Path, names: &[&str]) -> Option<PathBuf> {
 }
 
 impl Folder {
-    /// These files, in this order, without labels. They are read when asked for.
+    /// The given files, in their order, without labels. They are read when they are asked for.
     pub fn of_files(files: Vec<PathBuf>) -> Self {
         Self { root: PathBuf::new(), files, labels: None, classes: Vec::new() }
     }
 
-    /// One split; `known` are the classes of the training split.
+    /// Lists the images of one split; `known` are the classes of the training split.
     fn split(root: PathBuf, labels: Labels, known: Option<&[String]>) -> Result<Self, DataError> {
         let files = images_below(&root)?;
         if files.is_empty() {
@@ -86,7 +87,7 @@ impl Folder {
         }
         let classes: BTreeSet<String> = set.files.iter().map(|file| first_part(file)).collect();
         let direct = set.files.iter().all(|file| file.components().count() == 2);
-        // One folder of its own name, say `test/images/`, is no class.
+        // A single folder, such as `test/images/`, is not a class.
         let foreign = |known: &[String]| !classes.iter().any(|class| known.contains(class));
         let unlabelled = !direct || known.map_or(classes.len() < 2, foreign);
         if labels == Labels::Auto && unlabelled {
@@ -109,11 +110,11 @@ impl Folder {
         Ok(set)
     }
 
-    /// The images below `root/<class>/` for exactly these classes, sorted by name; also gives the
-    /// classes that have no images.
+    /// The images below `root/<class>/` for exactly the given classes, which are sorted by name; and the
+    /// classes without images.
     ///
     /// # Errors
-    /// A folder that cannot be listed, or no image at all.
+    /// A folder that cannot be listed, or a set without a single image.
     pub(super) fn of_classes(
         root: &Path,
         classes: &[String],
@@ -147,12 +148,12 @@ fn empty(root: &Path) -> DataError {
     }
 }
 
-/// The folder directly below the split, or the file itself.
+/// The first component of `path`: the folder directly below the split, or the file itself.
 fn first_part(file: &Path) -> String {
     file.iter().next().map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// Position of the file's class among the sorted classes.
+/// Position of a file's class among the sorted classes.
 fn label_in(classes: &[String], file: &Path) -> u32 {
     let class = first_part(file);
     classes.binary_search(&class).expect("the classes were collected from the files, or checked")

@@ -1,6 +1,6 @@
 //! IDX files, as MNIST and Fashion-MNIST are published (format: the end of
 //! <https://web.archive.org/web/http://yann.lecun.com/exdb/mnist/>): a big-endian header, then
-//! unsigned bytes. Plain or gzipped; grey becomes RGB.
+//! unsigned bytes. Files may be gzipped; grey becomes RGB.
 
 use std::path::{Path, PathBuf};
 
@@ -11,8 +11,8 @@ use crate::DataError;
 
 /// Reads `train-{images-idx3,labels-idx1}-ubyte` and, where present, `t10k-…` from a folder.
 ///
-/// A labels file may be absent; class names come from `classes.txt` (one a line), else they are
-/// "0" to "9".
+/// A labels file may be absent. Class names come from `classes.txt`, one a line; without that file
+/// they are "0" to "9".
 ///
 /// # Errors
 /// Missing or damaged files, counts that do not fit, labels beyond the classes.
@@ -48,7 +48,7 @@ pub(super) fn open(folder: &Path, labels: Labels) -> Result<(Memory, Option<Memo
     Ok((train, validation))
 }
 
-/// The plain file if there is one, else the gzipped one.
+/// The plain file `name` in `folder`, or else the gzipped file.
 fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.exists())
 }

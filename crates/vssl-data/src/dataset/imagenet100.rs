@@ -8,14 +8,14 @@ use super::read::names;
 use super::{Labels, MissingClasses};
 use crate::DataError;
 
-/// WordNet identifiers, sorted.
+/// The 100 WordNet identifiers, sorted, one a line.
 const CLASSES: &str = include_str!("imagenet100_classes.txt");
 
-/// Opens the tree; folders of other classes are not looked at. `classes()` are always all 100,
-/// so that a label means the same whatever is missing.
+/// Opens the tree. Folders of other classes are ignored. `classes()` are always all 100, so that a
+/// label means the same whichever classes are missing.
 ///
 /// # Errors
-/// Missing classes unless allowed; no image at all.
+/// Missing classes, unless they are allowed; a tree without a single image.
 pub(super) fn open(
     path: &Path,
     labels: Labels,

@@ -1,10 +1,10 @@
-//! Where a relative data path leads. Called by the command line and by the plan of a run, each with
-//! its own order of folders.
+//! Finds the folder that a relative data path is meant from. Called by the command line and by the
+//! plan of a run, each with its own order of folders.
 
 use std::path::{Path, PathBuf};
 
-/// The first of `folders` below which there is something at `path`; `path` itself when it is
-/// absolute or nowhere, for the message that says so.
+/// `path` below the first of `folders` where it exists; `path` itself when it is absolute or exists
+/// below none of them, for the message that says so.
 pub fn locate(path: &Path, folders: &[&Path]) -> PathBuf {
     folders
         .iter()

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::{Dataset, Image};
-use crate::DataError;
+use super::Dataset;
+use crate::{DataError, Image};
 
-/// How the bytes of one record make a picture.
+/// The order of the bytes of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// `[height, width]`; repeated into the three channels.
+    /// `[height, width]`; the three channels are equal.
     Grey,
     /// `[3, height, width]`.
     Planes,
@@ -23,7 +23,7 @@ impl Layout {
     }
 }
 
-/// Images of one size, undecoded.
+/// Undecoded images of one size.
 pub struct Memory {
     pub(super) layout: Layout,
     pub(super) width: usize,
@@ -32,7 +32,7 @@ pub struct Memory {
     pub(super) pixels: Vec<u8>,
     pub(super) labels: Option<Vec<u32>>,
     pub(super) classes: Vec<String>,
-    /// The files in order, each with the number of its images.
+    /// The files in order, each with its number of images.
     pub(super) files: Vec<(PathBuf, usize)>,
 }
 

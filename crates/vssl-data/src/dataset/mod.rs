@@ -1,4 +1,4 @@
-//! Where images come from. One file a format; all offer [`Dataset`].
+//! Sets of images, one file for each format; every format offers [`Dataset`].
 //!
 //! [`open`] turns the data section of a recipe into a training split and, where there is one, a
 //! validation split. Labels and the validation split are optional in every format.
@@ -15,28 +15,17 @@ mod read;
 mod subset;
 mod walk;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 pub use config::{
-    CIFAR10, CIFAR100, DataConfig, FASHION_MNIST, Format, IMAGENET, Labels, MissingClasses, open,
+    CIFAR10, CIFAR100, DataConfig, FASHION_MNIST, Format, IMAGENET, Labels, MissingClasses,
 };
 pub use folder::Folder;
 pub use locate::locate;
 pub use memory::Memory;
 pub use subset::Subset;
 
-use crate::DataError;
-
-/// One decoded picture: RGB, 8 bits a channel, row-major `height × width × 3`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    /// Columns, at least 1.
-    pub width: usize,
-    /// Rows, at least 1.
-    pub height: usize,
-    /// `height · width · 3` values.
-    pub rgb: Vec<u8>,
-}
+use crate::{DataError, Image};
 
 /// A finite, indexed, immutable set of images; labels are optional.
 pub trait Dataset: Send + Sync {
@@ -63,7 +52,7 @@ pub trait Dataset: Send + Sync {
     /// Names of the classes, in the order of the labels; empty without labels.
     fn classes(&self) -> &[String];
 
-    /// What to call image `index` in a message: its path, or the file and record number.
+    /// Name of image `index` for messages: its path, or the file and record number.
     fn name(&self, index: usize) -> String;
 
     /// The name of image `index` within the set, which stays when the set is moved, and the bytes that it
@@ -77,11 +66,61 @@ pub trait Dataset: Send + Sync {
     }
 }
 
-/// What [`open`] finds.
+/// The splits of a set of images.
 #[derive(Clone)]
 pub struct Splits {
-    /// The images to learn from; at least one.
+    /// The training images; at least one.
     pub train: Arc<dyn Dataset>,
-    /// The images to judge by, with the classes of `train` when both have labels.
+    /// The validation images, with the classes of `train` when both have labels.
     pub validation: Option<Arc<dyn Dataset>>,
+}
+
+/// Opens the splits that `config` describes; a relative path is taken from `root`, if that is given.
+///
+/// # Errors
+/// A path that is not set or does not exist, files that are not what they should be, a limit of 0,
+/// or a kind of label that the format does not have.
+pub fn open(config: &DataConfig, root: Option<&Path>) -> Result<Splits, DataError> {
+    if config.path.as_os_str().is_empty() {
+        return Err(DataError::Setting(
+            "data.path: not set; expected the folder of the images".into(),
+        ));
+    }
+    for (name, limit) in
+        [("limit_train", config.limit_train), ("limit_validation", config.limit_validation)]
+    {
+        if limit == Some(0) {
+            return Err(DataError::Setting(format!(
+                "data.{name} = 0: expected at least 1; leave it out to use all images"
+            )));
+        }
+    }
+    let path = root.map_or_else(|| config.path.clone(), |root| root.join(&config.path));
+    let labels = config.labels;
+    Ok(match config.format {
+        Format::Folder => limited(folder::open(&path, labels)?, config),
+        Format::Cifar10 => limited(cifar::open_ten(&path, labels)?, config),
+        Format::Cifar100 => limited(cifar::open_hundred(&path, labels)?, config),
+        Format::Idx => limited(idx::open(&path, labels)?, config),
+        Format::ImageNet100 => {
+            limited(imagenet100::open(&path, labels, config.missing_classes)?, config)
+        }
+    })
+}
+
+fn limited<D: Dataset + 'static>(
+    (train, validation): (D, Option<D>),
+    config: &DataConfig,
+) -> Splits {
+    Splits {
+        train: limit(Arc::new(train), config.limit_train),
+        validation: validation.map(|split| limit(Arc::new(split), config.limit_validation)),
+    }
+}
+
+fn limit(split: Arc<dyn Dataset>, limit: Option<usize>) -> Arc<dyn Dataset> {
+    match limit {
+        Some(limit) if limit < split.len() => Arc::new(Subset::balanced(split, limit)),
+        _ => split,
+    }
 }

@@ -1,4 +1,4 @@
-//! Reading a whole file, plain or gzipped, with errors that say what was expected.
+//! Reads whole files, plain or gzipped, with errors that say what was expected.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -13,14 +13,14 @@ use crate::DataError;
 /// # Errors
 /// As [`open`].
 pub(super) fn whole(path: &Path, expected: &str) -> Result<Vec<u8>, DataError> {
-    // With the size known before, which saves copies of hundreds of megabytes.
+    // `file` knows the size beforehand, which saves copies of hundreds of megabytes.
     let mut bytes = Vec::new();
     file(path, expected)?.read_to_end(&mut bytes).map_err(DataError::io(path))?;
     Ok(bytes)
 }
 
-/// The uncompressed bytes of a file. Compression is seen from the content, because browsers
-/// unpack downloads without renaming them.
+/// A reader of the uncompressed bytes of a file. The content tells whether the file is compressed,
+/// because browsers unpack downloads without renaming them.
 ///
 /// # Errors
 /// [`DataError::Missing`], [`DataError::Format`] for a folder, [`DataError::Io`].
@@ -51,7 +51,7 @@ fn file(path: &Path, expected: &str) -> Result<File, DataError> {
 /// Reads up to `limit` bytes, so that a false header or a gzip bomb cannot fill the memory.
 ///
 /// # Errors
-/// [`DataError::Format`] for a damaged or truncated gzip stream, with the bytes got until there.
+/// [`DataError::Format`] for a damaged or truncated gzip stream, with the number of bytes before it.
 pub(super) fn read_up_to(
     reader: &mut dyn Read,
     limit: u64,
@@ -64,7 +64,8 @@ pub(super) fn read_up_to(
     }
 }
 
-/// Tells damage (what the decompressor complains about) from what the system refuses.
+/// The error of a read: [`DataError::Format`] for what the decompressor complains about,
+/// [`DataError::Io`] for what the system refuses.
 pub(super) fn stream_error(path: &Path, error: std::io::Error, bytes: usize) -> DataError {
     match error.kind() {
         ErrorKind::UnexpectedEof | ErrorKind::InvalidData | ErrorKind::InvalidInput => {
@@ -83,7 +84,7 @@ pub(super) fn stream_error(path: &Path, error: std::io::Error, bytes: usize) -> 
 /// The non-empty lines of a text file, trimmed; `None` when there is no such file.
 ///
 /// # Errors
-/// [`DataError::Io`] when it is there but unreadable or no UTF-8.
+/// [`DataError::Io`] when the file exists but cannot be read or is not UTF-8.
 pub(super) fn lines(path: &Path) -> Result<Option<Vec<String>>, DataError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(names(&text))),
@@ -92,7 +93,7 @@ pub(super) fn lines(path: &Path) -> Result<Option<Vec<String>>, DataError> {
     }
 }
 
-/// One name a line.
+/// The names in a text file, one a line.
 pub(super) fn names(text: &str) -> Vec<String> {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).map(String::from).collect()
 }

@@ -1,10 +1,10 @@
-//! Some images of a dataset: the first few, evenly over its classes (`limit_train`,
-//! `limit_validation`), or those that are named.
+//! Some images of a dataset: a limited number, evenly over its classes (`limit_train`,
+//! `limit_validation`), or images with given numbers.
 
 use std::sync::Arc;
 
-use super::{Dataset, Image};
-use crate::DataError;
+use super::Dataset;
+use crate::{DataError, Image};
 
 /// Some images of another dataset, in its order.
 pub struct Subset {
@@ -14,9 +14,9 @@ pub struct Subset {
 }
 
 impl Subset {
-    /// `limit` images of `whole`: with labels, the first of each class in turn until there are
-    /// enough (classes that run out leave their share to the others); without, the first ones.
-    /// All of them when there are fewer. No randomness: the same images for every seed.
+    /// `limit` images of `whole`, or all when there are fewer. With labels, the first images of each
+    /// class are taken in turn (a class that runs out leaves its share to the others); without labels,
+    /// the first images. The choice has no randomness: it is the same for every seed.
     pub fn balanced(whole: Arc<dyn Dataset>, limit: usize) -> Self {
         let indices = match whole.labels() {
             Some(labels) => first_of_each(labels, whole.classes().len(), limit),
@@ -27,10 +27,10 @@ impl Subset {
         Self { whole, indices, labels }
     }
 
-    /// The images of `whole` with these numbers, in this order.
+    /// The images of `whole` with the given numbers, in the given order.
     ///
     /// # Errors
-    /// [`DataError::Setting`] for a number that is no image of `whole`.
+    /// [`DataError::Setting`] for a number that is not below the length of `whole`.
     pub fn of(whole: Arc<dyn Dataset>, indices: Vec<usize>) -> Result<Self, DataError> {
         let images = whole.len();
         if let Some(index) = indices.iter().find(|&&index| index >= images) {

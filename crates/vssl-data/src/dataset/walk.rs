@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::DataError;
 
-/// Extensions of images, in lower case; the content decides the format.
+/// Extensions of image files, in lower case. The content decides the format.
 const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
 
-/// Paths relative to `root`, sorted by their bytes. Other extensions and hidden files and folders
-/// are left out. Symbolic links are followed, except into a folder that is being listed; one that
-/// leads nowhere is listed if it is named like an image, so that reading it reports it.
+/// Paths of the image files below `root`, relative to it and sorted by their bytes. Files with other
+/// extensions, hidden files and hidden folders are left out. Symbolic links are followed, except into
+/// a folder that is being listed. A broken link with the name of an image is listed, so that reading
+/// it reports the problem.
 ///
 /// # Errors
 /// [`DataError::Missing`], [`DataError::Io`] when a folder cannot be listed, [`DataError::Format`]
@@ -38,7 +39,7 @@ pub(super) fn images_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(found)
 }
 
-/// `above` holds the true paths of the folders on the way here.
+/// Lists one folder; `above` holds the true paths of the folders around it.
 fn list(
     root: &Path,
     folder: &Path,
@@ -58,7 +59,7 @@ fn list(
             continue;
         }
         let kind = entry.file_type().map_err(DataError::io(entry.path()))?;
-        // Only links cost another look at the file system: a large set has a million files.
+        // Only links cost another call of the file system: a large set has a million files.
         let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
         if is_folder {
             list(root, &folder.join(&name), above, found)?;

@@ -1,5 +1,5 @@
-//! Every image once, in the order of the dataset, through the evaluation transform: what the
-//! features of nearest-neighbour and linear evaluation are computed from.
+//! Loads every image once, in the order of the dataset, through the evaluation transform. Features
+//! for nearest-neighbour and linear evaluation are computed from these images.
 
 use std::sync::{Arc, atomic::AtomicBool};
 
@@ -11,18 +11,18 @@ use crate::{
     augment::{EvaluationTransform, Normalisation, Normaliser, Scratch},
 };
 
-/// How an evaluation reads its images.
+/// Settings of an [`EvaluationLoader`].
 #[derive(Clone, Debug)]
 pub struct EvaluationPlan {
-    /// What becomes of each image.
+    /// How each image is scaled and cut.
     pub transform: EvaluationTransform,
     /// Mean and standard deviation of the channels.
     pub normalisation: Normalisation,
-    /// Images a batch; the last batch may have fewer.
+    /// Number of images of a batch; the last batch may have fewer.
     pub batch: usize,
-    /// Worker threads; 0 reads in the calling thread.
+    /// Number of worker threads; with 0 the calling thread reads.
     pub workers: usize,
-    /// Batches that are finished or in the making at most.
+    /// Largest number of batches that are finished or in the making.
     pub prefetch: usize,
     /// Whether an image that cannot be read stops the evaluation or is left out.
     pub on_bad_image: OnBadImage,

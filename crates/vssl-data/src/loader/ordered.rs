@@ -1,7 +1,7 @@
-//! Numbered results made by worker threads and handed out in order.
+//! Numbered results that worker threads make and that are handed out in order.
 //!
-//! A worker takes the next number, makes the whole result and files it; nothing is shared while it
-//! works. At most `ahead` results are finished or in the making, and workers sleep otherwise.
+//! A worker takes the next number, makes the whole result and files it; threads share nothing while
+//! they work. At most `ahead` results are finished or in the making; otherwise workers sleep.
 
 use std::{
     collections::BTreeMap,
@@ -16,15 +16,15 @@ use std::{
 
 use crate::{DataError, augment::Scratch, panics};
 
-/// Makes result `number`. Long work asks the flag now and then and may return anything once it
-/// is set: the result is thrown away.
+/// Makes result `number`. Long work checks the flag now and then and may return anything once the
+/// flag is set, because the result is thrown away.
 pub(super) type Make<T> =
     dyn Fn(u64, &mut Scratch, &AtomicBool) -> Result<T, DataError> + Send + Sync;
 
 /// The results of a range of numbers, in order, up to the first error.
 pub(super) struct Ordered<T> {
     shared: Arc<Shared<T>>,
-    /// Empty when everything is made by the thread that asks.
+    /// The worker threads; empty when the calling thread makes every result.
     workers: Vec<JoinHandle<()>>,
     scratch: Scratch,
 }
@@ -34,14 +34,14 @@ struct Shared<T> {
     ahead: u64,
     stop: AtomicBool,
     state: Mutex<State<T>>,
-    /// There is room for another result, or the work is over.
+    /// Signals that there is room for another result, or that the work is over.
     room: Condvar,
-    /// A result was filed.
+    /// Signals that a result was filed.
     filed: Condvar,
 }
 
 struct State<T> {
-    /// Next to be made, next to be handed out, and one past the last.
+    /// Number of the next result to make, of the next one to hand out, and one past the last.
     next: u64,
     taken: u64,
     end: u64,
@@ -49,7 +49,7 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Ordered<T> {
-    /// Starts `workers` threads; with 0 the results are made when they are asked for.
+    /// Starts `workers` threads; with 0 the calling thread makes each result when it asks for it.
     pub fn new(
         range: Range<u64>,
         workers: usize,
@@ -71,7 +71,7 @@ impl<T: Send + 'static> Ordered<T> {
             let thread = thread::Builder::new()
                 .name(format!("data-{number}"))
                 .spawn(move || shared.work())
-                // Dropping `ordered` joins those that did start.
+                // Dropping `ordered` joins the threads that did start.
                 .map_err(|source| {
                     DataError::Worker(format!("cannot start worker thread {number}: {source}"))
                 })?;
@@ -105,11 +105,11 @@ impl<T: Send + 'static> Ordered<T> {
 
 impl<T> Shared<T> {
     fn lock(&self) -> MutexGuard<'_, State<T>> {
-        // Nothing panics while the lock is held, and the state is whole at every moment.
+        // No code panics while it holds the lock, and the state is consistent at every moment.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a worker does until there is nothing left.
+    /// The loop of a worker: makes results until there are none left to make.
     fn work(&self) {
         let mut scratch = Scratch::default();
         while let Some(number) = self.next_number() {
@@ -143,7 +143,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// A panic of the maker becomes an error: the consumer must not wait for ever.
+    /// Makes a result. A panic becomes an error, so that the caller does not wait for ever.
     fn made(&self, number: u64, scratch: &mut Scratch) -> Result<T, DataError> {
         let make = || (self.make)(number, scratch, &self.stop);
         catch_unwind(AssertUnwindSafe(make)).unwrap_or_else(|panic| {
@@ -159,7 +159,7 @@ impl<T> Shared<T> {
 impl<T> Drop for Ordered<T> {
     fn drop(&mut self) {
         {
-            // Under the lock, so that no worker is between its check and its sleep.
+            // The flag is set under the lock, so that no worker is between its check and its sleep.
             let _state = self.shared.lock();
             self.shared.stop.store(true, Ordering::Relaxed);
         }

@@ -1,5 +1,5 @@
-//! Large float buffers that go back to their loader when they are dropped: the page faults of
-//! fresh ones cost half as much as making 224-pixel views.
+//! Large float buffers that return to their loader when they are dropped. The page faults of fresh
+//! buffers would cost half as much as making 224-pixel views.
 
 use std::{
     fmt,
@@ -7,15 +7,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-/// Normalised pixels, `[n, size, size, 3]`: a slice of floats whose memory is used again by the
-/// loader it came from once it is dropped.
+/// Normalised pixels, `[n, size, size, 3]`: a slice of floats. When it is dropped, its loader uses
+/// the memory again.
 pub struct Pixels {
     values: Vec<f32>,
     pool: Weak<Pool>,
 }
 
 impl Pixels {
-    /// The values; their memory does not go back to the loader.
+    /// The values as a vector; their memory does not return to the loader.
     pub fn into_vec(mut self) -> Vec<f32> {
         std::mem::take(&mut self.values)
     }
@@ -53,7 +53,7 @@ impl Drop for Pixels {
     }
 }
 
-/// Buffers that wait for their next use.
+/// Buffers that wait for their next use, at most a given number.
 #[derive(Debug)]
 pub(super) struct Pool {
     free: Mutex<Vec<Vec<f32>>>,
@@ -66,10 +66,10 @@ impl Pool {
         Arc::new(Self { free: Mutex::default(), most })
     }
 
-    /// A buffer of `length` values; what they are is unspecified.
+    /// A buffer of `length` unspecified values.
     pub fn take(self: &Arc<Self>, length: usize) -> Pixels {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        // The capacity decides: a truncated buffer is as good as a whole one.
+        // The capacity counts, not the length: a truncated buffer can be used again.
         let fitting = free.iter().position(|values| values.capacity() == length);
         let reused = fitting.map(|position| free.swap_remove(position));
         drop(free);

@@ -1,6 +1,6 @@
-//! Three corruptions in five strengths each, after Hendrycks and Dietterich 2019
-//! (arXiv:1903.12261), whose parameters they have: those for CIFAR up to [`SMALL`] pixels, those for
-//! ImageNet above. Values are rounded to the nearest byte, blur is Pillow's.
+//! Three corruptions in five strengths each, with the parameters of Hendrycks and Dietterich 2019
+//! (arXiv:1903.12261): up to [`SMALL`] pixels those for CIFAR, above those for ImageNet. Values are
+//! rounded to the nearest byte, and the blur is Pillow's.
 
 use super::{CORRUPTED, byte, normal};
 use crate::{
@@ -9,29 +9,29 @@ use crate::{
     rng::{Stream, rng},
 };
 
-/// Strengths are 1 to this.
+/// Number of strengths, which are counted from 1.
 pub const STRENGTHS: usize = 5;
 
-/// Sides up to this are corrupted as CIFAR's pictures.
+/// Largest side of the images that get CIFAR's parameters.
 const SMALL: usize = 96;
 
-/// A way to spoil a picture.
+/// A way to corrupt an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
     /// Gaussian blur; the parameter is its standard deviation in pixels.
     Blur,
     /// Gaussian noise on every value; the parameter is its standard deviation on the scale 0 to 1.
     Noise,
-    /// Every value is drawn towards the mean of its channel; the parameter is what remains of the
-    /// distance.
+    /// Less contrast: every value moves towards the mean of its channel; the parameter is the share of
+    /// the distance that remains.
     Contrast,
 }
 
 impl Corruption {
-    /// All of them.
+    /// All corruptions.
     pub const ALL: [Self; 3] = [Self::Blur, Self::Noise, Self::Contrast];
 
-    /// As tables have it.
+    /// Name of the corruption in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Blur => "blur",
@@ -40,7 +40,7 @@ impl Corruption {
         }
     }
 
-    /// The parameter of a strength for pictures whose shorter side is `side`.
+    /// The parameter of a strength, for images whose shorter side is `side`.
     ///
     /// # Panics
     /// When `strength` is not 1 to [`STRENGTHS`].
@@ -57,7 +57,7 @@ impl Corruption {
         all[strength - 1]
     }
 
-    /// The corrupted picture. Noise is that of (`seed`, `strength`, `index`).
+    /// The corrupted image. (`seed`, `strength`, `index`) is the address of its noise.
     ///
     /// # Panics
     /// As [`Corruption::parameter`], and when `image` does not hold `height · width · 3` values.
@@ -84,7 +84,7 @@ impl Corruption {
     }
 }
 
-/// `change` of every (channel, value), values on the scale 0 to 1.
+/// Applies `change` to every (channel, value), with values on the scale 0 to 1.
 fn changed(image: &Image, mut change: impl FnMut(usize, f64) -> f64) -> Image {
     let values = image.rgb.iter().enumerate();
     let rgb = values.map(|(i, &value)| byte(change(i % 3, f64::from(value) / 255.0))).collect();

@@ -1,4 +1,4 @@
-//! Pictures of nothing: what no data set has, made from a seed.
+//! Images without content, generated from a seed: no dataset holds them.
 
 use std::f64::consts::TAU;
 
@@ -8,26 +8,26 @@ use crate::{
     rng::{Stream, rng, uniform},
 };
 
-/// What is generated.
+/// Kinds of generated images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generated {
-    /// Every value uniform and independent.
+    /// Noise: every value is uniform and independent.
     Noise,
-    /// Three plane waves over each other: directions, lengths (4 pixels to the side) and phases are
-    /// drawn, and each wave's share of each channel.
+    /// A sum of three plane waves. Their directions, lengths (from 4 pixels to the side), phases and
+    /// shares of each channel are drawn.
     Waves,
-    /// One colour, uniformly drawn.
+    /// A single colour, which is drawn uniformly.
     Flat,
 }
 
-/// Waves over each other.
+/// Number of waves in an image.
 const WAVES: usize = 3;
 
 impl Generated {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 3] = [Self::Noise, Self::Waves, Self::Flat];
 
-    /// As tables have it.
+    /// Name of the kind in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Noise => "made-noise",
@@ -36,7 +36,7 @@ impl Generated {
         }
     }
 
-    /// Picture number `index` of `side × side` pixels.
+    /// Image number `index`, `side × side` pixels.
     pub fn image(self, side: usize, seed: u64, index: usize) -> Image {
         let address = MADE << 8 | self as u64;
         let mut rng = rng(seed, Stream::Evaluation, address, index as u64);
@@ -57,7 +57,7 @@ impl Generated {
     }
 }
 
-/// `shares · sin(across·x + down·y + phase)`.
+/// One wave: `shares · sin(across·x + down·y + phase)`.
 struct Wave {
     across: f64,
     down: f64,

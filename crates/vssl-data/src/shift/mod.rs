@@ -1,6 +1,6 @@
-//! Images that a network was not trained for: corrupted ones and generated ones.
+//! Images that a network was not trained for: corrupted images and generated images.
 //!
-//! Both are functions of (seed, image) and work on 8-bit pictures of the network's size, before any
+//! Both are functions of (seed, image) and work on 8-bit images of the network's size, before any
 //! normalisation. Called by the evaluation of uncertainty.
 
 mod corruption;
@@ -13,7 +13,7 @@ use rand_chacha::rand_core::RngCore;
 
 use crate::rng::uniform;
 
-/// First parts of the random numbers' addresses: the letters "corr" and "made".
+/// First parts of the addresses of random numbers: the letters "corr" and "made".
 const CORRUPTED: u64 = 0x636f_7272;
 const MADE: u64 = 0x6d61_6465;
 

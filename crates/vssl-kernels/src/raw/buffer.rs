@@ -1,21 +1,16 @@
 //! Large float buffers that are used again: the pages of a fresh allocation cost as much as a
 //! convolution writes into them.
 //!
-//! A [`Buffer`] that is dropped, or the [`Bytes`] it was turned into, goes back to a store, and
-//! the next [`take`] of about its size gets it. The activations of a training step have the same
+//! A [`Buffer`] that is dropped goes back to a store, and the next [`take`] of about its size gets it. The activations of a training step have the same
 //! sizes as the last one's, so after one step nothing is allocated.
 
 use std::cell::RefCell;
-use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
 use std::sync::{Mutex, PoisonError};
 
-use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
-
 /// Below this many floats the system's allocator is as good.
-const SMALLEST_KEPT: usize = 1 << 14;
-/// A buffer nobody wanted during this many takes is given back to the system.
+pub const SMALLEST_KEPT: usize = 1 << 14;
+/// A buffer that was not taken during so many calls of [`take`] is given back to the system.
 const OLDEST_KEPT: u64 = 4096;
 
 struct Kept {
@@ -60,14 +55,9 @@ pub fn release() {
 }
 
 impl Buffer {
-    /// The same memory as the storage of a tensor; it returns to the store with the tensor's end.
-    pub fn into_bytes(mut self) -> Bytes {
-        if self.memory.len() < SMALLEST_KEPT {
-            return Bytes::from_elems(std::mem::take(&mut self.memory));
-        }
-        let length = self.memory.len() * size_of::<f32>();
-        // SAFETY: all `length` bytes are initialised floats.
-        unsafe { Bytes::from_controller(Box::new(Recycled(self)), length) }
+    /// The memory, which no longer returns to the store.
+    pub fn into_vec(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.memory)
     }
 }
 
@@ -99,34 +89,6 @@ impl DerefMut for Buffer {
     }
 }
 
-struct Recycled(Buffer);
-
-impl AllocationController for Recycled {
-    fn alloc_align(&self) -> usize {
-        align_of::<f32>()
-    }
-
-    fn property(&self) -> AllocationProperty {
-        AllocationProperty::Native
-    }
-
-    unsafe fn memory_mut(
-        &mut self,
-        _policy: AccessPolicy,
-    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let length = size_of_val(&*self.0.memory);
-        let start = NonNull::from(&mut *self.0.memory).cast();
-        // SAFETY: the same memory; callers write initialised bytes only, and any bytes are floats.
-        Ok(unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), length) })
-    }
-
-    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let length = size_of_val(&*self.0.memory);
-        // SAFETY: the same memory, read as bytes.
-        Ok(unsafe { std::slice::from_raw_parts(self.0.memory.as_ptr().cast(), length) })
-    }
-}
-
 thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
@@ -152,19 +114,7 @@ mod tests {
         const LENGTH: usize = 777_777; // a size of this test's own: the store is the process's
         let first = take(LENGTH);
         let address = first.as_ptr();
-        let bytes = first.into_bytes();
-        assert_eq!(bytes.len(), 4 * LENGTH);
-        drop(bytes);
+        drop(first);
         assert_eq!(take(LENGTH).as_ptr(), address);
-    }
-
-    #[test]
-    fn cloned_bytes_are_a_copy() {
-        let mut buffer = take(20_000);
-        buffer[3] = 1.5;
-        let bytes = buffer.into_bytes();
-        let mut copy = bytes.clone();
-        copy[12..16].copy_from_slice(&2.5f32.to_ne_bytes());
-        assert_eq!(bytes[12..16], 1.5f32.to_ne_bytes());
     }
 }

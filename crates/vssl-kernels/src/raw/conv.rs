@@ -1,88 +1,8 @@
-//! Sizes of a convolution over channels-last images, and the choice of its algorithm.
+//! Convolution over channels-last images: checks the sizes and chooses the algorithm.
 
+use super::shape::Conv;
 use super::simd::Isa;
 use super::{direct, winograd};
-
-/// A square-strided, square-padded, ungrouped convolution.
-///
-/// Images are `[batch, height, width, in_channels]`, outputs `[batch, h', w', out_channels]`,
-/// both dense in that order; weights are `[out_channels, in_channels, kernel.0, kernel.1]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv {
-    /// Images.
-    pub batch: usize,
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// Channels of an image.
-    pub in_channels: usize,
-    /// Channels of the output.
-    pub out_channels: usize,
-    /// Rows and columns of the filter.
-    pub kernel: (usize, usize),
-    /// Pixels from one output to the next.
-    pub stride: usize,
-    /// Zeros around the image.
-    pub padding: usize,
-}
-
-impl Conv {
-    /// Rows of the output.
-    pub fn out_height(&self) -> usize {
-        (self.height + 2 * self.padding - self.kernel.0) / self.stride + 1
-    }
-
-    /// Columns of the output.
-    pub fn out_width(&self) -> usize {
-        (self.width + 2 * self.padding - self.kernel.1) / self.stride + 1
-    }
-
-    /// Output pixels of the whole batch.
-    pub fn pixels(&self) -> usize {
-        self.batch * self.out_height() * self.out_width()
-    }
-
-    /// Weights of one output channel.
-    pub fn taps(&self) -> usize {
-        self.kernel.0 * self.kernel.1 * self.in_channels
-    }
-
-    /// Floats of the input.
-    pub fn input_size(&self) -> usize {
-        self.batch * self.height * self.width * self.in_channels
-    }
-
-    /// Floats of the output.
-    pub fn output_size(&self) -> usize {
-        self.pixels() * self.out_channels
-    }
-
-    /// Floats of the weights.
-    pub fn weight_size(&self) -> usize {
-        self.taps() * self.out_channels
-    }
-
-    /// Multiplications and additions of one pass by the definition.
-    pub fn operations(&self) -> f64 {
-        2.0 * self.pixels() as f64 * self.taps() as f64 * self.out_channels as f64
-    }
-
-    /// # Panics
-    ///
-    /// If a slice has not the size of these shapes, or the filter is larger than the padded image.
-    fn check(&self, input: usize, weight: usize, output: usize) {
-        assert!(
-            self.kernel.0 <= self.height + 2 * self.padding
-                && self.kernel.1 <= self.width + 2 * self.padding
-                && self.stride > 0,
-            "{self:?}: the filter must fit the padded image"
-        );
-        assert_eq!(input, self.input_size(), "{self:?}: floats of the input");
-        assert_eq!(weight, self.weight_size(), "{self:?}: floats of the weight");
-        assert_eq!(output, self.output_size(), "{self:?}: floats of the output");
-    }
-}
 
 /// Writes the convolution of `x` with `weight` to `y`.
 ///
@@ -91,6 +11,9 @@ impl Conv {
 /// If a slice does not have the size of its shape.
 pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
     conv.check(x.len(), weight.len(), y.len());
+    if conv.operations() == 0.0 {
+        return y.fill(0.0); // sums over nothing
+    }
     if winograd::applies(conv) {
         winograd::forward(isa, conv, x, weight, y);
     } else {
@@ -105,6 +28,9 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
 /// If a slice does not have the size of its shape.
 pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     conv.check(dx.len(), weight.len(), dy.len());
+    if conv.operations() == 0.0 {
+        return dx.fill(0.0); // sums over nothing
+    }
     if winograd::applies(conv) && conv.padding <= 2 {
         winograd::input_gradient(isa, conv, dy, weight, dx);
     } else {
@@ -119,6 +45,9 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
 /// If a slice does not have the size of its shape.
 pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     conv.check(x.len(), dweight.len(), dy.len());
+    if conv.operations() == 0.0 {
+        return dweight.fill(0.0); // sums over nothing
+    }
     if winograd::applies(conv) {
         winograd::weight_gradient(isa, conv, x, dy, dweight);
     } else {

@@ -5,11 +5,11 @@
 //! `dW = Pᵀ · dy`, and `dx` collects `dy · Wᵀ` back from patches to pixels.
 
 use super::buffer::{self, Buffer};
-use super::conv::Conv;
 use super::gemm::{Block, DEPTH, slab_rows};
 use super::pack::{self, Matrix};
 use super::patches;
 use super::pool::{Shared, parallel_for};
+use super::shape::Conv;
 use super::simd::Isa;
 
 /// Output pixels of one task of the forward pass: a slice of their patches fills a fourth of a

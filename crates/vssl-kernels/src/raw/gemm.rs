@@ -280,6 +280,11 @@ fn blocks(rows: usize, columns: usize, tile_rows: usize, width: usize) -> (usize
     (row_block, column_block)
 }
 
+/// The product of a task: a rectangle of the result, whose first element `c` points to.
+///
+/// # Safety
+///
+/// The rectangle must be inside the result, and no other task may use it.
 unsafe fn rectangle(
     isa: Isa,
     a: Matrix<'_>,
@@ -309,7 +314,7 @@ unsafe fn rectangle(
                     &*panels
                 }
             };
-            let mut block = Block {
+            let block = Block {
                 rows: a.rows,
                 columns: b.columns,
                 depth,
@@ -324,18 +329,8 @@ unsafe fn rectangle(
             };
             if pack_left {
                 pack::columns(a.part(0, a.rows, start, depth).transposed(), slab, left);
-                let mut row = 0;
-                while row < a.rows {
-                    block.rows = slab.min(a.rows - row);
-                    block.a = left[row * depth..].as_ptr();
-                    (block.a_row, block.a_column) = (1, slab);
-                    // SAFETY: the caller's bounds; the slab and the panels were just filled.
-                    unsafe {
-                        block.c = c.add(row * c_row);
-                        isa.run(Block { ..block });
-                    }
-                    row += slab;
-                }
+                // SAFETY: the caller's bounds; the slabs and the panels were just filled.
+                unsafe { run_slabs(isa, &block, left, slab) };
             } else {
                 // SAFETY: as above, with `a` read in place, inside its checked bounds.
                 unsafe { isa.run(block) };
@@ -343,4 +338,25 @@ unsafe fn rectangle(
             start += depth;
         }
     });
+}
+
+/// Runs a block whose left side is packed into slabs of `slab` rows.
+///
+/// # Safety
+///
+/// As [`Block`], but for its `a`.
+unsafe fn run_slabs(isa: Isa, block: &Block, left: &[f32], slab: usize) {
+    for row in (0..block.rows).step_by(slab) {
+        // SAFETY: the caller's bounds; the rows from `row` on are inside the block.
+        unsafe {
+            isa.run(Block {
+                rows: slab.min(block.rows - row),
+                a: left[row * block.depth..].as_ptr(),
+                a_row: 1,
+                a_column: slab,
+                c: block.c.add(row * block.c_row),
+                ..*block
+            });
+        }
+    }
 }

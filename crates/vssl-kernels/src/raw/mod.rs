@@ -1,6 +1,9 @@
 //! The arithmetic on plain slices: instruction sets, threads, buffers, products, convolutions,
-//! normalisation, pooling and updates. Nothing here knows tensors, and all `unsafe` of the project
-//! is here.
+//! normalisation, pooling and updates. Nothing here knows tensors or other processes, and all `unsafe` of
+//! the project but that of `storage.rs` is here.
+//!
+//! The folder also compiles by itself, without Burn: `crates/vssl-kernels/sanitizer` builds it and its
+//! tests under AddressSanitizer.
 //!
 //! Every function that takes slices checks their lengths once at its door and works on pointers
 //! behind it. Work is cut by shape alone, never by the number of threads, and sums are taken in a
@@ -8,7 +11,6 @@
 #![allow(unsafe_code, reason = "the one place for it: each block names the bound it relies on")]
 
 pub mod buffer;
-pub mod coarse;
 pub mod conv;
 pub mod direct;
 pub mod gemm;
@@ -19,7 +21,10 @@ pub mod pack;
 mod patches;
 pub mod pool;
 pub mod pooling;
+pub mod shape;
 pub mod simd;
+#[cfg(test)]
+mod tests;
 pub mod update;
 pub mod winograd;
 mod winograd_transform;

@@ -8,7 +8,6 @@ use super::buffer::{self, Buffer};
 use super::norm::{block_rows, each_row, load, store};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
-use crate::joint::AcrossRanks;
 
 /// What the backward pass gives.
 pub struct Gradients {
@@ -43,18 +42,55 @@ pub struct Backward<'a> {
     pub residual: bool,
 }
 
-/// The gradients of batch normalisation with the batch's statistics; `ranks` have its other rows.
-pub fn backward(isa: Isa, given: &Backward<'_>, ranks: &AcrossRanks) -> Gradients {
+/// `Σ g` and `Σ g (x − mean)` of each channel, over the rows that are given.
+///
+/// # Panics
+///
+/// If the sizes of the slices do not fit each other.
+pub fn sums(isa: Isa, given: &Backward<'_>) -> [Vec<f64>; 2] {
+    given.check();
     let channels = given.mean.len();
     let rows = given.x.len() / channels;
-    assert!(given.gamma.len() == channels && given.variance.len() == channels, "channels");
-    assert!(
-        given.dy.len() == given.x.len() && given.y.is_none_or(|y| y.len() == given.x.len()),
-        "the gradient and the output are as large as the input"
-    );
-    let own = gradient_sums(isa, given, rows, channels);
-    let ([joint_beta, joint_moment], count) = ranks.sums(&own, rows);
-    let [beta, moment] = own;
+    let block = block_rows(channels);
+    let blocks = rows.div_ceil(block);
+    let mut partial = buffer::take(blocks * 2 * channels);
+    let out = Shared::new(&mut partial);
+    parallel_for(blocks, |index| {
+        let first = index * block * channels;
+        let size = block.min(rows - index * block) * channels;
+        // SAFETY: each task has its own two lines.
+        unsafe {
+            isa.run(BlockGradients {
+                given: given.rows(first, size),
+                to: out.at(index * 2 * channels),
+            });
+        }
+    });
+    let mut sums = [vec![0.0f64; channels], vec![0.0f64; channels]];
+    for lines in partial.chunks_exact(2 * channels) {
+        for (sums, line) in sums.iter_mut().zip(lines.chunks_exact(channels)) {
+            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += f64::from(*value));
+        }
+    }
+    sums
+}
+
+/// The gradients, given the [`sums`] over the rows that are here, those over all rows of the batch, and
+/// the number of all rows. γ and β get what the rows here add to their gradients.
+///
+/// # Panics
+///
+/// If the sizes of the slices do not fit each other.
+pub fn backward(
+    isa: Isa,
+    given: &Backward<'_>,
+    [beta, moment]: &[Vec<f64>; 2],
+    [joint_beta, joint_moment]: &[Vec<f64>; 2],
+    count: f64,
+) -> Gradients {
+    given.check();
+    let channels = given.mean.len();
+    let rows = given.x.len() / channels;
     let inverse = |c: usize| 1.0 / (f64::from(given.variance[c]) + given.eps).sqrt();
     // dx = scale · g + slope · (x − mean) + offset
     let mut factors = vec![0.0f32; 3 * channels];
@@ -85,7 +121,16 @@ pub fn backward(isa: Isa, given: &Backward<'_>, ranks: &AcrossRanks) -> Gradient
     Gradients { x: dx, gamma, beta: beta.iter().map(|v| *v as f32).collect(), residual }
 }
 
-impl<'a> Backward<'a> {
+impl Backward<'_> {
+    fn check(&self) {
+        let (size, channels) = (self.x.len(), self.mean.len());
+        assert!(self.gamma.len() == channels && self.variance.len() == channels, "channels");
+        assert!(
+            self.dy.len() == size && self.y.is_none_or(|y| y.len() == size),
+            "the gradient and the output are as large as the input"
+        );
+    }
+
     fn rows(&self, first: usize, size: usize) -> Self {
         Self {
             x: &self.x[first..][..size],
@@ -94,32 +139,6 @@ impl<'a> Backward<'a> {
             ..*self
         }
     }
-}
-
-/// `Σ g` and `Σ g (x − mean)` of each channel.
-fn gradient_sums(isa: Isa, given: &Backward<'_>, rows: usize, channels: usize) -> [Vec<f64>; 2] {
-    let block = block_rows(channels);
-    let blocks = rows.div_ceil(block);
-    let mut partial = buffer::take(blocks * 2 * channels);
-    let out = Shared::new(&mut partial);
-    parallel_for(blocks, |index| {
-        let first = index * block * channels;
-        let size = block.min(rows - index * block) * channels;
-        // SAFETY: each task has its own two lines.
-        unsafe {
-            isa.run(BlockGradients {
-                given: given.rows(first, size),
-                to: out.at(index * 2 * channels),
-            });
-        }
-    });
-    let mut sums = [vec![0.0f64; channels], vec![0.0f64; channels]];
-    for lines in partial.chunks_exact(2 * channels) {
-        for (sums, line) in sums.iter_mut().zip(lines.chunks_exact(channels)) {
-            sums.iter_mut().zip(line).for_each(|(sum, value)| *sum += f64::from(*value));
-        }
-    }
-    sums
 }
 
 struct BlockGradients<'a> {

@@ -3,8 +3,8 @@
 
 use std::ops::Range;
 
-use super::conv::Conv;
 use super::pool::Shared;
+use super::shape::Conv;
 use super::simd::{Isa, Kernel, Simd};
 
 /// Copies the columns `taps` of the rows `pixels` of the patch matrix to rows of `row` floats.
@@ -30,7 +30,7 @@ pub fn pack(
 ///
 /// # Safety
 ///
-/// `dx` must be valid for an image; those channels must be nobody else's.
+/// `dx` must be valid for an image, and no other task may use these channels of it.
 pub unsafe fn clear(conv: &Conv, channels: Range<usize>, dx: Shared) {
     let (pixels, all) = (conv.height * conv.width, conv.in_channels);
     // SAFETY: a pixel has `all` channels.
@@ -49,7 +49,7 @@ pub unsafe fn clear(conv: &Conv, channels: Range<usize>, dx: Shared) {
 ///
 /// # Safety
 ///
-/// `dx` must be valid for an image; those channels must be nobody else's.
+/// `dx` must be valid for an image, and no other task may use these channels of it.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! Threads of the kernels: a job is cut into numbered tasks by its shape alone, and whoever is free
+//! Threads of the kernels: a job is cut into numbered tasks by its shape alone, and a thread that is free
 //! takes the next number.
 //!
 //! The calling thread works too. A call made while another one runs (from another thread, or from
@@ -10,11 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Turns of waiting for oneself, about 20 µs.
+/// Turns in which a waiting thread keeps its core, about 20 µs.
 const SPINS: usize = 1000;
-/// Turns after them in which a thread waits but lets others go first: about 200 µs in all on an
-/// idle core, longer than what lies between two operations of a step. To wake a sleeper takes as
-/// long as one of its tasks.
+/// Turns after [`SPINS`] in which a waiting thread lets other threads go first: about 200 µs in all on an
+/// idle core, longer than the time between two operations of a step. To wake a thread that sleeps takes
+/// as long as a task.
 const YIELDS: usize = 400;
 
 /// Waits for a while until `done`.
@@ -123,7 +123,7 @@ pub fn parallel_for(tasks: usize, body: impl Fn(usize) + Sync) {
 fn wait_for_workers() {
     wait_awake(|| WORKING.load(Ordering::Acquire) == 0);
     let mut state = lock(&STATE);
-    state.job = None; // from here on nobody joins
+    state.job = None; // from here on no worker joins
     while state.working > 0 {
         state = DONE.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
@@ -131,7 +131,7 @@ fn wait_for_workers() {
 
 fn start_worker(index: usize) -> bool {
     let builder = std::thread::Builder::new().name(format!("vssl-kernels-{index}"));
-    builder.spawn(worker).is_ok() // without it the others do the work
+    builder.spawn(worker).is_ok() // without this worker the other threads do the work
 }
 
 fn work(job: &Job) {
@@ -181,13 +181,13 @@ fn worker() {
 #[derive(Clone, Copy)]
 pub struct Shared(*mut f32);
 
-// SAFETY: whoever dereferences promises that tasks write disjoint parts.
+// SAFETY: a caller that dereferences the pointer promises that tasks write disjoint parts.
 unsafe impl Send for Shared {}
 // SAFETY: as above.
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Of the start of `slice`, which must stay borrowed while the pointer is in use.
+    /// A pointer to the start of `slice`, which must stay borrowed while the pointer is in use.
     pub fn new(slice: &mut [f32]) -> Self {
         Self(slice.as_mut_ptr())
     }
@@ -203,7 +203,7 @@ impl Shared {
         unsafe { self.0.add(index) }
     }
 
-    /// The same, from element `index` on.
+    /// A shared pointer to element `index`.
     ///
     /// # Safety
     ///
@@ -218,7 +218,7 @@ impl Shared {
     ///
     /// # Safety
     ///
-    /// The range must be inside the slice and nobody else's during the borrow.
+    /// The range must be inside the slice, and no other task may use it during the borrow.
     pub unsafe fn slice<'a>(self, index: usize, length: usize) -> &'a mut [f32] {
         // SAFETY: handed on to the caller.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(index), length) }

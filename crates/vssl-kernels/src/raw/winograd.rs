@@ -1,10 +1,27 @@
 //! Stride-1 3×3 convolution by Winograd's F(4×4, 3×3): a fourth of the multiplications
 //! (Lavin and Gray 2015, arXiv:1509.09308).
 //!
-//! Tiles of 6×6 inputs become 36 positions, at each of which the convolution is a matrix product
-//! over channels, and 36 positions become 4×4 outputs. The input gradient is the convolution of
-//! the output gradient with the turned filters; the weight gradient is the adjoint of the forward
-//! pass, so it shares its transforms.
+//! In one dimension, four outputs of a filter of three taps take 12 multiplications. They can be had from
+//! six: a matrix `Bᵀ` turns six inputs into six numbers, a matrix `G` three taps into six numbers, these are
+//! multiplied pair by pair, and a matrix `Aᵀ` turns the six products into four outputs. In both dimensions
+//! of an image that makes 36 multiplications for 16 outputs instead of 144. The matrices hold constants, and
+//! each tile is transformed once for all output channels, so with many channels the products are most of the
+//! work. A pass has four steps:
+//!
+//! 1. The filters are transformed: 36 numbers for each pair of an input and an output channel.
+//! 2. The image is cut into tiles of 6×6 pixels that overlap by two, one for each 4×4 outputs, and the
+//!    tiles are transformed: 36 numbers, called positions, for each tile and channel.
+//! 3. At each position the sum over input channels is a matrix product: `[tiles, in] · [in, out]`.
+//! 4. The 36 products of each tile and output channel are transformed into its 4×4 outputs.
+//!
+//! Where there are many tiles, a task takes a few of them through steps 2 to 4, so that what lies between
+//! the steps stays in its cache. Where there are few tiles, the filters are larger than the images: then all
+//! threads work on one step at a time, and the filters of a position are read once.
+//!
+//! The input gradient is the convolution of the output gradient with filters turned by 180°. The weight
+//! gradient is the adjoint of the forward pass: at each position the product of transformed tiles of the
+//! input and of the output gradient, `[in, tiles] · [tiles, out]`, and at the end one transform of each
+//! filter.
 //!
 //! # Error
 //!
@@ -14,9 +31,9 @@
 use std::marker::PhantomData;
 
 use super::buffer::{self, Buffer};
-use super::conv::Conv;
 use super::gemm::{Block, DEPTH, slab_rows};
 use super::pool::{Shared, parallel_for};
+use super::shape::Conv;
 use super::simd::Isa;
 use super::winograd_transform::{
     FilterGradient, FilterPanel, Gather, Grid, Input, OutputAdjoint, POSITIONS, Scatter, Strips,
@@ -33,9 +50,10 @@ const NEAR: usize = 1 << 16;
 /// Channels are filled up to a multiple of the lanes of any instruction set.
 const LANES: usize = 16;
 
-/// Floats from a position to the next, for positions of `size` floats: an odd number of cache lines,
-/// for the 36 positions of a tile are written together, and must not meet in one set of the cache.
-fn apart(size: usize) -> usize {
+/// Floats from a position to the next, where a position has `size` floats: an odd number of cache lines.
+/// The 36 positions of a tile are written together; at a power of two from each other they would all fall
+/// into the same set of the cache and push each other out.
+fn padded_stride(size: usize) -> usize {
     (size.div_ceil(16) | 1) * 16
 }
 
@@ -116,7 +134,7 @@ fn filters(isa: Isa, conv: &Conv, weight: &[f32], turned: bool) -> Buffer {
         (depth, columns) = (columns, depth);
     }
     let panels = columns.div_ceil(width);
-    let position = apart(panels * depth * width);
+    let position = padded_stride(panels * depth * width);
     let mut packed = buffer::take(POSITIONS * position);
     let out = Shared::new(&mut packed);
     parallel_for(panels, |panel| {
@@ -146,8 +164,8 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
         parallel_for(pass.tiles.div_ceil(FUSED_TILES), |task| {
             let first = task * FUSED_TILES;
             let tiles = (first, FUSED_TILES.min(pass.tiles - first));
-            let from = POSITIONS * apart(FUSED_TILES * rows);
-            let to = POSITIONS * apart(FUSED_TILES * columns);
+            let from = POSITIONS * padded_stride(FUSED_TILES * rows);
+            let to = POSITIONS * padded_stride(FUSED_TILES * columns);
             buffer::with_scratch(from + to, |scratch| {
                 let (from, to) = scratch.split_at_mut(from);
                 let products = Products { isa, pass, filters, stride: FUSED_TILES };
@@ -165,8 +183,8 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
     // Few tiles and mostly many channels: the filters outweigh the images, and are read once.
     let alive = (ALIVE / (POSITIONS * (rows + columns))).max(64).min(pass.tiles.max(1));
     let products = Products { isa, pass, filters, stride: alive };
-    let mut from = buffer::take(POSITIONS * apart(alive * rows));
-    let mut to = buffer::take(POSITIONS * apart(alive * columns));
+    let mut from = buffer::take(POSITIONS * padded_stride(alive * rows));
+    let mut to = buffer::take(POSITIONS * padded_stride(alive * columns));
     let (from, to) = (Shared::new(&mut from), Shared::new(&mut to));
     for first in (0..pass.tiles).step_by(alive) {
         let count = alive.min(pass.tiles - first);
@@ -208,7 +226,7 @@ impl Products<'_> {
                     strip: row,
                     strip_stride: 0,
                     row,
-                    position: apart(self.stride * row),
+                    position: padded_stride(self.stride * row),
                 },
                 transform: PhantomData,
             });
@@ -219,7 +237,8 @@ impl Products<'_> {
         let (depth, columns) = (self.pass.input.channels, self.pass.output.channels);
         let (from_row, to_row) = (depth.next_multiple_of(LANES), columns.next_multiple_of(LANES));
         let width = self.isa.tile_columns();
-        let filters = &self.filters[position * apart(columns.next_multiple_of(width) * depth)..];
+        let filters =
+            &self.filters[position * padded_stride(columns.next_multiple_of(width) * depth)..];
         for start in (0..depth).step_by(DEPTH) {
             // SAFETY: the caller promises the tiles; the filters of a position have `depth` rows.
             unsafe {
@@ -227,12 +246,12 @@ impl Products<'_> {
                     rows: tiles,
                     columns,
                     depth: DEPTH.min(depth - start),
-                    a: from.at(position * apart(self.stride * from_row) + start),
+                    a: from.at(position * padded_stride(self.stride * from_row) + start),
                     a_row: from_row,
                     a_column: 1,
                     b: filters[start * width..].as_ptr(),
                     b_panel: depth * width,
-                    c: to.at(position * apart(self.stride * to_row)),
+                    c: to.at(position * padded_stride(self.stride * to_row)),
                     c_row: to_row,
                     accumulate: start > 0,
                 });
@@ -242,12 +261,12 @@ impl Products<'_> {
 
     unsafe fn scatter(&self, tiles: (usize, usize), from: Shared, y: Shared) {
         let row = self.pass.output.channels.next_multiple_of(LANES);
-        // SAFETY: the caller promises that nobody else writes these tiles.
+        // SAFETY: the caller promises that no other task writes these tiles.
         unsafe {
             self.isa.run(Scatter {
                 from: from.at(0),
                 row,
-                position: apart(self.stride * row),
+                position: padded_stride(self.stride * row),
                 grid: self.pass.output,
                 tiles,
                 to: y.at(0),
@@ -260,65 +279,29 @@ impl Products<'_> {
 pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     let pass = Pass::forward(conv);
     let (c, k) = (conv.in_channels, conv.out_channels);
-    let (slab, width) = (slab_rows(isa), isa.tile_columns());
-    let (c_room, k_room) = (c.next_multiple_of(slab), k.next_multiple_of(width));
     if c * k <= FEW_WEIGHTS && pass.tiles >= 8 * FUSED_TILES {
         return fused_weight_gradient(isa, conv, x, dy, dweight);
     }
-    let alive = (ALIVE / (POSITIONS * (c_room + k_room))).clamp(96, 320);
-    let alive = alive.min(pass.tiles.max(1));
-    let mut inputs = buffer::take(POSITIONS * apart(alive * c_room));
-    let mut gradients = buffer::take(POSITIONS * apart(alive * k_room));
-    let mut sums = buffer::take(POSITIONS * apart(c * k));
+    let alive = |rooms: usize| (ALIVE / (POSITIONS * rooms)).clamp(96, 320).min(pass.tiles.max(1));
+    let products = WeightProducts::new(isa, &pass, [x, dy], alive);
+    let mut inputs = buffer::take(POSITIONS * products.strides.0);
+    let mut gradients = buffer::take(POSITIONS * products.strides.1);
+    let mut sums = buffer::take(POSITIONS * padded_stride(c * k));
     if pass.tiles == 0 {
         sums.fill(0.0);
     }
     let (inputs, gradients) = (Shared::new(&mut inputs), Shared::new(&mut gradients));
     let out = Shared::new(&mut sums);
-    for first in (0..pass.tiles).step_by(alive) {
-        let count = alive.min(pass.tiles - first);
-        parallel_for(count.div_ceil(4), |piece| {
+    for first in (0..pass.tiles).step_by(products.room) {
+        let count = products.room.min(pass.tiles - first);
+        // SAFETY: pieces are disjoint tiles, of which the buffers have room for `products.room`.
+        parallel_for(count.div_ceil(4), |piece| unsafe {
             let at = piece * 4;
-            let tiles = (first + at, 4.min(count - at));
-            // SAFETY: pieces are disjoint tiles.
-            unsafe {
-                isa.run(Gather::<Input, 6> {
-                    from: x,
-                    grid: pass.input,
-                    tiles,
-                    to: inputs.at(at * slab),
-                    strips: strips(slab, alive, c_room),
-                    transform: PhantomData,
-                });
-                isa.run(Gather::<OutputAdjoint, 4> {
-                    from: dy,
-                    grid: pass.output,
-                    tiles,
-                    to: gradients.at(at * width),
-                    strips: strips(width, alive, k_room),
-                    transform: PhantomData,
-                });
-            }
+            products.gather((first + at, 4.min(count - at)), at, inputs, gradients);
         });
-        parallel_for(POSITIONS, |position| {
-            for row in (0..c).step_by(slab) {
-                // SAFETY: each task has its own position.
-                unsafe {
-                    isa.run(Block {
-                        rows: slab.min(c - row),
-                        columns: k,
-                        depth: count,
-                        a: inputs.at(position * apart(alive * c_room) + row * alive),
-                        a_row: 1,
-                        a_column: slab,
-                        b: gradients.at(position * apart(alive * k_room)),
-                        b_panel: alive * width,
-                        c: out.at(position * apart(c * k) + row * k),
-                        c_row: k,
-                        accumulate: first > 0,
-                    });
-                }
-            }
+        // SAFETY: each task has its own position.
+        parallel_for(POSITIONS, |position| unsafe {
+            products.multiply(position, count, [inputs, gradients], out, first > 0);
         });
     }
     collect_filters(isa, conv, &sums, dweight);
@@ -330,17 +313,16 @@ fn fused_weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: 
     /// Sums that are added up at the end.
     const TASKS: usize = 8;
     let pass = Pass::forward(conv);
-    let (c, k) = (conv.in_channels, conv.out_channels);
-    let (slab, width) = (slab_rows(isa), isa.tile_columns());
-    let (c_room, k_room) = (c.next_multiple_of(slab), k.next_multiple_of(width));
-    let together = (NEAR / (POSITIONS * (c_room + k_room))).clamp(16, 64);
-    let (inputs, gradients) = (apart(together * c_room), apart(together * k_room));
-    let (size, share) = (POSITIONS * apart(c * k), pass.tiles.div_ceil(TASKS));
+    let near = |rooms: usize| (NEAR / (POSITIONS * rooms)).clamp(16, 64);
+    let products = WeightProducts::new(isa, &pass, [x, dy], near);
+    let (inputs, gradients) = products.strides;
+    let size = POSITIONS * padded_stride(conv.in_channels * conv.out_channels);
+    let share = pass.tiles.div_ceil(TASKS);
     let mut sums = buffer::take(TASKS * size);
     let out = Shared::new(&mut sums);
     parallel_for(TASKS, |task| {
         let (start, end) = ((task * share).min(pass.tiles), ((task + 1) * share).min(pass.tiles));
-        // SAFETY: each task has its own sums, and scratch of its own.
+        // SAFETY: each task has its own sums.
         let sums = unsafe { out.from(task * size) };
         if start == end {
             // SAFETY: as above.
@@ -349,42 +331,13 @@ fn fused_weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: 
         buffer::with_scratch(POSITIONS * (inputs + gradients), |scratch| {
             let (from, to) = scratch.split_at_mut(POSITIONS * inputs);
             let (from, to) = (Shared::new(from), Shared::new(to));
-            for first in (start..end).step_by(together) {
-                let tiles = (first, together.min(end - first));
-                // SAFETY: as above; the scratch has room for `together` tiles.
+            for first in (start..end).step_by(products.room) {
+                let tiles = (first, products.room.min(end - first));
+                // SAFETY: the scratch is this task's and has room for `products.room` tiles.
                 unsafe {
-                    isa.run(Gather::<Input, 6> {
-                        from: x,
-                        grid: pass.input,
-                        tiles,
-                        to: from.at(0),
-                        strips: strips(slab, together, c_room),
-                        transform: PhantomData,
-                    });
-                    isa.run(Gather::<OutputAdjoint, 4> {
-                        from: dy,
-                        grid: pass.output,
-                        tiles,
-                        to: to.at(0),
-                        strips: strips(width, together, k_room),
-                        transform: PhantomData,
-                    });
+                    products.gather(tiles, 0, from, to);
                     for position in 0..POSITIONS {
-                        for row in (0..c).step_by(slab) {
-                            isa.run(Block {
-                                rows: slab.min(c - row),
-                                columns: k,
-                                depth: tiles.1,
-                                a: from.at(position * inputs + row * together),
-                                a_row: 1,
-                                a_column: slab,
-                                b: to.at(position * gradients),
-                                b_panel: together * width,
-                                c: sums.at(position * apart(c * k) + row * k),
-                                c_row: k,
-                                accumulate: first > start,
-                            });
-                        }
+                        products.multiply(position, tiles.1, [from, to], sums, first > start);
                     }
                 }
             }
@@ -396,11 +349,104 @@ fn fused_weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: 
     collect_filters(isa, conv, total, dweight);
 }
 
-/// Tiles in strips as wide as the matrix product reads them.
-fn strips(strip: usize, tiles: usize, room: usize) -> Strips {
-    Strips { strip, strip_stride: tiles * strip, row: strip, position: apart(tiles * room) }
+/// The products of the weight gradient, over some tiles at a time.
+struct WeightProducts<'a> {
+    isa: Isa,
+    pass: &'a Pass,
+    /// The images and the gradient of the output.
+    from: [&'a [f32]; 2],
+    /// Rows that the matrix product reads together of its left side, and columns of its right side.
+    widths: (usize, usize),
+    /// Tiles at a time, at most.
+    room: usize,
+    /// Floats from a position to the next, of transformed inputs and of transformed gradients.
+    strides: (usize, usize),
 }
 
+impl<'a> WeightProducts<'a> {
+    /// `room` says how many tiles are taken at a time, given the floats of one position of a tile.
+    fn new(isa: Isa, pass: &'a Pass, from: [&'a [f32]; 2], room: impl Fn(usize) -> usize) -> Self {
+        let widths = (slab_rows(isa), isa.tile_columns());
+        let inputs = pass.input.channels.next_multiple_of(widths.0);
+        let gradients = pass.output.channels.next_multiple_of(widths.1);
+        let room = room(inputs + gradients);
+        let strides = (padded_stride(room * inputs), padded_stride(room * gradients));
+        Self { isa, pass, from, widths, room, strides }
+    }
+
+    /// Transforms tiles, the first and their number, to the places from tile `at` on.
+    ///
+    /// # Safety
+    ///
+    /// `inputs` and `gradients` must have [`POSITIONS`] times their stride, and no other task may use
+    /// these places; `at` and the number of tiles must not exceed the room.
+    unsafe fn gather(&self, tiles: (usize, usize), at: usize, inputs: Shared, gradients: Shared) {
+        let ((slab, width), [x, dy]) = (self.widths, self.from);
+        // In strips as wide as the matrix product reads them.
+        let strips = |strip: usize, position: usize| Strips {
+            strip,
+            strip_stride: self.room * strip,
+            row: strip,
+            position,
+        };
+        // SAFETY: the caller promises room for these tiles.
+        unsafe {
+            self.isa.run(Gather::<Input, 6> {
+                from: x,
+                grid: self.pass.input,
+                tiles,
+                to: inputs.at(at * slab),
+                strips: strips(slab, self.strides.0),
+                transform: PhantomData,
+            });
+            self.isa.run(Gather::<OutputAdjoint, 4> {
+                from: dy,
+                grid: self.pass.output,
+                tiles,
+                to: gradients.at(at * width),
+                strips: strips(width, self.strides.1),
+                transform: PhantomData,
+            });
+        }
+    }
+
+    /// Adds to `sums`, or replaces them by, the product of so many gathered tiles at one position.
+    ///
+    /// # Safety
+    ///
+    /// The tiles must have been gathered; `sums` must have that position, and no other task may use it.
+    unsafe fn multiply(
+        &self,
+        position: usize,
+        tiles: usize,
+        [inputs, gradients]: [Shared; 2],
+        sums: Shared,
+        accumulate: bool,
+    ) {
+        let (c, k) = (self.pass.input.channels, self.pass.output.channels);
+        let (slab, width) = self.widths;
+        for row in (0..c).step_by(slab) {
+            // SAFETY: the caller promises the tiles and the sums of this position.
+            unsafe {
+                self.isa.run(Block {
+                    rows: slab.min(c - row),
+                    columns: k,
+                    depth: tiles,
+                    a: inputs.at(position * self.strides.0 + row * self.room),
+                    a_row: 1,
+                    a_column: slab,
+                    b: gradients.at(position * self.strides.1),
+                    b_panel: self.room * width,
+                    c: sums.at(position * padded_stride(c * k) + row * k),
+                    c_row: k,
+                    accumulate,
+                });
+            }
+        }
+    }
+}
+
+/// Transforms the sums of all positions into the gradients of the filters.
 fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
     // As many lines of `dweight` as an eight-way cache holds when they meet in two sets.
     const CHANNELS: usize = 16;
@@ -413,7 +459,7 @@ fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
             unsafe {
                 isa.run(FilterGradient {
                     from: sums[channel * k..].as_ptr(),
-                    position: apart(c * k),
+                    position: padded_stride(c * k),
                     channels: (first, CHANNELS.min(k - first)),
                     to: to.at(channel * 9),
                     filter: c * 9,

@@ -13,11 +13,7 @@ pub const POSITIONS: usize = 36;
 /// A linear map of `FROM` values to `TO`, applied along each spatial axis.
 pub trait Transform<const FROM: usize, const TO: usize> {
     /// The map.
-    ///
-    /// # Safety
-    ///
-    /// The machine must have `S`.
-    unsafe fn apply<S: Simd>(from: [S::Vector; FROM]) -> [S::Vector; TO];
+    fn apply<S: Simd>(from: [S::Vector; FROM]) -> [S::Vector; TO];
 }
 
 /// `Bᵀ`: an input tile of six.
@@ -33,123 +29,107 @@ pub struct FilterAdjoint;
 
 impl Transform<6, 6> for Input {
     #[inline(always)]
-    unsafe fn apply<S: Simd>(d: [S::Vector; 6]) -> [S::Vector; 6] {
-        unsafe {
-            let (two, four, minus_five) = (S::splat(2.0), S::splat(4.0), S::splat(-5.0));
-            let (minus_two, minus_four) = (S::splat(-2.0), S::splat(-4.0));
-            let even = S::fma(minus_four, d[2], d[4]);
-            let odd = S::fma(minus_four, d[1], d[3]);
-            let even_two = S::sub(d[4], d[2]);
-            let odd_two = S::sub(d[3], d[1]);
-            [
-                S::fma(four, d[0], S::fma(minus_five, d[2], d[4])),
-                S::add(even, odd),
-                S::sub(even, odd),
-                S::fma(two, odd_two, even_two),
-                S::fma(minus_two, odd_two, even_two),
-                S::fma(four, d[1], S::fma(minus_five, d[3], d[5])),
-            ]
-        }
+    fn apply<S: Simd>(d: [S::Vector; 6]) -> [S::Vector; 6] {
+        let even = S::scale_add(-4.0, d[2], d[4]);
+        let odd = S::scale_add(-4.0, d[1], d[3]);
+        let even_two = S::sub(d[4], d[2]);
+        let odd_two = S::sub(d[3], d[1]);
+        [
+            S::scale_add(4.0, d[0], S::scale_add(-5.0, d[2], d[4])),
+            S::add(even, odd),
+            S::sub(even, odd),
+            S::scale_add(2.0, odd_two, even_two),
+            S::scale_add(-2.0, odd_two, even_two),
+            S::scale_add(4.0, d[1], S::scale_add(-5.0, d[3], d[5])),
+        ]
     }
 }
 
 impl Transform<6, 4> for Output {
     #[inline(always)]
-    unsafe fn apply<S: Simd>(m: [S::Vector; 6]) -> [S::Vector; 4] {
-        unsafe {
-            let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
-            let (sum_two, difference_two) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
-            [
-                S::add(m[0], S::add(sum, sum_two)),
-                S::fma(S::splat(2.0), difference_two, difference),
-                S::fma(S::splat(4.0), sum_two, sum),
-                S::fma(S::splat(8.0), difference_two, S::add(difference, m[5])),
-            ]
-        }
+    fn apply<S: Simd>(m: [S::Vector; 6]) -> [S::Vector; 4] {
+        let (sum, difference) = (S::add(m[1], m[2]), S::sub(m[1], m[2]));
+        let (sum_two, difference_two) = (S::add(m[3], m[4]), S::sub(m[3], m[4]));
+        [
+            S::add(m[0], S::add(sum, sum_two)),
+            S::scale_add(2.0, difference_two, difference),
+            S::scale_add(4.0, sum_two, sum),
+            S::scale_add(8.0, difference_two, S::add(difference, m[5])),
+        ]
     }
 }
 
 impl Transform<4, 6> for OutputAdjoint {
     #[inline(always)]
-    unsafe fn apply<S: Simd>(y: [S::Vector; 4]) -> [S::Vector; 6] {
-        unsafe {
-            let (even, odd) = (S::add(y[0], y[2]), S::add(y[1], y[3]));
-            let even_two = S::fma(S::splat(4.0), y[2], y[0]);
-            let odd_two = S::fma(S::splat(8.0), y[3], S::add(y[1], y[1]));
-            [
-                y[0],
-                S::add(even, odd),
-                S::sub(even, odd),
-                S::add(even_two, odd_two),
-                S::sub(even_two, odd_two),
-                y[3],
-            ]
-        }
+    fn apply<S: Simd>(y: [S::Vector; 4]) -> [S::Vector; 6] {
+        let (even, odd) = (S::add(y[0], y[2]), S::add(y[1], y[3]));
+        let even_two = S::scale_add(4.0, y[2], y[0]);
+        let odd_two = S::scale_add(8.0, y[3], S::add(y[1], y[1]));
+        [
+            y[0],
+            S::add(even, odd),
+            S::sub(even, odd),
+            S::add(even_two, odd_two),
+            S::sub(even_two, odd_two),
+            y[3],
+        ]
     }
 }
 
 impl Transform<3, 6> for Filter {
     #[inline(always)]
-    unsafe fn apply<S: Simd>(g: [S::Vector; 3]) -> [S::Vector; 6] {
-        unsafe {
-            let sixth = S::splat(1.0 / 6.0);
-            let even = S::mul(S::splat(-1.0 / 6.0), S::add(g[0], g[2]));
-            let odd = S::mul(sixth, g[1]);
-            let even_two = S::fma(S::splat(1.0 / 24.0), g[0], S::mul(sixth, g[2]));
-            let odd_two = S::mul(S::splat(1.0 / 12.0), g[1]);
-            [
-                S::mul(S::splat(0.25), g[0]),
-                S::sub(even, odd),
-                S::add(even, odd),
-                S::add(even_two, odd_two),
-                S::sub(even_two, odd_two),
-                g[2],
-            ]
-        }
+    fn apply<S: Simd>(g: [S::Vector; 3]) -> [S::Vector; 6] {
+        let even = S::scale(-1.0 / 6.0, S::add(g[0], g[2]));
+        let odd = S::scale(1.0 / 6.0, g[1]);
+        let even_two = S::scale_add(1.0 / 24.0, g[0], S::scale(1.0 / 6.0, g[2]));
+        let odd_two = S::scale(1.0 / 12.0, g[1]);
+        [
+            S::scale(0.25, g[0]),
+            S::sub(even, odd),
+            S::add(even, odd),
+            S::add(even_two, odd_two),
+            S::sub(even_two, odd_two),
+            g[2],
+        ]
     }
 }
 
 impl Transform<6, 3> for FilterAdjoint {
     #[inline(always)]
-    unsafe fn apply<S: Simd>(u: [S::Vector; 6]) -> [S::Vector; 3] {
-        unsafe {
-            let sixth = S::splat(1.0 / 6.0);
-            let (sum, difference) = (S::add(u[1], u[2]), S::sub(u[2], u[1]));
-            let (sum_two, difference_two) = (S::add(u[3], u[4]), S::sub(u[3], u[4]));
-            let minus_sum = S::mul(S::splat(-1.0 / 6.0), sum);
-            [
-                S::fma(S::splat(0.25), u[0], S::fma(S::splat(1.0 / 24.0), sum_two, minus_sum)),
-                S::fma(sixth, difference, S::mul(S::splat(1.0 / 12.0), difference_two)),
-                S::fma(sixth, sum_two, S::add(minus_sum, u[5])),
-            ]
-        }
+    fn apply<S: Simd>(u: [S::Vector; 6]) -> [S::Vector; 3] {
+        let (sum, difference) = (S::add(u[1], u[2]), S::sub(u[2], u[1]));
+        let (sum_two, difference_two) = (S::add(u[3], u[4]), S::sub(u[3], u[4]));
+        let minus_sum = S::scale(-1.0 / 6.0, sum);
+        [
+            S::scale_add(0.25, u[0], S::scale_add(1.0 / 24.0, sum_two, minus_sum)),
+            S::scale_add(1.0 / 6.0, difference, S::scale(1.0 / 12.0, difference_two)),
+            S::scale_add(1.0 / 6.0, sum_two, S::add(minus_sum, u[5])),
+        ]
     }
 }
 
 /// `T · d · Tᵀ`: `load(i, j)` gives `d`, `store(i, j, _)` takes the result.
 #[inline(always)]
-unsafe fn two_sided<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize>(
+fn two_sided<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize>(
     mut load: impl FnMut(usize, usize) -> S::Vector,
     mut store: impl FnMut(usize, usize, S::Vector),
 ) {
-    unsafe {
-        // Not initialised: to fill a kilobyte costs as much as a quarter of the transform.
-        let mut half = [[MaybeUninit::<S::Vector>::uninit(); FROM]; TO];
-        for j in 0..FROM {
-            let mut column = [S::splat(0.0); FROM];
-            for (i, value) in column.iter_mut().enumerate() {
-                *value = load(i, j);
-            }
-            for (half, value) in half.iter_mut().zip(T::apply::<S>(column)) {
-                half[j].write(value);
-            }
+    // Not initialised: to fill a kilobyte costs as much as a quarter of the transform.
+    let mut half = [[MaybeUninit::<S::Vector>::uninit(); FROM]; TO];
+    for j in 0..FROM {
+        let mut column = [load(0, j); FROM];
+        for (i, value) in column.iter_mut().enumerate().skip(1) {
+            *value = load(i, j);
         }
-        for (i, row) in half.into_iter().enumerate() {
-            // SAFETY: the loop above wrote every column.
-            let row = row.map(|value| value.assume_init());
-            for (j, value) in T::apply::<S>(row).into_iter().enumerate() {
-                store(i, j, value);
-            }
+        for (half, value) in half.iter_mut().zip(T::apply::<S>(column)) {
+            half[j].write(value);
+        }
+    }
+    for (i, row) in half.into_iter().enumerate() {
+        // SAFETY: the loop above wrote every column of every row.
+        let row = row.map(|value| unsafe { value.assume_init() });
+        for (j, value) in T::apply::<S>(row).into_iter().enumerate() {
+            store(i, j, value);
         }
     }
 }
@@ -209,12 +189,11 @@ impl<const SIDE: usize> Window<SIDE> {
 
     /// Asks for the cache lines of the pixels, wherever they are.
     #[inline(always)]
-    unsafe fn prefetch<S: Simd>(&self, images: *const f32, grid: &Grid, c: usize) {
+    fn prefetch<S: Simd>(&self, images: *const f32, grid: &Grid, c: usize) {
         let corner = images.wrapping_offset(self.corner).wrapping_add(c);
         for i in 0..SIDE {
             for j in 0..SIDE {
-                // SAFETY: any pointer may be asked for.
-                unsafe { S::prefetch(corner.wrapping_add(i * grid.line() + j * grid.channels)) };
+                S::prefetch(corner.wrapping_add(i * grid.line() + j * grid.channels));
             }
         }
     }

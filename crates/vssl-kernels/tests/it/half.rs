@@ -126,6 +126,19 @@ fn pooling_follows_the_image_and_averages_come_out_in_single_precision() {
 }
 
 #[test]
+fn a_weight_in_another_precision_than_its_image_takes_the_reference() {
+    for (half, epsilon) in HALVES {
+        let (x, rows) = (random([2, 3, 8, 8], 1), random([7, 19], 1));
+        let (filter, rounded_filter) = rounded(random([4, 3, 3, 3], 2), half);
+        let (weight, rounded_weight) = rounded(random([5, 19], 2), half);
+        let got = conv2d(x.clone(), filter, 1, 1);
+        assert_close(got, conv2d(x, rounded_filter, 1, 1), epsilon, "convolution");
+        let got = linear(rows.clone(), weight, None);
+        assert_close(got, linear(rows, rounded_weight, None), epsilon, "linear layer");
+    }
+}
+
+#[test]
 fn double_precision_stays_double() {
     let values = |count: usize| (0..count).map(|i| 1.0 + 1e-12 * i as f64).collect::<Vec<_>>();
     let x = TensorData::new(values(2 * 3 * 4 * 4), [2, 3, 4, 4]);

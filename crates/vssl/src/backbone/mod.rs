@@ -3,13 +3,18 @@
 mod config;
 pub(crate) mod positions;
 mod resnet;
+mod table;
 mod vit;
 mod wide_resnet;
 
 use burn::{module::Module, tensor::Tensor};
 
-pub use config::{Architecture, BackboneConfig, Positions, Stem, VitConfig};
+pub use config::{
+    Architecture, BackboneConfig, Positions, ResnetConfig, ResnetDepth, Stem, VitConfig, VitSize,
+    WideResnetConfig,
+};
 pub use resnet::Resnet;
+pub(crate) use table::TABLE;
 pub use vit::Vit;
 pub use wide_resnet::WideResnet;
 
@@ -29,12 +34,10 @@ pub enum Backbone {
 impl Backbone {
     /// A fresh network.
     pub fn new(config: &BackboneConfig, init: &Init) -> Self {
-        if config.architecture.is_transformer() {
-            Self::Vit(Vit::new(config, init))
-        } else if config.architecture == Architecture::WideResnet28 {
-            Self::WideResnet(WideResnet::new(config, init))
-        } else {
-            Self::Resnet(Resnet::new(config, init))
+        match config {
+            BackboneConfig::Resnet(config) => Self::Resnet(Resnet::new(config, init)),
+            BackboneConfig::WideResnet(config) => Self::WideResnet(WideResnet::new(config, init)),
+            BackboneConfig::Vit(config) => Self::Vit(Vit::new(config, init)),
         }
     }
 

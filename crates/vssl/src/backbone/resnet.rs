@@ -3,7 +3,7 @@
 
 use burn::{module::Module, tensor::Tensor};
 
-use super::{Architecture, BackboneConfig, Stem};
+use super::{ResnetConfig, ResnetDepth, Stem};
 use crate::layers::{BatchNorm, Conv2d, Init, Mode};
 
 /// Stem, four stages, global average pooling.
@@ -20,7 +20,7 @@ pub struct Resnet {
 
 impl Resnet {
     /// Residual normalisations start at γ = 1, not 0, as in the published recipes.
-    pub fn new(config: &BackboneConfig, init: &Init) -> Self {
+    pub fn new(config: &ResnetConfig, init: &Init) -> Self {
         let width = config.width;
         let conv1 = match config.stem {
             Stem::Imagenet => Conv2d::he_normal([width, 3, 7, 7], 2, 3, init),
@@ -30,12 +30,12 @@ impl Resnet {
         let mut channels = width;
         let mut stage = |index: usize| {
             let inner = width << index;
-            let depth = config.architecture.depths()[index];
+            let depth = config.depth.blocks()[index];
             let blocks = (0..depth).map(|block| {
                 let stride = if index > 0 && block == 0 { 2 } else { 1 };
                 let input = channels;
-                channels = inner * config.architecture.expansion();
-                Block::new(config.architecture, input, inner, stride, init)
+                channels = inner * config.depth.expansion();
+                Block::new(config.depth, input, inner, stride, init)
             });
             blocks.collect()
         };
@@ -76,15 +76,9 @@ struct Block {
 }
 
 impl Block {
-    fn new(
-        architecture: Architecture,
-        input: usize,
-        inner: usize,
-        stride: usize,
-        init: &Init,
-    ) -> Self {
-        let output = inner * architecture.expansion();
-        let bottleneck = architecture.expansion() > 1;
+    fn new(depth: ResnetDepth, input: usize, inner: usize, stride: usize, init: &Init) -> Self {
+        let output = inner * depth.expansion();
+        let bottleneck = depth.expansion() > 1;
         let (conv1, conv2) = if bottleneck {
             (
                 Conv2d::he_normal([inner, input, 1, 1], 1, 0, init),

@@ -11,7 +11,7 @@ use burn::{
     tensor::{DType, Tensor, TensorData, activation},
 };
 
-use super::{BackboneConfig, Positions, VitConfig, positions};
+use super::{Positions, VitConfig, positions};
 use crate::layers::{Init, LayerNorm, Linear, gelu};
 
 /// Patches, positions, blocks.
@@ -61,9 +61,9 @@ impl Vit {
     /// With learned positions the initial values are timm's, with fixed ones those of MoCo V3
     /// (Chen, Xie and He 2021, arXiv:2104.02057): Xavier-uniform, query, key and value each on its
     /// own.
-    pub fn new(config: &BackboneConfig, init: &Init) -> Self {
-        let VitConfig { patch, image_size, positions: kind, .. } = config.vit();
-        let (width, depth, heads) = config.architecture.transformer();
+    pub fn new(config: &VitConfig, init: &Init) -> Self {
+        let VitConfig { size, patch, image_size, positions: kind, .. } = *config;
+        let (width, depth, heads) = size.shape();
         let side = image_size / patch;
         let pos_embed = match kind {
             Positions::Learned => init.truncated_normal([1, side * side + 1, width], 0.02),

@@ -15,7 +15,7 @@ use burn::{
     tensor::{Tensor, activation},
 };
 
-use super::BackboneConfig;
+use super::WideResnetConfig;
 use crate::layers::{BatchNorm, Init, Mode};
 
 /// Blocks of a stage: (28 − 4) / 6.
@@ -63,8 +63,8 @@ struct Convolution {
 
 impl WideResnet {
     /// Weights are He-normal by fan-out, biases PyTorch's default.
-    pub fn new(config: &BackboneConfig, init: &Init) -> Self {
-        let width = STEM * config.widen();
+    pub fn new(config: &WideResnetConfig, init: &Init) -> Self {
+        let width = STEM * config.widen;
         Self {
             conv1: Convolution::new([STEM, 3, 3, 3], 1, init),
             block1: Stage::new(STEM, width, 1, true, init),
@@ -168,14 +168,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        backbone::{Architecture, Backbone},
+        backbone::{Backbone, BackboneConfig},
         optim::Gradients,
         tensors::state,
     };
 
     fn config(widen: usize) -> BackboneConfig {
-        let architecture = Architecture::WideResnet28;
-        BackboneConfig { architecture, widen: Some(widen), ..BackboneConfig::default() }
+        WideResnetConfig { widen }.into()
     }
 
     #[test]

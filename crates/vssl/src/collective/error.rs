@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectiveError {
-    /// Somebody did not come.
+    /// A rank did not take part in time.
     #[error(
         "{operation}: rank {} did not take part within {seconds} s; it hangs, is stopped, or is \
          slower by more than --rank-timeout",
@@ -13,12 +13,12 @@ pub enum CollectiveError {
     Missing {
         /// What was to be exchanged.
         operation: &'static str,
-        /// Who is missing.
+        /// The ranks that are missing.
         ranks: Vec<usize>,
         /// The time limit.
         seconds: u64,
     },
-    /// Everybody came, and still nothing moves.
+    /// All ranks answer each other, and the exchange does not end.
     #[error(
         "{operation}: all ranks have waited for {seconds} s and answer each other, but the exchange \
          does not end; the network between them may lose messages"
@@ -34,17 +34,8 @@ pub enum CollectiveError {
     GivenUp {
         /// What was to be exchanged.
         operation: &'static str,
-        /// Who.
+        /// The number of that rank.
         rank: usize,
-    },
-    /// A gradient was sent before it was complete: a weight that not only our own operations use.
-    #[error(
-        "summing gradients: that of {path} changed after it was sent during the backward pass; \
-         expected it to be complete: set train.overlap = false"
-    )]
-    Early {
-        /// Of which parameter.
-        path: String,
     },
     /// Ranks are not in step with each other: a bug, or programs that differ.
     #[error(
@@ -54,7 +45,7 @@ pub enum CollectiveError {
     OutOfStep {
         /// What was to be exchanged.
         operation: &'static str,
-        /// Who.
+        /// The number of that rank.
         rank: usize,
         /// Its mark.
         got: u32,

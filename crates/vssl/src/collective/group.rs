@@ -10,25 +10,23 @@ use std::{
 };
 
 use burn::tensor::{DType, Tensor, TensorData};
-use vssl_kernels::{AcrossRanks, EarlyGradients, Ranks};
+use vssl_kernels::{AcrossRanks, Ranks};
 
 use super::{
-    Alone, Collective, CollectiveError, WAITING_FOR_LEADER,
-    overlap::{Overlap, Weight},
-    words::{floats, from_words, mark, to_words},
+    Collective, CollectiveError, SingleProcess, WAITING_FOR_LEADER,
+    message::{floats, from_words, mark, to_words},
 };
 use crate::optim::Gradients;
 
-/// A handle, cheap to clone.
+/// A handle on the ranks that share a batch, cheap to clone.
 ///
-/// Exchanges happen in places that cannot fail, such as the backward pass of a batch normalisation.
-/// So none of them returns an error: the first one is kept, every exchange after it gives the own
-/// numbers back at once, and the loop asks [`Group::check`] before it uses what came of them.
+/// Exchanges happen in places that cannot return an error, such as the backward pass of a batch
+/// normalisation. So the group keeps the first error, every exchange after it gives the own numbers
+/// back at once, and the loop asks [`Group::check`] before it uses the results.
 #[derive(Clone)]
 pub struct Group {
     inner: Arc<Inner>,
     joint_norms: bool,
-    overlap: Option<Arc<Overlap>>,
 }
 
 struct Inner {
@@ -39,21 +37,21 @@ struct Inner {
     nanoseconds: AtomicU64,
 }
 
-/// What one rank has sent so far.
+/// Counts of what one rank has sent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Calls that all ranks wait in.
+    /// Exchanges between all ranks.
     pub exchanges: u64,
-    /// Bytes that this rank brought to them, before they are sent to each of the others.
+    /// Bytes that this rank brought to the exchanges, before they are sent to each other rank.
     pub bytes: u64,
-    /// Time it spent in them: sending, and waiting for the slowest rank.
+    /// Time that this rank spent in exchanges: sending, and waiting for the slowest rank.
     pub time: Duration,
 }
 
 impl Group {
     /// One process.
     pub fn alone() -> Self {
-        Self::new(Alone)
+        Self::new(SingleProcess)
     }
 
     /// Ranks with joint statistics in batch normalisation.
@@ -65,7 +63,7 @@ impl Group {
             bytes: AtomicU64::new(0),
             nanoseconds: AtomicU64::new(0),
         };
-        Self { inner: Arc::new(inner), joint_norms: true, overlap: None }
+        Self { inner: Arc::new(inner), joint_norms: true }
     }
 
     /// The same ranks; `joint` is whether batch normalisation uses the statistics of the joint batch
@@ -74,35 +72,17 @@ impl Group {
         Self { joint_norms: joint, ..self }
     }
 
-    /// The same ranks; `overlap` is whether gradients are sent while the backward pass still runs.
-    pub fn with_overlap(self, overlap: bool) -> Self {
-        let channel = overlap.then(|| self.inner.collective.beside()).flatten();
-        Self { overlap: channel.map(|channel| Arc::new(Overlap::new(channel))), ..self }
-    }
-
-    /// Before a forward pass, if gradients are to be sent while its backward pass runs.
-    pub(crate) fn watch(&self) -> Option<EarlyGradients> {
-        self.overlap.as_ref().map(|_| EarlyGradients::watch())
-    }
-
-    /// Between them: the weights, in the module's order, that may be sent then.
-    pub(crate) fn expect(&self, watch: &EarlyGradients, weights: Vec<Weight>) {
-        if let Some(overlap) = &self.overlap {
-            overlap.expect(watch, weights);
-        }
-    }
-
     /// The number of this process, from 0.
     pub fn rank(&self) -> usize {
         self.inner.collective.rank()
     }
 
-    /// How many there are.
+    /// The number of processes.
     pub fn world(&self) -> usize {
         self.inner.collective.world()
     }
 
-    /// Whether there is nobody else.
+    /// Whether this process is the only one.
     pub fn is_alone(&self) -> bool {
         self.world() == 1
     }
@@ -112,7 +92,7 @@ impl Group {
         self.rank() == 0
     }
 
-    /// Who shares the statistics of batch normalisation, and how many they are.
+    /// The ranks that share the statistics of batch normalisation, and their number.
     pub(crate) fn norms(&self) -> (AcrossRanks, usize) {
         match self.is_alone() || !self.joint_norms {
             true => (AcrossRanks::alone(), 1),
@@ -121,7 +101,7 @@ impl Group {
     }
 
     /// Rows of the joint batch, in the order of ranks, of each of these tensors; gradients flow to
-    /// the own rows only. One exchange for all.
+    /// the own rows only. All tensors travel in one exchange.
     ///
     /// # Shapes — `own`: any number of `[n, dim]`; returns `[world · n, dim]` of each.
     pub fn gather_all(&self, own: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
@@ -156,13 +136,7 @@ impl Group {
             .collect()
     }
 
-    /// [`Group::gather_all`] of a known number of tensors.
-    pub fn gather<const N: usize>(&self, own: [Tensor<2>; N]) -> [Tensor<2>; N] {
-        let all = self.gather_all(own.into()).try_into();
-        all.unwrap_or_else(|_| unreachable!("one tensor comes back for each"))
-    }
-
-    /// Everybody's numbers in the order of ranks, each as many as `own`.
+    /// The numbers of all ranks, in the order of ranks; each rank brings as many as `own`.
     pub fn gather_numbers(&self, own: &[u64]) -> Vec<u64> {
         if self.is_alone() {
             return own.to_vec();
@@ -176,7 +150,7 @@ impl Group {
         std::array::from_fn(|index| all.iter().skip(index).step_by(N).sum())
     }
 
-    /// Everybody's labels in the order of ranks.
+    /// The labels of all ranks, in the order of ranks.
     pub fn gather_labels(&self, own: &[u32]) -> Vec<u32> {
         if self.is_alone() {
             return own.to_vec();
@@ -184,35 +158,13 @@ impl Group {
         self.exchange("gathering labels", own)
     }
 
-    /// Replaces the gradients of the own rows by those of the joint batch: their sum, in one bucket
-    /// but for those that were sent during the backward pass.
-    /// In double precision, where exactness is what is wanted, everybody gets all and adds them up.
-    pub fn sum_gradients(&self, mut gradients: Gradients) -> Gradients {
+    /// Replaces the gradients of the own rows by those of the joint batch: their sum over the ranks, in
+    /// one message. In double precision, which is for tests of exactness, every rank gets the gradients
+    /// of all and adds them up.
+    pub fn sum_gradients(&self, gradients: Gradients) -> Gradients {
         if self.is_alone() {
             return gradients;
         }
-        let early = self.early_sums(&gradients);
-        gradients.0.retain(|path, _| !early.0.contains_key(path));
-        let mut all = self.sum_in_one_bucket(gradients);
-        all.0.extend(early.0);
-        all
-    }
-
-    fn early_sums(&self, gradients: &Gradients) -> Gradients {
-        let Some(overlap) = &self.overlap else { return Gradients::default() };
-        match self.inner.timed(|_| overlap.finish(gradients)) {
-            Ok((sums, buckets)) => {
-                buckets.into_iter().for_each(|words| self.count(words));
-                sums
-            }
-            Err(error) => {
-                self.fail(error);
-                Gradients::default()
-            }
-        }
-    }
-
-    fn sum_in_one_bucket(&self, gradients: Gradients) -> Gradients {
         let (paths, tensors): (Vec<String>, Vec<Tensor<1>>) = gradients.0.into_iter().unzip();
         let Some(device) = tensors.first().map(Tensor::device) else { return Gradients::default() };
         let lengths: Vec<usize> = tensors.iter().map(|x| x.dims()[0]).collect();
@@ -259,7 +211,7 @@ impl Group {
         }
     }
 
-    /// What was sent so far.
+    /// What this rank has sent so far.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             exchanges: self.inner.exchanges.load(Ordering::Relaxed),
@@ -268,7 +220,7 @@ impl Group {
         }
     }
 
-    /// What was sent in each of so many steps, in words; `None` for one process.
+    /// A sentence about what a rank sends in each of so many steps; `None` for one process.
     pub fn traffic_of(&self, steps: u64) -> Option<String> {
         let Traffic { exchanges, bytes, time } = self.traffic();
         let steps = steps.max(1) as f64;
@@ -285,17 +237,14 @@ impl Group {
     }
 
     /// # Errors
-    /// The first exchange that failed. Nothing that was computed since means anything.
+    /// The error of the first exchange that failed. Results since then are invalid.
     pub fn check(&self) -> Result<(), CollectiveError> {
         self.failure().map_or(Ok(()), Err)
     }
 
-    /// Gives up: the other ranks stop waiting, and under MPI this process and they end.
+    /// Gives up: the other ranks stop waiting. Under MPI all processes of the job end here.
     pub fn abort(&self) {
         self.inner.collective.abort();
-        if let Some(overlap) = &self.overlap {
-            overlap.abort();
-        }
     }
 
     fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
@@ -316,7 +265,7 @@ impl Group {
 }
 
 impl Inner {
-    /// The words, behind a mark that tells whether all ranks mean the same exchange.
+    /// Sends the words behind a mark, by which each rank sees whether all take part in the same exchange.
     fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
         let world = self.collective.world();
         if self.failure().is_some() {

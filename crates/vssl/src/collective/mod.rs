@@ -8,40 +8,38 @@
 //! gathering must be free of parameters: their gradient would be counted once for each rank.
 //!
 //! A method sees all of this through [`crate::method::Views`]; [`Collective`] is what carries the
-//! numbers: nothing ([`Alone`]), threads of one process ([`Threads`]), or MPI.
+//! numbers: nothing ([`SingleProcess`]), threads of one process ([`Threads`]), or MPI.
 
-mod alone;
 mod error;
 mod group;
+mod message;
 #[cfg(feature = "mpi")]
 pub mod mpi;
-mod overlap;
+mod single_process;
 mod threads;
-mod words;
 
-pub use alone::Alone;
 pub use error::CollectiveError;
 pub use group::{Group, Traffic};
-pub(crate) use overlap::Weight;
+pub use single_process::SingleProcess;
 pub use threads::Threads;
 
-/// The one operation without a time limit: the others wait while rank 0 evaluates.
+/// The only operation without a time limit: the other ranks wait while rank 0 evaluates and writes.
 pub const WAITING_FOR_LEADER: &str = "waiting for rank 0";
 
 /// How ranks exchange numbers. All ranks make the same calls in the same order.
 ///
-/// Words are moved as they are: the bits of an `f32`, or half of those of an `f64`.
+/// A word is 32 bits that are not interpreted: those of an `f32`, or half of those of an `f64`.
 pub trait Collective: Send + Sync {
     /// The number of this process, from 0.
     fn rank(&self) -> usize;
 
-    /// How many there are.
+    /// The number of processes.
     fn world(&self) -> usize;
 
-    /// Everybody's words in the order of ranks; all ranks bring as many as `own`.
+    /// The words of all ranks, in the order of ranks; all ranks bring as many as `own`.
     ///
     /// # Errors
-    /// When a rank is missing or has given up. `operation` is for the message.
+    /// When a rank is missing or has given up. The message names `operation`.
     fn gather(&self, operation: &'static str, own: &[u32]) -> Result<Vec<u32>, CollectiveError>;
 
     /// Replaces `values` by their sums over all ranks, added in the order of ranks: every rank gets
@@ -51,11 +49,7 @@ pub trait Collective: Send + Sync {
     /// As [`Collective::gather`].
     fn sum(&self, operation: &'static str, values: &mut [f32]) -> Result<(), CollectiveError>;
 
-    /// Another channel between the same ranks, for sums that run at the same time as the exchanges of
-    /// this one; `None` where there is nobody else.
-    fn beside(&self) -> Option<Box<dyn Collective>>;
-
-    /// Tells the others that this rank has given up, so that they do not wait. Processes of an MPI
-    /// job end here, all of them.
+    /// Tells the other ranks that this rank has given up, so that they do not wait. All processes of an
+    /// MPI job end here.
     fn abort(&self);
 }

@@ -1,12 +1,13 @@
 //! Ranks that are processes of an MPI job: `mpirun -n 4 vssl …`, `srun vssl …`. Built with the feature
 //! `mpi`.
 //!
-//! All exchanges are non-blocking and polled against a time limit. When it is over, the ranks that
-//! wait ask each other who is there: whoever does not answer is missing, the first one that is there
-//! says so, and the job ends.
+//! All exchanges are non-blocking and polled against a time limit. When the limit is over, the waiting
+//! ranks send each other a presence check. A rank that does not answer is missing; the first rank that
+//! is present prints which ones are, and the job ends.
+//!
+//! One thread of the process makes all calls of MPI: the thread that called [`start`].
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -21,44 +22,30 @@ use mpi::{
 
 use super::{Collective, CollectiveError, WAITING_FOR_LEADER};
 
-/// Polled without a pause for as long: most exchanges take less.
+/// How long an exchange is polled without a pause: most exchanges take less.
 const EAGER: Duration = Duration::from_millis(2);
-/// Between polls after that.
+/// The pause between two polls after [`EAGER`].
 const NAP: Duration = Duration::from_micros(50);
-/// Between polls beside other work, from the start: the cores belong to it, and buffers of the wire
-/// hold more than goes out in that time.
-const LONG_NAP: Duration = Duration::from_millis(1);
-/// Between looks for the question who is there.
+/// How often a waiting rank looks for presence checks of the others.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long answers to it may take.
+/// How long the answers to a presence check may take.
 const ANSWERS: Duration = Duration::from_secs(3);
-/// How long a rank that is not to speak waits for the one that is.
+/// How long the other ranks wait while the first rank that is present prints why the job ends.
 const SILENCE: Duration = Duration::from_secs(5);
 /// Exit code of a job that is brought down.
 const FAILED: i32 = 1;
 
+/// Tag of a presence check.
 const ASK: i32 = 1;
+/// Tag of the answer to a presence check.
 const HERE: i32 = 2;
 
-/// Of messages beside the collective exchanges.
-const BESIDE: i32 = 3;
-
-/// Calls of MPI are made one at a time ([`Threading::Serialized`]), by two threads where sums run
-/// beside other exchanges.
-static CALLS: Mutex<()> = Mutex::new(());
-/// Held by the thread that brings the job down.
-static ENDING: Mutex<()> = Mutex::new(());
-
-fn one(lock: &'static Mutex<()>) -> MutexGuard<'static, ()> {
-    lock.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Keeps MPI running; dropped last, it waits for the other ranks to end as well.
+/// Keeps MPI running; when it is dropped, it waits for the other ranks to end as well.
 pub struct Job(#[allow(dead_code, reason = "its end ends MPI")] Universe);
 
-/// Starts MPI. `None` if it runs already.
+/// Starts MPI, whose calls belong to this thread from now on. `None` if MPI runs already.
 pub fn start() -> Option<Job> {
-    mpi::initialize_with_threading(Threading::Serialized).map(|(universe, _)| Job(universe))
+    mpi::initialize_with_threading(Threading::Funneled).map(|(universe, _)| Job(universe))
 }
 
 /// A process of the job.
@@ -66,14 +53,12 @@ pub struct Mpi {
     rank: usize,
     world: usize,
     limit: Duration,
-    report: Arc<dyn Fn(&CollectiveError) + Send + Sync>,
-    /// Whether this is [`Collective::beside`] of another.
-    beside: bool,
+    report: Box<dyn Fn(&CollectiveError) + Send + Sync>,
 }
 
 impl Mpi {
-    /// Waits at most `limit` for the others. `report` says why the job ends, on one rank only; the
-    /// process ends right after it.
+    /// A rank that waits at most `limit` for the others. `report` prints why the job ends, on one rank
+    /// only; the process ends right after it.
     pub fn new(
         _job: &Job,
         limit: Duration,
@@ -82,7 +67,7 @@ impl Mpi {
         let world = SimpleCommunicator::world();
         // Neither is negative.
         let (rank, size) = (world.rank() as usize, world.size() as usize);
-        Self { rank, world: size, limit, report: Arc::new(report), beside: false }
+        Self { rank, world: size, limit, report: Box::new(report) }
     }
 
     /// Polls until the exchange is over; ends the job if it never is.
@@ -94,23 +79,19 @@ impl Mpi {
         let began = Instant::now();
         let mut looked = began;
         loop {
-            let tested = {
-                let _one = one(&CALLS);
-                request.test()
-            };
-            request = match tested {
+            request = match request.test() {
                 Ok(_) => return,
                 Err(pending) => pending,
             };
             let now = Instant::now();
-            if !self.beside && now - began < EAGER {
+            if now - began < EAGER {
                 thread::yield_now();
                 continue;
             }
-            thread::sleep(if self.beside { LONG_NAP } else { NAP });
+            thread::sleep(NAP);
             if now - looked > LOOK {
                 looked = now;
-                answer();
+                answer_presence_checks();
             }
             if now - began > self.limit && operation != WAITING_FOR_LEADER {
                 self.end(operation);
@@ -118,19 +99,18 @@ impl Mpi {
         }
     }
 
-    /// Finds out who is missing, and ends the job.
+    /// Finds out which ranks are missing, and ends the job.
     fn end(&self, operation: &'static str) -> ! {
-        let _alone = one(&ENDING);
         let world = SimpleCommunicator::world();
         let mut here = vec![false; self.world];
         here[self.rank] = true;
         for rank in (0..self.world).filter(|rank| *rank != self.rank) {
-            let _one = one(&CALLS);
             world.process_at_rank(rank as i32).send_with_tag(&self.limit.as_secs(), ASK);
         }
         let until = Instant::now() + ANSWERS;
         while Instant::now() < until && here.contains(&false) {
-            answer().into_iter().chain(received(HERE)).for_each(|rank| here[rank] = true);
+            let asking = answer_presence_checks();
+            asking.into_iter().chain(received(HERE)).for_each(|rank| here[rank] = true);
             thread::sleep(NAP);
         }
         let seconds = self.limit.as_secs();
@@ -139,31 +119,28 @@ impl Mpi {
             true => CollectiveError::Stuck { operation, seconds },
             false => CollectiveError::Missing { operation, ranks, seconds },
         };
-        let speaker = here.iter().position(|here| *here);
-        if speaker != Some(self.rank) {
+        let first_present = here.iter().position(|here| *here);
+        if first_present != Some(self.rank) {
             thread::sleep(SILENCE);
         }
         (self.report)(&error);
-        let _one = one(&CALLS);
         world.abort(FAILED)
     }
 }
 
-/// Answers whoever asks who is there; that one is there, too.
-fn answer() -> Vec<usize> {
+/// Answers the presence checks of other ranks, and returns these ranks: they are present, too.
+fn answer_presence_checks() -> Vec<usize> {
     let asking = received(ASK);
     for &rank in &asking {
-        let _one = one(&CALLS);
         SimpleCommunicator::world().process_at_rank(rank as i32).send_with_tag(&0_u64, HERE);
     }
     asking
 }
 
-/// Who has sent messages with this tag.
+/// The ranks that have sent messages with this tag.
 fn received(tag: i32) -> Vec<usize> {
     let world = SimpleCommunicator::world();
     let mut ranks = Vec::new();
-    let _one = one(&CALLS);
     while let Some((message, status)) = world.any_process().immediate_matched_probe_with_tag(tag) {
         message.matched_receive::<u64>();
         ranks.push(status.source_rank() as usize);
@@ -171,7 +148,7 @@ fn received(tag: i32) -> Vec<usize> {
     ranks
 }
 
-/// Everybody's values in the order of ranks.
+/// The values of all ranks, in the order of ranks.
 fn gather<T: Equivalence + Copy + Default>(
     mpi: &Mpi,
     operation: &'static str,
@@ -179,46 +156,20 @@ fn gather<T: Equivalence + Copy + Default>(
 ) -> Vec<T> {
     let mut all = vec![T::default(); own.len() * mpi.world];
     request::scope(|scope| {
-        let request = {
-            let _one = one(&CALLS);
-            SimpleCommunicator::world().immediate_all_gather_into(scope, own, &mut all[..])
-        };
+        let world = SimpleCommunicator::world();
+        let request = world.immediate_all_gather_into(scope, own, &mut all[..]);
         mpi.finish(operation, request);
     });
     all
 }
 
-/// Sends each of the others its part of `own`, and returns what all have sent here, in the order of
-/// ranks: by messages, which collective exchanges of another thread do not get in the way of.
-fn swap(mpi: &Mpi, operation: &'static str, own: &[&[f32]]) -> Vec<f32> {
-    let part = own[mpi.rank].len();
-    let mut all = vec![0.0; part * mpi.world];
-    all[mpi.rank * part..][..part].copy_from_slice(own[mpi.rank]);
-    let world = SimpleCommunicator::world();
-    request::scope(|scope| {
-        let (mut sent, mut received) = (Vec::new(), Vec::new());
-        for ((rank, incoming), outgoing) in all.chunks_exact_mut(part).enumerate().zip(own) {
-            if rank != mpi.rank {
-                let _one = one(&CALLS);
-                let process = world.process_at_rank(rank as i32);
-                received.push(process.immediate_receive_into_with_tag(scope, incoming, BESIDE));
-                sent.push(process.immediate_send_with_tag(scope, *outgoing, BESIDE));
-            }
-        }
-        received.into_iter().for_each(|request| mpi.finish(operation, request));
-        sent.into_iter().for_each(|request| mpi.finish(operation, request));
-    });
-    all
-}
-
-/// Part `r` of everybody's values is for rank `r`: what is for this one, in the order of ranks.
+/// Part `r` of every rank's values is for rank `r`: returns the parts for this rank, in the order of the
+/// ranks that sent them.
 fn all_to_all(mpi: &Mpi, operation: &'static str, own: &[f32]) -> Vec<f32> {
     let mut all = vec![0.0; own.len()];
     request::scope(|scope| {
-        let request = {
-            let _one = one(&CALLS);
-            SimpleCommunicator::world().immediate_all_to_all_into(scope, own, &mut all[..])
-        };
+        let world = SimpleCommunicator::world();
+        let request = world.immediate_all_to_all_into(scope, own, &mut all[..]);
         mpi.finish(operation, request);
     });
     all
@@ -246,30 +197,17 @@ impl Collective for Mpi {
         let part = values.len().div_ceil(self.world);
         let mut padded = values.to_vec();
         padded.resize(part * self.world, 0.0);
-        let mut parts = match self.beside {
-            true => swap(self, operation, &padded.chunks_exact(part).collect::<Vec<_>>()),
-            false => all_to_all(self, operation, &padded),
-        };
+        let mut parts = all_to_all(self, operation, &padded);
         let (own, others) = parts.split_at_mut(part);
         for other in others.chunks_exact(part) {
             own.iter_mut().zip(other).for_each(|(sum, value)| *sum += value);
         }
-        let all = match self.beside {
-            true => swap(self, operation, &vec![&*own; self.world]),
-            false => gather(self, operation, own),
-        };
+        let all = gather(self, operation, own);
         values.copy_from_slice(&all[..values.len()]);
         Ok(())
     }
 
-    fn beside(&self) -> Option<Box<dyn Collective>> {
-        let report = Arc::clone(&self.report);
-        let Self { rank, world, limit, .. } = *self;
-        Some(Box::new(Self { rank, world, limit, report, beside: true }))
-    }
-
     fn abort(&self) {
-        let _one = one(&CALLS);
         SimpleCommunicator::world().abort(FAILED)
     }
 }

@@ -7,13 +7,11 @@ use std::{
 
 use super::{Collective, CollectiveError, WAITING_FOR_LEADER};
 
-/// One of them.
+/// A rank that is a thread of this process.
 pub struct Threads {
     rank: usize,
     limit: Duration,
     shared: Arc<Shared>,
-    /// What they share in [`Collective::beside`].
-    beside: Arc<Shared>,
 }
 
 struct Shared {
@@ -30,17 +28,11 @@ struct State {
 }
 
 impl Threads {
-    /// `world` ranks that wait at most `limit` for each other.
+    /// The ranks of a job of `world` threads, which wait at most `limit` for each other.
     pub fn new(world: usize, limit: Duration) -> Vec<Self> {
-        let [shared, beside] = [(); 2].map(|()| {
-            let state = State { brought: vec![None; world], complete: None, given_up: None };
-            Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() })
-        });
-        let rank = |rank| {
-            let (shared, beside) = (Arc::clone(&shared), Arc::clone(&beside));
-            Self { rank, limit, shared, beside }
-        };
-        (0..world).map(rank).collect()
+        let state = State { brought: vec![None; world], complete: None, given_up: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        (0..world).map(|rank| Self { rank, limit, shared: Arc::clone(&shared) }).collect()
     }
 
     /// Waits for `ready` to give something.
@@ -119,12 +111,6 @@ impl Collective for Threads {
             values.iter_mut().zip(share).for_each(|(sum, bits)| *sum += f32::from_bits(*bits));
         }
         Ok(())
-    }
-
-    fn beside(&self) -> Option<Box<dyn Collective>> {
-        let shared = Arc::clone(&self.beside);
-        let beside = Arc::clone(&shared);
-        Some(Box::new(Self { rank: self.rank, limit: self.limit, shared, beside }))
     }
 
     fn abort(&self) {

@@ -1,97 +1,27 @@
-//! Figures over seeds, and how they place among the rows.
+//! Figures over seeds, and the places of rows.
 //!
-//! Mean and sample standard deviation `√(Σ(x − mean)² / (n − 1))`, which needs two seeds.
+//! A figure has a mean and a sample standard deviation `√(Σ(x − mean)² / (n − 1))`, which needs two
+//! seeds.
 
 use std::{cmp::Ordering, collections::BTreeMap, path::PathBuf};
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 
-use super::{Row, group::Group};
-
-/// What is told of a row on a dataset.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Column {
-    /// Nearest neighbours, percent.
-    Knn,
-    /// Logistic regression on the frozen features at the end of the run, percent.
-    Linear,
-    /// The probe that learnt beside the encoder, percent.
-    Online,
-    /// Linear evaluation afterwards, with augmented images, percent: `linear/` in the run folder.
-    Offline,
-    /// Effective rank of the features of the last batch that it was measured on.
-    EffectiveRank,
-    /// Seconds of training.
-    Seconds,
-    /// Images (not views) a second.
-    ImagesPerSecond,
-}
-
-impl Column {
-    /// In the order of the table.
-    pub const ALL: [Self; 7] = [
-        Self::Knn,
-        Self::Linear,
-        Self::Online,
-        Self::Offline,
-        Self::EffectiveRank,
-        Self::Seconds,
-        Self::ImagesPerSecond,
-    ];
-
-    /// For programs, as `summary.json` and `metrics.jsonl` call it.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::Knn => "knn_top1",
-            Self::Linear => "linear_top1",
-            Self::Online => "online_top1",
-            Self::Offline => "offline_top1",
-            Self::EffectiveRank => "effective_rank",
-            Self::Seconds => "seconds",
-            Self::ImagesPerSecond => "images_per_s",
-        }
-    }
-
-    /// For people.
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Knn => "kNN %",
-            Self::Linear => "probe %",
-            Self::Online => "online %",
-            Self::Offline => "offline %",
-            Self::EffectiveRank => "eff. rank",
-            Self::Seconds => "seconds",
-            Self::ImagesPerSecond => "images/s",
-        }
-    }
-
-    /// Whether the largest is the best.
-    pub fn is_accuracy(self) -> bool {
-        matches!(self, Self::Knn | Self::Linear | Self::Online | Self::Offline)
-    }
-
-    /// Digits behind the point.
-    pub(super) fn digits(self) -> usize {
-        if self.is_accuracy() { 2 } else { 1 }
-    }
-}
-
-/// The figures of one run.
-pub(super) type Values = BTreeMap<Column, Option<f64>>;
+use super::{Column, Row, group::Group};
 
 /// A figure over seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Figure {
-    /// Over the seeds that have it.
+    /// Mean over the seeds that have the figure.
     pub mean: f64,
     /// Sample standard deviation; `None` with one seed.
     pub std: Option<f64>,
-    /// Seeds that have it.
+    /// Number of seeds that have the figure.
     pub count: usize,
 }
 
 impl Figure {
-    /// Of one value a seed; `None` without any.
+    /// The figure of one value for each seed; `None` without values.
     pub fn of(values: &[f64]) -> Option<Self> {
         let count = values.len();
         if count == 0 {
@@ -103,9 +33,9 @@ impl Figure {
         Some(Self { mean, std, count })
     }
 
-    /// The mean as it is written: rows that look the same place the same.
-    fn shown(&self, column: Column) -> f64 {
-        let text = format!("{:.*}", column.digits(), self.mean);
+    /// The mean as the table shows it, so that rows with the same text have the same place.
+    fn shown(&self, column: &Column) -> f64 {
+        let text = format!("{:.*}", column.digits, self.mean);
         text.parse().expect("a number in decimal form is a number")
     }
 }
@@ -116,13 +46,13 @@ pub struct Placed {
     /// The figure.
     #[serde(flatten)]
     pub figure: Figure,
-    /// 1 is the best; rows that are written the same share a place, and the places behind them stay
-    /// empty. `None` where more is not better, and in reference rows.
+    /// Place of the row, 1 for the best. Rows with the same text share a place, and the places after it
+    /// stay empty. `None` in columns where more is not better, and in reference rows.
     pub place: Option<usize>,
 }
 
 impl Placed {
-    /// How it is set off.
+    /// How the figure is emphasised.
     pub fn emphasis(&self) -> Emphasis {
         match self.place {
             Some(1) => Emphasis::Best,
@@ -132,48 +62,43 @@ impl Placed {
     }
 }
 
-/// How a figure is set off.
+/// How a figure is emphasised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emphasis {
-    /// Bold.
+    /// Bold, for the best.
     Best,
-    /// Underlined: second and third.
+    /// Underlined, for the second and the third.
     Next,
-    /// As it is.
+    /// Not emphasised.
     None,
 }
 
-/// A row on one dataset.
+/// The results of a row on one dataset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
-    /// Its name.
+    /// Name of the dataset.
     pub dataset: String,
-    /// Of the runs, in order; empty where the seed changes nothing.
+    /// Seeds of the runs, in order; empty where the seed has no effect.
     pub seeds: Vec<u64>,
     /// Folders of the runs.
     pub runs: Vec<PathBuf>,
-    /// What there is.
-    #[serde(flatten, serialize_with = "by_key")]
-    pub figures: BTreeMap<Column, Placed>,
+    /// Every column of the comparison by its key; `None` where the row has no figure.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, Option<Placed>>,
 }
 
-/// Every column is there, `null` where it has no figure.
-fn by_key<S: Serializer>(
-    figures: &BTreeMap<Column, Placed>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let mut map = serializer.serialize_map(Some(Column::ALL.len()))?;
-    for column in Column::ALL {
-        map.serialize_entry(column.key(), &figures.get(&column))?;
+impl Entry {
+    /// The figure in a column, if there is one.
+    pub fn figure(&self, column: &Column) -> Option<&Placed> {
+        self.figures.get(&column.key)?.as_ref()
     }
-    map.end()
 }
 
 /// The rows of the table: groups of the same name on several datasets are one row.
-pub(super) fn rows(groups: &[Group], datasets: &[String]) -> Vec<Row> {
+pub(super) fn rows(groups: &[Group], datasets: &[String], columns: &[Column]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for group in groups {
-        let entry = entry(group);
+        let entry = entry(group, columns);
         match rows.iter_mut().find(|row| row.name == group.name) {
             Some(row) => row.results.push(entry),
             None => rows.push(Row {
@@ -188,41 +113,42 @@ pub(super) fn rows(groups: &[Group], datasets: &[String]) -> Vec<Row> {
         row.results.sort_by(|a, b| a.dataset.cmp(&b.dataset));
     }
     for dataset in datasets {
-        for column in Column::ALL.into_iter().filter(|column| column.is_accuracy()) {
+        for column in columns.iter().filter(|column| column.is_ranked) {
             place(&mut rows, dataset, column);
         }
     }
     rows
 }
 
-fn entry(group: &Group) -> Entry {
-    let figure = |column: Column| {
-        // Folders of one seed, as reference rows have them, count once.
+fn entry(group: &Group, columns: &[Column]) -> Entry {
+    let figure = |column: &Column| {
+        // In reference rows several folders may have the same seed, which counts once.
         let mut by_seed: BTreeMap<Option<u64>, Vec<f64>> = BTreeMap::new();
         for member in &group.members {
-            if let Some(Some(value)) = member.values.get(&column) {
+            if let Some(value) = member.values.get(&column.key) {
                 by_seed.entry(member.seed).or_default().push(*value);
             }
         }
         let means: Vec<f64> =
             by_seed.values().filter_map(|values| Some(Figure::of(values)?.mean)).collect();
-        Some((column, Placed { figure: Figure::of(&means)?, place: None }))
+        let placed = Figure::of(&means).map(|figure| Placed { figure, place: None });
+        (column.key.clone(), placed)
     };
     Entry {
         dataset: group.dataset.clone(),
         seeds: group.seeds(),
         runs: group.members.iter().map(|member| member.folder.clone()).collect(),
-        figures: Column::ALL.into_iter().filter_map(figure).collect(),
+        figures: columns.iter().map(figure).collect(),
     }
 }
 
-fn place(rows: &mut [Row], dataset: &str, column: Column) {
+fn place(rows: &mut [Row], dataset: &str, column: &Column) {
     let mut figures: Vec<&mut Placed> = rows
         .iter_mut()
         .filter(|row| !row.reference)
         .flat_map(|row| &mut row.results)
         .filter(|entry| entry.dataset == dataset)
-        .filter_map(|entry| entry.figures.get_mut(&column))
+        .filter_map(|entry| entry.figures.get_mut(&column.key)?.as_mut())
         .collect();
     let shown: Vec<f64> = figures.iter().map(|placed| placed.figure.shown(column)).collect();
     for (placed, own) in figures.iter_mut().zip(&shown) {

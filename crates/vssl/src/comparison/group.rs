@@ -1,7 +1,7 @@
-//! Which runs are seeds of one another, and what their row is called.
+//! Groups runs that differ in the seed only, and names the rows.
 //!
-//! Runs on one dataset whose recipes differ in nothing that changes a number, the seed aside, are
-//! one group. Where a method has several groups, the settings that differ become part of the name.
+//! Runs on one dataset are a group if their recipes differ in the seed only, or in settings that change
+//! no number. Where a method has several groups, the settings that differ become part of the name.
 
 use std::{
     cmp::Ordering,
@@ -9,48 +9,49 @@ use std::{
     path::PathBuf,
 };
 
-use super::{LeftOut, State, figure::Values, run::Run};
+use super::{LeftOut, State, column::Values, run::Run};
+
 use crate::run::resume::FREE_IN_RUNS;
 
-/// Settings that the table shows anyway, or that only say how often something is looked at; beside those
-/// that change no number at all.
+/// Settings that do not tell groups apart, beside those that change no number at all: the table shows
+/// them anyway, or they say only how often something is measured.
 const NEUTRAL: [&str; 4] = ["method", "seed", "health.", "knn.every_epochs"];
 
-/// What nearest neighbours on pixels depend on.
+/// Settings that the nearest neighbours of pixels depend on.
 const OF_PIXELS: [&str; 3] = ["data.", "knn.", "views.0.size"];
 
-/// A name with more settings in it than this is replaced by a number, which a note explains.
+/// Largest number of settings in a name. More are replaced by a number, which a note explains.
 const NAMED_SETTINGS: usize = 2;
 
 /// All settings of a run as TOML, by key.
 pub(super) type Settings = BTreeMap<String, String>;
 
-/// A part of a row: runs on one dataset that differ in the seed.
+/// Runs on one dataset that differ in the seed: a part of a row.
 pub(super) struct Group {
     pub(super) name: String,
-    /// Empty for a reference.
+    /// Name of the method; empty for reference rows.
     pub(super) method: String,
     pub(super) dataset: String,
     pub(super) reference: bool,
     pub(super) members: Vec<Member>,
-    /// The settings behind a number in the name.
+    /// The settings that a number in the name stands for.
     pub(super) explanation: Vec<(String, String)>,
 }
 
 impl Group {
-    /// Distinct, in order; none where the seed changes nothing.
+    /// The distinct seeds, in order; empty where the seed has no effect.
     pub(super) fn seeds(&self) -> Vec<u64> {
         let seeds: BTreeSet<u64> = self.members.iter().filter_map(|member| member.seed).collect();
         seeds.into_iter().collect()
     }
 }
 
-/// One run as a row sees it.
+/// One run of a group.
 #[derive(Clone)]
 pub(super) struct Member {
     pub(super) folder: PathBuf,
     pub(super) dataset: String,
-    /// `None` where it changes nothing.
+    /// Seed of the run; `None` where it has no effect.
     pub(super) seed: Option<u64>,
     pub(super) settings: Settings,
     pub(super) values: Values,
@@ -62,7 +63,7 @@ pub(super) fn datasets(runs: &[Run]) -> Vec<String> {
     names.into_iter().cloned().collect()
 }
 
-/// Takes out runs that have the recipe and the seed of one before them: they are no new sample.
+/// Takes out runs with the recipe and the seed of an earlier run: they are not a new sample.
 pub(super) fn take_repeated(runs: &mut Vec<Run>) -> Vec<LeftOut> {
     let (mut kept, mut repeated): (Vec<Run>, _) = (Vec::new(), Vec::new());
     for run in runs.drain(..) {
@@ -95,7 +96,7 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
         groups.extend(split(method, false, members));
     }
     let untrained = runs.iter().map(|run| {
-        // What trained it is of no account, and the views only where they size its input.
+        // The training does not matter here, and of the views only the size of the input.
         member(run, &run.untrained, Some(run.seed), |key| {
             key.starts_with("backbone.") || OF_PIXELS.iter().any(|of| key.starts_with(of))
         })
@@ -120,10 +121,10 @@ fn member(run: &Run, values: &Values, seed: Option<u64>, counts: impl Fn(&str) -
 }
 
 fn measured(members: impl Iterator<Item = Member>) -> Vec<Member> {
-    members.filter(|member| member.values.values().any(Option::is_some)).collect()
+    members.filter(|member| !member.values.is_empty()).collect()
 }
 
-/// The groups of one method. Those that have the same settings on two datasets are called the same.
+/// The groups of one method. Groups with the same settings on two datasets have the same name.
 fn split(base: &str, reference: bool, members: Vec<Member>) -> Vec<Group> {
     let datasets: BTreeSet<String> = members.iter().map(|member| member.dataset.clone()).collect();
     let keys: BTreeSet<String> = datasets
@@ -170,14 +171,14 @@ fn on<'a>(members: &'a [Member], dataset: &str) -> Vec<&'a Member> {
     members.iter().filter(|member| member.dataset == dataset).collect()
 }
 
-/// `a = 1, b = 2`.
+/// Settings as text, such as `a = 1, b = 2`.
 pub(super) fn listed(settings: &[(String, String)]) -> String {
     let parts: Vec<String> =
         settings.iter().map(|(key, value)| format!("{key} = {value}")).collect();
     parts.join(", ")
 }
 
-/// The values that tell groups of a method apart, smaller numbers first.
+/// The values of the settings that tell groups of a method apart. Smaller numbers come first.
 #[derive(PartialEq, Eq)]
 struct Variant(Vec<Option<String>>);
 
@@ -193,7 +194,7 @@ impl Ord for Variant {
         let pairs = self.0.iter().zip(&other.0);
         let mut orders = pairs.map(|(a, b)| match (number(a), number(b)) {
             (Some(x), Some(y)) => x.total_cmp(&y).then_with(|| a.cmp(b)),
-            // Numbers before text, so that the order is one of all values.
+            // Numbers come before text, so that the order is total.
             (x, y) => y.is_some().cmp(&x.is_some()).then_with(|| a.cmp(b)),
         });
         orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
@@ -206,7 +207,7 @@ impl PartialOrd for Variant {
     }
 }
 
-/// Keys that do not have one value in all of `settings`, those aside that change no figure.
+/// Keys whose values differ between `settings`, except those that do not tell groups apart.
 pub(super) fn varying<'a>(settings: impl Iterator<Item = &'a Settings> + Clone) -> Vec<String> {
     let neutral = || NEUTRAL.iter().chain(&FREE_IN_RUNS);
     let counts = |key: &&String| !neutral().any(|neutral| matches_key(key, neutral));
@@ -219,13 +220,13 @@ pub(super) fn varying<'a>(settings: impl Iterator<Item = &'a Settings> + Clone) 
     keys.into_iter().filter(differs).cloned().collect()
 }
 
-/// Whether `key` is `pattern`, or in the table that `pattern` with a point at its end names.
+/// Whether `key` is `pattern`, or belongs to the table `pattern` if that ends with a point.
 pub(super) fn matches_key(key: &str, pattern: &str) -> bool {
     key == pattern || (pattern.ends_with('.') && key.starts_with(pattern))
 }
 
-/// `key`, or the table around it that some of `all` do not have at all: one name in place of a
-/// dozen.
+/// `key`, or the table around it if some of `all` do not have that table at all: one name in place of
+/// a dozen.
 pub(super) fn shortened(key: &str, all: &[&Settings]) -> String {
     let ends = key.match_indices('.').map(|(at, _)| at);
     let tables = ends.map(|end| &key[..end]);
@@ -238,7 +239,7 @@ fn has_table(settings: &Settings, table: &str) -> bool {
     settings.range(start.clone()..).next().is_some_and(|(key, _)| key.starts_with(&start))
 }
 
-/// What `settings` has at a key or table, for people.
+/// The value of a key or table in `settings` as text for people.
 pub(super) fn value(settings: &Settings, key: &str) -> String {
     match settings.get(key) {
         Some(value) => value.trim_matches('"').to_owned(),

@@ -1,9 +1,10 @@
-//! Runs side by side: one row a method, mean and sample deviation over seeds.
+//! Compares runs in a table: a row for each method, with mean and sample deviation over seeds.
 //!
-//! `run` finds run folders and reads their figures, `group` says which runs are seeds of one
-//! another and names the rows, `notes` says what keeps rows from being compared, [`Format`] writes
-//! the table. Called by `vssl table`.
+//! `run` finds run folders and reads their figures, `column` names the figures, `group` groups runs that differ in the seed only and
+//! names the rows, `notes` lists what a fair comparison needs to know, [`Format`] writes the table. Called
+//! by `vssl table`.
 
+mod column;
 mod figure;
 mod format;
 mod group;
@@ -18,7 +19,8 @@ use std::{
 
 use serde::Serialize;
 
-pub use figure::{Column, Emphasis, Entry, Figure, Placed};
+pub use column::Column;
+pub use figure::{Emphasis, Entry, Figure, Placed};
 pub use format::{Format, Layout};
 pub use notes::{Note, NoteKind};
 pub use published::{Published, Source, Value};
@@ -30,31 +32,34 @@ use crate::run::{
     json_lines::JsonLinesError,
 };
 
-/// Finished runs as rows, and all that is to be said about them.
+/// Finished runs as the rows of a table, with notes on them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Names of the datasets, sorted: a group of columns each.
+    /// Names of the datasets, sorted. Each has a group of columns.
     pub datasets: Vec<String>,
-    /// Methods by name, then what they are measured by.
+    /// The columns of each dataset, in the order of the table.
+    #[serde(skip)]
+    pub columns: Vec<Column>,
+    /// Rows of methods, by name, then the reference rows.
     pub rows: Vec<Row>,
-    /// What a reader has to know before drawing conclusions.
+    /// Notes that a reader needs before drawing conclusions.
     pub notes: Vec<Note>,
-    /// Runs that are in no row, and why.
+    /// Runs that are not in a row, with the reasons.
     pub left_out: Vec<LeftOut>,
-    /// What others published on these methods and datasets.
+    /// Results that others published on these methods and datasets.
     pub published: Published,
 }
 
-/// Runs that differ in nothing but seed and dataset.
+/// A row: runs that differ only in seed and dataset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The method, and what tells this row from others of the same method.
+    /// Name of the method, with the settings that tell this row from others of the same method.
     pub name: String,
-    /// The method; empty in reference rows.
+    /// Name of the method; empty in reference rows.
     pub method: String,
-    /// Whether nothing was learnt here: untrained encoders and raw pixels.
+    /// Whether the row is a reference without learning: untrained encoders or raw pixels.
     pub reference: bool,
-    /// One for each dataset that there are runs on, in the order of [`Comparison::datasets`].
+    /// The results on each dataset that has runs, in the order of [`Comparison::datasets`].
     pub results: Vec<Entry>,
 }
 
@@ -65,39 +70,39 @@ impl Row {
     }
 }
 
-/// A run that is in no row.
+/// A run that is not in a row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
-    /// Its folder.
+    /// The run folder.
     pub run: PathBuf,
-    /// Of the recipe, where that could be read.
+    /// Name of the method, if the recipe could be read.
     pub method: Option<String>,
-    /// Of the recipe, where that could be read.
+    /// Seed, if the recipe could be read.
     pub seed: Option<u64>,
-    /// What became of it.
+    /// How the run ended.
     pub state: State,
-    /// In words.
+    /// Why the run is not in a row, as a sentence.
     pub reason: String,
 }
 
-/// What became of a run that is in no row.
+/// How a run ended that is not in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// Stopped on request.
+    /// The run was stopped on request.
     Interrupted,
-    /// Killed, or running.
+    /// The run was killed, or is still running.
     Unfinished,
-    /// Ended with an error.
+    /// The run ended with an error.
     Failed,
-    /// Its files cannot be read.
+    /// Files of the run cannot be read.
     Damaged,
-    /// A run of the same recipe and seed is in the table.
+    /// Another run of the same recipe and seed is in the table.
     Repeated,
 }
 
 impl State {
-    /// As it is written.
+    /// The name of the state in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Interrupted => "interrupted",
@@ -109,7 +114,7 @@ impl State {
     }
 }
 
-/// Why there is nothing to compare.
+/// Why runs cannot be compared.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ComparisonError {
@@ -121,10 +126,10 @@ pub enum ComparisonError {
         /// What the system said.
         source: io::Error,
     },
-    /// A file in the folder of a run.
+    /// A file of a run folder cannot be read.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// The figures of a run.
+    /// The figures of a run cannot be read.
     #[error(transparent)]
     Lines(#[from] JsonLinesError),
     /// The folder holds no runs.
@@ -133,17 +138,17 @@ pub enum ComparisonError {
          leaves it", path.display(), folder::RECIPE
     )]
     NoRun {
-        /// As it was given.
+        /// The folder, as it was given.
         path: PathBuf,
     },
 }
 
 impl Comparison {
-    /// Of the runs in `paths` and in the folders below them. A run that is met twice counts once.
+    /// Compares the runs in `paths` and in the folders below them. A run that is found twice counts once.
     ///
     /// # Errors
-    /// A path that is or has no run folder, a folder that cannot be read. A run whose files are
-    /// damaged is no error: it is listed.
+    /// A path that neither is nor holds a run folder, a folder that cannot be read. A run whose files are
+    /// damaged is not an error: it is listed among the runs left out.
     pub fn of(paths: &[PathBuf]) -> Result<Self, ComparisonError> {
         let folders = run::folders(paths)?;
         let found =
@@ -157,14 +162,15 @@ impl Comparison {
         }
         left_out.extend(group::take_repeated(&mut runs));
         let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
-        let rows = figure::rows(&groups, &datasets);
-        let mut notes = notes::notes(&groups, &rows, &datasets);
+        let columns = column::columns(runs.iter().map(|run| &run.summary));
+        let rows = figure::rows(&groups, &datasets, &columns);
+        let mut notes = notes::notes(&groups, &rows, &datasets, &columns);
         notes.extend(runs.iter().filter_map(|run| run.remark.clone()).map(Note::missing));
         let published = Published::on(&rows, &datasets);
-        Ok(Self { datasets, rows, notes, left_out, published })
+        Ok(Self { datasets, columns, rows, notes, left_out, published })
     }
 
-    /// Lists a run below the table; what was said about the same folder before is replaced.
+    /// Adds a run to those left out, in place of an earlier entry for the same folder.
     pub fn leave_out(&mut self, run: LeftOut) {
         match self.left_out.iter_mut().find(|known| known.run == run.run) {
             Some(known) => *known = run,
@@ -176,7 +182,7 @@ impl Comparison {
 /// Whether `folder` is a run that was trained to its last step.
 ///
 /// # Errors
-/// When its files cannot be read.
+/// When files of the run cannot be read.
 pub fn is_finished(folder: &Path) -> Result<bool, ComparisonError> {
     Ok(folder::is_run(folder) && matches!(run::read(folder)?, Found::Finished(_)))
 }

@@ -1,4 +1,4 @@
-//! What keeps the rows of a table from being compared, or has to be known to read them.
+//! Notes on a table: what keeps its rows from being compared, and what a reader needs to know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,8 +9,8 @@ use super::{
     group::{Group, Settings, listed, matches_key, shortened, value, varying},
 };
 
-/// Settings that decide how much a run could learn and what it was tested on. Optimiser, schedule
-/// and the method's own are not among them: they are tuned for each method.
+/// Settings that decide how much a run could learn and what it was tested on. The settings of optimiser,
+/// schedule and method are not among them, because they are tuned for each method.
 const BUDGET: [&str; 9] = [
     "backbone.",
     "views.",
@@ -23,25 +23,25 @@ const BUDGET: [&str; 9] = [
     "probe.",
 ];
 
-/// Something to know about the table.
+/// A note on the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// What about.
+    /// The subject of the note.
     pub kind: NoteKind,
-    /// The settings in question.
+    /// The settings that the note is about.
     pub keys: Vec<String>,
-    /// In words.
+    /// The note as a sentence.
     pub text: String,
 }
 
 impl Note {
-    /// That a figure is missing, and why.
+    /// A note that a figure is missing, and why.
     pub(super) fn missing(text: String) -> Self {
         Self { kind: NoteKind::Missing, keys: Vec::new(), text }
     }
 }
 
-/// What a note is about.
+/// The subject of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NoteKind {
@@ -49,14 +49,19 @@ pub enum NoteKind {
     Budget,
     /// What a number in the name of a row stands for.
     Name,
-    /// A figure is of some of the seeds, or not there.
+    /// A figure is missing, or is not of all seeds.
     Missing,
-    /// Where published values are from.
+    /// The source of published values.
     Source,
 }
 
 /// All notes on the rows that are made of `groups`.
-pub(super) fn notes(groups: &[Group], rows: &[Row], datasets: &[String]) -> Vec<Note> {
+pub(super) fn notes(
+    groups: &[Group],
+    rows: &[Row],
+    datasets: &[String],
+    columns: &[Column],
+) -> Vec<Note> {
     let mut notes = Vec::new();
     for dataset in datasets {
         let place = if datasets.len() > 1 { format!("{dataset}: ") } else { String::new() };
@@ -73,7 +78,7 @@ pub(super) fn notes(groups: &[Group], rows: &[Row], datasets: &[String]) -> Vec<
         }
     }
     for row in rows {
-        notes.extend(missing(row, datasets.len() > 1));
+        notes.extend(missing(row, columns, datasets.len() > 1));
     }
     notes
 }
@@ -96,7 +101,8 @@ fn budget(groups: &[Group], dataset: &str, place: &str) -> Option<Note> {
     Some(Note { kind: NoteKind::Budget, keys: keys.into_iter().collect(), text })
 }
 
-/// Folders of one name in different places may hold different images. CIFAR is CIFAR.
+/// The key of the data's path, if it differs: folders of one name in different places may hold different
+/// images. CIFAR is the same everywhere.
 fn other_path(settings: &[&Settings]) -> Option<String> {
     let is_cifar = |s: &&&Settings| s.get("data.format").is_some_and(|f| f.contains("cifar"));
     let others = settings.iter().filter(|s| !is_cifar(s));
@@ -104,7 +110,7 @@ fn other_path(settings: &[&Settings]) -> Option<String> {
     (paths.len() > 1).then(|| "data.path".to_owned())
 }
 
-/// `train.batch is 128 (byol, vssl) or 256 (barlow)`.
+/// A setting with its values and rows, such as `train.batch is 128 (byol, vssl) or 256 (barlow)`.
 fn told(key: &str, runs: &[(&str, &Settings)]) -> String {
     let mut rows: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
     for (name, settings) in runs {
@@ -120,14 +126,14 @@ fn told(key: &str, runs: &[(&str, &Settings)]) -> String {
     format!("{key} is {}", parts.join(" or "))
 }
 
-fn missing(row: &Row, names_dataset: bool) -> Vec<Note> {
+fn missing(row: &Row, columns: &[Column], names_dataset: bool) -> Vec<Note> {
     let mut notes = Vec::new();
     for entry in row.results.iter().filter(|entry| !entry.seeds.is_empty()) {
         let seeds = entry.seeds.len();
-        for column in Column::ALL {
-            let count = entry.figures.get(&column).map_or(seeds, |placed| placed.figure.count);
+        for column in columns {
+            let count = entry.figure(column).map_or(seeds, |placed| placed.figure.count);
             if count < seeds {
-                let (name, title) = (&row.name, column.title());
+                let (name, title) = (&row.name, &column.title);
                 let on =
                     if names_dataset { format!(" on {}", entry.dataset) } else { String::new() };
                 let text = format!("{name}{on}: {title} is of {count} of {seeds} seeds");

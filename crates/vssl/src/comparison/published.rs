@@ -1,61 +1,61 @@
-//! Results that others published, from `published.toml`: facts with their source.
+//! Results that others published, from `published.toml`, with their sources.
 //!
-//! Shown beside ours in the paper's layout, never ranked with them: they are of other hardware,
-//! software and, where the note says so, other lengths.
+//! The paper's layout shows them beside the runs and never ranks them together: they come from other
+//! hardware, other software and, where the note says so, from trainings of another length.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Note, NoteKind, Row};
 
-/// Values on some methods and datasets, and where they are from.
+/// Published values for some methods and datasets, and their sources.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// Where values are from.
+    /// The sources of the values.
     #[serde(rename = "source", default)]
     pub sources: Vec<Source>,
-    /// What they say.
+    /// The values.
     #[serde(rename = "value", default)]
     pub values: Vec<Value>,
 }
 
-/// Where values are from.
+/// A source of published values.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// As values call it.
+    /// Name by which values refer to the source.
     pub name: String,
-    /// What to look for.
+    /// Title of the publication.
     pub title: String,
-    /// When it said so.
+    /// Date of the publication.
     pub date: String,
 }
 
-/// Top-1 of a linear classifier, percent.
+/// Published top-1 accuracies of linear classifiers, percent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Value {
-    /// Name of a source.
+    /// Name of the source.
     pub source: String,
-    /// As recipes call it.
+    /// Name of the method in recipes.
     pub method: String,
-    /// As tables call it.
+    /// Name of the dataset in tables.
     pub dataset: String,
-    /// Beside the encoder; `None` where the source does not say.
+    /// Accuracy of a classifier trained beside the encoder; `None` where the source does not state it.
     #[serde(default)]
     pub online: Option<f64>,
-    /// Afterwards; `None` where the source does not say.
+    /// Accuracy of a classifier trained after the encoder; `None` where the source does not state it.
     #[serde(default)]
     pub offline: Option<f64>,
 }
 
 impl Published {
-    /// Everything that ships with the program.
+    /// All published values that ship with the program.
     pub fn all() -> Self {
         toml::from_str(include_str!("published.toml")).expect("a test reads the same text")
     }
 
-    /// What is known of the methods of `rows` on `datasets`.
+    /// The published values for the methods of `rows` on `datasets`.
     pub(super) fn on(rows: &[Row], datasets: &[String]) -> Self {
         let Self { mut sources, mut values } = Self::all();
         values.retain(|value| {
@@ -65,7 +65,7 @@ impl Published {
         Self { sources, values }
     }
 
-    /// Methods with the source that speaks of them, each once, by name.
+    /// The methods with the sources of their values, each pair once, by name.
     pub(super) fn rows(&self) -> Vec<(&str, &str)> {
         let pairs = self.values.iter().map(|v| (v.method.as_str(), v.source.as_str()));
         let mut pairs: Vec<_> = pairs.collect();
@@ -74,7 +74,7 @@ impl Published {
         pairs
     }
 
-    /// What `source` says of a method on a dataset.
+    /// The value that `source` has for a method on a dataset.
     pub(super) fn value(&self, source: &str, method: &str, dataset: &str) -> Option<&Value> {
         self.values.iter().find(|value| {
             (value.source.as_str(), value.method.as_str(), value.dataset.as_str())
@@ -82,7 +82,7 @@ impl Published {
         })
     }
 
-    /// Where they are from, in words.
+    /// The sources as notes.
     pub(super) fn notes(&self) -> Vec<Note> {
         let note = |source: &Source| Note {
             kind: NoteKind::Source,
@@ -108,7 +108,7 @@ mod tests {
         assert!(!all.values.is_empty());
         for value in &all.values {
             assert!(all.sources.iter().any(|source| source.name == value.source), "{value:?}");
-            assert!(METHODS.iter().any(|entry| entry.schema.name == value.method), "{value:?}");
+            assert!(METHODS.iter().any(|entry| entry.name == value.method), "{value:?}");
             assert!(["cifar10", "cifar100", "imagenet100"].contains(&value.dataset.as_str()));
             let known: Vec<f64> = [value.online, value.offline].into_iter().flatten().collect();
             assert!(!known.is_empty(), "{value:?}");

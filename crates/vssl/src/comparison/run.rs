@@ -1,7 +1,7 @@
-//! A run as its folder tells it: `recipe.toml`, `summary.json` and `metrics.jsonl`.
+//! Reads a run from its folder: the recipe, the summary and the metrics.
 //!
-//! The recipe is read as plain TOML: it holds every setting, and runs of another version, or of
-//! methods that this one does not know, can be compared all the same.
+//! The recipe is read as plain TOML: it holds every setting, so that runs of another version, or of
+//! methods that this version does not have, can be compared all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,9 +12,13 @@ use std::{
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use super::{Column, ComparisonError, LeftOut, State, figure::Values};
+use super::{
+    ComparisonError, LeftOut, State,
+    column::{EFFECTIVE_RANK, IMAGES_PER_SECOND, OFFLINE as OFFLINE_TOP1, ONLINE, SECONDS, Values},
+};
 use crate::{
-    recipe::leaves::leaves,
+    eval::evaluators::Judged,
+    recipe,
     run::{
         events::Summary,
         folder::{self, LINEAR, RECIPE, RunFolderError, SUMMARY},
@@ -34,15 +38,16 @@ pub(super) struct Run {
     /// Every setting as TOML, by key.
     pub(super) settings: BTreeMap<String, String>,
     pub(super) values: Values,
-    /// The encoder before its first step.
+    /// Figures of the encoder before its first step.
     pub(super) untrained: Values,
-    /// Nearest neighbours on the pixels.
+    /// Figures of the pixels themselves.
     pub(super) pixels: Values,
-    /// Why a figure that the folder has is not among them.
+    pub(super) summary: Summary,
+    /// Why a figure in the folder was left out, if one was.
     pub(super) remark: Option<String>,
 }
 
-/// What is in a run folder.
+/// The content of a run folder.
 pub(super) enum Found {
     Finished(Box<Run>),
     LeftOut(LeftOut),
@@ -56,7 +61,7 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> ComparisonError {
 /// All run folders in and below `paths`, in the order of their names, each once.
 ///
 /// # Errors
-/// A path that is or has no run folder, a folder that cannot be read.
+/// A path that neither is nor holds a run folder, a folder that cannot be read.
 pub fn folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ComparisonError> {
     let (mut all, mut known) = (Vec::new(), BTreeSet::new());
     for path in paths {
@@ -70,8 +75,8 @@ pub fn folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, ComparisonError> {
     Ok(all.into_iter().map(|(_, folder)| folder).collect())
 }
 
-/// Adds each run folder with its real path. `visited` has the real paths of the folders that were
-/// looked into: links may lead in a circle.
+/// Adds each run folder with its real path. `visited` holds the real paths of the folders that were
+/// listed already, because links may lead in a circle.
 fn walk(
     path: &Path,
     visited: &mut BTreeSet<PathBuf>,
@@ -89,7 +94,7 @@ fn walk(
     for entry in fs::read_dir(path).map_err(io(path))? {
         let entry = entry.map_err(io(path))?;
         let is_hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
-        // A link that leads nowhere cannot lead to a run.
+        // A broken link is not a folder.
         if !is_hidden && entry.path().is_dir() {
             below.push(entry.path());
         }
@@ -143,8 +148,10 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         Err(problem) => return damaged(left_out, format!("{LINEAR}/{SUMMARY}: {problem}")),
     };
     let remark = remark.or(unread);
-    let settings =
-        leaves(&recipe).into_iter().map(|(key, value)| (key.join("."), value.to_string()));
+    let settings = recipe::upgraded(recipe.clone());
+    let settings = recipe::leaves(&settings)
+        .into_iter()
+        .map(|(key, value)| (key.join("."), value.to_string()));
     Ok(Found::Finished(Box::new(Run {
         folder: folder.to_owned(),
         method,
@@ -152,17 +159,15 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         dataset: dataset(&recipe),
         settings: settings.collect(),
         values: values(&summary, offline, effective_rank),
-        untrained: Values::from([
-            (Column::Knn, summary.untrained_knn_top1),
-            (Column::Linear, summary.untrained_linear_top1),
-        ]),
-        pixels: Values::from([(Column::Knn, summary.pixels_knn_top1)]),
+        untrained: Judged::Untrained.of(&summary),
+        pixels: Judged::Pixels.of(&summary),
         remark: remark.map(|remark| format!("{}: {remark}", folder.display())),
+        summary,
     })))
 }
 
-/// Top-1 of the linear evaluation of a run, if there was one that went to its end; or a remark, where it
-/// is of other weights: of an earlier checkpoint, or of a run that this one replaced.
+/// Top-1 accuracy of the linear evaluation of a run, if one was finished; or a remark, if it belongs to
+/// other weights: to an earlier checkpoint, or to a run that this run replaced.
 type Offline = (Option<f64>, Option<String>);
 
 fn offline(folder: &Path, run: &Summary) -> Result<Result<Offline, String>, ComparisonError> {
@@ -189,15 +194,15 @@ fn offline(folder: &Path, run: &Summary) -> Result<Result<Offline, String>, Comp
 }
 
 fn values(summary: &Summary, offline: Option<f64>, effective_rank: Option<f64>) -> Values {
-    Values::from([
-        (Column::Knn, summary.knn_top1),
-        (Column::Linear, summary.linear_top1),
-        (Column::Online, summary.online_top1),
-        (Column::Offline, offline),
-        (Column::EffectiveRank, effective_rank),
-        (Column::Seconds, Some(summary.seconds)),
-        (Column::ImagesPerSecond, Some(summary.images_per_s)),
-    ])
+    let others = [
+        (ONLINE, summary.online_top1),
+        (OFFLINE_TOP1, offline),
+        (EFFECTIVE_RANK, effective_rank),
+        (SECONDS, Some(summary.seconds)),
+        (IMAGES_PER_SECOND, Some(summary.images_per_s)),
+    ];
+    let others = others.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Judged::Trained.of(summary).into_iter().chain(others).collect()
 }
 
 /// The result in `folder`, `None` before there is one; inside, what is wrong with it.
@@ -235,7 +240,8 @@ fn parsed(text: &str) -> Result<(String, u64, Table), String> {
     Ok((method, seed, recipe))
 }
 
-/// CIFAR and ImageNet-100 are the same wherever they lie; other images are called after their folder.
+/// Name of the dataset. CIFAR and ImageNet-100 are the same wherever they lie; other images are named
+/// after their folder.
 fn dataset(recipe: &Table) -> String {
     let data = recipe.get("data").and_then(toml::Value::as_table);
     let text = |key: &str| data?.get(key)?.as_str();

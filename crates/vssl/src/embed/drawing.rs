@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::codecs::png::PngEncoder;
 use vssl_data::{
-    Dataset, EvaluationTransform, Image,
+    Collage, Dataset, Image,
     augment::Scratch,
     dataset::{self, DataConfig, Folder},
 };
@@ -54,48 +54,19 @@ pub fn draw(rows: &[(Image, Vec<Image>)], side: usize) -> Result<Vec<u8>, IndexE
     let columns = rows.iter().map(|(_, found)| found.len()).max().unwrap_or(0);
     let width = side + WIDE_GAP + columns * side + columns.saturating_sub(1) * GAP;
     let height = rows.len() * side + rows.len().saturating_sub(1) * GAP;
-    let mut sheet = Sheet { rgb: vec![255; width * height * 3], width, side };
+    let mut collage = Collage::new(width, height, side, 255);
     let mut scratch = Scratch::default();
     for (row, (query, found)) in rows.iter().enumerate() {
         let y = row * (side + GAP);
-        sheet.put(0, y, query, &mut scratch)?;
+        collage.put((0, y), query, &mut scratch)?;
         for (column, image) in found.iter().enumerate() {
-            sheet.put(side + WIDE_GAP + column * (side + GAP), y, image, &mut scratch)?;
+            collage.put((side + WIDE_GAP + column * (side + GAP), y), image, &mut scratch)?;
         }
     }
-    let problem = |what: String| IndexError::Picture { rows: rows.len(), columns, what };
-    let number = |size: usize| u32::try_from(size).map_err(|error| problem(error.to_string()));
     let mut png = Vec::new();
-    PngEncoder::new(&mut png)
-        .write_image(&sheet.rgb, number(width)?, number(height)?, ExtendedColorType::Rgb8)
-        .map_err(|error| problem(error.to_string()))?;
+    let problem = |what| IndexError::Picture { rows: rows.len(), columns, what };
+    collage.encode(PngEncoder::new(&mut png)).map_err(problem)?;
     Ok(png)
-}
-
-struct Sheet {
-    rgb: Vec<u8>,
-    width: usize,
-    side: usize,
-}
-
-impl Sheet {
-    /// The middle of `image`, with its upper left corner at `x`, `y`.
-    fn put(
-        &mut self,
-        x: usize,
-        y: usize,
-        image: &Image,
-        scratch: &mut Scratch,
-    ) -> Result<(), IndexError> {
-        let side = self.side;
-        let transform = EvaluationTransform { resize: Some(side), crop: side };
-        let picture = transform.apply(image, scratch)?.to_image();
-        for (row, pixels) in picture.rgb.chunks_exact(side * 3).enumerate() {
-            let start = ((y + row) * self.width + x) * 3;
-            self.rgb[start..start + side * 3].copy_from_slice(pixels);
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -16,23 +16,23 @@ use crate::{
     run::stop::Stop,
 };
 
-/// What is to be done.
+/// Which features are to be written.
 pub struct Job<'a> {
-    /// Which features.
+    /// The encoder that makes the features.
     pub encoder: &'a Encoder,
-    /// Of the same run and checkpoint, when the posterior is wanted too.
+    /// The networks of the same run and checkpoint, when the posterior is wanted too.
     pub posteriors: Option<&'a Posteriors>,
     /// Which copy of the run's encoder `encoder` is. The posterior is always the student's.
     pub network: Network,
-    /// Of which images.
+    /// The images.
     pub images: Arc<dyn Dataset>,
-    /// Where both come from.
+    /// Where the encoder and the images come from.
     pub origin: Origin,
     /// How images are read.
     pub reading: Reading,
     /// Images of one forward pass.
     pub batch: usize,
-    /// Asked after each of them.
+    /// This is asked after each forward pass.
     pub stop: Stop,
 }
 
@@ -50,7 +50,7 @@ pub struct Embedded {
 }
 
 /// Writes the features of all images of `job` to `to`, which is replaced only when the new file is
-/// whole. `progress` hears how many images are done, and of those that were left out.
+/// whole. `progress` is told how many images are done, and which images were left out.
 ///
 /// Memory: the batches that wait, one block of rows, and for Parquet a row group of 16 MiB.
 ///

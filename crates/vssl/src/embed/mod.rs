@@ -1,7 +1,7 @@
 //! Features of sets of images as files for other programs, and the search in them.
 //!
 //! `job` brings images to the encoder and hands blocks of [`Rows`] to one of four writers: `columns`
-//! (Parquet), `text` (CSV), `numpy` (`.npy`) and `tensors` (safetensors). None of them keeps more than
+//! (Parquet), `text` (CSV), `numpy` (`.npy`) and `tensors` (safetensors). No writer keeps more than
 //! a block, or a row group of Parquet, whatever the number of images. Parquet and safetensors hold the
 //! paths and an [`Origin`] as well: [`Index`] searches them and `drawing` shows what it found. Called
 //! by `vssl embed` and `vssl search`.
@@ -16,6 +16,7 @@ mod partial;
 mod rows;
 mod stored_columns;
 mod stored_tensors;
+mod table;
 mod tensors;
 mod text;
 
@@ -25,10 +26,11 @@ use std::{
 };
 
 pub use drawing::{draw, image_of};
-pub use index::{Entry, Index, IndexError};
+pub use index::Index;
 pub use job::{Embedded, Job, create, embed};
 pub use origin::{Origin, Split, fingerprint};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
+pub use table::{Entry, IndexError};
 
 use crate::encoder::EncoderError;
 
@@ -49,7 +51,7 @@ pub enum Form {
 }
 
 impl Form {
-    /// What the ending of `path` says, if it is one of the four.
+    /// The form that the ending of `path` says, if it is one of the four endings.
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
             "parquet" => Some(Self::Parquet),
@@ -109,7 +111,7 @@ pub enum EmbedError {
         /// Why the last was left out.
         last: String,
     },
-    /// By whoever was asked to.
+    /// The run was stopped on request.
     #[error(
         "stopped after {done} of {images} images; {} was not written: start again to have it",
         path.display()

@@ -1,7 +1,7 @@
 //! `.npy` (numpy's NEP 1, version 1): one array a file, so that `numpy.load` gives the features and
 //! nothing else.
 //!
-//! What else there is lies beside `NAME.npy`: `NAME.labels.npy` (which `eval::stored` finds),
+//! What else there is lies beside `NAME.npy`: `NAME.labels.npy` (which `features::open` finds),
 //! `NAME.mean.npy`, `NAME.variance.npy` or `NAME.variance_direction.npy`, `NAME.uncertainty.npy`, and
 //! the images in `NAME.paths.csv`, row by row. The features get their name last: when they are there,
 //! so is the rest. Files of these names that an earlier array left and this one has not are removed,
@@ -13,10 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Block, EmbedError, Layout, Rows, partial::Partial, rows::bytes};
+use safetensors::Dtype;
 
-/// All of a header, known before the number of rows: numpy wants a multiple of 64.
-const HEADER: usize = 128;
+use super::{Block, EmbedError, Layout, Rows, partial::Partial};
+use crate::formats::{bytes, csv, npy};
 
 /// Endings of all files that may lie beside the features.
 const BESIDE: [&str; 6] = [
@@ -32,14 +32,13 @@ const BESIDE: [&str; 6] = [
 pub(super) struct Numpy {
     to: PathBuf,
     arrays: Vec<Array>,
-    paths: (Partial, csv::Writer<BufWriter<File>>),
+    paths: (Partial, csv::FileWriter),
     layout: Layout,
 }
 
 struct Array {
     name: &'static str,
-    /// `<f4` or `<i8`.
-    kind: &'static str,
+    kind: Dtype,
     /// Numbers in a row; `None` for an array of one dimension.
     dim: Option<usize>,
     rows: usize,
@@ -52,19 +51,19 @@ impl Numpy {
         let beside = |name: &str| to.with_extension(name);
         let mut arrays = Vec::new();
         if layout.labels {
-            arrays.push(Array::create(&beside("labels.npy"), "labels", "<i8", None)?);
+            arrays.push(Array::create(&beside("labels.npy"), "labels", Dtype::I64, None)?);
         }
         if let Some(of) = &layout.posterior {
             for name in ["mean", of.variance()] {
                 let path = beside(&format!("{name}.npy"));
-                arrays.push(Array::create(&path, name, "<f4", Some(of.dim))?);
+                arrays.push(Array::create(&path, name, Dtype::F32, Some(of.dim))?);
             }
             let path = beside("uncertainty.npy");
-            arrays.push(Array::create(&path, "uncertainty", "<f4", None)?);
+            arrays.push(Array::create(&path, "uncertainty", Dtype::F32, None)?);
         }
-        arrays.push(Array::create(to, "features", "<f4", Some(layout.dim))?);
+        arrays.push(Array::create(to, "features", Dtype::F32, Some(layout.dim))?);
         let (partial, file) = Partial::create(&beside("paths.csv"))?;
-        let mut writer = csv::Writer::from_writer(BufWriter::new(file));
+        let mut writer = csv::writer(file);
         let header: &[&str] =
             if layout.labels { &["image", "path", "label", "class"] } else { &["image", "path"] };
         writer.write_record(header).map_err(csv_error(&partial))?;
@@ -72,7 +71,7 @@ impl Numpy {
     }
 }
 
-fn csv_error(partial: &Partial) -> impl Fn(csv::Error) -> EmbedError + use<> {
+fn csv_error(partial: &Partial) -> impl Fn(::csv::Error) -> EmbedError + use<> {
     let path = partial.to().to_owned();
     move |error| EmbedError::Write { path: path.clone(), format: "CSV", what: error.to_string() }
 }
@@ -81,7 +80,7 @@ impl Array {
     fn create(
         path: &Path,
         name: &'static str,
-        kind: &'static str,
+        kind: Dtype,
         dim: Option<usize>,
     ) -> Result<Self, EmbedError> {
         let (partial, file) = Partial::create(path)?;
@@ -91,16 +90,10 @@ impl Array {
     }
 
     fn header(&self) -> Vec<u8> {
-        let shape = match self.dim {
-            Some(dim) => format!("({}, {dim})", self.rows),
-            None => format!("({},)", self.rows),
-        };
-        let text =
-            format!("{{'descr': '{}', 'fortran_order': False, 'shape': {shape}, }}", self.kind);
-        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-        bytes.extend((HEADER as u16 - 10).to_le_bytes());
-        bytes.extend(format!("{text:<width$}\n", width = HEADER - 11).into_bytes());
-        bytes
+        match self.dim {
+            Some(dim) => npy::header(self.kind, &[self.rows, dim]),
+            None => npy::header(self.kind, &[self.rows]),
+        }
     }
 
     fn push(&mut self, rows: usize, bytes: &[u8]) -> io::Result<()> {
@@ -156,9 +149,7 @@ impl Rows for Numpy {
                 _ => {}
             }
         }
-        let file = writer.into_inner().map_err(|error| error.into_error());
-        let file = file.and_then(|buffer| buffer.into_inner().map_err(|error| error.into_error()));
-        let file = file.map_err(partial.io())?;
+        let file = csv::finish(writer).map_err(partial.io())?;
         partial.finish(&file)?;
         arrays.into_iter().try_for_each(Array::finish)
     }

@@ -4,7 +4,6 @@
 //! is known by its weights, wherever it lies. Written by `columns` and `tensors`, asked by `index`.
 
 use std::{
-    fmt::Write,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,6 +14,7 @@ use vssl_data::{DataConfig, Dataset, Splits};
 
 use crate::{
     encoder::{Encoder, Input},
+    formats::hex,
     method::learner::Network,
     tensors::state,
 };
@@ -23,10 +23,10 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
-    /// Those to learn from: all, in a folder without `train/`.
+    /// The images to learn from: all images, in a folder without `train/`.
     #[default]
     Train,
-    /// Those to judge by.
+    /// The images to judge by.
     Validation,
 }
 
@@ -40,10 +40,10 @@ impl Split {
     }
 }
 
-/// Where rows come from.
+/// The encoder and the images that rows of features come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Of the program that wrote them.
+    /// Version of the program that wrote the rows.
     pub version: String,
     /// Run folder or file of the encoder.
     pub encoder: PathBuf,
@@ -53,23 +53,23 @@ pub struct Origin {
     pub checkpoint: String,
     /// Steps of training that the encoder had, where known.
     pub step: Option<u64>,
-    /// Of its weights: [`fingerprint`].
+    /// The [`fingerprint`] of the encoder's weights.
     pub sha256: String,
-    /// How images were brought to it.
+    /// How images were brought to the encoder.
     pub input: Input,
     /// The set of images.
     pub images: DataConfig,
-    /// Which of them.
+    /// Which images of the set.
     pub split: Split,
     /// Names of the classes in the order of the labels; empty without labels.
     pub classes: Vec<String>,
-    /// What the column of uncertainty is, where there is one.
+    /// What the column of uncertainty holds, where there is such a column.
     pub uncertainty: Option<String>,
 }
 
 impl Origin {
-    /// Of the images of `split` of the set `images`, by an encoder that was opened as `checkpoint` and
-    /// `network`. Paths become absolute, because the file may be read from anywhere.
+    /// The origin of features of the images of `split` of the set `images`, by an encoder that was opened
+    /// as `checkpoint` and `network`. Paths become absolute, because the file may be read from anywhere.
     pub fn new(
         encoder: &Encoder,
         checkpoint: &str,
@@ -131,8 +131,5 @@ pub fn fingerprint(encoder: &Encoder) -> String {
         }
         hash.update(tensor.as_bytes());
     }
-    hash.finalize().iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
+    hex(&hash.finalize())
 }

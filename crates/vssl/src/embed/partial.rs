@@ -16,12 +16,12 @@ impl Partial {
         Ok((Self(whole), file))
     }
 
-    /// The name that it will have.
+    /// The name that the file will have.
     pub(super) fn to(&self) -> &Path {
         self.0.to()
     }
 
-    /// For whatever the system says of it.
+    /// Turns an error of the system into one that names the file.
     pub(super) fn io(&self) -> impl Fn(io::Error) -> EmbedError + use<> {
         let path = self.to().to_owned();
         move |source| EmbedError::Io { path: path.clone(), source }

@@ -6,7 +6,7 @@ use super::{EmbedError, Origin};
 /// What is known before the first row.
 #[derive(Clone, Debug)]
 pub struct Layout {
-    /// Images of the set; as many rows, unless images are left out.
+    /// Images of the set. There are as many rows, unless images are left out.
     pub images: usize,
     /// Bytes of all their paths.
     pub path_bytes: u64,
@@ -14,7 +14,7 @@ pub struct Layout {
     pub dim: usize,
     /// Whether rows have labels.
     pub labels: bool,
-    /// What else rows have, of a method with distributions.
+    /// The shape of the posterior, of a method with distributions.
     pub posterior: Option<PosteriorLayout>,
     /// Which encoder, which images.
     pub origin: Origin,
@@ -30,7 +30,7 @@ pub struct PosteriorLayout {
 }
 
 impl PosteriorLayout {
-    /// What the second vector is: no variance where the loss never made it one.
+    /// The name of the second vector. A vector that the loss never made a variance is not called one.
     pub(super) fn variance(&self) -> &'static str {
         if self.free_variance { "variance_direction" } else { "variance" }
     }
@@ -47,7 +47,7 @@ pub struct Block {
     pub labels: Option<Vec<i64>>,
     /// `rows × dim`.
     pub features: Vec<f32>,
-    /// If the layout has it.
+    /// The posterior, if the layout has it.
     pub posterior: Option<PosteriorBlock>,
 }
 
@@ -87,14 +87,9 @@ impl Block {
     }
 }
 
-/// Little-endian bytes.
-pub(super) fn bytes<const N: usize, T: Copy>(values: &[T], each: fn(T) -> [u8; N]) -> Vec<u8> {
-    values.iter().flat_map(|&value| each(value)).collect()
-}
-
-/// Takes blocks of rows in order.
+/// A file that takes blocks of rows in order.
 pub trait Rows {
-    /// Writes them.
+    /// Writes a block.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -1,4 +1,4 @@
-//! A Parquet file of `columns`, read one row group at a time. Called by `index`.
+//! A Parquet file of `columns`, read one row group at a time. Used by `index`.
 
 use std::{
     fs::File,
@@ -18,11 +18,11 @@ use parquet::{
 
 use super::{
     ORIGIN, Origin,
-    index::{Entry, IndexError, Table, origin},
+    table::{Entry, IndexError, Table, origin},
 };
-use crate::eval::{EvalError, Source};
+use crate::features::{FeatureError, Source};
 
-/// Such a file.
+/// A Parquet file of features.
 pub(super) struct StoredColumns {
     path: PathBuf,
     reader: SerializedFileReader<File>,
@@ -201,13 +201,13 @@ impl Source for StoredColumns {
         self.dim
     }
 
-    /// Not needed for a search; [`Table::entry`] has those of the rows that were found.
+    /// A search needs no labels; [`Table::entry`] has the label of a row that was found.
     fn labels(&self) -> Option<&[i64]> {
         None
     }
 
-    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
-        self.copy(first, out).map_err(|error| EvalError::Read {
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
+        self.copy(first, out).map_err(|error| FeatureError::Read {
             name: self.path.display().to_string(),
             first,
             last: first + out.len() / self.dim.max(1),

@@ -1,4 +1,4 @@
-//! A safetensors file of `tensors`, read where a row is asked for. Called by `index`.
+//! A safetensors file of `tensors`, read where a row is asked for. Used by `index`.
 
 use std::{
     fs::File,
@@ -7,51 +7,50 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use safetensors::tensor::Metadata;
-
 use super::{
     ORIGIN, Origin,
-    index::{Entry, IndexError, Table, origin},
+    table::{Entry, IndexError, Table, origin},
 };
-use crate::eval::{EvalError, FileRows, Source, stored};
+use crate::{
+    features::{self, FeatureError, FileRows, Source},
+    formats::{HeaderError, safetensors::read_header},
+};
 
-/// Such a file.
+/// A safetensors file of features.
 pub(super) struct StoredTensors {
     path: PathBuf,
     file: File,
     rows: FileRows,
-    /// First bytes of the tensors of that name.
+    /// The first byte of the tensor `images`, and of `path_ends`.
     images: u64,
     path_ends: u64,
+    /// The first byte of the tensor `paths`, and its length.
     paths: (u64, u64),
 }
 
 impl StoredTensors {
     pub(super) fn open(path: &Path) -> Result<(Origin, Self), IndexError> {
         // Checks the header and the length of the file.
-        let rows = stored::open(path, None)?;
+        let rows = features::open(path, None)?;
         let contents = |what: String| IndexError::Contents { path: path.to_owned(), what };
         let io = |source| IndexError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        let mut length = [0; 8];
-        file.read_exact_at(&mut length, 0).map_err(io)?;
-        let length = u64::from_le_bytes(length);
-        let mut header = vec![0; length as usize];
-        file.read_exact_at(&mut header, 8).map_err(io)?;
-        let header: Metadata =
-            serde_json::from_slice(&header).map_err(|error| contents(error.to_string()))?;
-        let about = header.metadata().as_ref().and_then(|about| about.get(ORIGIN));
+        let mut file = File::open(path).map_err(io)?;
+        let header = read_header(&mut file).map_err(|error| match error {
+            HeaderError::Io(source) => io(source),
+            HeaderError::Malformed(what) => contents(what),
+        })?;
+        let about = header.metadata.get(ORIGIN);
         let origin = origin(path, about.map(String::as_str))?;
-        let tensor = |name: &str, bytes: Option<u64>| {
-            let info = header.info(name).ok_or_else(|| contents(format!("no tensor {name:?}")))?;
-            let (start, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
-            match bytes.is_none_or(|bytes| bytes == end - start) {
-                true => Ok((8 + length + start, end - start)),
-                false => Err(contents(format!(
-                    "{name:?} has {} bytes for {} rows",
-                    end - start,
-                    rows.rows()
-                ))),
+        let tensor = |name: &str, expected: Option<u64>| {
+            let array =
+                header.array(name).ok_or_else(|| contents(format!("no tensor {name:?}")))?;
+            let bytes = array.end().unwrap_or(array.offset) - array.offset;
+            match expected.is_none_or(|expected| expected == bytes) {
+                true => Ok((array.offset, bytes)),
+                false => {
+                    let rows = rows.rows();
+                    Err(contents(format!("{name:?} has {bytes} bytes for {rows} rows")))
+                }
             }
         };
         let numbers = Some(8 * rows.rows() as u64);
@@ -93,7 +92,7 @@ impl Source for StoredTensors {
         self.rows.labels()
     }
 
-    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), EvalError> {
+    fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
         self.rows.read(first, out)
     }
 }

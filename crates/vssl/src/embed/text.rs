@@ -1,24 +1,25 @@
-//! CSV (RFC 4180): image, path, then label, class and uncertainty where there are such, then a column
+//! CSV (RFC 4180): image, path, then label, class and uncertainty where the rows have them, then a column
 //! for each number of the features, of the mean and of the variance.
 //!
 //! Numbers have as many digits as it takes to read the same `f32` back. A text of 2048 numbers takes
 //! some five times the bytes of Parquet: for small sets.
 
-use std::{fs::File, io::BufWriter, path::Path};
+use std::path::Path;
 
 use super::{Block, EmbedError, Layout, Rows, partial::Partial};
+use crate::formats::csv;
 
 /// A CSV file in the making.
 pub(super) struct Text {
     partial: Partial,
-    writer: csv::Writer<BufWriter<File>>,
+    writer: csv::FileWriter,
     layout: Layout,
 }
 
 impl Text {
     pub(super) fn create(to: &Path, layout: Layout) -> Result<Self, EmbedError> {
         let (partial, file) = Partial::create(to)?;
-        let writer = csv::Writer::from_writer(BufWriter::new(file));
+        let writer = csv::writer(file);
         let mut text = Self { partial, writer, layout };
         text.record(text.header())?;
         Ok(text)
@@ -75,9 +76,7 @@ impl Rows for Text {
 
     fn finish(self: Box<Self>) -> Result<(), EmbedError> {
         let Self { partial, writer, .. } = *self;
-        let file = writer.into_inner().map_err(|error| error.into_error());
-        let file = file.and_then(|buffer| buffer.into_inner().map_err(|error| error.into_error()));
-        let file = file.map_err(partial.io())?;
+        let file = csv::finish(writer).map_err(partial.io())?;
         partial.finish(&file)
     }
 }

@@ -1,7 +1,7 @@
-//! An encoder as a file of its own, for tools that know nothing of runs.
+//! Writes an encoder to a file of its own, for tools that do not read run folders.
 //!
-//! [`export()`] writes that of a run as safetensors, without a classifier; the metadata say which
-//! network it is. Parameters have torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for
+//! [`export()`] writes the encoder of a run as safetensors, without a classifier; the metadata name the
+//! network. Parameters have torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for
 //! vision transformers (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets
 //! (`block1.layer.0.bn1.bias`). [`write()`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
 //! as a record of Burn. Called by `vssl export`.
@@ -30,35 +30,35 @@ use crate::{
     },
 };
 
-/// Every method's student and teacher call their encoder this.
+/// Name of the encoder in the student and the teacher of every method.
 const BACKBONE: &str = "backbone.";
-/// Key of the metadata under which the file tells its [`BackboneConfig`], as JSON.
+/// Key of the metadata for the [`BackboneConfig`] as JSON.
 pub(super) const CONFIG: &str = "backbone";
-/// That of its [`Input`], likewise, and that of the steps it was trained for.
+/// Keys of the metadata for the [`Input`] as JSON and for the number of training steps.
 pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 
-/// Why there is no file.
+/// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
-    /// The run folder.
+    /// The run folder cannot be read.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// The checkpoint.
+    /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// There is no such checkpoint.
+    /// The requested checkpoint does not exist.
     #[error("{}: no checkpoint {wanted}; there {}", run.display(), listed(available))]
     Missing {
         /// The run folder.
         run: PathBuf,
         /// `latest`, `best` or `step-…`.
         wanted: String,
-        /// Names of those that there are.
+        /// Names of the checkpoints of the run.
         available: Vec<String>,
     },
-    /// The recipe inside the checkpoint.
+    /// The recipe inside the checkpoint is not valid.
     #[error("{}: the recipe of its checkpoint: {source}", run.display())]
     Recipe {
         /// The run folder.
@@ -66,21 +66,21 @@ pub enum ExportError {
         /// What is wrong with it.
         source: Box<RecipeError>,
     },
-    /// The method has no teacher.
+    /// The teacher of a method without a teacher was requested.
     #[error("{}: the method {method:?} has no teacher; export the student", run.display())]
     NoTeacher {
         /// The run folder.
         run: PathBuf,
-        /// Its method.
+        /// Method of the run.
         method: String,
     },
-    /// Writing the tensors.
+    /// The tensors could not be written.
     #[error(transparent)]
     Write(#[from] TensorFileError),
-    /// As ONNX.
+    /// The encoder could not be written as ONNX.
     #[error(transparent)]
     Onnx(#[from] onnx::OnnxError),
-    /// As a record.
+    /// The encoder could not be written as a record of Burn.
     #[error("{}: writing Burn's record: {source}", path.display())]
     Record {
         /// The file.
@@ -106,12 +106,12 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// What was written.
+/// An account of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// Steps that the checkpoint had done.
+    /// Number of training steps before the checkpoint.
     pub step: u64,
-    /// Tensors in the file.
+    /// Number of tensors in the file.
     pub tensors: usize,
 }
 
@@ -119,7 +119,7 @@ pub struct Exported {
 /// or `step-N`), to `to`, which it replaces only when the new file is whole.
 ///
 /// # Errors
-/// A folder that is no run, a checkpoint that is missing or damaged, a method without a teacher, a
+/// A folder that is not a run, a checkpoint that is missing or damaged, a method without a teacher, a
 /// file that cannot be written.
 pub fn export(
     run: &Path,
@@ -133,17 +133,18 @@ pub fn export(
         Network::Student => "student",
         Network::Teacher => "teacher",
     };
-    let origin = [("method", recipe.method.clone()), ("network", name.to_owned()), (STEP, steps)];
+    let origin =
+        [("method", recipe.method.name().to_owned()), ("network", name.to_owned()), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
     Ok(Exported { step, tensors: encoder.len() })
 }
 
-/// What a file can be.
+/// Formats of an exported encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Named tensors: what [`export`] writes and [`import`] reads.
     Safetensors,
-    /// A network that other runtimes compute, which takes such pixels.
+    /// An ONNX network for other runtimes, which takes pixels as stated.
     Onnx(onnx::Pixels),
     /// Burn's own record ("burnpack"), which `Backbone::load_file` reads in another Burn program.
     Burn,
@@ -159,7 +160,7 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
     let step = encoder.step.unwrap_or(0);
     let mut origin = Vec::new();
     if let Some(recipe) = &encoder.recipe {
-        origin.push(("method", recipe.method.clone()));
+        origin.push(("method", recipe.method.name().to_owned()));
     }
     if let Some(step) = encoder.step {
         origin.push((STEP, step.to_string()));
@@ -193,7 +194,7 @@ pub(crate) fn write_tensors(
 ) -> Result<(), ExportError> {
     let config = serde_json::to_string(config).expect("settings are plain values");
     let input = serde_json::to_string(input).expect("settings are plain values");
-    // `format` is what PyTorch's loaders look for.
+    // PyTorch's loaders look for the key `format`.
     let mut metadata = vec![
         ("format", "pt"),
         (CONFIG, config.as_str()),
@@ -210,17 +211,19 @@ fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), ExportError> {
 
 /// The encoder in a checkpoint, and the recipe that trained it.
 pub(crate) struct Stored {
-    /// Resolved.
+    /// The resolved recipe of the run.
     pub recipe: Recipe,
-    /// Steps done.
+    /// Number of training steps.
     pub step: u64,
-    /// Its tensors, by the backbone's own paths.
+    /// The tensors of the encoder, by the backbone's paths.
     pub encoder: Tensors,
 }
 
 impl Stored {
+    /// Reads the encoder of a run.
+    ///
     /// # Errors
-    /// A folder that is no run, a checkpoint that is missing or damaged, a method without a teacher.
+    /// A folder that is not a run, a checkpoint that is missing or damaged, a method without a teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
         folder::recipe_of(run)?;
         let Checkpoint { position, method, tensors, recipe, .. } = checkpoint_of(run, checkpoint)?;
@@ -250,7 +253,7 @@ impl Stored {
 /// The checkpoint of a run that the user calls `latest`, `best` or `step-N`.
 ///
 /// # Errors
-/// When it is missing or damaged.
+/// When the checkpoint is missing or damaged.
 pub(crate) fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
     let store = Store::of(run);
     let step = wanted.strip_prefix("step-").and_then(|step| step.parse().ok());

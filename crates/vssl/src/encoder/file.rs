@@ -1,4 +1,4 @@
-//! Reading a file that [`export`](super::export) wrote. Called by [`crate::encoder::Encoder::open`].
+//! Reads files that [`export`](super::export) wrote. Called by [`crate::encoder::Encoder::open`].
 
 use std::{
     fs,
@@ -6,13 +6,13 @@ use std::{
 };
 
 use burn::{module::Module, tensor::Device};
-use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 
 use super::export::{CONFIG, INPUT, STEP};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
+    formats::safetensors as format,
     layers::Init,
     tensors::{
         file::{self, TensorFileError},
@@ -20,14 +20,14 @@ use crate::{
     },
 };
 
-/// Why a file gave no encoder.
+/// Why no encoder could be read from a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// Not a file of tensors, or one that cannot be read.
+    /// The file is not a file of tensors, or cannot be read.
     #[error(transparent)]
     Read(#[from] TensorFileError),
-    /// A checkpoint of another program.
+    /// The file is a checkpoint of another program.
     #[error(
         "{}: a checkpoint of another program; make an encoder of it first: vssl import {} --to \
          encoder.safetensors",
@@ -38,7 +38,7 @@ pub enum ImportError {
         /// The file.
         path: PathBuf,
     },
-    /// Its metadata do not say which network it is.
+    /// The metadata do not describe the network.
     #[error(
         "{}: the metadata have no readable {key:?} ({problem}); expected a file that `vssl \
          export` or `vssl import` wrote; another program's weights are brought in by: vssl import \
@@ -49,12 +49,12 @@ pub enum ImportError {
     Metadata {
         /// The file.
         path: PathBuf,
-        /// What is missing.
+        /// The key that is missing or not valid.
         key: &'static str,
-        /// What was found.
+        /// What is wrong with the key.
         problem: String,
     },
-    /// Its tensors are of another network than its metadata say.
+    /// The tensors belong to another network than the metadata say.
     #[error("{}: {source}", path.display())]
     Tensors {
         /// The file.
@@ -69,11 +69,11 @@ pub enum ImportError {
 pub struct Imported {
     /// The network, frozen.
     pub backbone: Backbone,
-    /// Which network it is.
+    /// Configuration of the network.
     pub config: BackboneConfig,
-    /// What it expects its images to be.
+    /// Size and normalisation of its images.
     pub input: Input,
-    /// Steps it was trained for, if the file says.
+    /// Number of training steps, if the file states it.
     pub step: Option<u64>,
 }
 
@@ -87,7 +87,10 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     if is_foreign(path, &bytes) {
         return Err(ImportError::Foreign { path: path.to_owned() });
     }
-    let config: BackboneConfig = metadatum(path, &bytes, CONFIG)?;
+    let config = BackboneConfig::stored(metadatum(path, &bytes, CONFIG)?).map_err(|error| {
+        let (path, problem) = (path.to_owned(), error.message().to_owned());
+        ImportError::Metadata { path, key: CONFIG, problem }
+    })?;
     let input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
     let tensors = file::parse(path, &bytes)?;
@@ -98,7 +101,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     }
 }
 
-/// Whether this is what PyTorch saves: an archive, or a pickle under one of the usual names.
+/// Whether the file looks like one of PyTorch: an archive, or a pickle with one of the usual
+/// extensions.
 fn is_foreign(path: &Path, bytes: &[u8]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     bytes.starts_with(b"PK") || ["pth", "pt", "ckpt", "bin", "pkl", "tar"].contains(&extension)
@@ -109,10 +113,10 @@ fn metadatum<T: DeserializeOwned>(
     bytes: &[u8],
     key: &'static str,
 ) -> Result<T, ImportError> {
-    let (_, header) = SafeTensors::read_metadata(bytes)
+    let metadata = format::metadata(bytes)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
     let read = || {
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(key));
+        let text = metadata.get(key);
         serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
     };
     let read: Result<T, String> = read();

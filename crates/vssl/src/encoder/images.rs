@@ -1,4 +1,4 @@
-//! From images to features: the one loop over the images of a set, and what it hands to a network.
+//! From images to features: the only loop over the images of a set, and what it hands to a network.
 //! Called by [`super::Encoder`] and by the evaluations of a run that is being trained.
 
 use std::sync::Arc;
@@ -6,11 +6,14 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl_data::{DataError, Dataset, EvaluationLoader, EvaluationPlan};
 
-use crate::{eval::Features, tensors::reading};
+use crate::{
+    features::{FeatureError, FeatureRows, Features, SpillWriter},
+    tensors::reading,
+};
 
 /// Hands out all images of a set in order, batch by batch: their numbers and their pixels, channels
-/// last. Images that were left out as bad are missing, and so are batches of nothing else. Returns how
-/// many were.
+/// last. Bad images that the plan leaves out are missing, and so are batches that hold no other images.
+/// Returns how many images were left out.
 ///
 /// # Errors
 /// Images that cannot be read, as `data` turns them into an error, and what `each` returns.
@@ -29,6 +32,28 @@ pub fn each_evaluated<Error>(
         }
     }
     Ok(left_out)
+}
+
+/// The features that `embed` makes of all images of a set, in the order of the images and with their
+/// labels, and how many images were left out. `embed` takes the pixels of some images and their number.
+///
+/// # Errors
+/// Images that cannot be read, and rows that `writer` cannot keep.
+pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
+    images: &Arc<dyn Dataset>,
+    plan: EvaluationPlan,
+    mut writer: SpillWriter,
+    embed: impl Fn(Vec<f32>, usize) -> Features,
+) -> Result<(FeatureRows, usize), Error> {
+    let known = images.labels();
+    let mut labels = known.map(|_| Vec::new());
+    let left_out = each_evaluated(images, plan, Error::from, |indices, pixels| {
+        if let (Some(labels), Some(known)) = (&mut labels, known) {
+            labels.extend(indices.iter().map(|&index| i64::from(known[index])));
+        }
+        Ok(writer.push(&embed(pixels, indices.len()))?)
+    })?;
+    Ok((writer.finish(labels)?, left_out))
 }
 
 /// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`,

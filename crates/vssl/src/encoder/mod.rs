@@ -24,19 +24,19 @@ use vssl_data::{
 
 use export::{ExportError, Stored};
 use file::{ImportError, Imported};
-use images::{each_evaluated, features, images_to_tensor};
+use images::{each_evaluated, features, features_of_set, images_to_tensor};
 
 use crate::{
     backbone::{Backbone, BackboneConfig},
-    eval::{EvalError, Features, Keeper, Kept},
+    features::{FeatureError, FeatureRows, Features, SpillWriter},
     layers::{Init, Mode},
     method::learner::Network,
     recipe::Recipe,
     tensors::state,
 };
 
-/// Images in one forward pass: no gradients, so larger than a training batch needs little memory.
-pub(crate) const BATCH: usize = 256;
+/// Images in the forward pass of an evaluation. Without gradients this many images need little memory.
+pub const BATCH: usize = 256;
 
 /// Why there is no encoder, or no features.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub enum EncoderError {
     Data(#[from] DataError),
     /// Their features.
     #[error(transparent)]
-    Features(#[from] EvalError),
+    Features(#[from] FeatureError),
 }
 
 /// What an encoder expects its images to be.
@@ -194,10 +194,8 @@ impl Encoder {
         images: &Arc<dyn Dataset>,
         reading: &Reading,
     ) -> Result<Features, EncoderError> {
-        match self.features_within("features", images, reading, u64::MAX)? {
-            Kept::Memory(features) => Ok(features),
-            Kept::File(rows) => Ok(rows.load()?),
-        }
+        let rows = self.features_within("features", images, reading, u64::MAX)?;
+        Ok(rows.into_memory()?)
     }
 
     /// The same, in memory only if the numbers take at most `limit` bytes; in a temporary file
@@ -212,16 +210,11 @@ impl Encoder {
         images: &Arc<dyn Dataset>,
         reading: &Reading,
         limit: u64,
-    ) -> Result<Kept, EncoderError> {
-        let mut keeper = Keeper::new(set, images.len(), limit);
-        let mut labels = images.labels().map(|_| Vec::new());
-        self.each_batch::<EncoderError>(images, reading, |indices, part| {
-            if let (Some(labels), Some(known)) = (&mut labels, images.labels()) {
-                labels.extend(indices.iter().map(|&index| i64::from(known[index])));
-            }
-            Ok(keeper.push(&part)?)
-        })?;
-        Ok(keeper.finish(labels)?)
+    ) -> Result<FeatureRows, EncoderError> {
+        let writer = SpillWriter::new(set, images.len(), limit);
+        let embed = |pixels, count| self.embed(pixels, count);
+        let (rows, _) = features_of_set::<EncoderError>(images, self.plan(reading), writer, embed)?;
+        Ok(rows)
     }
 
     /// Hands out the features of all images batch by batch, with the images' numbers, so that no

@@ -8,17 +8,18 @@
 use rayon::prelude::*;
 
 use super::{
-    Accuracy, EvalError, Features, Labelled, Source, check_finite,
-    search::{bytes_of_blocks, bytes_of_row, check_k},
+    Accuracy, EvalError, Labelled,
+    neighbours::{
+        Distance, Neighbours, bytes_of_blocks, bytes_of_row, check_k, neighbours_of_each,
+    },
     topk::rank,
 };
-
-pub use super::search::{Distance, Neighbour, Neighbours, neighbours, neighbours_of_each};
+use crate::features::{Features, Source, check_finite};
 
 /// Accuracy for one number of neighbours and one temperature.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KnnAccuracy {
-    /// What made images near.
+    /// The distance that made images neighbours.
     pub distance: Distance,
     /// Number of neighbours asked for.
     pub k: usize,
@@ -30,20 +31,6 @@ pub struct KnnAccuracy {
 
 /// Added to a Euclidean distance before it is inverted.
 const DISTANCE_FLOOR: f64 = 1e-5;
-
-/// Accuracy for every pair of `ks` and `temperatures`, from one search.
-///
-/// # Errors
-/// As [`grid`].
-pub fn knn(
-    train: &dyn Source,
-    test: &Features,
-    distance: Distance,
-    ks: &[usize],
-    temperatures: &[f64],
-) -> Result<Vec<KnnAccuracy>, EvalError> {
-    grid(train, test, &[distance], ks, temperatures)
-}
 
 /// Accuracy for every distance, every one of `ks` and, with the cosine, every temperature, from one
 /// search. The Euclidean distance has no temperature: one entry for each k.
@@ -71,8 +58,8 @@ pub fn grid(
 /// Fewest test rows that are searched together: fewer would read the training rows too often.
 const FEWEST_ROWS: u64 = 256;
 
-/// The same, to the bit, in about `memory` bytes besides what `train` and `test` hold: the test rows
-/// are taken in as many portions as that needs, of at least 256 rows each. The training rows are
+/// The cells of [`grid`], to the bit, in about `memory` bytes besides what `train` and `test` hold. The
+/// test rows are taken in as many portions as that needs, of at least 256 rows each. The training rows are
 /// read twice for each portion, three times where distances are Euclidean.
 ///
 /// # Errors
@@ -229,10 +216,31 @@ impl Neighbours {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::eval::{
-        ranked::closeness,
-        search::{TEST_BLOCK, TRAIN_BLOCK},
-    };
+    use crate::eval::neighbours::neighbours;
+
+    /// With each other, the rows fill more than one block of a search on either side.
+    const MANY: [usize; 2] = [700, 4100];
+
+    fn knn(
+        train: &Features,
+        test: &Features,
+        distance: Distance,
+        ks: &[usize],
+        temperatures: &[f64],
+    ) -> Result<Vec<KnnAccuracy>, EvalError> {
+        grid(train, test, &[distance], ks, temperatures)
+    }
+
+    fn closeness(a: &[f32], b: &[f32], distance: Distance) -> f64 {
+        let product = |a: &[f32], b: &[f32]| -> f64 {
+            a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+        };
+        let gaps = a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b));
+        match distance {
+            Distance::Cosine => product(a, b) / (product(a, a).sqrt() * product(b, b).sqrt()),
+            Distance::Euclidean => -gaps.map(|gap| gap * gap).sum::<f64>().sqrt(),
+        }
+    }
 
     fn features(rows: &[[f32; 2]], labels: &[i64]) -> Features {
         let values = rows.iter().flatten().copied().collect();
@@ -291,12 +299,12 @@ mod tests {
                 .map(|i| [number(i) as f32 - 5000.0, number(i * 31 + 1) as f32 - 5000.0])
                 .collect()
         };
-        let (train, test) = (rows(TRAIN_BLOCK + 100, 1), rows(TEST_BLOCK + 3, 5));
+        let (train, test) = (rows(MANY[0], 1), rows(MANY[1], 5));
         let (train, test) =
             (features(&train, &vec![0; train.len()]), features(&test, &vec![0; test.len()]));
         for distance in [Distance::Cosine, Distance::Euclidean] {
             let got = neighbours(&train, &test, distance, 5).unwrap();
-            for row in [0, 17, TEST_BLOCK, TEST_BLOCK + 2] {
+            for row in [0, 17, MANY[1] - 4, MANY[1] - 1] {
                 let closeness = |i| closeness(test.row(row), train.row(i), distance);
                 let mut all: Vec<_> = (0..train.rows).map(|i| (closeness(i), i)).collect();
                 all.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));

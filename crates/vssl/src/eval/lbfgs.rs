@@ -10,7 +10,7 @@ pub enum Stop {
     Gradient,
     /// No step lowers the value any more in the precision at hand.
     Precision,
-    /// As many iterations as were allowed.
+    /// The largest number of iterations was done.
     Iterations,
 }
 

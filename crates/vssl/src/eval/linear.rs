@@ -5,11 +5,12 @@
 //! λ is chosen on a held-out tenth of the training rows. Called by the offline evaluation.
 
 use super::{
-    Accuracy, EvalError, Features, Labelled,
+    Accuracy, EvalError, Labelled,
     lbfgs::{Limits, minimise},
     logistic::{Problem, Scaling},
     same_width,
 };
+use crate::features::{FeatureError, Features};
 
 pub use super::lbfgs::Stop;
 
@@ -67,17 +68,17 @@ pub fn linear_probe(
     Ok(LinearResult { accuracy, l2, tried, iterations, stop })
 }
 
-/// A probe that was fitted, for whoever wants to know how sure it is.
+/// A probe that was fitted; it gives the probabilities of the classes.
 pub struct LinearProbe {
     /// Number of classes.
     pub classes: usize,
-    /// As in [`LinearResult`].
+    /// The strength that was chosen, as in [`LinearResult`].
     pub l2: f64,
-    /// As in [`LinearResult`].
+    /// The strengths that were tried, as in [`LinearResult`].
     pub tried: Vec<(f64, f64)>,
-    /// As in [`LinearResult`].
+    /// Iterations of the last fit, as in [`LinearResult`].
     pub iterations: usize,
-    /// As in [`LinearResult`].
+    /// Why the last fit ended, as in [`LinearResult`].
     pub stop: Stop,
     scaling: Scaling,
     weights: Vec<f64>,
@@ -137,10 +138,10 @@ impl LinearProbe {
         let (got, expected) = (features.dim, self.scaling.mean.len());
         if got != expected {
             let (set, what) = ("test features", "width");
-            return Err(EvalError::Length { set, what, got, expected });
+            return Err(FeatureError::Length { set, what, got, expected }.into());
         }
-        let nobody = vec![0; features.rows];
-        let rows = Problem::new(&self.scaling, features, &all(features), &nobody, self.classes);
+        let unused = vec![0; features.rows];
+        let rows = Problem::new(&self.scaling, features, &all(features), &unused, self.classes);
         let bias = &self.weights[got * self.classes..];
         let softmax = |logits: &[f32]| {
             let scores = logits.iter().zip(bias).map(|(&x, b)| f64::from(x) + b);
@@ -309,7 +310,8 @@ mod tests {
         let mut bad = good.clone();
         bad.values[7] = f32::INFINITY;
         let error = linear_probe(&bad, &good, &LinearConfig::default()).unwrap_err();
-        assert!(matches!(error, EvalError::NotFinite { row: 1, column: 2, .. }), "{error}");
+        let expected = "training features: row 1, column 2 is inf";
+        assert!(error.to_string().starts_with(expected), "{error}");
         let config = LinearConfig { l2: vec![], ..LinearConfig::default() };
         assert!(linear_probe(&good, &good, &config).is_err());
         let config = LinearConfig { l2: vec![f64::NAN], ..LinearConfig::default() };

@@ -4,7 +4,8 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{Accuracy, Features, matrix, numbers, topk::rank};
+use super::{Accuracy, matrix, numbers, topk::rank};
+use crate::features::Features;
 
 /// Rows of one piece of a parallel sum; fixed, so that sums do not depend on the threads.
 const PIECE: usize = 512;

@@ -2,6 +2,7 @@
 //! a sort breaks them. Called by the probes; `knn` and `linear` rank with the same function.
 
 use super::EvalError;
+use crate::features::FeatureError;
 
 /// Place of `target` among the scores, from 0: how many classes come before it.
 pub(super) fn rank<T: PartialOrd + Copy>(scores: &[T], target: usize) -> usize {
@@ -26,7 +27,7 @@ pub fn top_k_percent(
     let set = "scores";
     let (got, expected) = (scores.len(), targets.len() * classes);
     if got != expected {
-        return Err(EvalError::Length { set, what: "values", got, expected });
+        return Err(FeatureError::Length { set, what: "values", got, expected }.into());
     }
     let (mut labelled, mut hits) = (0_usize, 0_usize);
     for (row, &label) in targets.iter().enumerate() {
@@ -38,7 +39,8 @@ pub fn top_k_percent(
         let target = target.ok_or(EvalError::BadLabel { set: "targets", row, label, most })?;
         let scores = &scores[row * classes..(row + 1) * classes];
         if let Some(column) = scores.iter().position(|score| score.is_nan()) {
-            return Err(EvalError::NotFinite { set, row, column, value: scores[column] });
+            let value = scores[column];
+            return Err(FeatureError::NotFinite { set, row, column, value }.into());
         }
         labelled += 1;
         hits += usize::from(rank(scores, target) < k);
@@ -84,7 +86,8 @@ mod tests {
     #[test]
     fn what_is_no_score_or_no_class_is_named_with_its_row() {
         let error = top_k_percent(&[0.0, 1.0, f32::NAN, 1.0], 2, &[0, 1], 1).unwrap_err();
-        assert!(matches!(error, EvalError::NotFinite { row: 1, column: 0, .. }));
+        let expected = "scores: row 1, column 0 is NaN";
+        assert!(error.to_string().starts_with(expected), "{error}");
         for label in [2, -2] {
             let error = top_k_percent(&[0.0, 1.0], 2, &[label], 1).unwrap_err();
             assert!(error.to_string().contains("from 0 to 1"), "{error}");

@@ -10,6 +10,7 @@ mod layer_norm;
 mod linear;
 mod mlp;
 mod norm;
+mod prototype_head;
 
 pub use activation::gelu;
 pub use conv::Conv2d;
@@ -18,6 +19,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::{Linear, WeightNormLinear};
 pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
+pub use prototype_head::PrototypeHead;
 
 use crate::collective::Group;
 

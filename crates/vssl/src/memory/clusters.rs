@@ -20,8 +20,8 @@ use crate::{
 pub struct Clusters {
     /// Unit rows, `[clusters, dim]` for each head.
     centroids: Vec<Param<Tensor<2>>>,
-    /// Numbers of clusters, −1 for none, `[heads, images]`: floats, as all that is stored, which
-    /// hold every number up to 2^24 exactly.
+    /// The number of each image's cluster, −1 for an image without one, `[heads, images]`. Stored as floats,
+    /// as all state is, which hold every whole number up to 2^24 exactly.
     assignments: Param<Tensor<2>>,
 }
 
@@ -71,7 +71,7 @@ impl Clusters {
         Self { centroids, assignments }
     }
 
-    /// How many clusterings.
+    /// The number of clusterings.
     pub fn heads(&self) -> usize {
         self.centroids.len()
     }
@@ -88,7 +88,7 @@ impl Clusters {
         linear(z, self.centroids(head), None)
     }
 
-    /// The cluster of each of these images in one head's clustering, −1 for none.
+    /// The cluster of each of these images in one head's clustering, −1 for an image without one.
     ///
     /// # Shapes — `images`: n; returns `[n]`.
     pub fn of(&self, head: usize, images: &[usize]) -> Tensor<1, Int> {

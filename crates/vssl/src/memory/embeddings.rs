@@ -63,7 +63,7 @@ impl Embeddings {
         rows.select(0, places)
     }
 
-    /// How many views.
+    /// The number of views.
     pub fn views(&self) -> usize {
         self.views.len()
     }

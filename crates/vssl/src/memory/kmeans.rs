@@ -4,7 +4,9 @@
 //! its rows, divided by its norm. Rows are compared block by block, so that memory does not grow with
 //! rows times centroids. Called by [`super::Clusters`].
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::RngCore;
+use vssl_data::rng::below;
 use vssl_kernels::linear;
 
 /// Rows that are compared with all centroids at a time: 12 MB of dot products with 3000 of them.
@@ -34,6 +36,27 @@ pub fn spherical_kmeans(rows: Tensor<2>, start: Tensor<2>, iterations: usize) ->
     }
     let labels = nearest(&rows, &centroids);
     Clustering { centroids, labels }
+}
+
+/// Centroids to start from: as many different rows as there are centroids, drawn at random; where there
+/// are fewer rows, the centroids left over stay.
+///
+/// # Shapes — `rows`: `[n, dim]`; `centroids` and what is returned: `[clusters, dim]`.
+pub fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, rng: &mut impl RngCore) -> Tensor<2> {
+    let (n, clusters) = (rows.dims()[0], centroids.dims()[0]);
+    let count = clusters.min(n);
+    // The beginning of a shuffle (Fisher and Yates).
+    let mut order: Vec<i64> = (0..n as i64).collect();
+    for first in 0..count {
+        order.swap(first, first + below(rng, (n - first) as u64) as usize);
+    }
+    order.truncate(count);
+    let chosen = Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &rows.device());
+    let chosen = rows.clone().select(0, chosen);
+    match clusters - count {
+        0 => chosen,
+        left => Tensor::cat(vec![chosen, centroids.narrow(0, count, left)], 0),
+    }
 }
 
 /// For each row the centroid with the largest dot product, the first one of several.
@@ -84,12 +107,38 @@ fn host(x: &Tensor<2>) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
+    use vssl_data::rng::{Stream, rng};
 
     use super::*;
 
     fn rows(values: &[[f32; 2]]) -> Tensor<2> {
         let flat: Vec<f32> = values.iter().flatten().copied().collect();
         Tensor::from_data(TensorData::new(flat, [values.len(), 2]), &Device::flex().autodiff())
+    }
+
+    #[test]
+    fn starting_centroids_are_distinct_rows_and_a_function_of_their_address() {
+        let device = Device::flex();
+        let rows = Tensor::<1, Int>::arange(0..40, &device).float().reshape([40, 1]);
+        let start = |epoch, head| {
+            let mut rng = rng(5, Stream::Centroids, epoch, head);
+            host(&random_rows(&rows, Tensor::zeros([15, 1], &device), &mut rng))
+        };
+        let mut chosen = start(1, 0);
+        assert_eq!(chosen, start(1, 0));
+        assert_ne!(chosen, start(2, 0));
+        assert_ne!(chosen, start(1, 1));
+        chosen.sort_by(f32::total_cmp);
+        chosen.dedup();
+        assert_eq!(chosen.len(), 15, "{chosen:?}");
+    }
+
+    #[test]
+    fn centroids_beyond_the_number_of_rows_stay() {
+        let device = Device::flex();
+        let (rows, old) = (Tensor::ones([2, 1], &device), Tensor::zeros([3, 1], &device));
+        let mut rng = rng(0, Stream::Centroids, 0, 0);
+        assert_eq!(host(&random_rows(&rows, old, &mut rng)), [1.0, 1.0, 0.0]);
     }
 
     #[test]

@@ -9,6 +9,6 @@ mod recent;
 
 pub use clusters::Clusters;
 pub use embeddings::Embeddings;
-pub use kmeans::{Clustering, spherical_kmeans};
+pub use kmeans::{Clustering, random_rows, spherical_kmeans};
 pub use queue::Queue;
 pub use recent::Recent;

@@ -1,18 +1,18 @@
-//! One object-safe face over all methods, so that the loop is compiled once.
+//! Methods and their networks behind object-safe traits, so that the loop is compiled once.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Serialize, Serializer};
 
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::Init,
     method::{Loss, Method, Posterior, Sizes, Views},
-    optim::{self, Gradients, OptimError, Optimizer},
+    optim::{Gradients, OptimError, Optimizer},
     schedule::Step,
     tensors::{
         self, ParameterInfo,
@@ -22,6 +22,9 @@ use crate::{
 
 /// A configured method whose types are hidden.
 pub trait AnyMethod: Send + Sync {
+    /// The name in a recipe, and of the table with its settings.
+    fn name(&self) -> &'static str;
+
     /// All settings, defaults included.
     fn settings(&self) -> toml::Table;
 
@@ -42,34 +45,63 @@ pub trait AnyMethod: Send + Sync {
         device: &Device,
         seed: u64,
     ) -> Box<dyn Learner>;
+
+    /// A copy.
+    fn clone_box(&self) -> Box<dyn AnyMethod>;
 }
 
-/// Reads a method's table of settings.
-pub(crate) fn configure<M>(table: &toml::Table) -> Result<Box<dyn AnyMethod>, toml::de::Error>
-where
-    M: Method + Clone + Serialize + DeserializeOwned + 'static,
-{
-    Ok(any(toml::Value::Table(table.clone()).try_into::<M>()?))
+impl Clone for Box<dyn AnyMethod> {
+    fn clone(&self) -> Self {
+        self.clone_box()
+    }
 }
 
-/// A configured method, one of the list or one's own, behind the face that the loop sees.
-pub fn any<M: Method + Clone + Serialize + 'static>(method: M) -> Box<dyn AnyMethod> {
-    Box::new(Configured(method))
+/// As its name: the key `method` of a recipe.
+impl Serialize for dyn AnyMethod {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
-struct Configured<M>(M);
+impl fmt::Debug for dyn AnyMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple(self.name()).field(&self.settings()).finish()
+    }
+}
+
+/// Hides the types of a configured method, one of the list or one's own, which recipes call `name`.
+pub fn erase<M: Method + Clone + Serialize + 'static>(
+    name: &'static str,
+    method: M,
+) -> Box<dyn AnyMethod> {
+    Box::new(Configured { name, method })
+}
+
+#[derive(Clone)]
+struct Configured<M> {
+    name: &'static str,
+    method: M,
+}
 
 impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
     fn settings(&self) -> toml::Table {
-        toml::Table::try_from(&self.0).expect("settings are a table of plain values")
+        toml::Table::try_from(&self.method).expect("settings are a table of plain values")
     }
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        self.0.check(sizes)
+        self.method.check(sizes)
     }
 
     fn has_posterior(&self) -> bool {
-        self.0.posterior().is_some()
+        self.method.posterior().is_some()
+    }
+
+    fn clone_box(&self) -> Box<dyn AnyMethod> {
+        Box::new(self.clone())
     }
 
     fn learner(
@@ -81,10 +113,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     ) -> Box<dyn Learner> {
         let init = Init::new(device, seed);
         let encoder = Backbone::new(backbone, &init);
-        let student = self.0.student(encoder, backbone.dim(), &init);
-        let memory = self.0.memory(&student, sizes, &init);
-        Box::new(Slot {
-            method: self.0.clone(),
+        let student = self.method.student(encoder, backbone.dim(), &init);
+        let memory = self.method.memory(&student, sizes, &init);
+        Box::new(TypedLearner {
+            method: self.method.clone(),
             student: Some(student),
             memory: Some(memory),
             gradients: None,
@@ -93,13 +125,13 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     }
 }
 
-/// Which encoder of a run.
+/// The two encoders that a run may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// What the optimiser trained.
+    /// The encoder that the optimiser trains.
     #[default]
     Student,
-    /// Its moving average.
+    /// The moving average of the student's encoder.
     Teacher,
 }
 
@@ -107,18 +139,19 @@ pub enum Network {
 pub struct Outcome {
     /// What was minimised.
     pub total: Tensor<1>,
-    /// Terms and figures.
+    /// Terms and figures, without gradient.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Features of each global view.
+    /// Features of each global view, without gradient.
     pub features: Vec<Tensor<2>>,
 }
 
 /// Student, memory and the gradients between them.
 pub trait Learner {
-    /// Forward and backward; the gradients, times `share`, are added to those that wait.
+    /// Forward and backward pass; the gradients, times `share`, are added to the waiting gradients of
+    /// earlier micro-batches.
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome;
 
-    /// Takes the gradients that wait.
+    /// Takes the waiting gradients.
     fn take_gradients(&mut self) -> Gradients;
 
     /// One optimiser step, then the memory's update. `rate` turns a base rate into this step's.
@@ -136,15 +169,15 @@ pub trait Learner {
     /// Before the first step of an epoch.
     fn before_epoch(&mut self, at: &Step);
 
-    /// A copy for inference, off the autodiff device; `None` for the teacher of a method that has
-    /// none.
+    /// A copy of the encoder for inference, off the autodiff device; `None` where the teacher is asked for
+    /// and the method has no teacher.
     fn encoder(&self, network: Network) -> Option<Backbone>;
 
-    /// What it says of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
+    /// The distributions of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
     /// distributions.
     fn posterior(&self, images: Tensor<4>) -> Option<Posterior>;
 
-    /// What the optimiser trains.
+    /// The parameters that the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
 
     /// Whether the parameter of this path stays as it is at this step: see [`Method::frozen`].
@@ -169,9 +202,11 @@ pub trait Learner {
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String>;
 }
 
-/// Student and memory are options only so that an update can own them: a clone would make every
-/// tensor shared and every in-place operation a copy. Both are `Some` between calls.
-struct Slot<M: Method> {
+/// The student and the memory of a method, with their types.
+///
+/// Both are options only so that an update can own them: a clone would make every tensor shared and every
+/// in-place operation a copy. They are `Some` between calls.
+struct TypedLearner<M: Method> {
     method: M,
     student: Option<M::Student>,
     memory: Option<M::Memory>,
@@ -182,7 +217,7 @@ struct Slot<M: Method> {
 
 const WHOLE: &str = "student and memory are only absent inside an update";
 
-impl<M: Method> Slot<M> {
+impl<M: Method> TypedLearner<M> {
     fn parts(&self) -> (&M::Student, &M::Memory) {
         (self.student.as_ref().expect(WHOLE), self.memory.as_ref().expect(WHOLE))
     }
@@ -194,18 +229,14 @@ impl<M: Method> Slot<M> {
     }
 }
 
-impl<M: Method> Learner for Slot<M> {
+impl<M: Method> Learner for TypedLearner<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
         let (student, memory) = self.parts();
-        let watch = views.group.watch();
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
-        if let Some(watch) = &watch {
-            let mut weights = optim::weights(student);
-            weights.retain(|weight| !self.is_frozen(&weight.path, at));
-            views.group.expect(watch, weights);
-        }
+        let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
+        let global = features.into_iter().take(views.global.len());
+        let features = global.map(Tensor::detach).collect();
         let mut gradients = Gradients::collect((total.clone() * share).backward(), student);
-        drop(watch);
         gradients.0.retain(|path, _| !self.is_frozen(path, at));
         self.gradients = Some(match self.gradients.take() {
             Some(earlier) => earlier.accumulate(gradients),

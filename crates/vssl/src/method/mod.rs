@@ -5,100 +5,33 @@
 //! everything that is a function of the [`Step`] and therefore stored nowhere.
 
 pub mod learner;
+mod views;
 
 use std::collections::BTreeMap;
 
-use burn::{
-    module::Module,
-    tensor::{Tensor, TensorData},
-};
-use rand::Rng;
-use rand_distr::StandardNormal;
-use vssl_data::rng::{Stream, rng};
+use burn::{module::Module, tensor::Tensor};
 
-use crate::{
-    backbone::Backbone,
-    collective::Group,
-    layers::{Init, Mode},
-    objective::gaussian::Gaussian,
-    schedule::Step,
-};
+use crate::{backbone::Backbone, layers::Init, objective::gaussian::Gaussian, schedule::Step};
 
-/// The augmented views of one batch, or of a rank's share of it. Labels are not here: no method sees
-/// them.
-///
-/// A method that runs its networks in [`Views::mode`], and computes its loss, figures and what it
-/// carries of nothing but what [`Views::gather`] returns, works on any number of ranks. Parameters
-/// come before the gathering only.
-pub struct Views {
-    /// Which image of the training set each row is of, `[n]`.
-    pub images: Vec<usize>,
-    /// Full-size views, each `[n, 3, h, w]`, in the order of the recipe.
-    pub global: Vec<Tensor<4>>,
-    /// Small crops, which only the student sees.
-    pub local: Vec<Tensor<4>>,
-    /// Who has the other shares of the joint batch.
-    pub group: Group,
-}
+pub use views::{Rows, Views};
 
-impl Views {
-    /// Global views, then local ones: the order of the student's forward passes.
-    pub fn all(&self) -> impl Iterator<Item = &Tensor<4>> {
-        self.global.iter().chain(&self.local)
-    }
-
-    /// How batch normalisation runs, the student's and the teacher's.
-    pub fn mode(&self) -> Mode<'_> {
-        if self.group.is_alone() { Mode::Train } else { Mode::Joint(&self.group) }
-    }
-
-    /// Rows of the joint batch; gradients flow to the own ones. See [`Group::gather_all`].
-    ///
-    /// # Shapes — each `[n, dim]` to `[world · n, dim]`.
-    pub fn gather<const N: usize>(&self, own: [Tensor<2>; N]) -> [Tensor<2>; N] {
-        self.group.gather(own)
-    }
-
-    /// The same for any number of tensors.
-    pub fn gather_all(&self, own: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
-        self.group.gather_all(own)
-    }
-
-    /// Which image of the training set each row of the joint batch is of.
-    pub fn joint_images(&self) -> Vec<usize> {
-        let own: Vec<u64> = self.images.iter().map(|&image| image as u64).collect();
-        self.group.gather_numbers(&own).into_iter().map(|image| image as usize).collect()
-    }
-
-    /// ε ~ N(0, I) of this step and view, in the shape of `like`: the own rows of what one process
-    /// would draw for the joint batch.
-    pub fn standard_normal(&self, like: &Tensor<2>, view: usize, at: &Step) -> Tensor<2> {
-        let rng = rng(at.seed, Stream::Posterior, at.index, at.micro << 16 | view as u64);
-        let shape = like.shape();
-        let count = shape.num_elements();
-        // A normal number takes a varying number of random bits: those of the ranks before are drawn.
-        let own = rng.sample_iter(StandardNormal).skip(self.group.rank() * count).take(count);
-        let values: Vec<f32> = own.collect();
-        Tensor::from_data(TensorData::new(values, shape), &like.device())
-    }
-}
-
-/// What a forward pass put out.
+/// The results of a forward pass.
 pub struct Loss<C> {
     /// What is minimised, `[1]`.
     pub total: Tensor<1>,
-    /// Its terms and whatever else is worth a curve, each `[1]`, without gradient.
+    /// Its terms and whatever else is worth a curve, each `[1]`. The learner takes their gradients off.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Backbone features of the global views, each `[n, dim]` of the own rows, without gradient: the
-    /// probe and the health figures read them.
+    /// Backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
+    /// The learner keeps those of the global views and takes their gradients off: the probe and the
+    /// health figures read them.
     pub features: Vec<Tensor<2>>,
-    /// What memory wants to remember of this batch.
+    /// What [`Method::remember`] takes into memory of this batch.
     pub carry: C,
 }
 
-/// What a network says of images whose output is a distribution.
+/// What a network puts out for images, where its output is a distribution.
 #[derive(Clone, Debug)]
-pub struct Belief {
+pub struct HeadOutput {
     /// Features of its backbone, `[n, features]`.
     pub features: Tensor<2>,
     /// Mean and variance of its output, both `[n, d]`. Where [`Posterior::free_variance`] says so, the
@@ -106,13 +39,13 @@ pub struct Belief {
     pub gaussian: Gaussian,
 }
 
-/// What a method with Gaussian outputs says of images, by running statistics and without gradient.
+/// What a method with Gaussian outputs puts out for images, by running statistics and without gradient.
 #[derive(Clone, Debug)]
 pub struct Posterior {
     /// The posterior: the student's.
-    pub student: Belief,
+    pub student: HeadOutput,
     /// The prior: the teacher's.
-    pub teacher: Belief,
+    pub teacher: HeadOutput,
     /// KL(posterior ‖ prior) of each image, `[n]`, as the method's loss has it.
     pub divergence: Tensor<1>,
     /// Whether the variances are vectors of which the loss only sees the direction.
@@ -125,12 +58,12 @@ pub struct Posterior {
 pub type ReadPosterior<M> =
     fn(&M, &<M as Method>::Student, &<M as Method>::Memory, Tensor<4>) -> Posterior;
 
-/// What a method may want to know of a run before it starts.
+/// The sizes of a run that a method's settings and memory depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Images of the training set; where settings are checked, those in whole batches of an epoch.
+    /// Images of the training set; where settings are checked, the images of an epoch's whole batches.
     pub images: usize,
-    /// Images of one forward pass, those of all ranks together.
+    /// Images of one forward pass, of all ranks together.
     pub batch: usize,
     /// Full-size views of an image.
     pub global_views: usize,
@@ -155,7 +88,7 @@ impl Sizes {
         ))
     }
 
-    /// Refuses forward passes of a single image: for methods whose negatives are the others.
+    /// Refuses forward passes of a single image: for methods whose negatives are the other images.
     ///
     /// # Errors
     /// The keys, what they come to and what `method` expects.
@@ -191,14 +124,14 @@ impl Sizes {
 /// The associated modules must keep every tensor that lasts in a `Param`: Burn drops bare tensors
 /// and numbers from what it records.
 pub trait Method: Send + Sync {
-    /// What gradients and the optimiser see. One of its fields is the backbone, named `backbone`.
+    /// The networks that gradients and the optimiser see. One field is the backbone, named `backbone`.
     type Student: Module;
-    /// What is kept beside it without gradients; [`Nothing`] if nothing.
+    /// State beside the student, without gradients; [`Nothing`] for a method that remembers nothing.
     type Memory: Module;
-    /// What [`Method::loss`] computed that memory wants.
+    /// What [`Method::loss`] hands to [`Method::remember`].
     type Carry;
 
-    /// Whether a recipe of these sizes makes sense, in words if not.
+    /// Refuses settings that do not fit these sizes.
     ///
     /// # Errors
     /// The keys and values that do not fit, and what was expected instead.
@@ -230,12 +163,12 @@ pub trait Method: Send + Sync {
     /// The encoder inside the student: what is evaluated and exported.
     fn backbone<'a>(&self, student: &'a Self::Student) -> &'a Backbone;
 
-    /// The encoder inside the momentum teacher, where there is one.
+    /// The encoder inside the momentum teacher, for a method that has a teacher.
     fn teacher<'a>(&self, _memory: &'a Self::Memory) -> Option<&'a Backbone> {
         None
     }
 
-    /// How its posterior is read, of a method whose outputs are distributions.
+    /// How the posterior is read, for a method whose outputs are distributions.
     fn posterior(&self) -> Option<ReadPosterior<Self>>
     where
         Self: Sized,
@@ -284,4 +217,22 @@ pub struct Nothing;
 /// original too (lazy initialisation is shared): `valid()` is what makes new ones.
 pub fn teacher_of<M: Module>(student: &M) -> M {
     student.valid().train().no_grad()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_that_a_method_cannot_use_are_refused_by_their_key() {
+        let sizes = Sizes { images: 100, batch: 10, global_views: 2, local_views: 6 };
+        assert_eq!(sizes.require_two_global("swav"), Ok(()));
+        let single = Sizes { global_views: 1, ..sizes };
+        let message = single.require_two_global("swav").unwrap_err();
+        assert!(message.contains("views.count") && message.contains("swav"), "{message}");
+        let message = sizes.require_one_pair("byol").unwrap_err();
+        assert!(message.contains("6 local views") && message.contains("byol"), "{message}");
+        assert_eq!(Sizes { local_views: 0, ..sizes }.require_one_pair("byol"), Ok(()));
+        assert!(Sizes { batch: 1, ..sizes }.require_other_images("simclr").is_err());
+    }
 }

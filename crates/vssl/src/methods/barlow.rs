@@ -8,12 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::embedding::{Pair, Student};
+use super::embedding::Student;
 use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{redundancy, watch},
+    objective::{figures, redundancy},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -65,19 +65,21 @@ impl Method for Barlow {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let Pair { features, embeddings: [a, b] } = student.pair(views);
+        let [(h1, a), (h2, b)] = views.pair().map(|x| student.embed(x, views.mode()));
+        let [a, b] = views.gather([a, b]);
         let terms = redundancy::barlow(a.clone(), b.clone());
         let mut parts = vec![
-            ("invariance", terms.invariance.clone().detach()),
-            ("redundancy", terms.redundancy.clone().detach()),
+            ("invariance", terms.invariance.clone()),
+            ("redundancy", terms.redundancy.clone()),
         ];
         if at.watch {
             let embeddings = [a.detach(), b.detach()];
             parts.push(("agreement", terms.agreement.clone()));
-            parts.push(("embedding_std", watch::unit_std(&embeddings)));
-            parts.push(("embedding_norm", watch::mean_norm(embeddings[0].clone())));
+            parts.push(("embedding_std", figures::unit_std(&embeddings)));
+            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
         }
-        Loss { total: terms.total(self.lambda, self.loss_scale), parts, features, carry: () }
+        let total = terms.total(self.lambda, self.loss_scale);
+        Loss { total, parts, features: vec![h1, h2], carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -9,15 +9,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    predicting::{Predicted, Student},
-    teacher::Teacher,
-};
+use super::{predicting::Student, teacher::Teacher};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp},
     method::{Loss, Method, Sizes, Views},
-    objective::{prediction, watch},
+    objective::{figures, prediction},
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -79,29 +76,20 @@ impl Method for Byol {
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
         let mode = views.mode();
-        let targets = views.global.iter().map(|x| teacher.project(x, mode)).collect();
-        let (mut features, mut projections, mut predictions) = (Vec::new(), Vec::new(), Vec::new());
-        for x in views.all() {
-            let Predicted { features: h, projection, prediction } = student.predict(x, mode);
-            features.push(h);
-            projections.push(projection.detach());
-            predictions.push(prediction);
-        }
-        let globals = views.global.len();
-        features.truncate(globals);
-        projections.truncate(globals);
-        let targets = views.gather_all(targets);
-        let projections = views.gather_all(projections);
-        let predictions = views.gather_all(predictions);
+        let targets: Vec<_> = views.global.iter().map(|x| teacher.project(x, mode)).collect();
+        let (features, projections, predictions): (Vec<_>, Vec<_>, Vec<_>) =
+            views.all().map(|x| student.predict(x, mode)).collect();
+        let (targets, predictions) = views.gather((targets, predictions));
         let total = prediction::byol(&predictions, &targets);
         // Each pair is 2 − 2·cosine.
         let pairs = targets.len() * (predictions.len() - 1);
         let cosine = total.clone().detach() / (-2.0 * pairs as f64) + 1.0;
         let mut parts = vec![("cosine", cosine)];
         if at.watch {
-            parts.push(("projection_std", watch::unit_std(&projections)));
-            parts.push(("teacher_std", watch::unit_std(&targets)));
-            parts.push(("projection_norm", watch::mean_norm(projections[0].clone())));
+            let projections = views.gather_detached(projections);
+            parts.push(("projection_std", figures::unit_std(&projections)));
+            parts.push(("teacher_std", figures::unit_std(&targets)));
+            parts.push(("projection_norm", figures::mean_norm(projections[0].clone())));
         }
         Loss { total, parts, features, carry: () }
     }

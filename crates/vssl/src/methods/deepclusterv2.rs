@@ -11,18 +11,18 @@
 
 use burn::{
     module::Module,
-    tensor::{Int, Tensor, TensorData, activation},
+    tensor::{Tensor, activation},
 };
 use serde::{Deserialize, Serialize};
-use vssl_data::rng::{Stream, below, rng};
+use vssl_data::rng::{Stream, rng};
 
 use super::embedding::Student;
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp},
-    memory::{Clusters, Embeddings},
+    memory::{Clusters, Embeddings, random_rows},
     method::{Loss, Method, Sizes, Views},
-    objective::{clustering, unit_rows, watch},
+    objective::{clustering, figures, unit_rows},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -113,29 +113,22 @@ impl Method for DeepClusterV2 {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let (mut features, mut z) = (Vec::new(), Vec::new());
-        for x in views.all() {
-            let (h, projection) = student.embed(x, views.mode());
-            features.push(h);
-            z.push(unit_rows(projection));
-        }
-        features.truncate(views.global.len());
-        let (images, mut z) = (views.joint_images(), views.gather_all(z));
+        let (features, z): (Vec<_>, Vec<_>) =
+            views.all().map(|x| student.embed(x, views.mode())).collect();
+        let z = views.gather(z.into_iter().map(unit_rows).collect::<Vec<_>>());
+        let (images, clusters) = (views.joint_images(), &memory.clusters);
         let all = Tensor::cat(z.clone(), 0); // [views·n, dim]
-        z.truncate(views.global.len());
-        let z: Vec<Tensor<2>> = z.into_iter().map(Tensor::detach).collect();
-        let clusters = &memory.clusters;
+        let z: Vec<_> = z.into_iter().take(views.global.len()).map(Tensor::detach).collect();
         let heads = 0..clusters.heads();
-        let scores: Vec<Tensor<2>> =
-            heads.clone().map(|head| clusters.scores(head, all.clone())).collect();
-        let targets: Vec<Tensor<1, Int>> = heads.map(|head| clusters.of(head, &images)).collect();
+        let scores: Vec<_> = heads.clone().map(|head| clusters.scores(head, all.clone())).collect();
+        let targets: Vec<_> = heads.map(|head| clusters.of(head, &images)).collect();
         let total = clustering::numbered(&scores, &targets, self.temperature);
         let assigned = targets[0].clone().greater_equal_elem(0).float().mean();
         let mut parts = vec![("assigned", assigned)];
         if at.watch {
             let predicted = scores[0].clone().detach() / self.temperature;
-            parts.push(("prototype_usage", watch::usage(activation::softmax(predicted, 1))));
-            parts.push(("embedding_std", watch::unit_std(&z)));
+            parts.push(("prototype_usage", figures::usage(activation::softmax(predicted, 1))));
+            parts.push(("embedding_std", figures::unit_std(&z)));
         }
         Loss { total, parts, features, carry: (images, z) }
     }
@@ -152,70 +145,21 @@ impl Method for DeepClusterV2 {
         if at.epoch == 0 {
             return memory;
         }
-        let clusters = memory.clusters.renew(
-            &memory.embeddings,
-            self.kmeans_iterations,
-            |head, rows, centroids| random_rows(rows, centroids, head, at),
-        );
+        let start = |head: usize, rows: &Tensor<2>, centroids| {
+            random_rows(
+                rows,
+                centroids,
+                &mut rng(at.seed, Stream::Centroids, at.epoch, head as u64),
+            )
+        };
+        let clusters = memory.clusters.renew(&memory.embeddings, self.kmeans_iterations, start);
         Memory { clusters, ..memory }
-    }
-}
-
-/// As many different random rows as there are centroids; where there are fewer rows, the centroids
-/// left over stay.
-///
-/// # Shapes — `rows`: `[n, dim]`; `centroids` and what is returned: `[clusters, dim]`.
-fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, head: usize, at: &Step) -> Tensor<2> {
-    let (n, clusters) = (rows.dims()[0], centroids.dims()[0]);
-    let count = clusters.min(n);
-    let mut rng = rng(at.seed, Stream::Centroids, at.epoch, head as u64);
-    // The beginning of a shuffle (Fisher and Yates).
-    let mut order: Vec<i64> = (0..n as i64).collect();
-    for first in 0..count {
-        order.swap(first, first + below(&mut rng, (n - first) as u64) as usize);
-    }
-    order.truncate(count);
-    let chosen = Tensor::<1, Int>::from_data(TensorData::new(order, [count]), &rows.device());
-    let chosen = rows.clone().select(0, chosen);
-    match clusters - count {
-        0 => chosen,
-        left => Tensor::cat(vec![chosen, centroids.narrow(0, count, left)], 0),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
-
-    fn values(x: Tensor<2>) -> Vec<f32> {
-        x.into_data().try_to_vec().unwrap()
-    }
-
-    #[test]
-    fn starting_centroids_are_distinct_rows_of_the_epoch_and_head() {
-        let device = Device::flex();
-        let rows = Tensor::<1, Int>::arange(0..40, &device).float().reshape([40, 1]);
-        let start = |epoch, head| {
-            let at = Step { epoch, seed: 5, ..Step::default() };
-            values(random_rows(&rows, Tensor::zeros([15, 1], &device), head, &at))
-        };
-        let mut chosen = start(1, 0);
-        assert_eq!(chosen, start(1, 0));
-        assert_ne!(chosen, start(2, 0));
-        assert_ne!(chosen, start(1, 1));
-        chosen.sort_by(f32::total_cmp);
-        chosen.dedup();
-        assert_eq!(chosen.len(), 15, "{chosen:?}");
-    }
-
-    #[test]
-    fn centroids_beyond_the_number_of_rows_stay() {
-        let device = Device::flex();
-        let (rows, old) = (Tensor::ones([2, 1], &device), Tensor::zeros([3, 1], &device));
-        assert_eq!(values(random_rows(&rows, old, 0, &Step::default())), [1.0, 1.0, 0.0]);
-    }
 
     #[test]
     fn more_clusters_than_images_are_refused_by_name() {

@@ -16,19 +16,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, MlpStyle, Mode, WeightNormLinear},
+    layers::{Init, Mlp, MlpStyle, Mode, PrototypeHead},
     method::{Loss, Method, Sizes, Views, teacher_of},
     objective::{
         centring::{centred_softmax, next_center},
-        clustering, unit_rows, watch,
+        clustering, figures,
     },
     optim::ema,
     recipe::{Checker, Settings},
-    schedule::{Momentum, Step},
+    schedule::{Momentum, Step, straight_line},
 };
-
-/// Standard deviation of the initial weights of the projector.
-const INITIAL_STD: f64 = 0.02;
 
 /// Settings, the table `[dino]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,7 +49,7 @@ pub struct Dino {
     pub teacher_temperature: f64,
     /// Where the teacher's temperature starts.
     pub warmup_teacher_temperature: f64,
-    /// Epochs of a straight line between the two; 0 for none.
+    /// Epochs in which the teacher's temperature rises in a straight line; 0 starts at its last value.
     pub warmup_teacher_epochs: u64,
     /// Share that the centre keeps in each update.
     pub center_momentum: f64,
@@ -92,44 +89,22 @@ impl Default for Dino {
     }
 }
 
-/// Projector, row normalisation, prototypes.
-#[derive(Module, Debug)]
-pub struct Head {
-    projector: Mlp,
-    last_layer: WeightNormLinear,
-}
-
-impl Head {
-    fn new(features: usize, method: &Dino, init: &Init) -> Self {
-        let hidden = [method.projector_hidden; 2];
-        let style =
-            MlpStyle { hidden_norm: method.use_bn_in_head, gelu: true, ..MlpStyle::default() };
-        let mut projector = Mlp::styled(features, &hidden, method.dim, style, init);
-        for linear in projector.linears_mut() {
-            let [output, input] = linear.weight.dims();
-            linear.weight = init.truncated_normal([output, input], INITIAL_STD);
-            linear.bias = Some(init.constant([output], 0.0));
-        }
-        let last_layer = if method.norm_last_layer {
-            WeightNormLinear::unit(method.dim, method.prototypes, init)
-        } else {
-            WeightNormLinear::learned(method.dim, method.prototypes, init)
-        };
-        Self { projector, last_layer }
-    }
-
-    /// Unit vectors, `[n, dim]`, and logits, `[n, prototypes]`.
-    fn forward(&self, h: Tensor<2>, mode: Mode) -> (Tensor<2>, Tensor<2>) {
-        let z = unit_rows(self.projector.forward(h, mode));
-        (z.clone(), self.last_layer.forward(z))
-    }
-}
-
 /// Backbone and head.
 #[derive(Module, Debug)]
 pub struct Student {
     backbone: Backbone,
-    head: Head,
+    head: PrototypeHead,
+}
+
+impl Student {
+    /// Features, unit vectors and logits of one view.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, features]`, `[n, dim]` and `[n, prototypes]`.
+    fn forward(&self, x: &Tensor<4>, mode: Mode) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+        let h = self.backbone.forward(x.clone(), mode);
+        let (z, logits) = self.head.forward(h.clone(), mode);
+        (h, z, logits)
+    }
 }
 
 /// The teacher, a moving average of the student, and the centre of its logits, `[1, prototypes]`.
@@ -140,16 +115,10 @@ pub struct Memory {
 }
 
 impl Dino {
-    /// The teacher's temperature: `warmup_teacher_epochs` values, one an epoch, in a straight line
-    /// from `warmup_teacher_temperature` to `teacher_temperature`, both included; then the latter.
+    /// The teacher's temperature in this epoch: see [`straight_line`].
     pub fn teacher_temperature_at(&self, epoch: u64) -> f64 {
-        let (start, end) = (self.warmup_teacher_temperature, self.teacher_temperature);
-        if epoch >= self.warmup_teacher_epochs {
-            return end;
-        }
-        // A warm-up of one epoch has no slope.
-        let last = (self.warmup_teacher_epochs - 1).max(1) as f64;
-        start + (end - start) * epoch as f64 / last
+        let ends = (self.warmup_teacher_temperature, self.teacher_temperature);
+        straight_line(ends, self.warmup_teacher_epochs, epoch)
     }
 
     /// The loss of the student's logits of all views, and the targets that the teacher's logits of
@@ -182,7 +151,12 @@ impl Method for Dino {
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
-        Student { backbone, head: Head::new(dim, self, init) }
+        let hidden = [self.projector_hidden; 2];
+        let style =
+            MlpStyle { hidden_norm: self.use_bn_in_head, gelu: true, ..MlpStyle::default() };
+        let projector = Mlp::styled(dim, &hidden, self.dim, style, init);
+        let head = PrototypeHead::new(projector, self.prototypes, !self.norm_last_layer, init);
+        Student { backbone, head }
     }
 
     fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> Memory {
@@ -201,34 +175,25 @@ impl Method for Dino {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let (teacher, mode) = (&memory.teacher, views.mode());
-        let targeted = views.global.iter().map(|x| {
-            let h = teacher.backbone.forward(x.clone(), mode);
-            teacher.head.forward(h, mode).1.detach()
-        });
-        let targeted = views.gather_all(targeted.collect());
-        let (mut features, mut z, mut logits) = (Vec::new(), Vec::new(), Vec::new());
-        for x in views.all() {
-            let h = student.backbone.forward(x.clone(), mode);
-            features.push(h.clone().detach());
-            let (unit, output) = student.head.forward(h, mode);
-            z.push(unit.detach());
-            logits.push(output);
-        }
-        features.truncate(targeted.len());
-        z.truncate(targeted.len());
-        let (z, logits) = (views.gather_all(z), views.gather_all(logits));
-        let (total, targets) = self.distil(&logits, &targeted, memory.center.val(), at.epoch);
+        let mode = views.mode();
+        let teacher_logits =
+            views.global.iter().map(|x| memory.teacher.forward(x, mode).2.detach());
+        let teacher_logits = teacher_logits.collect::<Vec<_>>();
+        let (features, z, logits): (Vec<_>, Vec<_>, Vec<_>) =
+            views.all().map(|x| student.forward(x, mode)).collect();
+        let (teacher_logits, logits) = views.gather((teacher_logits, logits));
+        let center = memory.center.val();
+        let (total, targets) = self.distil(&logits, &teacher_logits, center.clone(), at.epoch);
         // The loss is the targets' entropy plus the divergence of the predictions from them.
-        let mut parts = vec![("target_entropy", watch::entropy(targets[0].clone()))];
+        let mut parts = vec![("target_entropy", figures::entropy(targets[0].clone()))];
         if at.watch {
             let predicted = logits[0].clone().detach() / self.student_temperature;
-            parts.push(("target_usage", watch::usage(targets[0].clone())));
-            parts.push(("prototype_usage", watch::usage(activation::softmax(predicted, 1))));
-            parts.push(("embedding_std", watch::unit_std(&z)));
-            parts.push(("center_norm", watch::mean_norm(memory.center.val().detach())));
+            parts.push(("target_usage", figures::usage(targets[0].clone())));
+            parts.push(("prototype_usage", figures::usage(activation::softmax(predicted, 1))));
+            parts.push(("embedding_std", figures::unit_std(&views.gather_detached(z))));
+            parts.push(("center_norm", figures::mean_norm(center.detach())));
         }
-        Loss { total, parts, features, carry: Tensor::cat(targeted, 0) }
+        Loss { total, parts, features, carry: Tensor::cat(teacher_logits, 0) }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
@@ -253,62 +218,12 @@ impl Method for Dino {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
-
     use super::*;
-
-    #[test]
-    fn the_teachers_temperature_reaches_both_ends_of_its_warm_up() {
-        let method = |warmup_teacher_epochs| Dino {
-            warmup_teacher_temperature: 0.04,
-            teacher_temperature: 0.07,
-            warmup_teacher_epochs,
-            ..Dino::default()
-        };
-        let at = |warmup, epoch| method(warmup).teacher_temperature_at(epoch);
-        assert_eq!([at(0, 0), at(1, 0), at(1, 1)], [0.07, 0.04, 0.07]);
-        assert_eq!([at(3, 0), at(3, 2), at(3, 9)], [0.04, 0.07, 0.07]);
-        assert!((at(3, 1) - 0.055).abs() < 1e-12);
-    }
 
     #[test]
     fn the_last_layer_is_frozen_in_the_first_epochs_only() {
         let at = |epoch| Step { epoch, ..Step::default() };
         assert_eq!(Dino::default().frozen(&at(0)), ["head.last_layer"]);
         assert!(Dino::default().frozen(&at(1)).is_empty());
-    }
-
-    #[test]
-    fn the_heads_prototypes_have_norm_one_and_its_biases_start_at_zero() {
-        let device = Device::flex().autodiff();
-        for norm_last_layer in [true, false] {
-            let method = Dino {
-                projector_hidden: 8,
-                dim: 4,
-                prototypes: 6,
-                norm_last_layer,
-                ..Dino::default()
-            };
-            let mut head = Head::new(5, &method, &Init::new(&device, 3));
-            let norms = head.last_layer.weight().square().sum_dim(1);
-            let norms: Vec<f32> = norms.into_data().try_to_vec().unwrap();
-            assert!(norms.iter().all(|norm| (norm - 1.0).abs() < 1e-5), "{norms:?}");
-            assert_eq!(head.last_layer.weight_g.is_some(), !norm_last_layer);
-            for linear in head.projector.linears_mut() {
-                let bias = linear.bias.as_ref().unwrap().val().abs().sum();
-                assert_eq!(bias.into_scalar::<f32>(), 0.0);
-                let largest = linear.weight.val().abs().max().into_scalar::<f32>();
-                assert!(largest < 0.2, "{largest}: not of standard deviation {INITIAL_STD}");
-            }
-        }
-    }
-
-    #[test]
-    fn one_global_view_is_refused_and_local_views_are_welcome() {
-        let sizes = Sizes { images: 100, batch: 10, global_views: 2, local_views: 6 };
-        assert_eq!(Method::check(&Dino::default(), &sizes), Ok(()));
-        let single = Sizes { global_views: 1, ..sizes };
-        let message = Method::check(&Dino::default(), &single).unwrap_err();
-        assert!(message.contains("views.count") && message.contains("dino"), "{message}");
     }
 }

@@ -6,7 +6,6 @@ use burn::{module::Module, tensor::Tensor};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, MlpStyle, Mode},
-    method::Views,
 };
 
 /// Backbone and projector.
@@ -14,14 +13,6 @@ use crate::{
 pub struct Student {
     pub(super) backbone: Backbone,
     pub(super) projector: Mlp,
-}
-
-/// What [`Student::pair`] puts out for two views.
-pub(super) struct Pair {
-    /// Backbone features, each `[n, features]` of the own rows, without gradient.
-    pub(super) features: Vec<Tensor<2>>,
-    /// Embeddings of the joint batch, each `[n, dim]`.
-    pub(super) embeddings: [Tensor<2>; 2],
 }
 
 impl Student {
@@ -50,22 +41,11 @@ impl Student {
         Self { backbone, projector: Mlp::styled(features, &[hidden], dim, style, init) }
     }
 
-    /// Features, without gradient, and embedding of one view.
+    /// Features and embedding of one view.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, features]` and `[n, dim]`.
     pub(super) fn embed(&self, x: &Tensor<4>, mode: Mode) -> (Tensor<2>, Tensor<2>) {
         let h = self.backbone.forward(x.clone(), mode);
-        (h.clone().detach(), self.projector.forward(h, mode))
-    }
-
-    /// The two global views, each in a forward pass of its own.
-    pub(super) fn pair(&self, views: &Views) -> Pair {
-        let mut features = Vec::new();
-        let embeddings = [0, 1].map(|view: usize| {
-            let (h, z) = self.embed(&views.global[view], views.mode());
-            features.push(h);
-            z
-        });
-        Pair { features, embeddings: views.gather(embeddings) }
+        (h.clone(), self.projector.forward(h, mode))
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     layers::Init,
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
-    objective::{contrastive, unit_rows, watch},
+    objective::{contrastive, figures, unit_rows},
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -97,22 +97,20 @@ impl Method for MocoV2Plus {
         at: &Step,
     ) -> Loss<Self::Carry> {
         let (teacher, mode) = (&memory.teacher, views.mode());
-        let keys = [0, 1].map(|view: usize| teacher.project(&views.global[view], mode));
-        let [(h1, z1), (h2, z2)] =
-            [0, 1].map(|view: usize| student.embed(&views.global[view], mode));
-        let [k1, k2, z1, z2] = {
-            let [k1, k2] = keys;
-            views.gather([k1, k2, z1, z2])
-        };
-        let keys = [k1, k2].map(unit_rows);
+        let keys = views.pair().map(|x| teacher.project(x, mode));
+        let [(h1, z1), (h2, z2)] = views.pair().map(|x| student.embed(x, mode));
+        let (keys, [z1, z2]) = views.gather((keys, [z1, z2]));
+        let keys = keys.map(unit_rows);
         let queries = [unit_rows(z1.clone()), unit_rows(z2)];
-        let queues = [0, 1].map(|view: usize| memory.queues[view].rows());
+        let queues = memory.queues.each_ref().map(Queue::rows);
         let mut parts = Vec::new();
         if at.watch {
-            parts = figures(queries[0].clone().detach(), keys[1].clone(), queues[1].clone()).into();
-            parts.push(("query_std", watch::unit_std(&queries.clone().map(Tensor::detach))));
-            parts.push(("key_std", watch::unit_std(&keys)));
-            parts.push(("projection_norm", watch::mean_norm(z1.detach())));
+            let queries = queries.clone().map(Tensor::detach);
+            let [query, key, queue] = [&queries[0], &keys[1], &queues[1]].map(Tensor::clone);
+            parts = figures::with_queue(query, key, queue).into();
+            parts.push(("query_std", figures::unit_std(&queries)));
+            parts.push(("key_std", figures::unit_std(&keys)));
+            parts.push(("projection_norm", figures::mean_norm(z1.detach())));
         }
         let total = contrastive::mocov2plus(queries, keys.clone(), queues, self.temperature);
         Loss { total, parts, features: vec![h1, h2], carry: keys }
@@ -136,19 +134,6 @@ impl Method for MocoV2Plus {
         let teacher = memory.teacher.follow(student, self.momentum.at(at));
         Memory { teacher, ..memory }
     }
-}
-
-/// How queries compare with their own keys and with the queue, all of unit length: mean cosines, and
-/// the share of queries to which no key of the queue is nearer than their own.
-fn figures(
-    queries: Tensor<2>,
-    keys: Tensor<2>,
-    queue: Tensor<2>,
-) -> [(&'static str, Tensor<1>); 3] {
-    let own = (queries.clone() * keys).sum_dim(1); // [n, dim] -> [n, 1]
-    let others = vssl_kernels::linear(queries, queue, None); // [n, queue]
-    let retrieval = own.clone().greater(others.clone().max_dim(1)).float().mean();
-    [("positive_cosine", own.mean()), ("negative_cosine", others.mean()), ("retrieval", retrieval)]
 }
 
 #[cfg(test)]

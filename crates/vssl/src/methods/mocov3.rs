@@ -8,15 +8,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    predicting::{Predicted, Student},
-    teacher::Teacher,
-};
+use super::{predicting::Student, teacher::Teacher};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, MlpStyle, OutputNorm},
     method::{Loss, Method, Sizes, Views},
-    objective::{contrastive, watch},
+    objective::{contrastive, figures},
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -91,19 +88,16 @@ impl Method for MocoV3 {
 
     fn loss(&self, student: &Student, teacher: &Teacher, views: &Views, at: &Step) -> Loss<()> {
         let mode = views.mode();
-        let [k1, k2] = [0, 1].map(|view: usize| teacher.project(&views.global[view], mode));
-        let [first, second] = [0, 1].map(|view: usize| student.predict(&views.global[view], mode));
-        let Predicted { features: h1, prediction: q1, .. } = first;
-        let Predicted { features: h2, prediction: q2, .. } = second;
-        let [k1, k2, q1, q2] = views.gather([k1, k2, q1, q2]);
-        let keys = [k1, k2];
+        let keys = views.pair().map(|x| teacher.project(x, mode));
+        let [(h1, _, q1), (h2, _, q2)] = views.pair().map(|x| student.predict(x, mode));
+        let (keys, [q1, q2]) = views.gather((keys, [q1, q2]));
         let mut parts = Vec::new();
         if at.watch {
             let queries = [q1.clone().detach(), q2.clone().detach()];
-            parts = watch::pair(&queries[0], &keys[1]).into();
-            parts.push(("query_std", watch::unit_std(&queries)));
-            parts.push(("key_std", watch::unit_std(&keys)));
-            parts.push(("query_norm", watch::mean_norm(queries[0].clone())));
+            parts = figures::pair(&queries[0], &keys[1]).into();
+            parts.push(("query_std", figures::unit_std(&queries)));
+            parts.push(("key_std", figures::unit_std(&keys)));
+            parts.push(("query_norm", figures::mean_norm(queries[0].clone())));
         }
         let total = contrastive::mocov3([q1, q2], keys, self.temperature);
         Loss { total, parts, features: vec![h1, h2], carry: () }
@@ -127,12 +121,12 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
-    use crate::{backbone::BackboneConfig, tensors};
+    use crate::{backbone::ResnetConfig, tensors};
 
     fn head_paths(vit_heads: bool) -> Vec<String> {
         let device = Device::flex().autodiff();
         let init = Init::new(&device, 1);
-        let config = BackboneConfig { width: 4, ..BackboneConfig::default() };
+        let config = ResnetConfig { width: 4, ..ResnetConfig::default() }.into();
         let method = MocoV3 {
             projector_hidden: 6,
             dim: 3,

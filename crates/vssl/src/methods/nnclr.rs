@@ -11,13 +11,13 @@
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::predicting::{Predicted, Student};
+use super::predicting::Student;
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, MlpStyle, OutputNorm},
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
-    objective::{contrastive, cosine_similarity, unit_rows, watch},
+    objective::{contrastive, cosine_similarity, figures, unit_rows},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -100,23 +100,18 @@ impl Method for Nnclr {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let forward = |view: usize| {
-            let Predicted { features, projection, prediction } =
-                student.predict(&views.global[view], views.mode());
-            (features, projection.detach(), prediction)
-        };
-        let ((h1, z1, p1), (h2, z2, p2)) = (forward(0), forward(1));
-        let [z1, z2, p1, p2] = views.gather([z1, z2, p1, p2]);
+        let [(h1, z1, p1), (h2, z2, p2)] = views.pair().map(|x| student.predict(x, views.mode()));
+        let [z1, z2, p1, p2] = views.gather([z1.detach(), z2.detach(), p1, p2]);
         // The predictor reads the projection as it is, the queue its direction.
         let (z1, z2) = (unit_rows(z1), unit_rows(z2));
         let neighbours = [&z1, &z2].map(|z| memory.queue.take(memory.queue.nearest(z.clone())));
         let mut parts = Vec::new();
         if at.watch {
             let found = cosine_similarity(z1.clone(), neighbours[0].clone()).mean();
-            parts = watch::pair(&neighbours[0], &p2.clone().detach()).into();
+            parts = figures::pair(&neighbours[0], &p2.clone().detach()).into();
             parts.push(("neighbour_cosine", found));
-            parts.push(("projection_std", watch::unit_std(&[z1.clone(), z2])));
-            parts.push(("prediction_norm", watch::mean_norm(p1.clone().detach())));
+            parts.push(("projection_std", figures::unit_std(&[z1.clone(), z2])));
+            parts.push(("prediction_norm", figures::mean_norm(p1.clone().detach())));
         }
         let total = contrastive::nnclr(neighbours, [p1, p2], self.temperature);
         Loss { total, parts, features: vec![h1, h2], carry: z1 }

@@ -16,22 +16,14 @@ pub struct Student {
     pub(super) predictor: Mlp,
 }
 
-/// What one view's forward pass puts out.
-pub(super) struct Predicted {
-    /// Backbone features, `[n, features]`, without gradient.
-    pub(super) features: Tensor<2>,
-    /// `[n, dim]`.
-    pub(super) projection: Tensor<2>,
-    /// `[n, dim]`.
-    pub(super) prediction: Tensor<2>,
-}
-
 impl Student {
-    /// # Shapes — `[n, 3, h, w]`.
-    pub(super) fn predict(&self, x: &Tensor<4>, mode: Mode) -> Predicted {
+    /// Features, projection and prediction of one view.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, features]`, `[n, dim]` and `[n, dim]`.
+    pub(super) fn predict(&self, x: &Tensor<4>, mode: Mode) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
         let h = self.backbone.forward(x.clone(), mode);
         let projection = self.projector.forward(h.clone(), mode);
         let prediction = self.predictor.forward(projection.clone(), mode);
-        Predicted { features: h.detach(), projection, prediction }
+        (h, projection, prediction)
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     layers::Init,
     memory::Queue,
     method::{Loss, Method, Sizes, Views},
-    objective::{contrastive, cosine_similarity, unit_rows, watch},
+    objective::{contrastive, cosine_similarity, figures, unit_rows},
     recipe::{Checker, Settings},
     schedule::{Momentum, Step},
 };
@@ -104,19 +104,17 @@ impl Method for Ressl {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let (strong, weak) = (&views.global[0], &views.global[1]);
-        let mode = views.mode();
+        let ([strong, weak], mode) = (views.pair(), views.mode());
         let k = memory.teacher.project(weak, mode);
         let (strong_features, z) = student.embed(strong, mode);
         // Not for the loss: the running statistics that evaluation uses, and the probe, are of both
         // views in the reference.
-        let weak_features = student.backbone.forward(weak.clone(), mode).detach();
+        let weak_features = student.backbone.forward(weak.clone(), mode);
         let [k, z] = views.gather([k, z]);
         let k = unit_rows(k);
         let q = unit_rows(z.clone());
         let queue = memory.queue.rows();
-        let (student_temperature, teacher_temperature) =
-            (self.student_temperature, self.teacher_temperature);
+        let Self { student_temperature, teacher_temperature, .. } = *self;
         let total = contrastive::ressl(
             q.clone(),
             k.clone(),
@@ -133,9 +131,9 @@ impl Method for Ressl {
             parts.push(("divergence", total.clone().detach() - entropy.clone()));
             parts.push(("target_entropy", entropy));
             parts.push(("pair_cosine", cosine_similarity(q.clone(), k.clone()).mean()));
-            parts.push(("embedding_std", watch::unit_std(&[q])));
-            parts.push(("teacher_std", watch::unit_std(std::slice::from_ref(&k))));
-            parts.push(("embedding_norm", watch::mean_norm(z.detach())));
+            parts.push(("embedding_std", figures::unit_std(&[q])));
+            parts.push(("teacher_std", figures::unit_std(std::slice::from_ref(&k))));
+            parts.push(("embedding_norm", figures::mean_norm(z.detach())));
         }
         Loss { total, parts, features: vec![strong_features, weak_features], carry: k }
     }

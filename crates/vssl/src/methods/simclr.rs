@@ -15,7 +15,7 @@ use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{contrastive, watch},
+    objective::{contrastive, figures},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -71,19 +71,18 @@ impl Method for SimClr {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let (mut features, embeddings): (Vec<_>, Vec<_>) =
-            views.all().map(|x| student.embed(x, views.mode())).unzip();
-        features.truncate(views.global.len());
+        let (features, embeddings): (Vec<_>, Vec<_>) =
+            views.all().map(|x| student.embed(x, views.mode())).collect();
         let images = views.joint_images().repeat(embeddings.len());
-        let embeddings = views.gather_all(embeddings);
+        let embeddings = views.gather(embeddings);
         let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
         let total = contrastive::nt_xent(z, &images, self.temperature);
         let mut parts = Vec::new();
         if at.watch {
             let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();
-            parts = watch::pair(&embeddings[0], &embeddings[1]).into();
-            parts.push(("embedding_std", watch::unit_std(&embeddings)));
-            parts.push(("embedding_norm", watch::mean_norm(embeddings[0].clone())));
+            parts = figures::pair(&embeddings[0], &embeddings[1]).into();
+            parts.push(("embedding_std", figures::unit_std(&embeddings)));
+            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
         }
         Loss { total, parts, features, carry: () }
     }

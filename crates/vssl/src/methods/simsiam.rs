@@ -15,7 +15,7 @@ use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, MlpStyle, OutputNorm},
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{prediction, watch},
+    objective::{figures, prediction},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -80,18 +80,16 @@ impl Method for SimSiam {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let [a, b] = [0, 1].map(|view: usize| student.predict(&views.global[view], views.mode()));
-        let [p1, p2, z1, z2] =
-            views.gather([a.prediction, b.prediction, a.projection, b.projection]);
-        let projections = [z1, z2];
-        let total = prediction::simsiam([p1, p2], projections.clone());
+        let [(h1, z1, p1), (h2, z2, p2)] = views.pair().map(|x| student.predict(x, views.mode()));
+        let (predictions, projections) = views.gather(([p1, p2], [z1, z2]));
+        let total = prediction::simsiam(predictions, projections.clone());
         let mut parts = vec![("cosine", -total.clone().detach())];
         if at.watch {
             let projections = projections.map(|z| z.detach());
-            parts.push(("projection_std", watch::unit_std(&projections)));
-            parts.push(("projection_norm", watch::mean_norm(projections[0].clone())));
+            parts.push(("projection_std", figures::unit_std(&projections)));
+            parts.push(("projection_norm", figures::mean_norm(projections[0].clone())));
         }
-        Loss { total, parts, features: vec![a.features, b.features], carry: () }
+        Loss { total, parts, features: vec![h1, h2], carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -18,10 +18,10 @@ use vssl_kernels::linear;
 
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, WeightNormLinear},
+    layers::{Init, Mlp, Mode, WeightNormLinear},
     memory::Recent,
     method::{Loss, Method, Sizes, Views},
-    objective::{clustering, sinkhorn, unit_rows, watch},
+    objective::{clustering, figures, sinkhorn, unit_rows},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -85,6 +85,14 @@ pub struct Student {
     prototypes: WeightNormLinear,
 }
 
+impl Student {
+    /// Features, `[n, features]`, and unit-length embedding, `[n, dim]`, of one view.
+    fn embed(&self, x: &Tensor<4>, mode: Mode) -> (Tensor<2>, Tensor<2>) {
+        let h = self.backbone.forward(x.clone(), mode);
+        (h.clone(), unit_rows(self.projector.forward(h, mode)))
+    }
+}
+
 /// Embeddings of earlier global views, if the recipe wants a queue.
 #[derive(Module, Debug)]
 pub struct Memory {
@@ -141,7 +149,7 @@ impl Swav {
 impl Method for Swav {
     type Student = Student;
     type Memory = Memory;
-    /// Embeddings of the global views, each `[n, dim]`; none without a queue.
+    /// Embeddings of the global views, each `[n, dim]`; empty without a queue.
     type Carry = Vec<Tensor<2>>;
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
@@ -172,24 +180,18 @@ impl Method for Swav {
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
-        let (mut features, mut z) = (Vec::new(), Vec::new());
-        for x in views.all() {
-            let h = student.backbone.forward(x.clone(), views.mode());
-            features.push(h.clone().detach());
-            z.push(unit_rows(student.projector.forward(h, views.mode())));
-        }
-        let globals = views.global.len();
-        features.truncate(globals);
+        let (features, z): (Vec<_>, Vec<_>) =
+            views.all().map(|x| student.embed(x, views.mode())).collect();
         let prototypes = student.prototypes.weight();
         // Scores and not embeddings: nothing behind the gathering may hold the prototypes' gradient.
-        let scores = z.iter().map(|z| linear(z.clone(), prototypes.clone(), None)).collect();
-        let scores = views.gather_all(scores);
+        let scores = z.iter().map(|z| linear(z.clone(), prototypes.clone(), None));
+        let scores = views.gather(scores.collect::<Vec<_>>());
+        let globals = views.global.len();
         let swap = self.swap(scores, globals, &prototypes, memory.queue.as_ref(), at);
-        z.truncate(globals);
-        let z = views.gather_all(z.into_iter().map(Tensor::detach).collect());
-        let mut parts = vec![("assignment_entropy", watch::entropy(swap.assignments[0].clone()))];
+        let z = views.gather_detached(z);
+        let mut parts = vec![("assignment_entropy", figures::entropy(swap.assignments[0].clone()))];
         if at.watch {
-            parts.push(("embedding_std", watch::unit_std(&z)));
+            parts.push(("embedding_std", figures::unit_std(&z)));
             parts.extend(self.figures(&swap));
         }
         let carry = if memory.queue.is_some() { z } else { Vec::new() };
@@ -210,7 +212,7 @@ impl Swav {
     fn figures(&self, swap: &Swap) -> [(&'static str, Tensor<1>); 2] {
         let [first, second] = [0, 1].map(|view: usize| swap.assignments[view].clone().argmax(1));
         let predicted = swap.scores[0].clone().detach() / self.temperature;
-        let usage = watch::usage(activation::softmax(predicted, 1));
+        let usage = figures::usage(activation::softmax(predicted, 1));
         [("same_prototype", first.equal(second).float().mean()), ("prototype_usage", usage)]
     }
 }
@@ -218,15 +220,6 @@ impl Swav {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_global_view_is_refused_and_local_views_are_welcome() {
-        let sizes = Sizes { images: 100, batch: 10, global_views: 2, local_views: 6 };
-        assert_eq!(Method::check(&Swav::default(), &sizes), Ok(()));
-        let single = Sizes { global_views: 1, ..sizes };
-        let message = Method::check(&Swav::default(), &single).unwrap_err();
-        assert!(message.contains("views.count") && message.contains("swav"), "{message}");
-    }
 
     #[test]
     fn prototypes_are_frozen_in_the_first_epochs_only() {

@@ -10,12 +10,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::embedding::{Pair, Student};
+use super::embedding::Student;
 use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{redundancy, watch},
+    objective::{figures, redundancy},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -76,21 +76,22 @@ impl Method for Vicreg {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let Pair { features, embeddings: [a, b] } = student.pair(views);
+        let [(h1, a), (h2, b)] = views.pair().map(|x| student.embed(x, views.mode()));
+        let [a, b] = views.gather([a, b]);
         let terms = redundancy::vicreg(a.clone(), b.clone());
         let mut parts = vec![
-            ("similarity", terms.similarity.clone().detach()),
-            ("variance", terms.variance.clone().detach()),
-            ("covariance", terms.covariance.clone().detach()),
+            ("similarity", terms.similarity.clone()),
+            ("variance", terms.variance.clone()),
+            ("covariance", terms.covariance.clone()),
         ];
         if at.watch {
             let embeddings = [a.detach(), b.detach()];
-            parts.push(("embedding_std", watch::unit_std(&embeddings)));
-            parts.push(("embedding_norm", watch::mean_norm(embeddings[0].clone())));
+            parts.push(("embedding_std", figures::unit_std(&embeddings)));
+            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
         }
         let total =
             terms.total(self.similarity_weight, self.variance_weight, self.covariance_weight);
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features: vec![h1, h2], carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -5,7 +5,7 @@
 
 use burn::tensor::{Int, Tensor, activation};
 
-/// The label of a row that has none.
+/// The label that marks an unlabelled row.
 pub const UNLABELLED: i64 = -1;
 
 /// Mean cross entropy over the rows whose target is not −1; 0, with a zero gradient, when there is

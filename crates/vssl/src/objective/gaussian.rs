@@ -26,6 +26,14 @@ pub fn clamp_log_variance(x: Tensor<2>) -> Tensor<2> {
     x.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 }
 
+/// The deviation σ of σ² = softplus(x), for outputs x that are free numbers.
+///
+/// Single precision has no softplus below that of x = −104: the smallest normal number, which vanishes
+/// beside every softplus above 1e-31, keeps the root's derivative finite there.
+pub fn softplus_deviation(x: Tensor<2>) -> Tensor<2> {
+    (softplus(x, 1.0) + f64::from(f32::MIN_POSITIVE)).sqrt()
+}
+
 impl Gaussian {
     /// A head's output, `[n, 2d]`: the first d numbers are the mean, the last d the variance.
     pub fn of_halves(output: Tensor<2>) -> Self {
@@ -33,7 +41,7 @@ impl Gaussian {
         Self { mean: output.clone().narrow(1, 0, d), variance: output.narrow(1, d, d) }
     }
 
-    /// The same where the outputs are log-variances.
+    /// The Gaussian of outputs whose variances are log-variances.
     pub fn from_log(&self) -> Self {
         let variance = clamp_log_variance(self.variance.clone()).exp();
         Self { mean: self.mean.clone(), variance }
@@ -147,6 +155,28 @@ mod tests {
         assert!((value(cosine_kl(&opposed, &p)) - 0.5318).abs() < 1e-3);
         assert!((value(cosine_nll(&p, &p)) - 0.1231).abs() < 1e-4);
         assert!((value(cosine_nll(&opposed, &p)) - 7.7905).abs() < 1e-4);
+    }
+
+    #[test]
+    fn the_deviation_and_its_gradient_stay_finite_at_extreme_outputs() {
+        let outputs = [-1e30, -1e4, -200.0, -104.0, -80.0, -30.0, 0.0, 30.0, 1e4, 1e30_f32];
+        let x = Tensor::<1>::from_floats(outputs, &Device::flex().autodiff()).require_grad();
+        let deviation = softplus_deviation(x.clone().reshape([outputs.len(), 1]));
+        let gradients = (deviation.clone().reshape([-1]) * 2.0).sum().backward();
+        let gradient: Vec<f32> = x.grad(&gradients).unwrap().into_data().try_to_vec().unwrap();
+        let deviation: Vec<f32> = deviation.into_data().try_to_vec().unwrap();
+        for ((x, deviation), gradient) in outputs.into_iter().zip(deviation).zip(gradient) {
+            // √softplus(x) and, times two, its derivative in double precision.
+            let x = f64::from(x);
+            let softplus = if x > 30.0 { x } else { x.exp().ln_1p() };
+            let sigmoid = 1.0 / (1.0 + (-x).exp());
+            let expected =
+                [softplus.sqrt(), if softplus > 0.0 { sigmoid / softplus.sqrt() } else { 0.0 }];
+            for (got, expected) in [deviation, gradient].into_iter().zip(expected) {
+                let error = (f64::from(got) - expected).abs();
+                assert!(error <= 1e-6 * expected + 2e-19, "{x}: {got}, expected {expected}");
+            }
+        }
     }
 
     #[test]

@@ -8,12 +8,13 @@ pub mod clustering;
 pub mod contrastive;
 pub mod cosine;
 pub mod cross_entropy;
+pub mod figures;
 pub mod gaussian;
 pub mod normalise;
+pub mod pair_sum;
 pub mod prediction;
 pub mod redundancy;
 pub mod sinkhorn;
-pub mod watch;
 
 pub use cosine::cosine_similarity;
 pub use cross_entropy::cross_entropy;

@@ -1,31 +1,15 @@
-//! What a recipe says about the optimiser.
+//! The optimiser that a recipe asks for. [`super::table`] reads and writes it.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{GroupRule, OptimError};
 use crate::tensors::ParameterInfo;
 
-/// The update rule.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Algorithm {
-    /// Layer-wise trust ratios over SGD (You et al. 2017, arXiv:1708.03888).
-    #[default]
-    Lars,
-    /// Stochastic gradient descent with momentum.
-    Sgd,
-    /// Adam (Kingma and Ba 2015, arXiv:1412.6980), weight decay added to the gradient.
-    Adam,
-    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
-    Adamw,
-}
-
 /// The optimiser of a recipe. Defaults are those of solo-learn's BYOL recipe for CIFAR.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerConfig {
-    /// Update rule; `lars`.
-    pub name: Algorithm,
+    /// The update rule with the numbers that only it has; LARS.
+    pub algorithm: Algorithm,
     /// Base learning rate, for a batch of 256 when `scale_lr`; 1.0.
     pub lr: f64,
     /// Whether `lr`, here and in groups, is multiplied by total batch / 256 (Goyal et al. 2017);
@@ -33,47 +17,96 @@ pub struct OptimizerConfig {
     pub scale_lr: bool,
     /// Weight decay; 1e-5.
     pub weight_decay: f64,
-    /// Momentum of LARS and SGD; 0.9.
+    /// Exceptions for some parameters, later ones winning.
+    pub groups: Vec<GroupRule>,
+}
+
+/// An update rule.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Algorithm {
+    /// Layer-wise trust ratios over SGD (You et al. 2017, arXiv:1708.03888).
+    Lars(Lars),
+    /// Stochastic gradient descent with momentum.
+    Sgd(Sgd),
+    /// Adam (Kingma and Ba 2015, arXiv:1412.6980), weight decay added to the gradient.
+    Adam(Adam),
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
+    Adamw(Adam),
+}
+
+/// Numbers of SGD.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sgd {
+    /// Share of the last update that goes into the next one; 0.9.
     pub momentum: f64,
-    /// Dampening of the momentum of LARS and SGD; 0.
+    /// Share of the gradient that is kept out of the momentum; 0.
     pub dampening: f64,
-    /// Nesterov's momentum in LARS and SGD; false.
+    /// Whether the momentum is Nesterov's; false.
     pub nesterov: bool,
-    /// Trust coefficient of LARS; 0.02.
+}
+
+/// Numbers of LARS.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Lars {
+    /// The rule that the trust ratio scales the rate of.
+    #[serde(flatten)]
+    pub sgd: Sgd,
+    /// Trust coefficient; 0.02.
     pub eta: f64,
-    /// LARS: bounds the effective rate by the base rate (LARC); true.
+    /// Whether the effective rate is bounded by the base rate (LARC); true.
     pub clip_lr: bool,
-    /// LARS: one-dimensional tensors get neither trust ratio nor weight decay; true.
+    /// Whether one-dimensional tensors get neither trust ratio nor weight decay; true.
     pub exclude_bias_and_norm: bool,
+    /// Added to the denominator of the trust ratio; 1e-8.
+    pub eps: f64,
+}
+
+/// Numbers of Adam and AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Adam {
+    /// Decay of the mean gradient; 0.9.
+    pub beta1: f64,
+    /// Decay of the mean squared gradient; 0.999.
+    pub beta2: f64,
     /// Added to denominators; 1e-8.
     pub eps: f64,
-    /// Adam's first decay; 0.9.
-    pub beta1: f64,
-    /// Adam's second decay; 0.999.
-    pub beta2: f64,
-    /// Exceptions for some parameters, later ones winning.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<GroupRule>,
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
         Self {
-            name: Algorithm::Lars,
+            algorithm: Algorithm::default(),
             lr: 1.0,
             scale_lr: true,
             weight_decay: 1e-5,
-            momentum: 0.9,
-            dampening: 0.0,
-            nesterov: false,
-            eta: 0.02,
-            clip_lr: true,
-            exclude_bias_and_norm: true,
-            eps: 1e-8,
-            beta1: 0.9,
-            beta2: 0.999,
             groups: Vec::new(),
         }
+    }
+}
+
+impl Default for Algorithm {
+    fn default() -> Self {
+        Self::Lars(Lars::default())
+    }
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self { momentum: 0.9, dampening: 0.0, nesterov: false }
+    }
+}
+
+impl Default for Lars {
+    fn default() -> Self {
+        let sgd = Sgd::default();
+        Self { sgd, eta: 0.02, clip_lr: true, exclude_bias_and_norm: true, eps: 1e-8 }
+    }
+}
+
+impl Default for Adam {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, eps: 1e-8 }
     }
 }
 
@@ -94,33 +127,20 @@ impl OptimizerConfig {
     /// # Errors
     /// The first problem, naming the key or the rule.
     pub fn validate(&self) -> Result<(), OptimError> {
-        let not_negative = [
-            ("lr", self.lr),
-            ("weight_decay", self.weight_decay),
-            ("eta", self.eta),
-            ("eps", self.eps),
-        ];
-        for (field, got) in not_negative {
-            if !(got.is_finite() && got >= 0.0) {
-                let expected = "a finite number, not negative";
-                return Err(OptimError::Setting { field, got, expected });
+        not_negative("lr", self.lr)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        match &self.algorithm {
+            Algorithm::Lars(lars) => {
+                not_negative("eta", lars.eta)?;
+                not_negative("eps", lars.eps)?;
+                lars.sgd.validate()?;
             }
-        }
-        let decays = [("momentum", self.momentum), ("beta1", self.beta1), ("beta2", self.beta2)];
-        for (field, got) in decays {
-            if !(0.0..1.0).contains(&got) {
-                let expected = "a number from 0 to below 1";
-                return Err(OptimError::Setting { field, got, expected });
+            Algorithm::Sgd(sgd) => sgd.validate()?,
+            Algorithm::Adam(adam) | Algorithm::Adamw(adam) => {
+                not_negative("eps", adam.eps)?;
+                decay("beta1", adam.beta1)?;
+                decay("beta2", adam.beta2)?;
             }
-        }
-        if !(0.0..=1.0).contains(&self.dampening) {
-            let (field, got) = ("dampening", self.dampening);
-            return Err(OptimError::Setting { field, got, expected: "a number from 0 to 1" });
-        }
-        if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
-            let (field, got) = ("dampening", self.dampening);
-            let expected = "0, with a momentum above 0, when nesterov is true";
-            return Err(OptimError::Setting { field, got, expected });
         }
         self.groups.iter().enumerate().try_for_each(|(index, rule)| rule.validate(index))
     }
@@ -142,5 +162,73 @@ impl OptimizerConfig {
             }
         }
         Ok(())
+    }
+}
+
+impl Algorithm {
+    /// The name in a recipe.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Lars(_) => "lars",
+            Self::Sgd(_) => "sgd",
+            Self::Adam(_) => "adam",
+            Self::Adamw(_) => "adamw",
+        }
+    }
+}
+
+impl Sgd {
+    fn validate(&self) -> Result<(), OptimError> {
+        let Sgd { momentum, dampening, nesterov } = *self;
+        decay("momentum", momentum)?;
+        require("dampening", (0.0..=1.0).contains(&dampening), dampening, "a number from 0 to 1")?;
+        if nesterov {
+            let expected = "a number above 0, because nesterov is true";
+            require("momentum", momentum > 0.0, momentum, expected)?;
+            require("dampening", dampening == 0.0, dampening, "0, because nesterov is true")?;
+        }
+        Ok(())
+    }
+}
+
+fn require(
+    field: &'static str,
+    holds: bool,
+    got: f64,
+    expected: &'static str,
+) -> Result<(), OptimError> {
+    if holds { Ok(()) } else { Err(OptimError::Setting { field, got, expected }) }
+}
+
+fn not_negative(field: &'static str, got: f64) -> Result<(), OptimError> {
+    require(field, got.is_finite() && got >= 0.0, got, "a finite number, not negative")
+}
+
+fn decay(field: &'static str, got: f64) -> Result<(), OptimError> {
+    require(field, (0.0..1.0).contains(&got), got, "a number from 0 to below 1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(sgd: Sgd) -> String {
+        let algorithm = Algorithm::Sgd(sgd);
+        OptimizerConfig { algorithm, ..Default::default() }.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nesterov_names_the_number_that_it_does_not_go_with() {
+        let sgd = Sgd { nesterov: true, ..Sgd::default() };
+        assert_eq!(
+            refused(Sgd { momentum: 0.0, ..sgd }),
+            "optimizer.momentum is 0; expected a number above 0, because nesterov is true"
+        );
+        assert_eq!(
+            refused(Sgd { dampening: 0.5, ..sgd }),
+            "optimizer.dampening is 0.5; expected 0, because nesterov is true"
+        );
+        let lars = Algorithm::Lars(Lars { sgd, ..Lars::default() });
+        OptimizerConfig { algorithm: lars, ..Default::default() }.validate().unwrap();
     }
 }

@@ -7,12 +7,9 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients as BurnGradients, Tensor};
-use vssl_kernels::{sum_of_squares, weight_number};
+use vssl_kernels::sum_of_squares;
 
-use crate::{
-    collective::Weight,
-    tensors::paths::{self, PathStack, Visit},
-};
+use crate::tensors::paths::{self, PathStack, Visit};
 
 /// One flattened gradient for each parameter that has one, outside the autodiff graph.
 #[derive(Clone, Debug, Default)]
@@ -50,24 +47,6 @@ impl Gradients {
     pub fn global_norm(&self) -> Option<Tensor<1>> {
         let squares: Vec<_> = self.0.values().cloned().map(sum_of_squares).collect();
         (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())
-    }
-}
-
-/// The parameters of `module` whose gradients may come early, in its own order.
-pub(crate) fn weights<M: Module>(module: &M) -> Vec<Weight> {
-    let mut list = Weights(Vec::new());
-    paths::visit(module, &mut list);
-    list.0
-}
-
-struct Weights(Vec<Weight>);
-
-impl Visit for Weights {
-    fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
-        let value = param.val();
-        if let (Some(path), Some(number)) = (path.parameter(), weight_number(&value)) {
-            self.0.push(Weight { path, number, length: value.shape().num_elements() });
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{OptimError, OptimizerConfig};
+use super::OptimError;
 
 /// One exception: which parameters, and what is different for them.
 ///
@@ -75,51 +75,6 @@ impl fmt::Display for GroupRule {
     }
 }
 
-/// How the rate of a parameter comes about.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Rate {
-    /// The schedule, started from this base rate.
-    Scheduled(f64),
-    /// This, always.
-    Constant(f64),
-}
-
-/// What holds for one parameter after all rules.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Settings {
-    pub(super) rate: Rate,
-    pub(super) weight_decay: f64,
-    pub(super) trust_ratio: bool,
-}
-
-impl Settings {
-    /// The optimiser's own numbers, changed by every rule that the parameter meets.
-    pub(super) fn of(
-        config: &OptimizerConfig,
-        total_batch: usize,
-        path: &str,
-        rank: usize,
-    ) -> Self {
-        let base = config.base_rate(total_batch);
-        let mut settings = Settings {
-            rate: Rate::Scheduled(base),
-            weight_decay: config.weight_decay,
-            trust_ratio: true,
-        };
-        for rule in config.groups.iter().filter(|rule| rule.matches(path, rank)) {
-            if let Some(factor) = rule.lr_factor {
-                settings.rate = Rate::Scheduled(base * factor);
-            }
-            if let Some(lr) = rule.lr {
-                settings.rate = Rate::Constant(lr * config.batch_factor(total_batch));
-            }
-            settings.weight_decay = rule.weight_decay.unwrap_or(settings.weight_decay);
-            settings.trust_ratio = rule.lars.unwrap_or(settings.trust_ratio);
-        }
-        settings
-    }
-}
-
 /// Whether `path` is what `pattern` says, `*` standing for any characters.
 fn glob(pattern: &str, path: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == path };
@@ -139,7 +94,7 @@ fn glob(pattern: &str, path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensors::ParameterInfo;
+    use crate::{optim::OptimizerConfig, tensors::ParameterInfo};
 
     #[test]
     fn a_star_stands_for_any_characters_and_the_rest_is_literal() {
@@ -160,25 +115,6 @@ mod tests {
         for (pattern, path, expected) in cases {
             assert_eq!(glob(pattern, path), expected, "{pattern} on {path}");
         }
-    }
-
-    #[test]
-    fn later_rules_win_key_by_key() {
-        let pattern = |p: &str| GroupRule { pattern: Some(p.into()), ..GroupRule::default() };
-        let config = OptimizerConfig {
-            lr: 0.5,
-            groups: vec![
-                GroupRule { weight_decay: Some(0.0), lars: Some(false), ..pattern("head.*") },
-                GroupRule { weight_decay: Some(0.1), lr: Some(3.0), ..pattern("*.bias") },
-            ],
-            ..OptimizerConfig::default()
-        };
-        let got = Settings::of(&config, 512, "head.bias", 1);
-        let rate = Rate::Constant(6.0);
-        assert_eq!(got, Settings { rate, weight_decay: 0.1, trust_ratio: false });
-        let got = Settings::of(&config, 512, "head.weight", 2);
-        let rate = Rate::Scheduled(1.0);
-        assert_eq!(got, Settings { rate, weight_decay: 0.0, trust_ratio: false });
     }
 
     #[test]
@@ -206,7 +142,6 @@ mod tests {
             "[[groups]]\npattern = \"*\"\nlr = 1.0\nlr_factor = 2.0",
             "[[groups]]\npattern = \"*\"\nlr = -1.0",
             "momentum = 1.0",
-            "nesterov = true\nmomentum = 0.0",
             "lr = nan",
         ] {
             let config = toml::from_str::<OptimizerConfig>(text).unwrap();

@@ -13,15 +13,17 @@ mod groups;
 mod leaf;
 mod loss_scale;
 mod optimizer;
+mod settings;
+mod table;
 
 pub use clip::Clip;
-pub use config::{Algorithm, OptimizerConfig};
+pub use config::{Adam, Algorithm, Lars, OptimizerConfig, Sgd};
 pub use ema::ema;
 pub use gradients::Gradients;
-pub(crate) use gradients::weights;
 pub use groups::GroupRule;
 pub use loss_scale::LossScale;
 pub use optimizer::Optimizer;
+pub(crate) use table::TABLE;
 
 /// What can go wrong when parameters are grouped, updated, saved and loaded.
 #[derive(Debug, thiserror::Error)]

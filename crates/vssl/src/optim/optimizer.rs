@@ -11,9 +11,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use vssl_kernels::{AdamStep, MomentumStep, TrustRatio, adam_step, momentum_step};
 
 use super::{
-    Algorithm, Gradients, OptimError, OptimizerConfig,
-    groups::{Rate, Settings},
+    Adam, Algorithm, Gradients, Lars, OptimError, OptimizerConfig, Sgd,
     leaf::Leaf,
+    settings::{Rate, Settings},
 };
 use crate::tensors::{
     ParameterInfo,
@@ -93,23 +93,22 @@ impl Optimizer {
             Rate::Constant(rate) => rate,
         };
         let state = self.slots.remove(&path);
-        let (weight, state) = match self.config.name {
-            Algorithm::Lars | Algorithm::Sgd => {
+        let (weight, state) = match Rule::of(&self.config.algorithm, rate, settings, rank) {
+            Rule::Momentum(step) => {
                 let buffer = match state {
                     Some(Slot::Momentum(buffer)) => Some(buffer),
                     _ => None,
                 };
-                let step = self.momentum(rate, settings, rank);
                 let (weight, buffer) = momentum_step(weight, gradient, buffer, &step);
                 (weight, buffer.map(Slot::Momentum))
             }
-            Algorithm::Adam | Algorithm::Adamw => {
+            Rule::Adam(step) => {
                 let (moments, updates) = match state {
                     Some(Slot::Adam(state)) => (Some([state.first, state.second]), state.updates),
                     _ => (None, 0),
                 };
                 let updates = updates.saturating_add(1);
-                let step = self.adam(rate, settings, updates);
+                let step = AdamStep { number: updates.into(), ..step };
                 let (weight, [first, second]) = adam_step(weight, gradient, moments, &step);
                 (weight, Some(Slot::Adam(AdamState { first, second, updates })))
             }
@@ -118,30 +117,6 @@ impl Optimizer {
             self.slots.insert(path, state);
         }
         weight
-    }
-
-    /// LARS or SGD for a parameter of `rank` axes.
-    fn momentum(&self, rate: f64, settings: Settings, rank: usize) -> MomentumStep {
-        let OptimizerConfig { momentum, dampening, nesterov, eta, eps, clip_lr, .. } = self.config;
-        let is_lars = self.config.name == Algorithm::Lars;
-        let excluded = is_lars && self.config.exclude_bias_and_norm && rank == 1;
-        let scaled = is_lars && settings.trust_ratio && !excluded;
-        let weight_decay = if excluded { 0.0 } else { settings.weight_decay };
-        let trust = scaled.then_some(TrustRatio { eta, eps, clip: clip_lr });
-        MomentumStep { rate, momentum, dampening, nesterov, weight_decay, trust }
-    }
-
-    /// Adam or AdamW, the update counted from 1.
-    fn adam(&self, rate: f64, settings: Settings, update: u32) -> AdamStep {
-        let OptimizerConfig { name, beta1, beta2, eps, .. } = self.config;
-        AdamStep {
-            rate,
-            betas: (beta1, beta2),
-            eps,
-            weight_decay: settings.weight_decay,
-            decoupled: name == Algorithm::Adamw,
-            number: update.into(),
-        }
     }
 
     /// The state for a checkpoint: `momentum.<path>`, or `exp_avg.<path>`, `exp_avg_sq.<path>` and
@@ -214,10 +189,51 @@ impl Optimizer {
 
     /// First parts of this rule's state keys, in the order that [`slot`] expects.
     fn keys(&self) -> &'static [&'static str] {
-        match self.config.name {
-            Algorithm::Lars | Algorithm::Sgd if self.config.momentum == 0.0 => &[],
-            Algorithm::Lars | Algorithm::Sgd => &[MOMENTUM],
-            Algorithm::Adam | Algorithm::Adamw => &[FIRST, SECOND, UPDATES],
+        match self.config.algorithm {
+            Algorithm::Lars(Lars { sgd, .. }) | Algorithm::Sgd(sgd) if sgd.momentum == 0.0 => &[],
+            Algorithm::Lars(_) | Algorithm::Sgd(_) => &[MOMENTUM],
+            Algorithm::Adam(_) | Algorithm::Adamw(_) => &[FIRST, SECOND, UPDATES],
+        }
+    }
+}
+
+/// What one parameter's step is, as the kernels take it.
+enum Rule {
+    Momentum(MomentumStep),
+    /// The number of the update is still to be filled in.
+    Adam(AdamStep),
+}
+
+impl Rule {
+    /// The step at this rate of a parameter of `rank` axes.
+    fn of(algorithm: &Algorithm, rate: f64, settings: Settings, rank: usize) -> Self {
+        let weight_decay = settings.weight_decay;
+        let momentum = |sgd: &Sgd, weight_decay, trust| {
+            let Sgd { momentum, dampening, nesterov } = *sgd;
+            Self::Momentum(MomentumStep {
+                rate,
+                momentum,
+                dampening,
+                nesterov,
+                weight_decay,
+                trust,
+            })
+        };
+        let adam = |adam: &Adam, decoupled| {
+            let Adam { beta1, beta2, eps } = *adam;
+            let betas = (beta1, beta2);
+            Self::Adam(AdamStep { rate, betas, eps, weight_decay, decoupled, number: 0 })
+        };
+        match algorithm {
+            Algorithm::Lars(lars) => {
+                let excluded = lars.exclude_bias_and_norm && rank == 1;
+                let trust = TrustRatio { eta: lars.eta, eps: lars.eps, clip: lars.clip_lr };
+                let trust = (settings.trust_ratio && !excluded).then_some(trust);
+                momentum(&lars.sgd, if excluded { 0.0 } else { weight_decay }, trust)
+            }
+            Algorithm::Sgd(sgd) => momentum(sgd, weight_decay, None),
+            Algorithm::Adam(numbers) => adam(numbers, false),
+            Algorithm::Adamw(numbers) => adam(numbers, true),
         }
     }
 }

@@ -1,12 +1,13 @@
-//! The page as text: the files of `assets/` and the data, in one.
+//! Puts the files of `assets/` and the data of a page into one HTML file.
 
 use serde::Serialize;
 
-use super::{Look, RunView};
+use super::{RunPictures, RunView};
+use crate::formats::html::escaped;
 
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/page.css");
-/// In the order in which the browser reads them.
+/// The scripts, in the order in which the browser reads them.
 const SCRIPTS: [&str; 5] = [
     include_str!("assets/draw.js"),
     include_str!("assets/chart.js"),
@@ -15,28 +16,28 @@ const SCRIPTS: [&str; 5] = [
     include_str!("assets/page.js"),
 ];
 
-/// What a page shows.
+/// The data of a page.
 #[derive(Debug, Serialize)]
 pub struct Document {
-    /// Whether it asks the server that it came from for news.
+    /// Whether the page asks the server that it came from for changes.
     pub live: bool,
     /// Version of the program.
     pub version: &'static str,
-    /// The runs, in the order in which they were named.
+    /// The runs, in the order in which they were given.
     pub runs: Vec<RunView>,
-    /// What each run's encoder makes of images; `None` where there is nothing to show.
-    pub looks: Vec<Option<Look>>,
-    /// Why there is nothing to show, for each run.
+    /// The pictures of each run; `None` where there are none.
+    pub pictures: Vec<Option<RunPictures>>,
+    /// For each run, the reason why there are no pictures.
     pub missing: Vec<Option<String>>,
 }
 
-/// `document` as one file that needs no other.
+/// `document` as one HTML file that needs no other file.
 pub fn html(document: &Document) -> String {
     let title = match document.runs.as_slice() {
         [run] => format!("{} – vssl", run.name),
         runs => format!("{} runs – vssl", runs.len()),
     };
-    // `<` could end the script element that the data are in; JSON has another way to write it.
+    // `<` could end the script element that holds the data; JSON can write it as an escape.
     let data =
         serde_json::to_string(document).expect("a page is plain data").replace('<', "\\u003c");
     let scripts = SCRIPTS.join("\n");
@@ -47,7 +48,7 @@ pub fn html(document: &Document) -> String {
         ("{{data}}", data),
         ("{{script}}", scripts),
     ];
-    // Each mark is there once, in this order: what was put in is not searched again.
+    // The template has each mark once, in this order. Inserted text is not searched for marks.
     let mut page = String::new();
     let mut rest = PAGE;
     for (mark, text) in parts {
@@ -57,10 +58,6 @@ pub fn html(document: &Document) -> String {
         rest = after;
     }
     page + rest
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -77,7 +74,7 @@ mod tests {
             live: false,
             version: "0",
             runs: vec![run],
-            looks: vec![None],
+            pictures: vec![None],
             missing: vec![None],
         };
         let page = html(&document);

@@ -1,4 +1,4 @@
-//! The augmented views as the network saw them in the first epoch.
+//! Shows the augmented views that the network saw in the first epoch.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use super::{
 };
 use crate::recipe::Recipe;
 
-/// Images, views of each at most, and pixels of a view at most.
+/// Number of images, largest number of views of each, and largest side of a view in pixels.
 const IMAGES: usize = 6;
 const VIEWS: usize = 10;
 const SIDE: usize = 96;
 
-/// A row an image: as it is, then its views.
+/// A sheet with a row for each image: the image itself, then its views.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gallery {
     sheet: Sheet,
-    /// What to call each image.
+    /// Names of the images.
     names: Vec<String>,
-    /// What to call each view.
+    /// Descriptions of the views.
     views: Vec<String>,
-    /// Views that are not shown.
+    /// Number of views that are not shown.
     more: usize,
 }
 
 impl Gallery {
-    /// Of images spread over the training set.
+    /// Makes the gallery of images that are spread evenly over the training set.
     pub(super) fn of(recipe: &Recipe, train: &Arc<dyn Dataset>) -> Result<Self, PageError> {
         let normalisation = recipe.data.normalisation();
         let pipeline = Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?;

@@ -1,7 +1,8 @@
-//! Features in the plane: principal components, and t-SNE (van der Maaten and Hinton 2008) from them.
+//! Maps features to the plane, by principal components and by t-SNE (van der Maaten and Hinton 2008).
 //!
-//! Both are a function of the features: the components by subspace iteration from a fixed start, and
-//! t-SNE started from the components, on one thread, whose sums are always added in the same order.
+//! Both maps are a function of the features alone: the components come from a subspace iteration with
+//! a fixed start, and t-SNE starts from the components and runs on one thread, which adds its sums
+//! always in the same order.
 
 use bhtsne::{Neighbor, tSNE};
 use nalgebra::DMatrix;
@@ -9,14 +10,14 @@ use rand::Rng;
 use serde::Serialize;
 use vssl_data::rng::{Stream, rng};
 
-use super::closeness::Closeness;
-use crate::eval::Features;
+use super::neighbour_graph::NeighbourGraph;
+use crate::features::Features;
 
-/// Components that are iterated for the two that are kept: the others make these converge.
+/// Number of components that are iterated. Two are kept; the others make these two converge.
 const SUBSPACE: usize = 8;
 const ITERATIONS: usize = 60;
 
-/// Of t-SNE; 30 and 1000 are what its authors' program and scikit-learn use.
+/// Parameters of t-SNE; its authors' program and scikit-learn use 30 and 1000 as well.
 const PERPLEXITY: usize = 30;
 const EPOCHS: usize = 1000;
 const THETA: f32 = 0.5;
@@ -24,7 +25,7 @@ const THETA: f32 = 0.5;
 /// Standard deviation of the start, as in scikit-learn's `init="pca"`.
 const START: f32 = 1e-4;
 
-/// Fewer points have no neighbourhoods to preserve.
+/// Smallest number of points for t-SNE.
 const FEWEST: usize = 10;
 
 /// Features of images in the plane.
@@ -32,21 +33,21 @@ const FEWEST: usize = 10;
 pub struct Map {
     /// `(x, y)` of each image along the two largest principal components.
     pub(super) pca: Vec<[f32; 2]>,
-    /// Share of the variance that each of the two has.
+    /// Share of the variance along each of the two.
     pub(super) explained: [f64; 2],
-    /// `(x, y)` of each image; `None` for few images.
+    /// `(x, y)` of each image by t-SNE; `None` for few images.
     pub(super) tsne: Option<Vec<[f32; 2]>>,
 }
 
 impl Map {
-    /// Of features at length 1, whose neighbours are known.
-    pub(super) fn of(features: &Features, closeness: &Closeness) -> Self {
+    /// Maps features, which are scaled to length 1, with the help of their neighbours.
+    pub(super) fn of(features: &Features, graph: &NeighbourGraph) -> Self {
         let (pca, explained) = principal(features);
-        let tsne = tsne(&pca, closeness);
+        let tsne = tsne(&pca, graph);
         Self { pca, explained, tsne }
     }
 
-    /// How many neighbours of each image [`Map::of`] wants of `rows` images.
+    /// Number of neighbours of each image that [`Map::of`] uses for `rows` images.
     pub(super) fn neighbours(rows: usize) -> usize {
         3 * perplexity(rows)
     }
@@ -56,8 +57,9 @@ fn perplexity(rows: usize) -> usize {
     PERPLEXITY.min(rows.saturating_sub(1) / 3).max(1)
 }
 
-/// Rows at length 1 around their mean, projected on the two largest components. The sign of a
-/// component is chosen so that its largest entry is positive.
+/// Scales the rows to length 1, subtracts their mean and projects them on the two largest principal
+/// components. The sign of a component is chosen so that its largest entry is positive. Returns the
+/// coordinates and each component's share of the variance.
 fn principal(features: &Features) -> (Vec<[f32; 2]>, [f64; 2]) {
     let Features { rows, dim, ref values, .. } = *features;
     let mut x = DMatrix::from_fn(rows, dim, |row, column| f64::from(values[row * dim + column]));
@@ -92,7 +94,7 @@ fn principal(features: &Features) -> (Vec<[f32; 2]>, [f64; 2]) {
     found
 }
 
-fn tsne(pca: &[[f32; 2]], closeness: &Closeness) -> Option<Vec<[f32; 2]>> {
+fn tsne(pca: &[[f32; 2]], graph: &NeighbourGraph) -> Option<Vec<[f32; 2]>> {
     let rows = pca.len();
     if rows < FEWEST {
         return None;
@@ -100,8 +102,8 @@ fn tsne(pca: &[[f32; 2]], closeness: &Closeness) -> Option<Vec<[f32; 2]>> {
     let wanted = Map::neighbours(rows);
     let neighbours: Vec<Vec<Neighbor<f32>>> = (0..rows)
         .map(|row| {
-            // The distance between rows at length 1.
-            let near = closeness.even(row, wanted).iter();
+            // The Euclidean distance between rows of length 1.
+            let near = graph.nearest(row, wanted).iter();
             near.map(|&(index, cosine)| Neighbor {
                 index: index as usize,
                 distance: (2.0 - 2.0 * cosine).max(0.0).sqrt() as f32,
@@ -153,11 +155,11 @@ mod tests {
     #[test]
     fn bundles_lie_apart_and_the_same_features_give_the_same_map() {
         let features = bundles(90);
-        let closeness = Closeness::of(&features, Map::neighbours(90)).unwrap();
-        let map = Map::of(&features, &closeness);
+        let graph = NeighbourGraph::of(&features, Map::neighbours(90)).unwrap();
+        let map = Map::of(&features, &graph);
         assert!(apart(&map.pca) && apart(map.tsne.as_ref().unwrap()));
         assert!(map.explained[0] >= map.explained[1] && map.explained[1] > 0.3, "{map:?}");
-        let again = Map::of(&features, &closeness);
+        let again = Map::of(&features, &graph);
         assert_eq!((map.pca, map.tsne), (again.pca, again.tsne));
     }
 
@@ -165,8 +167,8 @@ mod tests {
     fn few_and_equal_images_have_a_map() {
         for rows in [1, 2, 5, 12] {
             let features = Features { rows, dim: 3, values: vec![1.0; rows * 3], labels: None };
-            let closeness = Closeness::of(&features, Map::neighbours(rows)).unwrap();
-            let map = Map::of(&features, &closeness);
+            let graph = NeighbourGraph::of(&features, Map::neighbours(rows)).unwrap();
+            let map = Map::of(&features, &graph);
             assert!(map.pca.iter().flatten().all(|x| x.abs() < 1e-6), "{map:?}");
             assert_eq!(map.pca.len(), rows);
         }

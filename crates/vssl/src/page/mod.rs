@@ -1,42 +1,44 @@
-//! Runs as one HTML page: what was trained, what it is worth, whether it is healthy, how it got there.
+//! Makes one HTML page of runs: their settings, results, health, curves and pictures.
 //!
-//! `run` reads what the run folder tells, `look` asks the encoder about images (`picture`, `map`,
-//! `closeness` and `gallery` are its parts), `document` puts both into a page that needs no network.
-//! The page itself is `assets/`: it draws, and computes nothing that is not for the eye. Called by
-//! `vssl report` and `vssl watch`.
+//! `run` reads the run folder; `pictures` computes features of a sample of images and makes pictures of
+//! them (`map`, `neighbour_graph`, `gallery` and `picture` are its parts); `document` puts both into a page
+//! that needs no network. The page itself, in `assets/`, draws and computes only what drawing needs.
+//! Called by `vssl report` and `vssl watch`.
 
-mod closeness;
 mod document;
+mod figures;
 mod gallery;
-mod look;
 mod map;
+mod neighbour_graph;
 mod picture;
+mod pictures;
 mod run;
 
 use std::{io, path::PathBuf};
 
 pub use document::{Document, html};
-pub use look::{Look, Sample};
+pub use pictures::{ImageSample, RunPictures};
 pub use run::{RunView, State, Verdict};
 
 use crate::{
     encoder::EncoderError,
     eval::EvalError,
+    features::FeatureError,
     recipe::RecipeError,
     run::{folder::RunFolderError, json_lines::JsonLinesError, metrics},
 };
 
-/// Why there is no page.
+/// Why a page could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PageError {
-    /// The run folder.
+    /// The run folder cannot be read.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// Its figures or events.
+    /// The figures or events of the run cannot be read.
     #[error(transparent)]
     Lines(#[from] JsonLinesError),
-    /// Its recipe.
+    /// The recipe of the run is not valid.
     #[error("{}: {source}", path.display())]
     Recipe {
         /// The recipe.
@@ -44,7 +46,7 @@ pub enum PageError {
         /// What is wrong with it.
         source: Box<RecipeError>,
     },
-    /// A file that cannot be written.
+    /// A file cannot be written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
@@ -52,7 +54,7 @@ pub enum PageError {
         /// What the system said.
         source: io::Error,
     },
-    /// Nothing was logged.
+    /// No step was logged.
     #[error(
         "{}: there is nothing in {} yet; wait for the first logged step, or look on with \
          vssl watch {}", run.display(), metrics::FILE, run.display()
@@ -61,23 +63,26 @@ pub enum PageError {
         /// The run folder.
         run: PathBuf,
     },
-    /// The encoder, or reading images for it.
+    /// The encoder cannot be read, or images for it.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
-    /// Images.
+    /// An image cannot be read.
     #[error(transparent)]
     Data(#[from] vssl_data::DataError),
-    /// Features that are not numbers.
+    /// Features are not finite.
     #[error(transparent)]
-    Features(#[from] EvalError),
-    /// A picture that cannot be made.
+    Features(#[from] FeatureError),
+    /// The neighbours could not be found.
+    #[error(transparent)]
+    Evaluation(#[from] EvalError),
+    /// A sheet of pictures could not be encoded.
     #[error("a sheet of {count} pictures of {side} pixels: {what}; ask for fewer points")]
     Picture {
-        /// Pictures on it.
+        /// Number of pictures on the sheet.
         count: usize,
-        /// Width and height of one.
+        /// Side of a picture in pixels.
         side: usize,
-        /// What the encoder of pictures said.
+        /// The message of the image encoder.
         what: String,
     },
 }

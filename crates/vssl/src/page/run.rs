@@ -1,4 +1,4 @@
-//! What the files of a run folder say, apart from its checkpoints.
+//! Reads what the page shows of a run without its encoder.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,10 @@ use std::{
 use serde::Serialize;
 use vssl_data::dataset::Format;
 
-use super::PageError;
+use super::{
+    PageError,
+    figures::{FigureView, figures},
+};
 use crate::{
     methods,
     recipe::{HealthConfig, Recipe},
@@ -21,41 +24,43 @@ use crate::{
     train::health::Health,
 };
 
-/// Points of a curve beyond which neighbouring ones are averaged: a screen has fewer columns, and
-/// the page stays small.
+/// Largest number of points of a curve. Longer curves are averaged over neighbouring lines: a screen
+/// has fewer columns, and the page stays small.
 const MOST_POINTS: usize = 4000;
 
-/// How many of the latest warnings are shown.
+/// Number of the latest warnings that are shown.
 const WARNINGS: usize = 20;
 
-/// One run, as the page gets it.
+/// A run as the page holds it.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunView {
-    /// Name of its folder.
+    /// Name of the run folder.
     pub name: String,
-    /// The folder as it was given.
+    /// Path of the run folder, as it was given.
     pub folder: PathBuf,
-    /// What became of it.
+    /// State of the run.
     pub state: State,
     /// Name of the method; empty before there is a recipe.
     pub method: String,
     /// The method in a sentence, and its paper.
     pub about: [String; 2],
-    /// Of the recipe.
+    /// Seed of the run.
     pub seed: u64,
-    /// What it was trained on.
+    /// Name of the training images.
     pub dataset: String,
-    /// The network.
+    /// Name of the network.
     pub backbone: String,
-    /// Images of a step.
+    /// Number of images of a step.
     pub batch: usize,
-    /// Steps done, and steps of the whole run where they are known.
+    /// Number of steps done, and of the whole run where it is known.
     pub steps: (u64, Option<u64>),
     /// The result, once there is one.
     pub summary: Option<Summary>,
+    /// The figures of the result.
+    pub figures: Vec<FigureView>,
     /// Whether the features are alive.
     pub verdict: Verdict,
-    /// Below which `health/effective_rank` and `health/spread` a run warns.
+    /// Limits of `health/effective_rank` and `health/spread`, below which a run warns.
     pub limits: BTreeMap<&'static str, f64>,
     /// The latest warnings.
     pub warnings: Vec<String>,
@@ -67,19 +72,19 @@ pub struct RunView {
     pub recipe: String,
 }
 
-/// What became of a run.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// There is no recipe yet.
     Waiting,
-    /// A process is at work on it.
+    /// A process is at work on the run.
     Running,
-    /// Trained to its last step.
+    /// The run was trained to its last step.
     Finished,
-    /// Stopped on request.
+    /// The run was stopped on request.
     Stopped,
-    /// Neither running nor finished: killed, or ended with an error.
+    /// The run is neither running nor finished: it was killed, or ended with an error.
     Unfinished,
 }
 
@@ -88,7 +93,7 @@ pub enum State {
 pub struct Verdict {
     /// `good`, `warning`, `bad` or `unknown`.
     pub level: &'static str,
-    /// In words.
+    /// The verdict as a sentence.
     pub text: String,
 }
 
@@ -97,14 +102,14 @@ pub struct Verdict {
 pub struct Curves {
     /// Steps done.
     pub steps: Vec<u64>,
-    /// Logged lines that one point is the mean of.
+    /// Number of logged lines that each point is the mean of.
     pub lines_a_point: usize,
-    /// By name; a value that was not measured is missing.
+    /// The values by the figures' names; `None` for a value that was not measured.
     pub series: BTreeMap<String, Vec<Option<f32>>>,
 }
 
 impl RunView {
-    /// Reads the run in `folder`. A folder that is no run yet is [`State::Waiting`].
+    /// Reads the run in `folder`. A folder without a recipe is [`State::Waiting`].
     ///
     /// # Errors
     /// Files that are damaged or cannot be read.
@@ -124,13 +129,16 @@ impl RunView {
             lines.into_iter().partition(|line| line.evaluation);
         let warnings: Vec<String> = history.iter().filter_map(warning).collect();
         let latest = warnings.len().saturating_sub(WARNINGS);
-        let method = methods::find(&recipe.method).expect("a loaded recipe names a known method");
+        // Nothing is known of a method of the user's own but its name.
+        let about = methods::find(recipe.method.name()).map_or_else(Default::default, |method| {
+            [method.summary, method.paper].map(str::to_owned)
+        });
         let logged = steps.last().map_or(0, |line| line.step);
         let done = summary.as_ref().map_or(logged, |summary| summary.steps);
         Ok(Self {
             state: state(folder, summary.as_ref()),
-            method: recipe.method.clone(),
-            about: [method.summary.to_owned(), method.paper.to_owned()],
+            method: recipe.method.name().to_owned(),
+            about,
             seed: recipe.seed,
             dataset: dataset(&recipe),
             backbone: backbone(&recipe),
@@ -145,14 +153,15 @@ impl RunView {
             training: Curves::of(&steps),
             evaluations: Curves::of(&evaluations),
             recipe: recipe_text,
+            figures: figures(summary.as_ref()),
             summary,
             ..Self::waiting(folder)
         })
     }
 
-    /// A run of which nothing is known yet.
+    /// The view of a folder without a recipe.
     pub fn waiting(folder: &Path) -> Self {
-        // A name such as `.` or `..` says nothing; the path behind it does.
+        // A name such as `.` or `..` is replaced by the name of the folder that it leads to.
         let real = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
         let name = real.file_name().unwrap_or(folder.as_os_str());
         Self {
@@ -167,6 +176,7 @@ impl RunView {
             batch: 0,
             steps: (0, None),
             summary: None,
+            figures: figures(None),
             verdict: Verdict { level: "unknown", text: "nothing was logged yet".to_owned() },
             limits: BTreeMap::new(),
             warnings: Vec::new(),
@@ -176,7 +186,7 @@ impl RunView {
         }
     }
 
-    /// Whether there is a figure to draw.
+    /// Whether any figure was logged.
     pub fn has_figures(&self) -> bool {
         !self.training.steps.is_empty() || !self.evaluations.steps.is_empty()
     }
@@ -207,8 +217,8 @@ impl Curves {
 }
 
 fn state(folder: &Path, summary: Option<&Summary>) -> State {
-    // A run that goes on after a stop still has the summary of the stop. In a folder that cannot be
-    // written to, no process is at work.
+    // A run that was resumed still has the summary of its stop. In a folder that cannot be written to, no
+    // process is at work.
     if folder::is_busy(folder).unwrap_or(false) {
         return State::Running;
     }
@@ -271,7 +281,7 @@ fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
 
 fn dataset(recipe: &Recipe) -> String {
     let name = match recipe.data.format {
-        // The same wherever they lie; other images are called after their folder.
+        // CIFAR is the same wherever it lies; other images are named after their folder.
         Format::Cifar10 => "CIFAR-10".to_owned(),
         Format::Cifar100 => "CIFAR-100".to_owned(),
         _ => {

@@ -6,8 +6,8 @@ use vssl_data::ViewGroup;
 
 use super::Recipe;
 use crate::{
-    backbone::{Architecture, BackboneConfig, Stem},
-    optim::OptimError,
+    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig},
+    optim::{OptimError, OptimizerConfig},
     schedule::{Momentum, Schedule},
 };
 
@@ -82,6 +82,21 @@ impl Checker {
         self.require(key, holds, format_args!("[{low}, {high}]"), expected);
     }
 
+    /// The table `optimizer`.
+    pub(crate) fn optimizer(&mut self, config: &OptimizerConfig) {
+        let (path, message) = match config.validate() {
+            Ok(()) => return,
+            Err(OptimError::Setting { field, got, expected }) => {
+                return self.require(&format!("optimizer.{field}"), false, got, expected);
+            }
+            Err(OptimError::Rule { index, problem, .. }) => {
+                (vec!["optimizer".into(), "groups".into(), index.to_string()], problem)
+            }
+            Err(other) => (vec!["optimizer".into()], other.to_string()),
+        };
+        self.complaints.push(Complaint { path, message });
+    }
+
     pub(super) fn into_complaints(self) -> Vec<Complaint> {
         self.complaints
     }
@@ -92,9 +107,8 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     let mut checker = Checker::default();
     data(recipe, &mut checker);
     views(&recipe.views, &mut checker);
-    backbone(&recipe.backbone, &mut checker);
-    transformer(recipe, &mut checker);
-    optimizer(recipe, &mut checker);
+    backbone(recipe, &mut checker);
+    checker.optimizer(&recipe.optimizer);
     schedule(recipe, &mut checker);
     train(recipe, &mut checker);
     probes(recipe, &mut checker);
@@ -139,61 +153,40 @@ fn views(groups: &[ViewGroup], checker: &mut Checker) {
     }
 }
 
-fn backbone(config: &BackboneConfig, checker: &mut Checker) {
-    checker.at_least("backbone.width", config.width as u64, 1);
-    checker.at_least("backbone.widen", config.widen() as u64, 1);
-    if let (Some(widen), false) = (config.widen, config.architecture == Architecture::WideResnet28)
-    {
-        let expected = "the architecture \"wide-resnet28\", or no such key";
-        checker.require("backbone.widen", false, widen, expected);
-    }
-    let padding = config.stem_padding;
-    match config.stem {
-        Stem::Cifar => {
-            checker.require("backbone.stem_padding", padding <= 3, padding, "at most 3");
+fn backbone(recipe: &Recipe, checker: &mut Checker) {
+    match &recipe.backbone {
+        BackboneConfig::Resnet(config) => resnet(config, checker),
+        BackboneConfig::WideResnet(config) => {
+            checker.at_least("backbone.widen", config.widen as u64, 1);
         }
-        Stem::Imagenet => {
-            let expected = "1, or stem = \"cifar\": the imagenet stem has a padding of its own";
-            checker.require("backbone.stem_padding", padding == 1, padding, expected);
-        }
+        BackboneConfig::Vit(config) => transformer(config, &recipe.views, checker),
     }
 }
 
+fn resnet(config: &ResnetConfig, checker: &mut Checker) {
+    checker.at_least("backbone.width", config.width as u64, 1);
+    let padding = config.stem_padding;
+    let (holds, expected) = match config.stem {
+        Stem::Cifar => (padding <= 3, "at most 3"),
+        Stem::Imagenet => {
+            (padding == 1, "1, or stem = \"cifar\": the imagenet stem has a padding of its own")
+        }
+    };
+    checker.require("backbone.stem_padding", holds, padding, expected);
+}
+
 /// A transformer cuts images into patches without a rest.
-fn transformer(recipe: &Recipe, checker: &mut Checker) {
-    let config = &recipe.backbone;
-    if !config.architecture.is_transformer() {
-        let expected = "an architecture that starts with \"vit-\", or no such table";
-        checker.require("backbone.vit", config.vit.is_none(), "a table", expected);
-        return;
-    }
-    let patch = config.vit().patch;
+fn transformer(config: &VitConfig, views: &[ViewGroup], checker: &mut Checker) {
+    let patch = config.patch;
     checker.at_least("backbone.vit.patch", patch as u64, 1);
     let mut whole = |key: &str, size: usize| {
         let fits = patch == 0 || (size >= patch && size.is_multiple_of(patch));
         let expected = format_args!("a multiple of backbone.vit.patch, which is {patch}");
         checker.require(key, fits, size, expected);
     };
-    whole("backbone.vit.image_size", config.vit().image_size);
-    for (index, group) in recipe.views.iter().enumerate() {
+    whole("backbone.vit.image_size", config.image_size);
+    for (index, group) in views.iter().enumerate() {
         whole(&format!("views.{index}.size"), group.size);
-    }
-}
-
-fn optimizer(recipe: &Recipe, checker: &mut Checker) {
-    match recipe.optimizer.validate() {
-        Ok(()) => {}
-        Err(OptimError::Setting { field, got, expected }) => {
-            checker.require(&format!("optimizer.{field}"), false, got, expected);
-        }
-        Err(OptimError::Rule { index, problem, .. }) => {
-            let path = ["optimizer".into(), "groups".into(), index.to_string()].to_vec();
-            checker.complaints.push(Complaint { path, message: problem });
-        }
-        Err(other) => {
-            let path = vec!["optimizer".to_owned()];
-            checker.complaints.push(Complaint { path, message: other.to_string() });
-        }
     }
 }
 

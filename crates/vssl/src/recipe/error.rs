@@ -1,4 +1,5 @@
-//! What is wrong with a recipe, where, and what to do, as a compiler would say it.
+//! What is wrong with a recipe, where, and what to do, as a compiler would say it: the findings of the
+//! reader and of the checks in words, with the place where they were said.
 
 use std::{
     fmt::{self, Display},
@@ -7,7 +8,12 @@ use std::{
     path::PathBuf,
 };
 
-use super::tree::{Place, Syntax};
+use super::{
+    check::Complaint,
+    read::{Kind, Misread, alternatives},
+    tables,
+    tree::{Content, Node, Place, Syntax},
+};
 
 /// A recipe that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +27,7 @@ pub enum RecipeError {
         /// What the system said.
         source: io::Error,
     },
-    /// A `--set` that is none or has no place to go to.
+    /// A `--set` that is not of the form `a.b=c`, or whose key has no place in the recipe.
     #[error("--set {text}: {problem}")]
     Override {
         /// As typed.
@@ -155,7 +161,7 @@ impl Source<'_> {
         Location::Line { file, line: self.line(start), column, width, text }
     }
 
-    pub(super) fn syntax(&self, syntax: Syntax) -> RecipeError {
+    fn syntax(&self, syntax: Syntax) -> RecipeError {
         let problem = Problem {
             key: String::new(),
             message: syntax.message,
@@ -164,5 +170,169 @@ impl Source<'_> {
             help: None,
         };
         RecipeError::Invalid { problems: vec![problem] }
+    }
+
+    /// The text with its overrides applied.
+    pub(super) fn tree(&self) -> Result<Node, RecipeError> {
+        let mut tree = Node::parse(self.text).map_err(|syntax| self.syntax(syntax))?;
+        for (position, text) in self.overrides.iter().enumerate() {
+            tree.apply(text, position)
+                .map_err(|problem| RecipeError::Override { text: text.clone(), problem })?;
+        }
+        Ok(tree)
+    }
+
+    /// The place among `names` of the method that the recipe names.
+    pub(super) fn method(&self, typed: &Node, names: &[&str]) -> Result<usize, Box<Problem>> {
+        let expected = alternatives(names);
+        let key = "method".to_owned();
+        let Some(node) = typed.get("method") else {
+            let message = format!("`method` is missing; expected {expected}");
+            let location = Location::File { file: self.name.to_owned() };
+            let help = names.first().map(|name| format!("write method = \"{name}\" at the top"));
+            return Err(Box::new(Problem { key, message, location, help }));
+        };
+        let location = self.locate(&node.place, Part::Value);
+        let Content::Leaf(toml::Value::String(name)) = &node.content else {
+            let message = format!("method: got no text, expected {expected}");
+            return Err(Box::new(Problem { key, message, location, help: None }));
+        };
+        let Some(method) = names.iter().position(|known| known == name) else {
+            let message = format!("method is {name:?}; expected {expected}");
+            let help = nearest(name, names);
+            return Err(Box::new(Problem { key, message, location, help }));
+        };
+        let stray = names.iter().filter(|other| *other != name).find_map(|other| {
+            typed.get(other).map(|node| (other, self.locate(&node.place, Part::Key)))
+        });
+        match stray {
+            None => Ok(method),
+            Some((other, location)) => Err(Box::new(Problem {
+                key: other.to_string(),
+                message: format!("[{other}] has settings of {other}, but method is {name:?}"),
+                location,
+                help: Some(format!("remove [{other}], or set method = \"{other}\"")),
+            })),
+        }
+    }
+
+    /// What serde could not read.
+    pub(super) fn misread(&self, error: Misread, typed: &Node, method: &str) -> Problem {
+        let error = error.pinpoint(typed);
+        let key = error.path.join(".");
+        let node = typed.nearest(&error.path);
+        match &error.kind {
+            Kind::UnknownKey { key: unknown, known } => {
+                let keys = tables::keys(&error.path, &typed.table());
+                let known = keys.as_ref().unwrap_or(known);
+                let table = match error.path.is_empty() {
+                    true => "the recipe".to_owned(),
+                    false => format!("[{key}]"),
+                };
+                // The table of the method is one more key at the top of a recipe.
+                let table_of_method =
+                    (error.path.is_empty() && !method.is_empty()).then_some(method);
+                let known: Vec<&str> = known.iter().copied().chain(table_of_method).collect();
+                let help = known_keys(unknown, &known);
+                let place = node.get(unknown).unwrap_or(node).place.clone();
+                let key = if key.is_empty() { unknown.clone() } else { format!("{key}.{unknown}") };
+                Problem {
+                    message: format!("unknown key `{unknown}` in {table}"),
+                    location: self.locate(&place, Part::Key),
+                    help: Some(help),
+                    key,
+                }
+            }
+            Kind::UnknownVariant { got, known } => Problem {
+                message: format!("{key} is {got:?}; expected {}", alternatives(known)),
+                location: self.locate(&node.place, Part::Value),
+                help: nearest(got, known),
+                key,
+            },
+            Kind::Missing { key: missing } => Problem {
+                message: match key.as_str() {
+                    "" => format!("`{missing}` is missing"),
+                    _ => format!("`{missing}` is missing in [{key}]"),
+                },
+                location: self.locate(&node.place, Part::Key),
+                help: None,
+                key,
+            },
+            kind => {
+                let message = match kind {
+                    Kind::Type { got, expected } => {
+                        format!("{key} is {got}; expected {expected}")
+                    }
+                    _ => format!("{key}: {error}"),
+                };
+                let location = self.locate(&node.place, Part::Value);
+                Problem { message, location, help: None, key }
+            }
+        }
+    }
+
+    /// What is out of bounds.
+    pub(super) fn complaints(&self, complaints: Vec<Complaint>, typed: &Node) -> Vec<Problem> {
+        complaints.into_iter().map(|complaint| self.complaint(complaint, typed)).collect()
+    }
+
+    fn complaint(&self, complaint: Complaint, typed: &Node) -> Problem {
+        let key = complaint.path.join(".");
+        let said = typed.find(&complaint.path).is_some();
+        let node = typed.nearest(&complaint.path);
+        let note = if said { "" } else { " (the recipe does not say)" };
+        let part = if said { Part::Value } else { Part::Key };
+        Problem {
+            message: format!("{key} {}{note}", complaint.message),
+            location: self.locate(&node.place, part),
+            help: None,
+            key,
+        }
+    }
+}
+
+/// From this Jaro-Winkler likeness on, one word is taken for a slip of the other, whatever their
+/// lengths.
+const ALIKE: f64 = 0.85;
+
+/// A suggestion, if one of `known` is close to `got`: a third of its letters may be wrong, swapped,
+/// missing or too many.
+fn nearest(got: &str, known: &[&str]) -> Option<String> {
+    let got = got.to_lowercase();
+    let length = got.chars().count();
+    let close = |name: &&&str| {
+        let edits = strsim::damerau_levenshtein(&got, name);
+        edits <= (length / 3).max(1) && edits < length || strsim::jaro_winkler(&got, name) >= ALIKE
+    };
+    known
+        .iter()
+        .filter(close)
+        .min_by_key(|name| strsim::damerau_levenshtein(&got, name))
+        .map(|name| format!("did you mean `{name}`?"))
+}
+
+/// What to do about the unknown key `got` of a table with the keys `known`.
+fn known_keys(got: &str, known: &[&str]) -> String {
+    let list = known.join(", ");
+    match nearest(got, known) {
+        Some(suggestion) => format!("{suggestion} The keys are {list}"),
+        None if known.is_empty() => "there are no keys".to_owned(),
+        None => format!("the keys are {list}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_recognised_and_other_words_are_not() {
+        let known = ["lr", "weight_decay", "momentum", "clip_lr"];
+        assert_eq!(nearest("wieght_decay", &known).unwrap(), "did you mean `weight_decay`?");
+        assert_eq!(nearest("LR", &known).unwrap(), "did you mean `lr`?");
+        assert_eq!(nearest("rl", &known).unwrap(), "did you mean `lr`?");
+        assert_eq!(nearest("weight", &known).unwrap(), "did you mean `weight_decay`?");
+        assert_eq!(nearest("epochs", &known), None);
+        assert_eq!(nearest("x", &[]), None);
     }
 }

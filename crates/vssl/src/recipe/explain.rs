@@ -1,116 +1,211 @@
-//! Puts what the reader and the checks found into words, with the place where it was said.
+//! A resolved recipe for people: as text, where each setting comes from, and how two recipes differ.
+
+use std::{collections::BTreeMap, fmt, fmt::Write};
+
+use serde::{Serialize, Serializer};
+use toml::{Table, Value};
 
 use super::{
-    MethodSchema,
-    check::Complaint,
-    error::{Location, Part, Problem, Source},
-    read::{Kind, Misread, alternatives},
-    suggest,
-    tree::{Content, Node},
+    Recipe,
+    error::Source,
+    tree::{Node, Place},
 };
 
-impl Source<'_> {
-    /// The method that the recipe names.
-    pub(super) fn method<'m>(
-        &self,
-        typed: &Node,
-        methods: &'m [MethodSchema],
-    ) -> Result<&'m MethodSchema, Box<Problem>> {
-        let names: Vec<&str> = methods.iter().map(|method| method.name).collect();
-        let expected = alternatives(&names);
-        let key = "method".to_owned();
-        let Some(node) = typed.get("method") else {
-            let message = format!("`method` is missing; expected {expected}");
-            let location = Location::File { file: self.name.to_owned() };
-            let help = names.first().map(|name| format!("write method = \"{name}\" at the top"));
-            return Err(Box::new(Problem { key, message, location, help }));
-        };
-        let location = self.locate(&node.place, Part::Value);
-        let Content::Leaf(toml::Value::String(name)) = &node.content else {
-            let message = format!("method: got no text, expected {expected}");
-            return Err(Box::new(Problem { key, message, location, help: None }));
-        };
-        let Some(method) = methods.iter().find(|method| method.name == name) else {
-            let message = format!("method is {name:?}; expected {expected}");
-            let help = suggest::nearest(name, &names);
-            return Err(Box::new(Problem { key, message, location, help }));
-        };
-        let stray = names.iter().filter(|other| *other != name).find_map(|other| {
-            typed.get(other).map(|node| (other, self.locate(&node.place, Part::Key)))
-        });
-        match stray {
-            None => Ok(method),
-            Some((other, location)) => Err(Box::new(Problem {
-                key: other.to_string(),
-                message: format!("[{other}] has settings of {other}, but method is {name:?}"),
-                location,
-                help: Some(format!("remove [{other}], or set method = \"{other}\"")),
-            })),
+/// Where a setting comes from. Shown by `vssl config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The recipe does not say it.
+    Default,
+    /// A line of the recipe, counted from 1.
+    File {
+        /// Name of the file.
+        file: String,
+        /// Counted from 1.
+        line: usize,
+    },
+    /// `--set` on the command line.
+    Override,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File { file, line } => write!(f, "{file}:{line}"),
+            Self::Override => f.write_str("--set"),
         }
     }
+}
 
-    /// What serde could not read.
-    pub(super) fn misread(&self, error: Misread, typed: &Node, method: &str) -> Problem {
-        let error = error.pinpoint(typed);
-        let key = error.path.join(".");
-        let node = typed.nearest(&error.path);
-        match &error.kind {
-            Kind::UnknownKey { key: unknown, known } => {
-                let mut known = known.clone();
-                let table = match error.path.is_empty() {
-                    true => "the recipe".to_owned(),
-                    false => format!("[{key}]"),
-                };
-                let help = suggest::key(unknown, &mut known, error.path.is_empty(), method);
-                let place = node.get(unknown).unwrap_or(node).place.clone();
-                let key = if key.is_empty() { unknown.clone() } else { format!("{key}.{unknown}") };
-                Problem {
-                    message: format!("unknown key `{unknown}` in {table}"),
-                    location: self.locate(&place, Part::Key),
-                    help: Some(help),
-                    key,
+impl Serialize for Origin {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The origin of every setting, by its key as `--set` takes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Provenance(BTreeMap<String, Origin>);
+
+impl Provenance {
+    pub(super) fn of(resolved: &Table, typed: &Node, source: &Source) -> Self {
+        let origins = leaves(resolved).into_iter().map(|(path, _)| {
+            let origin = match typed.find(&path) {
+                None => Origin::Default,
+                Some(node) => match (&node.place, node.overridden()) {
+                    (_, Some(_)) | (Place::Override(_), None) => Origin::Override,
+                    (Place::File { key, .. }, None) => {
+                        Origin::File { file: source.name.to_owned(), line: source.line(key.start) }
+                    }
+                },
+            };
+            (path.join("."), origin)
+        });
+        Self(origins.collect())
+    }
+
+    /// The origin of the setting `key`; [`Origin::Default`] for a key that does not exist.
+    pub fn origin(&self, key: &str) -> &Origin {
+        self.0.get(key).unwrap_or(&Origin::Default)
+    }
+}
+
+/// A setting that is not the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// As `--set` takes it.
+    pub key: String,
+    /// The value before, as TOML; `None` where there was none.
+    pub was: Option<String>,
+    /// The value now.
+    pub now: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".to_owned());
+        write!(f, "{}: {} -> {}", self.key, shown(&self.was), shown(&self.now))
+    }
+}
+
+/// All settings that differ, in the order of `now`, then those that only `was` has.
+pub fn difference(was: &Recipe, now: &Recipe) -> Vec<Difference> {
+    of_tables(&was.to_table(), &now.to_table())
+}
+
+/// All settings that differ between two tables of any kind.
+pub(crate) fn of_tables(was: &Table, now: &Table) -> Vec<Difference> {
+    let flat = |table: &Table| -> Vec<(String, String)> {
+        leaves(table).into_iter().map(|(path, value)| (path.join("."), value.to_string())).collect()
+    };
+    let (was, now) = (flat(was), flat(now));
+    let value = |of: &[(String, String)], key: &str| {
+        of.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone())
+    };
+    let keys = now.iter().chain(was.iter().filter(|(key, _)| value(&now, key).is_none()));
+    keys.map(|(key, _)| Difference {
+        key: key.clone(),
+        was: value(&was, key),
+        now: value(&now, key),
+    })
+    .filter(|difference| difference.was != difference.now)
+    .collect()
+}
+
+/// The path and the value of every setting in `table`. Tables and lists of tables are walked through;
+/// a list of plain values is one setting.
+pub(crate) fn leaves(table: &Table) -> Vec<(Vec<String>, &Value)> {
+    let mut found = Vec::new();
+    for (key, value) in table {
+        walk(vec![key.clone()], value, &mut found);
+    }
+    found
+}
+
+fn walk<'a>(path: Vec<String>, value: &'a Value, found: &mut Vec<(Vec<String>, &'a Value)>) {
+    let below = |key: String| path.iter().cloned().chain([key]).collect();
+    match value {
+        Value::Table(table) => {
+            for (key, value) in table {
+                walk(below(key.clone()), value, found);
+            }
+        }
+        Value::Array(items) if is_list_of_tables(items) => {
+            for (index, value) in items.iter().enumerate() {
+                walk(below(index.to_string()), value, found);
+            }
+        }
+        _ => found.push((path, value)),
+    }
+}
+
+fn is_list_of_tables(items: &[Value]) -> bool {
+    !items.is_empty() && items.iter().all(Value::is_table)
+}
+
+/// Comments start here at the latest, so that one long list does not push all of them out of
+/// sight.
+const WIDEST: usize = 48;
+
+/// `table` as TOML; with `provenance`, each setting is followed by where it comes from.
+pub(super) fn print(table: &Table, provenance: Option<&Provenance>) -> String {
+    let mut text = String::new();
+    section(&mut text, "", "", table, provenance);
+    text
+}
+
+/// The settings of one table, then the tables in it. `header` is the key in TOML's words, `path`
+/// that of `--set`, which counts the elements of lists.
+fn section(
+    text: &mut String,
+    header: &str,
+    path: &str,
+    table: &Table,
+    provenance: Option<&Provenance>,
+) {
+    let plain: Vec<(&String, String)> = table
+        .iter()
+        .filter(|(_, value)| !has_header(value))
+        .map(|(key, value)| (key, format!("{key} = {value}")))
+        .collect();
+    let width = plain.iter().map(|(_, line)| line.chars().count()).max().unwrap_or(0).min(WIDEST);
+    for (key, line) in plain {
+        match provenance {
+            Some(provenance) => {
+                let origin = provenance.origin(&join(path, key));
+                writeln!(text, "{line:<width$}  # {origin}")
+            }
+            None => writeln!(text, "{line}"),
+        }
+        .expect("writing to a string does not fail");
+    }
+    for (key, value) in table.iter().filter(|(_, value)| has_header(value)) {
+        let (header, path) = (join(header, key), join(path, key));
+        match value {
+            Value::Table(table) => {
+                write!(text, "\n[{header}]\n").expect("writing to a string does not fail");
+                section(text, &header, &path, table, provenance);
+            }
+            Value::Array(items) => {
+                for (index, table) in items.iter().filter_map(Value::as_table).enumerate() {
+                    write!(text, "\n[[{header}]]\n").expect("writing to a string does not fail");
+                    section(text, &header, &join(&path, &index.to_string()), table, provenance);
                 }
             }
-            Kind::UnknownVariant { got, known } => Problem {
-                message: format!("{key} is {got:?}; expected {}", alternatives(known)),
-                location: self.locate(&node.place, Part::Value),
-                help: suggest::nearest(got, known),
-                key,
-            },
-            Kind::Missing { key: missing } => Problem {
-                message: match key.as_str() {
-                    "" => format!("`{missing}` is missing"),
-                    _ => format!("`{missing}` is missing in [{key}]"),
-                },
-                location: self.locate(&node.place, Part::Key),
-                help: None,
-                key,
-            },
-            kind => {
-                let message = match kind {
-                    Kind::Type { got, expected } => {
-                        format!("{key} is {got}; expected {expected}")
-                    }
-                    _ => format!("{key}: {error}"),
-                };
-                let location = self.locate(&node.place, Part::Value);
-                Problem { message, location, help: None, key }
-            }
+            _ => {}
         }
     }
+}
 
-    /// What is out of bounds.
-    pub(super) fn complaint(&self, complaint: Complaint, typed: &Node) -> Problem {
-        let key = complaint.path.join(".");
-        let said = typed.find(&complaint.path).is_some();
-        let node = typed.nearest(&complaint.path);
-        let note = if said { "" } else { " (the recipe does not say)" };
-        let part = if said { Part::Value } else { Part::Key };
-        Problem {
-            message: format!("{key} {}{note}", complaint.message),
-            location: self.locate(&node.place, part),
-            help: None,
-            key,
-        }
+fn has_header(value: &Value) -> bool {
+    match value {
+        Value::Table(_) => true,
+        Value::Array(items) => is_list_of_tables(items),
+        _ => false,
     }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }

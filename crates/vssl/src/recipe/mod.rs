@@ -1,111 +1,133 @@
 //! Recipes: everything that makes a run what it is, as a TOML file.
 //!
 //! A file is parsed into a tree that remembers lines, overrides from the command line are applied
-//! to the tree, and the tree is read into [`Recipe`], whose every value is typed and checked. All
-//! that is wrong is reported with its line, the value found and what was expected. Called by the
-//! command line; what runs is made of a recipe by [`crate::train`].
+//! to the tree, and the tree is read into [`Recipe`], whose every value is typed and checked, the
+//! method included. All that is wrong is reported with its line, the value found and what was
+//! expected. Called by the command line; what runs is made of a recipe by [`crate::train`].
 
-mod alone;
 mod check;
-mod difference;
 mod error;
 mod explain;
-pub(crate) mod leaves;
-mod overrides;
-mod print;
-mod provenance;
 mod read;
-mod schema;
 mod sections;
-mod short;
-mod suggest;
+mod settings;
+mod tables;
 mod tree;
 
 use std::{fs, path::Path};
 
-use serde::{Deserialize, Serialize};
+use serde::{Serialize, de::Error as _};
 use vssl_data::ViewGroup;
 
-pub use alone::settings;
 pub use check::Checker;
-pub(crate) use difference::of_tables;
-pub use difference::{Difference, difference};
 pub use error::{Location, Problem, RecipeError};
-pub use provenance::{Origin, Provenance};
-pub use schema::{MethodSchema, Settings};
+pub use explain::{Difference, Origin, Provenance, difference};
+pub(crate) use explain::{leaves, of_tables};
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
     ProbeConfig, TrainSection,
 };
+pub use settings::{Entry, Settings, settings};
+pub(crate) use tables::upgraded;
 
-use crate::{backbone::BackboneConfig, optim::OptimizerConfig, schedule::Schedule};
+use crate::{
+    backbone::BackboneConfig, method::learner::AnyMethod, optim::OptimizerConfig,
+    schedule::Schedule,
+};
 use error::Source;
-use tree::{Content, Node};
+use read::Misread;
+use tree::Node;
 
-/// A run, resolved: what the file does not say has its default.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A run, resolved: what the file does not say has its default. Two recipes are equal when they are
+/// written alike.
+#[derive(Clone, Debug, Serialize)]
 pub struct Recipe {
-    /// Name of the method.
-    pub method: String,
+    /// What learns, with its settings: in a file its name, and the table of that name.
+    pub method: Box<dyn AnyMethod>,
     /// Seed of all randomness; 0.
-    #[serde(default)]
     pub seed: u64,
     /// The images.
-    #[serde(default)]
     pub data: DataSection,
     /// Groups of views, in the order in which a method sees them; two views of one group.
-    #[serde(default = "two_views")]
     pub views: Vec<ViewGroup>,
     /// The encoder.
-    #[serde(default)]
     pub backbone: BackboneConfig,
-    /// Settings of the method: the table that is named like it, with its defaults.
-    #[serde(skip)]
-    pub method_table: toml::Table,
     /// Update rule and base rate.
-    #[serde(default)]
     pub optimizer: OptimizerConfig,
     /// The rate over time.
-    #[serde(default)]
     pub schedule: Schedule,
     /// Length and batch.
-    #[serde(default)]
     pub train: TrainSection,
     /// Online linear probe.
-    #[serde(default)]
     pub probe: ProbeConfig,
     /// Nearest neighbours.
-    #[serde(default)]
     pub knn: KnnSection,
     /// The table at the end.
-    #[serde(default)]
     pub evaluation: EvaluationSection,
     /// Signs of collapse.
-    #[serde(default)]
     pub health: HealthConfig,
     /// State on disk.
-    #[serde(default)]
     pub checkpoint: CheckpointSection,
     /// Figures on disk and screen.
-    #[serde(default)]
     pub log: LogSection,
 }
 
-fn two_views() -> Vec<ViewGroup> {
-    vec![ViewGroup::default()]
+/// The keys of a recipe. The table of the method is there as well.
+const KEYS: &[&str] = &[
+    "method",
+    "seed",
+    "data",
+    "views",
+    "backbone",
+    "optimizer",
+    "schedule",
+    "train",
+    "probe",
+    "knn",
+    "evaluation",
+    "health",
+    "checkpoint",
+    "log",
+];
+
+impl PartialEq for Recipe {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_table() == other.to_table()
+    }
 }
 
 impl Recipe {
-    /// Reads the recipe at `path`, changed by `overrides` of the form `a.b=c`.
+    /// A recipe of one's own making: this method, and the defaults for everything else. `data.path`
+    /// has to be set.
+    pub fn new(method: Box<dyn AnyMethod>) -> Self {
+        Self {
+            method,
+            seed: 0,
+            data: DataSection::default(),
+            views: vec![ViewGroup::default()],
+            backbone: BackboneConfig::default(),
+            optimizer: OptimizerConfig::default(),
+            schedule: Schedule::default(),
+            train: TrainSection::default(),
+            probe: ProbeConfig::default(),
+            knn: KnnSection::default(),
+            evaluation: EvaluationSection::default(),
+            health: HealthConfig::default(),
+            checkpoint: CheckpointSection::default(),
+            log: LogSection::default(),
+        }
+    }
+
+    /// Reads the recipe at `path`, changed by `overrides` of the form `a.b=c`; its method is one of
+    /// `methods`, such as [`METHODS`](crate::methods::METHODS).
     ///
     /// # Errors
-    /// A file that cannot be read, is no TOML, or says what makes no sense: with every such value,
-    /// its line, and what was expected.
+    /// A file that cannot be read, that is not TOML, or that says what makes no sense: with every
+    /// such value, its line, and what was expected.
     pub fn load(
         path: &Path,
         overrides: &[String],
-        methods: &[MethodSchema],
+        methods: &[Entry],
     ) -> Result<(Self, Provenance), RecipeError> {
         let text = fs::read_to_string(path)
             .map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
@@ -120,34 +142,56 @@ impl Recipe {
         text: &str,
         name: &str,
         overrides: &[String],
-        methods: &[MethodSchema],
+        methods: &[Entry],
     ) -> Result<(Self, Provenance), RecipeError> {
         let source = Source { name, text, overrides };
-        let mut typed = Node::parse(text).map_err(|syntax| source.syntax(syntax))?;
-        for (position, text) in overrides.iter().enumerate() {
-            typed
-                .apply(text, position)
-                .map_err(|problem| RecipeError::Override { text: text.clone(), problem })?;
-        }
+        let mut typed = source.tree()?;
         let invalid = |problems| RecipeError::Invalid { problems };
-        let method = source.method(&typed, methods).map_err(|problem| invalid(vec![*problem]))?;
-        let misread = |error| invalid(vec![source.misread(error, &typed, method.name)]);
+        let names: Vec<&str> = methods.iter().map(|entry| entry.name).collect();
+        let named = source.method(&typed, &names).map_err(|problem| invalid(vec![*problem]))?;
+        let entry = &methods[named];
+        source.refuse_foreign(&mut typed)?;
+        let misread = |error| invalid(vec![source.misread(error, &typed, entry.name)]);
 
         let mut rest = typed.clone();
-        let empty = Node { place: typed.place.clone(), content: Content::Table(Vec::new()) };
-        let table = rest.remove(method.name).unwrap_or(empty);
-        let mut recipe = Self::deserialize(&rest).map_err(misread)?;
-        let (settings, complaints) = method.resolve(&table).map_err(misread)?;
-        recipe.method_table = settings;
+        rest.remove(entry.name);
+        let mut recipe = Self::new(entry.defaults());
+        recipe.read(&rest).map_err(misread)?;
+        let (method, complaints) = entry.read(typed.get(entry.name)).map_err(misread)?;
+        recipe.method = method;
         recipe.data.normalisation = Some(recipe.data.normalisation());
 
-        let complaints = check::check(&recipe).into_iter().chain(complaints);
-        let problems: Vec<_> = complaints.map(|c| source.complaint(c, &typed)).collect();
-        if !problems.is_empty() {
-            return Err(invalid(problems));
+        let complaints = [check::check(&recipe), complaints].concat();
+        if !complaints.is_empty() {
+            return Err(invalid(source.complaints(complaints, &typed)));
         }
         let provenance = Provenance::of(&recipe.to_table(), &typed, &source);
         Ok((recipe, provenance))
+    }
+
+    /// Takes over what `table` says; the method and its settings are read elsewhere.
+    fn read(&mut self, table: &Node) -> Result<(), Misread> {
+        for (key, node) in table.entries() {
+            let read = match key {
+                "method" => Ok(()),
+                "seed" => node.read_into(&mut self.seed),
+                "data" => node.read_into(&mut self.data),
+                "views" => node.read_into(&mut self.views),
+                "backbone" => node.read_into(&mut self.backbone),
+                "optimizer" => node.read_into(&mut self.optimizer),
+                "schedule" => node.read_into(&mut self.schedule),
+                "train" => node.read_into(&mut self.train),
+                "probe" => node.read_into(&mut self.probe),
+                "knn" => node.read_into(&mut self.knn),
+                "evaluation" => node.read_into(&mut self.evaluation),
+                "health" => node.read_into(&mut self.health),
+                "checkpoint" => node.read_into(&mut self.checkpoint),
+                "log" => node.read_into(&mut self.log),
+                _ => return Err(Misread::unknown_field(key, KEYS)),
+            };
+            read.map_err(|error| error.below(key))?;
+        }
+        Ok(())
     }
 
     /// Everything as one TOML table, the method's settings under its name.
@@ -158,7 +202,7 @@ impl Recipe {
             let last = key == "backbone";
             table.insert(key, value);
             if last {
-                table.insert(self.method.clone(), self.method_table.clone().into());
+                table.insert(self.method.name().to_owned(), self.method.settings().into());
             }
         }
         table
@@ -166,11 +210,11 @@ impl Recipe {
 
     /// The text that loads to this very recipe.
     pub fn to_toml(&self) -> String {
-        print::print(&self.to_table(), None)
+        explain::print(&self.to_table(), None)
     }
 
     /// The same text with a comment after each setting that says where it comes from.
     pub fn annotated(&self, provenance: &Provenance) -> String {
-        print::print(&self.to_table(), Some(provenance))
+        explain::print(&self.to_table(), Some(provenance))
     }
 }

@@ -12,7 +12,8 @@ use std::{
 use serde::{
     Deserializer,
     de::{
-        self, DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Unexpected,
+        self, DeserializeOwned, DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess,
+        Unexpected,
         value::{StrDeserializer, StringDeserializer},
     },
     forward_to_deserialize_any,
@@ -200,6 +201,14 @@ impl<'de, I: Iterator<Item = (usize, &'de Node)>> SeqAccess<'de> for Entries<I> 
     ) -> Result<Option<T::Value>, Misread> {
         let Some((index, node)) = self.0.next() else { return Ok(None) };
         seed.deserialize(node).map(Some).map_err(|error| error.below(&index.to_string()))
+    }
+}
+
+impl Node {
+    /// Replaces `value` by what stands here.
+    pub(super) fn read_into<T: DeserializeOwned>(&self, value: &mut T) -> Result<(), Misread> {
+        *value = T::deserialize(self)?;
+        Ok(())
     }
 }
 

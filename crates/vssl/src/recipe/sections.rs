@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vssl_data::{
     Normalisation, OnBadImage,
     dataset::{DataConfig, Format, Labels, MissingClasses},
@@ -30,7 +30,7 @@ pub struct DataSection {
     pub missing_classes: MissingClasses,
     /// Mean and standard deviation of the channels; those of the format. Always there in a recipe
     /// that was loaded.
-    #[serde(skip_serializing_if = "Option::is_none", with = "super::short")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "short")]
     pub normalisation: Option<Normalisation>,
     /// What an image does that cannot be decoded; `stop`.
     pub on_bad_image: OnBadImage,
@@ -95,8 +95,6 @@ pub struct TrainSection {
     pub sync_batchnorm: bool,
     /// Type in which the backbone multiplies, on devices that have it; `f32`.
     pub precision: Precision,
-    /// Whether several processes send gradients while the backward pass still computes others; false.
-    pub overlap: bool,
     /// Ends the run after this many steps, if that is earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
@@ -124,7 +122,6 @@ impl Default for TrainSection {
             accumulate: 1,
             sync_batchnorm: true,
             precision: Precision::F32,
-            overlap: false,
             max_steps: None,
             clip_norm: None,
             clip_per_tensor: None,
@@ -176,17 +173,20 @@ impl Default for KnnSection {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvaluationSection {
-    /// Nearest neighbours and a linear classifier on the trained encoder; true.
+    /// Whether the trained encoder is evaluated; true.
     pub enabled: bool,
-    /// Both on the same encoder before its first step; true.
+    /// The evaluations, by name; nearest neighbours and a linear classifier.
+    pub evaluators: Vec<String>,
+    /// Whether the same encoder before its first step is evaluated as well; true.
     pub untrained: bool,
-    /// Nearest neighbours on the pixels themselves; true.
+    /// Whether nearest neighbours of the pixels themselves are evaluated as well; true.
     pub pixels: bool,
 }
 
 impl Default for EvaluationSection {
     fn default() -> Self {
-        Self { enabled: true, untrained: true, pixels: true }
+        let evaluators = ["knn", "linear"].map(str::to_owned).to_vec();
+        Self { enabled: true, evaluators, untrained: true, pixels: true }
     }
 }
 
@@ -243,5 +243,41 @@ pub struct LogSection {
 impl Default for LogSection {
     fn default() -> Self {
         Self { every_steps: 10, tensorboard: false }
+    }
+}
+
+/// Single-precision numbers of a recipe in their short decimal form: widened to double precision as
+/// they are, 0.4914 would be written 0.49140000343322754.
+mod short {
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wide {
+        mean: [f64; 3],
+        std: [f64; 3],
+    }
+
+    /// The double-precision number with the decimal form of `x`; narrowing it gives `x` again.
+    fn widen(x: f32) -> f64 {
+        x.to_string().parse().expect("a number in decimal form is a number")
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Normalisation>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let wide = |n: &Normalisation| Wide { mean: n.mean.map(widen), std: n.std.map(widen) };
+        value.as_ref().map(wide).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Normalisation>, D::Error> {
+        let narrow = |Wide { mean, std }| Normalisation {
+            mean: mean.map(|x| x as f32),
+            std: std.map(|x| x as f32),
+        };
+        Ok(Option::<Wide>::deserialize(deserializer)?.map(narrow))
     }
 }

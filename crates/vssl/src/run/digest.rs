@@ -2,9 +2,11 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::formats::hex;
+
 /// The SHA-256 of all `parts`, one after the other, in hexadecimal digits.
 pub(crate) fn sha256<Part: AsRef<[u8]>>(parts: impl IntoIterator<Item = Part>) -> String {
     let mut hash = Sha256::new();
     parts.into_iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }

@@ -1,8 +1,9 @@
 //! What a run tells its observer while it goes on: a progress bar, lines for a log file, a test.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 
 /// Watches a run.
 pub trait Observer {
@@ -121,20 +122,52 @@ pub struct Summary {
     pub version: String,
     /// Bad images that were replaced.
     pub replaced_images: u64,
-    /// Of the trained student encoder.
-    pub knn_top1: Option<f64>,
-    /// Logistic regression on frozen features of the trained student encoder.
-    pub linear_top1: Option<f64>,
     /// Last validation accuracy of the probe that learnt beside the encoder.
     pub online_top1: Option<f64>,
-    /// The same encoder before its first step.
-    pub untrained_knn_top1: Option<f64>,
-    /// The same encoder before its first step.
-    pub untrained_linear_top1: Option<f64>,
-    /// Nearest neighbours on the pixels themselves.
-    pub pixels_knn_top1: Option<f64>,
-    /// Why a figure above is missing.
+    /// What the evaluators of the end measured, each figure under a key of its own: `knn_top1` of the
+    /// trained student encoder, `untrained_knn_top1` of the same encoder before its first step,
+    /// `pixels_knn_top1` of the pixels. `None` for a figure that was not measured.
+    #[serde(flatten, deserialize_with = "numbers")]
+    pub figures: BTreeMap<String, Option<f64>>,
+    /// Why a figure is missing.
     pub notes: Vec<String>,
     /// The run folder.
     pub run: PathBuf,
+}
+
+impl Summary {
+    /// The figure called `name`, if it was measured.
+    pub fn figure(&self, name: &str) -> Option<f64> {
+        self.figures.get(name).copied().flatten()
+    }
+}
+
+/// The keys that no field has, as far as they are numbers or `null`: a later version may have others.
+fn numbers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, Option<f64>>, D::Error> {
+    let others = BTreeMap::<String, Value>::deserialize(deserializer)?;
+    let numbers = others.into_iter().filter(|(_, value)| value.is_number() || value.is_null());
+    Ok(numbers.map(|(key, value)| (key, value.as_f64())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_keeps_figures_that_it_does_not_know() {
+        let text = r#"{"method":"byol","seed":0,"steps":9,"interrupted":false,"seconds":1.5,
+            "images_per_s":6.0,"peak_rss_mib":null,"commit":null,"version":"0.1.0",
+            "replaced_images":0,"knn_top1":40,"linear_top1":null,"online_top1":30.5,"other":7.25,
+            "pixels_knn_top1":null,"remark":"of a later version","notes":[],"run":"runs/a"}"#;
+        let summary: Summary = serde_json::from_str(text).unwrap();
+        assert_eq!(summary.online_top1, Some(30.5));
+        assert_eq!((summary.figure("knn_top1"), summary.figure("other")), (Some(40.0), Some(7.25)));
+        assert_eq!((summary.figure("linear_top1"), summary.figure("seconds")), (None, None));
+        let written = serde_json::to_value(&summary).unwrap();
+        assert_eq!((&written["knn_top1"], &written["other"]), (&40.0.into(), &7.25.into()));
+        assert!(written["linear_top1"].is_null() && written.get("linear_top1").is_some());
+        assert!(written.get("remark").is_none() && written.get("figures").is_none());
+    }
 }

@@ -10,15 +10,8 @@ use super::images::Images;
 use crate::recipe::{self, Difference, Recipe};
 
 /// Keys of a recipe, or what they begin with, that change no number of a run.
-pub const FREE_IN_RUNS: [&str; 7] = [
-    "data.path",
-    "data.workers",
-    "data.prefetch",
-    "train.overlap",
-    "checkpoint.",
-    "log.",
-    "evaluation.",
-];
+pub const FREE_IN_RUNS: [&str; 6] =
+    ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
 
 /// The same of the settings of trainings on labels.
 const FREE_ON_LABELS: [&str; 5] =

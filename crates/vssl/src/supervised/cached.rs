@@ -14,10 +14,8 @@ use super::{
 };
 use crate::{
     encoder::{Encoder, Reading},
-    eval::{
-        Features,
-        linear::{LinearResult, linear_probe},
-    },
+    eval::linear::{LinearResult, linear_probe},
+    features::Features,
     run::{
         events::{Event, Observer},
         folder::{RunFolder, SETTINGS},

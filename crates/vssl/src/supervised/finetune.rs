@@ -282,7 +282,10 @@ impl Classifier for Tuned {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{backbone::BackboneConfig, optim::OptimizerConfig};
+    use crate::{
+        backbone::{BackboneConfig, ResnetConfig, VitConfig},
+        optim::OptimizerConfig,
+    };
 
     fn factors(config: &BackboneConfig) -> Vec<(String, f64)> {
         let device = Device::flex().autodiff();
@@ -303,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_rate_falls_block_by_block_from_the_head_to_the_stem() {
-        let config = BackboneConfig { width: 4, ..BackboneConfig::default() };
+        let config = ResnetConfig { width: 4, ..ResnetConfig::default() }.into();
         let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
         assert_eq!(factors["head.weight"], 1.0);
         assert_eq!(factors["backbone.layer4.1.conv1.weight"], 0.5);
@@ -314,9 +317,7 @@ mod tests {
 
     #[test]
     fn a_transformer_has_a_rate_for_each_of_its_blocks() {
-        use crate::backbone::Architecture;
-        let config =
-            BackboneConfig { architecture: Architecture::VitTiny, ..BackboneConfig::default() };
+        let config = VitConfig::default().into();
         let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
         assert_eq!(factors["backbone.norm.weight"], 1.0);
         assert_eq!(factors["backbone.cls_token"], 0.5_f64.powi(13));

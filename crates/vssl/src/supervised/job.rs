@@ -12,7 +12,7 @@ use vssl_data::{
 use super::{Length, ReadingSection, Saving, View};
 use crate::{
     encoder::{Encoder, Input},
-    recipe::LogSection,
+    recipe::{self, LogSection},
     run::{
         checkpoint::{Checkpoint, LATEST, Store},
         clock::is_due,
@@ -103,7 +103,7 @@ impl EncoderFacts {
         Self {
             path: encoder.path.clone(),
             step: encoder.step,
-            method: recipe.map(|recipe| recipe.method.clone()),
+            method: recipe.map(|recipe| recipe.method.name().to_owned()),
             seed: recipe.map(|recipe| recipe.seed),
         }
     }
@@ -297,7 +297,7 @@ fn resumed(now: &Table, output: &OutputOptions) -> Result<Option<Checkpoint>, Tr
     let was: Table = checkpoint.recipe.parse().map_err(|error: toml::de::Error| {
         TrainError::StoredRecipe { run: run.clone(), source: error.into() }
     })?;
-    let mut differences = resume::binding_differences_on_labels(&was, now);
+    let mut differences = resume::binding_differences_on_labels(&recipe::upgraded(was), now);
     if checkpoint.images.is_some() || output.allow_changed_data {
         differences.retain(|difference| !COUNTS.contains(&difference.key.as_str()));
     }

@@ -21,7 +21,7 @@ use crate::{
         stop::Stop,
     },
     schedule::Step,
-    train::{TrainError, evaluate::left_out_note},
+    train::{TrainError, evaluation::left_out_note},
 };
 
 /// Runs `job` from where its folder stands to the last step, or until `stop` is requested; then

@@ -10,7 +10,7 @@ use vssl_data::{OnBadImage, ViewGroup, augment::Interpolation};
 
 use crate::{
     eval::linear::LinearConfig,
-    optim::{Algorithm, OptimError, OptimizerConfig},
+    optim::{Algorithm, OptimizerConfig, Sgd},
     recipe::{Checker, LogSection, Settings},
     schedule::{Schedule, WarmupCosine},
 };
@@ -133,10 +133,9 @@ pub struct FinetuneSettings {
 impl Default for FinetuneSettings {
     fn default() -> Self {
         let optimizer = OptimizerConfig {
-            name: Algorithm::Sgd,
+            algorithm: Algorithm::Sgd(Sgd { nesterov: true, ..Sgd::default() }),
             lr: 0.05,
             weight_decay: 0.0,
-            nesterov: true,
             ..OptimizerConfig::default()
         };
         Self {
@@ -180,16 +179,7 @@ impl Settings for FinetuneSettings {
         let (got, expected) = (self.warmup_epochs, format_args!("at most train.epochs, {epochs}"));
         checker.require("warmup_epochs", got <= epochs || epochs == 0.0, got, expected);
         checker.not_negative("min_lr", self.min_lr);
-        match self.optimizer.validate() {
-            Ok(()) => {}
-            Err(OptimError::Setting { field, got, expected }) => {
-                checker.require(&format!("optimizer.{field}"), false, got, expected);
-            }
-            Err(error) => {
-                let (key, got) = ("optimizer", format!("contradictory ({error})"));
-                checker.require(key, false, got, "settings that fit together");
-            }
-        }
+        checker.optimizer(&self.optimizer);
         check_common(&self.train, &self.view, &self.data, &self.checkpoint, checker);
     }
 }

@@ -1,18 +1,12 @@
 //! Named tensors as the bytes of a safetensors file, and read back with every check.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-};
-
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, TensorData};
+use safetensors::Dtype;
 
 use super::state::Tensors;
-
-#[cfg(target_endian = "big")]
-compile_error!("safetensors are little-endian: the bytes of a tensor are written as they are");
+use crate::formats::safetensors as format;
 
 /// Why a file of tensors could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -55,14 +49,12 @@ pub fn bytes(
     tensors: &Tensors,
     metadata: &[(&str, &str)],
 ) -> Result<Vec<u8>, TensorFileError> {
-    let views = tensors.iter().map(|(name, tensor)| {
+    // Tensors of this crate are F32, or I64 for counts.
+    let named = tensors.iter().map(|(name, tensor)| {
         let dtype = if tensor.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
-        let view = TensorView::new(dtype, tensor.shape().as_slice().to_vec(), tensor.as_bytes());
-        (name, view.expect("tensors of this crate are F32, or I64 for counts"))
+        (name.as_str(), dtype, tensor.shape().as_slice().to_vec(), tensor.as_bytes())
     });
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
+    format::to_bytes(named, metadata)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })
 }
 
@@ -71,7 +63,7 @@ pub fn bytes(
 /// # Errors
 /// When they are not a whole safetensors file of F32 and I64 tensors.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tensors, TensorFileError> {
-    let file = SafeTensors::deserialize(bytes)
+    let file = format::from_bytes(bytes)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
     let mut tensors = Tensors::new();
     for (name, view) in file.iter() {

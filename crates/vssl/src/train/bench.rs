@@ -17,7 +17,7 @@ use crate::{
         learner::{AnyMethod, Learner},
     },
     methods::{self, METHODS},
-    optim::{LossScale, Optimizer, OptimizerConfig},
+    optim::{Algorithm, Lars, LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
     run::space,
     schedule::Step,
@@ -50,10 +50,15 @@ pub struct StepBench {
 pub struct StepTimes {
     /// Of each step, ascending.
     pub seconds: Vec<f64>,
+    /// Of the very first step, in which a GPU's back end compiles kernels and chooses among them.
+    pub first: f64,
     /// Of the last step.
     pub loss: f64,
     /// Largest resident memory of the process so far, where the system tells.
     pub peak_rss_mib: Option<u64>,
+    /// What the back end holds of the device's memory after the last step, in use or kept for the
+    /// next step, where it tells. It gives nothing back in between, so this is its peak.
+    pub device_mib: Option<u64>,
 }
 
 /// A benchmark that makes no sense.
@@ -89,6 +94,14 @@ pub enum BenchError {
         /// Why.
         what: String,
     },
+    /// Views that a transformer cannot cut into patches.
+    #[error("views of {size} pixels: expected a multiple of the patch, which is {patch} pixels")]
+    Patches {
+        /// Side of the views.
+        size: usize,
+        /// Side of a patch.
+        patch: usize,
+    },
     /// A first convolution that is larger than the padded view.
     #[error(
         "views of {size} pixels with a stem padding of {padding}: the first convolution wants at \
@@ -102,22 +115,22 @@ pub enum BenchError {
     },
 }
 
+impl BenchError {
+    pub(super) fn unknown(method: &str) -> Self {
+        let known = METHODS.iter().map(|entry| entry.name).collect();
+        Self::UnknownMethod { got: method.to_owned(), known }
+    }
+}
+
 /// The method `name` with its default settings, except for `changes`: whole numbers, by the last
 /// part of their key, wherever in the method's table they are.
 ///
 /// # Errors
 /// An unknown method, or a setting that it has not or refuses.
 pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>, BenchError> {
-    let entry = methods::find(name).ok_or_else(|| BenchError::UnknownMethod {
-        got: name.to_owned(),
-        known: METHODS.iter().map(|entry| entry.schema.name).collect(),
-    })?;
-    let method = entry.schema.name;
-    let configure = |table: &toml::Table| {
-        (entry.configure)(table)
-            .map_err(|error| BenchError::Refused { method, what: error.to_string() })
-    };
-    let mut table = configure(&toml::Table::new())?.settings();
+    let entry = methods::find(name).ok_or_else(|| BenchError::unknown(name))?;
+    let method = entry.name;
+    let mut table = entry.defaults().settings();
     for (key, value) in changes {
         if !replace(&mut table, key, i64::from(*value)) {
             let mut known = Vec::new();
@@ -125,7 +138,7 @@ pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>,
             return Err(BenchError::NoSetting { method, key: (*key).to_owned(), known });
         }
     }
-    configure(&table)
+    entry.with(&table).map_err(|error| BenchError::Refused { method, what: error.to_string() })
 }
 
 /// Whether there was a whole number called `key` to replace, here or in a table inside.
@@ -157,17 +170,12 @@ fn whole_numbers(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
 }
 
 impl StepBench {
-    /// Refuses views that are smaller than the stem, and sizes that the method refuses.
+    /// Refuses views that the network cannot take, and sizes that the method refuses.
     ///
     /// # Errors
-    /// [`BenchError::TooSmall`] or [`BenchError::Sizes`].
+    /// [`BenchError::TooSmall`], [`BenchError::Patches`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
-        let BackboneConfig { stem, stem_padding: padding, .. } = self.backbone;
-        let size = self.size;
-        if stem == Stem::Cifar && size + 2 * padding < 3 {
-            return Err(BenchError::TooSmall { size, padding });
-        }
-        method.check(&self.sizes()).map_err(BenchError::Sizes)
+        check(&self.backbone, self.size, method, &self.sizes())
     }
 
     fn sizes(&self) -> Sizes {
@@ -184,13 +192,7 @@ impl StepBench {
         self.precision.check(device)?;
         let device = device.clone().autodiff();
         let mut learner = method.learner(&self.backbone, &self.sizes(), &device, SEED);
-        let config = OptimizerConfig {
-            lr: 0.1,
-            scale_lr: false,
-            clip_lr: false,
-            ..OptimizerConfig::default()
-        };
-        let mut optimizer = Optimizer::new(config, self.batch)?;
+        let mut optimizer = Optimizer::new(optimizer(), self.batch)?;
         let global = (0..2).map(|view| self.view(view, &device)).collect();
         let views = self.precision.of(Views {
             images: (0..self.batch).collect(),
@@ -200,18 +202,24 @@ impl StepBench {
         });
         let mut loss_scale = self.precision.scales_loss().then(LossScale::default);
         let total = (self.warmup + self.steps) as u64;
-        let mut times = StepTimes { seconds: Vec::new(), loss: 0.0, peak_rss_mib: None };
+        let (mut seconds, mut loss) = (Vec::new(), 0.0);
         for index in 0..total {
             let at = Step { index, steps_per_epoch: total, total, seed: SEED, ..Step::default() };
             let start = Instant::now();
-            times.loss = one(learner.as_mut(), &mut optimizer, &mut loss_scale, &views, &at)?;
-            if index >= self.warmup as u64 {
-                times.seconds.push(start.elapsed().as_secs_f64());
-            }
+            loss = step(learner.as_mut(), &mut optimizer, &mut loss_scale, &views, &at)?.loss;
+            seconds.push(start.elapsed().as_secs_f64());
         }
-        times.seconds.sort_by(f64::total_cmp);
-        times.peak_rss_mib = space::peak_rss_mib();
-        Ok(times)
+        let first = seconds[0];
+        let mut seconds = seconds.split_off(self.warmup);
+        seconds.sort_by(f64::total_cmp);
+        let memory = device.inner().memory_pool_usage();
+        Ok(StepTimes {
+            seconds,
+            first,
+            loss,
+            peak_rss_mib: space::peak_rss_mib(),
+            device_mib: memory.map(|memory| memory.bytes_reserved >> 20),
+        })
     }
 
     /// Uniform in [0, 1), `[batch, 3, size, size]`, laid out as the loader's.
@@ -223,14 +231,45 @@ impl StepBench {
     }
 }
 
-/// The body of the training loop; the loss.
-fn one(
+/// Refuses views that a network cannot take, and sizes that a method refuses.
+pub(super) fn check(
+    backbone: &BackboneConfig,
+    size: usize,
+    method: &dyn AnyMethod,
+    sizes: &Sizes,
+) -> Result<(), BenchError> {
+    match backbone {
+        BackboneConfig::Vit(vit) if size < vit.patch || !size.is_multiple_of(vit.patch) => {
+            return Err(BenchError::Patches { size, patch: vit.patch });
+        }
+        BackboneConfig::Resnet(resnet)
+            if resnet.stem == Stem::Cifar && size + 2 * resnet.stem_padding < 3 =>
+        {
+            return Err(BenchError::TooSmall { size, padding: resnet.stem_padding });
+        }
+        _ => {}
+    }
+    method.check(sizes).map_err(BenchError::Sizes)
+}
+
+/// LARS with a rate that every method bears.
+pub(super) fn optimizer() -> OptimizerConfig {
+    OptimizerConfig {
+        algorithm: Algorithm::Lars(Lars { clip_lr: false, ..Lars::default() }),
+        lr: 0.1,
+        scale_lr: false,
+        ..OptimizerConfig::default()
+    }
+}
+
+/// The body of the training loop.
+pub(super) fn step(
     learner: &mut dyn Learner,
     optimizer: &mut Optimizer,
     loss_scale: &mut Option<LossScale>,
     views: &Views,
     at: &Step,
-) -> Result<f64, TrainError> {
+) -> Result<StepReport, TrainError> {
     if at.starts_epoch() {
         learner.before_epoch(at);
     }
@@ -240,12 +279,13 @@ fn one(
     let (group, rate) = (&Group::alone(), &|base| base);
     let update = Update { group, clips: &[], rate, loss_scale: loss_scale.as_mut() };
     update.apply(learner, optimizer, &mut report, at)?;
-    Ok(report.loss)
+    Ok(report)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbone::ResnetConfig;
 
     #[test]
     fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
@@ -270,11 +310,18 @@ mod tests {
 
     #[test]
     fn every_method_takes_steps() {
-        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
         let precision = Precision::F32;
-        let bench = StepBench { backbone, size: 8, batch: 4, precision, warmup: 1, steps: 2 };
+        let bench = StepBench {
+            backbone: backbone.into(),
+            size: 8,
+            batch: 4,
+            precision,
+            warmup: 1,
+            steps: 2,
+        };
         for entry in METHODS {
-            let method = method(entry.schema.name, &[]).unwrap();
+            let method = method(entry.name, &[]).unwrap();
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);

@@ -51,12 +51,6 @@ pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainErr
             2 * world * parts
         )));
     }
-    if world > 1 && recipe.train.overlap && parts > 1 {
-        return Err(TrainError::Setting(format!(
-            "train.overlap sends gradients during the one backward pass of a step, train.accumulate is \
-             {parts}: expected train.accumulate = 1 or train.overlap = false"
-        )));
-    }
     Ok(())
 }
 

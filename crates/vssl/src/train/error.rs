@@ -6,6 +6,7 @@ use crate::{
     collective::CollectiveError,
     encoder::EncoderError,
     eval::EvalError,
+    features::FeatureError,
     optim::OptimError,
     precision::PrecisionError,
     recipe::Difference,
@@ -75,7 +76,10 @@ pub enum TrainError {
     /// A precision that the device does not have.
     #[error(transparent)]
     Precision(#[from] PrecisionError),
-    /// Features that are not numbers, labels that do not fit.
+    /// Features that are not numbers.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// Labels that do not fit the features.
     #[error(transparent)]
     Evaluation(#[from] EvalError),
     /// Another process of the job.

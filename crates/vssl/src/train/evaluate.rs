@@ -1,152 +1,96 @@
-//! Frozen features of whole splits and what nearest neighbours and a linear classifier make of
-//! them, between epochs and at the end.
+//! What the evaluators make of the frozen features of both splits, between epochs and at the end.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use burn::tensor::{Tensor, TensorData};
 use vssl_data::Dataset;
 
-use super::{Plan, TrainError, probe::Probe, report::Reporter};
+use super::{Plan, TrainError, evaluation::Evaluation, probe::Probe, report::Reporter};
 use crate::{
     backbone::Backbone,
     encoder::{
         BATCH,
-        images::{each_evaluated, features, images_to_tensor},
+        images::{features, features_of_set, images_to_tensor},
     },
     eval::{
-        Features,
-        knn::{self, Distance},
-        linear::{self, LinearConfig},
+        evaluators::{Judged, Splits},
         topk,
     },
+    features::{Features, SpillWriter},
     layers::Mode,
     method::learner::Network,
-    recipe::KnnSection,
     tensors::reading,
 };
 
-/// Accuracies of the end, percent.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Evaluation {
-    /// Nearest neighbours of the trained encoder.
-    pub knn: Option<f64>,
-    /// Logistic regression on the trained encoder.
-    pub linear: Option<f64>,
-    /// Nearest neighbours of the encoder at step 0.
-    pub untrained_knn: Option<f64>,
-    /// Logistic regression on the encoder at step 0.
-    pub untrained_linear: Option<f64>,
-    /// Nearest neighbours of the pixels.
-    pub pixels_knn: Option<f64>,
-    /// Images of both splits that these are without: they could not be read.
-    pub left_out: usize,
-}
-
-/// Features of both splits.
-pub struct Splits {
-    train: Features,
-    validation: Features,
-    /// Images of both that could not be read, where a recipe says to go on without.
-    pub left_out: usize,
-}
-
-impl Splits {
-    /// Of one encoder; `None` without labels or a validation split.
-    ///
-    /// # Errors
-    /// Images that cannot be read, features that are not numbers.
-    pub fn of(plan: &Plan, encoder: &Backbone) -> Result<Option<Self>, TrainError> {
-        Self::with(plan, |pixels, rows| {
-            let x = images_to_tensor(pixels, rows, plan.evaluation_size(), &plan.device);
-            features(encoder.forward(x, Mode::Eval))
-        })
+impl Evaluation {
+    /// All figures of the plan, without values.
+    pub fn unmeasured(plan: &Plan) -> Self {
+        let mut figures = BTreeMap::new();
+        for evaluator in &plan.evaluators {
+            for judged in Judged::ALL {
+                if judged != Judged::Pixels || evaluator.judges_pixels() {
+                    let keys = evaluator.figures().iter().map(|figure| judged.key(figure.name));
+                    figures.extend(keys.map(|key| (key, None)));
+                }
+            }
+        }
+        Self { figures, left_out: 0 }
     }
 
-    /// The normalised pixels themselves.
-    ///
-    /// # Errors
-    /// Images that cannot be read.
-    pub fn of_pixels(plan: &Plan) -> Result<Option<Self>, TrainError> {
-        Self::with(plan, |values, rows| {
-            let dim = values.len() / rows;
-            Features { rows, dim, values, labels: None }
-        })
-    }
-
-    fn with(
-        plan: &Plan,
-        embed: impl Fn(Vec<f32>, usize) -> Features,
-    ) -> Result<Option<Self>, TrainError> {
-        let with_labels = |_: &&Arc<dyn Dataset>| plan.has_validation_labels();
-        let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
-            return Ok(None);
-        };
-        let (train, bad) = of_split(&plan.train, plan, &embed)?;
-        let (validation, more) = of_split(validation, plan, &embed)?;
-        Ok(Some(Self { train, validation, left_out: bad + more }))
-    }
-
-    /// Top-1 of nearest neighbours, percent.
-    ///
-    /// # Errors
-    /// Features that are not numbers.
-    pub fn knn(&self, config: &KnnSection) -> Result<f64, TrainError> {
-        let (ks, temperatures) = ([config.k], [config.temperature]);
-        let found = knn::knn(&self.train, &self.validation, Distance::Cosine, &ks, &temperatures)?;
-        Ok(found[0].accuracy.top1)
-    }
-
-    /// Top-1 of a logistic regression, percent.
-    ///
-    /// # Errors
-    /// Features that are not numbers.
-    pub fn linear(&self) -> Result<f64, TrainError> {
-        let config = LinearConfig::default();
-        Ok(linear::linear_probe(&self.train, &self.validation, &config)?.accuracy.top1)
-    }
-
-    /// Top-1 of the online probe on the validation split, percent.
-    ///
-    /// # Errors
-    /// Logits that are not numbers.
-    pub fn probe(&self, probe: &Probe, plan: &Plan) -> Result<f64, TrainError> {
-        let Features { rows, dim, values, labels } = &self.validation;
-        let x = TensorData::new(values.clone(), [*rows, *dim]);
-        let logits = probe.logits(Tensor::from_data(x, &plan.device));
-        let classes = logits.dims()[1];
-        let scores = reading::rows(logits);
-        let labels = labels.as_ref().expect("splits for accuracies have labels");
-        Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
-    }
-}
-
-fn of_split(
-    split: &Arc<dyn Dataset>,
-    plan: &Plan,
-    embed: &impl Fn(Vec<f32>, usize) -> Features,
-) -> Result<(Features, usize), TrainError> {
-    let labels = split.labels().expect("splits for accuracies have labels");
-    let mut classes = Vec::new();
-    let mut all = Features::default();
-    let evaluation = plan.evaluation(BATCH);
-    let left_out = each_evaluated(split, evaluation, TrainError::from, |indices, pixels| {
-        let part = embed(pixels, indices.len());
-        classes.extend(indices.iter().map(|&index| i64::from(labels[index])));
-        all.rows += part.rows;
-        all.dim = part.dim;
-        all.values.extend(part.values);
+    /// Asks the evaluators of the plan.
+    fn measure(&mut self, plan: &Plan, judged: Judged, splits: &Splits) -> Result<(), TrainError> {
+        let asked = |pixels: bool| judged != Judged::Pixels || pixels;
+        for evaluator in plan.evaluators.iter().filter(|e| asked(e.judges_pixels())) {
+            let values = evaluator.run(splits)?.into_iter();
+            self.figures.extend(values.map(|(name, value)| (judged.key(name), Some(value))));
+        }
         Ok(())
-    })?;
-    Ok((Features { labels: Some(classes), ..all }, left_out))
+    }
 }
 
-/// What a result is without, in words; nothing where nothing was left out.
-pub(crate) fn left_out_note(images: usize) -> Option<String> {
-    (images > 0).then(|| {
-        format!(
-            "{images} images could not be read: accuracies are of the others (data.on_bad_image)"
-        )
+/// Features of both splits by one encoder, and how many images could not be read, where the recipe says
+/// to go on without them. `None` without labels or a validation split.
+///
+/// # Errors
+/// Images that cannot be read.
+pub fn splits(plan: &Plan, encoder: &Backbone) -> Result<Option<(Splits, usize)>, TrainError> {
+    splits_by(plan, |pixels, rows| {
+        let x = images_to_tensor(pixels, rows, plan.evaluation_size(), &plan.device);
+        features(encoder.forward(x, Mode::Eval))
     })
+}
+
+fn splits_by(
+    plan: &Plan,
+    embed: impl Fn(Vec<f32>, usize) -> Features,
+) -> Result<Option<(Splits, usize)>, TrainError> {
+    let with_labels = |_: &&Arc<dyn Dataset>| plan.has_validation_labels();
+    let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
+        return Ok(None);
+    };
+    let of_split = |set, images: &Arc<dyn Dataset>| -> Result<(Features, usize), TrainError> {
+        let writer = SpillWriter::new(set, images.len(), u64::MAX);
+        let (rows, left_out) =
+            features_of_set::<TrainError>(images, plan.evaluation(BATCH), writer, &embed)?;
+        Ok((rows.into_memory()?, left_out))
+    };
+    let (train, left_out) = of_split("training features", &plan.train)?;
+    let (validation, more) = of_split("validation features", validation)?;
+    Ok(Some((Splits { train, validation }, left_out + more)))
+}
+
+/// Top-1 of the online probe on the validation split, percent.
+///
+/// # Errors
+/// Logits that are not numbers.
+pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, TrainError> {
+    let Features { rows, dim, values, labels } = &splits.validation;
+    let x = TensorData::new(values.clone(), [*rows, *dim]);
+    let logits = probe.logits(Tensor::from_data(x, &plan.device));
+    let classes = logits.dims()[1];
+    let scores = reading::rows(logits);
+    let labels = labels.as_ref().expect("splits for accuracies have labels");
+    Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
 }
 
 /// The table at the end of a run.
@@ -158,30 +102,32 @@ pub fn at_the_end(
     encoder: &Backbone,
     reporter: &mut Reporter,
 ) -> Result<Evaluation, TrainError> {
-    let mut evaluation = Evaluation::default();
+    let mut evaluation = Evaluation::unmeasured(plan);
     let wanted = &plan.recipe.evaluation;
-    if !wanted.enabled || !plan.has_validation_labels() {
+    if !wanted.enabled || !plan.has_validation_labels() || plan.evaluators.is_empty() {
         return Ok(evaluation);
     }
     reporter.phase("evaluating the trained encoder")?;
-    if let Some(splits) = Splits::of(plan, encoder)? {
-        evaluation.knn = Some(splits.knn(&plan.recipe.knn)?);
-        evaluation.linear = Some(splits.linear()?);
-        evaluation.left_out = splits.left_out;
+    if let Some((splits, left_out)) = splits(plan, encoder)? {
+        evaluation.measure(plan, Judged::Trained, &splits)?;
+        evaluation.left_out = left_out;
     }
     if wanted.untrained {
         reporter.phase("evaluating the same encoder untrained")?;
         let untrained = plan.learner().encoder(Network::Student);
         let untrained = untrained.expect("every method has a student");
-        if let Some(splits) = Splits::of(plan, &untrained)? {
-            evaluation.untrained_knn = Some(splits.knn(&plan.recipe.knn)?);
-            evaluation.untrained_linear = Some(splits.linear()?);
+        if let Some((splits, _)) = splits(plan, &untrained)? {
+            evaluation.measure(plan, Judged::Untrained, &splits)?;
         }
     }
-    if wanted.pixels {
-        reporter.phase("nearest neighbours on raw pixels")?;
-        if let Some(splits) = Splits::of_pixels(plan)? {
-            evaluation.pixels_knn = Some(splits.knn(&plan.recipe.knn)?);
+    if wanted.pixels && plan.evaluators.iter().any(|evaluator| evaluator.judges_pixels()) {
+        reporter.phase("evaluating the raw pixels")?;
+        let pixels = |values: Vec<f32>, rows| {
+            let dim = values.len() / rows;
+            Features { rows, dim, values, labels: None }
+        };
+        if let Some((splits, _)) = splits_by(plan, pixels)? {
+            evaluation.measure(plan, Judged::Pixels, &splits)?;
         }
     }
     Ok(evaluation)

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use crate::{
-    eval::{EvalError, Features, spectrum},
+    eval::{EvalError, spectrum},
+    features::Features,
     recipe::HealthConfig,
 };
 

@@ -1,11 +1,13 @@
 //! Training: the loop, and what it is made of.
 
+pub mod agreement;
 pub mod batch;
 pub mod bench;
 mod disk;
 mod environment;
 mod error;
 pub mod evaluate;
+pub mod evaluation;
 pub mod health;
 pub(crate) mod plan;
 mod pretrain;

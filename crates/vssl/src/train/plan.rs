@@ -12,16 +12,14 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 use super::{
     TrainError,
     environment::{Environment, check_group, find_data, share},
-    evaluate::{Evaluation, left_out_note},
+    evaluation::{Evaluation, left_out_note},
     probe::Probe,
 };
 use crate::{
     collective::Group,
     encoder::Input,
-    method::{
-        Sizes,
-        learner::{AnyMethod, Learner},
-    },
+    eval::evaluators::{self, Evaluator},
+    method::{Sizes, learner::Learner},
     methods,
     optim::Optimizer,
     recipe::Recipe,
@@ -61,6 +59,8 @@ pub struct Plan {
     pub steps_per_epoch: u64,
     /// Steps of the whole run.
     pub total_steps: u64,
+    /// What measures the encoder at the end: those that the recipe names. Others can be added.
+    pub evaluators: Vec<Box<dyn Evaluator>>,
     /// What a person should know before it starts.
     pub notes: Vec<String>,
     /// See [`Environment::force`].
@@ -68,7 +68,6 @@ pub struct Plan {
     /// See [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
-    method: Box<dyn AnyMethod>,
     sizes: Sizes,
     commit: Option<String>,
 }
@@ -115,14 +114,11 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        let group = group.with_overlap(recipe.train.overlap);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !continues && !environment.force && group.leads() {
             folder::check_free(run)?;
         }
-        let entry = methods::find(&recipe.method).expect("a loaded recipe names a known method");
-        let method = (entry.configure)(&recipe.method_table).expect("its table was checked");
         let splits = dataset::open(&recipe.data.source(), None)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
@@ -136,10 +132,10 @@ impl Plan {
         }
         let sizes = sizes(&recipe, images);
         let seen = images - images % recipe.train.batch;
-        method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let train = &recipe.train;
         let length =
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
+        recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
@@ -149,13 +145,13 @@ impl Plan {
             train: splits.train,
             validation: splits.validation,
             device: environment.device,
+            evaluators: evaluators::chosen(&recipe).map_err(TrainError::Setting)?,
             steps_per_epoch: length.steps_per_epoch(images),
             total_steps: length.total_steps(images),
             notes: Vec::new(),
             force: environment.force,
             group,
             pipeline,
-            method,
             sizes,
             commit: environment.commit,
             recipe,
@@ -215,7 +211,8 @@ impl Plan {
     /// Fresh networks. The same seed gives the same ones.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();
-        self.method.learner(&self.recipe.backbone, &self.sizes, &device, self.recipe.seed)
+        let Recipe { method, backbone, seed, .. } = &self.recipe;
+        method.learner(backbone, &self.sizes, &device, *seed)
     }
 
     /// The optimiser for these networks.
@@ -341,7 +338,7 @@ impl Plan {
     /// The result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
         Summary {
-            method: self.recipe.method.clone(),
+            method: self.recipe.method.name().to_owned(),
             seed: self.recipe.seed,
             steps: position.step,
             interrupted: position.step < self.total_steps,
@@ -352,12 +349,8 @@ impl Plan {
             commit: self.commit.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replaced_images: position.replaced,
-            knn_top1: evaluation.knn,
-            linear_top1: evaluation.linear,
+            figures: evaluation.figures,
             online_top1: position.online,
-            untrained_knn_top1: evaluation.untrained_knn,
-            untrained_linear_top1: evaluation.untrained_linear,
-            pixels_knn_top1: evaluation.pixels_knn,
             notes: self.notes.iter().cloned().chain(left_out_note(evaluation.left_out)).collect(),
             run: self.run.clone(),
         }

@@ -9,7 +9,8 @@ use vssl_data::Batch;
 use super::{
     Plan, TrainError,
     batch::{self, MicroBatch},
-    evaluate::{self, Evaluation, Splits},
+    evaluate,
+    evaluation::Evaluation,
     health::Health,
     probe::Probe,
     report::{Reporter, StepReport},
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     encoder::images,
+    eval::evaluators::Knn,
     method::learner::{Learner, Network},
     optim::Optimizer,
     run::{
@@ -187,10 +189,10 @@ impl<'a> Run<'a> {
 
     fn evaluate(&mut self) -> Result<(), TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
-        let Some(splits) = Splits::of(self.plan, &encoder)? else { return Ok(()) };
-        let knn = splits.knn(&self.plan.recipe.knn)?;
+        let Some((splits, _)) = evaluate::splits(self.plan, &encoder)? else { return Ok(()) };
+        let knn = Knn::of(&self.plan.recipe).top1(&splits)?;
         self.position.online = match &self.probe {
-            Some(probe) => Some(splits.probe(probe, self.plan)?),
+            Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
             None => None,
         };
         if self.position.best.is_none_or(|(best, _)| knn > best) {
@@ -219,7 +221,7 @@ impl<'a> Run<'a> {
         }
         let checkpoint = Checkpoint {
             position: self.position.clone(),
-            method: self.plan.recipe.method.clone(),
+            method: self.plan.recipe.method.name().to_owned(),
             recipe: self.plan.recipe_text.clone(),
             images: Some(self.plan.images.clone()),
             tensors,
@@ -230,7 +232,7 @@ impl<'a> Run<'a> {
     fn finish(mut self) -> Result<Summary, TrainError> {
         let seconds = self.clock.seconds();
         let interrupted = self.position.step < self.plan.total_steps;
-        let mut evaluation = Evaluation::default();
+        let mut evaluation = Evaluation::unmeasured(self.plan);
         if let Some(reporter) = &mut self.reporter
             && !interrupted
         {

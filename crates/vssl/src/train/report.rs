@@ -202,7 +202,7 @@ impl<'a> Reporter<'a> {
     pub fn started(&mut self, parameters: usize, position: &Position) -> Result<(), TrainError> {
         let plan = self.plan;
         let started = Event::Started {
-            method: plan.recipe.method.clone(),
+            method: plan.recipe.method.name().to_owned(),
             run: plan.run.clone(),
             parameters,
             train_images: plan.train.len(),

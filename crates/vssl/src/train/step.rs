@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backbone::{BackboneConfig, Stem},
+        backbone::{ResnetConfig, Stem},
         method::{Sizes, Views},
         tensors::state::Tensors,
         train::bench::method,
@@ -95,7 +95,7 @@ mod tests {
     const BATCH: usize = 4;
 
     fn learner() -> Box<dyn Learner> {
-        let backbone = BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
         let sizes = Sizes { images: 16, batch: BATCH, global_views: 2, local_views: 0 };
         let method = method("byol", &[("hidden", 16), ("dim", 8)]).unwrap();
         method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1)

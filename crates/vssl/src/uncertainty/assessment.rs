@@ -21,7 +21,7 @@ use super::{
 
 /// The images.
 pub struct Material {
-    /// Those that neighbours and the probe are taken from.
+    /// The images that neighbours and the probe are taken from.
     pub train: Arc<dyn Dataset>,
     /// Usual images that training did not see.
     pub test: Arc<dyn Dataset>,
@@ -33,9 +33,9 @@ pub struct Material {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
-    /// Other images; the area's standard error is that of two sets.
+    /// Other images: the standard error of the area is that of two independent sets.
     Other,
-    /// The same images, spoiled; that of pairs.
+    /// The same images, spoiled: the standard error of the area is that of pairs.
     Corrupted,
 }
 
@@ -68,7 +68,7 @@ pub struct Report {
     pub other_mean: f64,
     /// Mean area over the corruptions and strengths.
     pub corrupted_mean: f64,
-    /// One for each set.
+    /// A comparison for each set.
     pub sets: Vec<Comparison>,
     /// Telling wrongly classified usual images from rightly classified ones; `None` without labels, or
     /// where there are not two of both.
@@ -89,7 +89,7 @@ pub struct Assessment {
     /// Whether variances are vectors of which the loss only sees the direction; `None` without a
     /// posterior.
     pub free_variance: Option<bool>,
-    /// As asked for.
+    /// The settings that were asked for.
     pub settings: Settings,
     /// Images that neighbours and probe are taken from.
     pub train_images: usize,
@@ -97,7 +97,7 @@ pub struct Assessment {
     pub test_images: usize,
     /// Share of them that the probe gets wrong.
     pub probe_error: Option<f64>,
-    /// One for each score.
+    /// A report for each score.
     pub scores: Vec<Report>,
     /// What was left out and why.
     pub notes: Vec<String>,
@@ -111,7 +111,7 @@ struct Set {
 }
 
 impl Assessment {
-    /// Measures. Deterministic; `progress` hears what is being done.
+    /// Measures everything, in the same way every time. `progress` is told what is being done.
     ///
     /// # Errors
     /// Images that cannot be read, sets of fewer than two, outputs that are not numbers.
@@ -147,7 +147,7 @@ impl Assessment {
         let rate = |wrong: &Vec<bool>| share(wrong.iter().filter(|&&wrong| wrong).count(), wrong);
         Ok(Self {
             run: encoder.path.clone(),
-            method: encoder.recipe.as_ref().map(|recipe| recipe.method.clone()),
+            method: encoder.recipe.as_ref().map(|recipe| recipe.method.name().to_owned()),
             step: encoder.step,
             free_variance,
             settings: settings.clone(),

@@ -11,21 +11,21 @@ use serde::Serialize;
 pub struct Auroc {
     /// From 0 to 1; 0.5 tells nothing apart.
     pub auroc: f64,
-    /// One standard deviation of the estimate over draws of the images; that of the run, whose
-    /// training has a seed, is not in it. 0 where the sets are told apart perfectly, which only says
+    /// The standard deviation of the estimate over draws of the images. How much the seed of the training
+    /// changes is not in it. 0 where the sets are told apart perfectly, which only says
     /// that these images do not show how far from perfect it is.
     pub standard_error: f64,
 }
 
-/// Of two sets of images that have nothing to do with each other; `None` when one of them has fewer
-/// than two. Scores must be finite.
+/// The area for two sets of images that have nothing to do with each other; `None` when one set has
+/// fewer than two images. Scores must be finite.
 pub fn auroc(usual: &[f64], unusual: &[f64]) -> Option<Auroc> {
     let (above, below) = placements(usual, unusual)?;
     let variance = variance(&above) / above.len() as f64 + variance(&below) / below.len() as f64;
     Some(Auroc { auroc: mean(&above), standard_error: variance.sqrt() })
 }
 
-/// Of the same images before and after a change, pair by pair: what both members of a pair have in
+/// The area for the same images before and after a change, pair by pair: what both members of a pair have in
 /// common is taken into account in the standard error. `None` for fewer than two pairs.
 ///
 /// # Panics

@@ -14,10 +14,10 @@ use super::{
 use crate::{
     encoder::Reading,
     eval::{
-        Features,
-        knn::{Distance, neighbours},
         linear::{LinearConfig, LinearProbe},
+        neighbours::{Distance, neighbours},
     },
+    features::Features,
 };
 
 /// Training features, and a probe where there are labels.

@@ -37,7 +37,7 @@ pub struct Settings {
     pub neighbour: usize,
     /// Views of each image, for the spreads; 0 leaves them out.
     pub views: usize,
-    /// Of the views, of the noise and of the generated pictures.
+    /// The seed of the views, of the noise and of the generated pictures.
     pub seed: u64,
 }
 
@@ -79,11 +79,11 @@ pub enum UncertaintyError {
         run: PathBuf,
         /// Which score.
         score: &'static str,
-        /// Of which set.
+        /// The set that the image is in.
         set: String,
         /// Number of the image in the set.
         image: usize,
-        /// What it is.
+        /// Its value.
         value: f64,
     },
 }

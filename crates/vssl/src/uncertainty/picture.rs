@@ -3,13 +3,15 @@
 use std::fmt::Write;
 
 use super::{Assessment, POINTS, Report};
+use crate::formats::html::escaped;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 400.0;
 /// Left, top, right and bottom of the plot itself.
 const PLOT: [f64; 4] = [60.0, 40.0, 540.0, 340.0];
 
-/// Told apart also by those who do not see all colours (Okabe and Ito 2008), then dashed.
+/// Colours that people with any colour vision tell apart (Okabe and Ito 2008). More lines than colours
+/// are dashed.
 const PAINTS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
 
@@ -40,7 +42,7 @@ impl Assessment {
     }
 }
 
-/// Where a share of the images and a share of errors lie.
+/// The point in the picture for a share of the images and a share of errors.
 fn place(coverage: f64, risk: f64, top: f64) -> (f64, f64) {
     let [left, upper, right, lower] = PLOT;
     (left + (right - left) * coverage, lower - (lower - upper) * risk / top)
@@ -102,8 +104,4 @@ fn line(svg: &mut String, number: usize, report: &Report, curve: &[f64], top: f6
         y + 4.0,
         report.score.name()
     );
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -22,7 +22,8 @@ pub struct Risk {
 /// Points of the curve that are kept.
 pub const POINTS: usize = 20;
 
-/// Of `scores`, higher where less sure, and whether the classifier errs; `None` without images.
+/// The risk for `scores`, which are higher where the network is less sure, and for `wrong`, which says
+/// whether the classifier errs; `None` without images.
 ///
 /// # Panics
 /// When the lengths differ.

@@ -7,25 +7,25 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use crate::{
-    method::{Belief, Posterior},
+    method::{HeadOutput, Posterior},
     posterior,
 };
 
-/// What is read off the networks or their features.
+/// A score of one image, computed from the networks or their features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Score {
     /// KL(posterior ‖ prior), as the loss has it.
     Divergence,
-    /// The same, mean over the views.
+    /// KL(posterior ‖ prior), the mean over the views.
     ViewDivergence,
     /// `gap(μ, μ')`.
     MeanGap,
     /// `gap(σ, σ')`.
     VarianceGap,
-    /// `mean log σ`: the entropy of the posterior up to a constant. Only of true variances.
+    /// `mean log σ`: the entropy of the posterior up to a constant. Only true variances have it.
     LogVariance,
-    /// `mean log σ'`, of the prior. Only of true variances.
+    /// `mean log σ'` of the prior. Only true variances have it.
     PriorLogVariance,
     /// `‖σ‖` of a free vector, whose length no formula of the loss sees.
     VarianceNorm,
@@ -46,7 +46,7 @@ pub enum Score {
 }
 
 impl Score {
-    /// As on the command line and in files.
+    /// The name of the score, on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Divergence => "divergence",
@@ -98,9 +98,9 @@ pub fn of_posterior(posterior: &Posterior) -> Vec<(Score, Vec<f64>)> {
 const SHORTEST: f64 = 1e-12;
 
 /// `mean log σ` of each image, `n` numbers.
-pub fn mean_log_variance(belief: &Belief) -> Vec<f64> {
+pub fn mean_log_variance(output: &HeadOutput) -> Vec<f64> {
     let mean = |row: &[f64]| row.iter().map(|x| x.ln()).sum::<f64>() / row.len() as f64;
-    each_row(&belief.gaussian.variance, mean)
+    each_row(&output.gaussian.variance, mean)
 }
 
 /// `1 − cos` of the rows of two tensors `[n, d]`.
@@ -163,16 +163,16 @@ mod tests {
     use super::*;
     use crate::objective::gaussian::Gaussian;
 
-    fn belief(mean: [[f32; 2]; 2], variance: [[f32; 2]; 2]) -> Belief {
+    fn output(mean: [[f32; 2]; 2], variance: [[f32; 2]; 2]) -> HeadOutput {
         let tensor = |x| Tensor::<2>::from_floats(x, &Device::flex());
         let gaussian = Gaussian { mean: tensor(mean), variance: tensor(variance) };
-        Belief { features: tensor(mean), gaussian }
+        HeadOutput { features: tensor(mean), gaussian }
     }
 
     fn posterior(free_variance: bool) -> Posterior {
         Posterior {
-            student: belief([[3.0, 4.0], [1.0, 0.0]], [[1.0, 1.0], [4.0, 1.0]]),
-            teacher: belief([[6.0, 8.0], [0.0, 2.0]], [[1.0, 1.0], [1.0, 4.0]]),
+            student: output([[3.0, 4.0], [1.0, 0.0]], [[1.0, 1.0], [4.0, 1.0]]),
+            teacher: output([[6.0, 8.0], [0.0, 2.0]], [[1.0, 1.0], [1.0, 4.0]]),
             divergence: Tensor::from_floats([0.5, 2.0], &Device::flex()),
             free_variance,
         }

@@ -1,6 +1,7 @@
 //! The figures as a table for programs: RFC 4180, one line for each figure, numbers not rounded.
 
 use super::{Assessment, POINTS, Report};
+use crate::formats::csv::{LineEnd, text};
 
 /// The columns.
 const HEADER: [&str; 7] =
@@ -9,24 +10,21 @@ const HEADER: [&str; 7] =
 impl Assessment {
     /// All figures in long form.
     pub fn csv(&self) -> String {
-        let mut text = format!("{}\r\n", HEADER.join(","));
-        for report in &self.scores {
-            for line in lines(report) {
-                text.push_str(&line);
-                text.push_str("\r\n");
-            }
-        }
-        text
+        let mut records = vec![HEADER.map(str::to_owned).to_vec()];
+        records.extend(self.scores.iter().flat_map(lines));
+        text(&records, LineEnd::CrLf)
     }
 }
 
-fn lines(report: &Report) -> Vec<String> {
+fn lines(report: &Report) -> Vec<Vec<String>> {
     let line =
         |measure: &str, set: &str, strength: Option<usize>, value: f64, error: Option<f64>| {
             let strength = strength.map(|s| s.to_string()).unwrap_or_default();
             let error = error.map(|e| e.to_string()).unwrap_or_default();
             let (name, of_posterior) = (report.score.name(), report.of_posterior);
-            format!("{name},{of_posterior},{measure},{},{strength},{value},{error}", quoted(set))
+            let of_posterior = of_posterior.to_string();
+            let start = [name.to_owned(), of_posterior, measure.to_owned(), set.to_owned()];
+            [&start[..], &[strength, value.to_string(), error]].concat()
         };
     let mut lines = Vec::new();
     for set in &report.sets {
@@ -45,23 +43,4 @@ fn lines(report: &Report) -> Vec<String> {
         }
     }
     lines
-}
-
-/// A field that may hold anything.
-fn quoted(text: &str) -> String {
-    match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_with_a_comma_or_a_quote_stays_one_field() {
-        assert_eq!(quoted("a,b\"c"), "\"a,b\"\"c\"");
-        assert_eq!(quoted("plain name"), "plain name");
-    }
 }

@@ -17,8 +17,8 @@ use super::{
     score::{self, Directions, Score, numbers},
 };
 use crate::{
-    encoder::{BATCH, Encoder},
-    eval::Features,
+    encoder::{self, Encoder},
+    features::Features,
     method::{Posterior, learner::Network},
     posterior::Posteriors,
 };
@@ -36,7 +36,7 @@ pub struct Subject {
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub features: Features,
-    /// Those scores that need neither training images nor labels.
+    /// The scores that need neither training images nor labels.
     pub scores: Vec<(Score, Vec<f64>)>,
     /// Whether variances are free vectors; `None` without a posterior.
     pub free_variance: Option<bool>,
@@ -88,8 +88,8 @@ impl Subject {
     /// Features and scores of prepared pictures.
     pub(super) fn outputs(&self, pictures: &[Image]) -> Result<Outputs, UncertaintyError> {
         let mut all = Outputs::default();
-        for (number, batch) in pictures.chunks(BATCH).enumerate() {
-            let part = self.batch(batch, number * BATCH)?;
+        for (number, batch) in pictures.chunks(encoder::BATCH).enumerate() {
+            let part = self.batch(batch, number * encoder::BATCH)?;
             all.features.rows += part.features.rows;
             all.features.dim = part.features.dim;
             all.features.values.extend(part.features.values);
@@ -154,7 +154,7 @@ impl Subject {
             return (self.encoder.embed(pixels, count), None);
         };
         let posterior = posteriors.of(pixels, count);
-        let features = crate::encoder::images::features(posterior.student.features.clone());
+        let features = encoder::images::features(posterior.student.features.clone());
         (features, Some(posterior))
     }
 
@@ -169,7 +169,7 @@ impl Subject {
     }
 
     /// One view of each picture. A picture's views depend on its number alone, so that those of a
-    /// corrupted picture are cut and coloured as those of the clean one.
+    /// corrupted picture are cut and coloured as the views of the clean picture.
     fn view(
         &self,
         pipeline: &Pipeline,

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vssl::comparison::{Column, Comparison, ComparisonError, Format, NoteKind, State};
+use vssl::comparison::{Comparison, ComparisonError, Format, NoteKind, State};
 
 /// A run folder in the making.
 pub(super) struct Made {
@@ -110,7 +110,7 @@ fn study() -> TempDir {
 #[test]
 fn markdown_has_a_padded_row_for_each_method_and_lists_what_is_not_finished() {
     let expected = "\
-| method              |            kNN % |          probe % |         online % |  eff. rank |    seconds |    images/s | seeds |
+| method              |            kNN % |         linear % |         online % |  eff. rank |    seconds |    images/s | seeds |
 | ------------------- | ---------------: | ---------------: | ---------------: | ---------: | ---------: | ----------: | ----: |
 | barlow              |        **71.00** |            70.00 |     <u>60.00</u> |       12.5 |       60.0 |       400.0 |     1 |
 | byol                | **71.00 ± 1.41** | **80.50 ± 0.71** | **76.00 ± 0.71** | 12.5 ± 0.0 | 60.0 ± 0.0 | 400.0 ± 0.0 |     2 |
@@ -145,7 +145,7 @@ cifar10,untrained encoder,reference,2,31,1.4142135623730951,40.5,0.7071067811865
 fn latex_is_a_tabular_with_the_rest_as_comments() {
     let expected = r"\begin{tabular}{lrrrrrrr}
 \toprule
-method & kNN \% & probe \% & online \% & eff. rank & seconds & images/s & seeds \\
+method & kNN \% & linear \% & online \% & eff. rank & seconds & images/s & seeds \\
 \midrule
 barlow & \textbf{71.00} & 70.00 & \underline{60.00} & 12.5 & 60.0 & 400.0 & 1 \\
 byol & \textbf{71.00 $\pm$ 1.41} & \textbf{80.50 $\pm$ 0.71} & \textbf{76.00 $\pm$ 0.71} & 12.5 $\pm$ 0.0 & 60.0 $\pm$ 0.0 & 400.0 $\pm$ 0.0 & 2 \\
@@ -217,7 +217,7 @@ fn without_labels_there_are_dashes_and_a_figure_of_some_seeds_is_noted() {
     let comparison = compare(&root);
     let knn = |row: usize| {
         let figures = &comparison.rows[row].results[0].figures;
-        figures.get(&Column::Knn).map(|knn| (knn.figure.mean, knn.figure.std, knn.figure.count))
+        figures["knn_top1"].map(|knn| (knn.figure.mean, knn.figure.std, knn.figure.count))
     };
     assert_eq!((knn(0), knn(1)), (Some((40.0, None, 1)), None));
     assert_eq!(comparison.notes.len(), 1);
@@ -330,7 +330,7 @@ fn the_same_recipe_and_seed_twice_are_no_second_sample() {
     let first = Made::new(&root, "a", "byol", 0).with("knn_top1", 1.0).finished();
     Made::new(&root, "b", "byol", 0).with("knn_top1", 3.0).finished();
     let comparison = Comparison::of(&[root.path().to_owned(), first]).unwrap();
-    assert_eq!(comparison.rows[0].results[0].figures[&Column::Knn].figure.count, 1);
+    assert_eq!(comparison.rows[0].results[0].figures["knn_top1"].unwrap().figure.count, 1);
     assert_eq!(comparison.left_out.len(), 1, "a folder that is given twice is read once");
     assert_eq!(comparison.left_out[0].state, State::Repeated);
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use vssl::{
-    backbone::{BackboneConfig, Stem},
+    backbone::{ResnetConfig, Stem},
     collective::Group,
-    device::{Backend, DeviceChoice},
+    device::DeviceChoice,
     method::{Sizes, Views, learner::Learner},
-    methods::{Entry, METHODS},
+    methods::METHODS,
     optim::{Gradients, Optimizer, OptimizerConfig},
     precision::Precision,
+    recipe::Entry,
     schedule::Step,
     tensors::ParameterInfo,
     train::batch,
@@ -30,11 +31,6 @@ const STEPS: u64 = 4;
 fn choice() -> DeviceChoice {
     let name = std::env::var("VSSL_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
     name.parse().expect("VSSL_TEST_DEVICE is a device, as in --device")
-}
-
-/// Whether our own kernels are tested.
-pub fn is_cpu() -> bool {
-    choice().backend == Backend::Cpu
 }
 
 /// Under autodiff.
@@ -62,7 +58,7 @@ const SMALL: [(&str, i64); 4] = [("hidden", 32), ("dim", 16), ("queue", 48), ("p
 
 /// The method's own settings, made small.
 pub fn small(entry: &Entry) -> toml::Table {
-    let mut settings = (entry.configure)(&toml::Table::new()).unwrap().settings();
+    let mut settings = entry.defaults().settings();
     for (key, value) in &mut settings {
         let Some((_, small)) = SMALL.iter().find(|(end, _)| key.ends_with(end)) else { continue };
         match value {
@@ -79,8 +75,8 @@ fn sizes() -> Sizes {
 }
 
 fn learner_of_width(entry: &Entry, width: usize) -> Box<dyn Learner> {
-    let method = (entry.configure)(&small(entry)).unwrap();
-    let backbone = BackboneConfig { width, stem: Stem::Cifar, ..Default::default() };
+    let method = entry.with(&small(entry)).unwrap();
+    let backbone = ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
     method.check(&sizes()).unwrap();
     let mut learner = method.learner(&backbone, &sizes(), &device(), 7);
     learner.before_epoch(&step(0));
@@ -180,14 +176,14 @@ fn the_loss_and_every_part_of_it_are_finite() {
     for entry in METHODS {
         let mut learner = learner(entry);
         let outcome = learner.forward_backward(&views(&first_batch()), 1.0, &step(0));
-        assert!(outcome.total.into_scalar::<f32>().is_finite(), "{}", entry.schema.name);
-        assert!(!outcome.parts.is_empty(), "{}", entry.schema.name);
+        assert!(outcome.total.into_scalar::<f32>().is_finite(), "{}", entry.name);
+        assert!(!outcome.parts.is_empty(), "{}", entry.name);
         for (part, value) in outcome.parts {
             let value = value.into_scalar::<f32>();
-            assert!(value.is_finite(), "{}: {part} is {value}", entry.schema.name);
+            assert!(value.is_finite(), "{}: {part} is {value}", entry.name);
         }
         for features in outcome.features {
-            assert!(!features.is_require_grad(), "{}: features carry a graph", entry.schema.name);
+            assert!(!features.is_require_grad(), "{}: features carry a graph", entry.name);
         }
     }
 }
@@ -206,17 +202,17 @@ fn every_student_parameter_gets_a_gradient_and_a_forward_pass_moves_no_teacher()
                 continue;
             }
             let gradient = gradients.get(path);
-            let gradient = gradient.unwrap_or_else(|| panic!("{}: {path}", entry.schema.name));
+            let gradient = gradient.unwrap_or_else(|| panic!("{}: {path}", entry.name));
             let largest: f32 = gradient.clone().abs().max().into_scalar();
             // A bias in front of a batch normalisation has none but rounding.
             let found = largest > 0.0 || path.ends_with(".bias");
-            assert!(largest.is_finite() && found, "{}: gradient of {path}", entry.schema.name);
+            assert!(largest.is_finite() && found, "{}: gradient of {path}", entry.name);
         }
         // What the optimiser's step moves, a forward pass does not.
         for (path, now) in learner.memory() {
             let statistic = path.ends_with("running_mean") || path.ends_with("running_var");
             let moved = !statistic && now != before[&path];
-            assert!(!(moved && path.contains("backbone")), "{}: {path} moved", entry.schema.name);
+            assert!(!(moved && path.contains("backbone")), "{}: {path} moved", entry.name);
         }
     }
 }
@@ -241,7 +237,7 @@ fn half_precision_changes_loss_and_gradients_by_rounding_only() {
     }
     let (of_loss, of_gradients) = allowed(half);
     for entry in METHODS {
-        let name = entry.schema.name;
+        let name = entry.name;
         let [(single, expected), (rounded, got)] = [Precision::F32, half].map(|precision| {
             let mut learner = learner_in_second_epoch(entry);
             let views = batch::micro(&first_batch(), 0, 1, &Group::alone(), &device()).views;
@@ -271,7 +267,7 @@ fn frozen_parameters_do_not_move() {
         let after = learner.student();
         for ParameterInfo { path, .. } in learner.parameters() {
             if learner.is_frozen(&path, &step(0)) {
-                assert_eq!(before[&path], after[&path], "{}: {path}", entry.schema.name);
+                assert_eq!(before[&path], after[&path], "{}: {path}", entry.name);
             }
         }
     }
@@ -292,7 +288,7 @@ fn twenty_steps_on_one_batch_lower_the_loss() {
                 loss
             })
             .collect();
-        assert!(losses[19] < losses[0], "{}: {losses:?}", entry.schema.name);
+        assert!(losses[19] < losses[0], "{}: {losses:?}", entry.name);
     }
 }
 
@@ -304,7 +300,7 @@ fn a_saved_and_loaded_learner_goes_on_bit_for_bit() {
         let mut other = learner(entry);
         other.load(one.student(), one.memory()).unwrap();
         let (a, b) = (loss(one.as_mut(), &views, &at), loss(other.as_mut(), &views, &at));
-        assert_eq!(a.to_bits(), b.to_bits(), "{}: {a} and {b}", entry.schema.name);
+        assert_eq!(a.to_bits(), b.to_bits(), "{}: {a} and {b}", entry.name);
     }
 }
 
@@ -322,7 +318,7 @@ fn the_number_of_loader_workers_does_not_change_the_loss() {
                 })
                 .collect()
         };
-        assert_eq!(losses(1), losses(4), "{}", entry.schema.name);
+        assert_eq!(losses(1), losses(4), "{}", entry.name);
     }
 }
 
@@ -333,15 +329,15 @@ fn a_state_of_another_width_is_refused_and_changes_nothing() {
         let narrow = learner(entry);
         let before = wide.student();
         let error = wide.load(narrow.student(), narrow.memory()).unwrap_err().to_string();
-        assert!(error.contains("shape"), "{}: {error}", entry.schema.name);
-        assert_eq!(wide.student(), before, "{}", entry.schema.name);
+        assert!(error.contains("shape"), "{}: {error}", entry.name);
+        assert_eq!(wide.student(), before, "{}", entry.name);
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_networks() {
     for entry in METHODS {
-        assert_eq!(learner(entry).student(), learner(entry).student(), "{}", entry.schema.name);
+        assert_eq!(learner(entry).student(), learner(entry).student(), "{}", entry.name);
     }
 }
 
@@ -354,9 +350,9 @@ fn teachers_keep_statistics_of_their_own() {
         for (path, value) in learner.memory() {
             if path.ends_with("backbone.bn1.running_mean") {
                 let value: Tensor<1> = Tensor::from_data(value, &Device::flex());
-                assert!(value.abs().sum().into_scalar::<f32>() > 0.0, "{}", entry.schema.name);
+                assert!(value.abs().sum().into_scalar::<f32>() > 0.0, "{}", entry.name);
                 let path = path.strip_prefix("teacher.").unwrap_or(&path);
-                assert_ne!(learner.student()[path], student[path], "{}", entry.schema.name);
+                assert_ne!(learner.student()[path], student[path], "{}", entry.name);
             }
         }
     }

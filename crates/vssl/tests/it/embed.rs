@@ -4,7 +4,7 @@ use std::fs;
 
 use burn::{module::Module, tensor::Device};
 use vssl::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig},
     encoder::{
         Encoder, Input, Reading,
         export::{Form, write},
@@ -30,7 +30,7 @@ fn the_example_prints_a_line_for_each_picture_of_a_folder() {
         image::save_buffer(path, &pixels, 40, 30, image::ColorType::Rgb8).unwrap();
     }
     let device = Device::flex();
-    let config = BackboneConfig { width: 4, ..BackboneConfig::default() };
+    let config: BackboneConfig = ResnetConfig { width: 4, ..Default::default() }.into();
     let encoder = Encoder {
         backbone: Backbone::new(&config, &Init::new(&device, 1)).no_grad(),
         config,

@@ -12,10 +12,11 @@ use parquet::{
     record::{ListAccessor, RowAccessor},
 };
 use vssl::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig},
     embed::{Block, Entry, Form, Index, Job, Layout, Origin, Split, create, embed},
     encoder::{Encoder, Input, Reading},
-    eval::{Features, stored},
+    eval::neighbours::{Distance, neighbours},
+    features::{self, Features},
     layers::Init,
     method::learner::Network,
     posterior::Posteriors,
@@ -37,7 +38,7 @@ pub(super) const FORMS: [(Form, &str); 4] = [
 
 pub(super) fn encoder(seed: u64) -> Encoder {
     let device = Device::flex();
-    let config = BackboneConfig { width: 2, ..BackboneConfig::default() };
+    let config: BackboneConfig = ResnetConfig { width: 2, ..Default::default() }.into();
     let init = Init::new(&device, seed);
     Encoder {
         backbone: Backbone::new(&config, &init),
@@ -110,7 +111,7 @@ fn every_form_gives_back_what_the_encoder_said() {
         assert!(!folder.path().join(format!("out.{ending}.part")).exists());
         match form {
             Form::Npy | Form::Safetensors => {
-                let rows = stored::open(&to, None).unwrap().load().unwrap();
+                let rows = features::open(&to, None).unwrap().load().unwrap();
                 assert_eq!(
                     (rows.values, rows.labels),
                     (features.values.clone(), Some(labels.clone()))
@@ -155,8 +156,7 @@ fn every_form_gives_back_what_the_encoder_said() {
         }
         // Every image is its own nearest, and the order is that of a search in memory.
         let found = index.nearest(&features, 6).unwrap();
-        let known = vssl::eval::knn::Distance::Cosine;
-        let known = vssl::eval::knn::neighbours(&features, &features, known, 6).unwrap();
+        let known = neighbours(&features, &features, Distance::Cosine, 6).unwrap();
         for row in 0..19 {
             assert_eq!(found.of(row), known.of(row), "{ending}");
             assert!(found.of(row)[0].closeness > 0.999_999);

@@ -4,7 +4,7 @@ use std::fs;
 
 use vssl::{
     embed::{Form, Index, embed},
-    eval::stored,
+    features,
 };
 use vssl_data::OnBadImage;
 
@@ -62,7 +62,7 @@ fn unreadable_images_stop_or_leave_no_gap() {
         assert_eq!((done.rows, done.left_out), (18, 1));
         assert!(named.len() == 1 && named[0].contains("dog/03.png"), "{named:?}");
         if matches!(form, Form::Npy | Form::Safetensors) {
-            let rows = stored::open(&to, None).unwrap().load().unwrap();
+            let rows = features::open(&to, None).unwrap().load().unwrap();
             assert_eq!((&rows.values, &rows.labels), (&features.values, &features.labels));
         }
         if matches!(form, Form::Parquet | Form::Safetensors) {

@@ -1,11 +1,14 @@
 //! Evaluations as a whole: they must not depend on the number of threads.
 
 use rayon::ThreadPoolBuilder;
-use vssl::eval::{
-    Features,
-    knn::{Distance, knn},
-    linear::{LinearConfig, linear_probe},
-    spectrum::spectrum,
+use vssl::{
+    eval::{
+        knn::grid,
+        linear::{LinearConfig, linear_probe},
+        neighbours::Distance,
+        spectrum::spectrum,
+    },
+    features::Features,
 };
 
 /// Overlapping classes in a space large enough for parallel products.
@@ -30,8 +33,8 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let (train, test) = (features(3000, 1), features(700, 2));
     let evaluate = || {
         let config = LinearConfig { iterations: 20, ..LinearConfig::default() };
-        let near = knn(&train, &test, Distance::Cosine, &[1, 20], &[0.07, 0.2]).unwrap();
-        let far = knn(&train, &test, Distance::Euclidean, &[20], &[1.0]).unwrap();
+        let near = grid(&train, &test, &[Distance::Cosine], &[1, 20], &[0.07, 0.2]).unwrap();
+        let far = grid(&train, &test, &[Distance::Euclidean], &[20], &[1.0]).unwrap();
         let linear = linear_probe(&train, &test, &config).unwrap();
         (near, far, linear, spectrum(&train).unwrap())
     };

@@ -12,11 +12,14 @@ use burn::{
 };
 use prost::Message;
 use vssl::{
-    backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
+    backbone::{
+        Architecture, Backbone, BackboneConfig, ResnetConfig, ResnetDepth, Stem, VitConfig,
+        WideResnetConfig,
+    },
     encoder::{
         Encoder, Input,
         export::{self, Form},
-        foreign::{self, Fate, Request},
+        foreign::{self, MatchStatus, Request},
         onnx::{self, Pixels, messages},
     },
     layers::{Init, Mode},
@@ -29,7 +32,11 @@ use vssl::{
 use vssl_data::dataset::{CIFAR10, Format, IMAGENET};
 
 fn small() -> BackboneConfig {
-    BackboneConfig { width: 4, stem: Stem::Cifar, ..BackboneConfig::default() }
+    resnet(4)
+}
+
+fn resnet(width: usize) -> BackboneConfig {
+    ResnetConfig { width, stem: Stem::Cifar, ..ResnetConfig::default() }.into()
 }
 
 fn network(config: &BackboneConfig) -> Backbone {
@@ -54,7 +61,7 @@ fn checkpoint(folder: &Path, change: impl FnOnce(&mut Tensors)) -> PathBuf {
     for (name, tensor) in state::collect(&network(&small())) {
         tensors.insert(format!("state_dict.backbone.{name}"), tensor);
     }
-    let momentum = network(&BackboneConfig { width: 2, ..small() });
+    let momentum = network(&resnet(2));
     for (name, tensor) in state::collect(&momentum) {
         tensors.insert(format!("state_dict.momentum_backbone.{name}"), tensor);
     }
@@ -76,16 +83,16 @@ fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     found.check().unwrap();
     assert_eq!(found.config, small());
     assert_eq!(found.prefix, "state_dict.backbone.");
-    assert_eq!(found.count(Fate::Matched), state::collect(&network(&small())).len());
-    assert_eq!(found.count(Fate::LeftOut), found.count(Fate::Matched) + 3);
+    assert_eq!(found.count(MatchStatus::Matched), state::collect(&network(&small())).len());
+    assert_eq!(found.count(MatchStatus::LeftOut), found.count(MatchStatus::Matched) + 3);
     found.write(&to, &path).unwrap();
     let encoder = Encoder::open(&to, "latest", Network::Student, &Device::flex()).unwrap();
     assert_eq!(encoder.input, Input::new(32, Format::Cifar10, CIFAR10));
     assert_eq!(features(&encoder.backbone, 16), features(&network(&small()), 16));
     let teacher = Request { network: Network::Teacher, ..request() };
-    assert_eq!(foreign::read(&path, &teacher).unwrap().config.width, 2);
+    assert_eq!(foreign::read(&path, &teacher).unwrap().config, resnet(2));
     let prefix = Some("momentum_backbone".to_owned());
-    assert_eq!(foreign::read(&path, &Request { prefix, ..request() }).unwrap().config.width, 2);
+    assert_eq!(foreign::read(&path, &Request { prefix, ..request() }).unwrap().config, resnet(2));
 }
 
 /// `Sequential` over a network's children. Without an activation and a max-pool among them the
@@ -124,12 +131,15 @@ fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
         tensors.insert("state_dict.backbone.layer4.1.bn1.weight".to_owned(), bias);
     });
     let found = foreign::read(&path, &request()).unwrap();
-    let row = |fate| found.rows.iter().find(|row| row.fate == fate).unwrap();
-    assert_eq!(row(Fate::Missing).name.as_deref(), Some("layer2.0.bn2.bias"));
-    assert_eq!(row(Fate::Missing).expected, Some(vec![8]));
-    assert_eq!(row(Fate::Unexpected).key.as_deref(), Some("state_dict.backbone.layer2.0.gate"));
-    assert_eq!(row(Fate::Mismatched).shape, Some(vec![8]));
-    assert_eq!(row(Fate::Mismatched).expected, Some(vec![32]));
+    let row = |status| found.rows.iter().find(|row| row.status == status).unwrap();
+    assert_eq!(row(MatchStatus::Missing).name.as_deref(), Some("layer2.0.bn2.bias"));
+    assert_eq!(row(MatchStatus::Missing).expected, Some(vec![8]));
+    assert_eq!(
+        row(MatchStatus::Unexpected).key.as_deref(),
+        Some("state_dict.backbone.layer2.0.gate")
+    );
+    assert_eq!(row(MatchStatus::Mismatched).shape, Some(vec![8]));
+    assert_eq!(row(MatchStatus::Mismatched).expected, Some(vec![32]));
     let error = found.check().unwrap_err().to_string();
     assert!(error.starts_with("1 tensors are missing, 1 have another shape and 1 are"), "{error}");
     let to = folder.path().join("partial.safetensors");
@@ -249,12 +259,13 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("encoder.onnx");
     let vit = VitConfig { patch: 8, image_size: 32, ..VitConfig::default() };
-    let with = |architecture, vit| BackboneConfig { architecture, vit, ..small() };
+    let depth = ResnetDepth::Resnet50;
+    let resnet50 = ResnetConfig { depth, width: 4, stem: Stem::Cifar, ..Default::default() };
     for (config, nodes) in [
-        (with(Architecture::Resnet18, None), vec![("Conv", 20), ("BatchNormalization", 20)]),
-        (with(Architecture::Resnet50, None), vec![("Conv", 53), ("Relu", 49), ("Add", 16)]),
-        (with(Architecture::WideResnet28, None), vec![("Conv", 28), ("LeakyRelu", 23)]),
-        (with(Architecture::VitTiny, Some(vit)), vec![("Softmax", 12), ("LayerNormalization", 25)]),
+        (small(), vec![("Conv", 20), ("BatchNormalization", 20)]),
+        (resnet50.into(), vec![("Conv", 53), ("Relu", 49), ("Add", 16)]),
+        (WideResnetConfig::default().into(), vec![("Conv", 28), ("LeakyRelu", 23)]),
+        (vit.into(), vec![("Softmax", 12), ("LayerNormalization", 25)]),
     ] {
         let encoder = encoder(config, 40);
         export::write(&encoder, &to, Form::Onnx(Pixels::Unit)).unwrap();
@@ -264,7 +275,7 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
         well_formed(graph);
         for (op, expected) in nodes {
             let count = graph.node.iter().filter(|node| node.op_type == op).count();
-            assert_eq!(count, expected, "{op} in {:?}", encoder.config.architecture);
+            assert_eq!(count, expected, "{op} in {:?}", encoder.config.architecture());
         }
         let shape = |value: &messages::ValueInfo| {
             let tensor = value.r#type.as_ref().unwrap().tensor_type.as_ref().unwrap();
@@ -287,8 +298,7 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
 #[test]
 fn an_image_that_is_no_whole_number_of_patches_has_no_onnx_file() {
     let vit = VitConfig { patch: 16, image_size: 32, ..VitConfig::default() };
-    let config = BackboneConfig { architecture: Architecture::VitTiny, vit: Some(vit), ..small() };
-    let encoder = encoder(config, 40);
+    let encoder = encoder(vit.into(), 40);
     let tensors = state::collect(&encoder.backbone);
     let model = onnx::model(&tensors, &encoder.config, &encoder.input, Pixels::Normalised, &[]);
     assert!(model.unwrap_err().to_string().contains("40"));

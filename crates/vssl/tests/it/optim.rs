@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use burn::module::{Module, Param};
-use burn::nn::{BatchNorm, BatchNormConfig, Linear, LinearConfig};
 use burn::tensor::{Device, Distribution, Tensor, TensorData};
 use vssl::{
-    optim::{Algorithm, Clip, Gradients, OptimError, Optimizer, OptimizerConfig, ema},
+    layers::{BatchNorm, Init, Linear, Mode},
+    optim::{
+        Adam, Algorithm, Clip, Gradients, Lars, OptimError, Optimizer, OptimizerConfig, Sgd, ema,
+    },
     tensors::parameters,
 };
 
@@ -105,17 +107,18 @@ struct Layer {
 }
 
 fn layer(device: &Device) -> Layer {
-    Layer { fc: LinearConfig::new(3, 4).init(device), bn: BatchNormConfig::new(4).init(device) }
+    let init = Init::new(device, 0);
+    Layer { fc: Linear::new(3, 4, &init), bn: BatchNorm::new(4, &init) }
 }
 
 fn backward(layer: &Layer, device: &Device) -> Gradients {
     let x = Tensor::<2>::random([8, 3], Distribution::Default, device);
-    let y = layer.bn.forward(layer.fc.forward(x));
+    let y = layer.bn.forward_rows(layer.fc.forward(x), false, Mode::Train);
     Gradients::collect((y.clone() * y.exp()).mean().backward(), layer)
 }
 
-fn optimizer(name: Algorithm) -> Optimizer {
-    let config = OptimizerConfig { name, lr: 0.1, ..OptimizerConfig::default() };
+fn optimizer(algorithm: Algorithm) -> Optimizer {
+    let config = OptimizerConfig { algorithm, lr: 0.1, ..OptimizerConfig::default() };
     Optimizer::new(config, 256).unwrap()
 }
 
@@ -124,11 +127,12 @@ fn running_statistics_are_not_parameters() {
     let device = Device::flex().autodiff();
     let layer = layer(&device);
     let paths: Vec<_> = parameters(&layer).into_iter().map(|p| p.path).collect();
-    assert_eq!(paths, ["fc.weight", "fc.bias", "bn.gamma", "bn.beta"]);
+    assert_eq!(paths, ["fc.weight", "fc.bias", "bn.weight", "bn.bias"]);
     let gradients = backward(&layer, &device);
     assert_eq!(gradients.0.len(), 4);
     let before: Vec<f32> = layer.bn.running_mean.value_sync().into_data().try_to_vec().unwrap();
-    let layer = optimizer(Algorithm::Sgd).step(layer, gradients, |base| base).unwrap();
+    let layer =
+        optimizer(Algorithm::Sgd(Sgd::default())).step(layer, gradients, |base| base).unwrap();
     let after: Vec<f32> = layer.bn.running_mean.value_sync().into_data().try_to_vec().unwrap();
     assert_eq!(before, after);
 }
@@ -136,8 +140,13 @@ fn running_statistics_are_not_parameters() {
 #[test]
 fn an_updated_parameter_is_a_tracked_leaf_with_its_old_id() {
     let device = Device::flex().autodiff().gradient_checkpointing();
-    for name in [Algorithm::Lars, Algorithm::Sgd, Algorithm::Adam, Algorithm::Adamw] {
-        let mut optimizer = optimizer(name);
+    for algorithm in [
+        Algorithm::Lars(Lars::default()),
+        Algorithm::Sgd(Sgd::default()),
+        Algorithm::Adam(Adam::default()),
+        Algorithm::Adamw(Adam::default()),
+    ] {
+        let mut optimizer = optimizer(algorithm);
         let mut layer = layer(&device);
         let id = layer.fc.weight.id;
         for _ in 0..3 {
@@ -157,7 +166,7 @@ fn a_parameter_without_a_gradient_is_left_alone() {
     let before: Vec<f32> = layer.fc.weight.val().into_data().try_to_vec().unwrap();
     let mut gradients = backward(&layer, &device);
     gradients.0.remove("fc.weight");
-    let mut optimizer = optimizer(Algorithm::Adamw);
+    let mut optimizer = optimizer(Algorithm::Adamw(Adam::default()));
     let layer = optimizer.step(layer, gradients, |base| base).unwrap();
     assert_eq!(before, layer.fc.weight.val().into_data().try_to_vec::<f32>().unwrap());
     let state = optimizer.state();
@@ -172,7 +181,8 @@ fn gradients_of_another_module_are_refused() {
     let mut gradients = backward(&layer, &device);
     let stray = gradients.0["fc.weight"].clone();
     gradients.0.insert("head.weight".into(), stray);
-    let error = optimizer(Algorithm::Sgd).step(layer, gradients, |base| base).unwrap_err();
+    let error =
+        optimizer(Algorithm::Sgd(Sgd::default())).step(layer, gradients, |base| base).unwrap_err();
     assert!(matches!(&error, OptimError::UnknownGradients { paths } if paths == &["head.weight"]));
 }
 
@@ -182,7 +192,8 @@ fn a_gradient_of_the_wrong_length_is_refused() {
     let layer = layer(&device);
     let mut gradients = backward(&layer, &device);
     gradients.0.insert("fc.weight".into(), Tensor::zeros([5], &Device::flex()));
-    let error = optimizer(Algorithm::Sgd).step(layer, gradients, |base| base).unwrap_err();
+    let error =
+        optimizer(Algorithm::Sgd(Sgd::default())).step(layer, gradients, |base| base).unwrap_err();
     assert_eq!(error.to_string(), "gradient of fc.weight has 5 elements, the parameter has 12");
 }
 
@@ -190,7 +201,7 @@ fn a_gradient_of_the_wrong_length_is_refused() {
 fn state_that_does_not_fit_is_refused_by_name() {
     let device = Device::flex().autodiff();
     let layer = layer(&device);
-    let mut adam = optimizer(Algorithm::Adam);
+    let mut adam = optimizer(Algorithm::Adam(Adam::default()));
     let gradients = backward(&layer, &device);
     let layer = adam.step(layer, gradients, |base| base).unwrap();
     let (parameters, device) = (parameters(&layer), Device::flex());
@@ -212,7 +223,9 @@ fn state_that_does_not_fit_is_refused_by_name() {
     let error = adam.load_state(state, &parameters, &device).unwrap_err().to_string();
     assert!(error.contains("updates.fc.bias"), "{error}");
 
-    let error = optimizer(Algorithm::Lars).load_state(good, &parameters, &device).unwrap_err();
+    let error = optimizer(Algorithm::Lars(Lars::default()))
+        .load_state(good, &parameters, &device)
+        .unwrap_err();
     assert!(matches!(error, OptimError::StateKeys { .. }));
 }
 
@@ -254,7 +267,7 @@ fn teacher_and_student_still_meet_in_one_graph_under_checkpointing() {
 #[test]
 fn a_teacher_that_is_no_part_of_the_student_is_refused() {
     let device = Device::flex();
-    let (teacher, student) = (layer(&device), LinearConfig::new(3, 4).init(&device));
+    let (teacher, student) = (layer(&device), Linear::new(3, 4, &Init::new(&device, 0)));
     let error = ema(teacher, &student, 0.9).unwrap_err().to_string();
     assert!(error.contains("fc.weight"), "{error}");
 }

@@ -51,7 +51,7 @@ impl Dataset for Discs {
 
 use burn::{module::Module, tensor::Device};
 use vssl::{
-    backbone::{Backbone, BackboneConfig, Stem},
+    backbone::{Backbone, BackboneConfig, ResnetConfig, Stem},
     collective::Group,
     encoder::{Encoder, Input, Reading},
     layers::Init,
@@ -65,11 +65,12 @@ use vssl_data::{
     dataset::{CIFAR10, Format},
 };
 
-use super::own_method::Uniformity;
+use super::own_method::example::Uniformity;
 
 #[test]
 fn own_images_have_features_and_labels_in_their_order() {
-    let config = BackboneConfig { width: 4, stem: Stem::Cifar, ..BackboneConfig::default() };
+    let config: BackboneConfig =
+        ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
     let device = Device::flex();
     let encoder = Encoder {
         backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad(),
@@ -109,10 +110,11 @@ fn an_own_method_learns_from_own_images() {
         end_step: 12,
         share: Share::WHOLE,
     };
-    let method = learner::any(Uniformity::default());
+    let method = learner::erase("uniformity", Uniformity::default());
     let sizes = Sizes { images: 64, batch: 16, global_views: 2, local_views: 0 };
     method.check(&sizes).unwrap();
-    let config = BackboneConfig { width: 4, stem: Stem::Cifar, ..BackboneConfig::default() };
+    let config: BackboneConfig =
+        ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
     let mut learner = method.learner(&config, &sizes, &device, 0);
     let json = r#"{ "name": "adamw", "lr": 0.003, "scale_lr": false }"#;
     let mut optimizer = Optimizer::new(serde_json::from_str(json).unwrap(), 16).unwrap();

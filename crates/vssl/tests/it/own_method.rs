@@ -1,140 +1,35 @@
-//! The worked example of the book's chapter "Add a method", and a training with it.
+//! The worked example of the book's chapter "Add a method", trained.
 
-// ANCHOR: method
-use burn::{
-    module::Module,
-    tensor::{Device, Tensor},
-};
-use serde::{Deserialize, Serialize};
-use vssl::{
-    backbone::Backbone,
-    collective::Group,
-    layers::{Init, Mlp},
-    method::{Loss, Method, Nothing, Sizes, Views},
-    objective::unit_rows,
-    recipe::{Checker, Settings},
-    schedule::Step,
-};
+use std::path::Path;
 
-/// Alignment and uniformity on the sphere (Wang and Isola 2020, arXiv:2005.10242):
-/// `L = mean |a − b|² + weight · ½ Σ_views log mean_{i≠j} exp(−2 |z_i − z_j|²)`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Uniformity {
-    hidden: usize,
-    dim: usize,
-    weight: f64,
-}
+use vssl::{Recipe, method::learner::erase, recipe::Entry, run::folder};
 
-impl Default for Uniformity {
-    fn default() -> Self {
-        Self { hidden: 512, dim: 128, weight: 1.0 }
-    }
-}
+#[allow(dead_code, reason = "its main prints what the test reads")]
+#[path = "../../examples/own_method.rs"]
+pub mod example;
 
-impl Settings for Uniformity {
-    fn check(&self, checker: &mut Checker) {
-        checker.require("hidden", self.hidden > 0, self.hidden, "at least 1");
-        checker.require("dim", self.dim > 0, self.dim, "at least 1");
-        checker.not_negative("weight", self.weight);
-    }
-}
+use example::Uniformity;
 
-#[derive(Module, Debug)]
-pub struct Student {
-    backbone: Backbone,
-    projector: Mlp,
-}
-
-impl Method for Uniformity {
-    type Student = Student;
-    type Memory = Nothing;
-    type Carry = ();
-
-    fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        match (sizes.global_views, sizes.local_views, sizes.batch) {
-            (2, 0, 2..) => Ok(()),
-            (2, 0, batch) => Err(format!("train.batch = {batch}: expected at least 2")),
-            (global, local, _) => Err(format!(
-                "views.count: {global} global and {local} local views; expected two global ones"
-            )),
-        }
-    }
-
-    fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
-        Student { backbone, projector: Mlp::new(dim, self.hidden, self.dim, init) }
-    }
-
-    fn memory(&self, _: &Student, _: &Sizes, _: &Init) -> Nothing {
-        Nothing
-    }
-
-    fn loss(&self, student: &Student, _: &Nothing, views: &Views, _: &Step) -> Loss<()> {
-        let mode = views.mode();
-        let h = [0, 1].map(|v| student.backbone.forward(views.global[v].clone(), mode));
-        let z = h.clone().map(|h| student.projector.forward(h, mode));
-        let z = views.gather(z).map(unit_rows);
-        let alignment = (z[0].clone() - z[1].clone()).square().sum_dim(1).mean();
-        let [a, b] = z.map(uniformity);
-        let uniform = (a + b) * 0.5;
-        let parts = vec![
-            ("alignment", alignment.clone().detach()),
-            ("uniformity", uniform.clone().detach()),
-        ];
-        let total = alignment + uniform * self.weight;
-        Loss { total, parts, features: h.map(Tensor::detach).into(), carry: () }
-    }
-
-    fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
-        &student.backbone
-    }
-}
-
-/// `log mean_{i≠j} exp(−2 |z_i − z_j|²)` of unit rows, where `|z_i − z_j|² = 2 − 2 z_i·z_j`.
-///
-/// # Shapes — `[n, d]` to `[1]`.
-fn uniformity(z: Tensor<2>) -> Tensor<1> {
-    let [n, _] = z.dims();
-    let cosine = vssl_kernels::linear(z.clone(), z.clone(), None); // [n, n]
-    let others = Tensor::<2>::ones([n, n], &z.device()) - Tensor::eye(n, &z.device());
-    let potential: Tensor<2> = ((cosine - 1.0) * 4.0).exp() * others;
-    (potential.sum() / (n * (n - 1)) as f64).log()
-}
-// ANCHOR_END: method
-
-// ANCHOR: training
 #[test]
-fn an_own_method_learns() {
-    let device = Device::flex().autodiff();
-    let method = vssl::method::learner::any(Uniformity { hidden: 32, dim: 16, weight: 1.0 });
-    let sizes = Sizes { images: 16, batch: 16, global_views: 2, local_views: 0 };
-    method.check(&sizes).unwrap();
+fn an_own_method_learns_and_its_recipe_can_be_read_again() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let changes = ["train.max_steps=40".to_owned(), "data.limit_train=3000".to_owned()];
+    let mut out = Vec::new();
+    let summary = example::run(&root, &run, &changes, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let loss = |line: &str| line.rsplit_once("loss ")?.1.parse::<f32>().ok();
+    let losses: Vec<f32> = out.lines().filter_map(loss).collect();
+    assert_eq!(losses.len(), 4, "{out}");
+    assert!(losses[3] < losses[0] - 0.1, "{out}");
+    assert!(summary.figure("knn_top1").unwrap() > 50.0, "{out}");
+    assert_eq!((summary.method.as_str(), summary.steps), ("uniformity", 40));
 
-    let backbone = vssl::backbone::BackboneConfig { width: 4, ..Default::default() };
-    let mut learner = method.learner(&backbone, &sizes, &device, 0);
-    let json = r#"{ "name": "adamw", "lr": 0.003, "scale_lr": false }"#;
-    let mut optimizer =
-        vssl::optim::Optimizer::new(serde_json::from_str(json).unwrap(), 16).unwrap();
-
-    let picture = |view: usize| {
-        let pixel = |i: usize| ((i * 7 + i / 3072 * 31 + view * 13) % 251) as f32 / 251.0;
-        let pixels = (0..16 * 32 * 32 * 3).map(pixel).collect();
-        vssl::encoder::images::images_to_tensor(pixels, 16, 32, &device)
-    };
-    let views = Views {
-        images: (0..16).collect(),
-        global: vec![picture(0), picture(1)],
-        local: Vec::new(),
-        group: Group::alone(),
-    };
-    let mut losses = Vec::new();
-    for index in 0..20 {
-        let at = Step { index, steps_per_epoch: 20, total: 20, ..Step::default() };
-        let outcome = learner.forward_backward(&views, 1.0, &at);
-        losses.push(outcome.total.into_scalar::<f32>());
-        let gradients = learner.take_gradients();
-        learner.update(&mut optimizer, gradients, &|base| base, &at).unwrap();
-    }
-    assert!(losses[19] < losses[0] - 0.1, "{losses:?}");
+    let text = folder::recipe_of(&run).unwrap();
+    assert!(text.contains("[uniformity]\nhidden = 128\ndim = 32"), "{text}");
+    let own = [Entry::of::<Uniformity>("uniformity", "on the sphere", "arXiv:2005.10242")];
+    let (again, _) = Recipe::parse(&text, "recipe.toml", &[], &own).unwrap();
+    let method = Uniformity { hidden: 128, dim: 32, weight: 1.0 };
+    assert_eq!(again.method.settings(), erase("uniformity", method).settings());
 }
-// ANCHOR_END: training

@@ -60,13 +60,13 @@ fn a_posterior_belongs_to_the_encoder_of_the_same_run() {
         let posteriors = Posteriors::open(&run, "latest", &device).unwrap().unwrap();
         assert_eq!(posteriors.step, 3);
         let all = posteriors.of(pixels(5), 5);
-        for (network, belief) in
+        for (network, output) in
             [(Network::Student, &all.student), (Network::Teacher, &all.teacher)]
         {
             let encoder = Encoder::open(&run, "latest", network, &device).unwrap();
-            assert_eq!(numbers(&belief.features), encoder.embed(pixels(5), 5).values);
-            assert_eq!(belief.gaussian.mean.dims(), [5, 8]);
-            assert_eq!(belief.gaussian.variance.dims(), [5, 8]);
+            assert_eq!(numbers(&output.features), encoder.embed(pixels(5), 5).values);
+            assert_eq!(output.gaussian.mean.dims(), [5, 8]);
+            assert_eq!(output.gaussian.variance.dims(), [5, 8]);
         }
         assert_eq!(all.free_variance, objective == "cosine");
         let (q, p) = (&all.student.gaussian, &all.teacher.gaussian);

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use burn::tensor::{DType, Device, Tensor};
 use vssl::{
-    backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig, Stem, VitConfig, WideResnetConfig},
     collective::Group,
     layers::{Init, Mode},
     methods,
@@ -22,10 +22,10 @@ use crate::{
     training::Silent,
 };
 
-fn config(architecture: Architecture) -> BackboneConfig {
+fn encoders() -> [BackboneConfig; 3] {
+    let resnet = ResnetConfig { width: 8, stem: Stem::Cifar, ..ResnetConfig::default() };
     let vit = VitConfig { patch: 4, image_size: 16, ..VitConfig::default() };
-    let vit = architecture.is_transformer().then_some(vit);
-    BackboneConfig { architecture, width: 8, stem: Stem::Cifar, vit, ..Default::default() }
+    [resnet.into(), WideResnetConfig::default().into(), vit.into()]
 }
 
 fn images(device: &Device) -> Tensor<4> {
@@ -43,9 +43,9 @@ fn distance<const D: usize>(got: Tensor<D>, expected: Tensor<D>) -> f32 {
 #[test]
 fn features_and_gradients_of_half_precision_images_are_in_single_precision_and_close() {
     let device = Device::flex().autodiff();
-    for architecture in [Architecture::Resnet18, Architecture::WideResnet28, Architecture::VitTiny]
-    {
-        let network = Backbone::new(&config(architecture), &Init::new(&device, 1));
+    for config in encoders() {
+        let architecture = config.architecture();
+        let network = Backbone::new(&config, &Init::new(&device, 1));
         let run = |dtype: DType| {
             let features = network.forward(images(&device).cast(dtype), Mode::Train);
             assert_eq!(features.dtype(), DType::F32, "{architecture:?}");
@@ -84,7 +84,7 @@ fn two_ranks_in_half_precision_compute_what_one_process_computes() {
     let resnets = ["vicreg", "vssl"].map(|name| (name, small_resnet()));
     let vits = ["dino", "swav", "vssl"].map(|name| (name, small_vit()));
     for (name, backbone) in resnets.into_iter().chain(vits) {
-        let is_smooth = backbone.architecture.is_transformer();
+        let is_smooth = backbone.vit().is_some();
         let single = Case::of(methods::find(name).unwrap(), backbone);
         let (_, expected) = first(&train(&single, &Group::alone()));
         for (half, epsilon) in [(Precision::Bf16, 2f64.powi(-7)), (Precision::F16, 2f64.powi(-10))]

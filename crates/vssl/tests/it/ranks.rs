@@ -7,13 +7,14 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 use vssl::{
-    backbone::{Architecture, BackboneConfig, Stem, VitConfig},
+    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig},
     collective::{Group, Threads},
     layers::{BatchNorm, Init, Mode},
     method::Sizes,
-    methods::{Entry, METHODS},
+    methods::METHODS,
     optim::{Gradients, Optimizer, OptimizerConfig},
     precision::Precision,
+    recipe::Entry,
     schedule::Step,
     tensors::state::Tensors,
     train::batch,
@@ -25,11 +26,11 @@ use vssl_data::{
 
 use crate::contract::{device, loss_scale, small};
 
-pub(super) const SIZE: usize = 16;
+const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
 const BATCH: usize = 16;
 /// Three steps reach into the second epoch: clusters are made of embeddings, queues are in use.
-pub(super) const STEPS: u64 = 3;
+const STEPS: u64 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Of losses, figures, weights and what is remembered, relative to the tensor's Euclidean norm.
@@ -111,19 +112,18 @@ impl<'a> Case<'a> {
 }
 
 pub(super) fn small_resnet() -> BackboneConfig {
-    BackboneConfig { width: 4, stem: Stem::Cifar, ..Default::default() }
+    ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into()
 }
 
 /// Smooth: see [`joint_statistics_run_through_a_whole_resnet`].
 pub(super) fn small_vit() -> BackboneConfig {
-    let vit = VitConfig { patch: 8, image_size: SIZE, ..Default::default() };
-    BackboneConfig { architecture: Architecture::VitTiny, vit: Some(vit), ..Default::default() }
+    VitConfig { patch: 8, image_size: SIZE, ..Default::default() }.into()
 }
 
 pub(super) fn train(case: &Case, group: &Group) -> Trace {
     let Case { entry, changes, parts, backbone, precision } = case;
     let batch = BATCH * parts;
-    let method = (entry.configure)(&settings(entry, changes)).unwrap();
+    let method = entry.with(&settings(entry, changes)).unwrap();
     let global = ViewGroup { size: SIZE, ..ViewGroup::default() };
     let local = ViewGroup { size: SIZE / 2, count: 1, local: true, ..ViewGroup::default() };
     let mut views = vec![global, local];
@@ -265,7 +265,7 @@ pub(super) fn compare(one: &Trace, other: &Trace) -> Worst {
 
 /// Holds for 2 and 4 ranks.
 fn ranks_agree(entry: &Entry, changes: &str, parts: usize) {
-    let name = entry.schema.name;
+    let name = entry.name;
     let case = Case { changes, parts, ..Case::of(entry, small_vit()) };
     let alone = train(&case, &Group::alone());
     assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");

@@ -35,7 +35,7 @@ fn in_a_process_of_its_own() {
     assert_eq!(Tensor::<1>::zeros([1], &device).dtype(), DType::F64);
     let mut failed = Vec::new();
     for entry in METHODS {
-        let name = entry.schema.name;
+        let name = entry.name;
         let case = Case::of(entry, small_resnet());
         let alone = train(&case, &Group::alone());
         assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");

@@ -6,12 +6,16 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use vssl::{
-    optim::{Algorithm, GroupRule},
+    backbone::{Architecture, Backbone, BackboneConfig},
+    layers::Init,
+    method::{Loss, Method, Nothing, Sizes, Views, learner::erase},
+    optim::{Adam, Algorithm, GroupRule, Lars, Sgd},
     recipe::{
-        Checker, Location, MethodSchema, Origin, Problem, Provenance, Recipe, RecipeError,
-        Settings, difference,
+        Checker, Entry, Location, Origin, Problem, Provenance, Recipe, RecipeError, Settings,
+        difference, settings,
     },
-    schedule::{Schedule, WarmupCosine},
+    schedule::{Schedule, Step, WarmupCosine},
+    supervised::FinetuneSettings,
 };
 
 /// A method that is only settings.
@@ -54,8 +58,32 @@ impl Settings for Toy {
     }
 }
 
-const METHODS: [MethodSchema; 2] =
-    [MethodSchema::of::<Toy>("toy"), MethodSchema::of::<Toy>("other")];
+impl Method for Toy {
+    type Student = Nothing;
+    type Memory = Nothing;
+    type Carry = ();
+
+    fn student(&self, _: Backbone, _: usize, _: &Init) -> Nothing {
+        Nothing
+    }
+
+    fn memory(&self, _: &Nothing, _: &Sizes, _: &Init) -> Nothing {
+        Nothing
+    }
+
+    fn loss(&self, _: &Nothing, _: &Nothing, _: &Views, _: &Step) -> Loss<()> {
+        unreachable!("a recipe takes no step")
+    }
+
+    fn backbone<'a>(&self, _: &'a Nothing) -> &'a Backbone {
+        unreachable!("a recipe has no network")
+    }
+}
+
+const METHODS: [Entry; 2] = [
+    Entry::of::<Toy>("toy", "a toy", "unpublished"),
+    Entry::of::<Toy>("other", "another toy", "unpublished"),
+];
 
 const MINIMAL: &str = "method = \"toy\"\ndata.path = \"images\"\n";
 
@@ -90,7 +118,7 @@ fn a_minimal_recipe_has_every_default() {
     let (recipe, provenance) = load(MINIMAL, &[]).unwrap();
     assert_eq!(recipe.train.batch, 256);
     assert_eq!(recipe.views.iter().map(|group| group.count).sum::<usize>(), 2);
-    assert_eq!(recipe.method_table["temperature"].as_float(), Some(0.2));
+    assert_eq!(recipe.method.settings()["temperature"].as_float(), Some(0.2));
     assert!(recipe.data.normalisation.is_some());
     assert_eq!(provenance.origin("train.batch"), &Origin::Default);
     let file = Origin::File { file: "a.toml".into(), line: 2 };
@@ -152,6 +180,18 @@ fn wrong_types_name_key_line_value_and_what_was_expected() {
 #[test]
 fn values_out_of_bounds_name_key_line_value_and_bounds() {
     let cases = [
+        (
+            "[optimizer]\nnesterov = true\nmomentum = 0",
+            "optimizer.momentum is 0; expected a number above",
+        ),
+        (
+            "[optimizer]\nnesterov = true\ndampening = 0.1",
+            "optimizer.dampening is 0.1; expected 0, because nesterov is true",
+        ),
+        (
+            "[[optimizer.groups]]\nlr = 1.0",
+            "optimizer.groups.0 has no criterion; give `pattern` or",
+        ),
         ("[optimizer]\nlr = -0.1", "optimizer.lr is -0.1; expected a finite number, not negative"),
         ("[train]\nbatch = 0", "train.batch is 0; expected at least 2"),
         ("[train]\nbatch = 1", "train.batch is 1; expected at least 2"),
@@ -164,14 +204,9 @@ fn values_out_of_bounds_name_key_line_value_and_bounds() {
         ("[[views]]\ncrop_scale = [0.5, 0.1]", "views.0.crop_scale is [0.5, 0.1]; expected two"),
         ("[[views]]\nhue = 0.6", "views.0.hue is 0.6; expected a number from 0 to 0.5"),
         ("[[views]]\ncount = 0\n[[views]]", "views.0.count is 0; expected at least 1"),
-        ("[backbone.vit]\npatch = 8", "backbone.vit is a table; expected an architecture"),
         (
             "[backbone]\narchitecture = \"vit-tiny\"\nvit.image_size = 100",
             "backbone.vit.image_size is 100; expected a multiple of backbone.vit.patch",
-        ),
-        (
-            "[backbone]\nwiden = 2",
-            "backbone.widen is 2; expected the architecture \"wide-resnet28\"",
         ),
         (
             "[backbone]\narchitecture = \"wide-resnet28\"\nwiden = 0",
@@ -252,7 +287,7 @@ fn overrides_are_named_instead_of_a_line() {
 fn one_key_of_a_nested_table_leaves_the_others_as_they_were() {
     let momentum = |text: &str, overrides: &[&str]| {
         let (recipe, _) = load(text, overrides).unwrap();
-        let momentum = recipe.method_table["momentum"].as_table().unwrap().clone();
+        let momentum = recipe.method.settings()["momentum"].as_table().unwrap().clone();
         (momentum["base"].as_float().unwrap(), momentum["last"].as_float().unwrap())
     };
     assert_eq!(momentum(MINIMAL, &["toy.momentum.base=0.9"]), (0.9, 1.0));
@@ -265,7 +300,7 @@ fn a_later_override_wins_and_is_remembered() {
     let text = format!("{MINIMAL}[[views]]\nsize = 32\ncrop_scale = [0.1, 1.0]\n");
     let overrides = ["method=other", "seed=1", "seed=2", "views.0.crop_scale.0=0.3", "toy2.x=1"];
     let (recipe, provenance) = load(&text, &overrides[..4]).unwrap();
-    assert_eq!((recipe.method.as_str(), recipe.seed), ("other", 2));
+    assert_eq!((recipe.method.name(), recipe.seed), ("other", 2));
     assert_eq!(recipe.views[0].crop_scale, [0.3, 1.0]);
     for key in ["method", "seed", "views.0.crop_scale"] {
         assert_eq!(provenance.origin(key), &Origin::Override, "{key}");
@@ -359,7 +394,15 @@ fn any_recipe(rng: &mut ChaCha8Rng) -> Recipe {
         view.jitter = share(rng);
         view.crop_scale = [share(rng).max(1e-300), 1.0];
     }
-    recipe.optimizer.name = [Algorithm::Lars, Algorithm::Adamw][rng.random_range(0..2)];
+    recipe.backbone = BackboneConfig::of(
+        [Architecture::Resnet50, Architecture::WideResnet28][rng.random_range(0..2)],
+    );
+    recipe.optimizer.algorithm = match rng.random_range(0..4) {
+        0 => Algorithm::Lars(Lars { eta: share(rng), ..Lars::default() }),
+        1 => Algorithm::Sgd(Sgd { dampening: share(rng), ..Sgd::default() }),
+        2 => Algorithm::Adam(Adam { eps: share(rng), ..Adam::default() }),
+        _ => Algorithm::Adamw(Adam { beta1: share(rng), ..Adam::default() }),
+    };
     recipe.optimizer.lr = share(rng) * 1e9;
     recipe.optimizer.weight_decay = share(rng);
     for _ in 0..rng.random_range(0..3) {
@@ -383,7 +426,7 @@ fn any_recipe(rng: &mut ChaCha8Rng) -> Recipe {
     recipe.train.max_steps = rng.random_bool(0.5).then(|| rng.random_range(1..1000));
     recipe.checkpoint.every_steps = rng.random_bool(0.5).then(|| rng.random_range(1..1000));
     let toy = Toy { temperature: share(rng).max(1e-300), ..Toy::default() };
-    recipe.method_table = toml::Table::try_from(toy).unwrap();
+    recipe.method = erase("toy", toy);
     recipe
 }
 
@@ -398,4 +441,104 @@ fn differences_name_the_keys_that_changed() {
     assert_eq!(found, expected);
     let back: Vec<String> = difference(&now, &was).iter().map(ToString::to_string).collect();
     assert_eq!(back[2], "train.max_steps: 7 -> not set");
+}
+
+#[test]
+fn keys_of_another_algorithm_or_architecture_are_refused_with_their_lines() {
+    let text = format!("{MINIMAL}[optimizer]\nbeta1 = 0.9\nlr = 1.0\nbeta2 = 0.9\n");
+    let found = problems(&text, &[]);
+    let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["optimizer.beta1", "optimizer.beta2"]);
+    let expected = "a.toml:4: optimizer.beta1 is a key of adam, adamw; with name = \"lars\" \
+                    expected one of name, lr, scale_lr, weight_decay, momentum, dampening, nesterov, \
+                    eta, clip_lr, exclude_bias_and_norm, eps, groups\n  |\n4 | beta1 = 0.9\n  | ^^^^^\n\
+                    help: remove `beta1`, or set name = \"adam\"";
+    assert_eq!(found[0].to_string(), expected);
+    let vit = "[backbone]\narchitecture = \"vit-tiny\"\n";
+    for (table, key) in [
+        ("[optimizer]\nname = \"adamw\"\neta = 0.1", "optimizer.eta"),
+        ("[optimizer]\nname = \"sgd\"\neps = 1e-8", "optimizer.eps"),
+        ("[optimizer]\nclip_lr = true\nname = \"adam\"", "optimizer.clip_lr"),
+        (&format!("{vit}width = 64"), "backbone.width"),
+        (&format!("{vit}stem = \"cifar\""), "backbone.stem"),
+        ("[backbone.vit]\npatch = 8", "backbone.vit"),
+        ("[backbone]\nwiden = 2", "backbone.widen"),
+        ("[backbone]\narchitecture = \"wide-resnet28\"\nstem_padding = 1", "backbone.stem_padding"),
+    ] {
+        let problem = only(&format!("{MINIMAL}{table}\n"), &[]);
+        let expected = format!("{key} is a key of ");
+        assert!(problem.key == key && problem.message.starts_with(&expected), "{problem}");
+        assert!(line_of(&problem) > 2, "{problem}");
+    }
+    let problem = only(MINIMAL, &["optimizer.beta1=0.5"]).to_string();
+    assert!(
+        problem.starts_with("--set optimizer.beta1=0.5: optimizer.beta1 is a key"),
+        "{problem}"
+    );
+    let slip = only(&format!("{MINIMAL}[optimizer]\nname = \"adamw\"\nbta1 = 0.9\n"), &[]);
+    let expected = "did you mean `beta1`? The keys are name, lr, scale_lr, weight_decay, beta1, beta2, eps, groups";
+    assert_eq!(slip.help.unwrap(), expected);
+}
+
+#[test]
+fn a_setting_that_was_removed_says_so() {
+    let problem = only(&format!("{MINIMAL}[train]\noverlap = true\n"), &[]);
+    assert_eq!((problem.key.as_str(), line_of(&problem)), ("train.overlap", 4));
+    assert!(problem.message.starts_with("train.overlap no longer exists: "), "{problem}");
+}
+
+/// The table `[optimizer]` as versions before this one wrote it, with the keys of all algorithms.
+fn all_keys(name: &str) -> String {
+    format!(
+        "[optimizer]\nname = \"{name}\"\nlr = 0.5\nscale_lr = true\nweight_decay = 0.00001\n\
+         momentum = 0.9\ndampening = 0.0\nnesterov = false\neta = 0.03\nclip_lr = true\n\
+         exclude_bias_and_norm = true\neps = 0.00000001\nbeta1 = 0.8\nbeta2 = 0.999\n"
+    )
+}
+
+#[test]
+fn a_recipe_that_an_earlier_version_resolved_loads_without_its_foreign_keys() {
+    let vit = "[backbone]\narchitecture = \"vit-tiny\"\nwidth = 64\nstem = \"imagenet\"\n\
+               stem_padding = 1\n[[views]]\nsize = 32\n[train]\noverlap = false\n";
+    for (name, own, given) in [
+        ("lars", "eta = 0.03", vec!["optimizer.lr=0.1"]),
+        ("sgd", "", vec![]),
+        ("adam", "beta1 = 0.8", vec!["optimizer.beta2=0.9"]),
+        ("adamw", "beta1 = 0.8", vec!["train.epochs=20"]),
+    ] {
+        let earlier = format!("{MINIMAL}{}{vit}", all_keys(name));
+        let today = format!(
+            "{MINIMAL}[optimizer]\nname = \"{name}\"\nlr = 0.5\n{own}\n[[views]]\nsize = 32\n\
+             [backbone]\narchitecture = \"vit-tiny\"\n"
+        );
+        let (recipe, _) = load(&earlier, &given).unwrap();
+        assert_eq!(recipe, load(&today, &given).unwrap().0);
+        assert_eq!(load(&recipe.to_toml(), &[]).unwrap().0, recipe);
+    }
+}
+
+#[test]
+fn a_recipe_that_only_looks_like_an_earlier_one_is_refused() {
+    // On the command line nobody repeats what a file says.
+    let earlier = format!("{MINIMAL}{}", all_keys("lars"));
+    assert_eq!(only(&earlier, &["optimizer.beta1=0.5"]).key, "optimizer.beta1");
+    assert_eq!(only(&earlier, &["train.overlap=true"]).key, "train.overlap");
+    let shortened = earlier.replace("nesterov = false\n", "");
+    assert_eq!(only(&shortened.replace("beta2 = 0.999\n", ""), &[]).key, "optimizer.beta1");
+    assert_eq!(problems(&shortened, &[]).len(), 2);
+}
+
+#[test]
+fn settings_of_an_evaluation_are_as_strict_about_their_optimizer() {
+    let read = |text: &str| settings::<FinetuneSettings>(text, "a.toml", &[]);
+    let refused = |text: &str| read(text).unwrap_err().to_string();
+    let adamw = read("[optimizer]\nname = \"adamw\"\n").unwrap().optimizer;
+    assert_eq!((adamw.algorithm, adamw.lr), (Algorithm::Adamw(Adam::default()), 0.05));
+    let sgd = read("[optimizer]\nmomentum = 0.5\n").unwrap().optimizer;
+    let expected = Sgd { momentum: 0.5, nesterov: true, ..Sgd::default() };
+    assert_eq!(sgd.algorithm, Algorithm::Sgd(expected));
+    // Without a name it is SGD here.
+    assert!(refused("[optimizer]\neta = 0.1\n").contains("with name = \"sgd\" expected one of"));
+    assert!(refused("[optimizer]\nname = \"adamw\"\nnesterov = true\n").contains("a.toml:3"));
+    assert_eq!(read(&all_keys("adam")).unwrap().optimizer.lr, 0.5);
 }

@@ -8,6 +8,7 @@ use std::{
 
 use burn::tensor::Device;
 use vssl::{
+    backbone::BackboneConfig,
     comparison::Published,
     methods::{self, METHODS},
     recipe::Recipe,
@@ -35,15 +36,13 @@ fn recipes(folder: &str) -> Vec<PathBuf> {
 /// The embedded images instead of the recipe's, a width of 4, views of 32 pixels, two steps of 8
 /// images, no evaluation.
 fn shrunken(path: &Path) -> Recipe {
-    let schemas = methods::schemas();
-    let (whole, _) = Recipe::load(path, &[], &schemas).unwrap();
+    let (whole, _) = Recipe::load(path, &[], METHODS).unwrap();
     let mut overrides: Vec<String> = [
         "data.format=\"idx\"",
         "data.path=\"data/fashion-mnist-tenth\"",
         // DeepCluster V2 needs an image for each of its 3000 prototypes.
         "data.limit_train=3008",
         "data.limit_validation=16",
-        "backbone.width=4",
         "train.batch=8",
         "train.max_steps=2",
         "knn.every_epochs=0",
@@ -51,10 +50,13 @@ fn shrunken(path: &Path) -> Recipe {
     ]
     .map(str::to_owned)
     .into();
+    if matches!(whole.backbone, BackboneConfig::Resnet(_)) {
+        overrides.push("backbone.width=4".to_owned());
+    }
     for (index, group) in whole.views.iter().enumerate() {
         overrides.push(format!("views.{index}.size={}", group.size.min(32)));
     }
-    Recipe::load(path, &overrides, &schemas).unwrap().0
+    Recipe::load(path, &overrides, METHODS).unwrap().0
 }
 
 fn takes_two_steps(path: &Path) {
@@ -72,7 +74,7 @@ fn every_method_has_a_recipe_for_every_dataset_and_each_takes_two_steps() {
     for folder in ["cifar10", "cifar100", "imagenet100", "cifar10-small"] {
         let found = recipes(folder);
         for entry in METHODS {
-            let name = format!("{}.toml", entry.schema.name);
+            let name = format!("{}.toml", entry.name);
             assert!(found.iter().any(|path| path.ends_with(&name)), "{folder}/{name} is missing");
         }
         found.iter().for_each(|path| takes_two_steps(path));
@@ -94,4 +96,24 @@ fn a_recipe_cites_what_the_comparison_shows_as_published() {
         }
     }
     assert!(cited >= published.values.len());
+}
+
+#[test]
+fn every_resolved_recipe_of_the_record_loads() {
+    let mut found = Vec::new();
+    let mut folders = vec![root().join("record")];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.ends_with("recipe.toml") => found.push(path),
+                false => {}
+            }
+        }
+    }
+    assert!(found.len() > 50, "{found:?}");
+    for path in found {
+        let text = fs::read_to_string(&path).unwrap();
+        methods::recipe_from(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
 }

@@ -6,7 +6,7 @@ use burn::{module::Module, tensor::Device};
 use serde_json::Value;
 use tempfile::TempDir;
 use vssl::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig},
     encoder::{Encoder, Input},
     layers::Init,
     recipe::settings,
@@ -40,7 +40,7 @@ pub(super) fn images() -> Splits {
 
 pub(super) fn encoder() -> Encoder {
     let device = Device::flex();
-    let config = BackboneConfig { width: 8, ..BackboneConfig::default() };
+    let config: BackboneConfig = ResnetConfig { width: 8, ..Default::default() }.into();
     Encoder {
         backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad(),
         config,
@@ -177,12 +177,7 @@ fn fine_tuning_that_is_stopped_and_resumed_equals_one_that_is_not() {
     let (whole, parts) = (folder(), folder());
     for extra in [
         &["layer_decay=0.7", "log.every_steps=1"][..],
-        &[
-            "optimizer.name=adamw",
-            "optimizer.nesterov=false",
-            "optimizer.lr=1e-3",
-            "log.every_steps=1",
-        ],
+        &["optimizer.name=adamw", "optimizer.lr=1e-3", "log.every_steps=1"],
     ] {
         let name = extra.len().to_string();
         let (whole, parts) = (whole.path().join(&name), parts.path().join(&name));
@@ -221,7 +216,6 @@ fn fine_tuning_learns_from_labels() {
         "labels=1",
         "mixup=0",
         "optimizer.name=adamw",
-        "optimizer.nesterov=false",
         "optimizer.lr=1e-2",
         "train.evaluate_every=8",
     ]);

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use vssl::{
     encoder::Encoder,
     method::learner::Network,
-    page::Sample,
+    page::ImageSample,
     run::{events, metrics, stop::Stop},
     train::{Plan, pretrain},
 };
@@ -119,7 +119,7 @@ fn tensorboard_reads_every_figure_once_after_a_resume() {
     let encoder = Encoder::open(&run, "latest", Network::Student, &Device::flex()).unwrap();
     let data = encoder.recipe.as_ref().unwrap().data.source();
     let splits = dataset::open(&data, None).unwrap();
-    let sample = Sample::of(&encoder, &splits, 20).unwrap();
+    let sample = ImageSample::of(&encoder, &splits, 20).unwrap();
     sample.project(&data.path, &projector).unwrap();
 
     let python = std::env::var_os("VSSL_PYTHON").unwrap_or_else(|| "python3".into());

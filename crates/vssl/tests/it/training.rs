@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use vssl::{
     collective::Group,
-    methods,
+    methods::METHODS,
     recipe::Recipe,
     run::{
         events::{Event, Observer},
@@ -23,7 +23,7 @@ impl Observer for Silent {
 
 /// A recipe from its text.
 pub fn recipe(text: &str) -> Recipe {
-    Recipe::parse(text, "test.toml", &[], &methods::schemas()).unwrap().0
+    Recipe::parse(text, "test.toml", &[], METHODS).unwrap().0
 }
 
 /// One process on this device; paths of data begin at the repository.

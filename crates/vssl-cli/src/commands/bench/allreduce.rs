@@ -1,25 +1,24 @@
-//! `vssl bench allreduce`: how long ranks take to add up their gradients.
+//! `vssl bench allreduce`: measures how long ranks take to sum their gradients.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::rounded;
 use crate::{
     arguments::{AllreduceArguments, Common},
-    commands::say,
     failure::Failure,
-    launcher::Together,
+    launcher::ProcessGroup,
+    output::{say, to_digits},
 };
 
-/// Nothing here takes longer than this when the network works.
+/// Longest time that an exchange waits; a working network is much faster.
 const LIMIT: Duration = Duration::from_secs(60);
-/// Sums before the clock runs.
+/// Number of sums before the clock starts.
 const WARMUP: usize = 2;
 
 pub(super) fn run(arguments: &AllreduceArguments, common: &Common) -> Result<(), Failure> {
-    let together = Together::join(LIMIT)?;
-    let group = &together.group;
+    let processes = ProcessGroup::join(LIMIT)?;
+    let group = &processes.group;
     for &bytes in &arguments.sizes {
         let mut values = vec![group.rank() as f32; (bytes / 4) as usize];
         let mut began = Instant::now();
@@ -31,11 +30,12 @@ pub(super) fn run(arguments: &AllreduceArguments, common: &Common) -> Result<(),
             group.sum("a benchmark", &mut values);
         }
         let seconds = began.elapsed().as_secs_f64() / f64::from(arguments.rounds);
-        group.check().map_err(|error| together.fail(error.into()))?;
+        group.check().map_err(|error| processes.fail(error.into()))?;
         if !group.leads() {
             continue;
         }
-        let (micros, rate) = (rounded(seconds * 1e6, 1), rounded(bytes as f64 / seconds / 1e9, 3));
+        let (micros, rate) =
+            (to_digits(seconds * 1e6, 1), to_digits(bytes as f64 / seconds / 1e9, 3));
         let ranks = group.world();
         if common.json {
             let line =

@@ -1,4 +1,4 @@
-//! `vssl bench data`: the input pipeline.
+//! `vssl bench data`: measures the speed of the input pipeline.
 
 use std::{path::Path, sync::Arc};
 
@@ -10,14 +10,13 @@ use vssl_data::{
     loader::workers,
 };
 
-use super::rounded;
 use crate::{
     arguments::{Common, DataArguments},
-    commands::say,
     failure::Failure,
+    output::{say, to_digits},
 };
 
-/// Pictures of noise and their side, when no folder is given.
+/// Number and side of the noise images that are used when no folder is given.
 const NOISE: (usize, usize) = (512, 32);
 
 pub(super) fn run(arguments: &DataArguments, common: &Common) -> Result<(), Failure> {
@@ -38,11 +37,11 @@ pub(super) fn run(arguments: &DataArguments, common: &Common) -> Result<(), Fail
         }
     };
     let speed = bench.run(&dataset)?;
-    let each = rounded(speed.images_per_s / bench.threads as f64, 1);
+    let each = to_digits(speed.images_per_s / bench.threads as f64, 1);
     if common.json {
         let value = json!({
             "size": size, "decode": arguments.root.is_some(), "threads": bench.threads,
-            "images": speed.images, "images_per_s": rounded(speed.images_per_s, 1),
+            "images": speed.images, "images_per_s": to_digits(speed.images_per_s, 1),
             "images_per_s_per_core": each,
         });
         return say(&value.to_string());

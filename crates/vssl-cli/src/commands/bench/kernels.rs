@@ -1,15 +1,14 @@
-//! `vssl bench kernels`: each convolution beside a plain matrix product of its size.
+//! `vssl bench kernels`: measures each convolution beside a plain matrix product of its size.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use vssl_kernels::bench::{Layer, Speed, layers};
 
-use super::rounded;
 use crate::{
     arguments::{Common, KernelArguments},
-    commands::say,
     failure::Failure,
+    output::{say, to_digits},
 };
 
 const HEADER: &str = "GFLOP/s (and % of the product)              forward     input gradient    \
@@ -51,7 +50,7 @@ pub(super) fn run(arguments: &KernelArguments, common: &Common) -> Result<(), Fa
     Ok(())
 }
 
-/// The three passes by their names.
+/// The speed of the three passes of a layer as a JSON object.
 fn passes(speed: Speed) -> [(&'static str, f64); 3] {
     [
         ("forward", speed.forward),
@@ -63,11 +62,11 @@ fn passes(speed: Speed) -> [(&'static str, f64); 3] {
 fn object(network: &str, size: usize, layer: &Layer, speed: Speed) -> Value {
     let mut value = json!({
         "network": network, "size": size, "layer": layer.name,
-        "product_gflops": rounded(speed.product, 2),
+        "product_gflops": to_digits(speed.product, 2),
     });
     for (name, gflops) in passes(speed) {
-        value[format!("{name}_gflops")] = rounded(gflops, 2).into();
-        value[format!("{name}_percent")] = rounded(100.0 * gflops / speed.product, 1).into();
+        value[format!("{name}_gflops")] = to_digits(gflops, 2).into();
+        value[format!("{name}_percent")] = to_digits(100.0 * gflops / speed.product, 1).into();
     }
     value
 }

@@ -1,26 +1,25 @@
-//! `vssl bench knn`: the exact search that stands behind every accuracy of nearest neighbours.
+//! `vssl bench knn`: measures the exact search behind every accuracy of nearest neighbours.
 
 use std::time::Instant;
 
 use rayon::prelude::*;
 use serde_json::json;
-use vssl::eval::{
-    Features,
-    knn::{self, Distance},
+use vssl::{
+    eval::{knn, neighbours::Distance},
+    features::Features,
 };
 use vssl_data::rng::{Stream, rng, uniform};
 
-use super::rounded;
 use crate::{
     arguments::{Common, KnnBenchArguments},
-    commands::say,
     failure::Failure,
+    output::{say, to_digits},
 };
 
-/// Of the weights of the vote.
+/// Temperature of the weights of the vote.
 const TEMPERATURE: f64 = 0.07;
-/// Spread of the centres beside that of the noise.
-const APART: f64 = 0.2;
+/// Spread of the centres, in units of the spread of the noise.
+const CENTRE_SPREAD: f64 = 0.2;
 
 pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), Failure> {
     let KnnBenchArguments { train, queries, dim, k, classes } = *arguments;
@@ -32,20 +31,20 @@ pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), 
     let seconds = began.elapsed().as_secs_f64();
     let top1 = cells[0].accuracy.top1;
     let speed = f64::from(queries) / seconds;
-    // Of the products alone, a multiplication and an addition each.
+    // Counts a multiplication and an addition for each number of each pair of rows.
     let gflops = 2e-9 * f64::from(train) * f64::from(queries) * dim as f64 / seconds;
     let (threads, isa) = (vssl_kernels::threads(), vssl_kernels::isa().name());
     if common.json {
         let value = json!({
             "train": train, "queries": queries, "dim": dim, "k": k, "classes": classes,
-            "threads": threads, "isa": isa, "seconds": rounded(seconds, 3),
-            "queries_per_s": rounded(speed, 1), "product_gflops": rounded(gflops, 1),
-            "top1": rounded(top1, 2),
+            "threads": threads, "isa": isa, "seconds": to_digits(seconds, 3),
+            "queries_per_s": to_digits(speed, 1), "product_gflops": to_digits(gflops, 1),
+            "top1": to_digits(top1, 2),
         });
         return say(&value.to_string());
     }
     if common.quiet {
-        return say(&rounded(speed, 1).to_string());
+        return say(&to_digits(speed, 1).to_string());
     }
     say(&format!(
         "{queries} rows among {train} of {dim} numbers, cosine, k {k}, {threads} threads, {isa}\n\
@@ -54,8 +53,8 @@ pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), 
     ))
 }
 
-/// Rows of even noise around the centre of their class, one class after the other in turn; `set`
-/// tells the rows that are searched from the others.
+/// Rows of uniform noise around the centre of their class, the classes taking turns. `set` is another
+/// number for the queries than for the rows that are searched.
 fn rows(set: u64, count: usize, dim: usize, classes: u32) -> Features {
     let centres: Vec<Vec<f64>> =
         (0..u64::from(classes)).map(|class| noise(2, class, dim).collect()).collect();
@@ -64,7 +63,7 @@ fn rows(set: u64, count: usize, dim: usize, classes: u32) -> Features {
         let centre = &centres[row % centres.len()];
         let numbers = noise(set, row as u64, dim).zip(centre);
         values.iter_mut().zip(numbers).for_each(|(value, (noise, centre))| {
-            *value = (noise + APART * centre) as f32;
+            *value = (noise + CENTRE_SPREAD * centre) as f32;
         });
     });
     let labels = (0..count).map(|row| (row % centres.len()) as i64).collect();

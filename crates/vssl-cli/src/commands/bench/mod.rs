@@ -1,6 +1,8 @@
 //! `vssl bench`: speed, in the units and under the names of the PyTorch programs in `bench/`.
 
+mod agreement;
 mod allreduce;
+mod backbone;
 mod data;
 mod kernels;
 mod knn;
@@ -14,15 +16,10 @@ use crate::{
 pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> {
     match action {
         BenchAction::Step(arguments) => step::run(arguments, common),
+        BenchAction::Agreement(arguments) => agreement::run(arguments, common),
         BenchAction::Kernels(arguments) => kernels::run(arguments, common),
         BenchAction::Data(arguments) => data::run(arguments, common),
         BenchAction::Knn(arguments) => knn::run(arguments, common),
         BenchAction::Allreduce(arguments) => allreduce::run(arguments, common),
     }
-}
-
-/// As many digits as a timing is good for.
-fn rounded(value: f64, digits: i32) -> f64 {
-    let scale = 10f64.powi(digits);
-    (value * scale).round() / scale
 }

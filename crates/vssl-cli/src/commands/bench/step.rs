@@ -1,35 +1,35 @@
-//! `vssl bench step`: the time of a training step.
+//! `vssl bench step`: measures the time of a training step.
 
 use serde_json::json;
 use vssl::{
-    backbone::{Architecture, BackboneConfig},
+    backbone::BackboneConfig,
     device::Backend,
     train::bench::{StepBench, method},
 };
 use vssl_kernels::Isa;
 
-use super::rounded;
+use super::backbone;
 use crate::{
     arguments::{Common, StepArguments},
-    commands::say,
     failure::Failure,
     launcher,
+    output::{say, to_digits},
 };
+
+/// Width of the published ResNets.
+const PUBLISHED: u16 = 64;
 
 pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Failure> {
     let changes = [("hidden", arguments.hidden), ("dim", arguments.dim)];
     let changes: Vec<_> =
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
+    let mut backbone = backbone::of(&arguments.backbone, arguments.size, PUBLISHED)?;
+    if let BackboneConfig::Resnet(resnet) = &mut backbone {
+        resnet.stem_padding = arguments.stem_padding.into();
+    }
     let bench = StepBench {
-        backbone: BackboneConfig {
-            architecture: Architecture::Resnet18,
-            width: arguments.width.into(),
-            stem: arguments.stem.stem(),
-            stem_padding: arguments.stem_padding.into(),
-            widen: None,
-            vit: None,
-        },
+        backbone,
         size: arguments.size.into(),
         batch: arguments.batch.into(),
         precision: arguments.precision.into(),
@@ -40,32 +40,38 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     let device = launcher::open(arguments.device)?;
     let times = bench.run(method.as_ref(), &device)?;
     let median = median(&times.seconds);
-    let speed = rounded(bench.batch as f64 / median, 2);
+    let speed = to_digits(bench.batch as f64 / median, 2);
     // Our kernels run on our own back end only.
     let isa = match arguments.device.backend {
         Backend::Cpu => vssl_kernels::isa(),
         _ => Isa::Reference,
     };
     let (threads, isa) = (vssl_kernels::threads(), isa.name());
+    let (name, width) = (arguments.backbone.backbone.name(), width(&bench.backbone));
     if common.json {
         let value = json!({
-            "device": arguments.device.to_string(), "method": arguments.method, "width": bench.backbone.width, "size": bench.size,
-            "precision": bench.precision.name(),
-            "stem": arguments.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
-            "step_s_median": rounded(median, 4), "step_s_min": rounded(times.seconds[0], 4),
-            "images_per_s": speed, "loss": rounded(times.loss, 4),
-            "peak_rss_mib": times.peak_rss_mib,
+            "device": arguments.device.to_string(), "method": arguments.method, "backbone": name, "width": width,
+            "size": bench.size, "precision": bench.precision.name(),
+            "stem": arguments.backbone.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
+            "step_s_median": to_digits(median, 4), "step_s_min": to_digits(times.seconds[0], 4),
+            "first_step_s": to_digits(times.first, 2), "images_per_s": speed, "loss": to_digits(times.loss, 4),
+            "peak_rss_mib": times.peak_rss_mib, "device_mib": times.device_mib,
         });
         return say(&value.to_string());
     }
     if common.quiet {
         return say(&speed.to_string());
     }
-    let (width, size, batch) = (bench.backbone.width, bench.size, bench.batch);
+    let width = width.map_or(String::new(), |width| format!(" of width {width}"));
+    let (size, batch) = (bench.size, bench.batch);
     let (milliseconds, best) = (median * 1e3, times.seconds[0] * 1e3);
-    let memory = times.peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
+    let mib = |memory: Option<u64>| memory.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
+    let mut memory = mib(times.peak_rss_mib);
+    if times.device_mib.is_some() {
+        memory = format!("{}, and {memory} of the host", mib(times.device_mib));
+    }
     say(&format!(
-        "{} with a ResNet-18 of width {width}, {batch} images of {size}×{size}, in {} on {} with \
+        "{} with {name}{width}, {batch} images of {size}×{size}, in {} on {} with \
          {threads} threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
          images/s, each seen as two views\npeak memory   {memory}\nloss          {:.4}",
         arguments.method,
@@ -76,7 +82,15 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     ))
 }
 
-/// Of ascending numbers.
+/// The width of a ResNet; that of the other networks is part of their name.
+fn width(backbone: &BackboneConfig) -> Option<usize> {
+    match backbone {
+        BackboneConfig::Resnet(resnet) => Some(resnet.width),
+        _ => None,
+    }
+}
+
+/// The median of ascending numbers.
 fn median(ascending: &[f64]) -> f64 {
     let middle = ascending.len() / 2;
     match ascending.len() % 2 {

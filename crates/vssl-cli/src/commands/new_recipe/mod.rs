@@ -1,8 +1,8 @@
-//! `vssl new-recipe`: a recipe for one's own images, every key in it and explained.
+//! `vssl new-recipe`: writes a recipe for the user's images, with every key explained.
 //!
 //! [`survey`] looks at the images, [`tuning`] knows the optimiser and the views of each method,
-//! [`text`] writes the file. What is written was read back and checked first, so that
-//! `vssl pretrain` takes it as it is.
+//! [`text`] writes the recipe. It is parsed and checked before it is saved, so that `vssl pretrain`
+//! accepts the file as it is.
 
 mod survey;
 mod text;
@@ -18,16 +18,15 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     method::Sizes,
-    methods::{self, Entry},
-    recipe::Recipe,
+    methods::{self, METHODS},
+    recipe::{Entry, Recipe},
     run::whole_file,
 };
 
-use super::say;
 use crate::{
     arguments::{Common, NewRecipe},
     failure::Failure,
-    table::quoted,
+    output::{quoted, say},
 };
 use survey::Survey;
 
@@ -49,8 +48,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
 
 /// Reads the recipe as `vssl pretrain` will.
 fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
-    let schemas = methods::schemas();
-    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], &schemas)?;
+    let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], METHODS)?;
     let views = |local: bool| -> usize {
         let groups = recipe.views.iter().filter(|group| group.local == local);
         groups.map(|group| group.count).sum()
@@ -61,9 +59,10 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         global_views: views(false),
         local_views: views(true),
     };
-    (entry.configure)(&recipe.method_table)?
+    recipe
+        .method
         .check(&sizes)
-        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.schema.name))?;
+        .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
     Ok(())
 }
 
@@ -80,7 +79,7 @@ fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
 
 fn exists(path: &Path) -> Failure {
     Failure::usage(anyhow!(
-        "{}: is there already; expected a new file: name another with --out, or replace it with \
+        "{}: the file exists; expected a new file: name another with --out, or replace it with \
          --force",
         path.display()
     ))

@@ -1,4 +1,4 @@
-//! What there is to know of a set of images before a recipe is written for it.
+//! Measures a set of images before a recipe is written for it: sizes, colours, classes, splits.
 
 use std::path::{Path, PathBuf};
 
@@ -10,25 +10,25 @@ use vssl_data::{
 
 use crate::{commands::data, failure::Failure};
 
-/// Images that are decoded to learn sizes and colours, evenly over the set.
+/// Number of images that are decoded for their sizes and colours, evenly over the set.
 const SAMPLE: usize = 64;
 
-/// The training images, and whether there is something to measure accuracy on.
+/// What a recipe needs to know of a set of images.
 #[derive(Clone, Debug)]
 pub(super) struct Survey {
-    /// As it goes into a recipe.
+    /// Absolute path of the images.
     pub(super) path: PathBuf,
     pub(super) format: Format,
-    /// Of the training split.
+    /// Number of training images.
     pub(super) images: usize,
-    /// Of the training split, if it is labelled.
+    /// Number of classes of the training images; `None` without labels.
     pub(super) classes: Option<usize>,
     pub(super) validation: Option<Validation>,
-    /// Median of the shorter sides.
+    /// Median of the images' shorter sides, pixels.
     pub(super) side: usize,
-    /// Whether all three channels are equal.
+    /// Whether the three channels are equal in every sampled image.
     pub(super) grey: bool,
-    /// Of the pixels that were looked at.
+    /// Mean and standard deviation of the sampled pixels.
     pub(super) normalisation: Normalisation,
 }
 
@@ -40,14 +40,19 @@ pub(super) struct Validation {
 }
 
 impl Survey {
+    /// Surveys the images at `source`.
+    ///
     /// # Errors
-    /// Images that are not there, too few, or none that can be decoded.
+    /// When there are no images or a single one, or none of the sampled images can be decoded.
     pub(super) fn of(source: &Path) -> Result<Self, Failure> {
         let path =
             source.canonicalize().with_context(|| format!("looking for {}", source.display()))?;
         if path.to_str().is_none() {
             let shown = path.display();
-            return Err(anyhow!("{shown}: is no UTF-8; expected a path that TOML can hold").into());
+            return Err(anyhow!(
+                "{shown}: the path is not UTF-8; expected a path that TOML can hold"
+            )
+            .into());
         }
         let format = data::guess(&path).unwrap_or_default();
         let config = DataConfig { format, path: path.clone(), ..DataConfig::default() };
@@ -76,12 +81,12 @@ impl Survey {
         })
     }
 
-    /// Whether accuracies can be measured.
+    /// Whether accuracies can be measured: both splits have labels.
     pub(super) fn measurable(&self) -> bool {
         self.classes.is_some() && self.validation.is_some_and(|split| split.labelled)
     }
 
-    /// One line for people.
+    /// The survey as one line of text.
     pub(super) fn summary(&self) -> String {
         let classes = match self.classes {
             Some(classes) => format!("{classes} classes"),
@@ -100,7 +105,7 @@ impl Survey {
     }
 }
 
-/// Sums over the sampled images.
+/// Sizes of the sampled images, and sums over their pixels.
 struct Pixels {
     sides: Vec<usize>,
     grey: bool,
@@ -110,8 +115,8 @@ struct Pixels {
 }
 
 impl Pixels {
-    /// Images that cannot be decoded are passed over unless all are: `vssl data check` and the run
-    /// name them.
+    /// Samples images evenly. Images that cannot be decoded are skipped, unless all are such:
+    /// `vssl data check` and the run report them.
     fn sample(images: &dyn Dataset) -> Result<Self, DataError> {
         let mut pixels =
             Self { sides: Vec::new(), grey: true, count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
@@ -148,8 +153,8 @@ impl Pixels {
         sides[sides.len() / 2]
     }
 
-    /// Rounded to four places. Images of one colour have no deviation to divide by; 0.05 leaves
-    /// them finite.
+    /// Mean and standard deviation of each channel, rounded to four places. The deviation is at least
+    /// 0.05, so that images of one colour can be divided by it.
     fn normalisation(&self) -> Normalisation {
         let round = |x: f64| (x * 1e4).round() / 1e4;
         let mean = self.sums.map(|sum| sum / self.count);

@@ -4,14 +4,14 @@ use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
 use toml::Value;
-use vssl::methods::Entry;
+use vssl::recipe::Entry;
 use vssl_data::dataset::Format;
 
 use super::{
     survey::Survey,
     tuning::{self, Pair, Tuning},
 };
-use crate::{failure::Failure, table::quoted};
+use crate::{failure::Failure, output::quoted};
 
 /// From here on photographs: the first layers of ImageNet, and blur.
 const PHOTOGRAPH: usize = 96;
@@ -21,9 +21,9 @@ const COLUMN: usize = 33;
 /// The recipe for `survey` that will lie at `path`.
 ///
 /// # Errors
-/// Settings of the method that cannot be read: a mistake of ours.
+/// A format of the images that cannot be written: a mistake of ours.
 pub(super) fn write(entry: &Entry, survey: &Survey, path: &Path) -> Result<String, Failure> {
-    let name = entry.schema.name;
+    let name = entry.name;
     let tuning = tuning::of(name);
     let mut page = Page::default();
     page.prose(&format!("{name}: {}.\n{}", entry.summary, entry.paper));
@@ -41,7 +41,7 @@ pub(super) fn write(entry: &Entry, survey: &Survey, path: &Path) -> Result<Strin
     data(&mut page, survey)?;
     views(&mut page, survey, tuning.pair);
     backbone(&mut page, survey);
-    method(&mut page, entry, survey)?;
+    method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
     length(&mut page, survey);
     watching(&mut page, survey);
@@ -111,7 +111,7 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
         shown(used.std)
     );
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
-    page.absent("workers", 4, "threads that decode and augment; one a core unless given");
+    page.absent("workers", 4, "threads that decode and augment; by default one a core");
     page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
     Ok(())
 }
@@ -176,10 +176,10 @@ fn backbone(page: &mut Page, survey: &Survey) {
     page.key("stem_padding", 1, "of the cifar stem");
 }
 
-fn method(page: &mut Page, entry: &Entry, survey: &Survey) -> Result<(), Failure> {
-    let name = entry.schema.name;
+fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
+    let name = entry.name;
     let batch = tuning::batch(survey.images);
-    let settings = (entry.configure)(&toml::Table::new())?.settings();
+    let settings = entry.defaults().settings();
     let fit = |key: &str, value| tuning::fitted(name, key, value, survey.images, batch);
     page.table(&format!("[{name}]"));
     for (key, value) in settings {
@@ -198,7 +198,6 @@ fn method(page: &mut Page, entry: &Entry, survey: &Survey) -> Result<(), Failure
         };
         page.key(&key, value, meaning(&key));
     }
-    Ok(())
 }
 
 /// What a setting of a method does, by the words that the methods share.
@@ -230,15 +229,20 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.key("lr", tuning.lr, "base learning rate");
     page.key("scale_lr", true, "rates are multiplied by train.batch / 256");
     page.key("weight_decay", tuning.weight_decay, "pulls weights towards 0");
-    page.key("momentum", 0.9, "LARS, SGD");
-    page.key("dampening", 0.0, "LARS, SGD");
-    page.key("nesterov", false, "LARS, SGD");
-    page.key("eta", 0.02, "trust coefficient of LARS");
-    page.key("clip_lr", true, "LARS: at most the base rate");
-    page.key("exclude_bias_and_norm", true, "LARS: none of it for one-dimensional tensors");
-    page.key("eps", 1e-8, "added to denominators");
-    page.key("beta1", 0.9, "Adam, AdamW");
-    page.key("beta2", 0.999, "Adam, AdamW");
+    // The methods are trained by SGD, most of them with the trust ratios of LARS.
+    page.key("momentum", 0.9, "share of the last update that goes into the next");
+    page.key("dampening", 0.0, "share of the gradient that the momentum leaves out");
+    page.key("nesterov", false, "whether the momentum is Nesterov's");
+    if tuning.optimizer == "lars" {
+        page.key("eta", 0.02, "trust coefficient");
+        page.key("clip_lr", true, "whether the rate is at most the base rate");
+        page.key(
+            "exclude_bias_and_norm",
+            true,
+            "one-dimensional tensors: no trust ratio, no decay",
+        );
+        page.key("eps", 1e-8, "added to the denominator of the trust ratio");
+    }
     if let Some(pattern) = tuning.constant {
         page.table("[[optimizer.groups]]");
         page.key("pattern", pattern, "parameters that this exception is for");
@@ -260,7 +264,6 @@ fn length(page: &mut Page, survey: &Survey) {
     page.key("accumulate", 1, "micro-batches that a step is computed in; saves memory");
     page.key("sync_batchnorm", true, "whether several processes share their batch statistics");
     page.key("precision", "f32", "or bf16, f16, on devices that compute in them");
-    page.key("overlap", false, "whether they send gradients during the backward pass");
     page.absent("max_steps", 100, "ends the run after this many steps");
     page.absent("clip_norm", 1.0, "scales all gradients down to this norm");
     page.absent("clip_per_tensor", 3.0, "scales each tensor's gradient down to this norm");
@@ -283,6 +286,7 @@ fn watching(page: &mut Page, survey: &Survey) {
     page.key("temperature", 0.07, "votes weigh exp(cosine / this)");
     page.table("[evaluation]");
     page.key("enabled", true, "the table at the end");
+    page.key("evaluators", vec!["knn", "linear"], "what it has; \"spectrum\" is another one");
     page.key("untrained", true, "compare with the encoder before training");
     page.key("pixels", true, "compare with the pixels themselves");
     page.table("[health]");

@@ -1,4 +1,4 @@
-//! What each method is trained with: the rates and views of solo-learn's CIFAR recipes.
+//! Optimiser, rates and views of each method, after solo-learn's CIFAR recipes.
 
 /// How the two views of an image differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -7,9 +7,9 @@ pub(super) enum Pair {
     Symmetric,
     /// Two views of one group, with the strong colours of SimCLR.
     Strong,
-    /// The second view is solarised at times, as in BYOL.
+    /// Two groups, of which the second is solarised with some probability, as in BYOL.
     Asymmetric,
-    /// The second view is only cropped and flipped, as in ReSSL.
+    /// Two groups, of which the second is only cropped and flipped, as in ReSSL.
     WeakSecond,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Tuning {
     pub(super) constant: Option<&'static str>,
 }
 
-/// For the method called `name`; BYOL's for one that is not in the table.
+/// The tuning for the method `name`; a method that is not in the table gets BYOL's.
 pub(super) fn of(name: &str) -> Tuning {
     let (optimizer, lr, weight_decay, pair) = match name {
         "barlow" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
@@ -48,7 +48,7 @@ pub(super) fn batch(images: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// About two million images seen, within 20 and 500 epochs.
+/// Epochs in which about two million images are seen, from 20 to 500.
 pub(super) fn epochs(images: usize) -> usize {
     let epochs = (2_000_000 / images.max(1)).clamp(20, 500);
     epochs / 10 * 10
@@ -65,14 +65,14 @@ pub(super) fn view_size(side: usize) -> usize {
     }
 }
 
-/// The default of a setting that depends on how many images there are.
+/// The default of a setting of `method`, reduced where there are too few images for it.
 pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch: usize) -> i64 {
     let (images, batch) = (images as i64, batch as i64);
     if key.ends_with("queue") && default > 0 {
-        // As many whole batches as the images fill.
+        // The queue holds as many whole batches as the images fill.
         (default.min(images) / batch).max(1) * batch
     } else if key.ends_with("prototypes") && method != "dino" {
-        // Ten images a cluster; DINO's outputs are no clusters.
+        // A cluster has ten images at least; DINO's outputs are not clusters.
         default.min((images / 10).max(2))
     } else {
         default

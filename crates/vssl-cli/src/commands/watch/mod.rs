@@ -1,6 +1,6 @@
-//! `vssl watch`: the page of a run while it trains, on this machine only.
+//! `vssl watch`: serves the page of a run while it trains, to this machine only.
 
-mod looks;
+mod pictures;
 mod server;
 
 use std::{io, net::Ipv4Addr, time::Duration};
@@ -10,16 +10,16 @@ use serde_json::json;
 use tiny_http::Server;
 use vssl::run::stop::Stop;
 
-use super::say;
 use crate::{
     arguments::{Common, Watch},
     failure::Failure,
+    output::say,
     signals,
 };
-use looks::Looks;
+use pictures::LatestPictures;
 use server::Site;
 
-/// How long a request to stop may go unnoticed.
+/// Time between two checks whether a stop was requested.
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn run(arguments: &Watch, common: &Common) -> Result<(), Failure> {
@@ -40,8 +40,8 @@ pub(super) fn run(arguments: &Watch, common: &Common) -> Result<(), Failure> {
         let yet = if run.exists() { "" } else { ", which does not exist yet" };
         say(&format!("http://{address}/ shows {}{yet}; Ctrl-C ends it", run.display()))?;
     }
-    let looks = Looks::start(run, shown, common);
-    let mut site = Site::new(run, looks);
+    let pictures = LatestPictures::start(run, shown, common);
+    let mut site = Site::new(run, pictures);
     while !stop.requested() {
         match server.recv_timeout(TICK) {
             Ok(Some(request)) => site.answer(request),

@@ -1,4 +1,4 @@
-//! The answers: the page, and what changed since.
+//! Answers requests: for the page, and for what changed since a version of it.
 
 use std::{
     io::Read,
@@ -12,22 +12,22 @@ use vssl::{
     run::folder,
 };
 
-use super::looks::{Latest, Looks};
+use super::pictures::{Latest, LatestPictures};
 
 /// The page of one run.
 pub(super) struct Site {
     run: PathBuf,
-    looks: Looks,
+    pictures: LatestPictures,
 }
 
 type Answer = Response<Box<dyn Read + Send>>;
 
 impl Site {
-    pub(super) fn new(run: &Path, looks: Looks) -> Self {
-        Self { run: run.to_owned(), looks }
+    pub(super) fn new(run: &Path, pictures: LatestPictures) -> Self {
+        Self { run: run.to_owned(), pictures }
     }
 
-    /// Answers one request. A browser that went away is no error.
+    /// Answers one request. A browser that went away is not an error.
     pub(super) fn answer(&mut self, request: Request) {
         let answer = self.respond(&request);
         let _ = request.respond(answer);
@@ -42,18 +42,18 @@ impl Site {
         match path {
             "/" => self.page(),
             "/run.json" => self.run(seen),
-            "/look.json" => self.look(seen),
+            "/pictures.json" => self.pictures(seen),
             _ => text(404, "text/plain", "there is only /".to_owned()),
         }
     }
 
-    /// The page without data of the run: it asks for these at once, as it does for news.
+    /// The page without data of the run, which it requests as soon as it is open.
     fn page(&self) -> Answer {
         let document = Document {
             live: true,
             version: env!("CARGO_PKG_VERSION"),
             runs: vec![RunView::waiting(&self.run)],
-            looks: vec![None],
+            pictures: vec![None],
             missing: vec![None],
         };
         text(200, "text/html; charset=utf-8", html(&document))
@@ -70,19 +70,20 @@ impl Site {
         }
     }
 
-    fn look(&self, seen: &str) -> Answer {
-        let Latest { version, json: look, missing } = self.looks.latest();
+    fn pictures(&self, seen: &str) -> Answer {
+        let Latest { version, json: pictures, missing } = self.pictures.latest();
         if version == seen {
             return nothing();
         }
         let (version, missing) = (Value::from(version), json!(missing));
-        let body = format!("{{\"version\":{version},\"missing\":{missing},\"look\":{look}}}");
+        let body =
+            format!("{{\"version\":{version},\"missing\":{missing},\"pictures\":{pictures}}}");
         text(200, "application/json", body)
     }
 }
 
-/// Whether the browser asked for this machine by its own name. A page from elsewhere whose name was
-/// pointed at this address is not let in.
+/// Whether the browser addressed this machine by a local name. This refuses pages of other sites whose
+/// name was made to point at this address.
 fn is_local(request: &Request) -> bool {
     let host = request.headers().iter().find(|header| header.field.equiv("Host"));
     let host = host.map_or("", |header| header.value.as_str());

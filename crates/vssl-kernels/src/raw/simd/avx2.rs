@@ -24,7 +24,7 @@ unsafe fn mask(count: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(WINDOW.as_ptr().add(8 - count).cast()) }
 }
 
-// SAFETY: loads and stores touch exactly the lanes the trait allows.
+// SAFETY: loads and stores touch exactly the lanes the trait allows; only they and `splat` make vectors.
 unsafe impl Simd for Avx2 {
     type Vector = __m256;
     const LANES: usize = 8;
@@ -33,59 +33,43 @@ unsafe impl Simd for Avx2 {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m256 {
+        // SAFETY: the caller's machine has AVX2.
         unsafe { _mm256_set1_ps(value) }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m256 {
+        // SAFETY: the caller's machine has AVX2, and its pointer eight floats.
         unsafe { _mm256_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> __m256 {
+        // SAFETY: as for `load`; lanes from `count` on are masked, and what lies behind is not read.
         unsafe { _mm256_maskload_ps(from, mask(count)) }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m256) {
+        // SAFETY: as for `load`, with room for eight floats.
         unsafe { _mm256_storeu_ps(to, value) }
     }
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: __m256, count: usize) {
+        // SAFETY: as for `store`; lanes from `count` on are masked, and what lies behind is not written.
         unsafe { _mm256_maskstore_ps(to, mask(count), value) }
     }
-    #[inline(always)]
-    unsafe fn add(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_add_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m256, b: __m256) -> __m256 {
-        unsafe { _mm256_div_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: __m256) -> __m256 {
-        unsafe { _mm256_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
-        unsafe { _mm256_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn relu(a: __m256) -> __m256 {
+    arithmetic! {
+        add(a, b) => _mm256_add_ps(a, b);
+        sub(a, b) => _mm256_sub_ps(a, b);
+        mul(a, b) => _mm256_mul_ps(a, b);
+        div(a, b) => _mm256_div_ps(a, b);
+        sqrt(a) => _mm256_sqrt_ps(a);
+        fma(a, b, c) => _mm256_fmadd_ps(a, b, c);
         // The second operand is returned when either is NaN.
-        unsafe { _mm256_max_ps(_mm256_setzero_ps(), a) }
+        relu(a) => _mm256_max_ps(_mm256_setzero_ps(), a);
+        where_positive(gate, a) => _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a);
     }
     #[inline(always)]
-    unsafe fn where_positive(gate: __m256, a: __m256) -> __m256 {
-        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a) }
-    }
-    #[inline(always)]
-    unsafe fn prefetch(from: *const f32) {
+    fn prefetch(from: *const f32) {
+        // SAFETY: every x86-64 has this instruction, and it never faults: the address may be any.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }

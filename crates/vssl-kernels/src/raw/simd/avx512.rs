@@ -22,7 +22,7 @@ fn mask(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 
-// SAFETY: loads and stores touch exactly the lanes the trait allows.
+// SAFETY: loads and stores touch exactly the lanes the trait allows; only they and `splat` make vectors.
 unsafe impl Simd for Avx512 {
     type Vector = __m512;
     const LANES: usize = 16;
@@ -31,61 +31,45 @@ unsafe impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> __m512 {
+        // SAFETY: the caller's machine has AVX-512F.
         unsafe { _mm512_set1_ps(value) }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> __m512 {
+        // SAFETY: the caller's machine has AVX-512F, and its pointer sixteen floats.
         unsafe { _mm512_loadu_ps(from) }
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> __m512 {
+        // SAFETY: as for `load`; lanes from `count` on are masked, and what lies behind is not read.
         unsafe { _mm512_maskz_loadu_ps(mask(count), from) }
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: __m512) {
+        // SAFETY: as for `load`, with room for sixteen floats.
         unsafe { _mm512_storeu_ps(to, value) }
     }
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: __m512, count: usize) {
+        // SAFETY: as for `store`; lanes from `count` on are masked, and what lies behind is not written.
         unsafe { _mm512_mask_storeu_ps(to, mask(count), value) }
     }
-    #[inline(always)]
-    unsafe fn add(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_add_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: __m512, b: __m512) -> __m512 {
-        unsafe { _mm512_div_ps(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: __m512) -> __m512 {
-        unsafe { _mm512_sqrt_ps(a) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
-        unsafe { _mm512_fmadd_ps(a, b, c) }
-    }
-    #[inline(always)]
-    unsafe fn relu(a: __m512) -> __m512 {
+    arithmetic! {
+        add(a, b) => _mm512_add_ps(a, b);
+        sub(a, b) => _mm512_sub_ps(a, b);
+        mul(a, b) => _mm512_mul_ps(a, b);
+        div(a, b) => _mm512_div_ps(a, b);
+        sqrt(a) => _mm512_sqrt_ps(a);
+        fma(a, b, c) => _mm512_fmadd_ps(a, b, c);
         // The second operand is returned when either is NaN.
-        unsafe { _mm512_max_ps(_mm512_setzero_ps(), a) }
-    }
-    #[inline(always)]
-    unsafe fn where_positive(gate: __m512, a: __m512) -> __m512 {
-        unsafe {
+        relu(a) => _mm512_max_ps(_mm512_setzero_ps(), a);
+        where_positive(gate, a) => {
             _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a)
-        }
+        };
     }
     #[inline(always)]
-    unsafe fn prefetch(from: *const f32) {
+    fn prefetch(from: *const f32) {
+        // SAFETY: every x86-64 has this instruction, and it never faults: the address may be any.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 }

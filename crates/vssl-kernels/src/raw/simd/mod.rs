@@ -8,6 +8,18 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+/// The functions of [`Simd`] that take vectors to vectors, each from an expression of intrinsics.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! arithmetic {
+    ($($name:ident($($argument:ident),+) => $body:expr;)+) => {$(
+        #[inline(always)]
+        fn $name($($argument: Self::Vector),+) -> Self::Vector {
+            // SAFETY: the arguments exist, so the machine has the instruction set: see `Simd`.
+            unsafe { $body }
+        }
+    )+};
+}
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -18,11 +30,14 @@ mod portable;
 
 /// Vector arithmetic of one instruction set.
 ///
+/// A caller that makes a vector, with `splat` or a load, promises that the machine has the instruction set.
+/// Functions that only take vectors are safe: where there is a vector, there is the instruction set.
+///
 /// # Safety
 ///
-/// An implementor's functions may only be called on a machine that has the instruction set, and
-/// the pointers must be valid for `LANES` floats (`count ≤ LANES` floats for the partial forms).
-/// No alignment is required.
+/// An implementor must leave no other way to come by a `Vector`. The unsafe functions may only be
+/// called on a machine that has the instruction set, with pointers that are valid for `LANES` floats
+/// (`count ≤ LANES` floats for the partial forms). No alignment is required.
 pub unsafe trait Simd: Copy + 'static {
     /// A vector of `LANES` floats.
     type Vector: Copy;
@@ -44,24 +59,37 @@ pub unsafe trait Simd: Copy + 'static {
     /// The first `count` lanes to `to`.
     unsafe fn store_partial(to: *mut f32, value: Self::Vector, count: usize);
     /// `a + b`.
-    unsafe fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a − b`.
-    unsafe fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a · b`.
-    unsafe fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `a / b`.
-    unsafe fn div(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    fn div(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// `√a`.
-    unsafe fn sqrt(a: Self::Vector) -> Self::Vector;
+    fn sqrt(a: Self::Vector) -> Self::Vector;
     /// `a · b + c`, rounded once where the machine can.
-    unsafe fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    /// `factor · a`.
+    #[inline(always)]
+    fn scale(factor: f32, a: Self::Vector) -> Self::Vector {
+        // SAFETY: `a` exists, so the machine has the instruction set.
+        Self::mul(unsafe { Self::splat(factor) }, a)
+    }
+    /// `factor · a + b`, rounded once where the machine can.
+    #[inline(always)]
+    fn scale_add(factor: f32, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+        // SAFETY: `a` exists, so the machine has the instruction set.
+        Self::fma(unsafe { Self::splat(factor) }, a, b)
+    }
     /// `a` where it is above zero or NaN, else zero.
-    unsafe fn relu(a: Self::Vector) -> Self::Vector;
+    fn relu(a: Self::Vector) -> Self::Vector;
     /// `a` where `gate > 0`, else zero.
-    unsafe fn where_positive(gate: Self::Vector, a: Self::Vector) -> Self::Vector;
+    fn where_positive(gate: Self::Vector, a: Self::Vector) -> Self::Vector;
     /// Asks for the cache line of `from` to be near, where the machine can be asked. The pointer
     /// need not be valid.
-    unsafe fn prefetch(_from: *const f32) {}
+    #[inline(always)]
+    fn prefetch(_from: *const f32) {}
 }
 
 /// Floats across a register tile: the width of a packed panel of the right matrix.
@@ -212,8 +240,8 @@ static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
 /// The set in use: the last one [`choose`]d, else what the environment asks for.
 ///
-/// An unusable request is told once on standard error, and the best set is used:
-/// [`requested`] is for those who can refuse to start.
+/// An unusable request is reported once on standard error, and the best set is used. A program that can
+/// refuse to start asks [`requested`] first.
 pub fn isa() -> Isa {
     static FROM_ENVIRONMENT: OnceLock<Isa> = OnceLock::new();
     let chosen = CHOSEN.load(Ordering::Relaxed);

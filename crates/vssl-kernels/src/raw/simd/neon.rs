@@ -16,7 +16,7 @@ pub unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
     unsafe { kernel.run::<Neon>() }
 }
 
-// SAFETY: loads and stores touch exactly the lanes the trait allows.
+// SAFETY: loads and stores touch exactly the lanes the trait allows; only they and `splat` make vectors.
 unsafe impl Simd for Neon {
     type Vector = float32x4_t;
     const LANES: usize = 4;
@@ -25,15 +25,18 @@ unsafe impl Simd for Neon {
 
     #[inline(always)]
     unsafe fn splat(value: f32) -> float32x4_t {
+        // SAFETY: the caller's machine has NEON.
         unsafe { vdupq_n_f32(value) }
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> float32x4_t {
+        // SAFETY: the caller's machine has NEON, and its pointer four floats.
         unsafe { vld1q_f32(from) }
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> float32x4_t {
         let mut lanes = [0.0f32; 4];
+        // SAFETY: the caller's machine has NEON, and its pointer `count ≤ 4` floats.
         unsafe {
             std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count);
             vld1q_f32(lanes.as_ptr())
@@ -41,52 +44,30 @@ unsafe impl Simd for Neon {
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: float32x4_t) {
+        // SAFETY: as for `load`, with room for four floats.
         unsafe { vst1q_f32(to, value) }
     }
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: float32x4_t, count: usize) {
         let mut lanes = [0.0f32; 4];
+        // SAFETY: as for `load_partial`, with room for `count` floats.
         unsafe {
             vst1q_f32(lanes.as_mut_ptr(), value);
             std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, count);
         }
     }
-    #[inline(always)]
-    unsafe fn add(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vaddq_f32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sub(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vsubq_f32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn mul(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vmulq_f32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn div(a: float32x4_t, b: float32x4_t) -> float32x4_t {
-        unsafe { vdivq_f32(a, b) }
-    }
-    #[inline(always)]
-    unsafe fn sqrt(a: float32x4_t) -> float32x4_t {
-        unsafe { vsqrtq_f32(a) }
-    }
-    #[inline(always)]
-    unsafe fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
-        unsafe { vfmaq_f32(c, a, b) }
-    }
-    #[inline(always)]
-    unsafe fn relu(a: float32x4_t) -> float32x4_t {
+    arithmetic! {
+        add(a, b) => vaddq_f32(a, b);
+        sub(a, b) => vsubq_f32(a, b);
+        mul(a, b) => vmulq_f32(a, b);
+        div(a, b) => vdivq_f32(a, b);
+        sqrt(a) => vsqrtq_f32(a);
+        fma(a, b, c) => vfmaq_f32(c, a, b);
         // NaN comes through, as with the other sets.
-        unsafe { vmaxq_f32(a, vdupq_n_f32(0.0)) }
-    }
-    #[inline(always)]
-    unsafe fn where_positive(gate: float32x4_t, a: float32x4_t) -> float32x4_t {
-        unsafe {
-            vreinterpretq_f32_u32(vandq_u32(
-                vcgtq_f32(gate, vdupq_n_f32(0.0)),
-                vreinterpretq_u32_f32(a),
-            ))
-        }
+        relu(a) => vmaxq_f32(a, vdupq_n_f32(0.0));
+        where_positive(gate, a) => {
+            let positive = vcgtq_f32(gate, vdupq_n_f32(0.0));
+            vreinterpretq_f32_u32(vandq_u32(positive, vreinterpretq_u32_f32(a)))
+        };
     }
 }

@@ -18,7 +18,7 @@ fn zip(a: [f32; 4], b: [f32; 4], f: impl Fn(f32, f32) -> f32) -> [f32; 4] {
     [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2]), f(a[3], b[3])]
 }
 
-// SAFETY: loads and stores touch exactly the lanes the trait allows.
+// SAFETY: loads and stores touch exactly the lanes the trait allows; every machine has this set.
 unsafe impl Simd for Portable {
     type Vector = [f32; 4];
     const LANES: usize = 4;
@@ -31,53 +31,57 @@ unsafe impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load(from: *const f32) -> [f32; 4] {
+        // SAFETY: the caller's pointer has four floats; no alignment is asked for.
         unsafe { from.cast::<[f32; 4]>().read_unaligned() }
     }
     #[inline(always)]
     unsafe fn load_partial(from: *const f32, count: usize) -> [f32; 4] {
         let mut lanes = [0.0; 4];
+        // SAFETY: the caller's pointer has `count ≤ 4` floats.
         unsafe { std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), count) };
         lanes
     }
     #[inline(always)]
     unsafe fn store(to: *mut f32, value: [f32; 4]) {
+        // SAFETY: the caller's pointer has room for four floats; no alignment is asked for.
         unsafe { to.cast::<[f32; 4]>().write_unaligned(value) }
     }
     #[inline(always)]
     unsafe fn store_partial(to: *mut f32, value: [f32; 4], count: usize) {
+        // SAFETY: the caller's pointer has room for `count ≤ 4` floats.
         unsafe { std::ptr::copy_nonoverlapping(value.as_ptr(), to, count) };
     }
     #[inline(always)]
-    unsafe fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    fn add(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a + b)
     }
     #[inline(always)]
-    unsafe fn sub(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    fn sub(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a - b)
     }
     #[inline(always)]
-    unsafe fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    fn mul(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a * b)
     }
     #[inline(always)]
-    unsafe fn div(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+    fn div(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
         zip(a, b, |a, b| a / b)
     }
     #[inline(always)]
-    unsafe fn sqrt(a: [f32; 4]) -> [f32; 4] {
+    fn sqrt(a: [f32; 4]) -> [f32; 4] {
         a.map(f32::sqrt)
     }
     #[inline(always)]
-    unsafe fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
+    fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
         // Two roundings: a call of libm's `fma` per lane would cost a hundred times more.
         zip(zip(a, b, |a, b| a * b), c, |ab, c| ab + c)
     }
     #[inline(always)]
-    unsafe fn relu(a: [f32; 4]) -> [f32; 4] {
+    fn relu(a: [f32; 4]) -> [f32; 4] {
         a.map(|a| if a > 0.0 || a.is_nan() { a } else { 0.0 })
     }
     #[inline(always)]
-    unsafe fn where_positive(gate: [f32; 4], a: [f32; 4]) -> [f32; 4] {
+    fn where_positive(gate: [f32; 4], a: [f32; 4]) -> [f32; 4] {
         zip(gate, a, |gate, a| if gate > 0.0 { a } else { 0.0 })
     }
 }

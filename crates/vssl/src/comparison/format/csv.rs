@@ -1,10 +1,11 @@
-//! RFC 4180: one line for each row and dataset, then one for each run that is in no row. Numbers
-//! are not rounded.
-
-use std::fmt::Write;
+//! Writes a comparison as CSV (RFC 4180): a line for each row and dataset, then a line for each run that
+//! is not in a row. Numbers are not rounded.
 
 use super::sheet::{NOTHING, Sheet};
-use crate::comparison::{Column, Comparison, Entry, Layout};
+use crate::{
+    comparison::{Column, Comparison, Entry, Layout},
+    formats::csv::{LineEnd, text},
+};
 
 pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
     match layout {
@@ -13,7 +14,7 @@ pub(super) fn write(comparison: &Comparison, layout: Layout) -> String {
     }
 }
 
-/// One line a method; the deviations have columns of their own.
+/// The paper's layout: a line for each method, with columns of their own for the deviations.
 fn paper(sheet: &Sheet) -> String {
     let mut header = vec!["method".to_owned(), "state".to_owned()];
     for (dataset, titles) in &sheet.groups {
@@ -32,14 +33,15 @@ fn paper(sheet: &Sheet) -> String {
         }
         lines.push(line);
     }
-    joined(lines)
+    text(&lines, LineEnd::Lf)
 }
 
 fn full(comparison: &Comparison) -> String {
+    let columns = &comparison.columns;
     let mut header = vec!["dataset".to_owned(), "method".to_owned(), "state".to_owned()];
     header.push("seeds".to_owned());
-    for column in Column::ALL {
-        header.extend([column.key().to_owned(), format!("{}_std", column.key())]);
+    for Column { key, .. } in columns {
+        header.extend([key.clone(), format!("{key}_std")]);
     }
     header.push("reason".to_owned());
     let mut lines = vec![header];
@@ -48,7 +50,7 @@ fn full(comparison: &Comparison) -> String {
             let Some(entry) = row.on(dataset) else { continue };
             let state = if row.reference { "reference" } else { "finished" };
             let mut line = vec![dataset.clone(), row.name.clone(), state.to_owned()];
-            line.extend(figures(entry));
+            line.extend(figures(entry, columns));
             line.push(String::new());
             lines.push(line);
         }
@@ -56,37 +58,21 @@ fn full(comparison: &Comparison) -> String {
     for run in &comparison.left_out {
         let method = run.method.clone().unwrap_or_default();
         let mut line = vec![String::new(), method, run.state.name().to_owned()];
-        line.extend(vec![String::new(); 1 + 2 * Column::ALL.len()]);
+        line.extend(vec![String::new(); 1 + 2 * columns.len()]);
         line.push(format!("{}: {}", run.run.display(), run.reason));
         lines.push(line);
     }
-    joined(lines)
+    text(&lines, LineEnd::Lf)
 }
 
-fn joined(lines: Vec<Vec<String>>) -> String {
-    let mut text = String::new();
-    for line in lines {
-        let fields: Vec<String> = line.iter().map(|field| quoted(field)).collect();
-        let _ = writeln!(text, "{}", fields.join(","));
-    }
-    text
-}
-
-fn figures(entry: &Entry) -> Vec<String> {
+fn figures(entry: &Entry, columns: &[Column]) -> Vec<String> {
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let seeds = if entry.seeds.is_empty() { String::new() } else { entry.seeds.len().to_string() };
     let mut fields = vec![seeds];
-    for column in Column::ALL {
-        let figure = entry.figures.get(&column).map(|placed| placed.figure);
+    for column in columns {
+        let figure = entry.figure(column).map(|placed| placed.figure);
         fields.push(number(figure.map(|figure| figure.mean)));
         fields.push(number(figure.and_then(|figure| figure.std)));
     }
     fields
-}
-
-fn quoted(field: &str) -> String {
-    match field.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", field.replace('"', "\"\"")),
-        false => field.to_owned(),
-    }
 }

@@ -1,9 +1,12 @@
-//! A page of its own, with nothing to fetch.
+//! Writes a comparison as an HTML page that needs no other file.
 
 use std::fmt::Write;
 
 use super::sheet::{Cell, Line, Sheet, told};
-use crate::comparison::{Comparison, Emphasis, Layout};
+use crate::{
+    comparison::{Comparison, Emphasis, Layout},
+    formats::html::escaped,
+};
 
 const HEAD: &str = "<!doctype html>
 <html lang=\"en\">
@@ -66,8 +69,4 @@ fn set_off(cell: &Cell) -> String {
         Emphasis::Next => format!("<u>{text}</u>"),
         Emphasis::None => text,
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,4 +1,4 @@
-//! The comparison as it is: one object, in one line.
+//! Writes a comparison as one JSON object in one line.
 
 use crate::comparison::Comparison;
 

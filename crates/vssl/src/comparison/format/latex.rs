@@ -1,4 +1,5 @@
-//! A `tabular` for the package `booktabs`. What is not in the table stands below it as comments.
+//! Writes a comparison as a `tabular` for the package `booktabs`. Notes and runs that are not in the
+//! table follow as comments.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! GitHub's Markdown, padded so that it also reads in a terminal. Underlining is HTML, which
-//! Markdown has no sign for.
+//! Writes a comparison as GitHub's Markdown, padded so that a terminal shows it well. Underlining is
+//! HTML, because Markdown has no sign for it.
 
 use super::sheet::{Cell, Sheet, told};
 use crate::comparison::{Comparison, Emphasis, Layout};
@@ -27,7 +27,7 @@ fn table(sheet: &Sheet) -> String {
     let titles = sheet.groups.iter().flat_map(|(dataset, titles)| {
         titles.iter().map(move |title| match several {
             true => format!("{}: {title}", escaped(dataset)),
-            false => (*title).to_owned(),
+            false => title.clone(),
         })
     });
     let header: Vec<String> = ["method".to_owned()].into_iter().chain(titles).collect();
@@ -71,7 +71,7 @@ fn set_off(cell: &Cell) -> String {
     }
 }
 
-/// Names and paths as they are: no cell ends early, nothing turns into markup.
+/// Escapes `text` so that no cell ends early and no text becomes markup.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! A comparison as text: one file a format.
+//! Writes a comparison as text, with one file for each format.
 
 mod csv;
 mod html;
@@ -9,40 +9,40 @@ mod sheet;
 
 use super::{Comparison, Note};
 
-/// How a table is written.
+/// Formats of a table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people, in a terminal and on a forge: padded columns, notes below.
+    /// Markdown with padded columns, for terminals, README files and issues; notes follow.
     #[default]
     Markdown,
-    /// For spreadsheets: a line for each row and dataset, means and deviations in their own columns.
+    /// CSV for spreadsheets: a line for each row and dataset, with columns for means and deviations.
     Csv,
-    /// For papers: a `tabular` of the package `booktabs`, notes as comments.
+    /// LaTeX for papers: a `tabular` of the package `booktabs`, with notes as comments.
     Latex,
-    /// A page.
+    /// An HTML page.
     Html,
-    /// For programs: one object in one line.
+    /// JSON for programs: one object in one line.
     Json,
 }
 
-/// Which figures a table shows.
+/// The figures that a table shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// All of them.
+    /// All figures.
     #[default]
     Full,
-    /// That of Table I of VSSL's paper (arXiv:2504.04318): a row a method, online and offline for
-    /// each dataset, and published values below.
+    /// The figures of Table I of VSSL's paper (arXiv:2504.04318): a row for each method, online and offline
+    /// accuracy for each dataset, and published values below.
     Paper,
 }
 
 impl Comparison {
-    /// All figures as text that ends with a line break.
+    /// Writes all figures; the text ends with a line break.
     pub fn write(&self, format: Format) -> String {
         self.write_as(format, Layout::Full)
     }
 
-    /// The table in a layout. JSON has all figures in either.
+    /// Writes the table in a layout. JSON has all figures in both layouts.
     pub fn write_as(&self, format: Format, layout: Layout) -> String {
         match format {
             Format::Markdown => markdown::write(self, layout),
@@ -53,7 +53,7 @@ impl Comparison {
         }
     }
 
-    /// The notes of a layout: in the paper's, also where the published values are from.
+    /// The notes of a layout; in the paper's layout also the sources of the published values.
     fn told_notes(&self, layout: Layout) -> Vec<Note> {
         let mut notes = self.notes.clone();
         if layout == Layout::Paper {

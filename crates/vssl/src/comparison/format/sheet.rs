@@ -1,28 +1,31 @@
-//! The table as cells, for the formats that people read.
+//! Arranges a comparison as cells, for the formats that people read.
 
-use crate::comparison::{Column, Comparison, Emphasis, Entry, Layout, LeftOut};
+use crate::comparison::{
+    Column, Comparison, Emphasis, Entry, Layout, LeftOut,
+    column::{OFFLINE, ONLINE},
+};
 
-/// What stands where there is no figure.
+/// Text of a cell without a figure.
 pub(super) const NOTHING: &str = "-";
 
-/// Cells in the order in which they are written.
+/// The cells of a table, in the order in which they are written.
 pub(super) struct Sheet {
     /// Name of each dataset, and the titles of its columns.
-    pub(super) groups: Vec<(String, Vec<&'static str>)>,
+    pub(super) groups: Vec<(String, Vec<String>)>,
     pub(super) rows: Vec<Line>,
 }
 
-/// A row.
+/// A row of the table.
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) reference: bool,
     pub(super) cells: Vec<Cell>,
 }
 
-/// A figure.
+/// A cell: a figure over seeds.
 pub(super) struct Cell {
     pub(super) mean: String,
-    /// Its deviation over seeds.
+    /// Deviation of the figure over seeds.
     pub(super) deviation: Option<String>,
     pub(super) emphasis: Emphasis,
 }
@@ -32,7 +35,7 @@ impl Cell {
         Self { mean: text, deviation: None, emphasis: Emphasis::None }
     }
 
-    /// Mean and deviation with `sign` between them.
+    /// The mean, and the deviation behind `sign`.
     pub(super) fn text(&self, sign: &str) -> String {
         match &self.deviation {
             Some(deviation) => format!("{} {sign} {deviation}", self.mean),
@@ -49,16 +52,15 @@ impl Sheet {
         }
     }
 
-    /// All columns; that of linear evaluations where there is one.
+    /// The full layout: the usual columns, and other columns with a figure in some row.
     fn full(comparison: &Comparison) -> Self {
-        let entries = || comparison.rows.iter().flat_map(|row| &row.results);
-        let offline = entries().any(|entry| entry.figures.contains_key(&Column::Offline));
-        let columns: Vec<Column> = Column::ALL
-            .into_iter()
-            .filter(|column| *column != Column::Offline || offline)
-            .collect();
-        let titles: Vec<&str> =
-            columns.iter().map(|column| column.title()).chain(["seeds"]).collect();
+        let entries = comparison.rows.iter().flat_map(|row| &row.results);
+        let is_shown = |column: &&Column| {
+            column.is_usual || entries.clone().any(|entry| entry.figure(column).is_some())
+        };
+        let columns: Vec<&Column> = comparison.columns.iter().filter(|c| is_shown(c)).collect();
+        let mut titles: Vec<String> = columns.iter().map(|column| column.title.clone()).collect();
+        titles.push("seeds".to_owned());
         let groups = comparison.datasets.iter().map(|name| (name.clone(), titles.clone()));
         let on = |entry: Option<&Entry>| {
             let seeds = entry.filter(|entry| !entry.seeds.is_empty());
@@ -76,7 +78,9 @@ impl Sheet {
     /// Table I of VSSL's paper: methods by datasets, online and offline; then what others published
     /// on the same methods.
     fn paper(comparison: &Comparison) -> Self {
-        let titles: Vec<&str> = PAPER.iter().map(|column| column.title()).collect();
+        let is_of_paper = |column: &&Column| PAPER.contains(&column.key.as_str());
+        let columns: Vec<&Column> = comparison.columns.iter().filter(is_of_paper).collect();
+        let titles: Vec<String> = columns.iter().map(|column| column.title.clone()).collect();
         let groups = comparison.datasets.iter().map(|name| (name.clone(), titles.clone()));
         let datasets = || comparison.datasets.iter();
         let mut rows: Vec<Line> = Vec::new();
@@ -85,7 +89,7 @@ impl Sheet {
                 name: row.name.clone(),
                 reference: false,
                 cells: datasets()
-                    .flat_map(|dataset| cells(row.on(dataset), &PAPER).collect::<Vec<_>>())
+                    .flat_map(|dataset| cells(row.on(dataset), &columns).collect::<Vec<_>>())
                     .collect(),
             });
         }
@@ -106,14 +110,14 @@ impl Sheet {
 }
 
 /// The columns of the paper's table.
-const PAPER: [Column; 2] = [Column::Online, Column::Offline];
+const PAPER: [&str; 2] = [ONLINE, OFFLINE];
 
-fn cells<'a>(entry: Option<&'a Entry>, columns: &'a [Column]) -> impl Iterator<Item = Cell> + 'a {
+fn cells<'a>(entry: Option<&'a Entry>, columns: &'a [&Column]) -> impl Iterator<Item = Cell> + 'a {
     columns.iter().map(move |column| {
-        let Some(placed) = entry.and_then(|entry| entry.figures.get(column)) else {
+        let Some(placed) = entry.and_then(|entry| entry.figure(column)) else {
             return Cell::plain(NOTHING.to_owned());
         };
-        let shown = |number: f64| format!("{number:.*}", column.digits());
+        let shown = |number: f64| format!("{number:.*}", column.digits);
         Cell {
             mean: shown(placed.figure.mean),
             deviation: placed.figure.std.map(shown),

@@ -1,13 +1,14 @@
-//! Encoders of other programs: state dicts of solo-learn, Lightning, lightly, torchvision and timm.
+//! Imports encoders of other programs: state dicts of solo-learn, Lightning, lightly, torchvision and
+//! timm.
 //!
-//! [`read`] finds the encoder in the file, tells its architecture from the tensors and accounts for
-//! every tensor: taken over, missing, of another shape, unexpected, or left out because it is no
-//! part of an encoder. [`Found::write`] writes the file that [`export`](mod@crate::encoder::export) writes, so
-//! that everything that takes an encoder takes it. Called by `vssl import`.
+//! [`read`] finds the encoder in a file, infers its architecture from the tensors and reports on every
+//! tensor: matched, missing, of another shape, unexpected, or left out because it does not belong to
+//! an encoder. [`ImportReport::write`] writes a file as [`export`](mod@crate::encoder::export) does, so that
+//! everything that takes an encoder takes it. Called by `vssl import`.
 
+mod infer;
 mod names;
 mod source;
-mod told;
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +33,7 @@ use crate::{
 
 use source::Sources;
 
-/// Why another program's file gave no encoder.
+/// Why no encoder could be imported from a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ForeignError {
@@ -44,7 +45,7 @@ pub enum ForeignError {
         /// What the system said.
         source: io::Error,
     },
-    /// Neither format, or cut short.
+    /// The file has neither format, or ends early.
     #[error(
         "{}: {problem}; expected a state dict that torch.save wrote (.pth, .pt, .ckpt) or a \
          safetensors file. A whole pickled model has to be saved as its state_dict() first",
@@ -56,7 +57,7 @@ pub enum ForeignError {
         /// What its reader said.
         problem: String,
     },
-    /// A tensor of the encoder that holds no floats.
+    /// A tensor of the encoder does not hold floats.
     #[error("{}: tensor {key:?} holds no floats (expected 16, 32 or 64 bits)", path.display())]
     Type {
         /// The file.
@@ -64,144 +65,143 @@ pub enum ForeignError {
         /// The tensor.
         key: String,
     },
-    /// No name is one of an encoder.
+    /// No tensor has the name of an encoder's first layer.
     #[error(
         "none of the {tensors} tensors is the first layer of a known encoder (ResNet, Wide \
          ResNet-28, vision transformer); the first names are {keys:?}"
     )]
     NoEncoder {
-        /// Tensors in the file.
+        /// Number of tensors in the file.
         tensors: usize,
-        /// The first few names.
+        /// The first few names in the file.
         keys: Vec<String>,
     },
-    /// The prefix that was asked for.
+    /// The file has no encoder at the requested prefix.
     #[error("there is no encoder at {wanted:?}; there are encoders at {available:?}")]
     Prefix {
-        /// As asked.
+        /// The requested prefix.
         wanted: String,
-        /// Those that there are.
+        /// The prefixes of the encoders in the file.
         available: Vec<String>,
     },
-    /// More than one.
+    /// The file has several encoders, and the request does not choose one.
     #[error("there are several encoders, at {available:?}; choose one with --prefix")]
     Several {
         /// Their prefixes.
         available: Vec<String>,
     },
-    /// No moving average.
+    /// The teacher was requested, but no encoder has the name of a moving average.
     #[error("no encoder has the name of a teacher; there are encoders at {available:?}")]
     NoTeacher {
         /// Their prefixes.
         available: Vec<String>,
     },
-    /// Another network than those known here.
+    /// The network is not an architecture that this program has.
     #[error("not a known architecture: {0}")]
     Architecture(String),
-    /// An argument that the tensors contradict.
+    /// The tensors contradict an argument.
     #[error("{0}")]
     Contradiction(String),
-    /// What neither tensors nor arguments tell.
+    /// Neither the tensors nor the arguments give a needed setting.
     #[error("{0}")]
     Unknown(String),
-    /// The tensors are not exactly those of the network.
+    /// The tensors of the file are not exactly the tensors of the network.
     #[error(
         "{missing} tensors are missing, {mismatched} have another shape and {unexpected} are \
          unexpected; --allow-partial takes over what fits and leaves the rest at its initial values"
     )]
     Incomplete {
-        /// Tensors that the network has and the file has not.
+        /// Number of tensors that the file lacks.
         missing: usize,
-        /// Tensors of another shape.
+        /// Number of tensors of another shape.
         mismatched: usize,
-        /// Tensors that nothing explains.
+        /// Number of tensors that do not belong to the network or to a known part of a checkpoint.
         unexpected: usize,
     },
-    /// Writing.
+    /// The encoder could not be written.
     #[error(transparent)]
     Write(#[from] ExportError),
 }
 
-/// What the file alone does not tell, and what is checked against it.
+/// What the user says of a file: settings that it does not hold, and expectations that are checked.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Which architecture it has to be.
+    /// Architecture that the file must have.
     pub architecture: Option<Architecture>,
-    /// Which stem it has to be.
+    /// Stem that the file must have.
     pub stem: Option<Stem>,
-    /// Padding of a 3×3 stem; no file tells it.
+    /// Padding of a 3×3 stem, which no file states.
     pub stem_padding: Option<usize>,
     /// Side of the images in pixels.
     pub size: Option<usize>,
-    /// Length of their shorter side before the centre is cut out.
+    /// Length of the images' shorter side before the centre is cut out.
     pub resize: Option<usize>,
-    /// Mean and standard deviation of their channels.
+    /// Mean and standard deviation of the images' channels.
     pub normalisation: Option<Normalisation>,
-    /// Which copy, where there is a moving average as well.
+    /// The network to import, where the file has a moving average as well.
     pub network: Network,
-    /// Which copy, by what stands before its names.
+    /// Prefix of the encoder's names, where the file has several encoders.
     pub prefix: Option<String>,
 }
 
-/// What became of a tensor.
+/// How a tensor of the file or of the network was matched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Fate {
-    /// Taken over.
+pub enum MatchStatus {
+    /// File and network have the tensor, in the same shape.
     Matched,
-    /// The network has it, the file has not.
+    /// The network has the tensor, the file does not.
     Missing,
-    /// Both have it, in different shapes.
+    /// File and network have the tensor, in different shapes.
     Mismatched,
-    /// The file has it, and nothing explains it.
+    /// The file has the tensor, and its purpose is unknown.
     Unexpected,
-    /// No part of an encoder.
+    /// The file has the tensor, which does not belong to an encoder.
     LeftOut,
 }
 
-/// One tensor in the account.
+/// One tensor in the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
-    /// What became of it.
-    pub fate: Fate,
-    /// Its name in the file; `None` where it is missing.
+    /// How the tensor was matched.
+    pub status: MatchStatus,
+    /// Name in the file; `None` where the tensor is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Its name here; `None` where it has none.
+    /// Name in the network; `None` for a tensor that does not belong to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Its shape in the file.
+    /// Shape in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shape: Option<Vec<usize>>,
-    /// The shape that the network wants.
+    /// Shape in the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Vec<usize>>,
-    /// Why it was left out.
+    /// Why the tensor was left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
 }
 
-/// An encoder of another program, and the account of its file.
+/// An encoder of another program, with a report on every tensor of its file.
 #[derive(Debug)]
-pub struct Found {
-    /// Which network it is.
+pub struct ImportReport {
+    /// The network.
     pub config: BackboneConfig,
-    /// What its images have to be.
+    /// Size and normalisation of its images.
     pub input: Input,
-    /// What stands before the encoder's names.
+    /// Prefix of the encoder's names in the file.
     pub prefix: String,
-    /// Every tensor, sorted by fate and name.
+    /// Every tensor, sorted by status and name.
     pub rows: Vec<Row>,
-    /// What was taken over, by our names; initial values where the file had none.
+    /// The tensors by their names in the network; a tensor that did not match has initial values.
     tensors: Tensors,
 }
 
-/// Reads the encoder in `path`, with the account of what fitted. Whether all did, [`Found::check`]
-/// says.
+/// Reads the encoder in `path`. [`ImportReport::check`] says whether every tensor matched.
 ///
 /// # Errors
 /// All of [`ForeignError`] but `Incomplete` and `Write`.
-pub fn read(path: &Path, request: &Request) -> Result<Found, ForeignError> {
+pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError> {
     let sources = source::open(path)?;
     let copies = names::copies(&sources);
     let chosen = names::choose(&sources, &copies, request.network, request.prefix.as_deref())?;
@@ -220,20 +220,20 @@ pub fn read(path: &Path, request: &Request) -> Result<Found, ForeignError> {
         }
     }
     let shapes = keys.iter().map(|(name, key)| (name.clone(), sources[key].shape.as_slice()));
-    let (config, input) = told::network(&shapes.collect(), request)?;
+    let (config, input) = infer::network(&shapes.collect(), request)?;
     let expected = state::collect(&Backbone::new(&config, &Init::new(&Device::flex(), 0)));
     let (mut rows, tensors) = matched(path, &sources, &keys, expected)?;
     let used: Vec<&String> = rows.iter().filter_map(|row| row.key.as_ref()).collect();
     let rest = sources.iter().filter(|(key, _)| !used.contains(key)).map(|(key, source)| {
         let reason = names::left_out(key, &copies, &chosen);
-        let fate = if reason.is_some() { Fate::LeftOut } else { Fate::Unexpected };
+        let status = if reason.is_some() { MatchStatus::LeftOut } else { MatchStatus::Unexpected };
         let (key, shape) = (Some(key.clone()), Some(source.shape.clone()));
-        Row { fate, key, name: None, shape, expected: None, reason }
+        Row { status, key, name: None, shape, expected: None, reason }
     });
     let rest: Vec<Row> = rest.collect();
     rows.extend(rest);
-    rows.sort_by(|a, b| (a.fate, &a.key, &a.name).cmp(&(b.fate, &b.key, &b.name)));
-    Ok(Found { config, input, prefix: chosen.prefix, rows, tensors })
+    rows.sort_by(|a, b| (a.status, &a.key, &a.name).cmp(&(b.status, &b.key, &b.name)));
+    Ok(ImportReport { config, input, prefix: chosen.prefix, rows, tensors })
 }
 
 /// Fates of the network's own tensors, and their values.
@@ -248,33 +248,41 @@ fn matched(
         let wanted = initial.shape().as_slice().to_vec();
         let key = keys.get(&name).cloned();
         let source = key.as_ref().map(|key| &sources[key]);
-        let (fate, values): (Fate, TensorData) = match (&key, source) {
+        let (status, values): (MatchStatus, TensorData) = match (&key, source) {
             (Some(key), Some(source)) if source.shape == wanted => {
-                (Fate::Matched, source.read(path, key)?)
+                (MatchStatus::Matched, source.read(path, key)?)
             }
-            (Some(_), _) => (Fate::Mismatched, initial),
-            (None, _) => (Fate::Missing, initial),
+            (Some(_), _) => (MatchStatus::Mismatched, initial),
+            (None, _) => (MatchStatus::Missing, initial),
         };
         let shape = source.map(|source| source.shape.clone());
         tensors.insert(name.clone(), values);
-        rows.push(Row { fate, key, name: Some(name), shape, expected: Some(wanted), reason: None });
+        rows.push(Row {
+            status,
+            key,
+            name: Some(name),
+            shape,
+            expected: Some(wanted),
+            reason: None,
+        });
     }
     Ok((rows, tensors))
 }
 
-impl Found {
-    /// How many tensors had this fate.
-    pub fn count(&self, fate: Fate) -> usize {
-        self.rows.iter().filter(|row| row.fate == fate).count()
+impl ImportReport {
+    /// Number of tensors with a status.
+    pub fn count(&self, status: MatchStatus) -> usize {
+        self.rows.iter().filter(|row| row.status == status).count()
     }
 
-    /// Whether the file has exactly the network's tensors, apart from those left out.
+    /// Checks that the file has exactly the network's tensors, apart from those left out.
     ///
     /// # Errors
     /// [`ForeignError::Incomplete`].
     pub fn check(&self) -> Result<(), ForeignError> {
         let [missing, mismatched, unexpected] =
-            [Fate::Missing, Fate::Mismatched, Fate::Unexpected].map(|fate| self.count(fate));
+            [MatchStatus::Missing, MatchStatus::Mismatched, MatchStatus::Unexpected]
+                .map(|status| self.count(status));
         match missing + mismatched + unexpected {
             0 => Ok(()),
             _ => Err(ForeignError::Incomplete { missing, mismatched, unexpected }),

@@ -1,14 +1,14 @@
-//! Which part of a state dict is the encoder, and what its tensors are called here.
+//! Finds the encoder in a state dict, and translates the names of its tensors.
 //!
-//! Frameworks put other names in front (`state_dict.backbone.`, `state_dict.module.encoder_q.`,
-//! `teacher.`) and some number the layers instead of naming them. The encoder is where a name that
-//! only an encoder has follows the prefix. Called by [`super::read`].
+//! Frameworks put prefixes before the names (`state_dict.backbone.`, `state_dict.module.encoder_q.`,
+//! `teacher.`), and some number the layers instead of naming them. An encoder is recognised by a name
+//! that only encoders have, behind some prefix. Called by [`super::read`].
 
 use crate::method::learner::Network;
 
 use super::{ForeignError, source::Sources};
 
-/// How the tensors of an encoder are called behind the prefix.
+/// Conventions for the names of an encoder's tensors behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
     /// torchvision's and timm's ResNets, and lightly's own, whose `downsample` is a `shortcut`.
@@ -19,13 +19,13 @@ pub(super) enum Layout {
     Numbered(usize),
     /// timm's vision transformers.
     Vit,
-    /// torchvision's.
+    /// torchvision's vision transformers.
     TorchvisionVit,
     /// solo-learn's Wide ResNets.
     WideResnet,
 }
 
-/// Names that only encoders have, by layout.
+/// For each layout, a name that only encoders have.
 const ANCHORS: [(Layout, &str); 6] = [
     (Layout::Resnet, "layer1.0.conv1.weight"),
     (Layout::Numbered(4), "4.0.conv1.weight"),
@@ -35,7 +35,7 @@ const ANCHORS: [(Layout, &str); 6] = [
     (Layout::WideResnet, "block1.layer.0.conv1.weight"),
 ];
 
-/// An encoder in a file.
+/// An encoder that a file holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) prefix: String,
@@ -62,7 +62,7 @@ pub(super) fn copies(sources: &Sources) -> Vec<Candidate> {
 }
 
 impl Candidate {
-    /// Whether its name says that it is a moving average of another.
+    /// Whether the prefix says that the encoder is a moving average of another.
     fn is_teacher(&self) -> bool {
         self.prefix.split('.').any(|part| {
             ["momentum", "teacher", "target"].iter().any(|word| part.contains(word))
@@ -73,7 +73,7 @@ impl Candidate {
         })
     }
 
-    /// The name here of what is called `rest` behind the prefix.
+    /// The name in this program's networks of the tensor `rest`, which is the name behind the prefix.
     pub(super) fn name(&self, rest: &str) -> String {
         match self.layout {
             Layout::Vit | Layout::WideResnet => rest.to_owned(),
@@ -115,11 +115,11 @@ fn torchvision_vit(rest: &str) -> String {
     renames.into_iter().fold(rest, |name, (theirs, ours)| name.replacen(theirs, ours, 1))
 }
 
-/// The copy that is asked for: the one at `prefix`, else the only one, else the only one that is
-/// (or is not) a moving average.
+/// The requested encoder: the one at `prefix`; without a prefix the only one, or the only one that
+/// is (for the student: is not) a moving average.
 ///
 /// # Errors
-/// No encoder, or several between which the request does not decide.
+/// When there is no encoder, or there are several and the request does not decide.
 pub(super) fn choose(
     sources: &Sources,
     copies: &[Candidate],
@@ -155,7 +155,7 @@ pub(super) fn choose(
     }
 }
 
-/// Why a tensor is no part of the encoder `chosen`; `None` if nothing explains it.
+/// Why a tensor does not belong to the encoder `chosen`; `None` if its purpose is unknown.
 pub(super) fn left_out(
     key: &str,
     copies: &[Candidate],

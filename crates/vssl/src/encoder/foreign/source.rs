@@ -1,15 +1,16 @@
-//! Named tensors of other programs' files: pickles that PyTorch saved and safetensors.
+//! Reads named tensors from files of other programs: PyTorch pickles and safetensors.
 //!
-//! A pickle is read as data; nothing in it is run. Names are the paths through its dictionaries
+//! A pickle is read as data; no code in it is run. Names are the paths through its dictionaries
 //! (`state_dict.backbone.conv1.weight`). Called by [`super::read`].
 
 use std::{collections::BTreeMap, fs, io::Read as _, ops::Range, path::Path, sync::Arc};
 
 use burn::tensor::{DType, TensorData};
 use pytorch_reader::{PytorchError, PytorchReader};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 
 use super::ForeignError;
+use crate::formats::safetensors as format;
 
 /// Tensors of a file by name.
 pub(super) type Sources = BTreeMap<String, Source>;
@@ -17,7 +18,7 @@ pub(super) type Sources = BTreeMap<String, Source>;
 /// A tensor that has not been read yet.
 pub(super) struct Source {
     pub(super) shape: Vec<usize>,
-    /// `None` for types that are no floats.
+    /// Type of the numbers; `None` if they are not floats.
     float: Option<DType>,
     place: Place,
 }
@@ -28,11 +29,11 @@ enum Place {
 }
 
 impl Source {
-    /// Its values as 32-bit floats.
+    /// Reads the values as 32-bit floats.
     ///
     /// # Errors
     /// [`ForeignError::Damaged`] where the file ends early or a checksum is wrong,
-    /// [`ForeignError::Type`] for numbers that are no floats.
+    /// [`ForeignError::Type`] for numbers that are not floats.
     pub(super) fn read(&self, path: &Path, key: &str) -> Result<TensorData, ForeignError> {
         let Some(float) = self.float else {
             return Err(ForeignError::Type { path: path.to_owned(), key: key.to_owned() });
@@ -46,7 +47,7 @@ impl Source {
     }
 }
 
-/// Lists the tensors of `path`, which is told by its content, not by its name.
+/// Lists the tensors of `path`. The content decides the format, not the file's name.
 ///
 /// # Errors
 /// A file that cannot be read, is cut short, or is neither format.
@@ -58,7 +59,7 @@ pub(super) fn open(path: &Path) -> Result<Sources, ForeignError> {
         return Err(damaged(path, &"a folder; a run folder is read without an import"));
     }
     let whole = file.read_exact(&mut start).is_ok();
-    // A safetensors file: the length of its header, then the header's brace.
+    // A safetensors file begins with the length of its header, then the header's brace.
     if whole && start[8] == b'{' && start[4..8] == [0; 4] {
         return safetensors(path, fs::read(path).map_err(io)?);
     }
@@ -82,7 +83,7 @@ pub(super) fn open(path: &Path) -> Result<Sources, ForeignError> {
 
 fn safetensors(path: &Path, bytes: Vec<u8>) -> Result<Sources, ForeignError> {
     let bytes = Arc::new(bytes);
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(path, &error))?;
+    let file = format::from_bytes(&bytes).map_err(|error| damaged(path, &error))?;
     let base = bytes.as_ptr().addr();
     let sources = file.iter().map(|(name, view)| {
         let float = match view.dtype() {

@@ -1,5 +1,5 @@
-//! Nodes one after the other, each fed by the names of values that are there already. Called by the
-//! networks beside it.
+//! Builds an ONNX graph node by node. Each node takes the names of earlier values. Called by
+//! [`super::networks`].
 
 use burn::tensor::TensorData;
 
@@ -9,13 +9,13 @@ use super::{
 };
 use crate::tensors::state::Tensors;
 
-/// A graph that grows, and the tensors of the network that it is made of.
+/// A graph under construction, and the tensors of the network that it is made from.
 pub(super) struct Builder<'a> {
     tensors: &'a Tensors,
     pub(super) graph: Graph,
 }
 
-/// Settings of nodes.
+/// A setting of a node that is a float.
 pub(super) fn number(name: &str, value: f64) -> Attribute {
     Attribute { name: name.to_owned(), f: Some(value as f32), r#type: 1, ..Attribute::default() }
 }
@@ -34,7 +34,7 @@ impl<'a> Builder<'a> {
         Self { tensors, graph }
     }
 
-    /// Adds a node and returns the name of its value.
+    /// Adds a node with the operator `op` and returns the name of its value.
     pub(super) fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>) -> String {
         let name = format!("{}_{}", op.to_lowercase(), self.graph.node.len());
         self.graph.node.push(Node {
@@ -52,33 +52,34 @@ impl<'a> Builder<'a> {
         self.tensors.get(path).ok_or_else(|| OnnxError::Missing(path.to_owned()))
     }
 
-    /// The same as a constant of its name.
+    /// Adds the tensor `path` as a constant and returns the name of that constant.
     pub(super) fn weight(&mut self, path: &str) -> Result<String, OnnxError> {
         let tensor = self.tensor(path)?;
         self.raw(path, tensor.shape().as_slice(), FLOAT, tensor.as_bytes().to_vec());
         Ok(path.to_owned())
     }
 
-    /// The same with rows and columns exchanged: ONNX multiplies from the right.
-    pub(super) fn turned(&mut self, path: &str) -> Result<String, OnnxError> {
+    /// Adds the transpose of the tensor `path` as a constant: ONNX multiplies with the weight from the
+    /// right.
+    pub(super) fn transposed_weight(&mut self, path: &str) -> Result<String, OnnxError> {
         let tensor = self.tensor(path)?;
         let (&[rows, columns], Ok(values)) = (tensor.shape().as_slice(), tensor.as_slice::<f32>())
         else {
             return Err(OnnxError::Missing(path.to_owned()));
         };
-        let turned = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c]));
-        let turned: Vec<f32> = turned.collect();
-        Ok(self.floats(path, &[columns, rows], &turned))
+        let transposed = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c]));
+        let transposed: Vec<f32> = transposed.collect();
+        Ok(self.floats(path, &[columns, rows], &transposed))
     }
 
-    /// A constant of floats.
+    /// Adds a constant of floats.
     pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.raw(name, shape, FLOAT, bytes);
         name.to_owned()
     }
 
-    /// A list of integers, such as a shape.
+    /// Adds a constant list of integers, such as a shape.
     pub(super) fn list(&mut self, name: &str, values: &[i64]) -> String {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.raw(name, &[values.len()], INT64, bytes);
@@ -99,7 +100,7 @@ impl<'a> Builder<'a> {
         });
     }
 
-    /// A square convolution, with bias where the network has one.
+    /// Adds a convolution with a square kernel, and its bias where the network has one.
     pub(super) fn convolution(
         &mut self,
         x: &str,
@@ -124,7 +125,7 @@ impl<'a> Builder<'a> {
         Ok(self.node("Conv", &inputs, attributes))
     }
 
-    /// Batch normalisation by the running statistics.
+    /// Adds a batch normalisation by the running statistics.
     pub(super) fn batch_norm(
         &mut self,
         x: &str,
@@ -139,15 +140,15 @@ impl<'a> Builder<'a> {
         Ok(self.node("BatchNormalization", &inputs, vec![number("epsilon", eps)]))
     }
 
-    /// `x · Wᵀ + b` along the last axis.
+    /// Adds `x · Wᵀ + b` along the last axis.
     pub(super) fn linear(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
-        let weight = self.turned(&format!("{path}.weight"))?;
+        let weight = self.transposed_weight(&format!("{path}.weight"))?;
         let bias = self.weight(&format!("{path}.bias"))?;
         let product = self.node("MatMul", &[x, &weight], vec![]);
         Ok(self.node("Add", &[&product, &bias], vec![]))
     }
 
-    /// Layer normalisation along the last axis.
+    /// Adds a layer normalisation along the last axis.
     pub(super) fn layer_norm(
         &mut self,
         x: &str,
@@ -160,7 +161,7 @@ impl<'a> Builder<'a> {
         Ok(self.node("LayerNormalization", &[x, &weight, &bias], attributes))
     }
 
-    /// Mean over space: `[n, c, h, w]` to `[n, c]`.
+    /// Adds the mean over space: `[n, c, h, w]` to `[n, c]`.
     pub(super) fn pooled(&mut self, x: &str) -> String {
         let pooled = self.node("GlobalAveragePool", &[x], vec![]);
         self.node("Flatten", &[&pooled], vec![integer("axis", 1)])

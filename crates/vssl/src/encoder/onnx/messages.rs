@@ -1,16 +1,16 @@
-//! The part of ONNX's `onnx.proto` (IR version 8) that an encoder needs; names of the messages and
-//! numbers of the fields are that file's. `optional` where a zero has to be written.
+//! The part of ONNX's `onnx.proto` (IR version 8) that an encoder needs. The field numbers are those
+//! of that file. A field is `optional` where a zero has to be written.
 
-/// A file.
+/// A whole ONNX file.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Model {
     /// Version of the format, not of the operators.
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
-    /// What wrote it.
+    /// Name of the program that wrote the file.
     #[prost(string, tag = "2")]
     pub producer_name: String,
-    /// Its version.
+    /// Version of that program.
     #[prost(string, tag = "3")]
     pub producer_version: String,
     /// The network.
@@ -19,7 +19,7 @@ pub struct Model {
     /// Versions of the operators.
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSet>,
-    /// What else is to be known.
+    /// Keys and values for the readers of the file.
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: Vec<Property>,
 }
@@ -27,10 +27,10 @@ pub struct Model {
 /// A set of operators; the empty domain is ONNX's own.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct OperatorSet {
-    /// Whose.
+    /// Name of the organisation that defines the operators.
     #[prost(string, optional, tag = "1")]
     pub domain: Option<String>,
-    /// Which.
+    /// Version of the operators.
     #[prost(int64, tag = "2")]
     pub version: i64,
 }
@@ -38,30 +38,30 @@ pub struct OperatorSet {
 /// A key and its value.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Property {
-    /// Key.
+    /// The key.
     #[prost(string, tag = "1")]
     pub key: String,
-    /// Value.
+    /// The value.
     #[prost(string, tag = "2")]
     pub value: String,
 }
 
-/// Nodes in the order of computation, and the constants they use.
+/// Nodes in the order of computation, and the constants that they use.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Graph {
-    /// Operations.
+    /// The operations.
     #[prost(message, repeated, tag = "1")]
     pub node: Vec<Node>,
-    /// Of the graph.
+    /// Name of the graph.
     #[prost(string, tag = "2")]
     pub name: String,
     /// Weights and other constants.
     #[prost(message, repeated, tag = "5")]
     pub initializer: Vec<TensorProto>,
-    /// What is fed.
+    /// The values that a caller passes.
     #[prost(message, repeated, tag = "11")]
     pub input: Vec<ValueInfo>,
-    /// What comes out.
+    /// The values that the graph returns.
     #[prost(message, repeated, tag = "12")]
     pub output: Vec<ValueInfo>,
 }
@@ -69,19 +69,19 @@ pub struct Graph {
 /// One operation.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Node {
-    /// Names of values.
+    /// Names of the values that the operation takes.
     #[prost(string, repeated, tag = "1")]
     pub input: Vec<String>,
-    /// Names of values.
+    /// Names of the values that it gives.
     #[prost(string, repeated, tag = "2")]
     pub output: Vec<String>,
-    /// Of the node.
+    /// Name of the node.
     #[prost(string, tag = "3")]
     pub name: String,
-    /// Which operator.
+    /// Name of the operator.
     #[prost(string, tag = "4")]
     pub op_type: String,
-    /// Its settings.
+    /// Settings of the operator.
     #[prost(message, repeated, tag = "5")]
     pub attribute: Vec<Attribute>,
 }
@@ -89,84 +89,84 @@ pub struct Node {
 /// A setting of a node.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Attribute {
-    /// Which.
+    /// Name of the setting.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// A number.
+    /// Its value, if it is a float.
     #[prost(float, optional, tag = "2")]
     pub f: Option<f32>,
-    /// An integer.
+    /// Its value, if it is an integer.
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
-    /// Integers.
+    /// Its value, if it is a list of integers.
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub ints: Vec<i64>,
-    /// 1 a number, 2 an integer, 7 integers.
+    /// Type of the value: 1 for a float, 2 for an integer, 7 for a list of integers.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }
 
-/// A constant.
+/// A constant tensor.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TensorProto {
-    /// Its shape.
+    /// Shape of the tensor.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// [`FLOAT`] or [`INT64`].
+    /// Type of the elements: [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
-    /// Of the value.
+    /// Name of the value.
     #[prost(string, tag = "8")]
     pub name: String,
-    /// Little-endian values.
+    /// The elements in little-endian order.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub raw_data: Option<Vec<u8>>,
 }
 
 /// [`TensorProto::data_type`] of 32-bit floats.
 pub const FLOAT: i32 = 1;
-/// That of 64-bit integers.
+/// [`TensorProto::data_type`] of 64-bit integers.
 pub const INT64: i32 = 7;
 
 /// Name and type of a value.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ValueInfo {
-    /// Name.
+    /// Name of the value.
     #[prost(string, tag = "1")]
     pub name: String,
-    /// Type.
+    /// Type of the value.
     #[prost(message, optional, tag = "2")]
     pub r#type: Option<Type>,
 }
 
-/// A type; tensors only.
+/// The type of a value, which is always a tensor here.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Type {
-    /// Which tensors.
+    /// Type of the tensor.
     #[prost(message, optional, tag = "1")]
     pub tensor_type: Option<TensorType>,
 }
 
-/// Type of the elements, and the shape.
+/// The element type and the shape of a tensor.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TensorType {
-    /// [`FLOAT`] or [`INT64`].
+    /// Type of the elements: [`FLOAT`] or [`INT64`].
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
-    /// The shape.
+    /// Shape of the tensor.
     #[prost(message, optional, tag = "2")]
     pub shape: Option<Shape>,
 }
 
-/// Dimensions, outermost first.
+/// The shape of a tensor.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Shape {
-    /// They.
+    /// The dimensions, outermost first.
     #[prost(message, repeated, tag = "1")]
     pub dim: Vec<Dimension>,
 }
 
-/// A size, or the name of one that is known when it is run.
+/// A dimension: its size, or a name if the size is known only when the network runs.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Dimension {
     /// The size.

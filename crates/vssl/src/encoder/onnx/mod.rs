@@ -1,9 +1,9 @@
-//! Encoders as ONNX (operators of version 17, IR version 8): input `images`, `[batch, 3, size,
-//! size]` floats with any batch; output `features`, `[batch, dim]`.
+//! Writes encoders as ONNX (operators of version 17, IR version 8). The input `images` is `[batch, 3,
+//! size, size]` floats with any batch, the output `features` is `[batch, dim]`.
 //!
-//! The metadata properties say what the images have to be: `image_size`, `resize`, `mean`, `std`,
-//! `pixels`. Batch normalisations stay nodes of their own with the weights' names; runtimes fold
-//! them. Called by [`super::export::write`].
+//! The metadata properties describe the images: `image_size`, `resize`, `mean`, `std`, `pixels`. Batch
+//! normalisations stay nodes of their own with the weights' names; runtimes fold them into the
+//! convolutions. Called by [`super::export::write`].
 
 mod graph;
 pub mod messages;
@@ -11,24 +11,28 @@ mod networks;
 
 use prost::Message;
 
-use crate::{backbone::BackboneConfig, encoder::Input, tensors::state::Tensors};
+use crate::{
+    backbone::{BackboneConfig, VitConfig},
+    encoder::Input,
+    tensors::state::Tensors,
+};
 use graph::Builder;
 use messages::{
     Dimension, FLOAT, Model, OperatorSet, Property, Shape, TensorType, Type, ValueInfo,
 };
 
-/// LayerNormalization is there since.
+/// Version of the operators: the first that has LayerNormalization.
 const OPSET: i64 = 17;
-/// The first that knows these operators.
+/// Version of the format: the first that allows these operators.
 const IR_VERSION: i64 = 8;
-/// Messages are at most this long, in bytes.
+/// Largest size of a message in bytes.
 const LIMIT: usize = i32::MAX as usize;
 
-/// Why there is no ONNX file.
+/// Why an encoder cannot be written as ONNX.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OnnxError {
-    /// The encoder has not what its configuration says.
+    /// The encoder lacks a tensor that its configuration promises.
     #[error("tensor {0:?} of the encoder is missing or of another shape")]
     Missing(String),
     /// An image size that the network cannot take.
@@ -39,23 +43,23 @@ pub enum OnnxError {
         /// Side of a patch.
         patch: usize,
     },
-    /// Too long for the format.
+    /// The network is too large for the format.
     #[error("the network has {bytes} bytes; an ONNX file holds at most 2 GiB: use safetensors")]
     TooLarge {
-        /// Of the file.
+        /// Size of the file.
         bytes: usize,
     },
 }
 
-/// What the network is fed with.
+/// The pixels that an exported network takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pixels {
-    /// Numbers that have been normalised.
+    /// Normalised numbers.
     #[default]
     Normalised,
-    /// RGB from 0 to 1: the network normalises.
+    /// RGB from 0 to 1, which the network normalises.
     Unit,
-    /// RGB from 0 to 255, likewise.
+    /// RGB from 0 to 255, which the network normalises.
     Bytes,
 }
 
@@ -77,7 +81,7 @@ impl Pixels {
     }
 }
 
-/// The network of `tensors` (by the backbone's own paths) as a model; `origin` goes into its
+/// Makes a model of `tensors`, which are named by the backbone's paths; `origin` goes into its
 /// metadata.
 ///
 /// # Errors
@@ -89,8 +93,10 @@ pub fn model(
     pixels: Pixels,
     origin: &[(&str, String)],
 ) -> Result<Model, OnnxError> {
-    let (size, patch) = (input.size, config.vit().patch);
-    if config.architecture.is_transformer() && !size.is_multiple_of(patch) {
+    let size = input.size;
+    if let Some(&VitConfig { patch, .. }) = config.vit()
+        && !size.is_multiple_of(patch)
+    {
         return Err(OnnxError::Size { size, patch });
     }
     let mut builder = Builder::new(tensors);
@@ -136,7 +142,7 @@ pub fn model(
     })
 }
 
-/// The file's bytes.
+/// Encodes `model` as the bytes of a file.
 ///
 /// # Errors
 /// [`OnnxError::TooLarge`].
@@ -147,7 +153,7 @@ pub fn bytes(model: &Model) -> Result<Vec<u8>, OnnxError> {
     }
 }
 
-/// A value whose first dimension is the batch.
+/// Describes a value whose first dimension is the batch.
 fn value(name: &str, shape: &[usize]) -> ValueInfo {
     let batch = Dimension { dim_param: Some("batch".to_owned()), dim_value: None };
     let sizes =

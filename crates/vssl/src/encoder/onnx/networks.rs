@@ -1,40 +1,38 @@
-//! The encoders as ONNX graphs: the same operations in the same order as in
-//! [`crate::backbone`], running statistics and no randomness. Called by [`super::model`].
+//! Builds the encoders as ONNX graphs, with the same operations in the same order as in
+//! [`crate::backbone`], with running statistics and without randomness. Called by [`super::model`].
 
 use super::{
     OnnxError,
     graph::{Builder, integer, integers, number},
 };
 use crate::{
-    backbone::{Architecture, BackboneConfig, Stem, positions},
+    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig, positions},
     encoder::Input,
 };
 use burn::tensor::{Device, Tensor};
 
-/// Of `layers::BatchNorm`, `backbone::wide_resnet` and `layers::LayerNorm`.
+/// The ε of `layers::BatchNorm`, `backbone::wide_resnet` and `layers::LayerNorm`.
 const BATCH_EPS: f64 = 1e-5;
 const WIDE_EPS: f64 = 1e-3;
 const LAYER_EPS: f64 = 1e-6;
 /// Slope of a Wide ResNet's activation.
 const SLOPE: f64 = 0.1;
 
-/// Adds the network to the graph; returns the name of the features.
+/// Adds the network to the graph and returns the name of the features.
 pub(super) fn add(
     builder: &mut Builder,
     x: &str,
     config: &BackboneConfig,
     input: &Input,
 ) -> Result<String, OnnxError> {
-    if config.architecture.is_transformer() {
-        transformer(builder, x, config, input)
-    } else if config.architecture == Architecture::WideResnet28 {
-        wide_resnet(builder, x)
-    } else {
-        resnet(builder, x, config)
+    match config {
+        BackboneConfig::Resnet(config) => resnet(builder, x, config),
+        BackboneConfig::WideResnet(_) => wide_resnet(builder, x),
+        BackboneConfig::Vit(config) => transformer(builder, x, config, input),
     }
 }
 
-fn resnet(b: &mut Builder, x: &str, config: &BackboneConfig) -> Result<String, OnnxError> {
+fn resnet(b: &mut Builder, x: &str, config: &ResnetConfig) -> Result<String, OnnxError> {
     let (stride, padding) = match config.stem {
         Stem::Imagenet => (2, 3),
         Stem::Cifar => (1, config.stem_padding),
@@ -50,7 +48,7 @@ fn resnet(b: &mut Builder, x: &str, config: &BackboneConfig) -> Result<String, O
         ];
         x = b.node("MaxPool", &[&x], attributes);
     }
-    for (stage, depth) in config.architecture.depths().into_iter().enumerate() {
+    for (stage, depth) in config.depth.blocks().into_iter().enumerate() {
         for block in 0..depth {
             let stride = if stage > 0 && block == 0 { 2 } else { 1 };
             let path = format!("layer{}.{block}", stage + 1);
@@ -60,7 +58,7 @@ fn resnet(b: &mut Builder, x: &str, config: &BackboneConfig) -> Result<String, O
     Ok(b.pooled(&x))
 }
 
-/// A basic block or a bottleneck, whose stride is in the 3×3.
+/// Adds a basic block or a bottleneck; the stride of a bottleneck is in its 3×3 convolution.
 fn residual(b: &mut Builder, x: &str, path: &str, stride: usize) -> Result<String, OnnxError> {
     let bottleneck = b.tensor(&format!("{path}.conv3.weight")).is_ok();
     let shortcut = if b.tensor(&format!("{path}.downsample.0.weight")).is_ok() {
@@ -95,7 +93,7 @@ fn wide_resnet(b: &mut Builder, x: &str) -> Result<String, OnnxError> {
             let path = format!("block{stage}.layer.{index}");
             let stride = if stage > 1 && index == 0 { 2 } else { 1 };
             let convolved = b.tensor(&format!("{path}.convShortcut.weight")).is_ok();
-            // The later stages' first blocks convolve their plain input.
+            // In the first block of later stages the convolutions take the input as it is.
             let plain = convolved && stage > 1;
             let inner = if plain { x.clone() } else { activated(b, &x, &format!("{path}.bn1"))? };
             let shortcut = if convolved {
@@ -116,11 +114,11 @@ fn wide_resnet(b: &mut Builder, x: &str) -> Result<String, OnnxError> {
 fn transformer(
     b: &mut Builder,
     x: &str,
-    config: &BackboneConfig,
+    config: &VitConfig,
     input: &Input,
 ) -> Result<String, OnnxError> {
-    let (width, depth, heads) = config.architecture.transformer();
-    let patch = config.vit().patch;
+    let (width, depth, heads) = config.size.shape();
+    let patch = config.patch;
     let patches = b.convolution(x, "patch_embed.proj", patch, 0)?; // [n, width, rows, columns]
     let flat = b.list("shape.patches", &[0, width as i64, -1]);
     let patches = b.node("Reshape", &[&patches, &flat], vec![]);
@@ -151,7 +149,8 @@ fn transformer(
     b.layer_norm(&class, "norm", LAYER_EPS)
 }
 
-/// Positions for `side × side` patches, interpolated here once where the network has others.
+/// Adds the positions of `side × side` patches. Where the network has another number of positions
+/// they are interpolated once, here.
 fn places(b: &mut Builder, side: usize) -> Result<String, OnnxError> {
     let own = b.tensor("pos_embed")?.clone();
     let own: Tensor<3> = Tensor::from_data(own, &Device::flex());
@@ -194,7 +193,7 @@ fn attention(
     b.linear(&mixed, &format!("{path}.proj"))
 }
 
-/// Exact, of operators of version 17: `x · ½(1 + erf(x/√2))`.
+/// Adds the exact GELU, `x · ½(1 + erf(x/√2))`, made of operators of version 17.
 fn gelu(b: &mut Builder, x: &str) -> String {
     let root = b.floats("gelu.root", &[], &[std::f32::consts::FRAC_1_SQRT_2]);
     let (one, half) = (b.floats("gelu.one", &[], &[1.0]), b.floats("gelu.half", &[], &[0.5]));

@@ -3,9 +3,9 @@
 const maps = new Set();
 
 class ScatterMap {
-  constructor(look) {
-    this.look = look;
-    this.method = look.map.tsne ? "tsne" : "pca";
+  constructor(pictures) {
+    this.pictures = pictures;
+    this.method = pictures.map.tsne ? "tsne" : "pca";
     this.pictures = false;
     this.hidden = new Set();
     this.hover = null;
@@ -25,7 +25,7 @@ class ScatterMap {
     });
     this.sheet = new Image();
     this.sheet.addEventListener("load", () => this.draw());
-    this.sheet.src = sheetUrl(look.thumbnails);
+    this.sheet.src = sheetUrl(pictures.thumbnails);
     this.note = element("p", { class: "muted small" });
     this.frame = element("div", { class: "map-frame" }, this.canvas);
     this.node = element("div", { class: "map" },
@@ -56,7 +56,7 @@ class ScatterMap {
     });
     return element("div", { class: "controls" },
       element("span", { class: "segments", role: "group", "aria-label": "Projection" },
-        this.look.map.tsne ? choice("t-SNE", "tsne") : "", choice("PCA", "pca")),
+        this.pictures.map.tsne ? choice("t-SNE", "tsne") : "", choice("PCA", "pca")),
       element("span", { class: "segments", role: "group", "aria-label": "Zoom" },
         zoom("−", "Zoom out", () => this.scaleBy(1 / 1.5)), zoom("+", "Zoom in", () => this.scaleBy(1.5)),
         zoom("Reset", "Show all", () => this.reset())),
@@ -64,7 +64,7 @@ class ScatterMap {
   }
 
   legend() {
-    const { classes, labels } = this.look;
+    const { classes, labels } = this.pictures;
     if (!labels) return element("p", { class: "muted small" }, "The images have no labels.");
     this.items = classes.map((name, index) => element("button", {
       type: "button",
@@ -82,8 +82,8 @@ class ScatterMap {
   }
 
   only(index) {
-    const alone = this.look.classes.every((_, other) => other === index || this.hidden.has(other));
-    this.hidden = new Set(alone ? [] : this.look.classes.keys());
+    const alone = this.pictures.classes.every((_, other) => other === index || this.hidden.has(other));
+    this.hidden = new Set(alone ? [] : this.pictures.classes.keys());
     if (!alone) this.hidden.delete(index);
     this.press();
   }
@@ -94,7 +94,7 @@ class ScatterMap {
   }
 
   describe() {
-    const { map } = this.look;
+    const { map } = this.pictures;
     const share = map.explained.map((part) => `${(100 * part).toFixed(1)} %`).join(" and ");
     this.note.textContent = this.method === "pca"
       ? `Principal components of the features at length 1; the two hold ${share} of the variance.`
@@ -115,7 +115,7 @@ class ScatterMap {
 
   /** Where each image is on the canvas, in CSS pixels. */
   place() {
-    const points = this.look.map[this.method];
+    const points = this.pictures.map[this.method];
     const bounds = points.reduce(([a, b, c, d], [x, y]) =>
       [Math.min(a, x), Math.max(b, x), Math.min(c, y), Math.max(d, y)], [Infinity, -Infinity, Infinity, -Infinity]);
     const { width, height } = this.size;
@@ -133,7 +133,7 @@ class ScatterMap {
   draw() {
     if (!this.size) return;
     this.place();
-    const { labels, classes } = this.look;
+    const { labels, classes } = this.pictures;
     const paints = classColours(Math.max(1, classes.length));
     this.items?.forEach((item, index) => (item.firstChild.style.background = paints[index]));
     const context = this.canvas.getContext("2d");
@@ -165,7 +165,7 @@ class ScatterMap {
   }
 
   picture(context, index, x, y, side, paint) {
-    const { side: cell, columns } = this.look.thumbnails;
+    const { side: cell, columns } = this.pictures.thumbnails;
     context.globalAlpha = 1;
     context.drawImage(this.sheet, (index % columns) * cell, Math.floor(index / columns) * cell, cell, cell,
       x - side / 2, y - side / 2, side, side);
@@ -186,7 +186,7 @@ class ScatterMap {
     let [found, best] = [null, 14 ** 2];
     this.places.forEach(([px, py], index) => {
       const distance = (px - x) ** 2 + (py - y) ** 2;
-      if (distance < best && !(this.look.labels && this.hidden.has(this.look.labels[index]))) [found, best] = [index, distance];
+      if (distance < best && !(this.pictures.labels && this.hidden.has(this.pictures.labels[index]))) [found, best] = [index, distance];
     });
     this.select(found);
   }
@@ -211,7 +211,7 @@ class ScatterMap {
       tip.hide();
       return;
     }
-    const { labels, classes, names, thumbnails } = this.look;
+    const { labels, classes, names, thumbnails } = this.pictures;
     const frame = this.canvas.getBoundingClientRect();
     const [x, y] = this.places[index];
     const name = labels ? classes[labels[index]] : names[index];

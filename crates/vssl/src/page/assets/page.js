@@ -29,7 +29,7 @@ function themes() {
 
 /** A place in the page whose content is replaced when its data change. */
 const slot = () => element("div", { class: "slot" });
-const slots = { result: slot(), curves: slot(), spectrum: slot(), look: slot(), recipe: slot() };
+const slots = { result: slot(), curves: slot(), spectrum: slot(), pictures: slot(), recipe: slot() };
 
 function showResult() {
   const { runs } = data;
@@ -65,22 +65,22 @@ let map = null;
 
 function showSpectrum() {
   [...charts].filter((chart) => chart.spec.id === "spectrum").forEach((chart) => chart.remove());
-  slots.spectrum.replaceChildren(spectrumSection(data.runs, data.looks) ?? "");
+  slots.spectrum.replaceChildren(spectrumSection(data.runs, data.pictures) ?? "");
 }
 
 function showLook() {
-  const look = data.looks[selected];
+  const pictures = data.pictures[selected];
   map?.remove();
   map = null;
   const parts = [];
-  if (look) {
-    map = new ScatterMap(look);
-    parts.push(section("map", "Map", element("p", { class: "lead" }, `${whole(look.names.length)} ${look.split} images where the encoder puts them. Point at one to see it.`), map.node),
-      neighbourSection(look), gallerySection(look), certaintySection(look));
+  if (pictures) {
+    map = new ScatterMap(pictures);
+    parts.push(section("map", "Map", element("p", { class: "lead" }, `${whole(pictures.names.length)} ${pictures.split} images where the encoder puts them. Point at one to see it.`), map.node),
+      neighbourSection(pictures), gallerySection(pictures), certaintySection(pictures));
   } else {
     parts.push(section("map", "Pictures", element("p", { class: "note" }, `No map, neighbours and views: ${data.missing[selected] ?? "there are none"}.`)));
   }
-  slots.look.replaceChildren(picker(), ...parts.filter(Boolean));
+  slots.pictures.replaceChildren(picker(), ...parts.filter(Boolean));
   contents();
 }
 
@@ -111,7 +111,7 @@ function contents() {
 /** Asks for what changed, every two seconds while somebody looks. */
 async function follow() {
   const status = document.getElementById("live");
-  const seen = { run: "", look: "none" };
+  const seen = { run: "", pictures: "none" };
   const ask = async (what) => {
     const answer = await fetch(`${what}.json?seen=${encodeURIComponent(seen[what])}`);
     if (answer.status === 204) return null;
@@ -131,14 +131,14 @@ async function follow() {
         showRecipe();
       }
     }
-    const before = seen.look;
-    const look = await ask("look");
-    if (look && look.version !== before) {
-      [data.looks[0], data.missing[0]] = [look.look, look.missing];
+    const before = seen.pictures;
+    const pictures = await ask("pictures");
+    if (pictures && pictures.version !== before) {
+      [data.pictures[0], data.missing[0]] = [pictures.pictures, pictures.missing];
       showSpectrum();
       showLook();
     }
-    if (run || look) contents();
+    if (run || pictures) contents();
     const [done, total] = data.runs[0].steps;
     status.className = "live on";
     status.textContent = total ? `live, step ${whole(done)} of ${whole(total)}` : "live";

@@ -42,10 +42,18 @@ function results(run) {
   const { summary, evaluations } = run;
   const latest = (name) => last(evaluations.series[name]);
   return [
-    { name: "Nearest neighbours", value: summary?.knn_top1 ?? latest("evaluation/knn_top1"), untrained: summary?.untrained_knn_top1, pixels: summary?.pixels_knn_top1 },
-    { name: "Linear classifier", value: summary?.linear_top1, untrained: summary?.untrained_linear_top1 },
-    { name: "Online probe", value: summary?.online_top1 ?? latest("evaluation/probe_top1") },
+    ...run.figures.filter(({ percent }) => percent).map(({ name, long_title, trained, untrained, pixels }) =>
+      ({ key: name, name: long_title, value: trained ?? latest(`evaluation/${name}`), untrained, pixels })),
+    { key: "online_top1", name: "Online probe", value: summary?.online_top1 ?? latest("evaluation/probe_top1") },
   ].filter(({ value }) => value !== null && value !== undefined);
+}
+
+/** Figures that are no accuracies. */
+function otherFigures(run) {
+  return run.figures.filter(({ percent, trained }) => !percent && typeof trained === "number").map(({ long_title, trained, untrained }) => {
+    const beside = typeof untrained === "number" ? ` (untrained ${number(Number(untrained.toPrecision(3)))})` : "";
+    return element("div", {}, element("dt", {}, long_title), element("dd", {}, `${number(Number(trained.toPrecision(3)))}${beside}`));
+  });
 }
 
 /** The first screen of one run. */
@@ -74,8 +82,10 @@ function resultCard(run) {
     element("span", {}, element("i", { class: "dot full" }), "trained"),
     baseline ? element("span", {}, element("i", { class: "dot hollow" }), "same encoder, untrained") : "",
     found.some(({ pixels }) => typeof pixels === "number") ? element("span", {}, element("i", { class: "bar-mark" }), "raw pixels") : "");
+  const others = otherFigures(run);
   return element("article", { class: "card wide" },
     element("h3", {}, "Accuracy on the validation split"), body, legend,
+    others.length > 0 ? element("dl", { class: "figures" }, others) : null,
     found.length > 0 && !baseline && run.summary
       ? element("p", { class: "note small" }, "The untrained encoder was not evaluated, so how much was learnt is not known (evaluation.untrained).") : null);
 }
@@ -144,20 +154,23 @@ function comparison(runs) {
   // Accuracies on other images are no rivals.
   const rivals = (run) => runs.filter((other) => other.dataset === run.dataset);
   const best = (run, pick) => Math.max(...rivals(run).map((other) => pick(other) ?? -Infinity));
-  const knn = (run) => results(run).find(({ name }) => name === "Nearest neighbours")?.value;
-  const linear = (run) => run.summary?.linear_top1;
-  const cell = (run, pick, untrained) => {
-    const value = pick(run);
+  const columns = runs.flatMap((run) => run.figures).filter(({ name, percent }, at, all) =>
+    percent && all.findIndex((other) => other.name === name) === at);
+  const result = (run, name) => results(run).find(({ key }) => key === name);
+  const cell = (run, name) => {
+    const pick = (run) => result(run, name)?.value;
+    const [value, untrained] = [pick(run), result(run, name)?.untrained];
     const gain = typeof untrained === "number" && typeof value === "number" ? value - untrained : null;
     return element("td", { class: "number" },
       element(value === best(run, pick) && rivals(run).length > 1 ? "b" : "span", {}, percent(value)),
       gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))}`));
   };
-  const head = ["Run", "Method", "Data", "kNN", "Linear", "Online", "Rank", "Health", "Time", "State"];
+  const titles = columns.map(({ title }) => title);
+  const head = ["Run", "Method", "Data", ...titles, "Online", "Rank", "Health", "Time", "State"];
+  const numbers = [...titles, "Online", "Rank", "Time"];
   const rows = runs.map((run, index) => element("tr", {},
     element("th", { scope: "row" }, swatch(colour(index)), run.name), element("td", {}, run.method), element("td", {}, run.dataset),
-    cell(run, knn, run.summary?.untrained_knn_top1), cell(run, linear, run.summary?.untrained_linear_top1),
-    cell(run, (one) => one.summary?.online_top1),
+    columns.map(({ name }) => cell(run, name)), cell(run, "online_top1"),
     element("td", { class: "number" }, number(last(run.training.series["health/effective_rank"]))),
     element("td", {}, badge(run.verdict.level)),
     element("td", { class: "number" }, run.summary ? duration(run.summary.seconds) : "–"),
@@ -165,8 +178,8 @@ function comparison(runs) {
   return element("section", { id: "result", class: "hero" },
     element("p", { class: "eyebrow" }, "comparison"), element("h1", {}, `${runs.length} runs`),
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results of all runs" },
-      element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name, index) =>
-        element("th", { scope: "col", class: index > 2 && index < 7 || index === 8 ? "number" : null }, name)))), element("tbody", {}, rows))),
+      element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name) =>
+        element("th", { scope: "col", class: numbers.includes(name) ? "number" : null }, name)))), element("tbody", {}, rows))),
     element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; the best on the same data is bold."));
 }
 
@@ -174,8 +187,8 @@ function comparison(runs) {
 function marks(name, runs) {
   const limit = runs[0].limits[name];
   const found = limit === undefined ? [] : [{ value: limit, words: `warns below ${number(limit)}`, tone: "alarm" }];
-  const untrained = runs[0].summary?.untrained_knn_top1;
-  if (runs.length === 1 && name === "evaluation/knn_top1" && typeof untrained === "number") {
+  const untrained = runs[0].figures.find((figure) => name === `evaluation/${figure.name}`)?.untrained;
+  if (runs.length === 1 && typeof untrained === "number") {
     found.push({ value: untrained, words: `untrained ${number(untrained)}`, tone: "calm" });
   }
   return found;
@@ -224,45 +237,45 @@ function curveControls(redraw) {
 const key = (runs) => runs.length < 2 ? null : element("p", { class: "legend-line small" },
   runs.map((run, index) => element("span", {}, swatch(colour(index)), run.name)));
 
-function spectrumSection(runs, looks) {
+function spectrumSection(runs, pictures) {
   const lines = runs.map((run, index) => {
-    const values = looks[index]?.singular_values.filter((value) => value > 0) ?? [];
+    const values = pictures[index]?.singular_values.filter((value) => value > 0) ?? [];
     return { name: run.name, paint: colour(index), x: values.map((_, at) => at + 1), y: values.map((value) => value / values[0]) };
   });
   if (lines.every(({ x }) => x.length === 0)) return null;
   const chart = new Chart({ id: "spectrum", title: "Singular values", unit: "relative to the largest", lines, marks: [], log: true, plain: true, sort: "spectrum", xTitle: "value" });
-  const facts = looks.map((look, index) => look && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
-    `effective rank ${number(look.effective_rank)} of ${look.dim}, spread ${number(look.spread)}, mean cosine ${number(look.mean_cosine)}`,
-    element("span", { class: "muted" }, ` (${whole(look.names.length)} of ${whole(look.of)} ${look.split} images, step ${whole(look.step ?? 0)})`)));
+  const facts = pictures.map((own, index) => own && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
+    `effective rank ${number(own.effective_rank)} of ${own.dim}, spread ${number(own.spread)}, mean cosine ${number(own.mean_cosine)}`,
+    element("span", { class: "muted" }, ` (${whole(own.names.length)} of ${whole(own.of)} ${own.split} images, step ${whole(own.step ?? 0)})`)));
   return section("features", "Features", element("p", { class: "lead" },
     "How many directions the encoder uses. A curve that falls off a cliff early has collapsed into few of them, whatever the loss says."),
     facts, element("div", { class: "single" }, chart.node));
 }
 
-const className = (look, index) => look.labels ? look.classes[look.labels[index]] : null;
+const className = (pictures, index) => pictures.labels ? pictures.classes[pictures.labels[index]] : null;
 
-function captioned(look, index, size, words, extra) {
-  const name = className(look, index) ?? look.names[index];
-  return element("figure", { class: `tile ${extra ?? ""}`, title: look.names[index] },
-    thumbnail(look.thumbnails, index, size, name), element("figcaption", {}, words));
+function captioned(pictures, index, size, words, extra) {
+  const name = className(pictures, index) ?? pictures.names[index];
+  return element("figure", { class: `tile ${extra ?? ""}`, title: pictures.names[index] },
+    thumbnail(pictures.thumbnails, index, size, name), element("figcaption", {}, words));
 }
 
-function neighbourSection(look) {
-  const rows = look.rows.map(({ query, nearest }) => {
-    const own = className(look, query);
+function neighbourSection(pictures) {
+  const rows = pictures.rows.map(({ query, nearest }) => {
+    const own = className(pictures, query);
     const tiles = nearest.map(([index, cosine]) => {
-      const other = className(look, index);
+      const other = className(pictures, index);
       const same = own === null ? "" : other === own ? "same" : "other";
-      return captioned(look, index, 72, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
+      return captioned(pictures, index, 72, [element("b", {}, cosine.toFixed(2)), same === "other" ? element("span", {}, other) : ""], same);
     });
-    return element("div", { class: "row" }, captioned(look, query, 88, element("b", {}, own ?? look.names[query]), "query"), element("div", { class: "tiles" }, tiles));
+    return element("div", { class: "row" }, captioned(pictures, query, 88, element("b", {}, own ?? pictures.names[query]), "query"), element("div", { class: "tiles" }, tiles));
   });
   return section("neighbours", "Nearest neighbours", element("p", { class: "lead" },
-    "Each image on the left, then the images whose features are nearest by cosine.", look.labels ? " A class is named where it is another one." : ""), rows);
+    "Each image on the left, then the images whose features are nearest by cosine.", pictures.labels ? " A class is named where it is another one." : ""), rows);
 }
 
-function gallerySection(look) {
-  const { gallery } = look;
+function gallerySection(pictures) {
+  const { gallery } = pictures;
   const { sheet } = gallery;
   const size = Math.round(Math.min(112, Math.max(64, 800 / sheet.columns)));
   const head = element("tr", {}, element("th", { scope: "col" }, "image"), gallery.views.map((name) => {
@@ -277,10 +290,10 @@ function gallerySection(look) {
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Augmented views" }, element("table", { class: "gallery" }, element("thead", {}, head), element("tbody", {}, rows))));
 }
 
-function certaintySection(look) {
-  const { certainty } = look;
+function certaintySection(pictures) {
+  const { certainty } = pictures;
   const strip = (title, list) => element("div", {}, element("h3", {}, title), element("div", { class: "tiles" },
-    list.map(([index, score]) => captioned(look, index, 64, [element("b", {}, number(score)), element("span", {}, className(look, index) ?? "")]))));
+    list.map(([index, score]) => captioned(pictures, index, 64, [element("b", {}, number(score)), element("span", {}, className(pictures, index) ?? "")]))));
   if (certainty.most.length === 0) return null;
   return section("certainty", "Certain and uncertain", element("p", { class: "lead" }, `By ${certainty.score}. `, element("span", { class: "muted" }, `${certainty.how}.`)),
     strip("Least certain", certainty.least), strip("Most certain", certainty.most));

@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    eval::Features,
+    features::Features,
     run::whole_file::{self, WholeFile},
 };
 

@@ -7,7 +7,7 @@ use burn::{
 };
 use serde_json::Value;
 use vssl::{
-    backbone::{Architecture, Backbone, BackboneConfig, Stem, VitConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig, ResnetDepth, Stem, VitConfig, VitSize},
     layers::{Init, Mode},
     optim::Gradients,
     tensors::state::{self, Tensors},
@@ -40,39 +40,32 @@ fn every_case(precision: DType) {
     for_each_case("backbone", |case| {
         let architecture = case.param("architecture").and_then(Value::as_str);
         match architecture.unwrap_or_else(|| panic!("{}: no architecture", case.name)) {
-            "resnet18" => check(case, &resnet(case, Architecture::Resnet18), precision),
-            "resnet34" => check(case, &resnet(case, Architecture::Resnet34), precision),
-            "resnet50" => check(case, &resnet(case, Architecture::Resnet50), precision),
-            "vit_tiny" => check(case, &vit(case, Architecture::VitTiny), precision),
-            "vit_small" => check(case, &vit(case, Architecture::VitSmall), precision),
-            "vit_base" => check(case, &vit(case, Architecture::VitBase), precision),
+            "resnet18" => check(case, &resnet(case, ResnetDepth::Resnet18), precision),
+            "resnet34" => check(case, &resnet(case, ResnetDepth::Resnet34), precision),
+            "resnet50" => check(case, &resnet(case, ResnetDepth::Resnet50), precision),
+            "vit_tiny" => check(case, &vit(case, VitSize::Tiny), precision),
+            "vit_small" => check(case, &vit(case, VitSize::Small), precision),
+            "vit_base" => check(case, &vit(case, VitSize::Base), precision),
             name => panic!("{}: unknown architecture {name}", case.name),
         }
     });
 }
 
-fn vit(case: &Case, architecture: Architecture) -> BackboneConfig {
+fn vit(case: &Case, size: VitSize) -> BackboneConfig {
     let patch = case.number("patch") as usize;
     let image_size = case.number("image_size") as usize;
-    let vit = VitConfig { patch, image_size, ..VitConfig::default() };
-    BackboneConfig { architecture, vit: Some(vit), ..BackboneConfig::default() }
+    VitConfig { size, patch, image_size, ..VitConfig::default() }.into()
 }
 
-fn resnet(case: &Case, architecture: Architecture) -> BackboneConfig {
+fn resnet(case: &Case, depth: ResnetDepth) -> BackboneConfig {
     let order = case.json["parameters_in_order"].as_array().expect("a list of parameters");
     let conv1 = order.iter().find(|entry| entry["name"] == "conv1.weight").expect("conv1");
     let conv1 = shape_of(conv1);
     let stem = case.param("stem").and_then(Value::as_str).expect("a stem").to_lowercase();
     let padding = stem.split("padding ").nth(1).and_then(|rest| rest.chars().next());
     let padding = padding.and_then(|digit| digit.to_digit(10)).unwrap_or(1) as usize;
-    BackboneConfig {
-        architecture,
-        width: conv1[0],
-        stem: if conv1[2] == 7 { Stem::Imagenet } else { Stem::Cifar },
-        stem_padding: padding,
-        widen: None,
-        vit: None,
-    }
+    let stem = if conv1[2] == 7 { Stem::Imagenet } else { Stem::Cifar };
+    ResnetConfig { depth, width: conv1[0], stem, stem_padding: padding }.into()
 }
 
 /// Everything that the case expects, computed once and compared by name: an output that is not

@@ -4,10 +4,11 @@ use burn::tensor::Device;
 use serde_json::Value;
 use vssl::{
     eval::{
-        Features,
-        knn::{Distance, knn, neighbours},
+        knn::grid,
+        neighbours::{Distance, neighbours},
         topk::top_k_percent,
     },
+    features::Features,
     objective::cross_entropy,
 };
 
@@ -72,7 +73,7 @@ fn nearest_neighbours(case: &Case) {
     case.check_values("out.votes", &votes);
 
     // Other settings beside the one that is checked: one search serves them all.
-    let all = knn(&train, &test, distance, &[1, k], &[temperature, 3.0]).unwrap();
+    let all = grid(&train, &test, &[distance], &[1, k], &[temperature, 3.0]).unwrap();
     let got = all.iter().find(|got| got.k == k && got.temperature == temperature).unwrap().accuracy;
     let tolerance = case.json["tolerance"]["top1_percent"].as_f64().unwrap();
     let top1 = scalar(case, "top1_percent");

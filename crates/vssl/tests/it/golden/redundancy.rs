@@ -1,7 +1,7 @@
 //! The cases `byol_*`, `simsiam_*`, `barlow_*` and `vicreg_*` of the folder `losses`.
 
 use burn::tensor::Tensor;
-use vssl::objective::{prediction, redundancy, watch};
+use vssl::objective::{figures, prediction, redundancy};
 
 use crate::fixtures::Case;
 
@@ -55,7 +55,7 @@ fn byol(case: &Case) {
     let targets = views(case, "zm", case.number("num_large_crops"));
     let total = prediction::byol(&plain(&predictions), &plain(&targets));
     let projections = plain(&views(case, "zo", case.number("num_large_crops")));
-    case.check_quantity("z_std", watch::unit_std(&projections));
+    case.check_quantity("z_std", figures::unit_std(&projections));
     let inputs: Vec<(&str, Tensor<2>)> =
         predictions.iter().chain(&targets).map(|(key, x)| (key.as_str(), x.clone())).collect();
     case.check_with_gradients("loss", total, &inputs);
@@ -73,7 +73,7 @@ fn simsiam(case: &Case) {
     }
     let [p1, p2, z1, z2] = ["p1", "p2", "z1", "z2"].map(|key| case.input(key));
     let z = [z1.clone(), z2.clone()];
-    case.check_quantity("z_std", watch::unit_std(&z));
+    case.check_quantity("z_std", figures::unit_std(&z));
     let total = prediction::simsiam([p1.clone(), p2.clone()], z);
     case.check_with_gradients("loss", total, &[("p1", p1), ("p2", p2), ("z1", z1), ("z2", z2)]);
 }

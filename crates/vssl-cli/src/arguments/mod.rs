@@ -1,0 +1,263 @@
+//! The command line: every command and its arguments.
+
+mod bench;
+mod embed;
+mod encoder;
+mod interchange;
+mod knn;
+mod page;
+mod supervised;
+mod table;
+mod uncertainty;
+mod values;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use vssl::{device::DeviceChoice, methods::METHODS};
+
+pub use bench::{
+    AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
+    DataArguments, KernelArguments, KnnBenchArguments, StepArguments,
+};
+pub use embed::{Embed, FormName, Search, SplitName};
+pub use encoder::{EncoderArguments, EncoderCopy};
+pub use interchange::{Export, ExportFormat, Import, Range};
+pub use knn::{DistanceName, Knn};
+pub use page::{Report, Shown, Watch};
+pub use supervised::{Finetune, Linear, TrainingArguments};
+pub use table::Table;
+pub use uncertainty::Uncertainty;
+pub use values::{FormatName, NetworkName, PrecisionName};
+
+/// Pretrain image encoders without labels.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vssl",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Example:\n  vssl pretrain recipes/quickstart.toml\n\nExit codes: 0 done, 1 failed, \
+                  2 wrong arguments or a wrong recipe."
+)]
+pub struct Arguments {
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Arguments that every command takes.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Arguments that every command takes.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Print the result and nothing else.
+    #[arg(short, long, global = true, help_heading = "For every command")]
+    pub quiet: bool,
+    /// Print one JSON object a line, for programs.
+    #[arg(long, global = true, conflicts_with = "quiet", help_heading = "For every command")]
+    pub json: bool,
+    /// Number of threads that compute; by default one for each core.
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..),
+        help_heading = "For every command"
+    )]
+    pub threads: Option<u16>,
+    /// Folder of the datasets. A relative data path is looked for there first, then in the working
+    /// folder.
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "VSSL_DATA",
+        default_value = "data",
+        help_heading = "For every command"
+    )]
+    pub data: PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train an encoder on images without labels, or resume a run.
+    Pretrain(Pretrain),
+    /// Show a recipe with all its defaults, and where each value comes from.
+    Config(Config),
+    /// Download and check datasets.
+    Data(DataCommand),
+    /// List the methods.
+    #[command(after_help = "Example:\n  vssl methods --json")]
+    Methods,
+    /// Write a recipe for your own images, with every key explained.
+    NewRecipe(NewRecipe),
+    /// Read an encoder from another program's weights: PyTorch pickles or safetensors.
+    Import(Import),
+    /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
+    Export(Export),
+    /// Evaluate a frozen encoder by linear classifiers, at several learning rates at once.
+    Linear(Linear),
+    /// Fine-tune an encoder with all labels or a share of them.
+    Finetune(Finetune),
+    /// Evaluate an encoder by the nearest neighbours of its features.
+    Knn(Knn),
+    /// Evaluate uncertainty scores on unusual images, corrupted images and the errors of a probe.
+    Uncertainty(Uncertainty),
+    /// Write the features of images to a file: Parquet, CSV, numpy or safetensors.
+    Embed(Embed),
+    /// Find the images nearest to given images, among those that `vssl embed` wrote.
+    Search(Search),
+    /// Compare finished runs in a table, a row for each method; or first run a grid of recipes.
+    Table(Table),
+    /// Write runs as one HTML page: results, curves, features, views. The page needs no network.
+    Report(Report),
+    /// Serve the page of a run while it trains, to this machine only.
+    Watch(Watch),
+    /// Measure speed: training steps, convolutions, the input pipeline, searches, exchanges.
+    Bench(BenchCommand),
+}
+
+/// Arguments of `vssl pretrain`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
+                  recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
+                  vssl pretrain --resume runs/a\n  vssl pretrain \
+                  recipes/imagenet100/vssl.toml --device cuda --precision bf16\n\nCtrl-C finishes the step and saves; a second \
+                  one ends at once.")]
+pub struct Pretrain {
+    /// The recipe.
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    pub recipe: Option<PathBuf>,
+    /// Resume the run in this folder from its last checkpoint, bit for bit.
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Run folder; by default runs/<recipe>-<seed>.
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Change a setting of the recipe; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: DeviceChoice,
+    /// Number type of the backbone's products; short for --set train.precision=….
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub precision: Option<PrecisionName>,
+    /// Replace a run that is in the run folder already.
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
+    /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
+    /// follow the new images.
+    #[arg(long, conflicts_with = "recipe")]
+    pub allow_changed_data: bool,
+    /// Longest time in seconds that the processes of a job (mpirun, srun) wait for each other.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rank_timeout: u32,
+    /// Stop, as on Ctrl-C, when standard input ends. Programs that start runs use it.
+    #[arg(long, hide = true)]
+    pub stop_at_eof: bool,
+}
+
+/// Arguments of `vssl config`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  vssl config recipes/cifar10/vssl.toml --set optimizer.lr=0.5")]
+pub struct Config {
+    /// The recipe.
+    pub recipe: PathBuf,
+    /// Change a setting of the recipe; can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub overrides: Vec<String>,
+}
+
+/// Arguments of `vssl new-recipe`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  vssl new-recipe byol --data photos/\n  vssl new-recipe vssl \
+                  --data data/cifar10 --out mine.toml --force")]
+pub struct NewRecipe {
+    /// The method; `vssl methods` lists all methods.
+    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
+    pub method: String,
+    // This argument hides the common one of the same name: the command has no use for a data root.
+    /// The images: a folder, or a CIFAR archive; the format is recognised from the files.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// The file to write; by default <method>.toml.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `vssl data`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml"
+)]
+pub struct DataCommand {
+    /// The subcommand.
+    #[command(subcommand)]
+    pub command: DataAction,
+}
+
+/// The subcommands of `vssl data`.
+#[derive(Debug, Subcommand)]
+pub enum DataAction {
+    /// Download a dataset, or resume a download, and verify its checksums.
+    #[command(after_help = "Example:\n  vssl data fetch cifar10 --data /datasets")]
+    Fetch {
+        /// The dataset.
+        #[arg(value_parser = PossibleValuesParser::new(["cifar10", "cifar100", "fashion-mnist"]))]
+        name: String,
+    },
+    /// Read every image and report the images that cannot be used.
+    #[command(after_help = "Examples:\n  vssl data check photos/\n  vssl data check data/cifar10 \
+                      --format cifar10\n  vssl data check recipes/quickstart.toml")]
+    Check {
+        /// A folder, a CIFAR archive, or a recipe.
+        source: PathBuf,
+        /// Format of the images; by default it is recognised from the files.
+        #[arg(long, value_enum)]
+        format: Option<FormatName>,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn walk(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
+        visit(command);
+        for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
+            walk(child, visit);
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_consistent_and_every_help_has_an_example() {
+        let command = Arguments::command();
+        command.clone().debug_assert();
+        walk(&command, &mut |command| {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(text.contains("  vssl "), "{} has no example", command.get_name());
+        });
+    }
+
+    #[test]
+    fn every_example_can_be_parsed() {
+        let mut count = 0;
+        walk(&Arguments::command(), &mut |command| {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines().filter(|line| line.starts_with("  vssl ")) {
+                Arguments::try_parse_from(line.split_whitespace()).unwrap();
+                count += 1;
+            }
+        });
+        assert!(count >= 10);
+    }
+}

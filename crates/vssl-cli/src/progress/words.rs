@@ -1,0 +1,168 @@
+//! The events of a run as sentences and tables.
+
+use std::{fmt::Write, time::Duration};
+
+use vssl::{
+    eval::evaluators::{Judged, Unit, shown},
+    run::events::{Event, Summary},
+};
+
+use crate::output::{duration, quoted, rounded};
+
+/// The lines that introduce a run; empty for events other than [`Event::Started`].
+pub fn opening(event: &Event) -> String {
+    let Event::Started {
+        method,
+        run,
+        parameters,
+        train_images,
+        validation_images,
+        classes,
+        steps,
+        first_step,
+        notes,
+    } = event
+    else {
+        return String::new();
+    };
+    let validation = match validation_images {
+        Some(images) => format!("{images} validation images"),
+        None => "no validation images".to_owned(),
+    };
+    let classes = match classes {
+        0 => "no labels".to_owned(),
+        classes => format!("{classes} classes"),
+    };
+    let mut text = format!("{method}: {train_images} training images, {validation}, {classes}\n");
+    let parameters = *parameters as f64 / 1e6;
+    let _ = write!(text, "{parameters:.2} million parameters, {steps} steps");
+    if *first_step > 0 {
+        let _ = write!(text, ", going on after step {first_step}");
+    }
+    let _ = write!(text, "; run folder {}", run.display());
+    for note in notes {
+        let _ = write!(text, "\nnote: {note}");
+    }
+    text
+}
+
+/// One event as a sentence; `None` for events that get no line.
+pub fn note(event: &Event) -> Option<String> {
+    match event {
+        Event::Started { .. } | Event::Step { .. } => None,
+        Event::Evaluated { step, epoch, knn_top1, probe_top1 } => {
+            let knn = knn_top1.map(|top1| format!("  kNN {top1:.1} %")).unwrap_or_default();
+            let probe = probe_top1.map(|top1| format!("  probe {top1:.1} %")).unwrap_or_default();
+            Some(format!("evaluated after step {step}, {epoch} epochs:{knn}{probe}"))
+        }
+        Event::Warning { step, message } => Some(format!("warning, step {step}: {message}")),
+        Event::Checkpoint { step, path } => {
+            Some(format!("saved step {step} in {}", path.display()))
+        }
+        Event::Phase { what } => Some(what.clone()),
+        Event::Finished { summary } => Some(closing(summary)),
+    }
+}
+
+/// The table of figures: a row for each encoder that was judged, a column for each figure.
+pub fn accuracies(summary: &Summary) -> String {
+    let names = ["trained encoder", "untrained encoder", "raw pixels"];
+    let rows = Judged::ALL.map(|judged| judged.of(summary));
+    let mut columns = shown([summary].into_iter());
+    columns.retain(|column| rows.iter().any(|row| row.contains_key(&column.name)));
+    let widths: Vec<usize> = columns.iter().map(|c| 10.max(c.title.chars().count() + 2)).collect();
+    let mut text = String::new();
+    if !columns.is_empty() {
+        let all = columns.iter().all(|column| column.unit == Unit::Percent);
+        let _ = write!(text, "{:<20}", if all { "top-1 accuracy" } else { "evaluation" });
+        for (column, &width) in columns.iter().zip(&widths) {
+            let _ = write!(text, "{:>width$}", column.title);
+        }
+        text.push('\n');
+    }
+    for (name, row) in names.iter().zip(&rows).filter(|(_, row)| !row.is_empty()) {
+        let _ = write!(text, "{name:<20}");
+        for (column, &width) in columns.iter().zip(&widths) {
+            let cell = match (row.get(&column.name), column.unit) {
+                (None, _) => "-".to_owned(),
+                (Some(value), Unit::Percent) => format!("{value:.2} %"),
+                (Some(value), Unit::Number) => rounded(*value),
+            };
+            let _ = write!(text, "{cell:>width$}");
+        }
+        text.push('\n');
+    }
+    for note in &summary.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+/// The end of a run: the table, the time and memory it took, its folder and the next command.
+fn closing(summary: &Summary) -> String {
+    let run = quoted(&summary.run.display().to_string());
+    let mut text = String::from("\n");
+    let table = accuracies(summary);
+    if !table.is_empty() {
+        text.push_str(&table);
+        text.push('\n');
+    }
+    let how = if summary.interrupted { "stopped on request after" } else { "finished" };
+    let time = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
+    let _ = write!(
+        text,
+        "{how} {} steps in {} ({} images/s), seed {}",
+        summary.steps,
+        duration(time),
+        rounded(summary.images_per_s),
+        summary.seed
+    );
+    if let Some(memory) = summary.peak_rss_mib {
+        let _ = write!(text, ", at most {memory} MiB of memory");
+    }
+    if summary.replaced_images > 0 {
+        let _ = write!(text, "\n{} bad images were replaced by others", summary.replaced_images);
+    }
+    let _ = write!(text, "\nthe run is in {run}\n\nnext:\n");
+    if summary.interrupted {
+        let _ = write!(text, "  vssl pretrain --resume {run}    go on");
+    } else {
+        let _ = write!(text, "  vssl export {run} --to encoder.safetensors    the encoder alone");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::samples, *};
+
+    #[test]
+    fn the_table_has_a_row_for_each_encoder() {
+        let expected = "\
+top-1 accuracy             kNN    linear
+trained encoder        81.23 %   84.10 %
+untrained encoder      70.11 %   75.00 %
+raw pixels             78.90 %         -
+";
+        assert_eq!(accuracies(&samples::summary()), expected);
+    }
+
+    #[test]
+    fn without_labels_the_reason_stands_in_place_of_the_table() {
+        let mut summary = samples::summary();
+        summary.figures.values_mut().for_each(|value| *value = None);
+        summary.notes = vec!["no probes: the images have no labels".into()];
+        assert_eq!(accuracies(&summary), "note: no probes: the images have no labels\n");
+    }
+
+    #[test]
+    fn a_run_that_was_stopped_says_how_to_go_on() {
+        let mut summary = samples::summary();
+        summary.interrupted = true;
+        summary.run = "my runs/a".into();
+        let text = closing(&summary);
+        assert!(text.contains("vssl pretrain --resume 'my runs/a'"), "{text}");
+        assert!(!text.contains("vssl export"), "{text}");
+        assert!(closing(&samples::summary()).contains("vssl export runs/a --to"));
+    }
+}

@@ -1,0 +1,142 @@
+//! The table `[backbone]` of a recipe. Its key `architecture` decides which other keys it has.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Architecture, BackboneConfig, ResnetConfig, Stem, VitConfig};
+use crate::tagged::TaggedTable;
+
+const RESNET: &str = "width stem stem_padding";
+
+/// The keys of `[backbone]` by architecture.
+pub(crate) const TABLE: TaggedTable = TaggedTable {
+    tag: "architecture",
+    default: "resnet18",
+    choices: &[
+        ("resnet18", RESNET),
+        ("resnet34", RESNET),
+        ("resnet50", RESNET),
+        ("wide-resnet28", "widen"),
+        ("vit-tiny", "vit"),
+        ("vit-small", "vit"),
+        ("vit-base", "vit"),
+    ],
+};
+
+impl Architecture {
+    /// The name in a recipe.
+    pub fn name(self) -> &'static str {
+        TABLE.choices[self as usize].0
+    }
+}
+
+impl BackboneConfig {
+    /// The encoder that `stored` describes, as an encoder file holds it. Files of earlier versions
+    /// have the keys of ResNets for every architecture; keys of other architectures never had an
+    /// effect and are passed over.
+    ///
+    /// # Errors
+    /// An unknown architecture or key, or a value of another type.
+    pub(crate) fn stored(mut stored: toml::Table) -> Result<Self, toml::de::Error> {
+        for key in TABLE.foreign(&stored) {
+            stored.remove(&key);
+        }
+        stored.try_into()
+    }
+}
+
+/// The table as it is written. Which of its keys there are, [`TABLE`] says.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default = "resnet18")]
+    architecture: Architecture,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stem: Option<Stem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stem_padding: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    widen: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vit: Option<VitConfig>,
+}
+
+fn resnet18() -> Architecture {
+    Architecture::Resnet18
+}
+
+impl Serialize for BackboneConfig {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let architecture = self.architecture();
+        let (width, stem, stem_padding, widen, vit) = (None, None, None, None, None);
+        let bare = Written { architecture, width, stem, stem_padding, widen, vit };
+        let written = match self {
+            Self::Resnet(ResnetConfig { width, stem, stem_padding, .. }) => {
+                let (width, stem) = (Some(*width), Some(*stem));
+                Written { width, stem, stem_padding: Some(*stem_padding), ..bare }
+            }
+            Self::WideResnet(config) => Written { widen: Some(config.widen), ..bare },
+            Self::Vit(config) => Written { vit: Some(*config), ..bare },
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for BackboneConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Written { architecture, width, stem, stem_padding, widen, vit } =
+            Written::deserialize(deserializer)?;
+        let written = [
+            ("width", width.is_some()),
+            ("stem", stem.is_some()),
+            ("stem_padding", stem_padding.is_some()),
+            ("widen", widen.is_some()),
+            ("vit", vit.is_some()),
+        ];
+        TABLE.refuse_foreign(architecture.name(), &written)?;
+        let mut config = Self::of(architecture);
+        match &mut config {
+            Self::Resnet(resnet) => {
+                resnet.width = width.unwrap_or(resnet.width);
+                resnet.stem = stem.unwrap_or(resnet.stem);
+                resnet.stem_padding = stem_padding.unwrap_or(resnet.stem_padding);
+            }
+            Self::WideResnet(wide) => wide.widen = widen.unwrap_or(wide.widen),
+            Self::Vit(config) => {
+                *config = VitConfig { size: config.size, ..vit.unwrap_or(*config) };
+            }
+        }
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_architecture_writes_exactly_the_keys_of_its_list_and_is_read_back() {
+        for (name, _) in TABLE.choices {
+            let architecture: Architecture = serde_json::from_value((*name).into()).unwrap();
+            assert_eq!(architecture.name(), *name);
+            let config = BackboneConfig::of(architecture);
+            let table = toml::Table::try_from(&config).unwrap();
+            assert!(table.keys().eq(TABLE.keys(name).unwrap().iter()), "{table}");
+            assert_eq!(table.try_into::<BackboneConfig>().unwrap(), config);
+        }
+    }
+
+    #[test]
+    fn an_encoder_file_of_an_earlier_version_may_have_the_keys_of_resnets() {
+        let text = "architecture = \"vit-tiny\"\nwidth = 64\nstem = \"imagenet\"\nstem_padding = 1\n\
+                    [vit]\npatch = 8";
+        let table: toml::Table = text.parse().unwrap();
+        let vit = VitConfig { patch: 8, ..VitConfig::default() };
+        assert_eq!(BackboneConfig::stored(table.clone()).unwrap(), vit.into());
+        let error = table.try_into::<BackboneConfig>().unwrap_err().to_string();
+        assert!(error.contains("width is a key of resnet18"), "{error}");
+        let unknown: toml::Table = format!("widht = 3\n{text}").parse().unwrap();
+        assert!(BackboneConfig::stored(unknown).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! Weighted nearest neighbours by cosine, with the settings of `[knn]` ([`crate::eval::knn`]).
+
+use super::{Entry, Evaluator, Figure, Splits, Unit};
+use crate::{
+    eval::{EvalError, knn, neighbours::Distance},
+    recipe::Recipe,
+};
+
+pub(super) const ENTRY: Entry =
+    Entry { name: "knn", figures: FIGURES, configure: |recipe| Box::new(Knn::of(recipe)) };
+
+const FIGURES: &[Figure] = &[Figure {
+    name: "knn_top1",
+    title: "kNN",
+    long_title: "Nearest neighbours",
+    unit: Unit::Percent,
+}];
+
+/// One cell of the grid of `vssl knn`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Knn {
+    /// Number of neighbours that vote.
+    pub k: usize,
+    /// Temperature of their weights.
+    pub temperature: f64,
+}
+
+impl Knn {
+    /// As the recipe has it.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self { k: recipe.knn.k, temperature: recipe.knn.temperature }
+    }
+
+    /// Top-1 on the validation images, percent.
+    ///
+    /// # Errors
+    /// Features or labels that cannot be judged.
+    pub fn top1(&self, splits: &Splits) -> Result<f64, EvalError> {
+        let Splits { train, validation } = splits;
+        let (ks, temperatures) = ([self.k], [self.temperature]);
+        let found = knn::grid(train, validation, &[Distance::Cosine], &ks, &temperatures)?;
+        Ok(found[0].accuracy.top1)
+    }
+}
+
+impl Evaluator for Knn {
+    fn figures(&self) -> &'static [Figure] {
+        FIGURES
+    }
+
+    fn run(&self, splits: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError> {
+        Ok(vec![(FIGURES[0].name, self.top1(splits)?)])
+    }
+
+    fn judges_pixels(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,301 @@
+//! safetensors: the length of a JSON header, the header, and the bytes of all tensors without a gap.
+//!
+//! Files that fit into memory are written and read by the crate `safetensors`. That crate can neither
+//! write a file bit by bit nor read a header alone, so [`StreamWriter`] and [`read_header`] do.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::FileExt,
+};
+
+use ::safetensors::{
+    Dtype, SafeTensorError, SafeTensors,
+    tensor::{Metadata, TensorInfo, TensorView},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Array, HeaderError};
+
+#[cfg(target_endian = "big")]
+compile_error!("safetensors are little-endian: the bytes of a tensor are written as they are");
+
+/// Longer headers are refused, as the crate `safetensors` does.
+const LONGEST_HEADER: u64 = 100_000_000;
+/// Bytes of the number before the header.
+const BEFORE: u64 = 8;
+/// Bytes that are moved at once.
+const PIECE: usize = 1 << 20;
+
+/// What the header of a file says.
+pub struct Header {
+    /// Names and places of the tensors.
+    pub arrays: Vec<(String, Array)>,
+    /// Texts under their keys.
+    pub metadata: HashMap<String, String>,
+}
+
+impl Header {
+    /// The tensor called `name`.
+    pub fn array(&self, name: &str) -> Option<&Array> {
+        self.arrays.iter().find(|(known, _)| known == name).map(|(_, array)| array)
+    }
+}
+
+/// Reads the header at the start of `file`, and nothing behind it.
+///
+/// # Errors
+/// A header that is cut short or makes no sense.
+pub fn read_header(file: &mut impl Read) -> Result<Header, HeaderError> {
+    let mut length = [0; BEFORE as usize];
+    file.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > LONGEST_HEADER {
+        return Err(HeaderError::Malformed(format!("a header of {length} bytes")));
+    }
+    let mut header = vec![0; length as usize];
+    file.read_exact(&mut header)?;
+    let header: Metadata = serde_json::from_slice(&header)
+        .map_err(|error| HeaderError::Malformed(error.to_string()))?;
+    let array = |(name, info): (String, &TensorInfo)| {
+        let offset = BEFORE + length + info.data_offsets.0 as u64;
+        (name, Array { kind: info.dtype, shape: info.shape.clone(), offset })
+    };
+    let arrays = header.tensors().into_iter().map(array).collect();
+    Ok(Header { arrays, metadata: header.metadata().clone().unwrap_or_default() })
+}
+
+/// One tensor for [`to_bytes`]: its name, type, shape and bytes.
+pub type Named<'a> = (&'a str, Dtype, Vec<usize>, &'a [u8]);
+
+/// A whole file, in memory.
+///
+/// # Errors
+/// Bytes that do not fit the shape of a tensor.
+pub fn to_bytes<'a>(
+    tensors: impl Iterator<Item = Named<'a>>,
+    metadata: &[(&str, &str)],
+) -> Result<Vec<u8>, SafeTensorError> {
+    let view = |(name, kind, shape, bytes)| Ok((name, TensorView::new(kind, shape, bytes)?));
+    let views = tensors.map(view).collect::<Result<Vec<_>, SafeTensorError>>()?;
+    let metadata: HashMap<String, String> =
+        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    ::safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
+}
+
+/// The tensors of a whole file.
+///
+/// # Errors
+/// Bytes that are not a whole file.
+pub fn from_bytes(bytes: &[u8]) -> Result<SafeTensors<'_>, SafeTensorError> {
+    SafeTensors::deserialize(bytes)
+}
+
+/// The texts under their keys of a whole file.
+///
+/// # Errors
+/// Bytes that do not begin with a header.
+pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, SafeTensorError> {
+    let (_, header) = SafeTensors::read_metadata(bytes)?;
+    Ok(header.metadata().clone().unwrap_or_default())
+}
+
+/// A tensor that a [`StreamWriter`] fills.
+pub struct Column {
+    /// Name of the tensor.
+    pub name: &'static str,
+    /// Type of its numbers.
+    pub kind: Dtype,
+    /// Its shape.
+    pub shape: ColumnShape,
+    /// Bytes at most.
+    pub room: u64,
+}
+
+/// The shape of a tensor that grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnShape {
+    /// `[rows]`.
+    Rows,
+    /// `[rows, dim]`.
+    RowsOf(usize),
+    /// `[bytes]`, however many bytes there are.
+    Bytes,
+}
+
+/// Writes several tensors bit by bit, in memory for one piece of each.
+///
+/// The header tells where each tensor begins, so each tensor is given a place of its largest size, and
+/// its bytes are written there as they come. [`StreamWriter::finish`] moves the tensors together where
+/// there were fewer rows. Columns of wide numbers have to come first, so that every tensor is aligned.
+pub struct StreamWriter {
+    file: File,
+    columns: Vec<Growing>,
+    metadata: Value,
+    /// Bytes of the header, with the spaces at its end.
+    header: u64,
+}
+
+struct Growing {
+    column: Column,
+    /// Bytes between the end of the header and this tensor.
+    start: u64,
+    /// Bytes that were written.
+    filled: u64,
+}
+
+impl StreamWriter {
+    /// Of at most `rows` rows, in an empty file. `metadata` are texts under their keys.
+    pub fn new(file: File, columns: Vec<Column>, rows: usize, metadata: &[(&str, String)]) -> Self {
+        let mut start = 0;
+        let place = |column: Column| {
+            let growing = Growing { start, filled: 0, column };
+            start += growing.column.room;
+            growing
+        };
+        let columns = columns.into_iter().map(place).collect();
+        let texts = metadata.iter().map(|(key, text)| ((*key).to_owned(), json!(text)));
+        let metadata = Value::Object(texts.collect());
+        let mut writer = Self { file, columns, metadata, header: 0 };
+        // The header of the full file: no header of fewer rows is longer.
+        let longest = writer.header_text(rows, |growing| growing.column.room).len() as u64;
+        writer.header = (BEFORE + longest).next_multiple_of(8) - BEFORE;
+        writer
+    }
+
+    fn header_text(&self, rows: usize, size: impl Fn(&Growing) -> u64) -> String {
+        let mut header = Map::from_iter([("__metadata__".to_owned(), self.metadata.clone())]);
+        let mut start = 0;
+        for growing in &self.columns {
+            let Column { name, kind, shape, .. } = growing.column;
+            let end = start + size(growing);
+            let shape: Value = match shape {
+                ColumnShape::Rows => json!([rows]),
+                ColumnShape::RowsOf(dim) => json!([rows, dim]),
+                ColumnShape::Bytes => json!([end - start]),
+            };
+            let entry = json!({ "dtype": kind, "shape": shape, "data_offsets": [start, end] });
+            header.insert(name.to_owned(), entry);
+            start = end;
+        }
+        Value::Object(header).to_string()
+    }
+
+    /// Adds bytes to the tensor `name`.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    ///
+    /// # Panics
+    /// For a name that no column has.
+    pub fn push(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let growing = self.columns.iter_mut().find(|growing| growing.column.name == name);
+        let growing = growing.expect("the name is that of a column");
+        debug_assert!(growing.filled + bytes.len() as u64 <= growing.column.room);
+        let at = BEFORE + self.header + growing.start + growing.filled;
+        growing.filled += bytes.len() as u64;
+        self.file.write_all_at(bytes, at)
+    }
+
+    /// Closes the gaps between the tensors, writes the header for `rows` rows and gives the file back.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn finish(self, rows: usize) -> io::Result<File> {
+        let first = BEFORE + self.header;
+        let mut at = first;
+        for Growing { start, filled, .. } in &self.columns {
+            shift(&self.file, first + start, at, *filled)?;
+            at += filled;
+        }
+        self.file.set_len(at)?;
+        let mut text = self.header_text(rows, |growing| growing.filled).into_bytes();
+        text.resize(self.header as usize, b' ');
+        self.file.write_all_at(&self.header.to_le_bytes(), 0)?;
+        self.file.write_all_at(&text, BEFORE)?;
+        Ok(self.file)
+    }
+}
+
+/// Moves `length` bytes from `from` down to `to`, a piece at a time.
+fn shift(file: &File, from: u64, to: u64, length: u64) -> io::Result<()> {
+    if from == to {
+        return Ok(());
+    }
+    let mut piece = vec![0; PIECE.min(length as usize)];
+    let mut done = 0;
+    while done < length {
+        let count = (length - done).min(PIECE as u64) as usize;
+        file.read_exact_at(&mut piece[..count], from + done)?;
+        file.write_all_at(&piece[..count], to + done)?;
+        done += count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Seek;
+
+    use super::*;
+
+    fn columns(rows: u64) -> Vec<Column> {
+        let column = |name, kind, shape, room| Column { name, kind, shape, room };
+        vec![
+            column("numbers", Dtype::I64, ColumnShape::Rows, 8 * rows),
+            column("rows", Dtype::F32, ColumnShape::RowsOf(2), 8 * rows),
+            column("text", Dtype::U8, ColumnShape::Bytes, 100),
+        ]
+    }
+
+    #[test]
+    fn a_streamed_file_reads_back_with_fewer_rows_than_it_had_room_for() {
+        let about = [("about", "a run".to_owned())];
+        let mut writer = StreamWriter::new(tempfile::tempfile().unwrap(), columns(4), 4, &about);
+        for row in 0..3_i64 {
+            writer.push("numbers", &row.to_le_bytes()).unwrap();
+            let pair = [row as f32, 0.5].map(f32::to_le_bytes).concat();
+            writer.push("rows", &pair).unwrap();
+            writer.push("text", &vec![b'x'; row as usize]).unwrap();
+        }
+        let mut file = writer.finish(3).unwrap();
+        file.rewind().unwrap();
+        let header = read_header(&mut file).unwrap();
+        assert_eq!(header.metadata["about"], "a run");
+        assert_eq!(header.array("rows").unwrap().shape, [3, 2]);
+        assert!(header.array("other").is_none());
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert_eq!(header.array("text").unwrap().end(), Some(bytes.len() as u64));
+        let all = from_bytes(&bytes).unwrap();
+        let numbers: Vec<u8> = (0..3_i64).flat_map(i64::to_le_bytes).collect();
+        assert_eq!(all.tensor("numbers").unwrap().data(), numbers);
+        assert_eq!(all.tensor("text").unwrap().data(), b"xxx");
+    }
+
+    #[test]
+    fn a_file_from_memory_reads_back_whole_and_by_its_header() {
+        let data = [1.0_f32, -2.0].map(f32::to_le_bytes).concat();
+        let tensors = [("a", Dtype::F32, vec![1, 2], &data[..])];
+        let bytes = to_bytes(tensors.into_iter(), &[("format", "pt")]).unwrap();
+        let view = from_bytes(&bytes).unwrap();
+        assert_eq!(view.tensor("a").unwrap().data(), data);
+        let header = read_header(&mut &bytes[..]).unwrap();
+        assert_eq!(header.metadata["format"], "pt");
+        let array = header.array("a").unwrap();
+        assert_eq!(bytes[array.offset as usize..array.end().unwrap() as usize], data[..]);
+    }
+
+    #[test]
+    fn a_header_that_makes_no_sense_is_refused() {
+        let malformed = |bytes: &[u8]| match read_header(&mut &*bytes) {
+            Err(HeaderError::Malformed(what)) => what,
+            _ => panic!("{bytes:?} is no header"),
+        };
+        assert!(malformed(&[1, 2]).contains("ends within"));
+        assert!(malformed(&u64::MAX.to_le_bytes()).contains("a header of"));
+        malformed(&[&20_u64.to_le_bytes()[..], b"not json, but enough"].concat());
+    }
+}

@@ -1,0 +1,74 @@
+//! The numbers of the optimiser for one parameter, after the rules of all groups. Called by the
+//! optimiser.
+
+use super::OptimizerConfig;
+
+/// How the rate of a parameter comes about.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rate {
+    /// The schedule, started from this base rate.
+    Scheduled(f64),
+    /// This, always.
+    Constant(f64),
+}
+
+/// What holds for one parameter after all rules.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Settings {
+    pub(super) rate: Rate,
+    pub(super) weight_decay: f64,
+    pub(super) trust_ratio: bool,
+}
+
+impl Settings {
+    /// The optimiser's own numbers, changed by every rule that the parameter meets.
+    pub(super) fn of(
+        config: &OptimizerConfig,
+        total_batch: usize,
+        path: &str,
+        rank: usize,
+    ) -> Self {
+        let base = config.base_rate(total_batch);
+        let mut settings = Settings {
+            rate: Rate::Scheduled(base),
+            weight_decay: config.weight_decay,
+            trust_ratio: true,
+        };
+        for rule in config.groups.iter().filter(|rule| rule.matches(path, rank)) {
+            if let Some(factor) = rule.lr_factor {
+                settings.rate = Rate::Scheduled(base * factor);
+            }
+            if let Some(lr) = rule.lr {
+                settings.rate = Rate::Constant(lr * config.batch_factor(total_batch));
+            }
+            settings.weight_decay = rule.weight_decay.unwrap_or(settings.weight_decay);
+            settings.trust_ratio = rule.lars.unwrap_or(settings.trust_ratio);
+        }
+        settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::optim::GroupRule;
+
+    #[test]
+    fn later_rules_win_key_by_key() {
+        let pattern = |p: &str| GroupRule { pattern: Some(p.into()), ..GroupRule::default() };
+        let config = OptimizerConfig {
+            lr: 0.5,
+            groups: vec![
+                GroupRule { weight_decay: Some(0.0), lars: Some(false), ..pattern("head.*") },
+                GroupRule { weight_decay: Some(0.1), lr: Some(3.0), ..pattern("*.bias") },
+            ],
+            ..OptimizerConfig::default()
+        };
+        let got = Settings::of(&config, 512, "head.bias", 1);
+        let rate = Rate::Constant(6.0);
+        assert_eq!(got, Settings { rate, weight_decay: 0.1, trust_ratio: false });
+        let got = Settings::of(&config, 512, "head.weight", 2);
+        let rate = Rate::Scheduled(1.0);
+        assert_eq!(got, Settings { rate, weight_decay: 0.0, trust_ratio: false });
+    }
+}

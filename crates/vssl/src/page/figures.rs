@@ -1,0 +1,38 @@
+//! The figures of a run's result as the page shows them, each beside the same figure of the untrained
+//! encoder and of the pixels.
+
+use serde::Serialize;
+
+use crate::{
+    eval::evaluators::{Judged, Shown, Unit, shown},
+    run::events::Summary,
+};
+
+/// A figure of the result.
+#[derive(Clone, Debug, Serialize)]
+pub struct FigureView {
+    /// Key of the figure in `summary.json`.
+    name: String,
+    title: String,
+    long_title: String,
+    /// Whether the figure is an accuracy in percent.
+    percent: bool,
+    trained: Option<f64>,
+    untrained: Option<f64>,
+    pixels: Option<f64>,
+}
+
+/// All figures of `summary`. Without a summary, the usual figures without values.
+pub(super) fn figures(summary: Option<&Summary>) -> Vec<FigureView> {
+    let value = |judged: Judged, name: &str| summary?.figure(&judged.key(name));
+    let view = |figure: Shown| FigureView {
+        percent: figure.unit == Unit::Percent,
+        trained: value(Judged::Trained, &figure.name),
+        untrained: value(Judged::Untrained, &figure.name),
+        pixels: value(Judged::Pixels, &figure.name),
+        name: figure.name,
+        title: figure.title,
+        long_title: figure.long_title,
+    };
+    shown(summary.into_iter()).into_iter().map(view).collect()
+}
