@@ -151,7 +151,7 @@ pub struct Pretrain {
     pub force: bool,
     /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
     /// follow the new images.
-    #[arg(long, requires = "resume")]
+    #[arg(long, conflicts_with = "recipe")]
     pub allow_changed_data: bool,
     /// Longest time in seconds that the processes of a job (mpirun, srun) wait for each other.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]

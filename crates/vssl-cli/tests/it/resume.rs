@@ -221,7 +221,7 @@ fn other_images_are_refused_unless_they_are_allowed() {
     let allowed = done(command.output().unwrap());
     assert_eq!(allowed.code, Some(0), "{}", allowed.error);
     done(vssl(&["pretrain", "a.toml", "--allow-changed-data"]).output().unwrap())
-        .refused(2, &["--resume"]);
+        .refused(2, &["--allow-changed-data", "cannot be used with"]);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn force_leaves_a_folder_alone_that_is_no_run() {
     let weights = project.join("checkpoints/epoch-3.pth");
     fs::create_dir_all(weights.parent().unwrap()).unwrap();
     fs::write(&weights, "mine").unwrap();
-    let expected = ["project", "no run", "--out"];
+    let expected = ["project", "not a run", "--out"];
     done(start(&project).arg("--force").output().unwrap()).refused(1, &expected);
     assert_eq!(fs::read_to_string(&weights).unwrap(), "mine");
     assert_eq!(fs::read_dir(&project).unwrap().count(), 1);

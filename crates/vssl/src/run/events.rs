@@ -1,4 +1,4 @@
-//! What a run tells whoever watches it: a progress bar, a log, a test.
+//! What a run tells its observer while it goes on: a progress bar, lines for a log file, a test.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod clock;
 pub(crate) mod digest;
+mod error;
 pub mod events;
 pub mod folder;
 pub mod history;
@@ -14,6 +15,7 @@ pub mod images;
 pub mod journal;
 pub mod json_lines;
 pub mod metrics;
+mod names;
 pub mod resume;
 pub(crate) mod space;
 pub mod stop;

@@ -45,8 +45,8 @@ impl Job {
 /// Runs a linear evaluation to its end, or until `stop` is requested.
 ///
 /// # Errors
-/// Bad images and whatever cannot be read or written. A rate that diverges is told and spoils no
-/// other.
+/// Bad images and whatever cannot be read or written. A rate that diverges is reported, and the others go
+/// on.
 pub fn linear(
     job: &Job,
     encoder: &Encoder,

@@ -32,5 +32,6 @@ mod recipe;
 mod recipes;
 mod resume;
 mod supervised;
+mod supervised_images;
 mod tensorboard;
 mod training;

@@ -21,7 +21,7 @@ use super::{
     training::{environment, recipe},
 };
 
-/// Stops after the first step.
+/// Asks for a stop at the first logged step, which the loop sees after the next one.
 struct StopAtOnce(Stop);
 
 impl Observer for StopAtOnce {
@@ -46,7 +46,7 @@ impl Stopped {
         let plan = Plan::new(recipe(&stopped.text()), &stopped.run(), environment(Device::flex()));
         let stop = Stop::default();
         let summary = pretrain(&plan.unwrap(), &stop, &mut StopAtOnce(stop.clone())).unwrap();
-        assert!(summary.interrupted && summary.steps == 1);
+        assert!(summary.interrupted && summary.steps == 2);
         stopped
     }
 
@@ -137,7 +137,7 @@ fn images_that_were_moved_are_the_same_images() {
     fs::rename(stopped.images(), &elsewhere).unwrap();
     let text = stopped.text().replace("/images\"", "/elsewhere\"");
     let plan = Plan::resume(recipe(&text), &stopped.run(), "latest", environment(Device::flex()));
-    assert_eq!(plan.unwrap().resume_from.unwrap().position.step, 1);
+    assert_eq!(plan.unwrap().resume_from.unwrap().position.step, 2);
 }
 
 #[test]

@@ -26,7 +26,7 @@ use vssl_data::{
 
 const CHANCE: f64 = 10.0;
 
-fn images() -> Splits {
+pub(super) fn images() -> Splits {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let config = DataConfig {
         format: Format::Idx,
@@ -38,7 +38,7 @@ fn images() -> Splits {
     dataset::open(&config, None).unwrap()
 }
 
-fn encoder() -> Encoder {
+pub(super) fn encoder() -> Encoder {
     let device = Device::flex();
     let config: BackboneConfig = ResnetConfig { width: 8, ..Default::default() }.into();
     Encoder {
@@ -52,7 +52,7 @@ fn encoder() -> Encoder {
     }
 }
 
-fn output(folder: &Path, resume: bool) -> OutputOptions {
+pub(super) fn output(folder: &Path, resume: bool) -> OutputOptions {
     OutputOptions {
         folder: folder.to_owned(),
         resume,
@@ -62,7 +62,7 @@ fn output(folder: &Path, resume: bool) -> OutputOptions {
     }
 }
 
-fn linear_settings(overrides: &[&str]) -> LinearSettings {
+pub(super) fn linear_settings(overrides: &[&str]) -> LinearSettings {
     let mut all: Vec<String> =
         ["train.epochs=2", "train.batch=50", "checkpoint.every_steps=1", "log.every_steps=1"]
             .map(str::to_owned)
@@ -71,7 +71,7 @@ fn linear_settings(overrides: &[&str]) -> LinearSettings {
     settings("", "defaults", &all).unwrap()
 }
 
-fn finetune_settings(overrides: &[&str]) -> FinetuneSettings {
+pub(super) fn finetune_settings(overrides: &[&str]) -> FinetuneSettings {
     let mut all: Vec<String> =
         ["train.epochs=2", "train.batch=40", "labels=0.3", "mixup=0.2"].map(str::to_owned).into();
     all.extend(overrides.iter().map(|text| text.to_string()));
@@ -79,7 +79,7 @@ fn finetune_settings(overrides: &[&str]) -> FinetuneSettings {
 }
 
 /// Asks for a stop after a step, as a signal would.
-struct StopAfter(u64, Stop);
+pub(super) struct StopAfter(pub u64, pub Stop);
 
 impl Observer for StopAfter {
     fn event(&mut self, event: &Event) {
@@ -97,24 +97,19 @@ fn run_linear(folder: &Path, settings: &LinearSettings, resume: bool, last: u64)
     linear(&job, &encoder, settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
 }
 
-fn run_finetune(folder: &Path, settings: &FinetuneSettings, resume: bool, last: u64) -> Summary {
+pub(super) fn run_finetune(
+    folder: &Path,
+    settings: &FinetuneSettings,
+    resume: bool,
+    last: u64,
+) -> Summary {
     let (encoder, stop) = (encoder(), Stop::default());
     let job = Job::finetune(&encoder, &images(), settings, output(folder, resume)).unwrap();
     finetune(&job, &encoder, settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
 }
 
-fn folder() -> TempDir {
+pub(super) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
-}
-
-/// Keeps all events as JSON.
-#[derive(Default)]
-struct Events(Vec<Value>);
-
-impl Observer for Events {
-    fn event(&mut self, event: &Event) {
-        self.0.push(serde_json::to_value(event).unwrap());
-    }
 }
 
 fn metrics(folder: &Path) -> Vec<Value> {
@@ -246,7 +241,7 @@ fn the_fast_answer_beats_chance_and_never_chooses_by_the_test_images() {
     assert_eq!(held_out, best.unwrap().last.unwrap().train_top1);
 }
 
-fn refused(result: Result<Job, TrainError>, parts: &[&str]) {
+pub(super) fn refused(result: Result<Job, TrainError>, parts: &[&str]) {
     let error = result.err().unwrap().to_string();
     for part in parts {
         assert!(error.contains(part), "{part:?} is not in\n{error}");
@@ -292,98 +287,6 @@ fn a_training_goes_on_only_as_it_began() {
     let same = linear_settings(&["rates=[0.3]", "checkpoint.keep=3"]);
     refused(Job::linear(&changed, &images, &same, output(root.path(), true)), &["encoder: "]);
     Job::linear(&encoder, &images, &same, output(root.path(), true)).unwrap();
-}
-
-/// Pictures in folders, `bad` of them for training not readable.
-fn pictures_with(root: &Path, bad: usize) -> Splits {
-    for split in ["train", "val"] {
-        super::embedded::pictures(&root.join(split));
-    }
-    for at in 0..bad {
-        fs::write(root.join(format!("train/dog/bad{at}.png")), "no picture").unwrap();
-    }
-    let config = DataConfig { path: root.to_owned(), ..DataConfig::default() };
-    dataset::open(&config, None).unwrap()
-}
-
-#[test]
-fn a_training_goes_on_with_its_own_images_only_unless_others_are_allowed() {
-    let root = folder();
-    let (images, run) = (root.path().join("images"), root.path().join("run"));
-    let settings = linear_settings(&["train.batch=4", "rates=[0.3]"]);
-    let (encoder, stop) = (encoder(), Stop::default());
-    let job = |allow_changed_data: bool, resume: bool, splits: &Splits| {
-        let output = OutputOptions { allow_changed_data, ..output(&run, resume) };
-        Job::linear(&encoder, splits, &settings, output)
-    };
-    let splits = pictures_with(&images, 0);
-    let first = job(false, false, &splits).unwrap();
-    linear(&first, &encoder, &settings, &stop, &mut StopAfter(2, stop.clone())).unwrap();
-    job(false, true, &splits).unwrap();
-    fs::copy(images.join("train/dog/00.png"), images.join("train/dog/zz.png")).unwrap();
-    let more = pictures_with(&images, 0);
-    refused(job(false, true, &more), &["training images: 19 then, 20 now", "--allow-changed-data"]);
-    let changed = job(true, true, &more).unwrap();
-    let told = |part: &str| changed.notes.iter().any(|note| note.contains(part));
-    assert!(told("5 steps instead of 4") && told("10 instead of 8"), "{:?}", changed.notes);
-    let stop = Stop::default();
-    let summary = linear(&changed, &encoder, &settings, &stop, &mut Events::default()).unwrap();
-    assert_eq!(summary.steps, 10);
-}
-
-#[test]
-fn replaced_images_are_told_once_an_epoch_and_gradients_that_nobody_measures_not_at_all() {
-    let root = folder();
-    let splits = pictures_with(&root.path().join("images"), 5);
-    let settings = linear_settings(&["train.batch=4", "rates=[0.3]", "data.on_bad_image=skip"]);
-    let (encoder, run) = (encoder(), root.path().join("run"));
-    let job = Job::linear(&encoder, &splits, &settings, output(&run, false)).unwrap();
-    let mut events = Events::default();
-    let summary = linear(&job, &encoder, &settings, &Stop::default(), &mut events).unwrap();
-    assert!(summary.replaced_images > 5, "{summary:?}");
-    let of = |name: &str| events.0.iter().filter(|event| event["event"] == name).count();
-    assert_eq!(of("warning"), 2, "one an epoch");
-    assert_eq!(of("step"), 12);
-    assert!(events.0.iter().all(|event| event.get("gradient_norm").is_none()));
-    let history = fs::read_to_string(run.join("events.jsonl")).unwrap();
-    assert!(history.matches("\"warning\"").count() > 2, "all of them are in the folder");
-}
-
-#[test]
-fn a_checkpoint_of_another_network_is_said_to_be_that() {
-    let root = folder();
-    let settings = finetune_settings(&["train.epochs=1"]);
-    run_finetune(root.path(), &settings, false, 1);
-    let store = vssl::run::checkpoint::Store::of(root.path());
-    let mut checkpoint = store.load("latest").unwrap().unwrap();
-    checkpoint.tensors.get_mut("network").unwrap().remove("head.bias");
-    store.save(&checkpoint, false, 1).unwrap();
-    let (encoder, stop) = (encoder(), Stop::default());
-    let job = Job::finetune(&encoder, &images(), &settings, output(root.path(), true)).unwrap();
-    let error = finetune(&job, &encoder, &settings, &stop, &mut Events::default()).unwrap_err();
-    let error = error.to_string();
-    assert!(error.contains("head.bias") && error.contains("another method"), "{error}");
-    assert!(!error.contains("probe"), "{error}");
-}
-
-/// An encoder that puts out no numbers makes no use of the program wrong.
-#[test]
-fn features_that_are_not_numbers_are_no_wrong_setting() {
-    let root = folder();
-    let mut encoder = encoder();
-    let spoilt =
-        vssl::tensors::state::collect(&encoder.backbone).into_iter().map(|(name, data)| {
-            let shape = data.shape().as_slice().to_vec();
-            let nan = vec![f32::NAN; data.num_elements()];
-            (name, burn::tensor::TensorData::new(nan, shape))
-        });
-    encoder.backbone =
-        vssl::tensors::state::restore(encoder.backbone.clone(), spoilt.collect()).unwrap();
-    let settings = linear_settings(&[]);
-    let output = output(root.path(), false);
-    let error = cached(&encoder, &images(), &settings, &output, &mut Events::default());
-    let error = error.unwrap_err();
-    assert!(matches!(error, TrainError::Encoder(_)) && !error.is_usage(), "{error}");
 }
 
 #[test]

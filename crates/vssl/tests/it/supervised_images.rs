@@ -1,0 +1,120 @@
+//! Trainings on labels whose images or checkpoints are not what they were, or cannot be read.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use vssl::{
+    run::{
+        checkpoint::Store,
+        events::{Event, Observer},
+        stop::Stop,
+    },
+    supervised::{Job, OutputOptions, cached, finetune, linear},
+    train::TrainError,
+};
+use vssl_data::{
+    Splits,
+    dataset::{self, DataConfig},
+};
+
+use super::{
+    embedded::pictures,
+    supervised::{
+        StopAfter, encoder, finetune_settings, folder, images, linear_settings, output, refused,
+        run_finetune,
+    },
+};
+
+/// Keeps all events as JSON.
+#[derive(Default)]
+struct Events(Vec<Value>);
+
+impl Observer for Events {
+    fn event(&mut self, event: &Event) {
+        self.0.push(serde_json::to_value(event).unwrap());
+    }
+}
+
+/// Pictures in folders, `bad` of them for training not readable.
+fn pictures_with(root: &Path, bad: usize) -> Splits {
+    for split in ["train", "val"] {
+        pictures(&root.join(split));
+    }
+    for at in 0..bad {
+        fs::write(root.join(format!("train/dog/bad{at}.png")), "no picture").unwrap();
+    }
+    let config = DataConfig { path: root.to_owned(), ..DataConfig::default() };
+    dataset::open(&config, None).unwrap()
+}
+
+#[test]
+fn a_training_goes_on_with_its_own_images_only_unless_others_are_allowed() {
+    let root = folder();
+    let (images, run) = (root.path().join("images"), root.path().join("run"));
+    let settings = linear_settings(&["train.batch=4", "rates=[0.3]"]);
+    let (encoder, stop) = (encoder(), Stop::default());
+    let job = |allow_changed_data: bool, resume: bool, splits: &Splits| {
+        let output = OutputOptions { allow_changed_data, ..output(&run, resume) };
+        Job::linear(&encoder, splits, &settings, output)
+    };
+    let splits = pictures_with(&images, 0);
+    let first = job(false, false, &splits).unwrap();
+    linear(&first, &encoder, &settings, &stop, &mut StopAfter(2, stop.clone())).unwrap();
+    job(false, true, &splits).unwrap();
+    fs::copy(images.join("train/dog/00.png"), images.join("train/dog/zz.png")).unwrap();
+    let more = pictures_with(&images, 0);
+    refused(job(false, true, &more), &["training images: 19 then, 20 now", "--allow-changed-data"]);
+    let changed = job(true, true, &more).unwrap();
+    let told = |part: &str| changed.notes.iter().any(|note| note.contains(part));
+    assert!(told("5 steps instead of 4") && told("10 instead of 8"), "{:?}", changed.notes);
+    let stop = Stop::default();
+    let summary = linear(&changed, &encoder, &settings, &stop, &mut Events::default()).unwrap();
+    assert_eq!(summary.steps, 10);
+}
+
+#[test]
+fn replaced_images_are_told_once_an_epoch_and_gradients_that_nobody_measures_not_at_all() {
+    let root = folder();
+    let splits = pictures_with(&root.path().join("images"), 5);
+    let settings = linear_settings(&["train.batch=4", "rates=[0.3]", "data.on_bad_image=skip"]);
+    let (encoder, run) = (encoder(), root.path().join("run"));
+    let job = Job::linear(&encoder, &splits, &settings, output(&run, false)).unwrap();
+    let mut events = Events::default();
+    let summary = linear(&job, &encoder, &settings, &Stop::default(), &mut events).unwrap();
+    assert!(summary.replaced_images > 5, "{summary:?}");
+    let of = |name: &str| events.0.iter().filter(|event| event["event"] == name).count();
+    assert_eq!(of("warning"), 2, "one an epoch");
+    assert_eq!(of("step"), 12);
+    assert!(events.0.iter().all(|event| event.get("gradient_norm").is_none()));
+    let history = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    assert!(history.matches("\"warning\"").count() > 2, "all of them are in the folder");
+}
+
+#[test]
+fn a_checkpoint_of_another_network_is_said_to_be_that() {
+    let root = folder();
+    let settings = finetune_settings(&["train.epochs=1"]);
+    run_finetune(root.path(), &settings, false, 1);
+    let store = Store::of(root.path());
+    let mut checkpoint = store.load("latest").unwrap().unwrap();
+    checkpoint.tensors.get_mut("network").unwrap().remove("head.bias");
+    store.save(&checkpoint, false, 1).unwrap();
+    let (encoder, stop) = (encoder(), Stop::default());
+    let job = Job::finetune(&encoder, &images(), &settings, output(root.path(), true)).unwrap();
+    let error = finetune(&job, &encoder, &settings, &stop, &mut Events::default()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("head.bias") && error.contains("another method"), "{error}");
+    assert!(!error.contains("probe"), "{error}");
+}
+
+#[test]
+fn images_that_cannot_be_read_are_no_wrong_setting() {
+    let root = folder();
+    let splits = pictures_with(&root.path().join("images"), 1);
+    let output = output(&root.path().join("run"), false);
+    let settings = linear_settings(&[]);
+    let error = cached(&encoder(), &splits, &settings, &output, &mut Events::default());
+    let error = error.unwrap_err();
+    assert!(matches!(error, TrainError::Encoder(_)) && !error.is_usage(), "{error}");
+    assert!(error.to_string().contains("bad0.png"), "{error}");
+}
