@@ -281,7 +281,7 @@ fn what_was_read_of_a_learner_stays_when_it_is_trained() {
         train(learner.as_mut(), &mut optimizer, &views(&first_batch()), &step(STEPS));
         let after = learner.student();
         let moved = |path: &String| !path.contains("running_") && before[path] != after[path];
-        assert!(after.keys().any(moved), "{}", entry.schema.name);
+        assert!(after.keys().any(moved), "{}", entry.name);
     }
 }
 
