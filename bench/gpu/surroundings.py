@@ -39,7 +39,7 @@ def environment(python):
 def settings(work, level, profiled):
     """CubeCL keeps its choices and compiled kernels in a folder, tells its choices, and times kernels."""
     lines = [
-        f'[environment]\nname = "vssl"\npath = {{ Directory = "{work}/environment" }}',
+        f'[environment]\nname = "vssl"\npath = {{ directory = "{work}/environment" }}',
         "[compilation]\ncache = true",
         f'[autotune]\nlevel = "{level}"',
         f'[autotune.logger]\nlevel = "minimal"\nfile = "{work}/autotune.log"',
