@@ -122,7 +122,7 @@ data = { format = "idx", path = "data/fashion-mnist-tenth" }
 views = [{ size = 28 }]
 backbone = { architecture = "resnet18", width = 8, stem = "imagenet" }
 optimizer = { name = "adamw", lr = 0.003, scale_lr = false }
-schedule = { name = "warmup-cosine", warmup_epochs = 0.1 }
+schedule = { name = "warmup-cosine", warmup_epochs = 0 }
 train = { batch = 64, epochs = 2 }
 knn = { every_epochs = 0 }
 evaluation = { evaluators = ["knn"], pixels = false }

@@ -2,7 +2,18 @@
 
 use std::path::Path;
 
-use vssl::{Recipe, method::learner::erase, recipe::Entry, run::folder};
+use burn::tensor::Device;
+use vssl::{
+    Plan, Recipe,
+    backbone::ResnetConfig,
+    method::learner::erase,
+    pretrain,
+    recipe::Entry,
+    run::{folder, stop::Stop},
+};
+use vssl_data::dataset::Format;
+
+use super::training::{Silent, environment};
 
 #[allow(dead_code, reason = "its main prints what the test reads")]
 #[path = "../../examples/own_method.rs"]
@@ -32,4 +43,22 @@ fn an_own_method_learns_and_its_recipe_can_be_read_again() {
     let (again, _) = Recipe::parse(&text, "recipe.toml", &[], &own).unwrap();
     let method = Uniformity { hidden: 128, dim: 32, weight: 1.0 };
     assert_eq!(again.method.settings(), erase("uniformity", method).settings());
+}
+
+#[test]
+fn a_recipe_takes_an_own_method_without_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let method = Uniformity { hidden: 32, dim: 16, weight: 1.0 };
+    let mut recipe = Recipe::new(erase("uniformity", method));
+    recipe.data.format = Format::Idx;
+    recipe.data.path = "data/fashion-mnist-tenth".into();
+    recipe.data.limit_train = Some(32);
+    recipe.backbone = ResnetConfig { width: 2, ..ResnetConfig::default() }.into();
+    recipe.train.batch = 16;
+    recipe.train.max_steps = Some(2);
+    recipe.evaluation.enabled = false;
+    recipe.knn.every_epochs = 0;
+    let plan = Plan::new(recipe, &folder.path().join("run"), environment(Device::flex())).unwrap();
+    let summary = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    assert_eq!((summary.method.as_str(), summary.steps), ("uniformity", 2));
 }
