@@ -5,16 +5,16 @@ use vssl_data::Batch;
 
 use crate::{collective::Group, encoder::images::images_to_tensor, method::Views};
 
-/// One of the equal parts of a batch whose gradients are averaged.
+/// One of the equal parts of a batch. Their gradients are averaged.
 pub struct MicroBatch<'a> {
-    /// Its views.
+    /// The views of its images.
     pub views: Views,
-    /// Its labels.
+    /// The labels of its images, where the images have labels.
     pub labels: Option<&'a [u32]>,
 }
 
-/// Part `index` of `count` of the share that this rank of `group` has of a batch. The number of images
-/// must be divisible by `count`.
+/// Returns micro-batch `index` of `count` of the share of a batch that belongs to this rank of `group`. The
+/// number of images must be divisible by `count`.
 pub fn micro<'a>(
     batch: &'a Batch,
     index: usize,

@@ -23,94 +23,94 @@ use crate::{
     schedule::Step,
 };
 
-/// Fixes weights and views.
+/// The seed of the weights and of the views.
 const SEED: u64 = 0;
-/// Size of the training set that is pretended, for memories that hold it: CIFAR's.
+/// The number of training images that a memory of the size of the data set assumes: CIFAR's.
 const IMAGES: usize = 50_000;
 
-/// What is timed.
+/// The settings of a benchmark.
 #[derive(Clone, Debug)]
 pub struct StepBench {
     /// The encoder.
     pub backbone: BackboneConfig,
-    /// Side of the views in pixels.
+    /// The side of the views in pixels.
     pub size: usize,
-    /// Images of a step, each seen as two views.
+    /// The number of images of a step. Each is seen as two views.
     pub batch: usize,
-    /// In what the backbone computes.
+    /// The number format in which the backbone computes.
     pub precision: Precision,
-    /// Steps before the clock runs.
+    /// The number of steps before the clock runs.
     pub warmup: usize,
-    /// Steps that are timed, at least 1.
+    /// The number of steps that are timed, at least 1.
     pub steps: usize,
 }
 
-/// What was measured.
+/// The results of a benchmark.
 #[derive(Clone, Debug)]
 pub struct StepTimes {
-    /// Of each step, ascending.
+    /// The seconds of each timed step, ascending.
     pub seconds: Vec<f64>,
-    /// Of the very first step, in which a GPU's back end compiles kernels and chooses among them.
+    /// The seconds of the very first step, in which a GPU's back end compiles kernels and chooses among them.
     pub first: f64,
-    /// Of the last step.
+    /// The loss of the last step.
     pub loss: f64,
-    /// Largest resident memory of the process so far, where the system tells.
+    /// The largest resident memory of the process so far, where the system tells it.
     pub peak_rss_mib: Option<u64>,
-    /// What the back end holds of the device's memory after the last step, in use or kept for the
-    /// next step, where it tells. It gives nothing back in between, so this is its peak.
+    /// The device memory that the back end holds after the last step, in use or kept for the next step, where
+    /// the back end tells it. The back end frees nothing between steps, so this is the peak.
     pub device_mib: Option<u64>,
 }
 
-/// A benchmark that makes no sense.
+/// Why a benchmark cannot run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// No such method.
+    /// There is no method of this name.
     #[error("method {got:?}: expected one of {}", known.join(", "))]
     UnknownMethod {
-        /// As typed.
+        /// The name that the user gave.
         got: String,
-        /// All there are.
+        /// The names of all methods.
         known: Vec<&'static str>,
     },
-    /// The method does without a setting that was given.
+    /// The method lacks a setting that was given.
     #[error("{method} has no setting {key:?}; leave it out, it has {}", known.join(", "))]
     NoSetting {
-        /// The method.
+        /// The name of the method.
         method: &'static str,
-        /// The setting.
+        /// The key of the setting.
         key: String,
-        /// Its whole-number settings.
+        /// The keys of the method's whole-number settings.
         known: Vec<String>,
     },
     /// The method refuses this batch of two views.
     #[error("{0}")]
     Sizes(String),
-    /// The method refuses a value.
+    /// The method refuses the value of a setting.
     #[error("{method}: {what}")]
     Refused {
-        /// The method.
+        /// The name of the method.
         method: &'static str,
-        /// Why.
+        /// The reason of the refusal.
         what: String,
     },
-    /// Views that a transformer cannot cut into patches.
+    /// A transformer cannot cut views of this size into patches.
     #[error("views of {size} pixels: expected a multiple of the patch, which is {patch} pixels")]
     Patches {
-        /// Side of the views.
+        /// The side of the views in pixels.
         size: usize,
-        /// Side of a patch.
+        /// The side of a patch in pixels.
         patch: usize,
     },
-    /// A first convolution that is larger than the padded view.
+    /// The first convolution is larger than the padded view.
     #[error(
         "views of {size} pixels with a stem padding of {padding}: the first convolution wants at \
          least 3 padded pixels a side"
     )]
     TooSmall {
-        /// Side of the views.
+        /// The side of the views in pixels.
         size: usize,
-        /// Of the stem.
+        /// The padding of the stem in pixels.
         padding: usize,
     },
 }
@@ -122,11 +122,11 @@ impl BenchError {
     }
 }
 
-/// The method `name` with its default settings, except for `changes`: whole numbers, by the last
-/// part of their key, wherever in the method's table they are.
+/// Returns the method `name` with its default settings, except for `changes`: pairs of a key and a whole
+/// number. The key is the last part of a setting's name, at any depth of the method's table.
 ///
 /// # Errors
-/// An unknown method, or a setting that it has not or refuses.
+/// The method is unknown, or it lacks or refuses a setting.
 pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>, BenchError> {
     let entry = methods::find(name).ok_or_else(|| BenchError::unknown(name))?;
     let method = entry.name;
@@ -141,7 +141,8 @@ pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>,
     entry.with(&table).map_err(|error| BenchError::Refused { method, what: error.to_string() })
 }
 
-/// Whether there was a whole number called `key` to replace, here or in a table inside.
+/// Replaces the whole number called `key` in `table` or in a table inside. Returns whether there was such a
+/// number.
 fn replace(table: &mut toml::Table, key: &str, value: i64) -> bool {
     let mut found = false;
     for (name, old) in table.iter_mut() {
@@ -170,7 +171,7 @@ fn whole_numbers(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
 }
 
 impl StepBench {
-    /// Refuses views that the network cannot take, and sizes that the method refuses.
+    /// Checks that the network can take the views and that the method accepts the sizes.
     ///
     /// # Errors
     /// [`BenchError::TooSmall`], [`BenchError::Patches`] or [`BenchError::Sizes`].
@@ -183,11 +184,11 @@ impl StepBench {
         Sizes { images, batch: self.batch, global_views: 2, local_views: 0 }
     }
 
-    /// Times forward and backward pass of both views, the optimiser's step (LARS) and the
-    /// memory's update.
+    /// Times the forward and backward pass of both views, the optimiser's step (LARS) and the update of the
+    /// memory.
     ///
     /// # Errors
-    /// A loss or gradients that are not finite; a precision that the device does not have.
+    /// The loss or a gradient is not finite, or the device lacks the precision.
     pub fn run(&self, method: &dyn AnyMethod, device: &Device) -> Result<StepTimes, TrainError> {
         self.precision.check(device)?;
         let device = device.clone().autodiff();
@@ -222,7 +223,8 @@ impl StepBench {
         })
     }
 
-    /// Uniform in [0, 1), `[batch, 3, size, size]`, laid out as the loader's.
+    /// Returns random pixels, uniform in [0, 1), `[batch, 3, size, size]`, in the memory layout of the
+    /// loader.
     fn view(&self, number: u16, device: &Device) -> burn::tensor::Tensor<4> {
         let mut rng = rng(SEED, Stream::View(number), 0, 0);
         let count = self.batch * self.size * self.size * 3;
@@ -231,7 +233,7 @@ impl StepBench {
     }
 }
 
-/// Refuses views that a network cannot take, and sizes that a method refuses.
+/// Checks that a network can take the views and that a method accepts the sizes.
 pub(super) fn check(
     backbone: &BackboneConfig,
     size: usize,
@@ -252,7 +254,7 @@ pub(super) fn check(
     method.check(sizes).map_err(BenchError::Sizes)
 }
 
-/// LARS with a rate that every method bears.
+/// Returns LARS with a learning rate at which no method diverges.
 pub(super) fn optimizer() -> OptimizerConfig {
     OptimizerConfig {
         algorithm: Algorithm::Lars(Lars { clip_lr: false, ..Lars::default() }),
@@ -262,7 +264,7 @@ pub(super) fn optimizer() -> OptimizerConfig {
     }
 }
 
-/// The body of the training loop.
+/// Runs one step, as the body of the training loop does.
 pub(super) fn step(
     learner: &mut dyn Learner,
     optimizer: &mut Optimizer,

@@ -7,12 +7,12 @@ use crate::{
     run::{checkpoint, space},
 };
 
-/// Of a number in a checkpoint: single precision.
+/// The bytes of a number in a checkpoint, which is in single precision.
 const BYTES_A_NUMBER: u64 = 4;
 
 impl Plan {
-    /// How many numbers a checkpoint holds: student, memory, what the optimiser remembers of the student, and
-    /// the online probe.
+    /// Returns how many numbers a checkpoint holds: the student, the memory, the optimiser's state of the
+    /// student, and the online probe.
     pub fn numbers_saved(
         &self,
         learner: &dyn Learner,
@@ -25,14 +25,14 @@ impl Plan {
         student + memory + trained as u64 * optimizer.moments() + probe.map_or(0, Probe::numbers)
     }
 
-    /// Whether the disk can hold the checkpoints of a run, of so many numbers each, beside or instead of
-    /// those that the run has already.
+    /// Checks that the disk can hold the checkpoints of a run, each of `numbers` numbers, besides the
+    /// checkpoints that the run has already.
     ///
     /// # Errors
-    /// How much room there is and how much the checkpoints take.
+    /// The room does not suffice; the error says how much is free and how much the checkpoints take.
     pub fn check_space(&self, numbers: u64) -> Result<(), TrainError> {
         let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done)).count();
-        // The best; and one more while the next one is written.
+        // The best checkpoint is kept as well, and one more exists while the next is written.
         let checkpoints = saves.min(self.recipe.checkpoint.keep) as u64 + 2;
         let needed = numbers.saturating_mul(BYTES_A_NUMBER).saturating_mul(checkpoints);
         let has = space::used_bytes(&self.run.join(checkpoint::FOLDER));

@@ -1,4 +1,4 @@
-//! What a run needs that does not belong into its recipe, and whether the two fit each other.
+//! The machine and the arguments that a run needs beside its recipe, and whether they fit the recipe.
 
 use std::path::{Path, PathBuf};
 
@@ -8,31 +8,31 @@ use vssl_data::{Share, dataset};
 use super::TrainError;
 use crate::{collective::Group, recipe::Recipe, run::folder::RunFolderError};
 
-/// What does not belong into a recipe.
+/// The part of a run's settings that does not belong in a recipe.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// Where tensors live, without autodiff.
+    /// The device of the tensors, without autodiff.
     pub device: Device,
     /// The processes that train together.
     pub group: Group,
-    /// `--data`: where relative paths of data are looked for first.
+    /// `--data`: the folder in which relative paths of data are looked for first.
     pub data_root: Option<PathBuf>,
-    /// Folder of the recipe: where they are looked for last.
+    /// The folder of the recipe, in which relative paths of data are looked for last.
     pub recipe_folder: Option<PathBuf>,
-    /// Commit that the program was built from.
+    /// The commit that the program was built from.
     pub commit: Option<String>,
-    /// Replace what is in the run folder.
+    /// Whether to replace a run that is in the run folder already.
     pub force: bool,
-    /// Go on with a run although its images are not those of its checkpoint.
+    /// Whether to go on with a run although its images are not those of its checkpoint.
     pub allow_changed_data: bool,
 }
 
-/// The part of each batch that this process has.
+/// Returns which part of each batch belongs to this process.
 pub(super) fn share(recipe: &Recipe, group: &Group) -> Share {
     Share { rank: group.rank(), world: group.world(), parts: recipe.train.accumulate }
 }
 
-/// Whether these processes can share the batches of this recipe.
+/// Checks that the processes of `group` can share the batches of `recipe`.
 pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainError> {
     let (batch, parts, world) = (recipe.train.batch, recipe.train.accumulate, group.world());
     if share(recipe, group).check(batch).is_err() {
@@ -54,7 +54,8 @@ pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainErr
     Ok(())
 }
 
-/// A relative path is looked for under `--data`, in the working folder, and beside the recipe.
+/// Returns the path of the data. A relative path is looked for under `--data`, in the working folder, and
+/// beside the recipe, in this order.
 pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBuf, TrainError> {
     if path.as_os_str().is_empty() {
         let message = "data.path is not set; expected the folder of the images".to_owned();

@@ -21,82 +21,82 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// Images.
+    /// The images cannot be read.
     #[error(transparent)]
     Data(#[from] vssl_data::DataError),
-    /// The data are nowhere.
+    /// The images are at none of the places where `data.path` may be.
     #[error("data.path = {path:?}: not found; looked at {}", list(looked))]
     NoData {
-        /// As in the recipe.
+        /// The path as the recipe gives it.
         path: PathBuf,
-        /// Where it could have been.
+        /// The places that were looked at.
         looked: Vec<PathBuf>,
     },
-    /// The optimiser's settings or state.
+    /// The settings or the state of the optimiser do not fit.
     #[error(transparent)]
     Optimizer(#[from] OptimError),
-    /// The run folder.
+    /// The run folder cannot be made, opened, read or written.
     #[error(transparent)]
     Folder(#[from] RunFolderError),
-    /// Reading a checkpoint.
+    /// A checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// State of the online probe.
+    /// The state of the online probe does not fit.
     #[error("the probe of the checkpoint: {0}; it was written for other features or classes")]
     Probe(Box<StateError>),
-    /// A checkpoint that lacks a file.
+    /// A checkpoint lacks a file of tensors.
     #[error("the checkpoint has no {kind}.safetensors; it is of another recipe")]
     Incomplete {
-        /// `student`, `memory`, `optimizer` or `probe`.
+        /// The name of the file: `student`, `memory`, `optimizer` or `probe`.
         kind: &'static str,
     },
-    /// The run diverged.
+    /// The loss or a gradient is not finite: the run diverged.
     #[error(
         "step {step}: {what} is not a finite number; the run stops before it spoils the weights, \
          the last checkpoint stays. Lower optimizer.lr, or set train.clip_norm"
     )]
     NonFinite {
-        /// Counted from 1.
+        /// The step, counted from 1.
         step: u64,
-        /// The first part that was not finite.
+        /// The first part of the step that was not finite.
         what: String,
     },
-    /// Gradients that no factor of the loss keeps in the range of 16-bit floats.
+    /// The gradients exceed the range of 16-bit floats, whatever the loss is multiplied by.
     #[error(
         "step {step}: {what} overflows train.precision = \"f16\" even with an unscaled loss; the last \
          checkpoint stays. Train with --precision bf16, which has the range of f32, or with f32, or \
          lower optimizer.lr"
     )]
     Overflow {
-        /// Counted from 1.
+        /// The step, counted from 1.
         step: u64,
-        /// The first gradient that was not finite.
+        /// The name of the first gradient that was not finite.
         what: String,
     },
-    /// A precision that the device does not have.
+    /// The device lacks the precision.
     #[error(transparent)]
     Precision(#[from] PrecisionError),
-    /// Features that are not numbers.
+    /// An evaluation failed, for instance because a feature is not a finite number.
     #[error(transparent)]
     Features(#[from] FeatureError),
-    /// Labels that do not fit the features.
+    /// The labels do not fit the features.
     #[error(transparent)]
     Evaluation(#[from] EvalError),
-    /// Another process of the job.
+    /// Another process of the job failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
-    /// Settings that do not fit together or the data.
+    /// Settings do not fit together or do not fit the data.
     #[error("{0}")]
     Setting(String),
-    /// A run goes on only as it began.
+    /// The recipe is not the one of the checkpoint: a run goes on only as it began.
     #[error("{}: the recipe differs from the one that the checkpoint was made with:\n{}", run.display(), lines(differences))]
     OtherRecipe {
         /// The run folder.
         run: PathBuf,
-        /// Keys and both values.
+        /// The keys that differ, each with both values.
         differences: Vec<Difference>,
     },
-    /// A run goes on only with the images that it began with.
+    /// The images are not those of the checkpoint: a run goes on only with the images that it began with.
     #[error(
         "{}: the images are not those that the checkpoint was made with:\n{}\n\
          bring the earlier images back, or begin a new run; --allow-changed-data goes on all the same, and \
@@ -105,7 +105,7 @@ pub enum TrainError {
     OtherImages {
         /// The run folder.
         run: PathBuf,
-        /// What has changed, a line for each split.
+        /// The changes, a line for each split.
         changes: Vec<String>,
     },
     /// The recipe in a checkpoint cannot be read.
@@ -113,7 +113,7 @@ pub enum TrainError {
     StoredRecipe {
         /// The run folder.
         run: PathBuf,
-        /// What is wrong with it.
+        /// The error of the reader.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The state of a training on labels in a checkpoint cannot be read.
@@ -121,39 +121,39 @@ pub enum TrainError {
     StoredHeads {
         /// The output folder.
         folder: PathBuf,
-        /// What is wrong with it.
+        /// The error of the reader.
         source: serde_json::Error,
     },
-    /// A training on labels lacks them.
+    /// A training on labels lacks a split or its labels.
     #[error(
         "{what}; expected a training and a validation split with labels, as folders train/ and val/ with a \
          folder for each class have them"
     )]
     NoLabels {
-        /// Which split, or which labels.
+        /// The split or the labels that are missing, in words.
         what: String,
     },
-    /// A training on labels would mix its files with those of a run.
+    /// A training on labels would mix its files with those of a pretraining run.
     #[error(
         "{}: this is the folder of a pretraining run; choose a folder of its own with --out",
         folder.display()
     )]
     FolderOfRun {
-        /// The folder.
+        /// The output folder.
         folder: PathBuf,
     },
-    /// `--resume` of a training on labels that was not begun.
+    /// `--resume` was given for a training on labels that was never begun.
     #[error(
         "{}: nothing to go on with: there is no {} in it; leave out --resume to begin", folder.display(), folder::SETTINGS
     )]
     NothingToResume {
-        /// The folder.
+        /// The output folder.
         folder: PathBuf,
     },
-    /// The encoder that is judged, or its features.
+    /// The encoder that is judged, or its features, cannot be read.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
-    /// Not enough room.
+    /// The disk has too little room for the checkpoints.
     #[error(
         "{}: {free_mib} MiB free, the checkpoints need about {needed_mib} MiB; \
          free some space, choose another --out or lower checkpoint.keep", path.display()
@@ -161,16 +161,16 @@ pub enum TrainError {
     NoSpace {
         /// The run folder.
         path: PathBuf,
-        /// What is there.
+        /// The free space of the disk, in MiB.
         free_mib: u64,
-        /// What it takes.
+        /// The space that the checkpoints need, in MiB.
         needed_mib: u64,
     },
 }
 
 impl TrainError {
-    /// Whether the request makes no sense, as opposed to one that could not be done: the settings or the
-    /// arguments have to change.
+    /// Returns whether the settings or the arguments have to change, as opposed to a failure while they were
+    /// carried out.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! What the evaluators make of the frozen features of both splits, between epochs and at the end.
+//! Runs the evaluators on the frozen features of both splits, between epochs and at the end of a run.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,7 +23,7 @@ use crate::{
 };
 
 impl Evaluation {
-    /// All figures of the plan, without values.
+    /// Returns the names of all figures of the plan, without values.
     pub fn unmeasured(plan: &Plan) -> Self {
         let mut figures = BTreeMap::new();
         for evaluator in &plan.evaluators {
@@ -37,7 +37,7 @@ impl Evaluation {
         Self { figures, left_out: 0 }
     }
 
-    /// Asks the evaluators of the plan.
+    /// Adds the figures that the evaluators of the plan measure on `splits`.
     fn measure(&mut self, plan: &Plan, judged: Judged, splits: &Splits) -> Result<(), TrainError> {
         let asked = |pixels: bool| judged != Judged::Pixels || pixels;
         for evaluator in plan.evaluators.iter().filter(|e| asked(e.judges_pixels())) {
@@ -48,11 +48,11 @@ impl Evaluation {
     }
 }
 
-/// Features of both splits by one encoder, and how many images could not be read, where the recipe says
-/// to go on without them. `None` without labels or a validation split.
+/// Computes the features of both splits by `encoder`. Returns them and the number of images that could not be
+/// read, where the recipe allows such images; `None` without labels or a validation split.
 ///
 /// # Errors
-/// Images that cannot be read.
+/// An image cannot be read.
 pub fn splits(plan: &Plan, encoder: &Backbone) -> Result<Option<(Splits, usize)>, TrainError> {
     splits_by(plan, |pixels, rows| {
         let x = images_to_tensor(pixels, rows, plan.evaluation_size(), &plan.device);
@@ -79,10 +79,10 @@ fn splits_by(
     Ok(Some((Splits { train, validation }, left_out + more)))
 }
 
-/// Top-1 of the online probe on the validation split, percent.
+/// Returns the top-1 accuracy of the online probe on the validation split, in percent.
 ///
 /// # Errors
-/// Logits that are not numbers.
+/// A logit is not a finite number.
 pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, TrainError> {
     let Features { rows, dim, values, labels } = &splits.validation;
     let x = TensorData::new(values.clone(), [*rows, *dim]);
@@ -93,10 +93,10 @@ pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, Tr
     Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
 }
 
-/// The table at the end of a run.
+/// Measures all figures of the end of a run.
 ///
 /// # Errors
-/// Images that cannot be read, features that are not numbers.
+/// An image cannot be read, or a feature is not a finite number.
 pub fn at_the_end(
     plan: &Plan,
     encoder: &Backbone,

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// The figures of the end of a run.
+/// The figures that are measured at the end of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Evaluation {
-    /// By their names in the summary; `None` for a figure that was not measured.
+    /// The figures by their names in the summary; `None` for a figure that was not measured.
     pub figures: BTreeMap<String, Option<f64>>,
-    /// Images of both splits that these are without: they could not be read.
+    /// The number of images of both splits that could not be read and were left out.
     pub left_out: usize,
 }
 
-/// Says how many images a result is without; `None` where every image was read.
+/// Returns a sentence on how many images a result leaves out; `None` where every image was read.
 pub(crate) fn left_out_note(images: usize) -> Option<String> {
     (images > 0).then(|| {
         format!(

@@ -1,4 +1,5 @@
-//! Is the encoder still alive? The loss cannot tell: it also falls when everything collapses.
+//! Figures that show whether the features collapse. The loss cannot show it, because it also falls when all
+//! images get the same features.
 
 use serde::Serialize;
 
@@ -8,23 +9,23 @@ use crate::{
     recipe::HealthConfig,
 };
 
-/// Figures of one batch of backbone features.
+/// The figures of one batch of backbone features.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Health {
-    /// Standard deviation of the L2-normalised features over the batch, mean over dimensions,
-    /// times √dim: 1 for random directions, 0 when all images look the same.
+    /// The standard deviation of the L2-normalised features over the batch, averaged over the dimensions and
+    /// multiplied by √dim: 1 for random directions, 0 when all images look the same.
     pub spread: f64,
-    /// Exponential of the entropy of the singular values (RankMe, arXiv:2210.02885).
+    /// The exponential of the entropy of the singular values (RankMe, arXiv:2210.02885).
     pub effective_rank: f64,
-    /// Mean cosine between different images.
+    /// The mean cosine similarity of different images.
     pub mean_cosine: f64,
 }
 
 impl Health {
-    /// Of one view's features.
+    /// Computes the figures of one view's features.
     ///
     /// # Errors
-    /// Features that are not numbers.
+    /// A feature is not a finite number.
     pub fn of(features: &Features) -> Result<Self, EvalError> {
         let found = spectrum::spectrum(features)?;
         Ok(Self {
@@ -34,7 +35,7 @@ impl Health {
         })
     }
 
-    /// What is wrong, if anything.
+    /// Returns a warning where a figure is below the limit that `config` sets.
     pub fn symptom(&self, config: &HealthConfig) -> Option<String> {
         let Self { spread, effective_rank, .. } = *self;
         let HealthConfig { min_rank, min_spread, .. } = *config;

@@ -1,4 +1,4 @@
-//! Training: the loop, and what it is made of.
+//! Pretraining: the plan of a run, the training loop, and the parts of the loop.
 
 pub mod agreement;
 pub mod batch;

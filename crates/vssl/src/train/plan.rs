@@ -37,35 +37,35 @@ use crate::{
 
 /// A run that is ready to start.
 pub struct Plan {
-    /// Resolved; `data.path` is where the data were found.
+    /// The resolved recipe; `data.path` is where the data were found.
     pub recipe: Recipe,
-    /// The same as TOML.
+    /// The resolved recipe as TOML.
     pub recipe_text: String,
     /// The run folder.
     pub run: PathBuf,
-    /// Whether the run folder is that of an earlier start.
+    /// Whether the run goes on with an earlier start.
     pub continues: bool,
-    /// Where that one stood; `None` before its first checkpoint.
+    /// The checkpoint to go on from; `None` before the first checkpoint.
     pub resume_from: Option<Checkpoint>,
-    /// Training images.
+    /// The training images.
     pub train: Arc<dyn Dataset>,
-    /// Validation images.
+    /// The validation images.
     pub validation: Option<Arc<dyn Dataset>>,
-    /// What tells both from other images.
+    /// The fingerprints of both splits, which tell them from other images.
     pub images: Images,
-    /// Where evaluations run.
+    /// The device of evaluations.
     pub device: Device,
-    /// Steps of one pass.
+    /// The number of steps of one epoch.
     pub steps_per_epoch: u64,
-    /// Steps of the whole run.
+    /// The number of steps of the whole run.
     pub total_steps: u64,
-    /// What measures the encoder at the end: those that the recipe names. Others can be added.
+    /// The evaluators that measure the encoder at the end: those that the recipe names. Others can be added.
     pub evaluators: Vec<Box<dyn Evaluator>>,
-    /// What a person should know before it starts.
+    /// The notes that a person should read before the run starts.
     pub notes: Vec<String>,
-    /// See [`Environment::force`].
+    /// Whether to replace an earlier run: see [`Environment::force`].
     pub force: bool,
-    /// See [`Environment::group`].
+    /// The processes that train together: see [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
     sizes: Sizes,
@@ -73,19 +73,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A new run of `recipe` in the folder `run`.
+    /// Plans a new run of `recipe` in the folder `run`.
     ///
     /// # Errors
-    /// Data that cannot be opened, settings that do not fit together, a full disk.
+    /// The data cannot be opened, settings do not fit together, or the disk is full.
     pub fn new(recipe: Recipe, run: &Path, environment: Environment) -> Result<Self, TrainError> {
         Self::resolve(recipe, run, environment, None, false)
     }
 
-    /// Goes on with the run in the folder `run`, after the checkpoint `from` (`latest`, `best` or
-    /// `step-…`). `recipe` is read from the folder, perhaps changed.
+    /// Plans to go on with the run in the folder `run` after the checkpoint `from` (`latest`, `best` or
+    /// `step-…`). `recipe` is read from the folder; some of its settings may have been changed.
     ///
     /// # Errors
-    /// Also when the checkpoint is damaged, or was made with another recipe or other images.
+    /// The errors of [`Plan::new`]; also, the checkpoint is damaged, or was made with another recipe or other
+    /// images.
     pub fn resume(
         recipe: Recipe,
         run: &Path,
@@ -190,10 +191,11 @@ impl Plan {
         Ok(notes)
     }
 
-    /// The result of the run, where this goes on with a run that was trained and evaluated to its end.
+    /// Returns the result of a run that was already trained and evaluated to its end; `None` for any other
+    /// run.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// The result cannot be read.
     pub fn result(&self) -> Result<Option<Summary>, TrainError> {
         let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
         if trained != Some(self.total_steps) {
@@ -202,29 +204,29 @@ impl Plan {
         let is_whole =
             |summary: &Summary| !summary.interrupted && summary.steps == self.total_steps;
         match folder::summary_of(&self.run) {
-            // A result of another version, or a damaged one: it is made again.
+            // A result of another version or a damaged result is made again.
             Err(RunFolderError::Summary { .. }) => Ok(None),
             summary => Ok(summary?.filter(is_whole)),
         }
     }
 
-    /// Fresh networks. The same seed gives the same ones.
+    /// Makes the networks with their first weights. The same seed gives the same weights.
     pub fn learner(&self) -> Box<dyn Learner> {
         let device = self.device.clone().autodiff();
         let Recipe { method, backbone, seed, .. } = &self.recipe;
         method.learner(backbone, &self.sizes, &device, *seed)
     }
 
-    /// The optimiser for these networks.
+    /// Makes the optimiser of these networks.
     ///
     /// # Errors
-    /// When a group matches no parameter.
+    /// A parameter group matches no parameter.
     pub fn optimizer(&self, learner: &dyn Learner) -> Result<Optimizer, TrainError> {
         self.recipe.optimizer.cover(&learner.parameters())?;
         Ok(Optimizer::new(self.recipe.optimizer.clone(), self.recipe.train.batch)?)
     }
 
-    /// The online probe, if there are labels and it is wanted.
+    /// Makes the online probe, if the images have labels and the recipe asks for it.
     pub fn probe(&self) -> Option<Probe> {
         let wanted = self.recipe.probe.enabled && self.train.labels().is_some();
         wanted.then(|| {
@@ -234,10 +236,10 @@ impl Plan {
         })
     }
 
-    /// The batches from `step` on.
+    /// Makes the loader of the batches from `step` on.
     ///
     /// # Errors
-    /// When the workers cannot be started.
+    /// The worker threads cannot be started.
     pub fn loader(&self, step: u64) -> Result<Loader, TrainError> {
         let (train, pipeline) = (Arc::clone(&self.train), Arc::clone(&self.pipeline));
         Ok(Loader::new(train, pipeline, self.loading(step))?)
@@ -256,7 +258,7 @@ impl Plan {
         }
     }
 
-    /// How a split is read for an evaluation: see [`Input::of`].
+    /// Returns how a split is read for an evaluation: see [`Input::of`].
     pub fn evaluation(&self, batch: usize) -> EvaluationPlan {
         let input = Input::of(&self.recipe);
         EvaluationPlan {
@@ -269,12 +271,12 @@ impl Plan {
         }
     }
 
-    /// Side of the images that an evaluation sees: that of the first global view.
+    /// Returns the side in pixels of the images of an evaluation: that of the first global view.
     pub fn evaluation_size(&self) -> usize {
         Input::of(&self.recipe).size
     }
 
-    /// Where the run is after `index` steps.
+    /// Returns the position in the run after `index` steps.
     pub fn step(&self, index: u64) -> Step {
         let done = index + 1;
         Step {
@@ -290,38 +292,38 @@ impl Plan {
         }
     }
 
-    /// The learning rate for a base rate at this step.
+    /// Returns the learning rate at the step `at` for the base rate `base`.
     pub fn rate(&self, base: f64, at: &Step) -> f64 {
         self.recipe.schedule.at(base, at)
     }
 
-    /// The base rate, batch size included.
+    /// Returns the base learning rate, scaled by the batch size.
     pub fn base_rate(&self) -> f64 {
         self.recipe.optimizer.base_rate(self.recipe.train.batch)
     }
 
-    /// The online probe's rate at this step: it follows the schedule of the run.
+    /// Returns the online probe's learning rate at the step `at`: it follows the schedule of the run.
     pub fn probe_rate(&self, at: &Step) -> f64 {
         self.rate(self.recipe.probe.lr * self.recipe.train.batch as f64 / 256.0, at)
     }
 
-    /// Whether `done` steps call for a line of metrics.
+    /// Returns whether a line of metrics is due after `done` steps.
     pub fn logs_after(&self, done: u64) -> bool {
         is_due(done, self.recipe.log.every_steps) || done == self.total_steps
     }
 
-    /// Whether they call for figures of the features.
+    /// Returns whether the figures of the features are due after `done` steps.
     pub fn checks_health_after(&self, done: u64) -> bool {
         is_due(done, self.recipe.health.every_steps)
     }
 
-    /// Whether they call for nearest neighbours on the validation split.
+    /// Returns whether an evaluation by nearest neighbours on the validation split is due after `done` steps.
     pub fn evaluates_after(&self, done: u64) -> bool {
         let every = self.recipe.knn.every_epochs * self.steps_per_epoch;
         is_due(done, every) || (every > 0 && done == self.total_steps)
     }
 
-    /// Whether they call for a checkpoint.
+    /// Returns whether a checkpoint is due after `done` steps.
     pub fn saves_after(&self, done: u64) -> bool {
         let config = &self.recipe.checkpoint;
         is_due(done, config.every_epochs * self.steps_per_epoch)
@@ -329,13 +331,13 @@ impl Plan {
             || done == self.total_steps
     }
 
-    /// Whether accuracies on the validation split can be had.
+    /// Returns whether accuracies on the validation split can be measured.
     pub fn has_validation_labels(&self) -> bool {
         let labels = |set: &Arc<dyn Dataset>| set.labels().is_some();
         labels(&self.train) && self.validation.as_ref().is_some_and(labels)
     }
 
-    /// The result of the run.
+    /// Returns the result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
         Summary {
             method: self.recipe.method.name().to_owned(),

@@ -1,6 +1,6 @@
-//! The training loop. It reads from top to bottom; what a method is stands in [`crate::method`],
-//! what a run leaves behind in [`crate::run::folder`]. Where several processes train together, all run
-//! this loop in step; [`crate::collective`] says how, and rank 0 alone evaluates, writes and reports.
+//! The training loop. It reads from top to bottom; [`crate::method`] defines what a method is, and
+//! [`crate::run::folder`] what a run leaves behind. Where several processes train together, all run this loop
+//! in step, as [`crate::collective`] describes; rank 0 alone evaluates, writes and reports.
 
 use std::collections::BTreeMap;
 
@@ -30,11 +30,11 @@ use crate::{
     schedule::Step,
 };
 
-/// Runs `plan` from where its run folder stands to the last step, or until `stop` is requested;
-/// then evaluates and writes the summary.
+/// Runs `plan` from the position of its run folder to the last step, or until `stop` is requested; then
+/// evaluates and writes the summary.
 ///
 /// # Errors
-/// Bad images, non-finite numbers and whatever cannot be read or written. The last checkpoint
+/// Images cannot be read, a number is not finite, or a file cannot be read or written. The last checkpoint
 /// stays.
 pub fn pretrain(
     plan: &Plan,
@@ -68,19 +68,19 @@ pub fn pretrain(
     run.finish()
 }
 
-/// Everything that changes while a run goes on.
+/// The state that changes while a run goes on.
 struct Run<'a> {
     plan: &'a Plan,
     learner: Box<dyn Learner>,
     optimizer: Optimizer,
     probe: Option<Probe>,
     position: Position,
-    /// Step of this start.
+    /// The step at which this process started.
     first: u64,
     clock: Clock,
-    /// kNN accuracy since the last checkpoint, when it is the best so far.
+    /// The kNN accuracy since the last checkpoint, when it is the best so far.
     new_best: bool,
-    /// Of the rank that leads.
+    /// The reporter, on rank 0 only.
     reporter: Option<Reporter<'a>>,
 }
 
@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
         if plan.recipe.train.precision.scales_loss() {
             position.loss_scale.get_or_insert_default();
         }
-        // All ranks have come this far; for what rank 0 does alone they wait without a limit.
+        // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
         plan.group.barrier();
         plan.group.check()?;
         let mut reporter = None;
@@ -117,8 +117,9 @@ impl<'a> Run<'a> {
         Ok(Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter })
     }
 
-    /// The own rows' share of the gradients of the whole batch, the mean over its micro-batches, waits
-    /// in the learner; what is reported is of the joint batch, and still on the device.
+    /// Runs both passes over the micro-batches of this rank. The gradients, this rank's share of the mean
+    /// over the whole batch, wait in the learner. The report is of the joint batch, and its numbers are still
+    /// on the device.
     fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
         let (group, train) = (&self.plan.group, &self.plan.recipe.train);
         let (micro_batches, precision) = (train.accumulate, train.precision);
@@ -139,7 +140,7 @@ impl<'a> Run<'a> {
             if !looks && labels.is_none() {
                 continue;
             }
-            // Other ranks' features are on the wire only where somebody reads them.
+            // The features of other ranks are sent only where they are used.
             let features = outcome.features.into_iter().map(|x| x.inner()).collect();
             let features = group.gather_all(features);
             if looks {
@@ -166,8 +167,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Rank 0 evaluates and saves where that is due; the others wait, however long it takes. `stops` is
-    /// whether the run ends here on request.
+    /// Evaluates and saves on rank 0 where that is due; the other ranks wait, however long it takes. `stops`
+    /// says whether the run ends here on request.
     fn evaluate_and_save(&mut self, stops: bool) -> Result<(), TrainError> {
         let evaluates = self.plan.evaluates_after(self.position.step);
         let saves = self.plan.saves_after(self.position.step) || stops;

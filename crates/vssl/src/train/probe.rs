@@ -1,10 +1,10 @@
 //! The online linear probe: a classifier that learns beside the encoder on features whose gradient
 //! is stopped, so that its accuracy costs no extra pass and changes nothing.
 //!
-//! As in solo-learn: cross entropy averaged over the global views, on the features of the training
-//! pass. Other than there, where the classifier is a parameter group of the method's own optimiser,
-//! LARS or AdamW for instance, it is always trained by SGD with momentum: accuracies of different
-//! methods are then of one rule. Written out: the gradient in logits is softmax − one-hot.
+//! As in solo-learn, the loss is the cross entropy averaged over the global views, on the features of the
+//! training pass. In solo-learn the classifier is a parameter group of the method's own optimiser, such as
+//! LARS or AdamW. Here it is always trained by SGD with momentum, so that the accuracies of different methods
+//! come from one rule. The gradient with respect to the logits is softmax − one-hot.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use rand::Rng;
@@ -15,7 +15,7 @@ use crate::{
     tensors::state::{self, StateError, Tensors},
 };
 
-/// Weights `[classes, dim]`, bias `[classes]` and their momentum. Lives off the autodiff device.
+/// The weights `[classes, dim]`, the bias `[classes]` and their momentum. They live off the autodiff device.
 pub struct Probe {
     config: ProbeConfig,
     weight: Tensor<2>,
@@ -24,17 +24,17 @@ pub struct Probe {
     bias_momentum: Tensor<1>,
 }
 
-/// What one step of the probe saw.
+/// The figures of one step of the probe.
 pub struct ProbeStep {
-    /// Mean cross entropy, then the number of rows whose largest logit was the label; `[2]`, still on
-    /// the device.
+    /// The mean cross entropy and the number of rows whose largest logit was the label; `[2]`, still on the
+    /// device.
     pub figures: Tensor<1>,
-    /// Rows.
+    /// The number of rows.
     pub seen: u64,
 }
 
 impl Probe {
-    /// Uniform in ±1/√dim, as PyTorch's linear layer.
+    /// Makes a probe with weights uniform in ±1/√dim, as in PyTorch's linear layer.
     pub fn new(
         config: ProbeConfig,
         dim: usize,
@@ -58,7 +58,7 @@ impl Probe {
         }
     }
 
-    /// Learns from one batch at the rate `lr`.
+    /// Learns from one batch at the learning rate `lr`.
     ///
     /// # Shapes — each of `features`: `[n, dim]`, of the same n images; `labels`: n.
     pub fn step(&mut self, features: Vec<Tensor<2>>, labels: &[u32], lr: f64) -> ProbeStep {
@@ -88,7 +88,7 @@ impl Probe {
         self.bias = self.bias.clone() - self.bias_momentum.clone() * lr;
     }
 
-    /// Logits of frozen features.
+    /// Returns the logits of frozen features.
     ///
     /// # Shapes — `[n, dim]` to `[n, classes]`.
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
@@ -101,12 +101,12 @@ impl Probe {
         Tensor::from_data(TensorData::new(labels, [count]), &self.weight.device())
     }
 
-    /// How many numbers last: weights, biases and a momentum of each.
+    /// Returns how many numbers a checkpoint holds: weights, biases and their momentum.
     pub fn numbers(&self) -> u64 {
         2 * (self.weight.shape().num_elements() + self.bias.shape().num_elements()) as u64
     }
 
-    /// Everything that lasts.
+    /// Returns the tensors that a checkpoint holds.
     pub fn state(&self) -> Tensors {
         [
             ("weight", self.weight.to_data()),
@@ -118,10 +118,10 @@ impl Probe {
         .into()
     }
 
-    /// Puts a state back.
+    /// Restores the tensors of a checkpoint.
     ///
     /// # Errors
-    /// When it is of other features or classes.
+    /// The tensors are of other features or classes.
     pub fn load(&mut self, mut state: Tensors) -> Result<(), StateError> {
         let device = self.weight.device();
         let (weights, biases) = (self.weight.dims(), self.bias.dims());

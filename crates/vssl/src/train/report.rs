@@ -1,4 +1,4 @@
-//! What is known of a step, and what is said of a run: to its folder and its observer.
+//! The figures of a step, and the reports of a run to its folder and its observer.
 
 use std::collections::BTreeMap;
 
@@ -21,41 +21,41 @@ use crate::{
     tensors::reading::Waiting,
 };
 
-/// Everything known about one step.
+/// The figures of one step.
 #[derive(Default)]
 pub struct StepReport {
-    /// What was minimised.
+    /// The loss that was minimised.
     pub loss: f64,
-    /// Terms and figures by name.
+    /// The terms of the loss and other figures, by name.
     pub figures: BTreeMap<String, f64>,
-    /// Their order.
+    /// The names of the figures in their order.
     names: Vec<&'static str>,
-    /// Before clipping.
+    /// The Euclidean norm over all gradients before clipping.
     pub gradient_norm: f64,
-    /// Learning rate.
+    /// The learning rate.
     pub lr: f64,
-    /// How the loss of the next step is scaled, where it is.
+    /// The factor of the next step's loss, in a precision that needs one.
     pub loss_scale: Option<LossScale>,
-    /// Of the features, when it was due.
+    /// The figures of the features, when they were due.
     pub health: Option<Health>,
-    /// What the method itself finds wrong.
+    /// A fault that the method itself reports.
     pub symptom: Option<String>,
     probe: Option<(f64, u64, u64)>,
-    /// What [`StepReport::read`] will fetch, and the order in which it is there.
+    /// The numbers that [`StepReport::read`] will fetch, in this order.
     waiting: Waiting,
     order: Vec<Part>,
 }
 
-/// Numbers that wait together.
+/// The meaning of numbers that wait together.
 enum Part {
-    /// The loss and these figures of a micro-batch that counts for `share` of the step.
+    /// The loss and the figures `names` of a micro-batch that counts for `share` of the step.
     Losses { names: Vec<&'static str>, share: f64 },
-    /// Of the probe, about so many rows.
+    /// The figures of the probe for `seen` rows.
     Probe { seen: u64 },
 }
 
 impl StepReport {
-    /// Takes in a micro-batch that counts for `share` of the step, without a read.
+    /// Adds the figures of a micro-batch that counts for `share` of the step, without a device read.
     pub fn add(&mut self, outcome: &Outcome, share: f64) {
         let mut scalars = vec![outcome.total.clone()];
         scalars.extend(outcome.parts.iter().map(|(_, value)| value.clone()));
@@ -64,13 +64,14 @@ impl StepReport {
         self.order.push(Part::Losses { names, share });
     }
 
-    /// Takes in a step of the online probe, without a read.
+    /// Adds the figures of a step of the online probe, without a device read.
     pub fn probe(&mut self, step: ProbeStep) {
         self.waiting.push(step.figures);
         self.order.push(Part::Probe { seen: step.seen });
     }
 
-    /// Fetches everything taken in, and the norm of the gradients, by the one read of the step.
+    /// Fetches all figures that were added, and the norm of the gradients, by the one device read of the
+    /// step.
     pub fn read(&mut self, gradient_norm: Option<Tensor<1>>) {
         let has_norm = gradient_norm.is_some();
         if let Some(norm) = gradient_norm {
@@ -111,8 +112,10 @@ impl StepReport {
         *sum += value;
     }
 
+    /// Checks that all figures are finite.
+    ///
     /// # Errors
-    /// Names the first part that is not a number, then the loss itself.
+    /// The error names the first part that is not finite, or the loss itself.
     pub fn check_finite(&self, step: u64) -> Result<(), TrainError> {
         let part = self.names.iter().find(|name| !self.figures[**name].is_finite());
         let what = match part {
@@ -133,7 +136,7 @@ impl StepReport {
     }
 }
 
-/// A line of `metrics.jsonl`. All but `time` is the same however often a run was interrupted.
+/// A line of `metrics.jsonl`. All fields but `time` are the same however often a run was interrupted.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Line<'a> {
@@ -171,7 +174,7 @@ struct Time {
     loader_wait: f64,
 }
 
-/// Says what happens in a run, and what is known of each step.
+/// Reports the events of a run and the figures of its steps.
 pub struct Reporter<'a> {
     journal: Journal<'a>,
     plan: &'a Plan,
@@ -181,7 +184,7 @@ impl<'a> Reporter<'a> {
     /// Opens the run folder: a new one, or that of a run that goes on at `position`.
     ///
     /// # Errors
-    /// When it cannot be made or written.
+    /// The folder cannot be made or written.
     pub fn open(
         plan: &'a Plan,
         position: &Position,
@@ -195,10 +198,10 @@ impl<'a> Reporter<'a> {
         Ok(Self { journal: Journal::new(folder, observer), plan })
     }
 
-    /// The first event.
+    /// Reports the start of the run.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn started(&mut self, parameters: usize, position: &Position) -> Result<(), TrainError> {
         let plan = self.plan;
         let started = Event::Started {
@@ -215,10 +218,10 @@ impl<'a> Reporter<'a> {
         Ok(self.journal.tell(&started)?)
     }
 
-    /// After a step: warnings always, figures when a line is due.
+    /// Reports a step: its warnings always, its figures when a line is due.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn step(
         &mut self,
         report: &StepReport,
@@ -281,10 +284,10 @@ impl<'a> Reporter<'a> {
         Ok(self.journal.tell(&event)?)
     }
 
-    /// After an evaluation between epochs.
+    /// Reports an evaluation between epochs.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn evaluated(
         &mut self,
         step: u64,
@@ -299,23 +302,23 @@ impl<'a> Reporter<'a> {
     /// Writes a checkpoint.
     ///
     /// # Errors
-    /// When it cannot be written; says which earlier one stays.
+    /// The checkpoint cannot be written; the error says which earlier checkpoint stays.
     pub fn save(&mut self, checkpoint: &Checkpoint, is_best: bool) -> Result<(), TrainError> {
         Ok(self.journal.save(checkpoint, is_best, self.plan.recipe.checkpoint.keep)?)
     }
 
-    /// Something long begins.
+    /// Reports that a long piece of work begins.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn phase(&mut self, what: &str) -> Result<(), TrainError> {
         Ok(self.journal.tell(&Event::Phase { what: what.to_owned() })?)
     }
 
-    /// The last event, and `summary.json`.
+    /// Reports the end of the run and writes `summary.json`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn finish(&mut self, summary: &Summary) -> Result<(), TrainError> {
         self.journal.finish(summary, summary.steps, summary.interrupted)?;
         Ok(self.journal.tell(&Event::Finished { summary: summary.clone() })?)

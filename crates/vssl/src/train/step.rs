@@ -1,4 +1,4 @@
-//! The second half of an optimiser step: what waits in the learner becomes new weights. Called by
+//! The second half of an optimiser step: the gradients that wait in the learner become new weights. Called by
 //! the training loop and by the benchmark that times it.
 
 use super::{TrainError, report::StepReport};
@@ -10,29 +10,28 @@ use crate::{
     tensors::reading::Waiting,
 };
 
-/// What an update goes by.
+/// The settings of an update.
 pub(super) struct Update<'a> {
-    /// Who has the other shares of the gradients.
+    /// The ranks that hold the other shares of the gradients.
     pub group: &'a Group,
-    /// Applied in turn.
+    /// The rules of clipping, applied in turn.
     pub clips: &'a [Clip],
-    /// Turns a base rate into that of this step.
+    /// Turns a base learning rate into that of this step.
     pub rate: &'a dyn Fn(f64) -> f64,
-    /// What the loss was multiplied by, where it was.
+    /// The factor of the loss, in a precision that needs one.
     pub loss_scale: Option<&'a mut LossScale>,
 }
 
 impl Update<'_> {
-    /// Takes the gradients that wait, adds those of the other ranks, clips them and updates the
-    /// learner. Before that, `report` is read, with the norm before clipping: the update then runs
-    /// while the host makes the next batch ready.
+    /// Takes the gradients that wait, adds those of the other ranks, clips them and updates the learner.
+    /// `report` is read before the update, with the norm before clipping, so that the update runs while the
+    /// host prepares the next batch.
     ///
-    /// Where the loss is scaled, the norm also says whether a gradient overflowed, and to all ranks
-    /// alike: then neither learner nor optimiser is changed.
+    /// Where the loss is scaled, the norm also tells all ranks alike whether a gradient overflowed. In that
+    /// case neither the learner nor the optimiser is changed.
     ///
     /// # Errors
-    /// Losses or gradients that are not finite, gradients that are not this student's; ranks that
-    /// failed.
+    /// A loss or gradient is not finite, the gradients are not of this student, or another rank failed.
     pub(super) fn apply(
         self,
         learner: &mut dyn Learner,
@@ -70,7 +69,7 @@ impl Update<'_> {
     }
 }
 
-/// The first parameter whose gradient is not finite, for the message.
+/// Describes the first parameter whose gradient is not finite, for the message.
 fn first_non_finite(gradients: &Gradients) -> String {
     let mut largest = Waiting::default();
     gradients.0.values().for_each(|gradient| largest.push(gradient.clone().abs().max()));
