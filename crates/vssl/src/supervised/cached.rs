@@ -1,7 +1,8 @@
-//! The fast answer: features once, without augmentation, then a logistic regression by L-BFGS.
+//! The fast linear evaluation: it computes features once, without augmentation, then fits a logistic
+//! regression by L-BFGS.
 //!
-//! The penalty is chosen on a held-out tenth of the training images ([`crate::eval::linear`]); the
-//! validation split is looked at once, at the end.
+//! The penalty is chosen on a held-out tenth of the training images ([`crate::eval::linear`]); the validation
+//! split is used once, at the end.
 
 use std::time::Instant;
 
@@ -25,18 +26,18 @@ use crate::{
     train::TrainError,
 };
 
-/// A line of `metrics.jsonl`: a penalty that was tried.
+/// A line of `metrics.jsonl`: a penalty that was tried and its result.
 #[derive(Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 enum Line {
     Penalty { l2: f64, held_out_top1: f64 },
 }
 
-/// Computes features, fits and writes the summary.
+/// Computes the features, fits the classifier and writes the summary.
 ///
 /// # Errors
-/// Missing labels, a folder that is taken, images that cannot be read, features that are not
-/// numbers, and whatever cannot be written.
+/// Labels are missing, the folder is taken, an image cannot be read, a feature is not a finite number, or a
+/// file cannot be written.
 pub fn cached(
     encoder: &Encoder,
     splits: &Splits,
@@ -102,7 +103,7 @@ pub fn cached(
     Ok(summary)
 }
 
-/// The penalties that were tried; `train_top1` is that of the held-out tenth.
+/// Returns a summary of each penalty that was tried; its `train_top1` is the accuracy on the held-out tenth.
 fn heads(result: &LinearResult) -> Vec<HeadSummary> {
     let head = |&(l2, train_top1): &(f64, f64)| {
         let accuracy = (l2 == result.l2).then_some(result.accuracy);

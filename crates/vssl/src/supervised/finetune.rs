@@ -42,14 +42,14 @@ use crate::{
     train::TrainError,
 };
 
-/// First part of the address of a step's mixture: the letters "mixup".
+/// The first part of the random numbers' address for the mixture of a step: the letters "mixup".
 const MIXUP: u64 = 0x6d_6978_7570;
 
 impl Job {
-    /// A fine-tuning on the labels that `settings.labels` leaves.
+    /// Plans a fine-tuning on the labels that `settings.labels` leaves.
     ///
     /// # Errors
-    /// As [`Job::linear`].
+    /// The errors of [`Job::linear`].
     pub fn finetune(
         encoder: &Encoder,
         splits: &Splits,
@@ -74,7 +74,7 @@ impl Job {
 /// Runs a fine-tuning to its end, or until `stop` is requested.
 ///
 /// # Errors
-/// Bad images, a loss that is not finite, and whatever cannot be read or written.
+/// An image cannot be read, the loss is not finite, or a file cannot be read or written.
 pub fn finetune(
     job: &Job,
     encoder: &Encoder,
@@ -86,7 +86,8 @@ pub fn finetune(
     run::run(job, &mut tuned, stop, observer)
 }
 
-/// What is trained. Names are those of an exported encoder, below `backbone`.
+/// The network that is trained. The names of its parameters are those of an exported encoder, below
+/// `backbone`.
 #[derive(Module, Debug)]
 struct Network {
     backbone: Backbone,
@@ -100,7 +101,7 @@ impl Network {
 }
 
 struct Tuned {
-    /// `None` only inside an update.
+    /// The network; `None` only inside an update.
     network: Option<Network>,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -108,7 +109,7 @@ struct Tuned {
     mixup: Option<Beta<f64>>,
     size: usize,
     device: Device,
-    /// The parameter that is never trained: see
+    /// The name of the parameter that is never trained, if there is such a parameter: see
     /// [`BackboneConfig::fixed`](crate::backbone::BackboneConfig::fixed).
     fixed: Option<String>,
     /// The output folder.
@@ -153,22 +154,22 @@ impl Tuned {
         self.network.as_ref().expect(WHOLE)
     }
 
-    /// λ of mixup at this step; 1 leaves images as they are.
+    /// Returns mixup's λ of this step; 1 leaves the images as they are.
     fn share(&self, at: &Step) -> f64 {
         let mut rng = rng(at.seed, Stream::Evaluation, MIXUP, at.index);
         self.mixup.map_or(1.0, |beta| beta.sample(&mut rng))
     }
 }
 
-/// The tensors at `path` are of another network than the one that they are for.
+/// Returns the error for tensors at `path` that belong to another network.
 fn other_network(path: &Path, source: StateError) -> TrainError {
     let (path, source) = (path.to_owned(), Box::new(source));
     TrainError::Checkpoint(CheckpointError::OtherNetwork { path, source })
 }
 
-/// Rules that lower the rate block by block from the top: the head and what comes after the last
-/// block learn at the full rate, the last block at `factor`, the one below at `factor²`, and what
-/// comes before the first block at one power more than that.
+/// Returns rules that lower the learning rate block by block from the top. The head and the parameters behind
+/// the last block learn at the full rate, the last block at `factor`, the block below at `factor²`. The
+/// parameters before the first block have one power more than the first block.
 fn decay(parameters: &[ParameterInfo], factor: f64) -> Vec<GroupRule> {
     if factor == 1.0 {
         return Vec::new();
@@ -179,7 +180,7 @@ fn decay(parameters: &[ParameterInfo], factor: f64) -> Vec<GroupRule> {
     let first = blocks.iter().position(Option::is_some).unwrap_or(0);
     let rule = |pattern: String, depth: usize| GroupRule {
         pattern: Some(pattern),
-        lr_factor: Some(factor.powi(depth as i32)), // a network has few blocks: it fits
+        lr_factor: Some(factor.powi(depth as i32)), // few blocks: the cast fits
         ..GroupRule::default()
     };
     let stem = parameters[..first].iter().map(|p| rule(p.path.clone(), names.len() + 1));
@@ -187,14 +188,14 @@ fn decay(parameters: &[ParameterInfo], factor: f64) -> Vec<GroupRule> {
     stem.chain(above.map(|(below, name)| rule(format!("{name}.*"), below + 1))).collect()
 }
 
-/// The path up to the number of its block: `backbone.layer1.0`, `backbone.blocks.3`.
+/// Returns `path` up to the number of its block: `backbone.layer1.0`, `backbone.blocks.3`.
 fn block(path: &str) -> Option<String> {
     let parts: Vec<&str> = path.split('.').collect();
     let number = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
     Some(parts[..=number].join("."))
 }
 
-/// Each image with a share of the one that stands opposite in the batch.
+/// Mixes each image with the image at the opposite place in the batch, which has the share `1 - share`.
 fn mixed(pixels: &[f32], images: usize, share: f64) -> Vec<f32> {
     let length = pixels.len() / images.max(1);
     let share = share as f32;

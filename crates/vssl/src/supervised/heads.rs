@@ -1,51 +1,51 @@
-//! How the classifiers of a training on labels do: where each stands within an epoch, its epochs so far, and
-//! which of several counts.
+//! The results of the classifiers of a training on labels: the sums of the current epoch, the epochs so far,
+//! and which of several classifiers counts.
 
 use serde::{Deserialize, Serialize};
 
-/// Where a classifier stands that learns from labels.
+/// The progress of a classifier that learns from labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct HeadPosition {
-    /// Sum of the losses of this epoch's steps.
+    /// The sum of the losses of this epoch's steps.
     pub loss: f64,
-    /// Right answers of this epoch.
+    /// The number of right answers in this epoch.
     pub correct: u64,
-    /// Whether its loss was once not a finite number.
+    /// Whether the loss was once not a finite number.
     pub diverged: bool,
-    /// The epochs behind it.
+    /// The results of the epochs so far.
     pub epochs: Vec<HeadEpoch>,
 }
 
-/// What an epoch did to a classifier.
+/// The result of an epoch of a classifier.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadEpoch {
-    /// Counted from 1.
+    /// The epoch, counted from 1.
     pub epoch: u64,
-    /// Mean cross entropy of its steps, augmented images; `None` when it diverged.
+    /// The mean cross entropy of the epoch's steps on augmented images; `None` when the classifier diverged.
     pub train_loss: Option<f64>,
-    /// Right answers in them, percent.
+    /// The top-1 accuracy on the same images, percent.
     pub train_top1: f64,
-    /// On the validation split, percent; `None` after epochs without an evaluation.
+    /// The top-1 accuracy on the validation split, percent; `None` after epochs without an evaluation.
     pub top1: Option<f64>,
-    /// Likewise, the right class among the first five.
+    /// The share of validation images whose class is among the five with the highest scores, percent.
     pub top5: Option<f64>,
 }
 
-/// One classifier.
+/// The result of one classifier.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadSummary {
-    /// What tells it from the others: `lr 0.1`.
+    /// The name that tells it from the other classifiers, such as `lr 0.1`.
     pub name: String,
-    /// Whether its loss was once not a finite number.
+    /// Whether the loss was once not a finite number.
     pub diverged: bool,
-    /// After the last epoch.
+    /// The result of the last epoch.
     pub last: Option<HeadEpoch>,
-    /// After the epoch with the highest top-1, the first of equals.
+    /// The result of the epoch with the highest top-1 accuracy, the first of equals.
     pub best: Option<HeadEpoch>,
 }
 
 impl HeadSummary {
-    /// Of its epochs.
+    /// Summarises the results of all epochs of a classifier.
     pub fn of(name: String, diverged: bool, epochs: &[HeadEpoch]) -> Self {
         let mut best: Option<HeadEpoch> = None;
         for epoch in epochs.iter().filter(|epoch| epoch.top1.is_some()) {
@@ -57,8 +57,8 @@ impl HeadSummary {
     }
 }
 
-/// The classifier with the highest accuracy on the training images of the last epoch, the first of
-/// equals; a classifier that diverged only when all did.
+/// Chooses the classifier with the highest accuracy on the training images of the last epoch, the first of
+/// equals. A classifier that diverged is chosen only when all diverged.
 pub(super) fn choose(heads: &[HeadSummary]) -> Option<&HeadSummary> {
     let rank = |head: &HeadSummary| {
         let train = head.last.map_or(0.0, |last| last.train_top1);

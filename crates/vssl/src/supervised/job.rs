@@ -1,4 +1,4 @@
-//! A training on labels that is ready to start: data open, settings and folder checked.
+//! A training on labels that is ready to start: its data are open, its settings and folder are checked.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -26,22 +26,22 @@ use crate::{
     train::TrainError,
 };
 
-/// Keys of what a checkpoint was made with that count images. Checkpoints since format 2 tell images from
-/// one another by more than their number.
+/// The keys of a checkpoint's identity that count images. They are not compared: since format 2, a checkpoint
+/// holds a fingerprint of its images, which says more than their number.
 const COUNTS: [&str; 2] = ["training images", "validation images"];
 
-/// Where the results go, and what becomes of what is there.
+/// The output folder, and how to treat the files that are in it.
 #[derive(Clone, Debug)]
 pub struct OutputOptions {
     /// The output folder.
     pub folder: PathBuf,
-    /// Go on with the training in it.
+    /// Whether to go on with the training in the folder.
     pub resume: bool,
-    /// Replace what is in it.
+    /// Whether to replace the results in the folder.
     pub force: bool,
-    /// Go on with the training although its images are not those of its checkpoint.
+    /// Whether to go on with the training although its images are not those of its checkpoint.
     pub allow_changed_data: bool,
-    /// Commit that the program was built from.
+    /// The commit that the program was built from.
     pub commit: Option<String>,
 }
 
@@ -57,24 +57,24 @@ pub(super) struct Common<'a> {
 
 /// A training that is ready to start.
 pub struct Job {
-    /// `linear` or `finetune`.
+    /// The task: `linear` or `finetune`.
     pub task: &'static str,
     /// All settings as TOML.
     pub settings: String,
-    /// Settings, encoder and data as they have to be when it goes on.
+    /// The settings, encoder and data that must not change when the training goes on.
     pub(super) identity: String,
-    /// Where it stood.
+    /// The checkpoint to go on from.
     pub(super) resume_from: Option<Checkpoint>,
     pub(super) output: OutputOptions,
-    /// Images to learn from.
+    /// The images to learn from.
     pub train: Arc<dyn Dataset>,
-    /// Images to judge by.
+    /// The images to evaluate on.
     pub validation: Arc<dyn Dataset>,
-    /// What tells both from other images.
+    /// The fingerprints of both splits, which tell them from other images.
     pub(super) images: Images,
-    /// Names of a file and its text, written beside the settings.
+    /// The name and the text of a file that is written beside the settings.
     pub(super) record: Option<(&'static str, String)>,
-    /// What a person should know before it starts.
+    /// The notes that a person should read before the training starts.
     pub notes: Vec<String>,
     pub(super) input: Input,
     pub(super) device: Device,
@@ -85,11 +85,11 @@ pub struct Job {
     pub(super) log: LogSection,
     reading: ReadingSection,
     pipeline: Arc<Pipeline>,
-    /// Steps of one pass.
+    /// The number of steps of one epoch.
     pub steps_per_epoch: u64,
 }
 
-/// What the summary says of the encoder.
+/// The facts of the encoder that the summary repeats.
 pub(super) struct EncoderFacts {
     pub path: PathBuf,
     pub step: Option<u64>,
@@ -113,8 +113,8 @@ impl Job {
     /// Checks everything that can be checked before the first step.
     ///
     /// # Errors
-    /// Missing labels, a batch larger than the training set, a folder that is taken; for a training
-    /// that goes on, a damaged checkpoint or other settings, encoder or images.
+    /// Labels are missing, the batch is larger than the training set, or the folder is taken. For a training
+    /// that goes on: the checkpoint is damaged, or the settings, encoder or images are others.
     pub(super) fn new<S: Serialize + DeserializeOwned>(
         task: &'static str,
         encoder: &Encoder,
@@ -177,12 +177,12 @@ impl Job {
         })
     }
 
-    /// Steps of the whole training.
+    /// Returns the number of steps of the whole training.
     pub fn total_steps(&self) -> u64 {
         self.steps_per_epoch * self.length.epochs
     }
 
-    /// Where it is after `index` steps.
+    /// Returns the position in the training after `index` steps.
     pub(super) fn step(&self, index: u64) -> Step {
         Step {
             index,
@@ -196,7 +196,7 @@ impl Job {
         }
     }
 
-    /// The batches from `step` on.
+    /// Makes the loader of the batches from `step` on.
     pub(super) fn loader(&self, step: u64) -> Result<Loader, TrainError> {
         let plan = LoaderPlan {
             seed: self.seed,
@@ -211,7 +211,7 @@ impl Job {
         Ok(Loader::new(Arc::clone(&self.train), Arc::clone(&self.pipeline), plan)?)
     }
 
-    /// How the validation split is read.
+    /// Returns how the validation split is read.
     pub(super) fn evaluation(&self) -> EvaluationPlan {
         EvaluationPlan {
             transform: self.input.transform(),
@@ -233,13 +233,13 @@ impl Job {
             || done == self.total_steps()
     }
 
-    /// Whether the validation split is evaluated after this many epochs.
+    /// Returns whether the validation split is evaluated after `epochs` epochs.
     pub(super) fn evaluates_after(&self, epochs: u64) -> bool {
         is_due(epochs, self.length.evaluate_every) || epochs == self.length.epochs
     }
 }
 
-/// Both splits, if both have labels.
+/// Returns the training and the validation split, if both have labels.
 pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainError> {
     let missing = |what: String| TrainError::NoLabels { what };
     let train = Arc::clone(&splits.train);
@@ -254,7 +254,7 @@ pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainEr
     Ok([train, validation])
 }
 
-/// Refuses a folder that holds something else.
+/// Checks that the folder is free or holds a training that may be resumed or replaced.
 pub(super) fn check_folder(output: &OutputOptions) -> Result<(), TrainError> {
     let folder = &output.folder;
     if folder::is_run(folder) {
@@ -263,12 +263,12 @@ pub(super) fn check_folder(output: &OutputOptions) -> Result<(), TrainError> {
     match folder::is_on_labels(folder) {
         false if output.resume => Err(TrainError::NothingToResume { folder: folder.clone() }),
         true if output.resume || output.force => Ok(()),
-        // Files that no training on labels left are not replaced either.
+        // A folder whose files are not of a training on labels is not replaced either.
         _ => Ok(folder::check_free(folder)?),
     }
 }
 
-/// Settings, encoder and images: what has to be the same when a training goes on.
+/// Returns the settings, encoder and images that must not change when a training goes on.
 fn identity(
     task: &str,
     settings: Table,
@@ -290,7 +290,7 @@ fn identity(
     table
 }
 
-/// The last checkpoint, if it is of the same training.
+/// Returns the last checkpoint, if it belongs to the same training.
 fn resumed(now: &Table, output: &OutputOptions) -> Result<Option<Checkpoint>, TrainError> {
     let run = &output.folder;
     let Some(checkpoint) = Store::of(run).load(LATEST)? else { return Ok(None) };
@@ -307,7 +307,7 @@ fn resumed(now: &Table, output: &OutputOptions) -> Result<Option<Checkpoint>, Tr
     }
 }
 
-/// What a person should know of the images of a training that goes on, if these are allowed.
+/// Returns notes on changed images of a training that goes on, if changed images are allowed.
 fn checked(
     checkpoint: &Checkpoint,
     now: &Images,

@@ -1,4 +1,4 @@
-//! Which images keep their labels when fine-tuning uses a share of them.
+//! Chooses the images that keep their labels when fine-tuning uses a share of the labels.
 //!
 //! Semi-supervised evaluation (Chen et al. 2020, arXiv:2002.05709, section 6) takes 1 or 10 % of the
 //! training images, the same number of each class. Here each class is shuffled once by the seed and
@@ -7,25 +7,25 @@
 use serde::Serialize;
 use vssl_data::rng::{Stream, below, rng};
 
-/// First part of the random numbers' address: the letters "labels".
+/// The first part of the random numbers' address: the letters "labels".
 const ADDRESS: u64 = 0x6c61_6265_6c73;
 
-/// The file in the output folder that names them.
+/// The name of the file in the output folder that lists the chosen images.
 pub const FILE: &str = "labels.json";
 
-/// What the file says.
+/// The content of that file.
 #[derive(Debug, Serialize)]
 pub struct Record<'a> {
-    /// As in the settings.
+    /// The share of images that keep their labels, as in the settings.
     pub share: f64,
-    /// What the choice depends on, beside the labels.
+    /// The seed of the choice.
     pub seed: u64,
-    /// Numbers of the images in the training split, ascending.
+    /// The numbers of the chosen images in the training split, ascending.
     pub images: &'a [usize],
 }
 
-/// Numbers of the images that keep their labels, ascending: `share` of all, rounded, and at least
-/// one of each class. Classes that run out leave their share to the others.
+/// Returns the numbers of the images that keep their labels, ascending: `share` of all images, rounded, and
+/// at least one image of each class. When a class has no image left, the other classes fill its place.
 pub fn choose(labels: &[u32], classes: usize, share: f64, seed: u64) -> Vec<usize> {
     let mut of_class = vec![Vec::new(); classes];
     for (index, &label) in labels.iter().enumerate() {

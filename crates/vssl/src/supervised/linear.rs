@@ -1,8 +1,8 @@
 //! Offline linear evaluation: classifiers on a frozen encoder, after solo-learn (JMLR 23, 2022).
 //!
 //! Training sees random resized crops and flips, testing a resize and a centre crop. The encoder
-//! runs once a batch, in evaluation mode; every learning rate has a classifier of its own on these
-//! features. The classifiers share nothing: each ends as it would alone, bit for bit.
+//! The encoder runs once for each batch, in evaluation mode; each learning rate has its own classifier on
+//! these features. The classifiers share nothing: each ends as it would alone, bit for bit.
 
 use std::collections::BTreeMap;
 
@@ -25,11 +25,11 @@ use crate::{
 };
 
 impl Job {
-    /// A linear evaluation.
+    /// Plans a linear evaluation.
     ///
     /// # Errors
-    /// Missing labels, a batch larger than the training set, a folder that is taken; for one that
-    /// goes on, a damaged checkpoint or other settings, encoder or images.
+    /// Labels are missing, the batch is larger than the training set, or the folder is taken. For an
+    /// evaluation that goes on: the checkpoint is damaged, or the settings, encoder or images are others.
     pub fn linear(
         encoder: &Encoder,
         splits: &Splits,
@@ -45,8 +45,8 @@ impl Job {
 /// Runs a linear evaluation to its end, or until `stop` is requested.
 ///
 /// # Errors
-/// Bad images and whatever cannot be read or written. A rate that diverges is reported, and the others go
-/// on.
+/// An image cannot be read, or a file cannot be read or written. A learning rate that diverges is reported,
+/// and the other rates go on.
 pub fn linear(
     job: &Job,
     encoder: &Encoder,
@@ -63,7 +63,7 @@ struct Heads<'a> {
     device: &'a Device,
     size: usize,
     schedule: Schedule,
-    /// Each with its rate, batch size included, and its name.
+    /// The classifiers, each with its learning rate (batch size included) and its name.
     heads: Vec<(Probe, f64, String)>,
     numbers: usize,
 }
@@ -140,7 +140,7 @@ impl Classifier for Heads<'_> {
     }
 }
 
-/// Name of a classifier's file in a checkpoint.
+/// Returns the name of a classifier's file in a checkpoint.
 fn kind(index: usize) -> String {
     format!("head-{index}")
 }

@@ -1,8 +1,8 @@
-//! Trainings on labels, which judge an encoder: linear evaluation and fine-tuning.
+//! Trainings on labels that evaluate an encoder: linear evaluation and fine-tuning.
 //!
-//! `settings` says what can be set, [`Job`] is a training of which everything that can be checked
-//! has been, `run` is the loop that both share, `linear` and `finetune` are what learns in it.
-//! `cached` is the fast answer without a loop. Called by `vssl linear` and `vssl finetune`.
+//! `settings` holds the settings, [`Job`] is a training that passed all checks before its first step, `run`
+//! is the loop that both tasks share, `linear` and `finetune` are the classifiers that learn in it. `cached`
+//! is the fast evaluation without a loop. Called by `vssl linear` and `vssl finetune`.
 
 mod cached;
 mod finetune;
@@ -32,49 +32,49 @@ use crate::{schedule::Step, tensors::state::Tensors, train::TrainError};
 
 /// One batch of augmented images.
 pub(crate) struct Sample<'a> {
-    /// `n · size · size · 3`, channels last, normalised.
+    /// The normalised pixels, `n · size · size · 3`, channels last.
     pub pixels: Vec<f32>,
-    /// Class of each image.
+    /// The class of each image.
     pub labels: &'a [u32],
 }
 
-/// What a step made of one classifier.
+/// The figures of one step of one classifier.
 pub(crate) struct HeadStep {
-    /// Mean cross entropy of the batch; not finite when the classifier diverged.
+    /// The mean cross entropy of the batch; not finite when the classifier diverged.
     pub loss: f64,
-    /// Images whose largest score was that of their class.
+    /// The number of images whose largest score was that of their class.
     pub correct: u64,
 }
 
-/// Scores of a batch of images `[n, 3, size, size]`: `[n, classes]` from each classifier.
+/// A function from a batch of images `[n, 3, size, size]` to the scores `[n, classes]` of each classifier.
 pub(crate) type Judge<'a> = Box<dyn Fn(Tensor<4>) -> Vec<Tensor<2>> + 'a>;
 
-/// What learns from labels: one classifier, or several side by side.
+/// One classifier or several side by side that learn from labels.
 pub(crate) trait Classifier {
-    /// Names of the classifiers.
+    /// Returns the names of the classifiers.
     fn heads(&self) -> Vec<String>;
 
-    /// Learns from one batch; says how each classifier did before it.
+    /// Learns from one batch. Returns the figures of each classifier before the update.
     ///
     /// # Errors
-    /// When nothing is left that could learn.
+    /// All classifiers diverged.
     fn learn(&mut self, sample: Sample, at: &Step) -> Result<Vec<HeadStep>, TrainError>;
 
-    /// The learning rate of the first classifier at this step, for the log.
+    /// Returns the learning rate of the first classifier at this step, for the log.
     fn rate(&self, at: &Step) -> f64;
 
-    /// As they are now.
+    /// Returns a function that scores images by the classifiers as they are now.
     fn judge(&self) -> Judge<'_>;
 
-    /// Numbers that are trained.
+    /// Returns the number of trained parameters.
     fn numbers(&self) -> usize;
 
-    /// All tensors that last, by kind.
+    /// Returns all tensors that a checkpoint holds, by kind.
     fn state(&self) -> BTreeMap<String, Tensors>;
 
-    /// Puts the tensors of a checkpoint back.
+    /// Restores the tensors of a checkpoint.
     ///
     /// # Errors
-    /// When they are of another network.
+    /// The tensors are of another network.
     fn load(&mut self, state: BTreeMap<String, Tensors>) -> Result<(), TrainError>;
 }

@@ -1,5 +1,5 @@
-//! The loop of a training on labels. It reads from top to bottom; what learns stands in
-//! [`super::linear`] and [`super::finetune`].
+//! The loop of a training on labels. It reads from top to bottom; the classifiers are in [`super::linear`]
+//! and [`super::finetune`].
 
 use serde::Serialize;
 use vssl_data::Batch;
@@ -24,12 +24,12 @@ use crate::{
     train::{TrainError, evaluation::left_out_note},
 };
 
-/// Runs `job` from where its folder stands to the last step, or until `stop` is requested; then
-/// writes the summary.
+/// Runs `job` from the position of its folder to the last step, or until `stop` is requested; then writes the
+/// summary.
 ///
 /// # Errors
-/// Bad images, a training that diverged, and whatever cannot be read or written. The last
-/// checkpoint stays.
+/// An image cannot be read, the training diverged, or a file cannot be read or written. The last checkpoint
+/// stays.
 pub(super) fn run(
     job: &Job,
     classifier: &mut dyn Classifier,
@@ -76,10 +76,10 @@ struct Training<'a> {
     journal: Journal<'a>,
     names: Vec<String>,
     position: Position,
-    /// Where each classifier stands.
+    /// The progress of each classifier.
     heads: Vec<HeadPosition>,
     clock: Clock,
-    /// Images that the last look at the validation split had to do without.
+    /// The number of images that the last evaluation on the validation split left out.
     left_out: usize,
 }
 
@@ -172,7 +172,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Closes the sums of an epoch, and looks at the validation split when that is due.
+    /// Closes the sums of an epoch, and evaluates on the validation split when that is due.
     fn end_epoch(&mut self, epoch: u64) -> Result<(), TrainError> {
         let accuracies = match self.job.evaluates_after(epoch) {
             true => self.evaluate()?.into_iter().map(Some).collect(),
@@ -202,7 +202,7 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Top-1 and top-5 of each classifier on the validation split, percent.
+    /// Returns the top-1 and top-5 accuracy of each classifier on the validation split, in percent.
     fn evaluate(&mut self) -> Result<Vec<[f64; 2]>, TrainError> {
         let (validation, job) = (&self.job.validation, self.job);
         let labels = validation.labels().expect("a job's images have labels");

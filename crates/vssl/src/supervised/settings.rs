@@ -1,9 +1,9 @@
-//! Settings of trainings on labels, as a TOML file or `--set` gives them.
+//! The settings of trainings on labels, as a TOML file or `--set` gives them.
 //!
-//! Linear evaluation has the numbers of solo-learn's offline evaluation (JMLR 23, 2022), which is
-//! also that of VSSL's paper: 100 epochs, batches of 256, momentum 0.9, no weight decay, the rate a
-//! tenth after 60 and after 80 epochs. Its rate differs from method to method, from 0.1 to 30: here
-//! several are trained at once. Fine-tuning has those of SimCLR (arXiv:2002.05709, appendix B.5).
+//! Linear evaluation has the numbers of solo-learn's offline evaluation (JMLR 23, 2022), which VSSL's paper
+//! uses, too: 100 epochs, batches of 256, momentum 0.9, no weight decay, and a learning rate that falls to a
+//! tenth after 60 and after 80 epochs. The best learning rate differs from method to method, from 0.1 to 30,
+//! so several are trained at once. Fine-tuning has the numbers of SimCLR (arXiv:2002.05709, appendix B.5).
 
 use serde::{Deserialize, Serialize};
 use vssl_data::{OnBadImage, ViewGroup, augment::Interpolation};
@@ -15,35 +15,36 @@ use crate::{
     schedule::{Schedule, WarmupCosine},
 };
 
-/// Settings of `vssl linear`.
+/// The settings of `vssl linear`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LinearSettings {
-    /// Of first weights, order and crops; 0.
+    /// The seed of the first weights, the order and the crops; 0.
     pub seed: u64,
-    /// Learning rates at batch 256, times batch / 256: a classifier each, on the same features.
+    /// The learning rates at batch 256, which are multiplied by batch / 256. Each has its own classifier on
+    /// the same features.
     pub rates: Vec<f64>,
-    /// Of SGD; 0.9.
+    /// The momentum of SGD; 0.9.
     pub momentum: f64,
-    /// Added to the gradient, times the weights; 0.
+    /// The factor of the weights that are added to the gradient; 0.
     pub weight_decay: f64,
-    /// Epochs after which the rates are multiplied by `gamma`. Unless given, 60 and 80 % of all, rounded
-    /// down, but the first not before an epoch is over and the second at least one epoch later.
+    /// The epochs after which the rates are multiplied by `gamma`. Unless given, they are 60 and 80 % of all
+    /// epochs, rounded down, but the first is at least 1 and the second at least one epoch later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub milestones: Option<Vec<u64>>,
-    /// The factor; 0.1.
+    /// The factor of the rates at each milestone; 0.1.
     pub gamma: f64,
-    /// How long and in what portions.
+    /// The number of epochs and the batch size.
     pub train: Length,
-    /// What training sees of an image.
+    /// The augmentation of the training images.
     pub view: View,
-    /// How images are read.
+    /// The reading of images.
     pub data: ReadingSection,
-    /// State on disk.
+    /// When checkpoints are written.
     pub checkpoint: Saving,
-    /// Figures on disk and screen.
+    /// When figures are written and shown.
     pub log: LogSection,
-    /// The fast answer, `--cached`.
+    /// The settings of the fast evaluation, `--cached`.
     pub cached: Cached,
 }
 
@@ -67,7 +68,7 @@ impl Default for LinearSettings {
 }
 
 impl LinearSettings {
-    /// The rates over time.
+    /// Returns the schedule of the learning rates.
     pub fn schedule(&self) -> Schedule {
         let share = |percent: u64| self.train.epochs * percent / 100;
         let milestones = self.milestones.clone().unwrap_or_else(|| {
@@ -99,34 +100,34 @@ impl Settings for LinearSettings {
     }
 }
 
-/// Settings of `vssl finetune`.
+/// The settings of `vssl finetune`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FinetuneSettings {
-    /// Of the choice of labels, first weights, order, crops and mixtures; 0.
+    /// The seed of the choice of labels, the first weights, the order, the crops and the mixtures; 0.
     pub seed: u64,
-    /// Share of the training images whose labels are used, the same number of each class; 1.
+    /// The share of the training images whose labels are used, the same number of each class; 1.
     pub labels: f64,
-    /// The rate of each block is that of the block above it times this (Clark et al. 2020,
+    /// The learning rate of each block is that of the block above it times this factor (Clark et al. 2020,
     /// arXiv:2003.10555); 1. Transformers are commonly tuned with 0.65 to 0.75.
     pub layer_decay: f64,
-    /// α of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 is off.
+    /// The α of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 switches mixup off.
     pub mixup: f64,
-    /// Epochs in which the rate rises from 0; then it falls by half a cosine; 0.
+    /// The number of epochs in which the learning rate rises from 0, before it falls by half a cosine; 0.
     pub warmup_epochs: f64,
-    /// Rate at the end; 0.
+    /// The learning rate at the end; 0.
     pub min_lr: f64,
-    /// Update rule and base rate: SGD with Nesterov's momentum, 0.05 at batch 256.
+    /// The update rule and the base learning rate: SGD with Nesterov's momentum, 0.05 at batch 256.
     pub optimizer: OptimizerConfig,
-    /// How long and in what portions.
+    /// The number of epochs and the batch size.
     pub train: Length,
-    /// What training sees of an image.
+    /// The augmentation of the training images.
     pub view: View,
-    /// How images are read.
+    /// The reading of images.
     pub data: ReadingSection,
-    /// State on disk.
+    /// When checkpoints are written.
     pub checkpoint: Saving,
-    /// Figures on disk and screen.
+    /// When figures are written and shown.
     pub log: LogSection,
 }
 
@@ -156,10 +157,10 @@ impl Default for FinetuneSettings {
 }
 
 impl FinetuneSettings {
-    /// The rate over time.
+    /// Returns the schedule of the learning rate.
     pub fn schedule(&self) -> Schedule {
         let (warmup_epochs, min) = (self.warmup_epochs, self.min_lr);
-        // From 0: blocks have rates of their own, some below any number that could stand here.
+        // The warmup starts at 0, because the rates of lower blocks can be below any other number.
         let shape = WarmupCosine { warmup_epochs, start: 0.0, min, ..WarmupCosine::default() };
         Schedule::WarmupCosine(shape)
     }
@@ -167,7 +168,7 @@ impl FinetuneSettings {
 
 impl Settings for FinetuneSettings {
     fn check(&self, checker: &mut Checker) {
-        // Batch normalisation has no variance over one image.
+        // Batch normalisation has no variance over a single image.
         checker.at_least("train.batch", self.train.batch as u64, 2);
         let share = |value: f64| value > 0.0 && value <= 1.0;
         let expected = "a share above 0, at most 1";
@@ -184,15 +185,16 @@ impl Settings for FinetuneSettings {
     }
 }
 
-/// `[train]`
+/// `[train]`: the number of epochs and the batch size.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Length {
-    /// Passes over the images.
+    /// The number of passes over the images.
     pub epochs: u64,
-    /// Images of a step; 256.
+    /// The number of images of a step; 256.
     pub batch: usize,
-    /// Every how many epochs the validation split is evaluated; 1. The last epoch always is.
+    /// The number of epochs from one evaluation on the validation split to the next; 1. The last epoch is
+    /// always evaluated.
     pub evaluate_every: u64,
 }
 
@@ -206,13 +208,13 @@ impl Default for Length {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct View {
-    /// Range of the crop's area, as a share of the image; 0.08 to 1.
+    /// The range of the crop's area, as a share of the image; 0.08 to 1.
     pub crop_scale: [f64; 2],
-    /// Range of the crop's width over height; 3/4 to 4/3.
+    /// The range of the crop's width divided by its height; 3/4 to 4/3.
     pub crop_ratio: [f64; 2],
-    /// Filter of the resize; `bilinear`.
+    /// The filter of the resize; `bilinear`.
     pub interpolation: Interpolation,
-    /// Probability of a left-right flip; 0.5.
+    /// The probability of a left-right flip; 0.5.
     pub flip: f64,
 }
 
@@ -228,7 +230,7 @@ impl Default for View {
 }
 
 impl View {
-    /// One view of `size` pixels, its colours untouched.
+    /// Returns one view of `size` pixels whose colours are not changed.
     pub fn group(&self, size: usize) -> ViewGroup {
         let View { crop_scale, crop_ratio, interpolation, flip } = *self;
         let (count, jitter, grayscale) = (1, 0.0, 0.0);
@@ -245,16 +247,16 @@ impl View {
     }
 }
 
-/// `[data]`: changes speed, and what a bad image does.
+/// `[data]`: the speed of reading, and the treatment of images that cannot be read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReadingSection {
-    /// Threads that decode and augment; chosen by the machine.
+    /// The number of threads that decode and augment; chosen by the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
-    /// Batches that are finished or in the making at most, one for each worker in any case; 4.
+    /// The largest number of batches that are finished or in the making, at least one for each worker; 4.
     pub prefetch: usize,
-    /// What an image does that cannot be decoded; `stop`.
+    /// How an image that cannot be decoded is treated; `stop`.
     pub on_bad_image: OnBadImage,
 }
 
@@ -264,16 +266,17 @@ impl Default for ReadingSection {
     }
 }
 
-/// `[checkpoint]`: when the whole state is written, and how many of these stay.
+/// `[checkpoint]`: when the whole state is written, and how many checkpoints stay.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Saving {
-    /// Every how many steps; not by steps.
+    /// The number of steps from one checkpoint to the next; unless given, steps call for no checkpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub every_steps: Option<u64>,
-    /// Every how many epochs; 1. 0 is only by steps and at the end.
+    /// The number of epochs from one checkpoint to the next; 1. With 0, checkpoints are written only by steps
+    /// and at the end.
     pub every_epochs: u64,
-    /// How many of the latest stay; 1.
+    /// How many of the latest checkpoints stay; 1.
     pub keep: usize,
 }
 
@@ -283,15 +286,15 @@ impl Default for Saving {
     }
 }
 
-/// `[cached]`: the fast answer, a regression on features without augmentation.
+/// `[cached]`: the fast evaluation, a logistic regression on features without augmentation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Cached {
-    /// L2 penalties to choose from, on a held-out tenth of the training images.
+    /// The L2 penalties from which one is chosen on a held-out tenth of the training images.
     pub l2: Vec<f64>,
-    /// The fit ends when no entry of the gradient is larger; 1e-4.
+    /// The fit ends when no entry of the gradient is larger than this; 1e-4.
     pub tolerance: f64,
-    /// Iterations of a fit at most; 300.
+    /// The largest number of iterations of a fit; 300.
     pub iterations: usize,
 }
 
@@ -311,7 +314,7 @@ impl Cached {
         checker.at_least("cached.iterations", self.iterations as u64, 1);
     }
 
-    /// The same for [`crate::eval::linear`].
+    /// Returns the same settings in the form that [`crate::eval::linear`] takes.
     pub fn config(&self) -> LinearConfig {
         let Cached { l2, tolerance, iterations } = self.clone();
         LinearConfig { l2, tolerance, iterations }

@@ -6,58 +6,59 @@ use serde::{Deserialize, Serialize};
 
 use super::HeadSummary;
 
-/// Read by `vssl table`, too. Accuracies are percent of the validation split.
+/// The result of a training on labels, which `vssl table` reads as well. Accuracies are percent of the
+/// validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// `linear`, `linear-cached` or `finetune`.
+    /// The task: `linear`, `linear-cached` or `finetune`.
     pub task: String,
     /// The run folder or file that the encoder came from.
     pub encoder: PathBuf,
-    /// Steps of pretraining behind it; `None` where the file does not say.
+    /// The number of pretraining steps of the encoder; `None` where the file does not say.
     pub encoder_step: Option<u64>,
-    /// The method that trained it; `None` for a file.
+    /// The method that pretrained the encoder; `None` for a file.
     pub method: Option<String>,
-    /// The seed that it was trained with; `None` for a file.
+    /// The seed of the pretraining; `None` for a file.
     pub pretraining_seed: Option<u64>,
-    /// Of this training.
+    /// The seed of this training.
     pub seed: u64,
-    /// Optimiser steps done.
+    /// The number of optimiser steps done.
     pub steps: u64,
-    /// Whether it was stopped before its last step.
+    /// Whether the training was stopped before its last step.
     pub interrupted: bool,
-    /// Images that it learnt from.
+    /// The number of images to learn from.
     pub train_images: usize,
-    /// Images that it was judged by.
+    /// The number of images to evaluate on.
     pub validation_images: usize,
-    /// Classes.
+    /// The number of classes.
     pub classes: usize,
-    /// Over all starts, evaluations included.
+    /// The seconds over all starts, evaluations included.
     pub seconds: f64,
-    /// Largest resident memory of this process, MiB.
+    /// The largest resident memory of this process, MiB.
     pub peak_rss_mib: Option<u64>,
-    /// Commit that the program was built from.
+    /// The commit that the program was built from.
     pub commit: Option<String>,
-    /// Version of the program.
+    /// The version of the program.
     pub version: String,
-    /// Bad images that were replaced.
+    /// The number of bad images that were replaced.
     pub replaced_images: u64,
-    /// The classifier that counts: chosen by its accuracy on training images, never by the
+    /// The name of the classifier that counts. It is chosen by its accuracy on training images, never by the
     /// validation split.
     pub chosen: Option<String>,
-    /// Of the chosen classifier after the last epoch.
+    /// The top-1 accuracy of the chosen classifier after the last epoch.
     pub top1: Option<f64>,
-    /// Likewise, the right class among the first five.
+    /// The top-5 accuracy of the chosen classifier after the last epoch.
     pub top5: Option<f64>,
-    /// Of the chosen classifier after its best epoch, which the validation split itself picks: an
-    /// optimistic figure, given because others report it.
+    /// The top-1 accuracy of the chosen classifier after its best epoch. The validation split itself picks
+    /// that epoch, so the figure is optimistic; it is given because others report it.
     pub best_top1: Option<f64>,
-    /// Of the same epoch.
+    /// The top-5 accuracy after the same epoch.
     pub best_top5: Option<f64>,
-    /// That epoch, counted from 1.
+    /// The best epoch, counted from 1.
     pub best_epoch: Option<u64>,
-    /// All classifiers.
+    /// The results of all classifiers.
     pub heads: Vec<HeadSummary>,
-    /// What is worth knowing.
+    /// Notes on the training, such as skipped images.
     pub notes: Vec<String>,
     /// The output folder.
     pub folder: PathBuf,
