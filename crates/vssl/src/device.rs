@@ -1,4 +1,5 @@
-//! Where tensors live: `--device cpu`, `cuda:1`, `libtorch:cuda:0`, … Called by the command line.
+//! The devices on which tensors live: `--device cpu`, `cuda:1`, `libtorch:cuda:0`, … Called by the command
+//! line.
 //!
 //! The CPU is always there (Burn's Flex backend). Every other backend is a cargo feature of the
 //! same name, because each pulls in its own compiler and drivers. LibTorch is a library with devices
@@ -14,29 +15,29 @@ use burn::tensor::DeviceKind;
 #[cfg(any(feature = "vulkan", feature = "webgpu"))]
 use burn::tensor::DeviceType;
 
-/// The kind of hardware, and the library that computes on it.
+/// A backend: the kind of hardware, and the library that computes on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
-    /// The processor.
+    /// The processor, by Burn's Flex.
     Cpu,
-    /// NVIDIA.
+    /// NVIDIA GPUs, by CUDA.
     Cuda,
-    /// AMD.
+    /// AMD GPUs, by ROCm.
     Rocm,
     /// Any GPU with a Vulkan driver.
     Vulkan,
-    /// Apple.
+    /// Apple GPUs, by Metal.
     Metal,
     /// Any GPU, by way of `wgpu`, the WebGPU implementation: on Vulkan, Metal, DirectX 12 or OpenGL.
     Webgpu,
     /// The processor, by PyTorch's library.
     Libtorch,
-    /// NVIDIA or AMD, by PyTorch's library.
+    /// NVIDIA or AMD GPUs, by PyTorch's library.
     LibtorchCuda,
 }
 
 impl Backend {
-    /// All backends, built in or not.
+    /// All backends, whether this program was built with them or not.
     pub const ALL: [Self; 8] = [
         Self::Cpu,
         Self::Cuda,
@@ -48,7 +49,7 @@ impl Backend {
         Self::LibtorchCuda,
     ];
 
-    /// What the user calls it.
+    /// Returns the name of the backend in `--device`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cpu => "cpu",
@@ -62,7 +63,7 @@ impl Backend {
         }
     }
 
-    /// The cargo feature that builds it in.
+    /// Returns the cargo feature that builds the backend.
     pub fn feature(self) -> &'static str {
         match self {
             Self::LibtorchCuda => "libtorch",
@@ -70,12 +71,12 @@ impl Backend {
         }
     }
 
-    /// Whether a machine may have several of its devices, told apart by an index.
+    /// Returns whether a machine may have several devices of the backend, told apart by an index.
     pub fn has_several(self) -> bool {
         !matches!(self, Self::Cpu | Self::Metal | Self::Libtorch)
     }
 
-    /// Whether this program was built with it.
+    /// Returns whether this program was built with the backend.
     pub fn is_built(self) -> bool {
         match self {
             Self::Cpu => true,
@@ -89,35 +90,35 @@ impl Backend {
     }
 }
 
-/// A backend and, where there may be several, which of its devices.
+/// A backend and, where a machine may have several of its devices, the index of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceChoice {
     /// The backend that computes.
     pub backend: Backend,
-    /// Counted from 0; the backend's own choice when it is not given.
+    /// The index of the device, counted from 0; without it the backend chooses.
     pub index: Option<usize>,
 }
 
-/// A device that cannot be had.
+/// Why a device cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// No such name.
+    /// There is no device of this name.
     #[error(
         "device {got:?}: expected cpu, metal, libtorch, or one of cuda, rocm, vulkan, webgpu and \
          libtorch:cuda, these with an index if there are several, as in cuda:1"
     )]
     Unknown {
-        /// As typed.
+        /// The name that the user gave.
         got: String,
     },
-    /// The program lacks the backend.
+    /// The program was built without the backend.
     #[error(
         "device {choice}: this program was built without it; build it with \
          `cargo build --release --features {}`", choice.backend.feature()
     )]
     NotBuilt {
-        /// What was asked for.
+        /// The device that was asked for.
         choice: DeviceChoice,
     },
     /// The machine has no adapter of this index.
@@ -128,9 +129,9 @@ pub enum DeviceError {
         choice.backend.name()
     )]
     NoAdapter {
-        /// What was asked for.
+        /// The device that was asked for.
         choice: DeviceChoice,
-        /// How many there are.
+        /// The number of adapters that the machine has.
         adapters: usize,
     },
 }
@@ -150,7 +151,7 @@ impl FromStr for DeviceChoice {
 
     fn from_str(text: &str) -> Result<Self, DeviceError> {
         let unknown = || DeviceError::Unknown { got: text.to_owned() };
-        // `+1` is a number to Rust and a slip to us.
+        // Rust's parser accepts `+1` as a number; here it is a mistake.
         let is_index = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let (name, index) = match text.rsplit_once(':') {
             Some((name, index)) if is_index(index) => {
@@ -168,11 +169,11 @@ impl FromStr for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device itself. Whether it exists on this machine shows when it is first used.
+    /// Returns the device. Whether it exists on this machine shows when it is first used.
     ///
     /// # Errors
-    /// When the program was built without its backend (the message says how to build it), or the machine
-    /// has no adapter of this index.
+    /// The program was built without the backend (the message says how to build it), or the machine has no
+    /// adapter of this index.
     pub fn resolve(self) -> Result<Device, DeviceError> {
         match self.backend {
             Backend::Cpu => Ok(Device::flex()),
@@ -188,7 +189,7 @@ impl DeviceChoice {
             #[cfg(feature = "metal")]
             Backend::Metal => Ok(Device::metal(DeviceKind::DefaultDevice)),
             #[cfg(feature = "webgpu")]
-            // `Device::webgpu` is the API of a browser, which no native program has.
+            // `Device::webgpu` is the API of a browser, which a native program does not have.
             Backend::Webgpu => match self.index {
                 Some(index) => self.adapter(DeviceType::Wgpu, index),
                 None => Ok(Device::wgpu(DeviceKind::DefaultDevice)),
@@ -199,7 +200,7 @@ impl DeviceChoice {
             #[cfg(feature = "libtorch")]
             #[expect(deprecated, reason = "Burn announces an end of this backend, 0.22.1 has it")]
             Backend::LibtorchCuda => Ok(Device::libtorch_cuda(self.burn_index())),
-            // Not reached when every backend is built.
+            // This arm is not reached when every backend is built.
             #[allow(unreachable_patterns, reason = "depends on the features")]
             _ => Err(DeviceError::NotBuilt { choice: self }),
         }
@@ -210,8 +211,8 @@ impl DeviceChoice {
         self.index.map_or(burn::tensor::DeviceIndex::Default, Into::into)
     }
 
-    /// The adapter of this index among those that the machine has for a graphics API, in the order of
-    /// [`Adapter`].
+    /// Returns the adapter of this index among the adapters that the machine has for a graphics API, in the
+    /// order of [`Adapter`].
     #[cfg(any(feature = "vulkan", feature = "webgpu"))]
     fn adapter(self, api: DeviceType, index: usize) -> Result<Device, DeviceError> {
         let found =
@@ -222,7 +223,7 @@ impl DeviceChoice {
     }
 }
 
-/// What an adapter is, in the order in which the index of `vulkan:0` and `webgpu:0` counts the adapters of
+/// The kinds of adapters, in the order in which the index of `vulkan:0` and `webgpu:0` counts the adapters of
 /// a machine: discrete GPUs first, software last.
 #[cfg(any(feature = "vulkan", feature = "webgpu", test))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -251,7 +252,7 @@ impl Adapter {
     }
 }
 
-/// Of one kind, adapters stay in the order in which they were found.
+/// Sorts adapters by kind; adapters of one kind stay in the order in which they were found.
 #[cfg(any(feature = "vulkan", feature = "webgpu", test))]
 fn nth_adapter<T>(mut found: Vec<(Adapter, T)>, index: usize) -> Option<T> {
     found.sort_by_key(|(adapter, _)| *adapter);
@@ -261,12 +262,12 @@ fn nth_adapter<T>(mut found: Vec<(Adapter, T)>, index: usize) -> Option<T> {
 /// Sends a number to the device and reads it back.
 ///
 /// # Panics
-/// Where the machine has no such device; Burn has no way to ask.
+/// The machine has no such device; Burn has no way to ask.
 pub fn use_once(device: &Device) {
     let _ = Tensor::<1>::from_floats([1.0], device).into_data();
 }
 
-/// Whether this is the processor, under autodiff or not.
+/// Returns whether the device is the processor, under autodiff or not.
 pub(crate) fn is_cpu(device: &Device) -> bool {
     matches!(device.clone().inner().as_dispatch(), DispatchDevice::Flex(_))
 }

@@ -20,8 +20,8 @@
 //! ```
 //!
 //! Whole sets of images go through [`Encoder::features`]. `examples/embed.rs` reads a folder,
-//! `examples/pretrain.rs` trains a recipe, and `examples/own_method.rs` trains a [`Method`] that is
-//! not among those of [`methods`]. Images of one's own come from a [`vssl_data::Dataset`].
+//! `examples/pretrain.rs` trains a recipe, and `examples/own_method.rs` trains a [`Method`] that is not among
+//! those of [`methods`]. Your own images come from a [`vssl_data::Dataset`].
 
 #![deny(missing_docs)]
 

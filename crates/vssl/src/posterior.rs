@@ -1,7 +1,8 @@
-//! The Gaussian outputs of a trained run: what a method with distributions believes of images.
-//!
-//! An exported encoder ends at the backbone's features; mean, variance and the teacher's prior need
-//! the heads and the teacher, which only a run's checkpoint has. Called by the evaluations of
+//! The Gaussian outputs of a trained run: the distributions that a method with Gaussian heads assigns to
+//! images.
+//! An exported encoder ends at the backbone's features; the mean, the variance and the teacher's prior need
+//! the heads and the teacher, which only a run's checkpoint has. Called by the evaluations of uncertainty and
+//! by the command that writes posteriors to a file.
 //! uncertainty and by whatever writes posteriors out.
 
 use std::path::{Path, PathBuf};
@@ -21,15 +22,15 @@ use crate::{
     train,
 };
 
-/// The name of what [`score`] computes, for tables and pages.
+/// The name of the score that [`score`] computes, for tables and pages.
 pub const SCORE: &str = "KL(posterior ‖ prior)";
 
-/// How unsure the network is of each image, one number an image; a larger number is less sure.
+/// Returns how uncertain the network is of each image, one number an image; a larger number is less certain.
 ///
-/// Among the scores that a posterior gives for one image without views, this one told unusual images
-/// apart best, on the mean of the sets that were measured and for both objectives; log-variances told
-/// nothing (record/2026-11-uncertainty). The score has no scale: it compares images of one run. It does
-/// not measure the errors of a classifier: for them the classifier's own doubt was far better.
+/// This is the best of the scores that a posterior gives for one image without several views: it told unusual
+/// images apart best, on the mean of the sets that were measured and for both objectives. Log-variances told
+/// nothing (record/2026-11-uncertainty). The score has no scale: it compares images of one run. It does not
+/// measure the errors of a classifier: the classifier's own confidence measured them far better.
 ///
 /// # Shapes — returns `[n]`.
 pub fn score(posterior: &Posterior) -> Tensor<1> {
@@ -38,11 +39,11 @@ pub fn score(posterior: &Posterior) -> Tensor<1> {
 
 /// The networks of a run whose method has a posterior.
 pub struct Posteriors {
-    /// What the networks expect their images to be.
+    /// The size and normalisation of the images that the networks expect.
     pub input: Input,
     /// The recipe that trained the networks.
     pub recipe: Recipe,
-    /// Steps of training.
+    /// The number of training steps.
     pub step: u64,
     /// The run folder.
     pub path: PathBuf,
@@ -51,11 +52,11 @@ pub struct Posteriors {
 }
 
 impl Posteriors {
-    /// The networks of the run folder `run` as they were in `checkpoint` (`latest`, `best` or `step-N`);
-    /// `None` when the method of the run has no posterior.
+    /// Loads the networks of the run folder `run` from `checkpoint` (`latest`, `best` or `step-N`); `None`
+    /// when the method of the run has no posterior.
     ///
     /// # Errors
-    /// A folder that is no run, a checkpoint that is missing, damaged or of another network.
+    /// The folder is not a run, or the checkpoint is missing, damaged or of another network.
     pub fn open(
         run: &Path,
         checkpoint: &str,
@@ -69,7 +70,7 @@ impl Posteriors {
         if !recipe.method.has_posterior() {
             return Ok(None);
         }
-        // No method with a posterior remembers single images: their number shapes nothing.
+        // Methods with a posterior have no memory of single images, so the number of images shapes no tensor.
         let sizes = train::sizes(&recipe, recipe.train.batch);
         let training = device.clone().autodiff();
         let mut learner = recipe.method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
@@ -89,14 +90,14 @@ impl Posteriors {
         }))
     }
 
-    /// What the networks say of normalised images.
+    /// Returns the posterior of normalised images.
     ///
     /// `pixels`: `count · size · size · 3`, channels last.
     pub fn of(&self, pixels: Vec<f32>, count: usize) -> Posterior {
         self.of_tensor(images_to_tensor(pixels, count, self.input.size, &self.device))
     }
 
-    /// What the networks say of images that are on the device, `[n, 3, h, w]`.
+    /// Returns the posterior of images that are on the device, `[n, 3, h, w]`.
     pub fn of_tensor(&self, images: Tensor<4>) -> Posterior {
         self.learner.posterior(images).expect("`open` takes only methods that have one")
     }

@@ -1,10 +1,10 @@
 //! `train.precision`: the type in which the backbone multiplies while it is pretrained.
 //!
-//! It shows in one place, the type of the images: the operations of [`vssl_kernels`] follow it
-//! (mixed precision, Micikevicius et al. 2018, arXiv:1710.03740). Weights, the optimiser's state,
-//! statistics of normalisations, softmax, features and everything behind them stay in single
-//! precision. Evaluations hand in single-precision images, so they are not affected. Called by the
-//! training loop and by the benchmark of a step.
+//! The precision is set in one place only, the type of the images: the operations of [`vssl_kernels`] follow
+//! it (mixed precision, Micikevicius et al. 2018, arXiv:1710.03740). The weights, the optimiser's state, the
+//! statistics of normalisations, softmax, the features and the computations on them stay in single precision.
+//! Evaluations use single-precision images, so they are not affected. Called by the training loop and by the
+//! benchmark of a step.
 
 use burn::tensor::{DType, Device};
 use serde::{Deserialize, Serialize};
@@ -15,27 +15,28 @@ use crate::{device, method::Views};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// Single: 8 bits of exponent, 24 of precision.
+    /// Single precision: 8 bits of exponent, 24 of precision.
     #[default]
     F32,
-    /// bfloat16: the range of single precision with 8 bits of precision. Needs no loss scaling.
+    /// bfloat16: the range of single precision with 8 bits of precision. It needs no loss scaling.
     Bf16,
-    /// IEEE half: 11 bits of precision, up to 65504. The loss is scaled while gradients are taken.
+    /// IEEE half precision: 11 bits of precision, numbers up to 65504. The loss is scaled while gradients are
+    /// computed.
     F16,
 }
 
-/// A precision that a device does not have.
+/// The device does not have the precision.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "train.precision = \"{}\": {why}; expected {}. Leave --precision out for f32, or choose a --device \
      that computes in {}", wanted.name(), list(known), wanted.name()
 )]
 pub struct PrecisionError {
-    /// What was asked for.
+    /// The precision that was asked for.
     pub wanted: Precision,
-    /// Why the device cannot.
+    /// The reason why the device cannot compute in it.
     pub why: &'static str,
-    /// What it can.
+    /// The precisions that the device has.
     pub known: Vec<Precision>,
 }
 
@@ -44,10 +45,10 @@ fn list(known: &[Precision]) -> String {
 }
 
 impl Precision {
-    /// All of them.
+    /// All precisions.
     pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::F16];
 
-    /// What a recipe calls it.
+    /// Returns the name of the precision in a recipe.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -64,20 +65,20 @@ impl Precision {
         }
     }
 
-    /// Whether gradients are so small in it that the loss has to be scaled.
+    /// Returns whether gradients are so small in this precision that the loss has to be scaled.
     pub fn scales_loss(self) -> bool {
         self == Self::F16
     }
 
-    /// Whether `device` computes in it.
+    /// Checks that `device` computes in this precision.
     ///
     /// # Errors
-    /// The device and the precisions that it has.
+    /// The error names the device's precisions.
     pub fn check(self, device: &Device) -> Result<(), PrecisionError> {
         let inner = device.clone().inner();
         let has = |precision: &Self| inner.supports_dtype(precision.dtype());
         let (known, why): (Vec<Self>, _) = match device::is_cpu(&inner) {
-            // It stores and converts half-precision numbers, but our kernels are what is fast there.
+            // The device stores and converts half-precision numbers, but only our kernels are fast there.
             true => (vec![Self::F32], "the kernels of device cpu compute in single precision"),
             false => {
                 let known = Self::ALL.into_iter().filter(has).collect();
@@ -90,7 +91,7 @@ impl Precision {
         Err(PrecisionError { wanted: self, why, known })
     }
 
-    /// The same views in this precision. In single precision they keep the type they have.
+    /// Returns the same views in this precision. In single precision they keep their type.
     pub fn of(self, mut views: Views) -> Views {
         if self != Self::F32 {
             for view in views.global.iter_mut().chain(&mut views.local) {

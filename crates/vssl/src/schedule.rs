@@ -1,4 +1,4 @@
-//! Schedules: pure functions of the step, nothing is counted and nothing is stored.
+//! Schedules: pure functions of the step, which count and store nothing.
 //!
 //! Learning rate: linear warm-up, then a half cosine (Loshchilov and Hutter, arXiv:1608.03983;
 //! Goyal et al., arXiv:1706.02677). Teacher momentum: a half cosine (Grill et al. 2020,
@@ -8,45 +8,46 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a run is. All that changes over a run and is not learned is a function of this.
+/// The position in a run. Every quantity that changes over a run and is not learned is a function of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Step {
-    /// Optimiser steps done before this one.
+    /// The number of optimiser steps done before this step.
     pub index: u64,
-    /// Passes over the data done before this one.
+    /// The number of passes over the data done before this step.
     pub epoch: u64,
-    /// Optimiser steps in one pass.
+    /// The number of optimiser steps in one pass.
     pub steps_per_epoch: u64,
-    /// Optimiser steps of the whole run.
+    /// The number of optimiser steps in the whole run.
     pub total: u64,
-    /// Seed of the run.
+    /// The seed of the run.
     pub seed: u64,
-    /// Which micro-batch of the step, where gradients are accumulated.
+    /// The index of the micro-batch within the step, where gradients are accumulated.
     pub micro: u64,
-    /// Micro-batches of a step; 0 counts as 1.
+    /// The number of micro-batches of a step; 0 counts as 1.
     pub accumulate: u64,
-    /// Whether figures beyond the loss are worth computing: somebody reads them at this step.
+    /// Whether figures beyond the loss are needed at this step.
     pub watch: bool,
 }
 
 impl Step {
-    /// Whether this is the first step of its epoch.
+    /// Returns whether this is the first step of its epoch.
     pub fn starts_epoch(&self) -> bool {
         self.index.is_multiple_of(self.steps_per_epoch)
     }
 
-    /// Forward passes done before this one: where a queue that each of them fills has got to.
+    /// Returns the number of forward passes done before this one. A queue that takes in each of them has got
+    /// that far.
     pub fn passes(&self) -> u64 {
         self.index * self.accumulate.max(1) + self.micro
     }
 
-    /// Passes of the whole run, the last one perhaps not complete.
+    /// Returns the number of passes of the whole run; the last pass may be incomplete.
     fn epochs(&self) -> u64 {
         self.total.div_ceil(self.steps_per_epoch.max(1))
     }
 }
 
-/// What a schedule counts.
+/// The unit in which a schedule counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Interval {
@@ -57,36 +58,36 @@ pub enum Interval {
     Epoch,
 }
 
-/// Learning rate over a run, as a function of the base rate and the step.
+/// The learning rate over a run, as a function of the base rate and the step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Schedule {
-    /// The base rate throughout.
+    /// The rate is the base rate throughout.
     Constant {},
-    /// From `start` in a straight line to the base rate, then half a cosine down to `min`.
+    /// The rate rises in a straight line from `start` to the base rate, then falls by half a cosine to `min`.
     WarmupCosine(WarmupCosine),
-    /// The base rate times `gamma` for each milestone that lies behind.
+    /// The rate is the base rate times `gamma` for each milestone that has passed.
     Steps {
-        /// Epochs at whose beginning the rate is multiplied; one that is listed twice counts twice.
+        /// The epochs at whose beginning the rate is multiplied; an epoch that is listed twice counts twice.
         milestones: Vec<u64>,
-        /// The factor; 0.1 unless said otherwise.
+        /// The factor; 0.1 unless given.
         #[serde(default = "tenth")]
         gamma: f64,
     },
 }
 
-/// Numbers of [`Schedule::WarmupCosine`].
+/// The parameters of [`Schedule::WarmupCosine`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WarmupCosine {
-    /// Length of the warm-up in epochs; 10, as in solo-learn's recipes.
+    /// The length of the warm-up in epochs; 10, as in solo-learn's recipes.
     pub warmup_epochs: f64,
-    /// Rate of the first step, the same for every group and batch size; 3e-5 as in solo-learn.
-    /// Without a warm-up the first step has the base rate.
+    /// The rate of the first step, the same for every group and batch size; 3e-5 as in solo-learn. Without a
+    /// warm-up the first step has the base rate.
     pub start: f64,
-    /// Rate that the cosine runs to, the same for every group and batch size; 0.
+    /// The rate at the end of the cosine, the same for every group and batch size; 0.
     pub min: f64,
-    /// What is counted; optimiser steps.
+    /// The unit of counting; optimiser steps.
     pub interval: Interval,
 }
 
@@ -106,35 +107,35 @@ impl Default for Schedule {
     }
 }
 
-/// A schedule with numbers that make no sense.
+/// A schedule has a parameter that is out of range.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[error("schedule {schedule}: {field} is {got}; expected {expected}")]
 pub struct ScheduleError {
-    /// Name of the schedule as in a recipe.
+    /// The name of the schedule as in a recipe.
     pub schedule: &'static str,
-    /// The key.
+    /// The key of the parameter.
     pub field: &'static str,
-    /// The value found.
+    /// The value that was found.
     pub got: f64,
-    /// What it has to be.
+    /// The values that are allowed.
     pub expected: &'static str,
 }
 
 impl Schedule {
-    /// The rate in force during the step.
+    /// Returns the learning rate of the step for the base rate `base`.
     pub fn at(&self, base: f64, step: &Step) -> f64 {
         match self {
             Schedule::Constant {} => base,
             Schedule::WarmupCosine(shape) => shape.at(base, step),
             Schedule::Steps { milestones, gamma } => {
                 let passed = milestones.iter().filter(|&&epoch| epoch <= step.epoch).count();
-                // A run has few milestones: the count fits.
+                // The cast fits, because a run has few milestones.
                 base * gamma.powi(passed as i32)
             }
         }
     }
 
-    /// Refuses negative or non-finite numbers.
+    /// Checks that no parameter is negative or not finite.
     ///
     /// # Errors
     /// The first key out of range, with its value.
@@ -158,13 +159,13 @@ impl Schedule {
 }
 
 impl WarmupCosine {
-    /// With `t` steps done, `W` steps of warm-up and `M` in all: `start + t·(base − start)/(W − 1)`
-    /// for `t < W`, then `min + ½·(base − min)·(1 + cos(π·(t − W)/(M − W)))`, so that the base rate
-    /// holds for two steps, `W − 1` and `W`. From `M` on the rate is `min`.
-    ///
-    /// A warm-up that is not a whole number of steps is rounded to the nearest one. (solo-learn
-    /// goes on by a recursion there, which overshoots the base rate by up to a step's increment
-    /// and carries the excess through the cosine.)
+    /// Returns the learning rate of a step. With `t` steps done, `W` steps of warm-up and `M` steps in all,
+    /// it is `start + t·(base − start)/(W − 1)` for `t < W`, then
+    /// `min + ½·(base − min)·(1 + cos(π·(t − W)/(M − W)))`, so that the base rate holds for two steps,
+    /// `W − 1` and `W`. From `M` on the rate is `min`.
+    /// A warm-up that is not a whole number of steps is rounded to the nearest whole number. (In this case
+    /// solo-learn goes on by a recursion, which overshoots the base rate by up to a step's increment and
+    /// carries the excess through the cosine.)
     fn at(&self, base: f64, step: &Step) -> f64 {
         let (t, length, end) = match self.interval {
             Interval::Step => {
@@ -192,28 +193,28 @@ impl WarmupCosine {
     }
 }
 
-/// Momentum of a teacher: half a cosine from `base` to `last`,
-/// `τ = last − (last − base)·(cos(π·t/M) + 1)/2` with `t` optimiser steps done before this one and
-/// `M` in all: the first update uses `base`, and `last` would only be reached after the end.
+/// The momentum of a teacher: half a cosine from `base` to `last`,
+/// `τ = last − (last − base)·(cos(π·t/M) + 1)/2` with `t` optimiser steps done before this step and `M` steps
+/// in all. The first update uses `base`; `last` would only be reached after the end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Momentum {
-    /// Value of the first update.
+    /// The momentum of the first update.
     pub base: f64,
-    /// Value that the cosine runs to.
+    /// The momentum at the end of the cosine.
     pub last: f64,
 }
 
 impl Momentum {
-    /// The momentum of the update after this step.
+    /// Returns the momentum of the update after this step.
     pub fn at(&self, step: &Step) -> f64 {
         let progress = step.index.min(step.total) as f64 / step.total.max(1) as f64;
         self.last - (self.last - self.base) * ((PI * progress).cos() + 1.0) / 2.0
     }
 }
 
-/// A straight line from the first of `ends` to the second: one value for each of `epochs`, both ends
-/// included; after that the second. A line of a single epoch has the first.
+/// Returns the value of epoch `epoch` on a straight line from `start` to `end` over `epochs` epochs, both
+/// ends included; later epochs have `end`. A line of a single epoch has `start`.
 pub fn straight_line((start, end): (f64, f64), epochs: u64, epoch: u64) -> f64 {
     if epoch >= epochs {
         return end;

@@ -1,81 +1,81 @@
-//! The encoder that a recipe asks for. [`super::table`] reads and writes it.
+//! The encoder that a recipe asks for. [`super::table`] reads and writes its table.
 
 use serde::{Deserialize, Serialize};
 
-/// An encoder and its settings; a ResNet-18 with torchvision's stem unless said otherwise.
+/// An encoder and its settings; a ResNet-18 with torchvision's stem by default.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BackboneConfig {
-    /// He et al. 2016 (arXiv:1512.03385), as torchvision builds it: the stride of a bottleneck sits
-    /// on its 3×3 convolution.
+    /// A ResNet (He et al. 2016, arXiv:1512.03385), as torchvision builds it: the stride of a bottleneck is
+    /// in its 3×3 convolution.
     Resnet(ResnetConfig),
-    /// Zagoruyko and Komodakis 2016 (arXiv:1605.07146), as solo-learn builds it: pre-activation
-    /// blocks 4, 4, 4.
+    /// A Wide ResNet (Zagoruyko and Komodakis 2016, arXiv:1605.07146), as solo-learn builds it:
+    /// pre-activation blocks 4, 4, 4.
     WideResnet(WideResnetConfig),
-    /// Dosovitskiy et al. 2021 (arXiv:2010.11929) and Touvron et al. 2021 (arXiv:2012.12877), as timm
-    /// builds it.
+    /// A vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929; Touvron et al. 2021,
+    /// arXiv:2012.12877), as timm builds it.
     Vit(VitConfig),
 }
 
-/// Settings of a ResNet.
+/// The settings of a ResNet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ResnetConfig {
-    /// Number and kind of its blocks.
+    /// The number and kind of the blocks.
     pub depth: ResnetDepth,
-    /// Channels of the first stage; 64 is the published network.
+    /// The number of channels of the first stage; 64 is the published network.
     pub width: usize,
     /// The layers before the first block.
     pub stem: Stem,
-    /// Padding of the `cifar` stem. solo-learn's published recipes run 2, which makes 34 × 34 of
-    /// 32 × 32 pixels; the usual choice is 1. The `imagenet` stem always has 3.
+    /// The padding of the `cifar` stem. solo-learn's published recipes use 2, which turns 32 × 32 into 34 ×
+    /// 34 pixels; the usual choice is 1. The `imagenet` stem always has 3.
     pub stem_padding: usize,
 }
 
-/// Settings of a Wide ResNet.
+/// The settings of a Wide ResNet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WideResnetConfig {
-    /// The stages have 16, 32 and 64 times as many channels; 2.
+    /// The widening factor: the stages have 16, 32 and 64 times as many channels; 2.
     pub widen: usize,
 }
 
-/// Settings of a vision transformer: its architecture, and the table `[backbone.vit]`.
+/// The settings of a vision transformer: its architecture, and the table `[backbone.vit]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct VitConfig {
-    /// Width, depth and heads.
+    /// The width, depth and number of heads.
     #[serde(skip)]
     pub size: VitSize,
-    /// Side of a patch in pixels.
+    /// The side of a patch in pixels.
     pub patch: usize,
-    /// Side of the images that the positions are for. Images of other sizes (small crops) get
-    /// interpolated ones.
+    /// The side of the images that the positions are for. For images of other sizes, such as small crops, the
+    /// positions are interpolated.
     pub image_size: usize,
-    /// How patches know their place.
+    /// The kind of position embedding.
     pub positions: Positions,
-    /// Leave the patch projection at its initial values (MoCo V3, arXiv:2104.02057, §4.1).
+    /// Whether the patch projection keeps its initial values (MoCo V3, arXiv:2104.02057, §4.1).
     pub frozen_patch_projection: bool,
 }
 
-/// See [`VitConfig::positions`].
+/// The kinds of position embedding: see [`VitConfig::positions`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Positions {
-    /// Parameters.
+    /// The positions are parameters.
     Learned,
-    /// Sines and cosines of row and column, fixed (MoCo V3).
+    /// The positions are sines and cosines of row and column, which are not trained (MoCo V3).
     Sincos,
 }
 
-/// See [`ResnetConfig::stem`].
+/// The kinds of stem: see [`ResnetConfig::stem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stem {
-    /// 7×7 stride 2, then max-pool 3×3 stride 2.
+    /// A 7×7 convolution of stride 2, then a 3×3 max-pool of stride 2.
     Imagenet,
-    /// 3×3 stride 1, no max-pool.
+    /// A 3×3 convolution of stride 1 without max-pool.
     Cifar,
 }
 
-/// Blocks of the four stages of a ResNet.
+/// The blocks of the four stages of a ResNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResnetDepth {
     /// Basic blocks 2, 2, 2, 2.
@@ -86,7 +86,7 @@ pub enum ResnetDepth {
     Resnet50,
 }
 
-/// Size of a vision transformer.
+/// The sizes of a vision transformer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VitSize {
     /// Width 192, 12 blocks, 3 heads.
@@ -98,7 +98,7 @@ pub enum VitSize {
     Base,
 }
 
-/// What a recipe calls an encoder.
+/// The names of encoders in a recipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names are those of the literature")]
@@ -166,7 +166,7 @@ impl From<VitConfig> for BackboneConfig {
 }
 
 impl BackboneConfig {
-    /// An architecture with its default settings.
+    /// Returns an architecture with its default settings.
     pub fn of(architecture: Architecture) -> Self {
         let resnet = |depth| ResnetConfig { depth, ..ResnetConfig::default() }.into();
         let vit = |size| VitConfig { size, ..VitConfig::default() }.into();
@@ -181,7 +181,7 @@ impl BackboneConfig {
         }
     }
 
-    /// What a recipe calls this encoder.
+    /// Returns the name of this encoder in a recipe.
     pub fn architecture(&self) -> Architecture {
         match self {
             Self::Resnet(config) => match config.depth {
@@ -198,7 +198,7 @@ impl BackboneConfig {
         }
     }
 
-    /// Length of a feature vector.
+    /// Returns the length of a feature vector.
     pub fn dim(&self) -> usize {
         match self {
             Self::Resnet(config) => 8 * config.width * config.depth.expansion(),
@@ -207,7 +207,7 @@ impl BackboneConfig {
         }
     }
 
-    /// The settings of a vision transformer; `None` for other encoders.
+    /// Returns the settings of a vision transformer; `None` for other encoders.
     pub fn vit(&self) -> Option<&VitConfig> {
         match self {
             Self::Vit(config) => Some(config),
@@ -215,14 +215,13 @@ impl BackboneConfig {
         }
     }
 
-    /// Paths of parameters, relative to the backbone, that pretraining leaves as they are.
+    /// Returns the paths of the parameters that pretraining does not change, relative to the backbone.
     pub fn frozen(&self) -> Vec<&'static str> {
         let projection = self.vit().is_some_and(|vit| vit.frozen_patch_projection);
         self.fixed().into_iter().chain(projection.then_some("patch_embed.proj")).collect()
     }
 
-    /// Path of the parameter that no training changes: fixed positions, where the settings ask for
-    /// them.
+    /// Returns the path of the parameter that no training changes: the position embedding, where it is fixed.
     pub fn fixed(&self) -> Option<&'static str> {
         let fixed = self.vit().is_some_and(|vit| vit.positions == Positions::Sincos);
         fixed.then_some("pos_embed")
@@ -230,7 +229,7 @@ impl BackboneConfig {
 }
 
 impl ResnetDepth {
-    /// Blocks of the four stages.
+    /// Returns the number of blocks of each of the four stages.
     pub(crate) fn blocks(self) -> [usize; 4] {
         match self {
             Self::Resnet18 => [2, 2, 2, 2],
@@ -238,7 +237,7 @@ impl ResnetDepth {
         }
     }
 
-    /// Output channels of a block over its inner width.
+    /// Returns the ratio of a block's output channels to its inner width.
     pub(super) fn expansion(self) -> usize {
         match self {
             Self::Resnet18 | Self::Resnet34 => 1,
@@ -248,7 +247,7 @@ impl ResnetDepth {
 }
 
 impl VitSize {
-    /// Width, depth and heads.
+    /// Returns the width, depth and number of heads.
     pub(crate) fn shape(self) -> (usize, usize, usize) {
         match self {
             Self::Tiny => (192, 12, 3),

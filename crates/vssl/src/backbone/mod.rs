@@ -1,4 +1,4 @@
-//! Image encoders: pixels in, one feature vector an image out.
+//! Image encoders, which turn the pixels of an image into a feature vector.
 
 mod config;
 pub(crate) mod positions;
@@ -20,19 +20,19 @@ pub use wide_resnet::WideResnet;
 
 use crate::layers::{Init, Mode};
 
-/// One of the known architectures. Paths of parameters do not show the variant.
+/// A network of one of the known architectures. The paths of its parameters do not show the variant.
 #[derive(Module, Debug)]
 pub enum Backbone {
-    /// He et al. 2016, arXiv:1512.03385.
+    /// A ResNet (He et al. 2016, arXiv:1512.03385).
     Resnet(Resnet),
-    /// Dosovitskiy et al. 2021, arXiv:2010.11929.
+    /// A vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929).
     Vit(Vit),
-    /// Zagoruyko and Komodakis 2016, arXiv:1605.07146.
+    /// A Wide ResNet (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
     WideResnet(WideResnet),
 }
 
 impl Backbone {
-    /// A fresh network.
+    /// Makes a network with initial values.
     pub fn new(config: &BackboneConfig, init: &Init) -> Self {
         match config {
             BackboneConfig::Resnet(config) => Self::Resnet(Resnet::new(config, init)),
@@ -41,7 +41,7 @@ impl Backbone {
         }
     }
 
-    /// Features: after global pooling, or the class token.
+    /// Returns the features: the globally pooled activations, or the class token.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {

@@ -1,11 +1,11 @@
-//! Where a patch is: fixed sine and cosine positions, and positions for another number of patches.
-//! Called by [`super::vit`].
+//! Position embeddings: fixed sines and cosines, and the interpolation for another number of patches. Called
+//! by [`super::vit`].
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// Two-dimensional sine-cosine positions of MoCo V3 (Chen, Xie and He 2021, arXiv:2104.02057,
-/// appendix): a quarter of the width each for sine and cosine of column and row, wavelengths from
-/// 2π to 20000π; zeros for the class token, which comes first.
+/// Returns the two-dimensional sine-cosine positions of MoCo V3 (Chen, Xie and He 2021, arXiv:2104.02057,
+/// appendix): a quarter of the width each for sine and cosine of column and row, with wavelengths from 2π to
+/// 20000π, and zeros for the class token, which comes first.
 ///
 /// # Shapes — flat, `(side² + 1) · width`.
 pub fn sincos(side: usize, width: usize) -> Vec<f32> {
@@ -27,8 +27,8 @@ pub fn sincos(side: usize, width: usize) -> Vec<f32> {
     values
 }
 
-/// Positions for `rows × columns` patches, made of those for a square: bicubic with antialiasing,
-/// as timm's `resample_abs_pos_embed`. The class token keeps its own.
+/// Interpolates the positions of a square to `rows × columns` patches: bicubic with antialiasing, as timm's
+/// `resample_abs_pos_embed`. The class token keeps its position.
 ///
 /// # Shapes — `[1, side² + 1, width]` to `[1, rows · columns + 1, width]`.
 pub fn resized(positions: Tensor<3>, rows: usize, columns: usize) -> Tensor<3> {
@@ -47,7 +47,7 @@ pub fn resized(positions: Tensor<3>, rows: usize, columns: usize) -> Tensor<3> {
     Tensor::cat(vec![class, grid.reshape([1, rows * columns, width])], 1)
 }
 
-/// Row i holds the shares of the `from` inputs in output i of `to`.
+/// Returns the interpolation matrix; row i holds the weights of the `from` inputs in output i of `to`.
 ///
 /// # Shapes — `[to, from]`.
 fn weights(from: usize, to: usize, device: &Device) -> Tensor<2> {
@@ -63,7 +63,7 @@ fn weights(from: usize, to: usize, device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values, [to, from]), device)
 }
 
-/// Keys' kernel with a = −½.
+/// Keys' cubic kernel with a = −½.
 fn cubic(x: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {

@@ -1,12 +1,12 @@
-//! ResNet (He et al. 2016, arXiv:1512.03385) with torchvision's parameter names, classifier left
-//! out. Called by [`super::Backbone`].
+//! ResNet (He et al. 2016, arXiv:1512.03385) with torchvision's parameter names and without the classifier.
+//! Called by [`super::Backbone`].
 
 use burn::{module::Module, tensor::Tensor};
 
 use super::{ResnetConfig, ResnetDepth, Stem};
 use crate::layers::{BatchNorm, Conv2d, Init, Mode};
 
-/// Stem, four stages, global average pooling.
+/// A stem, four stages and global average pooling.
 #[derive(Module, Debug)]
 pub struct Resnet {
     conv1: Conv2d,
@@ -19,7 +19,8 @@ pub struct Resnet {
 }
 
 impl Resnet {
-    /// Residual normalisations start at γ = 1, not 0, as in the published recipes.
+    /// Makes a network with initial values. The last normalisation of a block starts at γ = 1, not 0, as in
+    /// the published recipes.
     pub fn new(config: &ResnetConfig, init: &Init) -> Self {
         let width = config.width;
         let conv1 = match config.stem {
@@ -63,7 +64,7 @@ impl Resnet {
     }
 }
 
-/// A basic block (two 3×3) or a bottleneck (1×1, 3×3, 1×1), told apart by the third convolution.
+/// A basic block (two 3×3) or a bottleneck (1×1, 3×3, 1×1); only the bottleneck has a third convolution.
 #[derive(Module, Debug)]
 struct Block {
     conv1: Conv2d,

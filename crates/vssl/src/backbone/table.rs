@@ -1,4 +1,4 @@
-//! The table `[backbone]` of a recipe. Its key `architecture` decides which other keys it has.
+//! The table `[backbone]` of a recipe. Its key `architecture` decides which other keys the table has.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -23,19 +23,19 @@ pub(crate) const TABLE: TaggedTable = TaggedTable {
 };
 
 impl Architecture {
-    /// The name in a recipe.
+    /// Returns the name of the architecture in a recipe.
     pub fn name(self) -> &'static str {
         TABLE.choices[self as usize].0
     }
 }
 
 impl BackboneConfig {
-    /// The encoder that `stored` describes, as an encoder file holds it. Files of earlier versions
-    /// have the keys of ResNets for every architecture; keys of other architectures never had an
-    /// effect and are passed over.
+    /// Reads the encoder that `stored` describes, the table of an encoder file. Files of earlier versions
+    /// have the keys of ResNets for every architecture; these keys never had an effect on other architectures
+    /// and are ignored.
     ///
     /// # Errors
-    /// An unknown architecture or key, or a value of another type.
+    /// The architecture or a key is unknown, or a value has the wrong type.
     pub(crate) fn stored(mut stored: toml::Table) -> Result<Self, toml::de::Error> {
         for key in TABLE.foreign(&stored) {
             stored.remove(&key);
@@ -44,7 +44,7 @@ impl BackboneConfig {
     }
 }
 
-/// The table as it is written. Which of its keys there are, [`TABLE`] says.
+/// The table as it is written. [`TABLE`] says which of its keys an architecture has.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {

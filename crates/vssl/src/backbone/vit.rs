@@ -1,9 +1,10 @@
-//! Vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) with timm's parameter names,
-//! classifier left out. Called by [`super::Backbone`].
+//! Vision transformer (Dosovitskiy et al. 2021, arXiv:2010.11929) with timm's parameter names and without the
+//! classifier. Called by [`super::Backbone`].
 //!
-//! Pre-norm, class token first, no dropout; the feature is the class token after the last norm.
+//! The blocks are pre-norm and have no dropout; the class token is the first token, and the feature is the
+//! class token after the last norm.
 //!
-//! The images say in what precision matrix products run. The stream that the blocks add to, their
+//! The type of the images decides the precision of the matrix products. The residual stream, its
 //! normalisations, the softmax and the feature have the type of the parameters.
 
 use burn::{
@@ -14,7 +15,7 @@ use burn::{
 use super::{Positions, VitConfig, positions};
 use crate::layers::{Init, LayerNorm, Linear, gelu};
 
-/// Patches, positions, blocks.
+/// A patch projection, a position embedding and blocks.
 #[derive(Module, Debug)]
 pub struct Vit {
     cls_token: Param<Tensor<3>>,
@@ -29,7 +30,7 @@ struct PatchEmbed {
     proj: Projection,
 }
 
-/// A convolution whose stride is its size.
+/// A convolution whose stride is its kernel size.
 #[derive(Module, Debug)]
 struct Projection {
     weight: Param<Tensor<4>>,
@@ -58,9 +59,9 @@ struct FeedForward {
 }
 
 impl Vit {
-    /// With learned positions the initial values are timm's, with fixed ones those of MoCo V3
-    /// (Chen, Xie and He 2021, arXiv:2104.02057): Xavier-uniform, query, key and value each on its
-    /// own.
+    /// Makes a network with initial values. With learned positions they are timm's; with fixed positions they
+    /// are those of MoCo V3 (Chen, Xie and He 2021, arXiv:2104.02057): Xavier-uniform, with query, key and
+    /// value each on its own.
     pub fn new(config: &VitConfig, init: &Init) -> Self {
         let VitConfig { size, patch, image_size, positions: kind, .. } = *config;
         let (width, depth, heads) = size.shape();
@@ -82,8 +83,8 @@ impl Vit {
         }
     }
 
-    /// Positions are interpolated where the image has another size than the configured one; its
-    /// sides have to be multiples of the patch.
+    /// Returns the features. The positions are interpolated where the image has another size than the
+    /// configured size; its sides have to be multiples of the patch.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
@@ -151,7 +152,7 @@ impl Block {
         }
     }
 
-    /// Products are in `precision`.
+    /// Runs a block whose matrix products are in `precision`.
     ///
     /// # Shapes — `[n, tokens, width]`, unchanged.
     fn forward(&self, x: Tensor<3>, precision: DType) -> Tensor<3> {
@@ -189,7 +190,7 @@ impl FeedForward {
     }
 }
 
-/// Bound of Glorot and Bengio 2010.
+/// Returns the bound of the uniform distribution of Glorot and Bengio 2010.
 fn xavier(input: usize, output: usize) -> f64 {
     (6.0 / (input + output) as f64).sqrt()
 }

@@ -1,12 +1,12 @@
-//! Wide ResNet-28 (Zagoruyko and Komodakis 2016, arXiv:1605.07146) as solo-learn builds it, with
-//! its parameter names, classifier left out. Called by [`super::Backbone`].
+//! Wide ResNet-28 (Zagoruyko and Komodakis 2016, arXiv:1605.07146) as solo-learn builds it, with its
+//! parameter names and without the classifier. Called by [`super::Backbone`].
 //!
-//! That network follows the implementations of FixMatch (Sohn et al. 2020, arXiv:2001.07685) more
-//! than the paper: LeakyReLU of slope 0.1, batch norm with ε = 0.001 and a momentum of 0.001. It
-//! differs from both in two points, kept so that its weights mean the same here. All convolutions
-//! have biases. And the first block of the second and third stage convolves its plain input: its
-//! `bn1` has no effect on the features, so it gets no gradient, and its running statistics, which
-//! solo-learn goes on updating, stay at their initial values.
+//! solo-learn's network follows the implementations of FixMatch (Sohn et al. 2020, arXiv:2001.07685) more
+//! than the paper: LeakyReLU of slope 0.1, batch norm with ε = 0.001 and a momentum of 0.001. It differs from
+//! both in two points, which are kept so that its weights mean the same here. First, all convolutions have
+//! biases. Second, the first block of the second and of the third stage convolves its input without
+//! normalising it: its `bn1` has no effect on the features, so it gets no gradient, and its running
+//! statistics, which solo-learn still updates, stay at their initial values here.
 
 #![allow(non_snake_case, reason = "`convShortcut` is the name in the weights")]
 
@@ -18,16 +18,16 @@ use burn::{
 use super::WideResnetConfig;
 use crate::layers::{BatchNorm, Init, Mode};
 
-/// Blocks of a stage: (28 − 4) / 6.
+/// The number of blocks of a stage: (28 − 4) / 6.
 const DEPTH: usize = 4;
-/// Channels of the stem.
+/// The number of channels of the stem.
 const STEM: usize = 16;
 const SLOPE: f64 = 0.1;
 const EPS: f64 = 1e-3;
-/// Share of the batch in each update of the running statistics.
+/// The share of the batch in each update of the running statistics.
 const MOMENTUM: f64 = 1e-3;
 
-/// Stem, three stages, batch norm, global average pooling.
+/// A stem, three stages, batch norm and global average pooling.
 #[derive(Module, Debug)]
 pub struct WideResnet {
     conv1: Convolution,
@@ -42,7 +42,7 @@ struct Stage {
     layer: Vec<Block>,
 }
 
-/// Normalisation and activation come before each 3×3 convolution.
+/// A block whose normalisation and activation come before each 3×3 convolution.
 #[derive(Module, Debug)]
 struct Block {
     bn1: BatchNorm,
@@ -62,7 +62,7 @@ struct Convolution {
 }
 
 impl WideResnet {
-    /// Weights are He-normal by fan-out, biases PyTorch's default.
+    /// Makes a network with He-normal weights by fan-out and PyTorch's default biases.
     pub fn new(config: &WideResnetConfig, init: &Init) -> Self {
         let width = STEM * config.widen;
         Self {

@@ -30,11 +30,11 @@ use crate::{
     },
 };
 
-/// Name of the encoder in the student and the teacher of every method.
+/// The name of the encoder in the student and the teacher of every method.
 const BACKBONE: &str = "backbone.";
-/// Key of the metadata for the [`BackboneConfig`] as JSON.
+/// The key of the metadata for the [`BackboneConfig`] as JSON.
 pub(super) const CONFIG: &str = "backbone";
-/// Keys of the metadata for the [`Input`] as JSON and for the number of training steps.
+/// The keys of the metadata for the [`Input`] as JSON and for the number of training steps.
 pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 
@@ -53,7 +53,7 @@ pub enum ExportError {
     Missing {
         /// The run folder.
         run: PathBuf,
-        /// `latest`, `best` or `step-…`.
+        /// The name that the user gave: `latest`, `best` or `step-…`.
         wanted: String,
         /// Names of the checkpoints of the run.
         available: Vec<String>,
@@ -63,7 +63,7 @@ pub enum ExportError {
     Recipe {
         /// The run folder.
         run: PathBuf,
-        /// What is wrong with it.
+        /// The first error of the recipe.
         source: Box<RecipeError>,
     },
     /// The teacher of a method without a teacher was requested.
@@ -71,7 +71,7 @@ pub enum ExportError {
     NoTeacher {
         /// The run folder.
         run: PathBuf,
-        /// Method of the run.
+        /// The name of the run's method.
         method: String,
     },
     /// The tensors could not be written.
@@ -85,15 +85,15 @@ pub enum ExportError {
     Record {
         /// The file.
         path: PathBuf,
-        /// What Burn said.
+        /// The error of Burn.
         source: RecordError,
     },
-    /// Moving the file to its name.
+    /// The file could not be moved to its name.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -106,12 +106,12 @@ fn listed(names: &[String]) -> String {
     }
 }
 
-/// An account of an export.
+/// The result of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// Number of training steps before the checkpoint.
+    /// The number of training steps before the checkpoint.
     pub step: u64,
-    /// Number of tensors in the file.
+    /// The number of tensors in the file.
     pub tensors: usize,
 }
 
@@ -119,8 +119,8 @@ pub struct Exported {
 /// or `step-N`), to `to`, which it replaces only when the new file is whole.
 ///
 /// # Errors
-/// A folder that is not a run, a checkpoint that is missing or damaged, a method without a teacher, a
-/// file that cannot be written.
+/// The folder is not a run, the checkpoint is missing or damaged, the method has no teacher, or the file
+/// cannot be written.
 pub fn export(
     run: &Path,
     checkpoint: &str,
@@ -139,12 +139,12 @@ pub fn export(
     Ok(Exported { step, tensors: encoder.len() })
 }
 
-/// Formats of an exported encoder.
+/// The formats of an exported encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Named tensors: what [`export`] writes and [`import`] reads.
+    /// Named tensors, which [`export`] writes and [`import`] reads.
     Safetensors,
-    /// An ONNX network for other runtimes, which takes pixels as stated.
+    /// An ONNX network for other runtimes, which takes pixels of the given kind.
     Onnx(onnx::Pixels),
     /// Burn's own record ("burnpack"), which `Backbone::load_file` reads in another Burn program.
     Burn,
@@ -153,7 +153,7 @@ pub enum Form {
 /// Writes any encoder to `to`, which it replaces only when the new file is whole.
 ///
 /// # Errors
-/// A file that cannot be written; for ONNX a network of more than two gigabytes.
+/// The file cannot be written, or the ONNX network is larger than two gigabytes.
 pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, ExportError> {
     let tensors = state::collect(&encoder.backbone);
     let count = tensors.len();
@@ -213,7 +213,7 @@ fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), ExportError> {
 pub(crate) struct Stored {
     /// The resolved recipe of the run.
     pub recipe: Recipe,
-    /// Number of training steps.
+    /// The number of training steps.
     pub step: u64,
     /// The tensors of the encoder, by the backbone's paths.
     pub encoder: Tensors,
@@ -223,7 +223,7 @@ impl Stored {
     /// Reads the encoder of a run.
     ///
     /// # Errors
-    /// A folder that is not a run, a checkpoint that is missing or damaged, a method without a teacher.
+    /// The folder is not a run, the checkpoint is missing or damaged, or the method has no teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
         folder::recipe_of(run)?;
         let Checkpoint { position, method, tensors, recipe, .. } = checkpoint_of(run, checkpoint)?;
@@ -250,10 +250,10 @@ impl Stored {
     }
 }
 
-/// The checkpoint of a run that the user calls `latest`, `best` or `step-N`.
+/// Reads the checkpoint of a run that the user calls `latest`, `best` or `step-N`.
 ///
 /// # Errors
-/// When the checkpoint is missing or damaged.
+/// The checkpoint is missing or damaged.
 pub(crate) fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
     let store = Store::of(run);
     let step = wanted.strip_prefix("step-").and_then(|step| step.parse().ok());

@@ -20,11 +20,11 @@ use crate::{
     },
 };
 
-/// Why no encoder could be read from a file.
+/// Why an encoder file could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
-    /// The file is not a file of tensors, or cannot be read.
+    /// The file is not a file of tensors, or it cannot be read.
     #[error(transparent)]
     Read(#[from] TensorFileError),
     /// The file is a checkpoint of another program.
@@ -51,7 +51,7 @@ pub enum ImportError {
         path: PathBuf,
         /// The key that is missing or not valid.
         key: &'static str,
-        /// What is wrong with the key.
+        /// The fault of the value.
         problem: String,
     },
     /// The tensors belong to another network than the metadata say.
@@ -64,23 +64,23 @@ pub enum ImportError {
     },
 }
 
-/// What [`import`] found in a file.
+/// The content of an encoder file.
 #[derive(Debug)]
 pub struct Imported {
     /// The network, frozen.
     pub backbone: Backbone,
-    /// Configuration of the network.
+    /// The configuration of the network.
     pub config: BackboneConfig,
-    /// Size and normalisation of its images.
+    /// The size and normalisation of the network's images.
     pub input: Input,
-    /// Number of training steps, if the file states it.
+    /// The number of training steps, if the file states it.
     pub step: Option<u64>,
 }
 
 /// Reads an encoder that [`export`](super::export()) wrote.
 ///
 /// # Errors
-/// A file that cannot be read, that is not one of [`export`](super::export())'s, or whose tensors do not fit.
+/// The file cannot be read, [`export`](super::export()) did not write it, or its tensors do not fit.
 pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let bytes =
         fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
@@ -101,7 +101,7 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     }
 }
 
-/// Whether the file looks like one of PyTorch: an archive, or a pickle with one of the usual
+/// Returns whether the file looks like a file of PyTorch: an archive, or a pickle with one of the usual
 /// extensions.
 fn is_foreign(path: &Path, bytes: &[u8]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();

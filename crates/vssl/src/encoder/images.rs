@@ -1,4 +1,4 @@
-//! From images to features: the only loop over the images of a set, and what it hands to a network.
+//! Computes features of images: the only loop over the images of a set, and the tensors that a network takes.
 //! Called by [`super::Encoder`] and by the evaluations of a run that is being trained.
 
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::{
     tensors::reading,
 };
 
-/// Hands out all images of a set in order, batch by batch: their numbers and their pixels, channels
-/// last. Bad images that the plan leaves out are missing, and so are batches that hold no other images.
+/// Calls `each` with all images of a set in order, batch by batch: their numbers and their pixels, channels
+/// last. Bad images that the plan leaves out are missing, and a batch without any other image is skipped.
 /// Returns how many images were left out.
 ///
 /// # Errors
-/// Images that cannot be read, as `data` turns them into an error, and what `each` returns.
+/// An image cannot be read (`data` makes the error), or `each` failed.
 pub fn each_evaluated<Error>(
     images: &Arc<dyn Dataset>,
     plan: EvaluationPlan,
@@ -34,11 +34,11 @@ pub fn each_evaluated<Error>(
     Ok(left_out)
 }
 
-/// The features that `embed` makes of all images of a set, in the order of the images and with their
-/// labels, and how many images were left out. `embed` takes the pixels of some images and their number.
+/// Computes the features of all images of a set by `embed`. Returns them in the order of the images and with
+/// their labels, and how many images were left out. `embed` takes the pixels of some images and their number.
 ///
 /// # Errors
-/// Images that cannot be read, and rows that `writer` cannot keep.
+/// An image cannot be read, or `writer` cannot keep a row.
 pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
     images: &Arc<dyn Dataset>,
     plan: EvaluationPlan,
@@ -56,8 +56,10 @@ pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
     Ok((writer.finish(labels)?, left_out))
 }
 
-/// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`,
-/// still channels-last in memory, which is what the convolutions want.
+/// Makes a batch of images on the device.
+///
+/// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`, still
+/// channels-last in memory, as the convolutions want it.
 pub fn images_to_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &Device) -> Tensor<4> {
     let data = TensorData::new(pixels, [count, size, size, 3]);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])

@@ -1,8 +1,8 @@
-//! A frozen encoder and how images are brought to it: what every evaluation starts from.
+//! A frozen encoder and its input: the starting point of every evaluation.
 //!
-//! It comes out of a run folder or out of a file that [`export`](mod@crate::encoder::export) wrote, and knows
-//! its input: size, crop and normalisation go with the weights, because features of images that
-//! were prepared in another way are numbers without meaning. Called by the commands that evaluate.
+//! An encoder comes out of a run folder or out of a file that [`export`](mod@crate::encoder::export) wrote.
+//! It knows the size, crop and normalisation of its images, because features of images that were prepared in
+//! another way have no meaning. Called by the commands that evaluate.
 
 pub mod export;
 pub mod file;
@@ -35,78 +35,79 @@ use crate::{
     tensors::state,
 };
 
-/// Images in the forward pass of an evaluation. Without gradients this many images need little memory.
+/// The number of images in the forward pass of an evaluation. Without gradients this many images need little
+/// memory.
 pub const BATCH: usize = 256;
 
-/// Why there is no encoder, or no features.
+/// Why an encoder cannot be read, or features cannot be computed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncoderError {
-    /// Nothing is at its place.
+    /// There is neither a file nor a folder at the path.
     #[error(
         "{}: does not exist; expected a run folder, or a file that `vssl export` or `vssl import` \
          wrote", path.display()
     )]
     Missing {
-        /// The place.
+        /// The path.
         path: PathBuf,
     },
-    /// Of a run.
+    /// The encoder of a run cannot be read.
     #[error(transparent)]
     Run(#[from] ExportError),
-    /// Of a file.
+    /// The encoder of a file cannot be read.
     #[error(transparent)]
     File(#[from] ImportError),
-    /// The images.
+    /// The images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Their features.
+    /// The features are not valid.
     #[error(transparent)]
     Features(#[from] FeatureError),
 }
 
-/// What an encoder expects its images to be.
+/// The preparation of the images that an encoder expects.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Input {
-    /// Side of the square that the network sees, pixels.
+    /// The side in pixels of the square that the network sees.
     pub size: usize,
-    /// Length of the shorter side before the centre is cut out; `None` leaves images of the right
-    /// size untouched.
+    /// The length of the shorter side before the centre is cut out; `None` leaves images of the right size as
+    /// they are.
     pub resize: Option<usize>,
-    /// Mean and standard deviation of the channels.
+    /// The mean and standard deviation of the channels.
     pub normalisation: Normalisation,
 }
 
 impl Input {
-    /// As evaluations of a run prepare its images: the size of the first global view; photographs as
-    /// ImageNet's, shorter side to 256/224 of the crop; small images as they are.
+    /// Returns the input of a run's encoder. The size is that of the first global view. Photographs are
+    /// resized as for ImageNet, the shorter side to 256/224 of the crop; small images stay as they are.
     pub fn of(recipe: &Recipe) -> Self {
         let global = recipe.views.iter().find(|group| !group.local);
         let size = global.expect("a loaded recipe has a global view").size;
         Self::new(size, recipe.data.format, recipe.data.normalisation())
     }
 
-    /// Squares of `size` from images that are stored as `format`.
+    /// Returns an input of squares of `size` from images that are stored as `format`.
     pub fn new(size: usize, format: Format, normalisation: Normalisation) -> Self {
         let photographs = matches!(format, Format::Folder | Format::ImageNet100);
         Self { size, resize: photographs.then(|| (size * 256).div_ceil(224)), normalisation }
     }
 
-    /// The same for the loader.
+    /// Returns the same preparation in the form that the loader takes.
     pub fn transform(&self) -> EvaluationTransform {
         EvaluationTransform { resize: self.resize, crop: self.size }
     }
 }
 
-/// How images are read; changes speed and what a bad image does, and no feature.
+/// How images are read. This changes the speed and the treatment of bad images, but no feature.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// Threads that decode.
+    /// The number of threads that decode.
     pub workers: usize,
-    /// Batches that wait at most.
+    /// The largest number of batches that wait.
     pub prefetch: usize,
-    /// Whether an image that cannot be read stops everything or is left out.
+    /// Whether an image that cannot be read stops the evaluation or is left out.
     pub on_bad_image: OnBadImage,
 }
 
@@ -120,26 +121,26 @@ impl Default for Reading {
 pub struct Encoder {
     /// The network.
     pub backbone: Backbone,
-    /// Which network it is.
+    /// The architecture of the network.
     pub config: BackboneConfig,
-    /// What it expects.
+    /// The preparation of the images that the network expects.
     pub input: Input,
-    /// Where it was read from: a run folder or a file.
+    /// The run folder or file that the encoder was read from.
     pub path: PathBuf,
-    /// The recipe that trained it; `None` for a file.
+    /// The recipe that trained the encoder; `None` for a file.
     pub recipe: Option<Recipe>,
-    /// Steps of training; `None` where the file does not say.
+    /// The number of training steps; `None` where the file does not say.
     pub step: Option<u64>,
-    /// Where it computes.
+    /// The device on which the network computes.
     pub device: Device,
 }
 
 impl Encoder {
-    /// The encoder of the run folder `path` as it was in `checkpoint` (`latest`, `best` or
-    /// `step-N`), or the one in the exported file `path`, for which the other two mean nothing.
+    /// Opens the encoder of the run folder `path` at `checkpoint` (`latest`, `best` or `step-N`), or the
+    /// encoder in the exported file `path`. For a file, `checkpoint` and `network` have no effect.
     ///
     /// # Errors
-    /// As [`export::export`] for a folder and [`file::import`] for a file.
+    /// The errors of [`export::export`] for a folder and of [`file::import`] for a file.
     pub fn open(
         path: &Path,
         checkpoint: &str,
@@ -165,7 +166,7 @@ impl Encoder {
         Ok(Self { backbone, config, input, path, recipe, step, device })
     }
 
-    /// How a set of images is read for this encoder.
+    /// Returns how a set of images is read for this encoder.
     pub fn plan(&self, reading: &Reading) -> EvaluationPlan {
         EvaluationPlan {
             transform: self.input.transform(),
@@ -177,7 +178,7 @@ impl Encoder {
         }
     }
 
-    /// Features of normalised images, one row an image.
+    /// Returns the features of normalised images, one row an image.
     ///
     /// `pixels`: `count · size · size · 3`, channels last.
     pub fn embed(&self, pixels: Vec<f32>, count: usize) -> Features {
@@ -185,10 +186,11 @@ impl Encoder {
         features(self.backbone.forward(x, Mode::Eval))
     }
 
-    /// Features of all images, in their order and with their labels, those left out missing.
+    /// Returns the features of all images, in their order and with their labels; images that could not be
+    /// read are left out.
     ///
     /// # Errors
-    /// Images that cannot be read.
+    /// An image cannot be read.
     pub fn features(
         &self,
         images: &Arc<dyn Dataset>,
@@ -198,12 +200,12 @@ impl Encoder {
         Ok(rows.into_memory()?)
     }
 
-    /// The same, in memory only if the numbers take at most `limit` bytes; in a temporary file
-    /// otherwise, in the folder that the environment's `TMPDIR` names. `set` says in a message whose
-    /// features they are.
+    /// Computes the features as [`Encoder::features`] does. They stay in memory if they take at most `limit`
+    /// bytes; otherwise they go into a temporary file in the folder that the environment's `TMPDIR` names.
+    /// `set` is the name of the images in messages.
     ///
     /// # Errors
-    /// Images that cannot be read, a temporary file that cannot be written.
+    /// An image cannot be read, or the temporary file cannot be written.
     pub fn features_within(
         &self,
         set: &'static str,
@@ -217,12 +219,12 @@ impl Encoder {
         Ok(rows)
     }
 
-    /// Hands out the features of all images batch by batch, with the images' numbers, so that no
-    /// more than a batch has to be kept. Batches whose images were all left out are skipped. Returns how
-    /// many were left out.
+    /// Calls `each` with the features of all images batch by batch and with the images' numbers, so that only
+    /// one batch has to be in memory. Batches whose images were all left out are skipped. Returns how many
+    /// images were left out.
     ///
     /// # Errors
-    /// Images that cannot be read, and what `each` returns.
+    /// An image cannot be read, or `each` failed.
     pub fn each_batch<Error: From<EncoderError>>(
         &self,
         images: &Arc<dyn Dataset>,

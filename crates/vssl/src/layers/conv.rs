@@ -1,4 +1,4 @@
-//! Convolution without bias: in every network here a normalisation follows.
+//! Convolution without bias: in every network here a normalisation follows it.
 
 use burn::{
     module::{Module, Param},
@@ -7,25 +7,26 @@ use burn::{
 
 use super::Init;
 
-/// A square kernel, the same stride and padding in both directions.
+/// A convolution with a square kernel and the same stride and padding in both directions.
 #[derive(Module, Debug)]
 pub struct Conv2d {
-    /// `[out, in, k, k]`.
+    /// The weight, `[out, in, k, k]`.
     pub weight: Param<Tensor<4>>,
     stride: usize,
     padding: usize,
 }
 
 impl Conv2d {
-    /// He-normal by fan-out (He et al. 2015, arXiv:1502.01852), as torchvision's ResNets.
+    /// Makes a convolution with He-normal weights by fan-out (He et al. 2015, arXiv:1502.01852), as in
+    /// torchvision's ResNets.
     pub fn he_normal(shape: [usize; 4], stride: usize, padding: usize, init: &Init) -> Self {
         let [out, _, height, width] = shape;
         let fan_out = (out * height * width) as f64;
         Self { weight: init.normal(shape, (2.0 / fan_out).sqrt()), stride, padding }
     }
 
-    /// PyTorch's default for a plain convolution: uniform in ±1/√fan_in. solo-learn's CIFAR stem
-    /// is created after the network's own initialisation and keeps it.
+    /// Makes a convolution with PyTorch's default weights, uniform in ±1/√fan_in. solo-learn creates its
+    /// CIFAR stem after the network's own initialisation, so the stem keeps these weights.
     pub fn plain(shape: [usize; 4], stride: usize, padding: usize, init: &Init) -> Self {
         let [_, input, height, width] = shape;
         let fan_in = (input * height * width) as f64;

@@ -1,4 +1,4 @@
-//! Initial values: PyTorch's distributions, drawn from addressed randomness.
+//! Initial values of parameters: PyTorch's distributions, drawn from addressed randomness.
 //!
 //! The n-th parameter that a network asks for has the address (seed, [`Stream::Init`], 0, n): the
 //! same seed gives the same network on every back end.
@@ -13,7 +13,7 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use vssl_data::rng::{Stream, rng};
 
-/// Hands out initialised parameters.
+/// The source of all initial parameters of a network.
 pub struct Init<'a> {
     device: &'a Device,
     seed: u64,
@@ -21,23 +21,23 @@ pub struct Init<'a> {
 }
 
 impl<'a> Init<'a> {
-    /// Parameters on `device`; `seed` fixes every value.
+    /// Makes a source of parameters on `device`; `seed` fixes every value.
     pub fn new(device: &'a Device, seed: u64) -> Self {
         Self { device, seed, drawn: Cell::new(0) }
     }
 
-    /// Where the parameters live.
+    /// Returns the device of the parameters.
     pub fn device(&self) -> &Device {
         self.device
     }
 
-    /// Normal with mean 0.
+    /// Draws from a normal distribution with mean 0.
     pub fn normal<const D: usize>(&self, shape: [usize; D], std: f64) -> Param<Tensor<D>> {
         self.draw(shape, |rng| (rng.sample::<f64, _>(StandardNormal) * std) as f32)
     }
 
-    /// Normal with mean 0, drawn again until it lies within ±2: PyTorch's `trunc_normal_`, whose
-    /// bounds are not in units of `std`.
+    /// Draws from a normal distribution with mean 0, again until the value lies within ±2. This is PyTorch's
+    /// `trunc_normal_`, whose bounds are not in units of `std`.
     pub fn truncated_normal<const D: usize>(
         &self,
         shape: [usize; D],
@@ -53,12 +53,12 @@ impl<'a> Init<'a> {
         })
     }
 
-    /// Uniform in `[-bound, bound]`.
+    /// Draws uniformly from `[-bound, bound]`.
     pub fn uniform<const D: usize>(&self, shape: [usize; D], bound: f64) -> Param<Tensor<D>> {
         self.draw(shape, |rng| rng.random_range(-bound..=bound) as f32)
     }
 
-    /// The same value everywhere.
+    /// Makes a parameter whose entries are all `value`.
     pub fn constant<const D: usize>(&self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
         Param::from_tensor(Tensor::full(shape, value, self.device))
     }

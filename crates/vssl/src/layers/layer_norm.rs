@@ -7,20 +7,20 @@ use burn::{
 
 use super::Init;
 
-/// timm's for transformers; PyTorch's default is 1e-5.
+/// The ε of the variance as in timm's transformers; PyTorch's default is 1e-5.
 const EPS: f64 = 1e-6;
 
-/// Normalisation of each row, then scale and shift.
+/// Normalises each row, then scales and shifts it.
 #[derive(Module, Debug)]
 pub struct LayerNorm {
-    /// Scale γ, `[c]`.
+    /// The scale γ, `[c]`.
     pub weight: Param<Tensor<1>>,
-    /// Shift β, `[c]`.
+    /// The shift β, `[c]`.
     pub bias: Param<Tensor<1>>,
 }
 
 impl LayerNorm {
-    /// γ = 1, β = 0.
+    /// Makes a normalisation with γ = 1 and β = 0.
     pub fn new(width: usize, init: &Init) -> Self {
         Self { weight: init.constant([width], 1.0), bias: init.constant([width], 0.0) }
     }

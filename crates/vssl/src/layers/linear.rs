@@ -8,17 +8,17 @@ use burn::{
 use super::Init;
 use crate::objective::unit_rows;
 
-/// `x · weightᵀ + bias`.
+/// A linear layer: `x · weightᵀ + bias`.
 #[derive(Module, Debug)]
 pub struct Linear {
-    /// `[out, in]`.
+    /// The weight, `[out, in]`.
     pub weight: Param<Tensor<2>>,
-    /// `[out]`.
+    /// The bias, `[out]`.
     pub bias: Option<Param<Tensor<1>>>,
 }
 
 impl Linear {
-    /// Uniform in ±1/√in for weight and bias: PyTorch's default.
+    /// Makes a layer whose weight and bias are uniform in ±1/√in: PyTorch's default.
     pub fn new(input: usize, output: usize, init: &Init) -> Self {
         let bound = 1.0 / (input as f64).sqrt();
         Self {
@@ -27,7 +27,7 @@ impl Linear {
         }
     }
 
-    /// The same without a bias.
+    /// Makes a layer as [`Linear::new`] does, without a bias.
     pub fn without_bias(input: usize, output: usize, init: &Init) -> Self {
         Self { weight: init.uniform([output, input], 1.0 / (input as f64).sqrt()), bias: None }
     }
@@ -38,30 +38,31 @@ impl Linear {
     }
 }
 
-/// `x · (g·v/|v|)ᵀ` with one norm a row and no bias (Salimans and Kingma 2016, arXiv:1602.07868).
+/// A weight-normalised layer, `x · (g·v/|v|)ᵀ`, with one norm a row and no bias (Salimans and Kingma 2016,
+/// arXiv:1602.07868).
 ///
-/// Unit rows, which is what prototypes are, have no `g`: dividing by the norm is part of the graph,
-/// so only a row's direction is learned.
+/// Prototypes are unit rows and have no `g`: the division by the norm is part of the graph, so only a row's
+/// direction is learned.
 #[derive(Module, Debug)]
 pub struct WeightNormLinear {
-    /// Directions v, `[out, in]`.
+    /// The directions v, `[out, in]`.
     pub weight_v: Param<Tensor<2>>,
-    /// Norms g, `[out, 1]`; without them every row has norm 1.
+    /// The norms g, `[out, 1]`; without them every row has norm 1.
     pub weight_g: Option<Param<Tensor<2>>>,
 }
 
 impl WeightNormLinear {
-    /// Rows of norm 1 that stay so.
+    /// Makes a layer whose rows always have norm 1.
     pub fn unit(input: usize, output: usize, init: &Init) -> Self {
         Self { weight_v: Linear::without_bias(input, output, init).weight, weight_g: None }
     }
 
-    /// Norms that start at 1 and are learned.
+    /// Makes a layer whose rows begin with norm 1 and learn their norm.
     pub fn learned(input: usize, output: usize, init: &Init) -> Self {
         Self { weight_g: Some(init.constant([output, 1], 1.0)), ..Self::unit(input, output, init) }
     }
 
-    /// The matrix in force, `[out, in]`.
+    /// Returns the weight that the layer multiplies by, `[out, in]`.
     pub fn weight(&self) -> Tensor<2> {
         let unit = unit_rows(self.weight_v.val());
         match &self.weight_g {

@@ -1,4 +1,4 @@
-//! The heads: linear layers with a normalisation and an activation between them.
+//! The heads of the methods: linear layers with a normalisation and an activation between them.
 
 use burn::{
     module::Module,
@@ -7,7 +7,7 @@ use burn::{
 
 use super::{BatchNorm, Init, Linear, Mode, gelu};
 
-/// `[linear → norm → activation]… → linear → norm`, each part as [`MlpStyle`] says.
+/// A multi-layer perceptron, `[linear → norm → activation]… → linear → norm`, each part as [`MlpStyle`] says.
 #[derive(Module, Debug)]
 pub struct Mlp {
     hidden: Vec<Hidden>,
@@ -22,31 +22,31 @@ struct Hidden {
     norm: Option<BatchNorm>,
 }
 
-/// What distinguishes the heads of the methods. The default is that of BYOL (Grill et al. 2020,
-/// arXiv:2006.07733, appendix J): biases everywhere, batch norm and ReLU after hidden layers,
-/// nothing after the last.
+/// The properties in which the heads of the methods differ. The default is the head of BYOL (Grill et al.
+/// 2020, arXiv:2006.07733, appendix J): biases everywhere, batch norm and ReLU after hidden layers, and
+/// neither after the last layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MlpStyle {
-    /// Biases of the hidden layers.
+    /// Whether the hidden layers have biases.
     pub hidden_bias: bool,
-    /// Batch norm after the hidden layers.
+    /// Whether batch norm follows the hidden layers.
     pub hidden_norm: bool,
-    /// Exact GELU instead of ReLU.
+    /// Whether the activation is the exact GELU instead of ReLU.
     pub gelu: bool,
-    /// Bias of the last layer.
+    /// Whether the last layer has a bias.
     pub output_bias: bool,
-    /// Batch norm after the last layer.
+    /// The batch norm after the last layer.
     pub output_norm: OutputNorm,
 }
 
-/// See [`MlpStyle::output_norm`].
+/// The batch norm after the last layer: see [`MlpStyle::output_norm`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutputNorm {
-    /// None.
+    /// There is no batch norm.
     Absent,
-    /// With scale and shift.
+    /// The batch norm has a scale and a shift.
     Affine,
-    /// Without.
+    /// The batch norm has neither scale nor shift.
     Plain,
 }
 
@@ -63,12 +63,12 @@ impl Default for MlpStyle {
 }
 
 impl Mlp {
-    /// `input → hidden → output` in the default style.
+    /// Makes `input → hidden → output` in the default style.
     pub fn new(input: usize, hidden: usize, output: usize, init: &Init) -> Self {
         Self::styled(input, &[hidden], output, MlpStyle::default(), init)
     }
 
-    /// `input → hidden[0] → … → output`.
+    /// Makes `input → hidden[0] → … → output` in the given style.
     pub fn styled(
         input: usize,
         hidden: &[usize],
@@ -104,7 +104,7 @@ impl Mlp {
         }
     }
 
-    /// All linear layers, for a method with initial values of its own.
+    /// Returns all linear layers, for a method that draws its own initial values.
     pub fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         self.hidden.iter_mut().map(|layer| &mut layer.linear).chain([&mut self.output])
     }

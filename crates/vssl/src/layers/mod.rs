@@ -1,4 +1,4 @@
-//! The few layers that all networks here are made of, with torch's names and initial values.
+//! The layers that all networks here are built from, with PyTorch's names and initial values.
 //!
 //! Parameters hold the names and shapes of PyTorch (`weight` of a linear layer is `[out, in]`), so
 //! that a state dict is a plain list of what `tensors::state` collects.
@@ -23,15 +23,15 @@ pub use prototype_head::PrototypeHead;
 
 use crate::collective::Group;
 
-/// Which statistics batch normalisation uses. Said at each call, so that no network carries a
-/// hidden switch: a momentum teacher runs in a mode of training and takes no gradient. A method takes
-/// it from [`crate::method::Views::mode`].
+/// The statistics that batch normalisation uses. Each call says it, so that no network has a hidden switch: a
+/// momentum teacher runs in a training mode although it takes no gradient. A method takes the mode from
+/// [`crate::method::Views::mode`].
 #[derive(Clone, Copy, Debug)]
 pub enum Mode<'a> {
-    /// Statistics of the batch that is here; running statistics are updated.
+    /// Statistics of this process's batch; running statistics are updated.
     Train,
-    /// Statistics of the batch that is spread over these ranks; running statistics are updated.
+    /// Statistics of the joint batch of these ranks; running statistics are updated.
     Joint(&'a Group),
-    /// Running statistics, which stay as they are.
+    /// Running statistics, which are not updated.
     Eval,
 }

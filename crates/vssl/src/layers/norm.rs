@@ -1,8 +1,8 @@
 //! Batch normalisation (Ioffe and Szegedy 2015, arXiv:1502.03167) with PyTorch's semantics.
 //!
-//! Burn's own uses batch statistics only where gradients are taken and keeps the biased running
-//! variance; a momentum teacher needs batch statistics without gradients, and checkpoints that
-//! PyTorch reads need the unbiased one.
+//! Burn's own layer uses batch statistics only where gradients are computed, and it keeps the biased running
+//! variance. A momentum teacher needs batch statistics without gradients, and checkpoints that PyTorch reads
+//! need the unbiased variance.
 
 use burn::{
     module::{Module, Param, RunningState},
@@ -12,27 +12,27 @@ use vssl_kernels::{AcrossRanks, Normalised};
 
 use super::{Init, Mode};
 
-/// PyTorch's defaults.
+/// PyTorch's default values.
 const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
-/// Normalisation of each channel over batch and space.
+/// Normalises each channel over batch and space.
 #[derive(Module, Debug)]
 pub struct BatchNorm {
-    /// Scale γ, `[c]`; 1 if absent.
+    /// The scale γ, `[c]`; 1 if absent.
     pub weight: Option<Param<Tensor<1>>>,
-    /// Shift β, `[c]`; 0 if absent.
+    /// The shift β, `[c]`; 0 if absent.
     pub bias: Option<Param<Tensor<1>>>,
-    /// `[c]`.
+    /// The running mean, `[c]`.
     pub running_mean: RunningState<Tensor<1>>,
-    /// Unbiased, `[c]`.
+    /// The running variance, unbiased, `[c]`.
     pub running_var: RunningState<Tensor<1>>,
     eps: f64,
     momentum: f64,
 }
 
 impl BatchNorm {
-    /// γ = 1, β = 0, running mean 0 and variance 1.
+    /// Makes a normalisation with γ = 1, β = 0, running mean 0 and running variance 1.
     pub fn new(channels: usize, init: &Init) -> Self {
         let running = |value: f32, device: &Device| {
             RunningState::new(Tensor::full([channels], value, device))
@@ -47,18 +47,17 @@ impl BatchNorm {
         }
     }
 
-    /// The same with another ε and another momentum, the share of the batch in each update of the
-    /// running statistics.
+    /// Sets ε and the momentum, which is the share of the batch in each update of the running statistics.
     pub fn with_constants(self, eps: f64, momentum: f64) -> Self {
         Self { eps, momentum, ..self }
     }
 
-    /// The same without learned scale and shift.
+    /// Makes a normalisation without learned scale and shift.
     pub fn plain(channels: usize, init: &Init) -> Self {
         Self { weight: None, bias: None, ..Self::new(channels, init) }
     }
 
-    /// Normalise, scale and shift; then add `residual` if given; then rectify if `relu`.
+    /// Normalises, scales and shifts `x`; then adds `residual` if given; then applies ReLU if `relu`.
     ///
     /// # Shapes — `x`, `residual`: `[n, c, h, w]`.
     pub fn forward(
@@ -89,7 +88,7 @@ impl BatchNorm {
         output
     }
 
-    /// The same for rows: the heads' `BatchNorm1d` and its ReLU.
+    /// Normalises rows as [`BatchNorm::forward`] does images: the heads' `BatchNorm1d` and its ReLU.
     ///
     /// # Shapes — `[n, c]` to `[n, c]`.
     pub fn forward_rows(&self, x: Tensor<2>, relu: bool, mode: Mode) -> Tensor<2> {
@@ -99,8 +98,8 @@ impl BatchNorm {
     }
 
     fn update(&self, mean: Tensor<1>, biased: Tensor<1>, count: usize) {
-        // A single value has no unbiased variance; the batch of one image and one pixel that could
-        // bring it here is refused before training starts.
+        // A single value has no unbiased variance; a batch of one image and one pixel, which would have a
+        // single value, is refused before training starts.
         let unbiased = biased * (count as f64 / count.max(2).saturating_sub(1) as f64);
         blend(&self.running_mean, mean, self.momentum);
         blend(&self.running_var, unbiased, self.momentum);
@@ -110,6 +109,6 @@ impl BatchNorm {
 fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
     let value = running.value_sync() * (1.0 - momentum) + batch.detach() * momentum;
     running.update(value.detach());
-    // Without this a visitor that comes before the next forward would see the value before.
+    // Without this call, a visitor that comes before the next forward pass would see the old value.
     running.value_sync();
 }

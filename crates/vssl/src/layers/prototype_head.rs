@@ -6,10 +6,10 @@ use burn::{module::Module, tensor::Tensor};
 use super::{Init, Mlp, Mode, WeightNormLinear};
 use crate::objective::unit_rows;
 
-/// Standard deviation of the initial weights of the projector.
+/// The standard deviation of the initial weights of the projector.
 const INITIAL_STD: f64 = 0.02;
 
-/// Projector, row normalisation, prototypes.
+/// A projector, a row normalisation and prototypes.
 #[derive(Module, Debug)]
 pub struct PrototypeHead {
     projector: Mlp,
@@ -17,9 +17,8 @@ pub struct PrototypeHead {
 }
 
 impl PrototypeHead {
-    /// Draws the projector's weights anew, with biases of zero in all of its layers, and so many
-    /// prototypes of norm 1 as long as its output; `learned_norms` is whether training changes their
-    /// norms.
+    /// Makes a head with `prototypes` prototypes of norm 1. The projector's weights are drawn anew, and its
+    /// biases are 0. `learned_norms` says whether training changes the norms of the prototypes.
     pub fn new(mut projector: Mlp, prototypes: usize, learned_norms: bool, init: &Init) -> Self {
         let mut dim = 0;
         for linear in projector.linears_mut() {
@@ -36,7 +35,7 @@ impl PrototypeHead {
         Self { projector, last_layer }
     }
 
-    /// Unit vectors and logits.
+    /// Returns unit vectors and logits.
     ///
     /// # Shapes — `[n, features]` to `[n, dim]` and `[n, prototypes]`.
     pub fn forward(&self, h: Tensor<2>, mode: Mode) -> (Tensor<2>, Tensor<2>) {

@@ -1,5 +1,5 @@
-//! Clusterings of a memory of embeddings, one for each head, and which cluster each image is in
-//! (DeepCluster V2, Caron et al. 2020, arXiv:2006.09882, appendix C).
+//! Clusterings of a memory of embeddings, one for each head, with the cluster of each image (DeepCluster V2,
+//! Caron et al. 2020, arXiv:2006.09882, appendix C).
 //!
 //! Head h clusters the embeddings of view h mod views. Called by `methods::deepclusterv2`.
 
@@ -15,18 +15,18 @@ use crate::{
     objective::{cross_entropy::UNLABELLED, unit_rows},
 };
 
-/// Centroids and assignments without gradient.
+/// The centroids and assignments, without gradient.
 #[derive(Module, Debug)]
 pub struct Clusters {
-    /// Unit rows, `[clusters, dim]` for each head.
+    /// The centroids of each head as unit rows, `[clusters, dim]`.
     centroids: Vec<Param<Tensor<2>>>,
-    /// The number of each image's cluster, −1 for an image without one, `[heads, images]`. Stored as floats,
-    /// as all state is, which hold every whole number up to 2^24 exactly.
+    /// The number of each image's cluster, −1 for an image without a cluster, `[heads, images]`. It is stored
+    /// as floats, as all state is; they hold every whole number up to 2^24 exactly.
     assignments: Param<Tensor<2>>,
 }
 
 impl Clusters {
-    /// Random directions to which no image is assigned; `clusters` has one number for each head.
+    /// Makes random centroids to which no image is assigned; `clusters` has one number for each head.
     pub fn unassigned(clusters: &[usize], images: usize, dim: usize, init: &Init) -> Self {
         let random = |&count: &usize| {
             Param::from_tensor(unit_rows(init.normal([count, dim], 1.0).val()).detach())
@@ -36,9 +36,10 @@ impl Clusters {
         Self { centroids, assignments }.no_grad()
     }
 
-    /// Clusters the images that `embeddings` has seen, each head by so many iterations of k-means
-    /// from what `start` makes of its number, the rows that it clusters, `[n, dim]`, and its centroids
-    /// so far. Images that have not been seen are assigned to nothing. Without any nothing changes.
+    /// Clusters the images that `embeddings` has seen, each head by `iterations` iterations of k-means.
+    /// `start` makes a head's first centroids of the head's number, the rows that it clusters, `[n, dim]`,
+    /// and its centroids so far. Images that have not been seen get no cluster. If no image has been seen,
+    /// nothing changes.
     pub fn renew(
         self,
         embeddings: &Embeddings,
@@ -71,24 +72,25 @@ impl Clusters {
         Self { centroids, assignments }
     }
 
-    /// The number of clusterings.
+    /// Returns the number of clusterings.
     pub fn heads(&self) -> usize {
         self.centroids.len()
     }
 
-    /// The unit centroids of one head, `[clusters, dim]`.
+    /// Returns the unit centroids of one head, `[clusters, dim]`.
     pub fn centroids(&self, head: usize) -> Tensor<2> {
         self.centroids[head].val().detach()
     }
 
-    /// Dot products with the centroids of one head.
+    /// Returns the dot products with the centroids of one head.
     ///
     /// # Shapes — `z`: `[n, dim]`; returns `[n, clusters]`.
     pub fn scores(&self, head: usize, z: Tensor<2>) -> Tensor<2> {
         linear(z, self.centroids(head), None)
     }
 
-    /// The cluster of each of these images in one head's clustering, −1 for an image without one.
+    /// Returns the cluster of each of these images in one head's clustering, −1 for an image without a
+    /// cluster.
     ///
     /// # Shapes — `images`: n; returns `[n]`.
     pub fn of(&self, head: usize, images: &[usize]) -> Tensor<1, Int> {

@@ -1,8 +1,8 @@
-//! The latest embedding of every image of the training set, for each global view: what DeepCluster
-//! clusters (Caron et al. 2020, arXiv:2006.09882, appendix C).
+//! The latest embedding of every image of the training set, for each global view. DeepCluster clusters them
+//! (Caron et al. 2020, arXiv:2006.09882, appendix C).
 //!
-//! An image that no batch has held yet has a zero row, which no unit-length embedding is. Called by
-//! `methods::deepclusterv2`.
+//! An image that no batch has held yet has a zero row, which differs from every unit-length embedding. Called
+//! by `methods::deepclusterv2`.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,26 @@ use burn::{
     tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
 };
 
-/// One `[images, dim]` for each view, without gradient.
+/// A matrix `[images, dim]` for each view, without gradient.
 #[derive(Module, Debug)]
 pub struct Embeddings {
     views: Vec<Param<Tensor<2>>>,
 }
 
 impl Embeddings {
-    /// No image seen yet.
+    /// Makes a memory that has not seen any image.
     pub fn empty(views: usize, images: usize, dim: usize, device: &Device) -> Self {
         let zeros = || Param::from_tensor(Tensor::zeros([images, dim], device));
         Self { views: (0..views).map(|_| zeros()).collect() }.no_grad()
     }
 
-    /// Replaces the rows of these images. Of an image that is there twice, as a replacement of a bad one
-    /// may be, the last row counts: on some devices nothing else would say which.
+    /// Replaces the rows of these images. When an image is in the batch twice, as a replacement of a bad
+    /// image may be, its last row counts; on some devices the outcome would otherwise be undefined.
     ///
     /// # Shapes — `images`: n; `batch`: one `[n, dim]` of unit rows for each view.
     ///
     /// # Panics
-    /// If the number of views is another one.
+    /// The number of views is not that of the memory.
     pub fn write(self, images: &[usize], batch: Vec<Tensor<2>>) -> Self {
         assert_eq!(batch.len(), self.views.len(), "a batch has all views of the memory");
         let last: BTreeMap<usize, usize> = images.iter().copied().zip(0..).collect();
@@ -40,21 +40,21 @@ impl Embeddings {
                 let device = rows.device();
                 let places = numbers(&different, &device).reshape([different.len(), 1]);
                 let batch = batch.detach().select(0, numbers(&kept, &device));
-                // Off the graph, which would otherwise grow by one step with every batch.
+                // The rows are detached, because the graph would otherwise grow by one step with every batch.
                 rows.detach().scatter_nd(places, batch, IndexingUpdateOp::Assign)
             })
         });
         Self { views: views.collect() }
     }
 
-    /// The images that a batch has held, ascending. Reads the device.
+    /// Returns the images that a batch has held, ascending. Reads the device.
     pub fn seen(&self) -> Vec<usize> {
         let norms = self.views[0].val().inner().square().sum_dim(1).into_data();
         let norms = norms.iter::<f32>().enumerate();
         norms.filter(|(_, norm)| *norm > 0.0).map(|(image, _)| image).collect()
     }
 
-    /// The rows of one view that are of these images.
+    /// Returns the rows of these images for one view.
     ///
     /// # Shapes — `images`: n; returns `[n, dim]`.
     pub fn rows(&self, view: usize, images: &[usize]) -> Tensor<2> {
@@ -63,13 +63,13 @@ impl Embeddings {
         rows.select(0, places)
     }
 
-    /// The number of views.
+    /// Returns the number of views.
     pub fn views(&self) -> usize {
         self.views.len()
     }
 }
 
-/// Numbers of images as a tensor, `[n]`.
+/// Returns the numbers of images as a tensor, `[n]`.
 pub(super) fn numbers(images: &[usize], device: &Device) -> Tensor<1, Int> {
     let numbers: Vec<i64> = images.iter().map(|&image| image as i64).collect();
     Tensor::from_data(TensorData::new(numbers, [images.len()]), device)

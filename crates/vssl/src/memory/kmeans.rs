@@ -9,22 +9,23 @@ use rand::RngCore;
 use vssl_data::rng::below;
 use vssl_kernels::linear;
 
-/// Rows that are compared with all centroids at a time: 12 MB of dot products with 3000 of them.
+/// The number of rows that are compared with all centroids at a time: 12 MB of dot products for 3000
+/// centroids.
 const BLOCK: usize = 1024;
-/// Lower bound of a norm in the denominator.
+/// The lower bound of a norm in a denominator.
 const NORM_FLOOR: f64 = 1e-12;
 
-/// What [`spherical_kmeans`] found.
+/// The result of [`spherical_kmeans`].
 pub struct Clustering {
-    /// `[clusters, dim]`, unit length, outside the autodiff graph.
+    /// The centroids, `[clusters, dim]`, of unit length, outside the autodiff graph.
     pub centroids: Tensor<2>,
     /// The number of each row's centroid.
     pub labels: Vec<usize>,
 }
 
-/// So many rounds of assigning and averaging from the centroids `start`, then a last assignment to
-/// the centroids that are returned. A centroid without rows stays where it is. The same input gives
-/// the same output.
+/// Runs `iterations` rounds of assigning and averaging from the centroids `start`, then a last assignment to
+/// the centroids that are returned. A centroid without rows stays where it is. The same input gives the same
+/// output.
 ///
 /// # Shapes — `rows`: `[n, dim]`, n at least 1; `start`: `[clusters, dim]`.
 pub fn spherical_kmeans(rows: Tensor<2>, start: Tensor<2>, iterations: usize) -> Clustering {
@@ -38,8 +39,8 @@ pub fn spherical_kmeans(rows: Tensor<2>, start: Tensor<2>, iterations: usize) ->
     Clustering { centroids, labels }
 }
 
-/// Centroids to start from: as many different rows as there are centroids, drawn at random; where there
-/// are fewer rows, the centroids left over stay.
+/// Chooses the first centroids: as many different rows as there are centroids, drawn at random. Where there
+/// are fewer rows, the remaining centroids stay.
 ///
 /// # Shapes — `rows`: `[n, dim]`; `centroids` and what is returned: `[clusters, dim]`.
 pub fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, rng: &mut impl RngCore) -> Tensor<2> {
@@ -59,7 +60,7 @@ pub fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, rng: &mut impl RngCor
     }
 }
 
-/// For each row the centroid with the largest dot product, the first one of several.
+/// Returns for each row the centroid with the largest dot product, the first of equals.
 fn nearest(rows: &Tensor<2>, centroids: &Tensor<2>) -> Vec<usize> {
     let n = rows.dims()[0];
     let mut labels = Vec::with_capacity(n);
@@ -72,8 +73,8 @@ fn nearest(rows: &Tensor<2>, centroids: &Tensor<2>) -> Vec<usize> {
     labels
 }
 
-/// The mean of each centroid's rows, or the centroid itself if it has none, divided by its norm.
-/// Summed in double precision and in the order of the rows.
+/// Returns the mean of each centroid's rows, divided by its norm; a centroid without rows is divided by its
+/// own norm. The sums are in double precision and in the order of the rows.
 fn mean_directions(rows: &[f32], labels: &[usize], centroids: &Tensor<2>) -> Tensor<2> {
     let [clusters, dim] = centroids.dims();
     let mut sums = vec![0.0_f64; clusters * dim];
@@ -91,7 +92,7 @@ fn mean_directions(rows: &[f32], labels: &[usize], centroids: &Tensor<2>) -> Ten
         if count == 0 {
             sum.iter_mut().zip(&*next).for_each(|(sum, &old)| *sum = f64::from(old));
         }
-        // The norm of the mean, whose floor it is, and not of the sum.
+        // The floor is for the norm of the mean, not of the sum.
         let count = f64::from(count.max(1));
         let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt() / count;
         let divisor = norm.max(NORM_FLOOR) * count;

@@ -1,5 +1,5 @@
-//! What methods remember beside their networks, as modules whose lasting tensors are parameters
-//! without gradient: a checkpoint holds them like any weight.
+//! The memories that methods keep beside their networks. They are modules whose lasting tensors are
+//! parameters without gradient, so a checkpoint holds them like any weight.
 
 mod clusters;
 mod embeddings;

@@ -1,8 +1,7 @@
 //! A queue of rows of earlier batches, first in, first out (He et al. 2020, arXiv:1911.05722).
 //!
-//! A batch overwrites the oldest rows in place. Where the queue has got to is a function of the
-//! number of batches that went in, so nothing but the rows is stored. Called by
-//! `methods::{mocov2plus, nnclr, ressl}`.
+//! A batch overwrites the oldest rows in place. The place is a function of the number of batches that went
+//! in, so only the rows are stored. Called by `methods::{mocov2plus, nnclr, ressl}`.
 
 use burn::{
     module::{Module, Param},
@@ -12,27 +11,27 @@ use vssl_kernels::linear;
 
 use crate::{layers::Init, objective::unit_rows};
 
-/// Rows without gradient, `[length, dim]`.
+/// The rows of the queue without gradient, `[length, dim]`.
 #[derive(Module, Debug)]
 pub struct Queue {
     rows: Param<Tensor<2>>,
 }
 
 impl Queue {
-    /// A queue that holds `rows`, `[length, dim]`, oldest first.
+    /// Makes a queue that holds `rows`, `[length, dim]`, oldest first.
     pub fn new(rows: Tensor<2>) -> Self {
         Self { rows: Param::from_tensor(rows.detach()) }.no_grad()
     }
 
-    /// Random directions, uniform on the sphere.
+    /// Makes a queue of random directions, uniform on the sphere.
     pub fn random(length: usize, dim: usize, init: &Init) -> Self {
         Self::new(unit_rows(init.normal([length, dim], 1.0).val()))
     }
 
-    /// Refuses a length that is not a multiple of the batch: `key` is its name in a recipe.
+    /// Checks that the length is a multiple of the batch; `key` is the length's name in a recipe.
     ///
     /// # Errors
-    /// The keys and values, and the nearest lengths that would do.
+    /// The keys and values, and the nearest lengths that are allowed.
     pub fn check(key: &str, length: usize, batch: usize) -> Result<(), String> {
         if batch > 0 && length > 0 && length.is_multiple_of(batch) {
             return Ok(());
@@ -46,42 +45,42 @@ impl Queue {
         ))
     }
 
-    /// All rows, in the order in which they are stored, `[length, dim]`.
+    /// Returns all rows, in the order in which they are stored, `[length, dim]`.
     pub fn rows(&self) -> Tensor<2> {
         self.rows.val().detach()
     }
 
-    /// The row that batch number `passes`, counted from 0, is written to first.
+    /// Returns the first row that batch number `passes`, counted from 0, overwrites.
     ///
     /// # Panics
-    /// As [`Queue::push`].
+    /// The panics of [`Queue::push`].
     pub fn position(&self, batch: usize, passes: u64) -> usize {
         let length = self.rows.dims()[0];
         assert!(
             batch > 0 && length.is_multiple_of(batch),
             "a queue of {length} rows takes no batches of {batch}"
         );
-        // The remainder is below `length / batch`, a usize.
+        // The cast fits, because the remainder is below `length / batch`, which is a usize.
         (passes % (length / batch) as u64) as usize * batch
     }
 
-    /// Overwrites the oldest rows by `batch`, `[n, dim]`; `passes` batches went in before.
+    /// Overwrites the oldest rows with `batch`, `[n, dim]`; `passes` batches went in before.
     ///
     /// # Panics
-    /// If the length of the queue is not a multiple of n: see [`Queue::check`].
+    /// The length of the queue is not a multiple of n: see [`Queue::check`].
     pub fn push(self, batch: Tensor<2>, passes: u64) -> Self {
         let [n, dim] = batch.dims();
         let start = self.position(n, passes);
         let batch = batch.detach();
         let rows = self.rows.map(|rows| {
-            // Off the graph, which would otherwise grow by one step with every batch.
+            // The rows are detached, because the graph would otherwise grow by one step with every batch.
             rows.detach().slice_assign([start..start + n, 0..dim], batch)
         });
         Self { rows }
     }
 
-    /// For each row of `z` the number of the stored row with the largest dot product, the first one
-    /// of several.
+    /// Returns for each row of `z` the number of the stored row with the largest dot product, the first of
+    /// equals.
     ///
     /// # Shapes — `z`: `[n, dim]`; returns `[n]`.
     pub fn nearest(&self, z: Tensor<2>) -> Tensor<1, Int> {
@@ -89,7 +88,7 @@ impl Queue {
         linear(z.detach(), self.rows(), None).argmax(1).reshape([n]) // [n, length] -> [n]
     }
 
-    /// The stored rows of these numbers.
+    /// Returns the stored rows of these numbers.
     ///
     /// # Shapes — `numbers`: `[n]`; returns `[n, dim]`.
     pub fn take(&self, numbers: Tensor<1, Int>) -> Tensor<2> {

@@ -1,5 +1,5 @@
-//! The latest rows of each view, newest batch in front (Caron et al. 2020, arXiv:2006.09882, section
-//! 4.1): unlike [`super::Queue`] it takes batches of any size.
+//! The latest rows of each view, newest batch in front (Caron et al. 2020, arXiv:2006.09882, section 4.1).
+//! Unlike [`super::Queue`], the memory takes batches of any size.
 //!
 //! Rows that no batch has reached yet are zero. Called by `methods::swav`.
 
@@ -8,34 +8,34 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-/// Rows without gradient, `[views, length, dim]`.
+/// The latest rows of each view without gradient, `[views, length, dim]`.
 #[derive(Module, Debug)]
 pub struct Recent {
     rows: Param<Tensor<3>>,
 }
 
 impl Recent {
-    /// All zero.
+    /// Makes a memory of zeros.
     pub fn empty(views: usize, length: usize, dim: usize, device: &Device) -> Self {
         Self { rows: Param::from_tensor(Tensor::zeros([views, length, dim], device)) }.no_grad()
     }
 
-    /// The rows of one view, newest batch first, `[length, dim]`.
+    /// Returns the rows of one view, newest batch first, `[length, dim]`.
     ///
     /// # Panics
-    /// If there is no such view.
+    /// There is no such view.
     pub fn rows(&self, view: usize) -> Tensor<2> {
         let [_, length, dim] = self.rows.dims();
         self.rows.val().detach().narrow(0, view, 1).reshape([length, dim])
     }
 
-    /// Moves all rows back by the size of a batch, whose rows take the front; the last ones drop out.
-    /// Of a batch longer than the queue only the first rows stay.
+    /// Moves all rows back by the size of a batch and puts the batch in front; the last rows drop out. Of a
+    /// batch longer than the memory only the first rows stay.
     ///
     /// # Shapes — `batch`: one `[n, dim]` for each view.
     ///
     /// # Panics
-    /// If the number of views or `dim` is another one.
+    /// The number of views or `dim` is not that of the memory.
     pub fn push(self, batch: Vec<Tensor<2>>) -> Self {
         let [_, length, _] = self.rows.dims();
         let batch: Tensor<3> = Tensor::stack(batch, 0).detach(); // [views, n, dim]
@@ -43,7 +43,7 @@ impl Recent {
         let batch = batch.narrow(1, 0, entering);
         let rows = self.rows.map(|rows| match length - entering {
             0 => batch,
-            // Off the graph, which would otherwise grow by one step with every batch.
+            // The rows are detached, because the graph would otherwise grow by one step with every batch.
             stay => Tensor::cat(vec![batch, rows.detach().narrow(1, 0, stay)], 1),
         });
         Self { rows }
