@@ -1,20 +1,20 @@
 //! DINO's targets: a teacher's logits, centred and sharpened (Caron et al. 2021, arXiv:2104.14294,
 //! section 3.1).
 //!
-//! `q = softmax((t − c)/T)`, `c ← m·c + (1 − m)·mean of t over the batch`. The centre keeps single
-//! prototypes from winning everywhere, the low temperature keeps all of them from being alike. Called
-//! by `methods::dino`.
+//! The targets are `q = softmax((t − c)/T)`, and the centre follows
+//! `c ← m·c + (1 − m)·mean of t over the batch`. The centre keeps single prototypes from winning everywhere;
+//! the low temperature keeps the prototypes from becoming alike. Called by `methods::dino`.
 
 use burn::tensor::{Tensor, activation};
 
-/// `softmax((logits − center)/temperature)` of each row.
+/// Returns `softmax((logits − center)/temperature)` of each row.
 ///
 /// # Shapes — `logits`: `[n, k]`; `center`: `[1, k]`; returns `[n, k]`. No gradient flows to either.
 pub fn centred_softmax(logits: Tensor<2>, center: Tensor<2>, temperature: f64) -> Tensor<2> {
     activation::softmax((logits.detach() - center.detach()) / temperature, 1)
 }
 
-/// `momentum·center + (1 − momentum)·mean of the rows`.
+/// Returns `momentum·center + (1 − momentum)·mean of the rows`.
 ///
 /// # Shapes — `center`: `[1, k]`; `logits`: `[n, k]`; returns `[1, k]`. No gradient flows to either.
 pub fn next_center(center: Tensor<2>, logits: Tensor<2>, momentum: f64) -> Tensor<2> {

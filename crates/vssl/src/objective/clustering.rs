@@ -2,24 +2,24 @@
 //! cluster with the cluster of another (SwAV, arXiv:2006.09882, eq. 1 and 2; DINO, arXiv:2104.14294,
 //! eq. 2).
 //!
-//! What the clusters of a view are (Sinkhorn's assignments, a teacher's centred softmax, k-means) is
-//! the method's: here they are distributions or numbers that arrive ready. Called by
+//! The method computes the clusters of a view, by Sinkhorn's assignments, a teacher's centred softmax or
+//! k-means; the functions here take them as distributions or as numbers. Called by
 //! `methods::{deepclusterv2, dino, swav}`.
 
 use burn::tensor::{Int, Tensor, activation};
 
 use super::cross_entropy;
 
-/// Mean over all pairs (a, b), b ≠ a, of a target and another view's prediction of
-/// `−mean_rows Σ_c target_a · log softmax(prediction_b / T)`.
+/// Returns the mean of `−mean_rows Σ_c target_a · log softmax(prediction_b / T)` over all pairs (a, b), b ≠
+/// a, of a target and another view's prediction.
 ///
-/// The targets are those of the first views, in the order of the predictions.
+/// The targets belong to the first views, in the order of the predictions.
 ///
 /// # Shapes — `predictions`: logits `[n, clusters]` of every view; `targets`: `[n, clusters]` of the
 /// first of them; returns `[1]`. No gradient flows to the targets.
 ///
 /// # Panics
-/// If there is no pair: without a target or with a single view.
+/// There is no pair: either no target, or a single view.
 pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f64) -> Tensor<1> {
     let log_p: Vec<Tensor<2>> = predictions
         .iter()
@@ -27,7 +27,7 @@ pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f6
         .collect();
     let pairs = targets.len() * predictions.len().saturating_sub(1);
     let terms = log_p.into_iter().enumerate().filter_map(|(b, log_p)| {
-        // The targets of one view share its log-softmax: their sum is multiplied once.
+        // All targets of other views use one log-softmax: their sum is multiplied by it once.
         let others = targets.iter().enumerate().filter(|(a, _)| *a != b);
         let target = others.map(|(_, target)| target.clone().detach()).reduce(|x, y| x + y)?;
         Some(-(target * log_p).sum_dim(1).mean()) // [n, clusters] -> [n, 1] -> [1]
@@ -36,14 +36,15 @@ pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f6
     sum / pairs as f64
 }
 
-/// Mean over heads of the cross entropy of `scores / T` with each image's cluster, a number; images of
-/// the cluster −1 do not count. A head without any image that counts contributes 0 and a zero gradient.
+/// Returns the mean over heads of the cross entropy of `scores / T` with the number of each image's cluster.
+/// Images of the cluster −1 do not count. A head without an image that counts contributes 0 and a zero
+/// gradient.
 ///
 /// # Shapes — `scores`: `[views·n, clusters]` for each head, one view after the other; `targets`: `[n]`
 /// for each head; returns `[1]`.
 ///
 /// # Panics
-/// Without a head.
+/// There is no head.
 pub fn numbered(scores: &[Tensor<2>], targets: &[Tensor<1, Int>], temperature: f64) -> Tensor<1> {
     let terms = scores.iter().zip(targets).map(|(scores, targets)| {
         let views = scores.dims()[0] / targets.dims()[0];

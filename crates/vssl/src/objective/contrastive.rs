@@ -11,7 +11,7 @@ use vssl_kernels::linear;
 
 use super::normalise::unit_rows;
 
-/// Stands for a similarity that does not count: its exponential is 0 next to any cosine's.
+/// The value of a similarity that does not count: its exponential is 0 next to any cosine's.
 const ABSENT: f64 = -1e30;
 
 /// NT-Xent over any number of views. With `s_ij = exp(cos(zᵢ, zⱼ)/temperature)`, P(i) the other rows
@@ -19,14 +19,14 @@ const ABSENT: f64 = -1e30;
 ///
 /// `−mean_i log( Σ_P s_ij / (Σ_P s_ij + Σ_Q s_ij) )`
 ///
-/// All positives are summed inside the logarithm, which matters from three views on. Row i itself is
-/// in neither sum. Every row needs a positive: without one its logarithm has no value.
+/// All positives are summed inside the logarithm, which matters from three views on. Row i itself is in
+/// neither sum. Every row needs a positive, because the logarithm of 0 has no value.
 ///
 /// # Shapes — `z`: `[m, d]`, all views of all images in any order; `images`: which image each row is
 /// of, `m` numbers; returns `[1]`.
 ///
 /// # Panics
-/// If there is not one image number for each row.
+/// The number of image numbers is not the number of rows.
 pub fn nt_xent(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
     let (m, device) = (z.dims()[0], z.device());
     assert_eq!(images.len(), m, "nt_xent: one image number for each row");
@@ -119,7 +119,7 @@ pub fn ressl(
     -(target * log_relations(q, queue, student_temperature)).sum_dim(1).mean()
 }
 
-/// `log softmax(x·queueᵀ/T)` of each row: how it relates to the rows of the queue.
+/// Returns `log softmax(x·queueᵀ/T)` of each row: its relations to the rows of the queue.
 ///
 /// # Shapes — `x`: `[n, d]`; `queue`: `[length, d]`; returns `[n, length]`. No gradient flows to
 /// `queue`.
@@ -135,7 +135,7 @@ fn own_among_all(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
     -activation::log_softmax(logits, 1).gather(1, own).mean()
 }
 
-/// Which entries of the vector equal each other, `[m]` to `[m, m]`.
+/// Returns which entries of the vector equal each other, `[m]` to `[m, m]`.
 fn equal_pairs(x: Tensor<1, Int>) -> Tensor<2, Bool> {
     let m = x.dims()[0];
     let columns = x.clone().reshape([m, 1]).expand([m, m]);

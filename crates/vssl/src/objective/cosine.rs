@@ -7,14 +7,14 @@
 
 use burn::tensor::Tensor;
 
-/// Lower bound of a row's norm in the denominator.
+/// The lower bound of a row's norm in the denominator.
 pub const NORM_FLOOR: f64 = 1e-8;
 
 /// Rows whose largest entry is below this are far below the norm floor, and the reciprocal of a subnormal
 /// number would overflow in their gradient.
 const SMALLEST_SCALE: f64 = 1e-30;
 
-/// Cosine of the angle between the rows of `a` and of `b`; a zero row has cosine 0.
+/// Returns the cosine of the angle between the rows of `a` and of `b`; a zero row has cosine 0.
 ///
 /// The gradient is finite everywhere: below the norm floor (a zero row included) it is that of
 /// `Σ a·b / (1e-8·|b|)`.
@@ -33,8 +33,8 @@ pub fn directions(a: Tensor<2>) -> Tensor<2> {
     let scale = largest.clamp_min(SMALLEST_SCALE);
     let floor = (scale.clone() / NORM_FLOOR).recip(); // 1e-8 / scale without its overflow
     let scaled = a / scale;
-    // Every other row has a scaled norm of at least 1, so the inner bound only meets those, zero rows
-    // included: it keeps the square root's derivative finite, and the floor takes over.
+    // Every other row has a scaled norm of at least 1, so the inner bound changes only rows below the floor,
+    // zero rows included. It keeps the square root's derivative finite, and the floor takes over.
     let squared = scaled.clone().square().sum_dim(1); // [n, d] -> [n, 1]
     let is_null = squared.clone().lower_elem(0.5);
     let norm = squared.clamp_min(0.5).sqrt().mask_fill(is_null, 0.0);

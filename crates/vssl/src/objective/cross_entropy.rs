@@ -1,4 +1,4 @@
-//! Cross entropy of class labels in which unlabelled rows do not count.
+//! Cross entropy of class labels, in which unlabelled rows do not count.
 //!
 //! `mean over labelled rows of logsumexp(logits) − logits[target]`. Called by fine-tuning and by
 //! the objectives over clusters.
@@ -8,8 +8,8 @@ use burn::tensor::{Int, Tensor, activation};
 /// The label that marks an unlabelled row.
 pub const UNLABELLED: i64 = -1;
 
-/// Mean cross entropy over the rows whose target is not −1; 0, with a zero gradient, when there is
-/// no such row.
+/// Returns the mean cross entropy over the rows whose target is not −1. Without such a row, it is 0 with a
+/// zero gradient.
 ///
 /// # Shapes — `logits`: `[n, classes]`; `targets`: `[n]`, in `0..classes` or −1; returns `[1]`.
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
@@ -18,7 +18,7 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let picked = targets.mask_fill(unlabelled.clone(), 0).reshape([n, 1]);
     let count = unlabelled.clone().bool_not().float().sum().clamp_min(1.0);
     let log_likelihood = activation::log_softmax(logits, 1).gather(1, picked).reshape([n]);
-    // Not a product with 0, which an infinite one would survive.
+    // A product with 0 would not do, because infinity times 0 is not a number.
     let log_likelihood = log_likelihood.mask_fill(unlabelled, 0.0);
     -log_likelihood.sum() / count
 }

@@ -9,8 +9,8 @@ use super::{
     normalise,
 };
 
-/// Standard deviation over the batch of L2-normalised rows, mean over the d dimensions, times √d:
-/// about 1 for random directions, 0 when all rows point the same way.
+/// Returns the standard deviation over the batch of L2-normalised rows, averaged over the d dimensions and
+/// multiplied by √d: about 1 for random directions, 0 when all rows point the same way.
 ///
 /// # Shapes — `[n, d]` to `[1]`.
 pub fn spread(x: Tensor<2>) -> Tensor<1> {
@@ -21,14 +21,14 @@ pub fn spread(x: Tensor<2>) -> Tensor<1> {
     variance.sqrt().mean() * (d as f64).sqrt()
 }
 
-/// Standard deviation over the batch (unbiased) of L2-normalised rows, mean over the d dimensions
-/// and over the views: `1/√d` for random directions, 0 for rows that all point the same way. The
-/// figure that solo-learn logs as `z_std`.
+/// Returns the standard deviation over the batch (unbiased) of L2-normalised rows, averaged over the d
+/// dimensions and over the views: `1/√d` for random directions, 0 for rows that all point the same way.
+/// solo-learn logs this figure as `z_std`.
 ///
 /// # Shapes — each view `[n, d]`, n at least 2; returns `[1]`.
 ///
 /// # Panics
-/// Without a view.
+/// There is no view.
 pub fn unit_std(views: &[Tensor<2>]) -> Tensor<1> {
     let stds = views.iter().map(|x| {
         let x = normalise::unit_rows(x.clone());
@@ -38,9 +38,9 @@ pub fn unit_std(views: &[Tensor<2>]) -> Tensor<1> {
     sum / views.len() as f64
 }
 
-/// Of two views whose rows belong together, row by row: `positive_cosine`, the mean cosine of a row
-/// with its own; `negative_cosine`, with the others; `retrieval`, the share of rows of `a` of which
-/// no row of `b` is nearer than their own.
+/// Compares two views whose rows belong together. `positive_cosine` is the mean cosine of a row with its own
+/// partner, `negative_cosine` the mean cosine with the other rows. `retrieval` is the share of rows of `a` to
+/// which no row of `b` is nearer than their partner.
 ///
 /// # Shapes — `a`, `b`: `[n, d]`, n at least 2; returns `[1]` each.
 pub fn pair(a: &Tensor<2>, b: &Tensor<2>) -> [(&'static str, Tensor<1>); 3] {
@@ -53,8 +53,8 @@ pub fn pair(a: &Tensor<2>, b: &Tensor<2>) -> [(&'static str, Tensor<1>); 3] {
     [("positive_cosine", own), ("negative_cosine", others), ("retrieval", hit.float().mean())]
 }
 
-/// How unit-length queries compare with their own keys and with a queue of others: mean cosines, and the
-/// share of queries to which no key of the queue is nearer than their own.
+/// Compares unit-length queries with their own keys and with a queue of other keys: the mean cosines, and the
+/// share of queries to which no key of the queue is nearer than their own key.
 ///
 /// # Shapes — `queries`, `keys`: `[n, dim]`; `queue`: `[length, dim]`; returns `[1]` each.
 pub fn with_queue(
@@ -68,11 +68,11 @@ pub fn with_queue(
     [("positive_cosine", own.mean()), ("negative_cosine", others.mean()), ("retrieval", retrieval)]
 }
 
-/// Of a view's posterior and the priors of all global views, whether heads stay spread and norms stay
-/// put, which the loss does not show.
+/// Returns figures of a view's posterior and the priors of all global views, which show whether the heads
+/// stay spread and the norms stay constant. The loss does not show this.
 ///
 /// # Panics
-/// Without a prior.
+/// There is no prior.
 pub fn gaussians(q: &Gaussian, priors: &[Gaussian]) -> Vec<(&'static str, Tensor<1>)> {
     let (p, other) = (&priors[0], priors.last().expect("there is a global view"));
     let cosine = |a: &Tensor<2>, b: &Tensor<2>| cosine_similarity(a.clone(), b.clone()).mean();
@@ -92,18 +92,19 @@ pub fn gaussians(q: &Gaussian, priors: &[Gaussian]) -> Vec<(&'static str, Tensor
     ]
 }
 
-/// Mean entropy of rows that each sum to one, in nats: 0 for one-hot rows, `ln c` for uniform ones.
+/// Returns the mean entropy of rows that each sum to one, in nats: 0 for one-hot rows, `ln c` for uniform
+/// rows.
 ///
 /// # Shapes — `[n, c]` to `[1]`.
 pub fn entropy(rows: Tensor<2>) -> Tensor<1> {
-    // 0·log 0 is 0: the bound is the smallest normal number's order, far below any share that counts.
+    // 0·log 0 is 0. The bound is of the order of the smallest normal number, far below any share that counts.
     let log = rows.clone().clamp_min(1e-37).log();
     -(rows * log).sum_dim(1).mean()
 }
 
-/// How many of the c columns rows that each sum to one use together, as a share: the exponential of
-/// the entropy of their mean, over c. 1 when all columns are used alike, 1/c when all rows sit on the
-/// same column.
+/// Returns the share of the c columns that the rows use together, where each row sums to one: the exponential
+/// of the entropy of the rows' mean, divided by c. It is 1 when all columns are used alike, and 1/c when all
+/// rows use the same column only.
 ///
 /// # Shapes — `[n, c]` to `[1]`.
 pub fn usage(rows: Tensor<2>) -> Tensor<1> {
@@ -111,14 +112,14 @@ pub fn usage(rows: Tensor<2>) -> Tensor<1> {
     entropy(rows.mean_dim(0)).exp() / c as f64
 }
 
-/// Mean Euclidean norm of the rows.
+/// Returns the mean Euclidean norm of the rows.
 ///
 /// # Shapes — `[n, d]` to `[1]`.
 pub fn mean_norm(x: Tensor<2>) -> Tensor<1> {
     x.square().sum_dim(1).sqrt().mean()
 }
 
-/// Standard deviation of all numbers.
+/// Returns the standard deviation of all numbers.
 ///
 /// # Shapes — `[n, d]` to `[1]`.
 pub fn deviation(x: Tensor<2>) -> Tensor<1> {

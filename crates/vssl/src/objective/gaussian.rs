@@ -2,63 +2,63 @@
 //! Yanıkoğlu, arXiv:2504.04318, eq. 9 and 10) and the closed forms they stand in for (eq. 4 and 6).
 //!
 //! `S_β(a, b) = softplus_β(−cos(a, b))`, `softplus_β(x) = log(1 + e^{βx}) / β`, one value a row.
-//! In the cosine forms a "variance" is a free vector that may be negative: it is only ever seen
-//! through its direction. Called by `methods::vssl`.
+//! In the cosine forms a "variance" is a free vector that may be negative: only its direction has an effect.
+//! Called by `methods::vssl`.
 
 use burn::tensor::{Tensor, activation};
 
 use super::cosine::cosine_similarity;
 
-/// A batch of diagonal Gaussians (or, for the cosine forms, of the two vectors in their place).
+/// A batch of diagonal Gaussians (for the cosine forms, of two vectors in place of mean and variance).
 #[derive(Clone, Debug)]
 pub struct Gaussian {
-    /// Means, `[n, d]`.
+    /// The means, `[n, d]`.
     pub mean: Tensor<2>,
-    /// Variances, `[n, d]`; positive for the closed forms, of any sign for the cosine forms.
+    /// The variances, `[n, d]`; positive for the closed forms, of any sign for the cosine forms.
     pub variance: Tensor<2>,
 }
 
-/// A log-variance that a head puts out is held within plus and minus this.
+/// The bound of the absolute value of a log-variance.
 const LOG_VARIANCE_BOUND: f64 = 6.0;
 
-/// Holds log-variances where neither they nor their inverse overflow.
+/// Clamps log-variances so that neither the variances nor their inverses overflow.
 pub fn clamp_log_variance(x: Tensor<2>) -> Tensor<2> {
     x.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 }
 
-/// The deviation σ of σ² = softplus(x), for outputs x that are free numbers.
+/// Returns the deviation σ of σ² = softplus(x), where the outputs x may be any numbers.
 ///
-/// Single precision has no softplus below that of x = −104: the smallest normal number, which vanishes
-/// beside every softplus above 1e-31, keeps the root's derivative finite there.
+/// Below x = −104, softplus(x) is zero in single precision. Adding the smallest normal number keeps the
+/// square root's derivative finite there; it has no effect on any softplus above 1e-31.
 pub fn softplus_deviation(x: Tensor<2>) -> Tensor<2> {
     (softplus(x, 1.0) + f64::from(f32::MIN_POSITIVE)).sqrt()
 }
 
 impl Gaussian {
-    /// A head's output, `[n, 2d]`: the first d numbers are the mean, the last d the variance.
+    /// Splits a head's output, `[n, 2d]`: the first d numbers are the mean, the last d the variance.
     pub fn of_halves(output: Tensor<2>) -> Self {
         let d = output.dims()[1] / 2;
         Self { mean: output.clone().narrow(1, 0, d), variance: output.narrow(1, d, d) }
     }
 
-    /// The Gaussian of outputs whose variances are log-variances.
+    /// Returns the Gaussian of outputs whose variances are log-variances.
     pub fn from_log(&self) -> Self {
         let variance = clamp_log_variance(self.variance.clone()).exp();
         Self { mean: self.mean.clone(), variance }
     }
 
-    /// The same numbers outside the graph: no gradient flows back through them.
+    /// Returns the same numbers outside the graph: no gradient flows back through them.
     pub fn detach(self) -> Self {
         Self { mean: self.mean.detach(), variance: self.variance.detach() }
     }
 }
 
-/// `log(1 + e^{βx}) / β`: the positive part of `x`, smoothed; exact in both tails.
+/// Returns `log(1 + e^{βx}) / β`: a smooth version of the positive part of `x`, exact in both tails.
 pub fn softplus<const D: usize>(x: Tensor<D>, beta: f64) -> Tensor<D> {
     activation::softplus(x, beta)
 }
 
-/// `S_β(a, b) = softplus_β(−cos(a, b))`: how far apart two directions are, between about 0 and 1.
+/// Returns `S_β(a, b) = softplus_β(−cos(a, b))`: the distance of two directions, between about 0 and 1.
 ///
 /// # Shapes — `a`, `b`: `[n, d]`; returns `[n]`.
 pub fn cosine_gap(a: Tensor<2>, b: Tensor<2>, beta: f64) -> Tensor<1> {

@@ -1,7 +1,7 @@
-//! Objectives: pure functions of tensors, one formula a function.
+//! Objectives: pure functions of tensors, with one formula for each function.
 //!
-//! No randomness, no memory, no configuration. Gradients flow to all tensor arguments but those
-//! that a function calls its targets: these are detached where they are used.
+//! They have no randomness, memory or configuration. Gradients flow to all tensor arguments except the
+//! targets of a function, which are detached where they are used.
 
 pub mod centring;
 pub mod clustering;

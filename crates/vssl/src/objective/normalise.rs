@@ -1,18 +1,19 @@
 //! Rows of unit length as PyTorch's `normalize` makes them: `x / max(|x|, 1e-12)`.
 //!
-//! Called by the objectives that compare directions and by the weight-normalised layers. The
-//! cosine's own floor is another one: see [`super::cosine`].
+//! Called by the objectives that compare directions and by the weight-normalised layers. The cosine has
+//! another floor: see [`super::cosine`].
 
 use burn::tensor::Tensor;
 
 const NORM_FLOOR: f64 = 1e-12;
 
-/// Each row divided by its norm, or by 1e-12 if that is larger. A zero row stays zero and has the
-/// gradient of `x / 1e-12`.
+/// Divides each row by its norm, or by 1e-12 if that is larger. A zero row stays zero and has the gradient of
+/// `x / 1e-12`.
 ///
 /// # Shapes — `[n, d]` to `[n, d]`.
 pub fn unit_rows(x: Tensor<2>) -> Tensor<2> {
-    // The root's derivative is infinite at zero; squares below the floor's give the floor anyway.
+    // The derivative of the square root is infinite at zero. A row whose square is below the floor's square
+    // gets the floor anyway.
     let norm = x.clone().square().sum_dim(1).clamp_min(NORM_FLOOR * NORM_FLOOR).sqrt(); // [n, 1]
     x / norm
 }

@@ -1,10 +1,10 @@
-//! The sum of one term of a loss over pairs of views. Pairs of two views and pairs of a view with itself
-//! are summed apart, because their values lie far from each other and have curves of their own. Called
-//! by `methods::vssl`.
+//! The sum of one term of a loss over pairs of views. Pairs of two views and pairs of a view with itself are
+//! summed separately, because their values differ greatly and are logged separately. Called by
+//! `methods::vssl`.
 
 use burn::tensor::Tensor;
 
-/// Sum over cross-view pairs first, over same-view pairs second.
+/// The sum over cross-view pairs first, the sum over same-view pairs second.
 #[derive(Default)]
 pub struct PairSum {
     sums: [Option<Tensor<1>>; 2],
@@ -12,7 +12,7 @@ pub struct PairSum {
 }
 
 impl PairSum {
-    /// Adds the term of one pair, `[1]`; `same` is whether it is of a view with itself.
+    /// Adds the term of one pair, `[1]`; `same` says whether the pair is of a view with itself.
     pub fn add(&mut self, same: bool, term: Tensor<1>) {
         let kind = usize::from(same);
         self.sums[kind] = Some(match self.sums[kind].take() {
@@ -22,12 +22,12 @@ impl PairSum {
         self.pairs[kind] += 1;
     }
 
-    /// The sum of each kind that has pairs, times `weight`, `[1]` each.
+    /// Returns the sum of each kind that has pairs, times `weight`, `[1]` each.
     pub fn weighted(&self, weight: f64) -> impl Iterator<Item = Tensor<1>> {
         self.sums.iter().flatten().map(move |sum| sum.clone() * weight)
     }
 
-    /// The mean over the pairs of each kind that has pairs, `[1]` each, under its name in `names`.
+    /// Returns the mean over the pairs of each kind that has pairs, `[1]` each, under its name in `names`.
     pub fn means(
         &self,
         names: [&'static str; 2],

@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 
 use super::cosine::cosine_similarity;
 
-/// `2 − 2·cos(p, sg z)`, mean over the batch: the squared distance of the unit vectors. From 0
+/// Returns `2 − 2·cos(p, sg z)`, averaged over the batch: the squared distance of the unit vectors, from 0
 /// (aligned) to 4 (opposed).
 ///
 /// # Shapes — `prediction`, `target`: `[n, d]`; returns `[1]`. No gradient flows to `target`.
@@ -19,13 +19,13 @@ pub fn byol_pair(prediction: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
     mean_cosine(prediction, target) * -2.0 + 2.0
 }
 
-/// Sum of [`byol_pair`] over each target `a` and each prediction `b ≠ a`; views with a target come
-/// first among the predictions. Two views give two terms and a value from 0 to 8.
+/// Returns the sum of [`byol_pair`] over each target `a` and each prediction `b ≠ a`; views with a target
+/// come first among the predictions. Two views give two terms and a value from 0 to 8.
 ///
 /// # Shapes — each prediction and target: `[n, d]`; returns `[1]`. No gradient flows to `targets`.
 ///
 /// # Panics
-/// Without a pair of different views.
+/// There is no pair of different views.
 pub fn byol(predictions: &[Tensor<2>], targets: &[Tensor<2>]) -> Tensor<1> {
     let pairs = targets.iter().enumerate().flat_map(|(a, target)| {
         let others = predictions.iter().enumerate().filter(move |(b, _)| *b != a);
@@ -34,14 +34,14 @@ pub fn byol(predictions: &[Tensor<2>], targets: &[Tensor<2>]) -> Tensor<1> {
     pairs.reduce(|sum, pair| sum + pair).expect("there are two views at least")
 }
 
-/// `−cos(p, sg z)`, mean over the batch. From −1 (aligned) to 1 (opposed).
+/// Returns `−cos(p, sg z)`, averaged over the batch, from −1 (aligned) to 1 (opposed).
 ///
 /// # Shapes — `prediction`, `target`: `[n, d]`; returns `[1]`. No gradient flows to `target`.
 pub fn simsiam_pair(prediction: Tensor<2>, target: Tensor<2>) -> Tensor<1> {
     -mean_cosine(prediction, target)
 }
 
-/// `½·[simsiam(p₁, z₂) + simsiam(p₂, z₁)]`.
+/// Returns `½·[simsiam(p₁, z₂) + simsiam(p₂, z₁)]`.
 ///
 /// # Shapes — all `[n, d]`; returns `[1]`. No gradient flows to the projections `z`.
 pub fn simsiam(p: [Tensor<2>; 2], z: [Tensor<2>; 2]) -> Tensor<1> {

@@ -7,24 +7,26 @@
 use burn::tensor::{Bool, Tensor, activation};
 use vssl_kernels::{batch_norm_train, linear};
 
-/// Added to the variance of a column that Barlow Twins standardises, as in batch normalisation.
+/// The number that is added to the variance of a column that Barlow Twins standardises, as in batch
+/// normalisation.
 pub const BARLOW_EPS: f64 = 1e-5;
-/// Added to a variance before VICReg takes its root.
+/// The number that is added to a variance before VICReg takes its square root.
 pub const VICREG_EPS: f64 = 1e-4;
 
-/// The two terms of Barlow Twins, of the cross-correlation `C = âᵀb̂ / n` of standardised columns.
+/// The two terms of Barlow Twins, which depend on the cross-correlation `C = âᵀb̂ / n` of standardised
+/// columns.
 #[derive(Clone, Debug)]
 pub struct Barlow {
-    /// `Σᵢ (Cᵢᵢ − 1)²`, `[1]`.
+    /// The invariance term, `Σᵢ (Cᵢᵢ − 1)²`, `[1]`.
     pub invariance: Tensor<1>,
-    /// `Σ_{i≠j} Cᵢⱼ²`, `[1]`.
+    /// The redundancy term, `Σ_{i≠j} Cᵢⱼ²`, `[1]`.
     pub redundancy: Tensor<1>,
-    /// Mean of the diagonal, `[1]`, without gradient: 1 when the views agree.
+    /// The mean of the diagonal, `[1]`, without gradient: 1 when the views agree.
     pub agreement: Tensor<1>,
 }
 
-/// Cross-correlation of two views over the batch. Columns are standardised by their mean and biased
-/// variance, and gradients flow through both.
+/// Computes the terms from the cross-correlation of two views over the batch. Columns are standardised by
+/// their mean and biased variance, and gradients flow through both.
 ///
 /// # Shapes — `a`, `b`: `[n, d]`.
 pub fn barlow(a: Tensor<2>, b: Tensor<2>) -> Barlow {
@@ -39,7 +41,7 @@ pub fn barlow(a: Tensor<2>, b: Tensor<2>) -> Barlow {
 }
 
 impl Barlow {
-    /// `scale · [ invariance + λ · redundancy ]`, `[1]`.
+    /// Returns `scale · [ invariance + λ · redundancy ]`, `[1]`.
     pub fn total(&self, lambda: f64, scale: f64) -> Tensor<1> {
         (self.invariance.clone() + self.redundancy.clone() * lambda) * scale
     }
@@ -48,15 +50,17 @@ impl Barlow {
 /// The three terms of VICReg.
 #[derive(Clone, Debug)]
 pub struct Vicreg {
-    /// Mean over all n·d entries of `(a − b)²`, `[1]`.
+    /// The similarity term: the mean over all n·d entries of `(a − b)²`, `[1]`.
     pub similarity: Tensor<1>,
-    /// Sum over both views of `meanⱼ relu(1 − √(varⱼ + 1e-4))`, variances unbiased, `[1]`.
+    /// The variance term: the sum over both views of `meanⱼ relu(1 − √(varⱼ + 1e-4))`, with unbiased
+    /// variances, `[1]`.
     pub variance: Tensor<1>,
-    /// Sum over both views of `1/d · Σ_{i≠j} Covᵢⱼ²`, covariances unbiased, `[1]`.
+    /// The covariance term: the sum over both views of `1/d · Σ_{i≠j} Covᵢⱼ²`, with unbiased covariances,
+    /// `[1]`.
     pub covariance: Tensor<1>,
 }
 
-/// Invariance, variance and covariance of two views. Gradients flow to both.
+/// Computes the invariance, variance and covariance terms of two views. Gradients flow to both views.
 ///
 /// # Shapes — `a`, `b`: `[n, d]`, n at least 2.
 pub fn vicreg(a: Tensor<2>, b: Tensor<2>) -> Vicreg {
@@ -70,7 +74,7 @@ pub fn vicreg(a: Tensor<2>, b: Tensor<2>) -> Vicreg {
 }
 
 impl Vicreg {
-    /// The weighted sum, `[1]`.
+    /// Returns the weighted sum of the terms, `[1]`.
     pub fn total(&self, similarity: f64, variance: f64, covariance: f64) -> Tensor<1> {
         self.similarity.clone() * similarity
             + self.variance.clone() * variance
@@ -78,7 +82,7 @@ impl Vicreg {
     }
 }
 
-/// Variance and covariance terms of one view.
+/// Returns the variance and covariance terms of one view.
 fn spread(x: Tensor<2>) -> [Tensor<1>; 2] {
     let [n, d] = x.dims();
     let pairs = n.saturating_sub(1) as f64;
@@ -89,7 +93,7 @@ fn spread(x: Tensor<2>) -> [Tensor<1>; 2] {
     [activation::relu(-deviation + 1.0).mean(), covariance]
 }
 
-/// Columns of mean 0 and biased variance 1.
+/// Returns the columns with mean 0 and biased variance 1.
 fn standardise(x: Tensor<2>) -> Tensor<2> {
     let d = x.dims()[1];
     let constant = |value: f32| Tensor::full([d], value, &x.device());
@@ -97,7 +101,7 @@ fn standardise(x: Tensor<2>) -> Tensor<2> {
     batch_norm_train(x, scale, shift, None, false, BARLOW_EPS).output
 }
 
-/// `Σ_{i≠j} (aᵀb)ᵢⱼ²`.
+/// Returns `Σ_{i≠j} (aᵀb)ᵢⱼ²`.
 ///
 /// # Shapes — `a`, `b`: `[n, d]`; returns `[1]`.
 fn off_diagonal(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
@@ -107,11 +111,12 @@ fn off_diagonal(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     product.mask_fill(diagonal, 0.0).square().sum()
 }
 
-/// The same for standardised columns, whose mean products are `diagonal`.
+/// Returns `Σ_{i≠j} (aᵀb)ᵢⱼ²` of standardised columns, whose mean products are `diagonal`.
 ///
-/// With fewer rows than columns it is `‖aᵀb‖² − Σᵢ(aᵀb)ᵢᵢ²` with `‖aᵀb‖² = Σ (aaᵀ)∘(bbᵀ)`: two n × n
-/// matrices instead of one d × d. Only equal scales allow for the difference: one column with a
-/// variance a million times that of the others, as VICReg has to expect, would leave nothing of it.
+/// With fewer rows than columns the sum is `‖aᵀb‖² − Σᵢ(aᵀb)ᵢᵢ²` with `‖aᵀb‖² = Σ (aaᵀ)∘(bbᵀ)`, from two n ×
+/// n matrices instead of one d × d matrix. The difference is exact enough only when the columns have equal
+/// scales: a column with a variance a million times that of the others, which VICReg has to expect, would
+/// leave no correct digit.
 ///
 /// # Shapes — `a`, `b`: `[n, d]`; `diagonal`: `[1, d]`; returns `[1]`.
 fn off_diagonal_of_standardised(a: Tensor<2>, b: Tensor<2>, diagonal: &Tensor<2>) -> Tensor<1> {

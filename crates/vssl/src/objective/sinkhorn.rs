@@ -1,18 +1,18 @@
 //! Balanced soft assignment of rows to clusters by Sinkhorn's iterations (Cuturi 2013,
 //! arXiv:1306.0895; as SwAV uses it, Caron et al. 2020, arXiv:2006.09882, section 3.1).
 //!
-//! `Q = exp(scores/ε)`, whose columns (clusters), then rows are divided by their sums, again and
-//! again: each row becomes a distribution over clusters, each cluster gets about as much as any
-//! other. Called by `methods::swav`.
+//! The columns (clusters) and then the rows of `Q = exp(scores/ε)` are divided by their sums, again and
+//! again. Each row becomes a distribution over clusters, and each cluster gets about as much as any other.
+//! Called by `methods::swav`.
 
 use burn::tensor::{Tensor, activation};
 
-/// The assignments after so many iterations: rows sum to one. Without any iteration rows and columns
-/// are left as they are and all entries together sum to the number of rows.
+/// Returns the assignments after `iterations` iterations, whose rows sum to one. With 0 iterations rows and
+/// columns are not normalised, and all entries together sum to the number of rows.
 ///
-/// In logarithms each division by sums is a log-softmax along the other axis, and the constants by
-/// which cluster and row sums differ from 1/clusters and 1/rows fall out with the last of them. No
-/// exponential of a score is taken, so that scores of any size stay finite.
+/// In logarithms each division by sums is a log-softmax along the other axis. The last division cancels the
+/// constants by which cluster and row sums differ from 1/clusters and 1/rows. The exponential of a score is
+/// never computed, so that scores of any size stay finite.
 ///
 /// # Shapes — `[n, clusters]` to `[n, clusters]`; no gradient flows to the scores.
 pub fn sinkhorn(scores: Tensor<2>, epsilon: f64, iterations: usize) -> Tensor<2> {

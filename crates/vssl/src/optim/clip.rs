@@ -1,25 +1,25 @@
-//! Gradient clipping: over all parameters together (Pascanu et al. 2013, arXiv:1211.5063), or each
-//! tensor on its own as DINO does.
+//! Gradient clipping: of the norm over all parameters (Pascanu et al. 2013, arXiv:1211.5063), or of each
+//! tensor's norm as in DINO.
 
 use burn::tensor::Tensor;
 use vssl_kernels::sum_of_squares;
 
 use super::Gradients;
 
-/// Added to a norm before the division.
+/// The number that is added to a norm before the division.
 const EPSILON: f64 = 1e-6;
 
-/// Which norm is bounded, and by what: a number above 0.
+/// The norm that is bounded, and its bound: a number above 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Clip {
-    /// The norm of all gradients together.
+    /// The bound is for the norm of all gradients together.
     GlobalNorm(f64),
-    /// The norm of each tensor's gradient on its own.
+    /// The bound is for the norm of each tensor's gradient.
     PerTensor(f64),
 }
 
 impl Clip {
-    /// Bounds the gradients: multiplied by `c = limit / (norm + 1e-6)` where `c < 1`.
+    /// Clips the gradients: they are multiplied by `c = limit / (norm + 1e-6)` where `c < 1`.
     pub fn apply(&self, gradients: Gradients) -> Gradients {
         match *self {
             Clip::GlobalNorm(limit) => gradients.clip_global_norm(limit),
@@ -47,7 +47,7 @@ impl Gradients {
     }
 }
 
-/// `min(limit / (norm + 1e-6), 1)`, kept on the device.
+/// Returns `min(limit / (norm + 1e-6), 1)`, still on the device.
 fn factor(norm: Tensor<1>, limit: f64) -> Tensor<1> {
     ((norm + EPSILON).recip() * limit).clamp_max(1.0)
 }

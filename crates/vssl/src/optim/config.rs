@@ -1,23 +1,22 @@
-//! The optimiser that a recipe asks for. [`super::table`] reads and writes it.
+//! The optimiser that a recipe asks for. [`super::table`] reads and writes its table.
 
 use serde::Serialize;
 
 use super::{GroupRule, OptimError};
 use crate::tensors::ParameterInfo;
 
-/// The optimiser of a recipe. Defaults are those of solo-learn's BYOL recipe for CIFAR.
+/// The optimiser of a recipe. The defaults are those of solo-learn's BYOL recipe for CIFAR.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OptimizerConfig {
-    /// The update rule with the numbers that only it has; LARS.
+    /// The update rule with its own parameters; LARS.
     pub algorithm: Algorithm,
-    /// Base learning rate, for a batch of 256 when `scale_lr`; 1.0.
+    /// The base learning rate, for a batch of 256 when `scale_lr` is set; 1.0.
     pub lr: f64,
-    /// Whether `lr`, here and in groups, is multiplied by total batch / 256 (Goyal et al. 2017);
-    /// true.
+    /// Whether `lr`, here and in groups, is multiplied by total batch / 256 (Goyal et al. 2017); true.
     pub scale_lr: bool,
-    /// Weight decay; 1e-5.
+    /// The weight decay; 1e-5.
     pub weight_decay: f64,
-    /// Exceptions for some parameters, later ones winning.
+    /// Exceptions for some parameters; a later exception overrides an earlier one.
     pub groups: Vec<GroupRule>,
 }
 
@@ -25,51 +24,51 @@ pub struct OptimizerConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Algorithm {
-    /// Layer-wise trust ratios over SGD (You et al. 2017, arXiv:1708.03888).
+    /// SGD with layer-wise trust ratios (You et al. 2017, arXiv:1708.03888).
     Lars(Lars),
     /// Stochastic gradient descent with momentum.
     Sgd(Sgd),
-    /// Adam (Kingma and Ba 2015, arXiv:1412.6980), weight decay added to the gradient.
+    /// Adam (Kingma and Ba 2015, arXiv:1412.6980), with weight decay added to the gradient.
     Adam(Adam),
     /// Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101).
     Adamw(Adam),
 }
 
-/// Numbers of SGD.
+/// The parameters of SGD.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Sgd {
-    /// Share of the last update that goes into the next one; 0.9.
+    /// The share of the last update that goes into the next update; 0.9.
     pub momentum: f64,
-    /// Share of the gradient that is kept out of the momentum; 0.
+    /// The share of the gradient that is kept out of the momentum; 0.
     pub dampening: f64,
     /// Whether the momentum is Nesterov's; false.
     pub nesterov: bool,
 }
 
-/// Numbers of LARS.
+/// The parameters of LARS.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Lars {
-    /// The rule that the trust ratio scales the rate of.
+    /// The rule whose rate the trust ratio scales.
     #[serde(flatten)]
     pub sgd: Sgd,
-    /// Trust coefficient; 0.02.
+    /// The trust coefficient; 0.02.
     pub eta: f64,
     /// Whether the effective rate is bounded by the base rate (LARC); true.
     pub clip_lr: bool,
     /// Whether one-dimensional tensors get neither trust ratio nor weight decay; true.
     pub exclude_bias_and_norm: bool,
-    /// Added to the denominator of the trust ratio; 1e-8.
+    /// The number that is added to the denominator of the trust ratio; 1e-8.
     pub eps: f64,
 }
 
-/// Numbers of Adam and AdamW.
+/// The parameters of Adam and AdamW.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Adam {
-    /// Decay of the mean gradient; 0.9.
+    /// The decay of the mean gradient; 0.9.
     pub beta1: f64,
-    /// Decay of the mean squared gradient; 0.999.
+    /// The decay of the mean squared gradient; 0.999.
     pub beta2: f64,
-    /// Added to denominators; 1e-8.
+    /// The number that is added to denominators; 1e-8.
     pub eps: f64,
 }
 
@@ -111,21 +110,21 @@ impl Default for Adam {
 }
 
 impl OptimizerConfig {
-    /// What rates are multiplied by for a batch of `total_batch` images over all processes and
-    /// accumulated micro-batches.
+    /// Returns the factor of all rates for a batch of `total_batch` images over all processes and accumulated
+    /// micro-batches.
     pub fn batch_factor(&self, total_batch: usize) -> f64 {
         if self.scale_lr { total_batch as f64 / 256.0 } else { 1.0 }
     }
 
-    /// The base learning rate that the schedule starts from.
+    /// Returns the base learning rate of the schedule.
     pub fn base_rate(&self, total_batch: usize) -> f64 {
         self.lr * self.batch_factor(total_batch)
     }
 
-    /// Refuses numbers out of range and rules that contradict themselves.
+    /// Checks that all numbers are in range and no rule contradicts itself.
     ///
     /// # Errors
-    /// The first problem, naming the key or the rule.
+    /// The first problem, with its key or its rule.
     pub fn validate(&self) -> Result<(), OptimError> {
         not_negative("lr", self.lr)?;
         not_negative("weight_decay", self.weight_decay)?;
@@ -145,10 +144,10 @@ impl OptimizerConfig {
         self.groups.iter().enumerate().try_for_each(|(index, rule)| rule.validate(index))
     }
 
-    /// Refuses rules that no parameter of the model meets.
+    /// Checks that every rule matches a parameter of the model.
     ///
     /// # Errors
-    /// The first such rule.
+    /// The first rule that matches no parameter.
     pub fn cover(&self, parameters: &[ParameterInfo]) -> Result<(), OptimError> {
         for (index, rule) in self.groups.iter().enumerate() {
             if !parameters.iter().any(|p| rule.matches(&p.path, p.shape.len())) {
@@ -166,7 +165,7 @@ impl OptimizerConfig {
 }
 
 impl Algorithm {
-    /// The name in a recipe.
+    /// Returns the name of the update rule in a recipe.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Lars(_) => "lars",

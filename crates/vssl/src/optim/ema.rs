@@ -1,5 +1,5 @@
-//! The teacher's update: `θ_t ← τ·θ_t + (1 − τ)·θ_s`, parameters only (Tarvainen and Valpola 2017,
-//! arXiv:1703.01780). Running statistics are left alone: they come from the teacher's own forwards.
+//! The teacher's update, `θ_t ← τ·θ_t + (1 − τ)·θ_s`, of parameters only (Tarvainen and Valpola 2017,
+//! arXiv:1703.01780). Running statistics are not changed: they come from the teacher's own forward passes.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::tensors::paths::{self, Map, PathStack, Visit};
 
 /// Moves the teacher towards the student. `tau` is the share that the teacher keeps.
 ///
-/// Parameters are matched by path, not by Burn's parameter id: ids agree only while the teacher is
-/// a copy made in this process, paths agree after any save and load. The student may have more
-/// parameters than the teacher (a predictor). The teacher stays outside the autodiff graph.
+/// Parameters are matched by path, not by Burn's parameter id: ids agree only while the teacher is a copy
+/// made in this process, but paths agree after any save and load. The student may have more parameters than
+/// the teacher, such as a predictor. The teacher stays outside the autodiff graph.
 ///
 /// # Errors
-/// A teacher's parameter that the student lacks or that has another size.
+/// The student lacks a parameter of the teacher, or has it in another size.
 pub fn ema<T: Module, S: Module>(teacher: T, student: &S, tau: f64) -> Result<T, OptimError> {
     let mut values = Values(BTreeMap::new());
     paths::visit(student, &mut values);
@@ -31,7 +31,7 @@ pub fn ema<T: Module, S: Module>(teacher: T, student: &S, tau: f64) -> Result<T,
     Ok(teacher)
 }
 
-/// Parameters by path, flattened.
+/// Flattened parameters by path.
 struct Values(BTreeMap<String, Tensor<1>>);
 
 impl Visit for Values {

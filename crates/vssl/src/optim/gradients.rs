@@ -1,7 +1,7 @@
-//! Gradients of a module's parameters, filed by path and flattened.
+//! Gradients of a module's parameters, flattened and stored by path.
 //!
-//! The form in which they are accumulated over micro-batches, averaged over processes, clipped and
-//! handed to the optimiser.
+//! Gradients have this form while they are accumulated over micro-batches, averaged over processes, clipped
+//! and passed to the optimiser.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use vssl_kernels::sum_of_squares;
 
 use crate::tensors::paths::{self, PathStack, Visit};
 
-/// One flattened gradient for each parameter that has one, outside the autodiff graph.
+/// The flattened gradients of the parameters that have a gradient, outside the autodiff graph.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients(pub BTreeMap<String, Tensor<1>>);
 
 impl Gradients {
     /// Takes the gradients of `module`'s parameters out of the result of a backward pass.
     ///
-    /// Parameters that the loss did not depend on, and those that ask for no gradient, have no
-    /// entry: the optimiser leaves them as they are.
+    /// Parameters on which the loss does not depend, and parameters without `requires_grad`, have no entry:
+    /// the optimiser does not change them.
     pub fn collect<M: Module>(mut gradients: BurnGradients, module: &M) -> Self {
         let mut collect = Collect { from: &mut gradients, into: BTreeMap::new() };
         paths::visit(module, &mut collect);
         Self(collect.into)
     }
 
-    /// Adds the gradients of another micro-batch; a parameter may be absent from either.
+    /// Adds the gradients of another micro-batch; a parameter may be absent from either of the two.
     pub fn accumulate(mut self, other: Self) -> Self {
         for (path, gradient) in other.0 {
             let sum = match self.0.remove(&path) {
@@ -43,7 +43,7 @@ impl Gradients {
         Self(self.0.into_iter().map(|(path, gradient)| (path, gradient * factor)).collect())
     }
 
-    /// Euclidean norm of all gradients together, on the device: `[1]`. `None` without gradients.
+    /// Returns the Euclidean norm of all gradients together, on the device: `[1]`. `None` without gradients.
     pub fn global_norm(&self) -> Option<Tensor<1>> {
         let squares: Vec<_> = self.0.values().cloned().map(sum_of_squares).collect();
         (!squares.is_empty()).then(|| Tensor::cat(squares, 0).sum().sqrt())

@@ -1,4 +1,4 @@
-//! Exceptions to the optimiser's numbers for some parameters, chosen by path and rank.
+//! Exceptions from the optimiser's settings for some parameters, which are chosen by path and rank.
 
 use std::fmt;
 
@@ -6,36 +6,36 @@ use serde::{Deserialize, Serialize};
 
 use super::OptimError;
 
-/// One exception: which parameters, and what is different for them.
+/// An exception: the criteria of its parameters, and their settings.
 ///
-/// A parameter has to meet every criterion that is given. When several rules meet it, all apply in
-/// order and the later one wins, key by key.
+/// A parameter has to meet every criterion that is given. When several rules match a parameter, all apply in
+/// order, and the later rule overrides the earlier one, key by key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GroupRule {
-    /// Criterion: the whole path, `*` standing for any characters, dots included: `*.bias`,
-    /// `predictor.*`.
+    /// Criterion: a pattern of the whole path, in which `*` stands for any characters, dots included:
+    /// `*.bias`, `predictor.*`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pattern: Option<String>,
-    /// Criterion: whether the tensor has one axis (biases, scales and shifts of norms).
+    /// Criterion: whether the tensor has one axis, as biases and the scales and shifts of norms have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_dimensional: Option<bool>,
-    /// Factor on the base rate before the schedule is applied.
+    /// The factor of the base rate, before the schedule is applied.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr_factor: Option<f64>,
-    /// A rate of their own, the same at every step (scaled with the batch as the base rate is).
+    /// A constant learning rate, the same at every step; it is scaled with the batch as the base rate is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Weight decay.
+    /// The weight decay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// Whether LARS scales by the trust ratio; without it the rule is that of SGD.
+    /// Whether LARS scales by the trust ratio; without it the rule is SGD.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lars: Option<bool>,
 }
 
 impl GroupRule {
-    /// Whether a parameter meets the criteria.
+    /// Returns whether a parameter meets all criteria.
     pub fn matches(&self, path: &str, rank: usize) -> bool {
         self.pattern.as_deref().is_none_or(|pattern| glob(pattern, path))
             && self.one_dimensional.is_none_or(|one| one == (rank == 1))
@@ -75,7 +75,7 @@ impl fmt::Display for GroupRule {
     }
 }
 
-/// Whether `path` is what `pattern` says, `*` standing for any characters.
+/// Returns whether `path` matches `pattern`, in which `*` stands for any characters.
 fn glob(pattern: &str, path: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == path };
     let Some(mut path) = path.strip_prefix(head) else { return false };
@@ -84,7 +84,7 @@ fn glob(pattern: &str, path: &str) -> bool {
         if pieces.peek().is_none() {
             return path.ends_with(piece);
         }
-        // The earliest place leaves the most for the pieces that follow.
+        // The earliest match leaves the most for the pieces that follow.
         let Some(start) = path.find(piece) else { return false };
         path = &path[start + piece.len()..];
     }

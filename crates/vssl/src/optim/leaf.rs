@@ -1,23 +1,23 @@
-//! A parameter's tensor outside the graph, and the way back in.
+//! Takes a parameter's tensor out of the autodiff graph, and puts a new value back into it.
 
 use burn::tensor::{GradientCheckpointingStrategy, Tensor};
 
-/// How a parameter takes part in the autodiff graph.
+/// The part that a parameter has in the autodiff graph.
 pub(super) struct Leaf {
-    /// `None` on a device without autodiff.
+    /// The checkpointing strategy; `None` on a device without autodiff.
     strategy: Option<GradientCheckpointingStrategy>,
     tracked: bool,
 }
 
 impl Leaf {
-    /// The bare values of a parameter, and what [`Leaf::plant`] needs to put others in their place.
+    /// Returns the values of a parameter outside the graph, and the leaf that [`Leaf::plant`] needs.
     pub(super) fn lift<const D: usize>(tensor: Tensor<D>) -> (Self, Tensor<D>) {
         let strategy = tensor.gradient_checkpointing_strategy();
         let leaf = Self { strategy, tracked: tensor.is_require_grad() };
         (leaf, tensor.inner())
     }
 
-    /// New values as a leaf of the same kind. It keeps the checkpointing strategy: operations on
+    /// Makes new values a leaf of the same kind. The checkpointing strategy stays, because operations on
     /// tensors of two strategies panic.
     pub(super) fn plant<const D: usize>(self, value: Tensor<D>) -> Tensor<D> {
         match self.strategy {

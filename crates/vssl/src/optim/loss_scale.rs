@@ -1,29 +1,29 @@
 //! Dynamic loss scaling for gradients in 16-bit floats (Micikevicius et al. 2018, arXiv:1710.03740,
 //! section 3.2), with the constants that are in common use. Called by the second half of a step.
 //!
-//! Half-precision numbers below 6·10⁻⁸ are zero, and gradients are that small. So the loss is
-//! multiplied before the backward pass and the gradients are divided after it. Where one of them
-//! overflows, the step is left out and the factor halved; after many good steps it is doubled. All
-//! factors are powers of two: scaling there and back changes no bit of a number that stays in range.
+//! Half-precision numbers below 6·10⁻⁸ are zero, and gradients are that small. So the loss is multiplied by a
+//! factor before the backward pass, and the gradients are divided by it afterwards. When a gradient
+//! overflows, the step is skipped and the factor halved; after many good steps the factor is doubled. All
+//! factors are powers of two, so scaling changes no bit of a number that stays in range.
 
 use serde::{Deserialize, Serialize};
 
-/// Factor of the first step: 2¹⁶.
+/// The factor of the first step: 2¹⁶.
 const FIRST: f64 = 65_536.0;
-/// Below this, scaling would take away from the range that it is there to give.
+/// The smallest factor. A smaller factor would shrink the range that scaling is there to use.
 const SMALLEST: f64 = 1.0;
-/// Good steps in a row after which the factor is doubled.
+/// The number of good steps in a row after which the factor is doubled.
 const PATIENCE: u32 = 2000;
 
-/// Where the scaling stands; part of the position that a checkpoint holds, so that a resumed run goes on
-/// with the same factor.
+/// The state of loss scaling. It is part of the position that a checkpoint holds, so that a resumed run goes
+/// on with the same factor.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
-    /// The loss of the next step is multiplied by this.
+    /// The factor of the next step's loss.
     pub factor: f64,
-    /// Good steps since it last changed.
+    /// The number of good steps since the factor last changed.
     pub good: u32,
-    /// Steps left out so far.
+    /// The number of skipped steps so far.
     pub skipped: u64,
 }
 
@@ -34,8 +34,8 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// After a step whose gradients were all finite, or not: then it was left out. `false` when the
-    /// factor cannot be halved again.
+    /// Updates the factor after a step; a step whose gradients were not all finite was skipped. Returns
+    /// `false` when the factor cannot be halved again.
     #[must_use]
     pub fn after(&mut self, finite: bool) -> bool {
         if finite {

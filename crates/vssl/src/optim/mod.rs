@@ -1,9 +1,9 @@
-//! Optimisers: gradients by parameter path in, the updated module out.
+//! Optimisers: they take gradients by parameter path and return the updated module.
 //!
-//! Own code instead of Burn's because LARS, per-group rules and clipping over all gradients are
-//! needed, and because state filed by path (not by random parameter id) is what makes a checkpoint
-//! readable and a resumed run exact. Called by the training loop: collect, (accumulate, average,)
-//! clip, step, then the teacher's [`ema`].
+//! The optimisers are our own instead of Burn's because LARS, per-group rules and clipping over all gradients
+//! are needed, and because state stored by path (not by random parameter id) makes a checkpoint readable and
+//! a resumed run exact. Called by the training loop, which collects, accumulates, averages and clips the
+//! gradients, makes a step and then updates the teacher by [`ema`].
 
 mod clip;
 mod config;
@@ -25,7 +25,7 @@ pub use loss_scale::LossScale;
 pub use optimizer::Optimizer;
 pub(crate) use table::TABLE;
 
-/// What can go wrong when parameters are grouped, updated, saved and loaded.
+/// Why parameters cannot be grouped, updated, saved or loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OptimError {
@@ -34,40 +34,40 @@ pub enum OptimError {
     Setting {
         /// The key.
         field: &'static str,
-        /// Its value.
+        /// The value of the key.
         got: f64,
-        /// What it has to be.
+        /// The values that are allowed.
         expected: &'static str,
     },
     /// A group rule contradicts itself.
     #[error("optimizer.groups[{index}] ({rule}): {problem}")]
     Rule {
-        /// Position of the rule, from 0.
+        /// The position of the rule, from 0.
         index: usize,
-        /// The rule's criterion.
+        /// The criterion of the rule.
         rule: String,
-        /// What is wrong and what to do.
+        /// The contradiction, and what to do.
         problem: String,
     },
-    /// Parameter and gradient, state or student do not have the same number of elements.
+    /// A gradient, state or student parameter does not have the size of its parameter.
     #[error("{what} of {path} has {got} elements, the parameter has {expected}")]
     Length {
-        /// Gradient, state or student parameter.
+        /// The name of the tensor: gradient, state or student parameter.
         what: &'static str,
-        /// Path of the parameter.
+        /// The path of the parameter.
         path: String,
-        /// Elements found.
+        /// The number of elements that was found.
         got: usize,
-        /// Elements of the parameter.
+        /// The number of elements of the parameter.
         expected: usize,
     },
-    /// Gradients for parameters that the module does not have.
+    /// There are gradients for parameters that the module does not have.
     #[error(
         "gradients for {} that the module does not have; it was built from another recipe or the gradients were collected from another module",
         names(paths)
     )]
     UnknownGradients {
-        /// Their paths.
+        /// The paths of these parameters.
         paths: Vec<String>,
     },
     /// A teacher has parameters that its student lacks.
@@ -76,32 +76,32 @@ pub enum OptimError {
         names(paths)
     )]
     NoStudent {
-        /// Paths of the teacher's parameters.
+        /// The paths of the teacher's parameters that the student lacks.
         paths: Vec<String>,
     },
-    /// A count of updates in a checkpoint is not one.
+    /// A count of updates in a checkpoint is not a valid count.
     #[error("optimizer state: {key} is {got}; expected a count of updates, the file is damaged")]
     Count {
         /// The key.
         key: String,
-        /// Its value.
+        /// The value of the key.
         got: i64,
     },
-    /// State in a checkpoint is not that of this optimiser over this module.
+    /// The state in a checkpoint is not that of this optimiser over this module.
     #[error(
         "optimizer state: missing {}, unexpected {}; the checkpoint was written by another optimizer or model, resume with the recipe beside it",
         names(missing),
         names(unexpected)
     )]
     StateKeys {
-        /// Keys that have to be there and are not.
+        /// The keys that are missing.
         missing: Vec<String>,
-        /// Keys that are there and mean nothing.
+        /// The keys that belong to no parameter.
         unexpected: Vec<String>,
     },
 }
 
-/// The first few names of a list, and how many there are.
+/// Returns the first few names of a list, and how many there are.
 fn names(paths: &[String]) -> String {
     const SHOWN: usize = 4;
     match paths.len() {

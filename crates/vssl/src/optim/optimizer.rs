@@ -1,8 +1,7 @@
-//! One optimiser over all parameters of a module: settings by group, state by path.
+//! An optimiser over all parameters of a module: settings by group, state by path.
 //!
-//! The rules themselves are [`momentum_step`] (SGD, LARS) and [`adam_step`] of the kernels, over flat
-//! tensors; this file finds the tensors, says what step each takes and puts the results back as
-//! leaves of the graph.
+//! The update rules are [`momentum_step`] (SGD, LARS) and [`adam_step`] of the kernels, over flat tensors.
+//! This file finds the tensors, chooses the step of each and makes the results leaves of the graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +27,7 @@ pub struct Optimizer {
     slots: BTreeMap<String, Slot>,
 }
 
-/// State of one parameter.
+/// The state of one parameter.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "handles to tensors, and a run has one variant only")]
 enum Slot {
@@ -36,7 +35,7 @@ enum Slot {
     Adam(AdamState),
 }
 
-/// Running means of the gradient and of its square, and how many updates they have seen.
+/// The running means of the gradient and of its square, and the number of their updates.
 #[derive(Clone, Debug)]
 struct AdamState {
     first: Tensor<1>,
@@ -45,22 +44,22 @@ struct AdamState {
 }
 
 impl Optimizer {
-    /// An optimiser without state. `total_batch` counts the images that one step learns from, over
-    /// all processes and accumulated micro-batches.
+    /// Makes an optimiser without state. `total_batch` counts the images that one step learns from, over all
+    /// processes and accumulated micro-batches.
     ///
     /// # Errors
-    /// A number out of range or a rule that contradicts itself ([`OptimizerConfig::validate`]).
+    /// A number is out of range, or a rule contradicts itself ([`OptimizerConfig::validate`]).
     pub fn new(config: OptimizerConfig, total_batch: usize) -> Result<Self, OptimError> {
         config.validate()?;
         Ok(Self { config, total_batch, slots: BTreeMap::new() })
     }
 
-    /// Updates every parameter that has a gradient; the others are left alone, weight decay
-    /// included. `schedule` turns the base rate of a group into its rate at this step:
+    /// Updates every parameter that has a gradient; the other parameters do not change, not even by weight
+    /// decay. `schedule` turns the base rate of a group into its rate at this step:
     /// `|base| plan.schedule.at(base, &step)`.
     ///
     /// # Errors
-    /// A gradient of the wrong length, or for a parameter that the module does not have.
+    /// A gradient has the wrong length, or its parameter is not in the module.
     pub fn step<M: Module>(
         &mut self,
         module: M,
@@ -79,7 +78,7 @@ impl Optimizer {
         Ok(module)
     }
 
-    /// The new value of one parameter; its state moves on.
+    /// Returns the new value of one parameter and updates its state.
     fn update(
         &mut self,
         tensor: Flat,
@@ -119,7 +118,7 @@ impl Optimizer {
         weight
     }
 
-    /// The state for a checkpoint: `momentum.<path>`, or `exp_avg.<path>`, `exp_avg_sq.<path>` and
+    /// Returns the state for a checkpoint: `momentum.<path>`, or `exp_avg.<path>`, `exp_avg_sq.<path>` and
     /// `updates.<path>` (one `i64`). Reads from the device.
     pub fn state(&self) -> BTreeMap<String, TensorData> {
         let mut state = BTreeMap::new();
@@ -139,13 +138,13 @@ impl Optimizer {
         state
     }
 
-    /// Replaces the state by that of a checkpoint, for a module with these parameters.
+    /// Replaces the state by that of a checkpoint, for a module with the given parameters.
     ///
-    /// A parameter that never had a gradient has no state, so its keys may all be absent; a
-    /// parameter with a part of its keys, or a key of no parameter, is an error.
+    /// A parameter that never had a gradient has no state, so its keys may all be absent. A parameter with a
+    /// part of its keys, or a key without a parameter, is an error.
     ///
     /// # Errors
-    /// Missing, unexpected or wrong-length keys; the state is unchanged then.
+    /// A key is missing or unexpected, or its tensor has the wrong length; the state is unchanged then.
     pub fn load_state(
         &mut self,
         mut state: BTreeMap<String, TensorData>,
@@ -182,12 +181,12 @@ impl Optimizer {
         Ok(())
     }
 
-    /// How many numbers this rule remembers of each number that it trains.
+    /// Returns how many numbers of state the rule keeps for each trained number.
     pub fn moments(&self) -> u64 {
         self.keys().iter().filter(|&&key| key != UPDATES).count() as u64
     }
 
-    /// First parts of this rule's state keys, in the order that [`slot`] expects.
+    /// Returns the first parts of the state's keys, in the order that [`slot`] expects.
     fn keys(&self) -> &'static [&'static str] {
         match self.config.algorithm {
             Algorithm::Lars(Lars { sgd, .. }) | Algorithm::Sgd(sgd) if sgd.momentum == 0.0 => &[],
@@ -197,15 +196,15 @@ impl Optimizer {
     }
 }
 
-/// What one parameter's step is, as the kernels take it.
+/// The step of one parameter, in the form that the kernels take.
 enum Rule {
     Momentum(MomentumStep),
-    /// The number of the update is still to be filled in.
+    /// Adam's step, whose number of the update is filled in later.
     Adam(AdamStep),
 }
 
 impl Rule {
-    /// The step at this rate of a parameter of `rank` axes.
+    /// Returns the step of a parameter with `rank` axes at this rate.
     fn of(algorithm: &Algorithm, rate: f64, settings: Settings, rank: usize) -> Self {
         let weight_decay = settings.weight_decay;
         let momentum = |sgd: &Sgd, weight_decay, trust| {
@@ -243,7 +242,7 @@ const FIRST: &str = "exp_avg";
 const SECOND: &str = "exp_avg_sq";
 const UPDATES: &str = "updates";
 
-/// State of one parameter from its saved parts, in the order of [`Optimizer::keys`].
+/// Makes the state of one parameter from its saved parts, in the order of [`Optimizer::keys`].
 fn slot(
     parts: Vec<TensorData>,
     path: &str,
@@ -279,7 +278,7 @@ fn slot(
     }
 }
 
-/// A parameter on its way through a rule.
+/// A flattened parameter on its way through a rule.
 struct Flat {
     path: String,
     rank: usize,

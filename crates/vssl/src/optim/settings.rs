@@ -1,18 +1,17 @@
-//! The numbers of the optimiser for one parameter, after the rules of all groups. Called by the
-//! optimiser.
+//! The settings of the optimiser for one parameter, after the rules of all groups. Called by the optimiser.
 
 use super::OptimizerConfig;
 
-/// How the rate of a parameter comes about.
+/// The learning rate of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Rate {
-    /// The schedule, started from this base rate.
+    /// The rate follows the schedule from this base rate.
     Scheduled(f64),
-    /// This, always.
+    /// The rate is constant.
     Constant(f64),
 }
 
-/// What holds for one parameter after all rules.
+/// The settings of one parameter after all rules.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Settings {
     pub(super) rate: Rate,
@@ -21,7 +20,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The optimiser's own numbers, changed by every rule that the parameter meets.
+    /// Returns the optimiser's own settings, changed by every rule that matches the parameter.
     pub(super) fn of(
         config: &OptimizerConfig,
         total_batch: usize,

@@ -1,4 +1,4 @@
-//! The table `[optimizer]` of a recipe. Its key `name` decides which other keys it has.
+//! The table `[optimizer]` of a recipe. Its key `name` decides which other keys the table has.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
@@ -17,7 +17,7 @@ pub(crate) const TABLE: TaggedTable = TaggedTable {
     choices: &[("lars", LARS), ("sgd", SGD), ("adam", ADAM), ("adamw", ADAM)],
 };
 
-/// Names of the algorithms.
+/// The names of the algorithms.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Name {
@@ -28,7 +28,7 @@ enum Name {
     Adamw,
 }
 
-/// A table as it is read: any key may be absent, and [`TABLE`] says which may be there.
+/// A table as it is read: any key may be absent, and [`TABLE`] says which keys are allowed.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Keys {
@@ -79,10 +79,10 @@ impl Keys {
         }
     }
 
-    /// The update rule.
+    /// Returns the update rule of the table.
     ///
     /// # Errors
-    /// A key that only other rules have.
+    /// The table has a key that only other rules have.
     fn algorithm<E: Error>(&self) -> Result<Algorithm, E> {
         let algorithm = match self.name {
             Name::Lars => Algorithm::Lars(self.lars()),

@@ -1,4 +1,4 @@
-//! Named tensors as the bytes of a safetensors file, and read back with every check.
+//! Reads and writes named tensors as safetensors files, with all checks.
 
 use std::path::{Path, PathBuf};
 
@@ -17,39 +17,39 @@ pub enum TensorFileError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// Not a safetensors file, or cut short.
+    /// The file is not a safetensors file, or it was cut short.
     #[error("{}: not a whole safetensors file: {source}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
-        /// What the format's reader said.
+        /// The error of the format's reader.
         source: safetensors::SafeTensorError,
     },
-    /// A tensor of a type that no checkpoint holds.
+    /// A tensor has a type that checkpoints do not hold.
     #[error("{}: tensor {name:?} is {got:?}, expected F32 or I64", path.display())]
     Type {
         /// The file.
         path: PathBuf,
-        /// The tensor.
+        /// The name of the tensor.
         name: String,
-        /// Its type.
+        /// The type of the tensor.
         got: Dtype,
     },
 }
 
-/// The bytes of the file `path`.
+/// Returns the bytes of a safetensors file; `path` is for messages.
 ///
 /// # Errors
-/// [`TensorFileError::Format`] for metadata that cannot be written.
+/// [`TensorFileError::Format`]: the metadata cannot be written.
 pub fn bytes(
     path: &Path,
     tensors: &Tensors,
     metadata: &[(&str, &str)],
 ) -> Result<Vec<u8>, TensorFileError> {
-    // Tensors of this crate are F32, or I64 for counts.
+    // The tensors of this crate are F32, or I64 for counts.
     let named = tensors.iter().map(|(name, tensor)| {
         let dtype = if tensor.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
         (name.as_str(), dtype, tensor.shape().as_slice().to_vec(), tensor.as_bytes())
@@ -61,7 +61,7 @@ pub fn bytes(
 /// Reads all tensors from the bytes of the file `path`.
 ///
 /// # Errors
-/// When they are not a whole safetensors file of F32 and I64 tensors.
+/// The bytes are not a whole safetensors file of F32 and I64 tensors.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tensors, TensorFileError> {
     let file = format::from_bytes(bytes)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;

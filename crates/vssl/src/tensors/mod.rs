@@ -1,4 +1,5 @@
-//! Modules and optimisers as named tensors, the files that hold them, and the one place that reads devices.
+//! Modules and optimisers as named tensors, the files that hold them, and the only module that reads from
+//! devices.
 
 pub mod file;
 pub(crate) mod paths;

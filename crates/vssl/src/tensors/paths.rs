@@ -1,22 +1,22 @@
 //! The path of a parameter inside its module, as checkpoints and recipes write it:
 //! `backbone.layer1.0.conv1.weight`.
 //!
-//! Burn shows running statistics to visitors as if they were parameters; what is a parameter is
-//! decided here, once, for gradients, updates and the teacher alike. [`visit`] and [`map`] are the
-//! only walks over modules in this crate: they keep the path.
+//! Burn shows running statistics to visitors as if they were parameters. This module decides which tensors
+//! are parameters, once for gradients, updates and the teacher. [`visit`] and [`map`] are the only walks over
+//! modules in this crate, and they keep the path.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 /// Reads the float tensors of a module.
 pub(crate) trait Visit {
-    /// One of them, running statistics included.
+    /// Reads a tensor, which may be a running statistic.
     fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>);
 }
 
 /// Replaces the float tensors of a module.
 pub(crate) trait Map {
-    /// One of them, running statistics included.
+    /// Returns the new value of a tensor, which may be a running statistic.
     fn tensor<const D: usize>(
         &mut self,
         path: &PathStack,
@@ -24,12 +24,12 @@ pub(crate) trait Map {
     ) -> Param<Tensor<D>>;
 }
 
-/// Shows every float tensor of `module` to `visitor`, in the module's own order.
+/// Calls `visitor` with every float tensor of `module`, in the module's own order.
 pub(crate) fn visit<M: Module>(module: &M, visitor: &mut impl Visit) {
     module.visit(&mut Walk { path: PathStack::default(), inner: visitor });
 }
 
-/// `module` with every float tensor replaced by what `mapper` makes of it.
+/// Returns `module` with every float tensor replaced by the result of `mapper`.
 pub(crate) fn map<M: Module>(module: M, mapper: &mut impl Map) -> M {
     module.map(&mut Walk { path: PathStack::default(), inner: mapper })
 }
@@ -72,7 +72,7 @@ impl<W: Map> ModuleMapper for Walk<'_, W> {
 pub(crate) struct PathStack(Vec<String>);
 
 impl PathStack {
-    /// Variants of enums do not show: Burn marks their container.
+    /// The variants of enums do not show, because Burn marks their container.
     fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.0.push(name.to_owned());
@@ -85,12 +85,12 @@ impl PathStack {
         }
     }
 
-    /// The path of whatever is being shown.
+    /// Returns the path of the item that is being visited.
     pub(crate) fn join(&self) -> String {
         self.0.join(".")
     }
 
-    /// The path of the tensor being shown, unless it is a running statistic.
+    /// Returns the path of the tensor that is being visited, unless it is a running statistic.
     pub(crate) fn parameter(&self) -> Option<String> {
         let is_statistic =
             matches!(self.0.last().map(String::as_str), Some("running_mean" | "running_var"));
@@ -98,7 +98,7 @@ impl PathStack {
     }
 }
 
-/// Place and shape of one parameter.
+/// The path and shape of one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterInfo {
     /// Names from the module down, joined by dots.
