@@ -1,6 +1,6 @@
-//! What can go wrong between ranks.
+//! The errors of exchanges between ranks.
 
-/// An exchange that did not take place.
+/// Why an exchange did not take place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectiveError {
@@ -11,45 +11,45 @@ pub enum CollectiveError {
         list(ranks)
     )]
     Missing {
-        /// What was to be exchanged.
+        /// The name of the exchange.
         operation: &'static str,
         /// The ranks that are missing.
         ranks: Vec<usize>,
         /// The time limit.
         seconds: u64,
     },
-    /// All ranks answer each other, and the exchange does not end.
+    /// All ranks answer each other, but the exchange does not end.
     #[error(
         "{operation}: all ranks have waited for {seconds} s and answer each other, but the exchange \
          does not end; the network between them may lose messages"
     )]
     Stuck {
-        /// What was to be exchanged.
+        /// The name of the exchange.
         operation: &'static str,
         /// The time limit.
         seconds: u64,
     },
-    /// Another rank has given up, and has said why.
+    /// Another rank has given up and has reported the reason.
     #[error("{operation}: rank {rank} has given up; it says why")]
     GivenUp {
-        /// What was to be exchanged.
+        /// The name of the exchange.
         operation: &'static str,
-        /// The number of that rank.
+        /// The number of the rank that has given up.
         rank: usize,
     },
-    /// Ranks are not in step with each other: a bug, or programs that differ.
+    /// Ranks are not in step with each other, because of a bug or because their programs differ.
     #[error(
         "{operation}: rank {rank} is at another place of the program (its message is marked \
          {got:08x}; expected {expected:08x}); expected the same program, recipe and data on all ranks"
     )]
     OutOfStep {
-        /// What was to be exchanged.
+        /// The name of the exchange.
         operation: &'static str,
-        /// The number of that rank.
+        /// The number of the other rank.
         rank: usize,
-        /// Its mark.
+        /// The mark of the other rank.
         got: u32,
-        /// The own mark.
+        /// The mark of this rank.
         expected: u32,
     },
 }

@@ -18,11 +18,11 @@ use super::{
 };
 use crate::optim::Gradients;
 
-/// A handle on the ranks that share a batch, cheap to clone.
+/// A handle on the ranks that share a batch. It is cheap to clone.
 ///
 /// Exchanges happen in places that cannot return an error, such as the backward pass of a batch
-/// normalisation. So the group keeps the first error, every exchange after it gives the own numbers
-/// back at once, and the loop asks [`Group::check`] before it uses the results.
+/// normalisation. So the group keeps the first error, every later exchange returns the own numbers at once,
+/// and the loop calls [`Group::check`] before it uses the results.
 #[derive(Clone)]
 pub struct Group {
     inner: Arc<Inner>,
@@ -40,21 +40,21 @@ struct Inner {
 /// Counts of what one rank has sent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Exchanges between all ranks.
+    /// The number of exchanges between all ranks.
     pub exchanges: u64,
-    /// Bytes that this rank brought to the exchanges, before they are sent to each other rank.
+    /// The number of bytes that this rank brought to the exchanges, before they are sent to each other rank.
     pub bytes: u64,
-    /// Time that this rank spent in exchanges: sending, and waiting for the slowest rank.
+    /// The time that this rank spent in exchanges: sending, and waiting for the slowest rank.
     pub time: Duration,
 }
 
 impl Group {
-    /// One process.
+    /// Makes a group of a single process.
     pub fn alone() -> Self {
         Self::new(SingleProcess)
     }
 
-    /// Ranks with joint statistics in batch normalisation.
+    /// Makes a group whose batch normalisation uses joint statistics.
     pub fn new(collective: impl Collective + 'static) -> Self {
         let inner = Inner {
             collective: Box::new(collective),
@@ -66,33 +66,33 @@ impl Group {
         Self { inner: Arc::new(inner), joint_norms: true }
     }
 
-    /// The same ranks; `joint` is whether batch normalisation uses the statistics of the joint batch
-    /// (SyncBN).
+    /// Returns the same ranks; `joint` says whether batch normalisation uses the statistics of the joint
+    /// batch (SyncBN).
     pub fn with_joint_norms(self, joint: bool) -> Self {
         Self { joint_norms: joint, ..self }
     }
 
-    /// The number of this process, from 0.
+    /// Returns the number of this process, from 0.
     pub fn rank(&self) -> usize {
         self.inner.collective.rank()
     }
 
-    /// The number of processes.
+    /// Returns the number of processes.
     pub fn world(&self) -> usize {
         self.inner.collective.world()
     }
 
-    /// Whether this process is the only one.
+    /// Returns whether this process is the only one.
     pub fn is_alone(&self) -> bool {
         self.world() == 1
     }
 
-    /// Whether this is the rank that writes and prints.
+    /// Returns whether this is the rank that writes and prints.
     pub fn leads(&self) -> bool {
         self.rank() == 0
     }
 
-    /// The ranks that share the statistics of batch normalisation, and their number.
+    /// Returns the ranks that share the statistics of batch normalisation, and their number.
     pub(crate) fn norms(&self) -> (AcrossRanks, usize) {
         match self.is_alone() || !self.joint_norms {
             true => (AcrossRanks::alone(), 1),
@@ -100,8 +100,8 @@ impl Group {
         }
     }
 
-    /// Rows of the joint batch, in the order of ranks, of each of these tensors; gradients flow to
-    /// the own rows only. All tensors travel in one exchange.
+    /// Returns for each tensor the rows of the joint batch, in the order of ranks; gradients flow to the own
+    /// rows only. All tensors travel in one exchange.
     ///
     /// # Shapes — `own`: any number of `[n, dim]`; returns `[world · n, dim]` of each.
     pub fn gather_all(&self, own: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
@@ -136,7 +136,7 @@ impl Group {
             .collect()
     }
 
-    /// The numbers of all ranks, in the order of ranks; each rank brings as many as `own`.
+    /// Returns the numbers of all ranks, in the order of ranks; each rank brings as many as `own`.
     pub fn gather_numbers(&self, own: &[u64]) -> Vec<u64> {
         if self.is_alone() {
             return own.to_vec();
@@ -144,13 +144,13 @@ impl Group {
         from_words(&self.exchange("gathering numbers", &to_words(own.iter().copied())))
     }
 
-    /// The sum over all ranks of each of these numbers.
+    /// Returns the sum over all ranks of each of these numbers.
     pub fn sum_numbers<const N: usize>(&self, own: [u64; N]) -> [u64; N] {
         let all = self.gather_numbers(&own);
         std::array::from_fn(|index| all.iter().skip(index).step_by(N).sum())
     }
 
-    /// The labels of all ranks, in the order of ranks.
+    /// Returns the labels of all ranks, in the order of ranks.
     pub fn gather_labels(&self, own: &[u32]) -> Vec<u32> {
         if self.is_alone() {
             return own.to_vec();
@@ -158,9 +158,9 @@ impl Group {
         self.exchange("gathering labels", own)
     }
 
-    /// Replaces the gradients of the own rows by those of the joint batch: their sum over the ranks, in
-    /// one message. In double precision, which is for tests of exactness, every rank gets the gradients
-    /// of all and adds them up.
+    /// Replaces the gradients of the own rows by those of the joint batch: their sum over the ranks, in one
+    /// message. In double precision, which is for tests of exactness, every rank gets the gradients of all
+    /// ranks and adds them up.
     pub fn sum_gradients(&self, gradients: Gradients) -> Gradients {
         if self.is_alone() {
             return gradients;
@@ -173,7 +173,7 @@ impl Group {
             let summed = all.into_iter().map(|x| x.sum_dim(0).squeeze_dim(0)); // [world, n] -> [n]
             return Gradients(paths.into_iter().zip(summed).collect());
         }
-        // Device reads.
+        // These are device reads.
         let mut bucket: Vec<f32> = Vec::with_capacity(lengths.iter().sum());
         for tensor in tensors {
             bucket.extend(tensor.into_data().iter::<f32>());
@@ -211,7 +211,7 @@ impl Group {
         }
     }
 
-    /// What this rank has sent so far.
+    /// Returns the counts of what this rank has sent so far.
     pub fn traffic(&self) -> Traffic {
         Traffic {
             exchanges: self.inner.exchanges.load(Ordering::Relaxed),
@@ -220,7 +220,7 @@ impl Group {
         }
     }
 
-    /// A sentence about what a rank sends in each of so many steps; `None` for one process.
+    /// Returns a sentence on what a rank sends in each of `steps` steps; `None` for a single process.
     pub fn traffic_of(&self, steps: u64) -> Option<String> {
         let Traffic { exchanges, bytes, time } = self.traffic();
         let steps = steps.max(1) as f64;
@@ -236,13 +236,15 @@ impl Group {
         })
     }
 
+    /// Checks that no exchange has failed.
+    ///
     /// # Errors
     /// The error of the first exchange that failed. Results since then are invalid.
     pub fn check(&self) -> Result<(), CollectiveError> {
         self.failure().map_or(Ok(()), Err)
     }
 
-    /// Gives up: the other ranks stop waiting. Under MPI all processes of the job end here.
+    /// Gives up, so that the other ranks stop waiting. Under MPI all processes of the job end here.
     pub fn abort(&self) {
         self.inner.collective.abort();
     }
@@ -265,7 +267,7 @@ impl Group {
 }
 
 impl Inner {
-    /// Sends the words behind a mark, by which each rank sees whether all take part in the same exchange.
+    /// Sends the words after a mark, by which each rank sees whether all take part in the same exchange.
     fn exchange(&self, operation: &'static str, own: &[u32]) -> Vec<u32> {
         let world = self.collective.world();
         if self.failure().is_some() {
@@ -293,7 +295,7 @@ impl Inner {
         })
     }
 
-    /// Time in an exchange goes into [`Traffic::time`].
+    /// Runs an exchange and adds its time to [`Traffic::time`].
     fn timed<T>(&self, exchange: impl FnOnce(&dyn Collective) -> T) -> T {
         let began = Instant::now();
         let result = exchange(self.collective.as_ref());

@@ -1,9 +1,9 @@
-//! Ranks that are processes of an MPI job: `mpirun -n 4 vssl …`, `srun vssl …`. Built with the feature
-//! `mpi`.
+//! Ranks that are processes of an MPI job: `mpirun -n 4 vssl …`, `srun vssl …`. The cargo feature `mpi`
+//! builds this module.
 //!
-//! All exchanges are non-blocking and polled against a time limit. When the limit is over, the waiting
-//! ranks send each other a presence check. A rank that does not answer is missing; the first rank that
-//! is present prints which ones are, and the job ends.
+//! All exchanges are non-blocking and polled until a time limit. When the limit is over, the waiting ranks
+//! send each other a presence check. A rank that does not answer is missing; the first rank that is present
+//! prints the missing ranks, and the job ends.
 //!
 //! One thread of the process makes all calls of MPI: the thread that called [`start`].
 
@@ -22,28 +22,28 @@ use mpi::{
 
 use super::{Collective, CollectiveError, WAITING_FOR_LEADER};
 
-/// How long an exchange is polled without a pause: most exchanges take less.
+/// The time in which an exchange is polled without a pause: most exchanges take less.
 const EAGER: Duration = Duration::from_millis(2);
 /// The pause between two polls after [`EAGER`].
 const NAP: Duration = Duration::from_micros(50);
-/// How often a waiting rank looks for presence checks of the others.
+/// The time after which a waiting rank looks again for presence checks of the others.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long the answers to a presence check may take.
+/// The time that the answers to a presence check may take.
 const ANSWERS: Duration = Duration::from_secs(3);
-/// How long the other ranks wait while the first rank that is present prints why the job ends.
+/// The time that the other ranks wait while the first rank that is present prints why the job ends.
 const SILENCE: Duration = Duration::from_secs(5);
-/// Exit code of a job that is brought down.
+/// The exit code of a job that is aborted.
 const FAILED: i32 = 1;
 
-/// Tag of a presence check.
+/// The tag of a presence check.
 const ASK: i32 = 1;
-/// Tag of the answer to a presence check.
+/// The tag of the answer to a presence check.
 const HERE: i32 = 2;
 
 /// Keeps MPI running; when it is dropped, it waits for the other ranks to end as well.
 pub struct Job(#[allow(dead_code, reason = "its end ends MPI")] Universe);
 
-/// Starts MPI, whose calls belong to this thread from now on. `None` if MPI runs already.
+/// Starts MPI, whose calls belong to this thread from now on. Returns `None` if MPI runs already.
 pub fn start() -> Option<Job> {
     mpi::initialize_with_threading(Threading::Funneled).map(|(universe, _)| Job(universe))
 }
@@ -57,20 +57,20 @@ pub struct Mpi {
 }
 
 impl Mpi {
-    /// A rank that waits at most `limit` for the others. `report` prints why the job ends, on one rank
-    /// only; the process ends right after it.
+    /// Makes the rank of this process, which waits at most `limit` for the others. `report` prints why the
+    /// job ends, on one rank only; the process ends right after it.
     pub fn new(
         _job: &Job,
         limit: Duration,
         report: impl Fn(&CollectiveError) + Send + Sync + 'static,
     ) -> Self {
         let world = SimpleCommunicator::world();
-        // Neither is negative.
+        // Neither number is negative.
         let (rank, size) = (world.rank() as usize, world.size() as usize);
         Self { rank, world: size, limit, report: Box::new(report) }
     }
 
-    /// Polls until the exchange is over; ends the job if it never is.
+    /// Polls until the exchange is over; ends the job if the exchange does not end in time.
     fn finish<'a, D: ?Sized, S: Scope<'a>>(
         &self,
         operation: &'static str,
@@ -128,7 +128,7 @@ impl Mpi {
     }
 }
 
-/// Answers the presence checks of other ranks, and returns these ranks: they are present, too.
+/// Answers the presence checks of other ranks and returns these ranks, because they are present as well.
 fn answer_presence_checks() -> Vec<usize> {
     let asking = received(ASK);
     for &rank in &asking {
@@ -137,7 +137,7 @@ fn answer_presence_checks() -> Vec<usize> {
     asking
 }
 
-/// The ranks that have sent messages with this tag.
+/// Returns the ranks that have sent messages with this tag.
 fn received(tag: i32) -> Vec<usize> {
     let world = SimpleCommunicator::world();
     let mut ranks = Vec::new();
@@ -148,7 +148,7 @@ fn received(tag: i32) -> Vec<usize> {
     ranks
 }
 
-/// The values of all ranks, in the order of ranks.
+/// Returns the values of all ranks, in the order of ranks.
 fn gather<T: Equivalence + Copy + Default>(
     mpi: &Mpi,
     operation: &'static str,
@@ -163,8 +163,8 @@ fn gather<T: Equivalence + Copy + Default>(
     all
 }
 
-/// Part `r` of every rank's values is for rank `r`: returns the parts for this rank, in the order of the
-/// ranks that sent them.
+/// Exchanges parts of the values: part `r` of every rank is for rank `r`. Returns the parts for this rank, in
+/// the order of the ranks that sent them.
 fn all_to_all(mpi: &Mpi, operation: &'static str, own: &[f32]) -> Vec<f32> {
     let mut all = vec![0.0; own.len()];
     request::scope(|scope| {
@@ -188,8 +188,8 @@ impl Collective for Mpi {
         Ok(gather(self, operation, own))
     }
 
-    /// Each rank adds up one part of the values and sends it to all: twice the values through every
-    /// wire, whatever the number of ranks.
+    /// Each rank adds up one part of the values and sends it to all ranks, so each rank sends the values
+    /// about twice, whatever the number of ranks.
     fn sum(&self, operation: &'static str, values: &mut [f32]) -> Result<(), CollectiveError> {
         if values.is_empty() {
             return Ok(());

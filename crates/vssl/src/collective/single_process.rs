@@ -1,8 +1,8 @@
-//! A program that no launcher started: one process, which has nothing to exchange.
+//! The collective of a program without a launcher: a single process, which exchanges nothing.
 
 use super::{Collective, CollectiveError};
 
-/// The only rank of one process.
+/// The only rank of a single process.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SingleProcess;
 

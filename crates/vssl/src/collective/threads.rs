@@ -1,4 +1,4 @@
-//! Ranks that are threads of one process: what the tests prove the mathematics with, without MPI.
+//! Ranks that are threads of one process. The tests prove the mathematics with them, without MPI.
 
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -20,22 +20,22 @@ struct Shared {
 }
 
 struct State {
-    /// What each rank has brought to the exchange that is going on.
+    /// The words that each rank has brought to the current exchange.
     brought: Vec<Option<Vec<u32>>>,
-    /// All of it, once it is complete; taken by each rank once.
+    /// The words of all ranks, once they are complete, and the number of ranks that have still to take them.
     complete: Option<(Arc<Vec<u32>>, usize)>,
     given_up: Option<usize>,
 }
 
 impl Threads {
-    /// The ranks of a job of `world` threads, which wait at most `limit` for each other.
+    /// Makes the ranks of a job of `world` threads, which wait at most `limit` for each other.
     pub fn new(world: usize, limit: Duration) -> Vec<Self> {
         let state = State { brought: vec![None; world], complete: None, given_up: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         (0..world).map(|rank| Self { rank, limit, shared: Arc::clone(&shared) }).collect()
     }
 
-    /// Waits for `ready` to give something.
+    /// Waits until `ready` returns a value.
     fn wait<T>(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -82,7 +82,7 @@ impl Collective for Threads {
     }
 
     fn gather(&self, operation: &'static str, own: &[u32]) -> Result<Vec<u32>, CollectiveError> {
-        // The exchange before this one is over when all have taken their copy.
+        // The exchange before this one is over when all ranks have taken their copy.
         self.wait(self.lock(), operation, |state| state.complete.is_none().then_some(()))?;
         let mut state = self.lock();
         state.brought[self.rank] = Some(own.to_vec());

@@ -1,7 +1,7 @@
-//! Features: numbers that an encoder made of images, in memory or in a file.
+//! Features: the numbers that an encoder computes from images, in memory or in a file.
 //!
-//! Encoders make them, evaluations judge them, the embedding projector and the search show them. This
-//! module knows no encoder and no judgement.
+//! Encoders compute features; evaluations, the embedding projector and the search use them. This module
+//! depends on none of these.
 
 mod rows;
 mod spill;
@@ -14,87 +14,87 @@ pub use stored::{StoredError, open};
 /// Features of a set of images, one row an image.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
-    /// Number of images.
+    /// The number of images.
     pub rows: usize,
-    /// Numbers in each feature.
+    /// The number of entries of each feature.
     pub dim: usize,
     /// `rows × dim` numbers, row after row.
     pub values: Vec<f32>,
-    /// Class of each image, from 0; `None` for a data set without classes.
+    /// The class of each image, from 0; `None` for a data set without classes.
     pub labels: Option<Vec<i64>>,
 }
 
-/// A class index of this size or above is taken for a mistake (votes and weights are kept for every
-/// class).
+/// The largest number of classes. A class index of this size or above is refused as a mistake, because votes
+/// and weights are kept for every class.
 pub const MOST_CLASSES: i64 = 1 << 20;
 
-/// What can be wrong with features.
+/// Why features cannot be used.
 #[derive(Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FeatureError {
-    /// Lengths that do not agree.
+    /// The values, labels or width do not have the expected length.
     #[error("{set}: {what} has {got} entries, expected {expected}")]
     Length {
-        /// Which set of features.
+        /// The name of the set of features.
         set: &'static str,
-        /// Values, labels or width.
+        /// The part that has the wrong length: values, labels or width.
         what: &'static str,
-        /// Entries found.
+        /// The number of entries that was found.
         got: usize,
-        /// Entries that have to be there.
+        /// The number of entries that was expected.
         expected: usize,
     },
-    /// A set without rows, or rows without numbers.
+    /// A set has no rows, or its rows have no entries.
     #[error("{set}: no features ({rows} rows of {dim}); is the data set empty?")]
     Empty {
-        /// Which set of features.
+        /// The name of the set of features.
         set: &'static str,
-        /// Number of rows.
+        /// The number of rows.
         rows: usize,
-        /// Numbers in each row.
+        /// The number of entries in each row.
         dim: usize,
     },
-    /// A feature or score that is not a finite number.
+    /// A feature or score is not a finite number.
     #[error(
         "{set}: row {row}, column {column} is {value}; the model has diverged, evaluate an earlier checkpoint"
     )]
     NotFinite {
-        /// Which set of features.
+        /// The name of the set of features.
         set: &'static str,
-        /// Index of the row.
+        /// The index of the row.
         row: usize,
-        /// Index within the row.
+        /// The index within the row.
         column: usize,
         /// The value.
         value: f32,
     },
-    /// A number of a file that is not finite.
+    /// A number of a file is not finite.
     #[error(
         "{name}: row {row}, column {column} is {value}; expected finite single-precision numbers"
     )]
     StoredNotFinite {
         /// The file.
         name: String,
-        /// Index of the row.
+        /// The index of the row.
         row: usize,
-        /// Index within the row.
+        /// The index within the row.
         column: usize,
-        /// The value, as single precision holds it.
+        /// The value in single precision.
         value: f32,
     },
-    /// Rows that could not be read from their file.
+    /// Rows could not be read from their file.
     #[error("{name}: reading rows {first} to {last}: {what}; was the file cut short or moved?")]
     Read {
         /// The file.
         name: String,
-        /// Index of the first row.
+        /// The index of the first row.
         first: usize,
-        /// One after the index of the last row.
+        /// The index after the last row.
         last: usize,
-        /// What the system said.
+        /// The error of the system.
         what: String,
     },
-    /// Rows that could not be kept in a temporary file.
+    /// Rows could not be kept in a temporary file.
     #[error(
         "{folder}: keeping features in a temporary file: {what}; free some space there, name \
          another folder in TMPDIR, or allow more memory"
@@ -102,21 +102,21 @@ pub enum FeatureError {
     Spill {
         /// The folder of the temporary file.
         folder: String,
-        /// What the system said.
+        /// The error of the system.
         what: String,
     },
 }
 
 impl Features {
-    /// One image's feature.
+    /// Returns the feature of one image.
     pub fn row(&self, row: usize) -> &[f32] {
         &self.values[row * self.dim..(row + 1) * self.dim]
     }
 
-    /// Refuses features that are empty, of the wrong length or not finite.
+    /// Checks that the features are not empty, have the right length and are finite.
     ///
     /// # Errors
-    /// The first problem; `set` says whose features they are.
+    /// The first problem; `set` is the name of the features in the message.
     pub fn check(&self, set: &'static str) -> Result<(), FeatureError> {
         let (rows, dim) = (self.rows, self.dim);
         check_size(self, set)?;
@@ -132,10 +132,10 @@ impl Features {
     }
 }
 
-/// Refuses a set without rows or numbers.
+/// Checks that a set has rows and that its rows have entries.
 ///
 /// # Errors
-/// [`FeatureError::Empty`]; `set` says whose features they are.
+/// [`FeatureError::Empty`]; `set` is the name of the features in the message.
 pub fn check_size(source: &dyn Source, set: &'static str) -> Result<(), FeatureError> {
     match (source.rows(), source.dim()) {
         (rows, dim) if rows == 0 || dim == 0 => Err(FeatureError::Empty { set, rows, dim }),
@@ -143,11 +143,11 @@ pub fn check_size(source: &dyn Source, set: &'static str) -> Result<(), FeatureE
     }
 }
 
-/// Refuses numbers that are not finite. `values` are rows of `dim` numbers, and `first` is the index of
-/// the first of these rows.
+/// Checks that numbers are finite. `values` are rows of `dim` numbers, and `first` is the index of the first
+/// of these rows.
 ///
 /// # Errors
-/// [`FeatureError::NotFinite`]; `set` says whose features they are.
+/// [`FeatureError::NotFinite`]; `set` is the name of the features in the message.
 pub fn check_finite(
     set: &'static str,
     first: usize,

@@ -1,4 +1,4 @@
-//! Where rows of features come from: memory, or a file that is read block by block.
+//! Sources of rows of features: memory, or a file that is read block by block.
 //!
 //! A search goes through the rows of a [`Source`] in order and keeps one block of them. Files come from
 //! [`open`](super::open) and from the spill writer.
@@ -9,21 +9,21 @@ use burn::tensor::f16;
 
 use super::{FeatureError, Features};
 
-/// Rows of features that can be read a block at a time, in any order, the same ones every time.
+/// Rows of features that can be read a block at a time, in any order, with the same result every time.
 pub trait Source: Sync {
-    /// Number of rows.
+    /// Returns the number of rows.
     fn rows(&self) -> usize;
 
-    /// Numbers in each row.
+    /// Returns the number of entries in each row.
     fn dim(&self) -> usize;
 
-    /// Class of each row, where it is known.
+    /// Returns the class of each row, where it is known.
     fn labels(&self) -> Option<&[i64]>;
 
     /// Copies the rows from `first` on into `out`, which holds whole rows.
     ///
     /// # Errors
-    /// What cannot be read.
+    /// The rows cannot be read.
     fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError>;
 }
 
@@ -51,21 +51,21 @@ impl Source for Features {
 pub struct FileRows {
     /// The open file.
     pub(super) file: File,
-    /// What to call it in a message.
+    /// The name of the file in messages.
     pub(super) name: String,
-    /// Bytes before the first number.
+    /// The number of bytes before the first number.
     pub(super) offset: u64,
-    /// How a number is stored.
+    /// The type in which a number is stored.
     pub(super) number: Number,
-    /// Number of rows.
+    /// The number of rows.
     pub(super) rows: usize,
-    /// Numbers in each row.
+    /// The number of entries in each row.
     pub(super) dim: usize,
-    /// Class of each row, where it is known.
+    /// The class of each row, where it is known.
     pub(super) labels: Option<Vec<i64>>,
 }
 
-/// How a number of a file is stored; all become `f32`, the wide ones by rounding to nearest.
+/// The types of numbers in a file. All become `f32`; wider types are rounded to the nearest number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Number {
     F16,
@@ -73,21 +73,21 @@ pub(super) enum Number {
     F64,
 }
 
-/// Numbers that are converted together.
+/// The count of numbers that are converted together.
 const PIECE: usize = 16 * 1024;
 
 impl FileRows {
-    /// All rows, in memory.
+    /// Reads all rows into memory.
     ///
     /// # Errors
-    /// As [`Source::read`].
+    /// The errors of [`Source::read`].
     pub fn load(&self) -> Result<Features, FeatureError> {
         let mut values = vec![0.0; self.rows * self.dim];
         self.read(0, &mut values)?;
         Ok(Features { rows: self.rows, dim: self.dim, values, labels: self.labels.clone() })
     }
 
-    /// The numbers from number `first` on.
+    /// Reads numbers into `out`, starting at number `first`.
     fn numbers(&self, first: usize, out: &mut [f32]) -> io::Result<()> {
         let width = self.number.width();
         let mut bytes = vec![0; width * PIECE.min(out.len())];
@@ -103,7 +103,7 @@ impl FileRows {
 }
 
 impl Number {
-    /// Bytes of one.
+    /// Returns the number of bytes of a number.
     fn width(self) -> usize {
         match self {
             Self::F16 => 2,

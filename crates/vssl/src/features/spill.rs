@@ -1,6 +1,6 @@
-//! Features that are kept in memory up to a limit, and beyond it in a temporary file.
+//! Features that stay in memory up to a limit, and beyond it go into a temporary file.
 //!
-//! The file has no name, so nothing is left behind however the process ends. Called by the encoder.
+//! The file has no name, so it disappears however the process ends. Called by the encoder.
 
 use std::{
     env,
@@ -11,17 +11,17 @@ use std::{
 
 use super::{FeatureError, Features, FileRows, Source, check_finite, rows::Number};
 
-/// Features of a set of images, wherever they are.
+/// Features of a set of images, in memory or in a temporary file.
 #[derive(Debug)]
 pub enum FeatureRows {
-    /// All in memory.
+    /// The features are all in memory.
     Memory(Features),
-    /// In a file without a name that goes with the process.
+    /// The features are in a file without a name, which disappears with the process.
     File(FileRows),
 }
 
 impl FeatureRows {
-    /// The rows.
+    /// Returns the rows.
     pub fn source(&self) -> &dyn Source {
         match self {
             Self::Memory(features) => features,
@@ -29,7 +29,7 @@ impl FeatureRows {
         }
     }
 
-    /// Bytes of memory that the numbers take.
+    /// Returns how many bytes of memory the numbers take.
     pub fn bytes_in_memory(&self) -> u64 {
         match self {
             Self::Memory(features) => 4 * features.values.len() as u64,
@@ -37,10 +37,10 @@ impl FeatureRows {
         }
     }
 
-    /// All rows, in memory.
+    /// Reads all rows into memory.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// The file cannot be read.
     pub fn into_memory(self) -> Result<Features, FeatureError> {
         match self {
             Self::Memory(features) => Ok(features),
@@ -49,7 +49,7 @@ impl FeatureRows {
     }
 }
 
-/// Takes rows in, batch by batch.
+/// Collects rows batch by batch.
 pub struct SpillWriter {
     set: &'static str,
     expected: usize,
@@ -61,16 +61,16 @@ pub struct SpillWriter {
 }
 
 impl SpillWriter {
-    /// For at most `expected` rows, in memory if these take no more than `limit` bytes. `set` says
-    /// in a message whose features they are.
+    /// Makes a writer for at most `expected` rows, which stay in memory if they take no more than `limit`
+    /// bytes. `set` is the name of the features in messages.
     pub fn new(set: &'static str, expected: usize, limit: u64) -> Self {
         Self { set, expected, limit, rows: 0, dim: 0, values: Vec::new(), file: None }
     }
 
-    /// Takes in the rows of `part`.
+    /// Adds the rows of `part`.
     ///
     /// # Errors
-    /// On their way to a file, numbers that are not finite and whatever the system refuses.
+    /// For rows that go to a file: a number is not finite, or the system refuses to write.
     pub fn push(&mut self, part: &Features) -> Result<(), FeatureError> {
         let folder = env::temp_dir();
         if self.rows == 0 {
@@ -97,10 +97,10 @@ impl SpillWriter {
         Ok(())
     }
 
-    /// All rows, with these labels.
+    /// Returns all rows, with these labels.
     ///
     /// # Errors
-    /// As [`SpillWriter::push`].
+    /// The errors of [`SpillWriter::push`].
     pub fn finish(self, labels: Option<Vec<i64>>) -> Result<FeatureRows, FeatureError> {
         let Self { rows, dim, values, .. } = self;
         let Some(file) = self.file else {

@@ -1,7 +1,7 @@
-//! Features in a file that other programs write as well: `.npy` and `.safetensors`.
+//! Features in file formats that other programs write as well: `.npy` and `.safetensors`.
 //!
-//! Only the header is read here; the rows stay in the file and come block by block through
-//! [`FileRows`]. Called by `vssl knn` and by the index of `vssl search`.
+//! Only the header is read here; the rows stay in the file and are read block by block through [`FileRows`].
+//! Called by `vssl knn` and by the index of `vssl search`.
 
 use std::{
     fs::File,
@@ -14,12 +14,12 @@ use safetensors::Dtype;
 use super::{FileRows, MOST_CLASSES, rows::Number};
 use crate::formats::{Array, HeaderError, npy, safetensors as format};
 
-/// Tensor of a safetensors file that holds the rows.
+/// The name of the tensor in a safetensors file that holds the rows.
 const FEATURES: &str = "features";
-/// Tensor of a safetensors file that holds the class of each row.
+/// The name of the tensor in a safetensors file that holds the class of each row.
 const LABELS: &str = "labels";
 
-/// Why a file gives no features.
+/// Why a file of features cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoredError {
@@ -28,48 +28,48 @@ pub enum StoredError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A file whose name has the ending of neither format.
+    /// The name of the file has the ending of neither format.
     #[error("{}: expected features in a file called *.npy or *.safetensors", path.display())]
     Name {
         /// The file.
         path: PathBuf,
     },
-    /// The header makes no sense.
+    /// The header is not valid.
     #[error("{}: not a {format} file: {what}", path.display())]
     Header {
         /// The file.
         path: PathBuf,
-        /// Which format it should have.
+        /// The format that the name of the file promises.
         format: &'static str,
-        /// What is wrong.
+        /// The fault of the header.
         what: String,
     },
-    /// No tensor of the name that is looked for.
+    /// The file has no tensor of the expected name.
     #[error("{}: no tensor {wanted:?}, it has: {}", path.display(), known.join(", "))]
     Missing {
         /// The file.
         path: PathBuf,
-        /// Name of the tensor.
+        /// The name of the tensor.
         wanted: &'static str,
-        /// Names of the tensors that the file has.
+        /// The names of the tensors that the file has.
         known: Vec<String>,
     },
-    /// Numbers of a type or an order that is not read.
+    /// The numbers have a type or an order that is not supported.
     #[error("{}: {what} is {got}, expected {expected}", path.display())]
     Kind {
         /// The file.
         path: PathBuf,
-        /// Which tensor.
+        /// The name of the tensor.
         what: &'static str,
         /// The type or shape that the tensor has.
         got: String,
-        /// The types or shapes that are read.
+        /// The types or shapes that are supported.
         expected: &'static str,
     },
-    /// Fewer bytes than the header promises.
+    /// The file has fewer bytes than the header promises.
     #[error(
         "{}: {got} bytes, but the header speaks of {expected}; was the file cut short?",
         path.display()
@@ -77,12 +77,12 @@ pub enum StoredError {
     Short {
         /// The file.
         path: PathBuf,
-        /// Its length.
+        /// The length of the file in bytes.
         got: u64,
-        /// Where the last tensor ends.
+        /// The end of the last tensor in bytes.
         expected: u64,
     },
-    /// A label outside of the classes.
+    /// A label is outside of the range of classes.
     #[error(
         "{}: label of row {row} is {label}; expected a class index from 0 to {most}",
         path.display()
@@ -90,28 +90,28 @@ pub enum StoredError {
     Label {
         /// The file of the labels.
         path: PathBuf,
-        /// Index of the row.
+        /// The index of the row.
         row: usize,
         /// The label.
         label: i64,
         /// The largest label that is allowed.
         most: i64,
     },
-    /// Labels of another number of rows.
+    /// The number of labels is not the number of rows.
     #[error("{}: {got} labels for {expected} rows of features", path.display())]
     Labels {
         /// The file of the labels.
         path: PathBuf,
-        /// Number of labels.
+        /// The number of labels.
         got: usize,
-        /// Number of rows.
+        /// The number of rows.
         expected: usize,
     },
 }
 
-/// Opens the rows of `path` and finds their labels: in `labels` if that is given, else in the tensor
-/// `labels` of a safetensors file or, for `NAME.npy`, in `NAME.labels.npy` beside it. Without any of
-/// these the rows have no labels.
+/// Opens the rows of `path` and finds their labels. They are in `labels` if it is given, else in the tensor
+/// `labels` of a safetensors file or, for `NAME.npy`, in `NAME.labels.npy` beside it. Without any of these
+/// files the rows have no labels.
 ///
 /// # Errors
 /// [`StoredError`], which names the file.
@@ -145,7 +145,7 @@ pub fn open(path: &Path, labels: Option<&Path>) -> Result<FileRows, StoredError>
     Ok(FileRows { file, name, offset, number, rows, dim, labels })
 }
 
-/// The class of each of `rows` rows: the only array of an `.npy` file, or the tensor `labels` of a
+/// Reads the class of each of `rows` rows: the only array of an `.npy` file, or the tensor `labels` of a
 /// safetensors file.
 fn read_labels(path: &Path, rows: usize) -> Result<Vec<i64>, StoredError> {
     let (mut file, arrays) = read_header(path)?;
@@ -189,7 +189,7 @@ fn whole<const N: usize>(bytes: &[u8]) -> [u8; N] {
     bytes.try_into().expect("cut into pieces of the number's own width")
 }
 
-/// The array `name`. An `.npy` file has only one array, which has no name.
+/// Returns the array `name`. An `.npy` file has only one array, which has no name.
 fn array<'a>(
     path: &Path,
     arrays: &'a [(String, Array)],
@@ -210,7 +210,7 @@ fn is(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|got| got.eq_ignore_ascii_case(extension))
 }
 
-/// Names and places of all arrays of a file that is as long as its header says.
+/// Reads the names and places of all arrays, and checks that the file is as long as its header says.
 fn read_header(path: &Path) -> Result<(File, Vec<(String, Array)>), StoredError> {
     let io = |source| StoredError::Io { path: path.to_owned(), source };
     let (is_npy, is_safetensors) = (is(path, "npy"), is(path, "safetensors"));

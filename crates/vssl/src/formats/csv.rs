@@ -1,4 +1,4 @@
-//! CSV (RFC 4180): fields that hold a comma, a quote or a line break stand between quotes.
+//! CSV (RFC 4180), with quotes around fields that hold a comma, a quote or a line break.
 
 use std::{
     fs::File,
@@ -16,7 +16,7 @@ pub enum LineEnd {
     CrLf,
 }
 
-/// All records as one text. Records may have different numbers of fields.
+/// Returns all records as one text. Records may have different numbers of fields.
 pub fn text(records: &[Vec<String>], end: LineEnd) -> String {
     let end = match end {
         LineEnd::Lf => Terminator::Any(b'\n'),
@@ -33,15 +33,15 @@ pub fn text(records: &[Vec<String>], end: LineEnd) -> String {
 /// Writes records to a file.
 pub type FileWriter = Writer<BufWriter<File>>;
 
-/// A writer of records to `file`, which [`finish`] gives back.
+/// Makes a writer of records to `file`; [`finish`] returns the file.
 pub fn writer(file: File) -> FileWriter {
     Writer::from_writer(BufWriter::new(file))
 }
 
-/// Writes what is left in the buffers of `writer`.
+/// Writes the rest of the buffers of `writer` and returns its file.
 ///
 /// # Errors
-/// When the system refuses.
+/// The system refuses to write.
 pub fn finish(writer: FileWriter) -> io::Result<File> {
     let buffer = writer.into_inner().map_err(|error| error.into_error())?;
     buffer.into_inner().map_err(|error| error.into_error())

@@ -1,6 +1,6 @@
-//! Bytes as hexadecimal digits, as checksums are written.
+//! Bytes as hexadecimal digits, the form of checksums.
 
-/// Two lower-case digits for each byte.
+/// Returns two lower-case digits for each byte.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

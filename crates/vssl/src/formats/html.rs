@@ -1,6 +1,6 @@
-//! Text inside HTML and XML (SVG): the characters that would become markup are escaped.
+//! Escapes text for HTML and XML (SVG), so that no character of it becomes markup.
 
-/// `text` with `&`, `<`, `>` and `"` as entities, for the content of an element or for an attribute
+/// Returns `text` with `&`, `<`, `>` and `"` as entities, for the content of an element or for an attribute
 /// between double quotes.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")

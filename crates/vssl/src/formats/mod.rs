@@ -1,5 +1,5 @@
-//! The file formats that this crate both writes and reads. Each module holds the reader beside the
-//! writer of one format, and knows nothing of what the numbers mean.
+//! The file formats that this crate both writes and reads. Each module holds the reader and the writer of one
+//! format, and does not know the meaning of the numbers.
 
 pub mod csv;
 mod hex;
@@ -13,19 +13,20 @@ use std::io;
 
 use ::safetensors::Dtype;
 
-/// One array of a file: its type, its shape and its place.
+/// An array in a file: its type, its shape and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Array {
-    /// Type of a number. A `.npy` file uses the same names.
+    /// The type of a number. A `.npy` file uses the same names.
     pub kind: Dtype,
-    /// Sizes, the outermost first.
+    /// The sizes of the axes, the outermost first.
     pub shape: Vec<usize>,
-    /// Bytes of the file before the first number.
+    /// The number of bytes of the file before the first number.
     pub offset: u64,
 }
 
 impl Array {
-    /// Bytes of the file up to the end of this array; `None` for a size that no file can have.
+    /// Returns the number of bytes of the file up to the end of this array; `None` if it is too large for any
+    /// file.
     pub fn end(&self) -> Option<u64> {
         let sizes = self.shape.iter().map(|&size| size as u64);
         let bytes = sizes.chain([self.kind.bitsize() as u64 / 8]).try_fold(1, u64::checked_mul)?;
@@ -36,9 +37,9 @@ impl Array {
 /// Why the header of a file cannot be used.
 #[derive(Debug)]
 pub enum HeaderError {
-    /// The operating system refused to read it.
+    /// The operating system refused to read the header.
     Io(io::Error),
-    /// The text says what is wrong with the header.
+    /// The header is not valid; the text names the fault.
     Malformed(String),
 }
 
@@ -51,7 +52,7 @@ impl From<io::Error> for HeaderError {
     }
 }
 
-/// The numbers as little-endian bytes.
+/// Returns the numbers as little-endian bytes.
 pub fn bytes<const N: usize, T: Copy>(values: &[T], each: fn(T) -> [u8; N]) -> Vec<u8> {
     values.iter().flat_map(|&value| each(value)).collect()
 }

@@ -1,4 +1,4 @@
-//! `.npy` (numpy's NEP 1, versions 1 to 3): a header, which is a Python dictionary of three keys, then
+//! `.npy` (numpy's NEP 1, versions 1 to 3): a header, which is a Python dictionary of three keys, followed by
 //! the numbers of one array.
 
 use std::io::Read;
@@ -8,12 +8,12 @@ use safetensors::Dtype;
 use super::{Array, HeaderError};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
-/// Bytes of a header longer than this are refused: numpy's own headers have some hundred bytes.
+/// The largest header in bytes that is accepted: numpy's own headers have some hundred bytes.
 const LONGEST: usize = 1 << 20;
-/// Bytes of every header that [`header`] makes: numpy wants a multiple of 64.
+/// The size in bytes of every header that [`header`] makes: numpy wants a multiple of 64.
 pub const HEADER: usize = 128;
 
-/// numpy's names of the types.
+/// The names of the types in numpy.
 const KINDS: [(&str, Dtype); 12] = [
     ("<f4", Dtype::F32),
     ("<f8", Dtype::F64),
@@ -29,16 +29,16 @@ const KINDS: [(&str, Dtype); 12] = [
     ("|b1", Dtype::BOOL),
 ];
 
-/// The header of an array, always of [`HEADER`] bytes: it can be written again when the number of rows
-/// is known.
+/// Returns the header of an array, always of [`HEADER`] bytes, so that it can be written again when the
+/// number of rows is known.
 ///
 /// # Panics
-/// For a type that numpy does not have, or more than three sizes.
+/// numpy does not have the type, or the shape has more than three sizes.
 pub fn header(kind: Dtype, shape: &[usize]) -> Vec<u8> {
     let (name, _) = KINDS.iter().find(|(_, known)| *known == kind).expect("numpy has the type");
     assert!(shape.len() <= 3, "the header has room for three sizes");
     let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
-    // A tuple of one size ends in a comma.
+    // A tuple of a single size ends in a comma.
     let sizes = if sizes.len() == 1 { format!("{},", sizes[0]) } else { sizes.join(", ") };
     let text = format!("{{'descr': '{name}', 'fortran_order': False, 'shape': ({sizes}), }}");
     let mut bytes = [&MAGIC[..], &[1, 0]].concat();
@@ -50,7 +50,7 @@ pub fn header(kind: Dtype, shape: &[usize]) -> Vec<u8> {
 /// Reads the header at the start of `file`.
 ///
 /// # Errors
-/// A header that is damaged, or an array that is not stored row after row in little-endian order.
+/// The header is damaged, or the array is not stored row after row in little-endian order.
 pub fn read_header(file: &mut impl Read) -> Result<Array, HeaderError> {
     let malformed = |what: String| Err(HeaderError::Malformed(what));
     let mut start = [0; 8];
@@ -100,7 +100,7 @@ fn described(text: &str, offset: u64) -> Result<Array, String> {
     Ok(Array { kind, shape, offset })
 }
 
-/// What follows `'key':`.
+/// Returns the text behind `'key':`.
 fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     let after = |quote: char| text.split_once(&format!("{quote}{key}{quote}"));
     let (_, rest) = after('\'').or_else(|| after('"'))?;

@@ -1,7 +1,7 @@
-//! safetensors: the length of a JSON header, the header, and the bytes of all tensors without a gap.
+//! safetensors: the length of a JSON header, the header, and the bytes of all tensors without gaps.
 //!
-//! Files that fit into memory are written and read by the crate `safetensors`. That crate can neither
-//! write a file bit by bit nor read a header alone, so [`StreamWriter`] and [`read_header`] do.
+//! The crate `safetensors` writes and reads files that fit into memory. It can neither write a file piece by
+//! piece nor read a header alone, so [`StreamWriter`] and [`read_header`] do this.
 
 use std::{
     collections::HashMap,
@@ -21,32 +21,32 @@ use super::{Array, HeaderError};
 #[cfg(target_endian = "big")]
 compile_error!("safetensors are little-endian: the bytes of a tensor are written as they are");
 
-/// Longer headers are refused, as the crate `safetensors` does.
+/// The largest header in bytes that is accepted, as in the crate `safetensors`.
 const LONGEST_HEADER: u64 = 100_000_000;
-/// Bytes of the number before the header.
+/// The size in bytes of the number before the header.
 const BEFORE: u64 = 8;
-/// Bytes that are moved at once.
+/// The number of bytes that are moved at once.
 const PIECE: usize = 1 << 20;
 
-/// What the header of a file says.
+/// The content of a file's header.
 pub struct Header {
-    /// Names and places of the tensors.
+    /// The names and places of the tensors.
     pub arrays: Vec<(String, Array)>,
-    /// Texts under their keys.
+    /// The metadata: texts under their keys.
     pub metadata: HashMap<String, String>,
 }
 
 impl Header {
-    /// The tensor called `name`.
+    /// Returns the tensor called `name`.
     pub fn array(&self, name: &str) -> Option<&Array> {
         self.arrays.iter().find(|(known, _)| known == name).map(|(_, array)| array)
     }
 }
 
-/// Reads the header at the start of `file`, and nothing behind it.
+/// Reads only the header at the start of `file`.
 ///
 /// # Errors
-/// A header that is cut short or makes no sense.
+/// The header was cut short or is not valid.
 pub fn read_header(file: &mut impl Read) -> Result<Header, HeaderError> {
     let mut length = [0; BEFORE as usize];
     file.read_exact(&mut length)?;
@@ -66,13 +66,13 @@ pub fn read_header(file: &mut impl Read) -> Result<Header, HeaderError> {
     Ok(Header { arrays, metadata: header.metadata().clone().unwrap_or_default() })
 }
 
-/// One tensor for [`to_bytes`]: its name, type, shape and bytes.
+/// A tensor for [`to_bytes`]: its name, type, shape and bytes.
 pub type Named<'a> = (&'a str, Dtype, Vec<usize>, &'a [u8]);
 
-/// A whole file, in memory.
+/// Makes a whole file in memory.
 ///
 /// # Errors
-/// Bytes that do not fit the shape of a tensor.
+/// The bytes of a tensor do not fit its shape.
 pub fn to_bytes<'a>(
     tensors: impl Iterator<Item = Named<'a>>,
     metadata: &[(&str, &str)],
@@ -84,18 +84,18 @@ pub fn to_bytes<'a>(
     ::safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
 }
 
-/// The tensors of a whole file.
+/// Reads the tensors of a whole file.
 ///
 /// # Errors
-/// Bytes that are not a whole file.
+/// The bytes are not a whole file.
 pub fn from_bytes(bytes: &[u8]) -> Result<SafeTensors<'_>, SafeTensorError> {
     SafeTensors::deserialize(bytes)
 }
 
-/// The texts under their keys of a whole file.
+/// Reads the metadata of a whole file: texts under their keys.
 ///
 /// # Errors
-/// Bytes that do not begin with a header.
+/// The bytes do not begin with a header.
 pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, SafeTensorError> {
     let (_, header) = SafeTensors::read_metadata(bytes)?;
     Ok(header.metadata().clone().unwrap_or_default())
@@ -103,50 +103,50 @@ pub fn metadata(bytes: &[u8]) -> Result<HashMap<String, String>, SafeTensorError
 
 /// A tensor that a [`StreamWriter`] fills.
 pub struct Column {
-    /// Name of the tensor.
+    /// The name of the tensor.
     pub name: &'static str,
-    /// Type of its numbers.
+    /// The type of the tensor's numbers.
     pub kind: Dtype,
-    /// Its shape.
+    /// The shape of the tensor.
     pub shape: ColumnShape,
-    /// Bytes at most.
+    /// The largest number of bytes of the tensor.
     pub room: u64,
 }
 
 /// The shape of a tensor that grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnShape {
-    /// `[rows]`.
+    /// The shape is `[rows]`.
     Rows,
-    /// `[rows, dim]`.
+    /// The shape is `[rows, dim]`.
     RowsOf(usize),
-    /// `[bytes]`, however many bytes there are.
+    /// The shape is `[bytes]`, for any number of bytes.
     Bytes,
 }
 
-/// Writes several tensors bit by bit, in memory for one piece of each.
+/// Writes several tensors piece by piece; in memory it holds one piece of each.
 ///
-/// The header tells where each tensor begins, so each tensor is given a place of its largest size, and
-/// its bytes are written there as they come. [`StreamWriter::finish`] moves the tensors together where
-/// there were fewer rows. Columns of wide numbers have to come first, so that every tensor is aligned.
+/// The header tells where each tensor begins, so each tensor gets a place of its largest size, and its bytes
+/// are written there as they come. If there were fewer rows, [`StreamWriter::finish`] moves the tensors
+/// together. Columns of wider numbers have to come first, so that every tensor is aligned.
 pub struct StreamWriter {
     file: File,
     columns: Vec<Growing>,
     metadata: Value,
-    /// Bytes of the header, with the spaces at its end.
+    /// The number of bytes of the header, with the spaces at its end.
     header: u64,
 }
 
 struct Growing {
     column: Column,
-    /// Bytes between the end of the header and this tensor.
+    /// The number of bytes between the end of the header and this tensor.
     start: u64,
-    /// Bytes that were written.
+    /// The number of bytes that were written.
     filled: u64,
 }
 
 impl StreamWriter {
-    /// Of at most `rows` rows, in an empty file. `metadata` are texts under their keys.
+    /// Makes a writer of at most `rows` rows into an empty file. `metadata` are texts under their keys.
     pub fn new(file: File, columns: Vec<Column>, rows: usize, metadata: &[(&str, String)]) -> Self {
         let mut start = 0;
         let place = |column: Column| {
@@ -158,7 +158,7 @@ impl StreamWriter {
         let texts = metadata.iter().map(|(key, text)| ((*key).to_owned(), json!(text)));
         let metadata = Value::Object(texts.collect());
         let mut writer = Self { file, columns, metadata, header: 0 };
-        // The header of the full file: no header of fewer rows is longer.
+        // A header for fewer rows is never longer than the header for all rows.
         let longest = writer.header_text(rows, |growing| growing.column.room).len() as u64;
         writer.header = (BEFORE + longest).next_multiple_of(8) - BEFORE;
         writer
@@ -185,10 +185,10 @@ impl StreamWriter {
     /// Adds bytes to the tensor `name`.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// The system refuses to write.
     ///
     /// # Panics
-    /// For a name that no column has.
+    /// No column has the name.
     pub fn push(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let growing = self.columns.iter_mut().find(|growing| growing.column.name == name);
         let growing = growing.expect("the name is that of a column");
@@ -198,10 +198,10 @@ impl StreamWriter {
         self.file.write_all_at(bytes, at)
     }
 
-    /// Closes the gaps between the tensors, writes the header for `rows` rows and gives the file back.
+    /// Closes the gaps between the tensors, writes the header for `rows` rows and returns the file.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// The system refuses to write.
     pub fn finish(self, rows: usize) -> io::Result<File> {
         let first = BEFORE + self.header;
         let mut at = first;

@@ -1,4 +1,4 @@
-//! Methods and their networks behind object-safe traits, so that the loop is compiled once.
+//! Object-safe traits that hide the types of methods and their networks, so that the loop is compiled once.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -22,22 +22,22 @@ use crate::{
 
 /// A configured method whose types are hidden.
 pub trait AnyMethod: Send + Sync {
-    /// The name in a recipe, and of the table with its settings.
+    /// Returns the name of the method in a recipe, which is also the name of the table with its settings.
     fn name(&self) -> &'static str;
 
-    /// All settings, defaults included.
+    /// Returns all settings, defaults included.
     fn settings(&self) -> toml::Table;
 
-    /// See [`Method::check`].
+    /// Checks that the settings fit the sizes of a run: see [`Method::check`].
     ///
     /// # Errors
-    /// What was expected instead.
+    /// The settings do not fit; the error says what was expected.
     fn check(&self, sizes: &Sizes) -> Result<(), String>;
 
-    /// Whether its learners have a posterior.
+    /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
 
-    /// Fresh networks for inputs of these sizes on `device`; `seed` fixes every initial value.
+    /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value.
     fn learner(
         &self,
         backbone: &BackboneConfig,
@@ -46,7 +46,7 @@ pub trait AnyMethod: Send + Sync {
         seed: u64,
     ) -> Box<dyn Learner>;
 
-    /// A copy.
+    /// Returns a copy.
     fn clone_box(&self) -> Box<dyn AnyMethod>;
 }
 
@@ -56,7 +56,7 @@ impl Clone for Box<dyn AnyMethod> {
     }
 }
 
-/// As its name: the key `method` of a recipe.
+/// A method is serialised as its name: the key `method` of a recipe.
 impl Serialize for dyn AnyMethod {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())
@@ -69,7 +69,7 @@ impl fmt::Debug for dyn AnyMethod {
     }
 }
 
-/// Hides the types of a configured method, one of the list or one's own, which recipes call `name`.
+/// Hides the types of a configured method, be it of this crate or your own. Recipes call the method `name`.
 pub fn erase<M: Method + Clone + Serialize + 'static>(
     name: &'static str,
     method: M,
@@ -135,29 +135,29 @@ pub enum Network {
     Teacher,
 }
 
-/// What one forward pass leaves for the loop: see [`Loss`].
+/// The result of one forward pass for the training loop: see [`Loss`].
 pub struct Outcome {
-    /// What was minimised.
+    /// The loss that was minimised.
     pub total: Tensor<1>,
-    /// Terms and figures, without gradient.
+    /// The terms of the loss and other figures, without gradient.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Features of each global view, without gradient.
+    /// The features of each global view, without gradient.
     pub features: Vec<Tensor<2>>,
 }
 
-/// Student, memory and the gradients between them.
+/// The student and the memory of a method, and the gradients of the current step.
 pub trait Learner {
-    /// Forward and backward pass; the gradients, times `share`, are added to the waiting gradients of
-    /// earlier micro-batches.
+    /// Runs a forward and a backward pass. The gradients, multiplied by `share`, are added to those of
+    /// earlier micro-batches, which wait for the update.
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome;
 
-    /// Takes the waiting gradients.
+    /// Takes the waiting gradients out of the learner.
     fn take_gradients(&mut self) -> Gradients;
 
-    /// One optimiser step, then the memory's update. `rate` turns a base rate into this step's.
+    /// Makes one optimiser step, then updates the memory. `rate` turns a base rate into this step's rate.
     ///
     /// # Errors
-    /// Gradients that are not this student's.
+    /// The gradients are not of this student.
     fn update(
         &mut self,
         optimizer: &mut Optimizer,
@@ -166,52 +166,52 @@ pub trait Learner {
         at: &Step,
     ) -> Result<(), OptimError>;
 
-    /// Before the first step of an epoch.
+    /// Prepares the memory for an epoch, before its first step.
     fn before_epoch(&mut self, at: &Step);
 
-    /// A copy of the encoder for inference, off the autodiff device; `None` where the teacher is asked for
-    /// and the method has no teacher.
+    /// Returns a copy of the encoder for inference, off the autodiff device; `None` for the teacher of a
+    /// method without a teacher.
     fn encoder(&self, network: Network) -> Option<Backbone>;
 
-    /// The distributions of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method without
-    /// distributions.
+    /// Returns the distributions of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method
+    /// without distributions.
     fn posterior(&self, images: Tensor<4>) -> Option<Posterior>;
 
-    /// The parameters that the optimiser trains.
+    /// Returns the parameters that the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
 
-    /// Whether the parameter of this path stays as it is at this step: see [`Method::frozen`].
+    /// Returns whether the parameter of this path does not change at this step: see [`Method::frozen`].
     fn is_frozen(&self, path: &str, at: &Step) -> bool;
 
-    /// How many numbers student and memory hold, running statistics included.
+    /// Returns how many numbers the student and the memory hold, running statistics included.
     fn numbers(&self) -> [u64; 2];
 
-    /// All tensors of the student.
+    /// Returns all tensors of the student.
     fn student(&self) -> Tensors;
 
-    /// All tensors of the memory.
+    /// Returns all tensors of the memory.
     fn memory(&self) -> Tensors;
 
-    /// Replaces both.
+    /// Replaces the tensors of the student and of the memory.
     ///
     /// # Errors
-    /// When they are of another network; nothing has changed then.
+    /// The tensors are of another network; the learner is unchanged then.
     fn load(&mut self, student: Tensors, memory: Tensors) -> Result<(), StateError>;
 
-    /// See [`Method::symptom`].
+    /// Returns a warning where the figures show a collapse: see [`Method::symptom`].
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String>;
 }
 
 /// The student and the memory of a method, with their types.
 ///
-/// Both are options only so that an update can own them: a clone would make every tensor shared and every
-/// in-place operation a copy. They are `Some` between calls.
+/// Both fields are options only so that an update can own their values: a clone would make every tensor
+/// shared and every in-place operation a copy. They are `Some` between calls.
 struct TypedLearner<M: Method> {
     method: M,
     student: Option<M::Student>,
     memory: Option<M::Memory>,
     gradients: Option<Gradients>,
-    /// Paths of the student's backbone that never train.
+    /// The paths of the student's backbone that are never trained.
     frozen: Vec<String>,
 }
 
@@ -306,8 +306,8 @@ impl<M: Method> Learner for TypedLearner<M> {
     }
 
     fn load(&mut self, student: Tensors, memory: Tensors) -> Result<(), StateError> {
-        // `valid().train()` unshares the running statistics, so that a failure half-way leaves
-        // the originals alone.
+        // `valid().train()` unshares the running statistics, so that a failure half-way does not change the
+        // originals.
         let (old_student, old_memory) = self.parts();
         let student = state::restore(old_student.valid().train(), student)?;
         let memory = state::restore(old_memory.valid().train(), memory)?;

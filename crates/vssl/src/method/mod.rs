@@ -1,8 +1,8 @@
-//! What a self-supervised method is: all that a contributor implements.
+//! The trait of a self-supervised method, and all other types that a contributor needs to write a method.
 //!
-//! The training loop knows nothing else about a method. State has three homes: the *student*, which
-//! gradients and the optimiser see; the *memory*, which is kept beside it without gradients; and
-//! everything that is a function of the [`Step`] and therefore stored nowhere.
+//! The training loop knows a method only through this trait. State has three homes: the *student*, which has
+//! gradients and is trained by the optimiser; the *memory*, which has no gradients; and the quantities that
+//! are a function of the [`Step`], which are not stored.
 
 pub mod learner;
 mod views;
@@ -17,42 +17,42 @@ pub use views::{Rows, Views};
 
 /// The results of a forward pass.
 pub struct Loss<C> {
-    /// What is minimised, `[1]`.
+    /// The loss that is minimised, `[1]`.
     pub total: Tensor<1>,
-    /// Its terms and whatever else is worth a curve, each `[1]`. The learner takes their gradients off.
+    /// The terms of the loss and other figures that should be logged, each `[1]`. The learner detaches them.
     pub parts: Vec<(&'static str, Tensor<1>)>,
-    /// Backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
-    /// The learner keeps those of the global views and takes their gradients off: the probe and the
-    /// health figures read them.
+    /// The backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
+    /// The learner keeps those of the global views and detaches them, for the probe and the health figures.
     pub features: Vec<Tensor<2>>,
-    /// What [`Method::remember`] takes into memory of this batch.
+    /// The part of this batch that [`Method::remember`] takes into the memory.
     pub carry: C,
 }
 
-/// What a network puts out for images, where its output is a distribution.
+/// The output of a network whose head gives a distribution.
 #[derive(Clone, Debug)]
 pub struct HeadOutput {
-    /// Features of its backbone, `[n, features]`.
+    /// The features of the backbone, `[n, features]`.
     pub features: Tensor<2>,
-    /// Mean and variance of its output, both `[n, d]`. Where [`Posterior::free_variance`] says so, the
-    /// "variance" is a vector of any sign.
+    /// The mean and variance of the head's output, both `[n, d]`. Where [`Posterior::free_variance`] is set,
+    /// the "variance" is a vector of any sign.
     pub gaussian: Gaussian,
 }
 
-/// What a method with Gaussian outputs puts out for images, by running statistics and without gradient.
+/// The distributions that a method with Gaussian outputs assigns to images, by running statistics and without
+/// gradient.
 #[derive(Clone, Debug)]
 pub struct Posterior {
-    /// The posterior: the student's.
+    /// The posterior, which is the student's output.
     pub student: HeadOutput,
-    /// The prior: the teacher's.
+    /// The prior, which is the teacher's output.
     pub teacher: HeadOutput,
-    /// KL(posterior ‖ prior) of each image, `[n]`, as the method's loss has it.
+    /// KL(posterior ‖ prior) of each image, `[n]`, in the form of the method's loss.
     pub divergence: Tensor<1>,
-    /// Whether the variances are vectors of which the loss only sees the direction.
+    /// Whether the variances are vectors of which only the direction has an effect on the loss.
     pub free_variance: bool,
 }
 
-/// How a [`Posterior`] is read off the networks of the method `M`, off the autodiff device.
+/// A function that computes a [`Posterior`] by the networks of the method `M`, off the autodiff device.
 ///
 /// # Shapes — the images: `[n, 3, h, w]`.
 pub type ReadPosterior<M> =
@@ -61,21 +61,22 @@ pub type ReadPosterior<M> =
 /// The sizes of a run that a method's settings and memory depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
-    /// Images of the training set; where settings are checked, the images of an epoch's whole batches.
+    /// The number of images of the training set; where settings are checked, the images of an epoch's whole
+    /// batches.
     pub images: usize,
-    /// Images of one forward pass, of all ranks together.
+    /// The number of images of one forward pass, over all ranks.
     pub batch: usize,
-    /// Full-size views of an image.
+    /// The number of full-size views of an image.
     pub global_views: usize,
-    /// Small crops of an image.
+    /// The number of small crops of an image.
     pub local_views: usize,
 }
 
 impl Sizes {
-    /// Refuses all but two global views without local ones: for methods that compare one pair.
+    /// Checks that there are two global and no local views, for methods that compare one pair.
     ///
     /// # Errors
-    /// The keys, what they add up to and what `method` expects.
+    /// The views do not fit; the error names the keys, their sums and the expectation of `method`.
     pub fn require_one_pair(&self, method: &str) -> Result<(), String> {
         let Self { global_views, local_views, .. } = *self;
         if (global_views, local_views) == (2, 0) {
@@ -88,10 +89,10 @@ impl Sizes {
         ))
     }
 
-    /// Refuses forward passes of a single image: for methods whose negatives are the other images.
+    /// Checks that a forward pass has several images, for methods whose negatives are the other images.
     ///
     /// # Errors
-    /// The keys, what they come to and what `method` expects.
+    /// The batch does not fit; the error names the keys, their result and the expectation of `method`.
     pub fn require_other_images(&self, method: &str) -> Result<(), String> {
         if self.batch >= 2 {
             return Ok(());
@@ -103,10 +104,10 @@ impl Sizes {
         ))
     }
 
-    /// Refuses fewer than two global views; any number of local ones will do.
+    /// Checks that there are at least two global views; any number of local views is allowed.
     ///
     /// # Errors
-    /// The keys, what they add up to and what `method` expects.
+    /// The views do not fit; the error names the keys, their sums and the expectation of `method`.
     pub fn require_two_global(&self, method: &str) -> Result<(), String> {
         if self.global_views >= 2 {
             return Ok(());
@@ -119,39 +120,40 @@ impl Sizes {
     }
 }
 
-/// A method; the value itself is its configuration.
+/// A self-supervised method; the value itself is its configuration.
 ///
-/// The associated modules must keep every tensor that lasts in a `Param`: Burn drops bare tensors
-/// and numbers from what it records.
+/// The associated modules must keep every tensor that lasts in a `Param`: Burn does not record bare tensors
+/// and numbers.
 pub trait Method: Send + Sync {
-    /// The networks that gradients and the optimiser see. One field is the backbone, named `backbone`.
+    /// The networks that have gradients and are trained by the optimiser. One field is the backbone, named
+    /// `backbone`.
     type Student: Module;
-    /// State beside the student, without gradients; [`Nothing`] for a method that remembers nothing.
+    /// The state beside the student, without gradients; [`Nothing`] for a method without a memory.
     type Memory: Module;
-    /// What [`Method::loss`] hands to [`Method::remember`].
+    /// The value that [`Method::loss`] passes to [`Method::remember`].
     type Carry;
 
-    /// Refuses settings that do not fit these sizes.
+    /// Checks that the settings fit these sizes.
     ///
     /// # Errors
-    /// The keys and values that do not fit, and what was expected instead.
+    /// Settings do not fit; the error names their keys and values, and what was expected.
     fn check(&self, _sizes: &Sizes) -> Result<(), String> {
         Ok(())
     }
 
-    /// The student around a fresh backbone with features of length `dim`.
+    /// Makes the student around a new backbone with features of length `dim`.
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Self::Student;
 
-    /// The memory at the start.
+    /// Makes the memory at the start of a run.
     fn memory(&self, student: &Self::Student, sizes: &Sizes, init: &Init) -> Self::Memory;
 
-    /// Paths of student parameters, or of modules with all that is in them, that this step leaves
-    /// as they are: neither gradient nor weight decay nor momentum moves them.
+    /// Returns the paths of student parameters, or of whole modules, that this step does not change: neither
+    /// gradient nor weight decay nor momentum has an effect on them.
     fn frozen(&self, _at: &Step) -> &'static [&'static str] {
         &[]
     }
 
-    /// The loss of one batch.
+    /// Computes the loss of one batch.
     fn loss(
         &self,
         student: &Self::Student,
@@ -160,15 +162,15 @@ pub trait Method: Send + Sync {
         at: &Step,
     ) -> Loss<Self::Carry>;
 
-    /// The encoder inside the student: what is evaluated and exported.
+    /// Returns the encoder inside the student, which is evaluated and exported.
     fn backbone<'a>(&self, student: &'a Self::Student) -> &'a Backbone;
 
-    /// The encoder inside the momentum teacher, for a method that has a teacher.
+    /// Returns the encoder inside the momentum teacher, for a method that has a teacher.
     fn teacher<'a>(&self, _memory: &'a Self::Memory) -> Option<&'a Backbone> {
         None
     }
 
-    /// How the posterior is read, for a method whose outputs are distributions.
+    /// Returns the function that computes the posterior, for a method whose outputs are distributions.
     fn posterior(&self) -> Option<ReadPosterior<Self>>
     where
         Self: Sized,
@@ -176,12 +178,12 @@ pub trait Method: Send + Sync {
         None
     }
 
-    /// After the backward pass: take in what the loss carried.
+    /// Updates the memory after the backward pass with the value that the loss passed on.
     fn remember(&self, memory: Self::Memory, _carry: Self::Carry, _at: &Step) -> Self::Memory {
         memory
     }
 
-    /// After the optimiser's step: the momentum update.
+    /// Updates the memory after the optimiser's step: the momentum update.
     fn after_step(
         &self,
         memory: Self::Memory,
@@ -191,12 +193,12 @@ pub trait Method: Send + Sync {
         memory
     }
 
-    /// A warning, when the parts that were logged show a collapse that only this method knows.
+    /// Returns a warning when the logged figures show a collapse that only this method can recognise.
     fn symptom(&self, _figures: &BTreeMap<String, f64>) -> Option<String> {
         None
     }
 
-    /// Before the first step of an epoch.
+    /// Updates the memory before the first step of an epoch.
     fn before_epoch(
         &self,
         memory: Self::Memory,
@@ -207,14 +209,14 @@ pub trait Method: Send + Sync {
     }
 }
 
-/// The memory of a method that remembers nothing.
+/// The memory of a method without a memory.
 #[derive(Module, Debug)]
 pub struct Nothing;
 
-/// A frozen copy that shares nothing with `student`, batch-norm statistics included.
+/// Returns a frozen copy that shares nothing with `student`, not even batch-norm statistics.
 ///
-/// A plain `clone()` shares the running statistics, and `no_grad()` on a fresh clone freezes the
-/// original too (lazy initialisation is shared): `valid()` is what makes new ones.
+/// A plain `clone()` shares the running statistics, and `no_grad()` on a fresh clone freezes the original too
+/// (lazy initialisation is shared). Only `valid()` makes new statistics.
 pub fn teacher_of<M: Module>(student: &M) -> M {
     student.valid().train().no_grad()
 }

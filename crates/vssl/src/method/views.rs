@@ -1,4 +1,4 @@
-//! The augmented views of a batch, and how a method gathers what its networks make of them.
+//! The augmented views of a batch, and the gathering of network outputs over all ranks.
 
 use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
@@ -7,45 +7,45 @@ use vssl_data::rng::{Stream, rng};
 
 use crate::{collective::Group, layers::Mode, objective::gaussian::Gaussian, schedule::Step};
 
-/// The augmented views of one batch, or of a rank's share of it. Labels are not here: no method sees
-/// them.
+/// The augmented views of one batch, or of a rank's share of it. They hold no labels: a method does not use
+/// labels.
 ///
-/// A method that runs its networks in [`Views::mode`], and computes its loss, figures and what it
-/// carries of nothing but what [`Views::gather`] returns, works on any number of ranks. Parameters
-/// come before the gathering only.
+/// A method works on any number of ranks if it runs its networks in [`Views::mode`], and computes its loss,
+/// its figures and the value for its memory only from the results of [`Views::gather`]. All its parameters
+/// must be used before the gathering.
 pub struct Views {
-    /// Which image of the training set each row is of, `[n]`.
+    /// The number of the training image of each row, `[n]`.
     pub images: Vec<usize>,
-    /// Full-size views, each `[n, 3, h, w]`, in the order of the recipe.
+    /// The full-size views, each `[n, 3, h, w]`, in the order of the recipe.
     pub global: Vec<Tensor<4>>,
-    /// Small crops, which only the student sees.
+    /// The small crops, which only the student sees.
     pub local: Vec<Tensor<4>>,
-    /// The ranks that have the other shares of the joint batch.
+    /// The ranks that hold the other shares of the joint batch.
     pub group: Group,
 }
 
 impl Views {
-    /// Global views, then local ones: the order of the student's forward passes.
+    /// Returns the global views, then the local views: the order of the student's forward passes.
     pub fn all(&self) -> impl Iterator<Item = &Tensor<4>> {
         self.global.iter().chain(&self.local)
     }
 
-    /// The first two global views, for a method that compares one pair
+    /// Returns the first two global views, for a method that compares one pair
     /// ([`Sizes::require_one_pair`](super::Sizes::require_one_pair)).
     ///
     /// # Panics
-    /// With fewer than two global views.
+    /// There are fewer than two global views.
     pub fn pair(&self) -> [&Tensor<4>; 2] {
         [&self.global[0], &self.global[1]]
     }
 
-    /// How batch normalisation runs, the student's and the teacher's.
+    /// Returns the mode of batch normalisation for the student and the teacher.
     pub fn mode(&self) -> Mode<'_> {
         if self.group.is_alone() { Mode::Train } else { Mode::Joint(&self.group) }
     }
 
-    /// Rows of the joint batch, in the order of ranks; gradients flow to the own rows only. All tensors
-    /// that are given together travel in one message.
+    /// Returns the rows of the joint batch, in the order of ranks; gradients flow to the own rows only. All
+    /// tensors that are given together travel in one message.
     ///
     /// # Shapes — each `[n, dim]` to `[world · n, dim]`.
     pub fn gather<R: Rows>(&self, own: R) -> R {
@@ -58,7 +58,8 @@ impl Views {
         own.map_rows(&mut |_| joint.next().expect("one tensor comes back for each"))
     }
 
-    /// What figures and memory read: [`Views::gather`] of the global views, without gradient.
+    /// Gathers the global views, as [`Views::gather`] does, without gradient; figures and memories use the
+    /// result.
     ///
     /// # Shapes — `each`: one `[n, dim]` for each view, in the order of [`Views::all`].
     pub fn gather_detached(&self, each: Vec<Tensor<2>>) -> Vec<Tensor<2>> {
@@ -66,28 +67,29 @@ impl Views {
         self.gather(global.map(Tensor::detach).collect::<Vec<_>>())
     }
 
-    /// Which image of the training set each row of the joint batch is of.
+    /// Returns the number of the training image of each row of the joint batch.
     pub fn joint_images(&self) -> Vec<usize> {
         let own: Vec<u64> = self.images.iter().map(|&image| image as u64).collect();
         self.group.gather_numbers(&own).into_iter().map(|image| image as usize).collect()
     }
 
-    /// ε ~ N(0, I) of this step and view, in the shape of `like`: the own rows of what one process
-    /// would draw for the joint batch.
+    /// Draws ε ~ N(0, I) for this step and view, in the shape of `like`: the own rows of the numbers that a
+    /// single process would draw for the joint batch.
     pub fn standard_normal(&self, like: &Tensor<2>, view: usize, at: &Step) -> Tensor<2> {
         let rng = rng(at.seed, Stream::Posterior, at.index, at.micro << 16 | view as u64);
         let shape = like.shape();
         let count = shape.num_elements();
-        // A normal number takes a varying number of random bits: those of the ranks before are drawn.
+        // A normal number takes a varying number of random bits, so those of the ranks before are drawn as
+        // well.
         let own = rng.sample_iter(StandardNormal).skip(self.group.rank() * count).take(count);
         let values: Vec<f32> = own.collect();
         Tensor::from_data(TensorData::new(values, shape), &like.device())
     }
 }
 
-/// Matrices with a row for each image, alone or in arrays, vectors, tuples and [`Gaussian`]s.
+/// Matrices with a row for each image, single or in arrays, vectors, tuples and [`Gaussian`]s.
 pub trait Rows: Sized {
-    /// Puts what `f` makes of each matrix in its place, always in the same order.
+    /// Replaces each matrix by the result of `f`, always in the same order.
     fn map_rows(self, f: &mut dyn FnMut(Tensor<2>) -> Tensor<2>) -> Self;
 }
 

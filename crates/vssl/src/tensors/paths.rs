@@ -101,15 +101,16 @@ impl PathStack {
 /// The path and shape of one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParameterInfo {
-    /// Names from the module down, joined by dots.
+    /// The names of fields from the module down, joined by dots.
     pub path: String,
-    /// Length of each axis.
+    /// The length of each axis.
     pub shape: Vec<usize>,
-    /// Whether gradients are asked for.
+    /// Whether the parameter takes gradients.
     pub trainable: bool,
 }
 
-/// All parameters of a module in its own order, without running statistics. Reads no values.
+/// Returns all parameters of a module in its own order, without running statistics and without reading
+/// values.
 pub fn parameters<M: Module>(module: &M) -> Vec<ParameterInfo> {
     let mut list = List(Vec::new());
     visit(module, &mut list);

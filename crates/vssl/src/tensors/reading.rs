@@ -1,9 +1,9 @@
-//! Where a training step waits for its device: the one place in the loop that reads tensors.
+//! Device reads: the only place in a training step that waits for its device.
 //!
-//! A read makes the host wait until everything that was asked of the device before is done, so a step
-//! may have one. Losses, figures of the probe and the norm of the gradients are gathered on the device
-//! and fetched together by `Waiting::read`; where the features are watched, they are another read
-//! (`rows`). `tests/it/device_reads.rs` counts them, and looks for others in the source.
+//! A read makes the host wait until all earlier work of the device is done, so a step may have one read.
+//! Losses, figures of the probe and the norm of the gradients are gathered on the device and fetched together
+//! by `Waiting::read`; where the features are watched, a second read fetches them (`rows`).
+//! `tests/it/device_reads.rs` counts the reads and looks for others in the source.
 
 use std::cell::Cell;
 
@@ -13,7 +13,7 @@ thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How often this thread has read a device here since it began.
+/// Returns how often this thread has read from a device through this module.
 pub fn count() -> u64 {
     COUNT.get()
 }
@@ -30,7 +30,7 @@ impl Waiting {
         self.0.push(numbers);
     }
 
-    /// All of them, by one read. None are left.
+    /// Fetches all waiting numbers by one read. Afterwards no number waits.
     pub fn read(&mut self) -> Vec<f32> {
         match self.0.is_empty() {
             true => Vec::new(),
@@ -39,7 +39,7 @@ impl Waiting {
     }
 }
 
-/// The rows of a matrix, one after the other.
+/// Reads the rows of a matrix, one after the other.
 pub(crate) fn rows(x: Tensor<2>) -> Vec<f32> {
     values(x)
 }

@@ -1,7 +1,8 @@
-//! Modules to named tensors and back: what a checkpoint holds of student and memory.
+//! Converts modules to named tensors and back: the form in which a checkpoint holds the student and the
+//! memory.
 //!
-//! Names are the paths of fields (`backbone.layer1.0.conv1.weight`), which for encoders are
-//! torchvision's. Running statistics are included: they are state, though not parameters.
+//! The names are the paths of fields (`backbone.layer1.0.conv1.weight`), which for encoders are torchvision's
+//! names. Running statistics are included: they are state, although they are not parameters.
 
 use std::collections::BTreeMap;
 
@@ -19,40 +20,40 @@ pub type Tensors = BTreeMap<String, TensorData>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// A tensor that the module has is not there.
+    /// A tensor of the module is missing.
     #[error("tensor {0:?} is missing")]
     Missing(String),
-    /// A tensor is there that the module has not.
+    /// A tensor does not belong to the module.
     #[error("tensor {0:?} does not belong to this network")]
     Unexpected(String),
-    /// Not 32-bit floats.
+    /// A tensor does not consist of 32-bit floats.
     #[error("tensor {name:?} is of type {got:?}, expected F32")]
     Type {
-        /// Its path.
+        /// The path of the tensor.
         name: String,
-        /// As found.
+        /// The type that was found.
         got: DType,
     },
-    /// The sizes differ.
+    /// A tensor has another shape than in the module.
     #[error("tensor {name:?} has shape {got:?}, this network wants {expected:?}")]
     Shape {
-        /// Its path.
+        /// The path of the tensor.
         name: String,
-        /// As found.
+        /// The shape that was found.
         got: Vec<usize>,
-        /// As the module has it.
+        /// The shape in the module.
         expected: Vec<usize>,
     },
 }
 
-/// All float tensors of `module`, read from its device.
+/// Returns all float tensors of `module`, read from its device.
 pub fn collect<M: Module>(module: &M) -> Tensors {
     struct Collect(Tensors);
     impl Visit for Collect {
         fn tensor<const D: usize>(&mut self, path: &PathStack, param: &Param<Tensor<D>>) {
             let data = param.val().into_data(); // device read
-            // CubeCL copies when the bytes are first looked at, and an update changes the tensor
-            // where it lies: so they are looked at now.
+            // CubeCL copies the bytes only when they are first used, but an update changes the tensor in
+            // place. So they are used now.
             let _ = data.as_bytes();
             self.0.insert(path.join(), data);
         }
@@ -62,10 +63,10 @@ pub fn collect<M: Module>(module: &M) -> Tensors {
     collect.0
 }
 
-/// `module` with every float tensor replaced by the one of its name.
+/// Returns `module` with every float tensor replaced by the tensor of the same name.
 ///
 /// # Errors
-/// The first missing or misshapen tensor, or one that is left over.
+/// The first tensor that is missing, misshapen or left over.
 pub fn restore<M: Module>(module: M, tensors: Tensors) -> Result<M, StateError> {
     struct Restore {
         tensors: Tensors,
@@ -108,10 +109,10 @@ pub fn restore<M: Module>(module: M, tensors: Tensors) -> Result<M, StateError> 
     }
 }
 
-/// `tensor`, if it is of 32-bit floats in this shape.
+/// Returns `tensor`, if it consists of 32-bit floats in the given shape.
 ///
 /// # Errors
-/// [`StateError::Shape`] or [`StateError::Type`] with `name` otherwise.
+/// [`StateError::Shape`] or [`StateError::Type`] with `name`.
 pub fn of_shape(
     tensor: TensorData,
     name: &str,
