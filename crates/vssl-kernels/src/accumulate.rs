@@ -1,9 +1,9 @@
-//! The sum of the gradients of an image that two operations used, as the input of a residual block.
+//! The sum of the gradients of an image that two operations used, such as the input of a residual block.
 //!
-//! Burn adds channels-last images element by element on one thread, and what comes out lies in the
-//! order of the axes: the next backward pass would have to turn it. Here the sum stays as it is, in
-//! memory that is there, on all threads. It needs to know whether a gradient is there already,
-//! which Burn does not tell: hence the short list of what was registered last.
+//! Burn adds channels-last images element by element on one thread, and the result is stored in the order of
+//! the axes, so the next backward pass would have to reorder it. The sum here keeps the channels-last order,
+//! reuses memory and runs on all threads. It needs to know whether a gradient is already registered, which
+//! Burn does not tell; hence the short list of the last registrations.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,12 +13,13 @@ use burn::backend::tensor::FloatTensor;
 
 use crate::extension::KernelGradients;
 
-/// A residual block has four operations between the two uses of its input, each with two inputs.
+/// The number of registrations that are remembered. A residual block has four operations between the two uses
+/// of its input, each with two inputs.
 const REMEMBERED: usize = 16;
 
 thread_local! {
-    /// Numbers of nodes, newest first. Burn never uses a number twice, so old numbers do no harm; the
-    /// gradients of a number that was forgotten are added by Burn.
+    /// The numbers of nodes, newest first. Burn never uses a number twice, so old numbers do no harm; Burn
+    /// itself adds the gradients of a number that was forgotten.
     static REGISTERED: RefCell<VecDeque<u64>> = const { RefCell::new(VecDeque::new()) };
 }
 

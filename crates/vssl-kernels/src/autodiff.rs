@@ -1,7 +1,7 @@
 //! The backward passes of the operations, for Burn's autodiff back end.
 //!
-//! An operation without a tracked input (a teacher's) leaves no trace in the graph. Any other operation
-//! keeps only what the gradients of its tracked inputs need.
+//! An operation without a tracked input, such as a teacher's, is not recorded in the graph. Any other
+//! operation keeps only what the gradients of its tracked inputs need.
 
 use burn::backend::autodiff::{
     Autodiff,
@@ -16,14 +16,14 @@ use crate::accumulate;
 use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
 use crate::joint::AcrossRanks;
 
-/// A tensor of the graph, without gradient.
+/// Makes a tensor of the graph without gradient.
 pub(crate) fn constant<B: Backend, C: CheckpointStrategy>(
     tensor: FloatTensor<B>,
 ) -> FloatTensor<Autodiff<B, C>> {
     <Autodiff<B, C> as burn::backend::AutodiffBackend>::from_inner(tensor)
 }
 
-/// Finishes an operation that may be tracked: `state` is only built if it is.
+/// Finishes an operation that may be tracked; `state` is only built if it is tracked.
 macro_rules! record {
     ($step:expr, $guards:expr, $state:expr, $output:expr) => {
         match $step.prepare::<C>($guards).compute_bound().stateful() {
@@ -35,9 +35,9 @@ macro_rules! record {
 
 #[derive(Clone, Copy, Debug)]
 struct Window {
-    /// Rows and columns of the image.
+    /// The rows and columns of the image.
     image: [usize; 2],
-    /// Rows and columns of the filter or window.
+    /// The rows and columns of the filter or window.
     kernel: [usize; 2],
     stride: usize,
     padding: usize,
@@ -47,7 +47,7 @@ struct Window {
 struct ConvStep;
 
 impl<B: KernelGradients> Backward<B, 2> for ConvStep {
-    /// `x` if the weight is tracked, the weight if `x` is.
+    /// The state is `x` if the weight is tracked, and the weight if `x` is tracked.
     type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, Window);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
@@ -124,7 +124,7 @@ impl<B: KernelGradients> Backward<B, 1> for AveragePoolStep {
 struct LinearStep<const N: usize>;
 
 impl<B: KernelGradients, const N: usize> Backward<B, N> for LinearStep<N> {
-    /// `x` if the weight is tracked, the weight if `x` is.
+    /// The state is `x` if the weight is tracked, and the weight if `x` is tracked.
     type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {

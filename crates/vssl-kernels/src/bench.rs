@@ -1,4 +1,4 @@
-//! How fast the convolutions are, layer by layer, beside a plain matrix product of the same size.
+//! Measures the speed of the convolutions, layer by layer, beside a plain matrix product of the same size.
 
 use std::time::{Duration, Instant};
 
@@ -7,30 +7,30 @@ use crate::raw::pack::Matrix;
 use crate::raw::simd::isa;
 use crate::raw::{conv, shape::Conv};
 
-/// A convolution of a residual network, named after its place in it.
+/// A convolution of a residual network, named after its place in the network.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// Place in the network, and how often the shape occurs.
+    /// The place in the network, and how often the shape occurs.
     pub name: String,
     conv: Conv,
 }
 
-/// Speeds in 10⁹ multiplications and additions a second, counted by the definition of the
-/// convolution: Winograd's method does fewer, so it can be faster than the machine.
+/// Speeds in 10⁹ multiplications and additions a second, counted by the definition of the convolution.
+/// Winograd's method does fewer operations, so its figure can exceed the speed of the machine.
 #[derive(Clone, Copy, Debug)]
 pub struct Speed {
-    /// Forward pass.
+    /// The speed of the forward pass.
     pub forward: f64,
-    /// Gradient of the input.
+    /// The speed of the gradient of the input.
     pub input_gradient: f64,
-    /// Gradient of the weight.
+    /// The speed of the gradient of the weight.
     pub weight_gradient: f64,
-    /// A matrix product `[pixels, taps] · [taps, channels]`, patches ready in memory.
+    /// The speed of a matrix product `[pixels, taps] · [taps, channels]` whose patches are ready in memory.
     pub product: f64,
 }
 
-/// The distinct shapes of a ResNet-18 (`bottleneck: false`) or ResNet-50 of base `width` on images
-/// of `size` pixels; up to 64 pixels with the stem for small images (3×3, no pooling).
+/// Returns the distinct shapes of a ResNet-18 (`bottleneck: false`) or ResNet-50 of base `width` on images of
+/// `size` pixels; up to 64 pixels, the network has the stem for small images (3×3, no pooling).
 pub fn layers(bottleneck: bool, width: usize, size: usize, batch: usize) -> Vec<Layer> {
     let mut layers: Vec<Layer> = Vec::new();
     let mut add = |place: &str, size, channels: (usize, usize), kernel: usize, stride| {
@@ -79,7 +79,8 @@ pub fn layers(bottleneck: bool, width: usize, size: usize, batch: usize) -> Vec<
 }
 
 impl Layer {
-    /// The best of some runs of each pass within about `budget` each, after one to warm up.
+    /// Returns the best speed of several runs of each pass, within about `budget` for each pass, after a
+    /// first run to warm up.
     pub fn measure(&self, budget: Duration) -> Speed {
         let (isa, conv) = (isa(), &self.conv);
         let operations = conv.operations() * 1e-9;

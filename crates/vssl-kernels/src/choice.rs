@@ -1,18 +1,19 @@
-//! Which tensors a fast path can take. Called wherever a fast path stands beside a reference.
+//! Decides which tensors take a fast path. Called wherever there is a fast path beside a reference.
 
 use burn::backend::DispatchDevice;
 use burn::tensor::{DType, Tensor};
 
 use crate::raw::simd::{Isa, isa};
 
-/// Whether operations on this tensor take the fast path, if the other tensors are [`in_single`] too.
+/// Returns whether operations on this tensor take the fast path, if the other tensors are [`in_single`] too.
 pub(crate) fn accelerated<const D: usize>(x: &Tensor<D>) -> bool {
     isa() != Isa::Reference
         && in_single(x)
         && matches!(x.device().inner().as_dispatch(), DispatchDevice::Flex(_))
 }
 
-/// Whether the tensor is in single precision: a fast path reads the memory of all its tensors as floats.
+/// Returns whether the tensor is in single precision: a fast path reads the memory of all its tensors as
+/// floats.
 pub(crate) fn in_single<const D: usize>(x: &Tensor<D>) -> bool {
     x.dtype() == DType::F32
 }

@@ -1,7 +1,7 @@
 //! The operations as an extension of Burn's back ends, and their fast implementation on Flex.
 //!
-//! [`crate::autodiff`] adds the backward passes. The callers, in `lib.rs`, see to it that only
-//! `f32` tensors on Flex come here, layouts may be any.
+//! [`crate::autodiff`] adds the backward passes. The callers, in `lib.rs`, make sure that only `f32` tensors
+//! on Flex come here; their layouts may differ.
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
@@ -17,7 +17,7 @@ use crate::raw::shape::Conv;
 use crate::raw::simd::isa;
 use crate::raw::{buffer, conv, norm, norm_backward, update};
 
-/// An input that may be missing.
+/// An input that may be absent.
 #[derive(ExtensionType)]
 pub enum Maybe<B: Backend> {
     Given(FloatTensor<B>),
@@ -39,7 +39,7 @@ impl<B: Backend> From<Option<FloatTensor<B>>> for Maybe<B> {
     }
 }
 
-/// Operations of the training step. Images are `[n, c, h, w]`, at best channels-last in memory.
+/// The operations of the training step. Images are `[n, c, h, w]`, preferably channels-last in memory.
 #[backend_extension(Flex, Autodiff)]
 pub trait KernelOps: Backend {
     fn kernel_conv2d(
@@ -49,7 +49,7 @@ pub trait KernelOps: Backend {
         padding: usize,
     ) -> FloatTensor<Self>;
 
-    /// Returns the output, the mean and the biased variance, the last two without gradient.
+    /// Returns the output, the mean and the biased variance; the last two have no gradient.
     fn kernel_batch_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -60,7 +60,7 @@ pub trait KernelOps: Backend {
         ranks: AcrossRanks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// `relu?((x − centre) · scale + shift (+ residual))`; no gradient.
+    /// Returns `relu?((x − centre) · scale + shift (+ residual))` without gradient.
     fn kernel_affine(
         x: FloatTensor<Self>,
         centre: FloatTensor<Self>,
@@ -88,7 +88,7 @@ pub trait KernelOps: Backend {
 
 /// The gradients of [`KernelOps`], called by the backward passes only.
 pub trait KernelGradients: Backend {
-    /// The gradient of an input of `size`, rows and columns.
+    /// Returns the gradient of an input of `size`, rows and columns.
     fn conv2d_input_gradient(
         dy: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -97,7 +97,7 @@ pub trait KernelGradients: Backend {
         padding: usize,
     ) -> FloatTensor<Self>;
 
-    /// The gradient of a weight with filters of `kernel`, rows and columns.
+    /// Returns the gradient of a weight with filters of `kernel`, rows and columns.
     fn conv2d_weight_gradient(
         x: FloatTensor<Self>,
         dy: FloatTensor<Self>,
@@ -129,30 +129,30 @@ pub trait KernelGradients: Backend {
 
     fn linear_bias_gradient(dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// `value + other`, of two images or two matrices of rows.
+    /// Returns `value + other`, of two images or two matrices of rows.
     fn sum_of_images(value: FloatTensor<Self>, other: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// What the backward pass of batch normalisation needs of the forward pass.
+/// The values of the forward pass that the backward pass of batch normalisation needs.
 #[derive(Clone, Debug)]
 pub struct NormSaved<T> {
     pub x: T,
-    /// The output, when it went through a ReLU: its zeros stop the gradient.
+    /// The output, if it went through a ReLU: its zeros stop the gradient.
     pub y: Option<T>,
     pub gamma: T,
     pub mean: T,
     pub variance: T,
     pub eps: f64,
-    /// The processes that have the other rows of the batch.
+    /// The processes that hold the other rows of the batch.
     pub ranks: AcrossRanks,
 }
 
-/// What the backward pass of batch normalisation gives.
+/// The results of the backward pass of batch normalisation.
 pub struct NormGradients<T> {
     pub x: T,
     pub gamma: T,
     pub beta: T,
-    /// The gradient behind the ReLU, when asked for.
+    /// The gradient behind the ReLU, if it was asked for.
     pub residual: Option<T>,
 }
 

@@ -1,37 +1,37 @@
-//! What the processes of a data-parallel job exchange inside an operation: the sums of a batch
-//! normalisation over the joint batch, forward and backward (SyncBN).
+//! The exchanges of a data-parallel job inside an operation: the sums of a batch normalisation over the joint
+//! batch, forward and backward (SyncBN).
 //!
-//! Each process holds some rows of the batch. Forward, counts, means and variances are combined
-//! (Chan, Golub and LeVeque 1979); backward, the two sums over the batch that `dx` depends on.
-//! `dγ` and `dβ` stay those of the own rows: they are summed with all other gradients.
+//! Each process holds some rows of the batch. Forward, the processes combine counts, means and variances
+//! (Chan, Golub and LeVeque 1979); backward, they combine the two sums over the batch on which `dx` depends.
+//! `dγ` and `dβ` remain those of the own rows: they are summed with all other gradients.
 
 use std::{fmt, sync::Arc};
 
 use crate::raw::norm::Moments;
 
-/// The other processes, as an operation sees them.
+/// The ranks of a job, in the form in which an operation uses them.
 pub trait Ranks: Send + Sync {
-    /// The values of all ranks, in the order of ranks; each rank brings as many as `own`. All ranks make
-    /// the same calls in the same order.
+    /// Returns the values of all ranks, in the order of ranks; each rank brings as many as `own`. All ranks
+    /// make the same calls in the same order.
     fn gather(&self, what: &'static str, own: &[f64]) -> Vec<f64>;
 }
 
-/// The processes that share a batch with this one, if there are any.
+/// The processes that share a batch with this process, if there are any.
 #[derive(Clone, Default)]
 pub struct AcrossRanks(Option<Arc<dyn Ranks>>);
 
 impl AcrossRanks {
-    /// The whole batch is in this process.
+    /// Makes the ranks of a batch that is wholly in this process.
     pub fn alone() -> Self {
         Self(None)
     }
 
-    /// The batch is spread over these processes and this one.
+    /// Makes the ranks of a batch that is spread over these processes and this one.
     pub fn with(ranks: Arc<dyn Ranks>) -> Self {
         Self(Some(ranks))
     }
 
-    /// Statistics of the joint batch from those of the `rows` here.
+    /// Returns the statistics of the joint batch from those of the `rows` rows of this process.
     pub(crate) fn moments(&self, own: Moments, rows: usize) -> Moments {
         if self.is_alone() {
             return own;
@@ -43,8 +43,8 @@ impl AcrossRanks {
         Moments { mean: single(mean), variance: single(variance) }
     }
 
-    /// Means, and behind them variances, of the joint batch from those of the `rows` here; and the
-    /// rows of all.
+    /// Returns the means, followed by the variances, of the joint batch from those of the `rows` rows of this
+    /// process; and the number of all rows.
     pub(crate) fn combine(&self, own: &[f64], rows: usize) -> (Vec<f64>, f64) {
         let Some(ranks) = &self.0 else { return (own.to_vec(), rows as f64) };
         let channels = own.len() / 2;
@@ -67,7 +67,8 @@ impl AcrossRanks {
         (joint, total)
     }
 
-    /// Sums over the joint batch from those over the `rows` here, and the rows of all.
+    /// Returns the sums over the joint batch from those over the `rows` rows of this process, and the number
+    /// of all rows.
     pub(crate) fn sums(&self, own: &[Vec<f64>; 2], rows: usize) -> ([Vec<f64>; 2], f64) {
         let Some(ranks) = &self.0 else { return (own.clone(), rows as f64) };
         let mut message = vec![rows as f64];
@@ -92,7 +93,7 @@ impl AcrossRanks {
         }
     }
 
-    /// Whether the whole batch is in this process.
+    /// Returns whether the whole batch is in this process.
     pub(crate) fn is_alone(&self) -> bool {
         self.0.is_none()
     }

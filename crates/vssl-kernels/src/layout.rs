@@ -1,5 +1,5 @@
-//! Between Flex tensors and slices: what lies channels-last in memory is used where it is, all
-//! else is copied once.
+//! Converts between Flex tensors and slices. Data that are channels-last in memory are used in place; other
+//! data are copied once.
 
 use burn::backend::{DType, TensorMetadata};
 use burn_flex::{FlexTensor, Layout};
@@ -8,15 +8,15 @@ use burn_std::Shape;
 use crate::raw::buffer::Buffer;
 use crate::storage::bytes;
 
-/// A tensor whose floats are in the order asked for.
+/// A tensor whose floats are in the required order.
 pub struct Dense(FlexTensor);
 
-/// `[n, c, h, w]` as `[n, h, w, c]`, copied only if it lies otherwise.
+/// Returns `[n, c, h, w]` as `[n, h, w, c]`, and copies it only if it is stored in another order.
 pub fn channels_last(tensor: &FlexTensor) -> Dense {
     dense(tensor.permute(&[0, 2, 3, 1]))
 }
 
-/// In the order of its axes, copied only if it lies otherwise.
+/// Returns a tensor in the order of its axes, and copies it only if it is stored in another order.
 pub fn dense(tensor: FlexTensor) -> Dense {
     let size = size_of_val(tensor.bytes());
     let whole = tensor.is_contiguous()
@@ -26,18 +26,18 @@ pub fn dense(tensor: FlexTensor) -> Dense {
 }
 
 impl Dense {
-    /// The tensor, which fills its storage.
+    /// Returns the tensor, which fills its storage.
     pub fn into_tensor(self) -> FlexTensor {
         self.0
     }
 
-    /// Its floats.
+    /// Returns the floats of the tensor.
     pub fn floats(&self) -> &[f32] {
         self.0.as_slice().expect("an f32 tensor, made contiguous before")
     }
 }
 
-/// The rows of a normalisation: all axes but the second, channels-last.
+/// Returns the rows of a normalisation: all axes but the second, channels-last.
 pub fn rows_of_channels(tensor: &FlexTensor) -> Dense {
     match tensor.shape().num_dims() {
         4 => channels_last(tensor),
@@ -45,18 +45,18 @@ pub fn rows_of_channels(tensor: &FlexTensor) -> Dense {
     }
 }
 
-/// The sizes `[n, c, h, w]` of a tensor of four axes.
+/// Returns the sizes `[n, c, h, w]` of a tensor of four axes.
 pub fn sizes<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     tensor.shape().dims()
 }
 
-/// A tensor in the order of its axes.
+/// Makes a tensor in the order of its axes.
 pub fn tensor(buffer: Buffer, shape: Shape) -> FlexTensor {
     debug_assert_eq!(buffer.len(), shape.num_elements());
     FlexTensor::new(bytes(buffer), Layout::contiguous(shape), DType::F32)
 }
 
-/// A tensor `[n, c, h, w]` of floats in the order `[n, h, w, c]`.
+/// Makes a tensor `[n, c, h, w]` of floats in the order `[n, h, w, c]`.
 pub fn channels_last_tensor(buffer: Buffer, [n, c, h, w]: [usize; 4]) -> FlexTensor {
     tensor(buffer, Shape::new([n, h, w, c])).permute(&[0, 3, 1, 2])
 }
@@ -69,7 +69,7 @@ pub fn from_rows_of_channels(buffer: Buffer, like: &FlexTensor) -> FlexTensor {
     }
 }
 
-/// A tensor of one axis.
+/// Makes a tensor of one axis.
 pub fn vector(values: Vec<f32>) -> FlexTensor {
     let shape = Shape::new([values.len()]);
     FlexTensor::new(burn_std::Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)

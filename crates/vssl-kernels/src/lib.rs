@@ -1,9 +1,8 @@
-//! Tensor operations of the training step, each a fast path beside a reference.
+//! Tensor operations of the training step, each with a fast path and a reference.
 //!
-//! Whether the fast path or the reference runs is decided in `choice.rs` alone: `f32` tensors on the
-//! CPU back end take the fast path, in the instruction set of [`isa`], unless
-//! `VSSL_KERNELS=reference`. Its images are channels-last in memory, under the logical shape
-//! `[n, c, h, w]`; images that lie otherwise are copied once.
+//! Only `choice.rs` decides whether the fast path or the reference runs: `f32` tensors on the CPU back end
+//! take the fast path, in the instruction set of [`isa`], unless `VSSL_KERNELS=reference`. Its images are
+//! channels-last in memory, under the logical shape `[n, c, h, w]`; images in another order are copied once.
 //!
 //! Images may be in half precision where the device computes in it: see [`mod@reference`].
 #![deny(missing_docs, unsafe_op_in_unsafe_fn)]
@@ -36,7 +35,7 @@ pub use update::{adam_step, ema, momentum_step, sum_of_squares};
 use choice::{accelerated, in_single};
 use extension::KernelOps;
 
-/// `x ∗ weight`, no bias. Cross-correlation as everywhere in deep learning.
+/// The convolution `x ∗ weight` without bias. It is a cross-correlation, as everywhere in deep learning.
 ///
 /// # Shapes — `x`: `[n, c, h, w]`; `weight`: `[k, c, r, s]`; returns `[n, k, h', w']` with
 /// `h' = (h + 2·padding − r) / stride + 1`.
@@ -58,13 +57,13 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) ->
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_conv2d(x, weight, stride, padding))
 }
 
-/// What a batch normalisation over channels put out, and the statistics it used.
+/// The output of a batch normalisation over channels, and the statistics that it used.
 pub struct Normalised<const D: usize> {
-    /// The normalised, scaled and shifted (and added and rectified) activations.
+    /// The activations, normalised, scaled and shifted (and added to the residual and rectified).
     pub output: Tensor<D>,
-    /// Mean of each channel over the batch, `[c]`, no gradient.
+    /// The mean of each channel over the batch, `[c]`, without gradient.
     pub mean: Tensor<1>,
-    /// *Biased* variance of each channel over the batch, `[c]`, no gradient.
+    /// The *biased* variance of each channel over the batch, `[c]`, without gradient.
     pub variance: Tensor<1>,
 }
 
@@ -87,9 +86,9 @@ pub fn batch_norm_train<const D: usize>(
     batch_norm_train_joint(x, gamma, beta, residual, relu, eps, &AcrossRanks::alone())
 }
 
-/// [`batch_norm_train`] of a batch that is spread over several processes, of which each has some
-/// rows: statistics and the gradient of `x` are those of the joint batch, the gradients of `gamma`
-/// and `beta` the own rows' share of the joint ones.
+/// [`batch_norm_train`] of a batch that is spread over several processes, each of which has some rows. The
+/// statistics and the gradient of `x` are those of the joint batch; the gradients of `gamma` and `beta` are
+/// the own rows' share of those of the joint batch.
 ///
 /// # Panics
 ///
@@ -179,7 +178,7 @@ fn check_norm<const D: usize>(
     }
 }
 
-/// Max-pooling, padded with −∞.
+/// Max-pooling of images that are padded with −∞.
 ///
 /// # Shapes — `[n, c, h, w]` to `[n, c, h', w']`.
 ///
@@ -194,7 +193,7 @@ pub fn max_pool2d(x: Tensor<4>, kernel: usize, stride: usize, padding: usize) ->
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_max_pool2d(x, kernel, stride, padding))
 }
 
-/// Mean over the two spatial axes, in at least single precision.
+/// The mean over the two spatial axes, in at least single precision.
 ///
 /// # Shapes — `[n, c, h, w]` to `[n, c]`.
 pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
@@ -204,7 +203,7 @@ pub fn global_average_pool(x: Tensor<4>) -> Tensor<2> {
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_average_pool(x.into_dispatch()))
 }
 
-/// `x · weightᵀ + bias`.
+/// The linear layer `x · weightᵀ + bias`.
 ///
 /// # Shapes — `x`: `[n, i]`; `weight`: `[o, i]` (torch's order); `bias`: `[o]`; returns `[n, o]`.
 ///
@@ -227,10 +226,11 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
     ))
 }
 
-/// `left · rightᵀ` into `out`: every row of `left` with every row of `right`, on all threads.
+/// Writes `left · rightᵀ` to `out`: the products of every row of `left` with every row of `right`, on all
+/// threads.
 ///
-/// Each number is a sum in a fixed order over the inner index, so it depends on neither the number
-/// of threads nor on what else is in the same call: a product taken in blocks gives the same bits.
+/// Each number is a sum in a fixed order over the inner index. It depends neither on the number of threads
+/// nor on the other rows of the call, so a product that is computed in blocks gives the same bits.
 ///
 /// # Shapes — `left`: `[m, depth]`; `right`: `[n, depth]`; `out`: `[m, n]`; row after row.
 ///
@@ -242,7 +242,7 @@ pub fn products_of_rows(left: &[f32], right: &[f32], depth: usize, out: &mut [f3
     let (m, n) = (left.len() / depth, right.len() / depth);
     assert_eq!((m * depth, n * depth), (left.len(), right.len()), "products_of_rows: whole rows");
     assert_eq!(out.len(), m * n, "products_of_rows: one number for each pair of rows");
-    // The reference is for tensors; on slices the narrowest instruction set serves as one.
+    // The reference works on tensors; for slices the narrowest instruction set takes its place.
     let isa = match isa() {
         Isa::Reference => Isa::Portable,
         isa => isa,

@@ -1,8 +1,8 @@
 //! Training-mode batch normalisation of half-precision images.
 //!
-//! Composed of single operations, the graph would keep a copy of the image in single precision for
-//! the backward pass, and most of the memory that half precision saves would be gone. As one
-//! operation it keeps the image as it is: with `x̂ = (x − mean) · r` and `r = 1/√(var + eps)`,
+//! If it were composed of single operations, the graph would keep a copy of the image in single precision for
+//! the backward pass, and most of the memory that half precision saves would be lost. As one operation it
+//! keeps the image as it is: with `x̂ = (x − mean) · r` and `r = 1/√(var + eps)`,
 //!
 //! ```text
 //! y = γ·x̂ + β      dβ = Σ dy      dγ = Σ dy·x̂      dx = γ·r · (dy − (dβ + x̂·dγ) / count)
@@ -33,12 +33,12 @@ use burn::backend::LibTorch;
 use crate::Normalised;
 use crate::autodiff::constant;
 
-/// Operations on half-precision images that Burn does not have. All back ends compute them alike;
+/// Operations on half-precision images that Burn does not have. All back ends compute them in the same way;
 /// [`Autodiff`] adds the gradients.
 #[backend_extension(Flex, Autodiff, Cube: cfg(feature = "cube"), LibTorch: cfg(feature = "libtorch"))]
 pub trait MixedOps: Backend {
-    /// The output in the type of `x`; mean and biased variance in that of the factors, all axes but
-    /// the second of length 1 and without gradient.
+    /// Returns the output in the type of `x`, and the mean and biased variance in the type of the factors. In
+    /// the latter all axes but the second have length 1, and they have no gradient.
     fn mixed_batch_norm(
         x: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
@@ -57,12 +57,12 @@ impl MixedOps for Cube {}
 #[cfg(feature = "libtorch")]
 impl MixedOps for LibTorch {}
 
-/// Whether `x` is in half precision.
+/// Returns whether `x` is in half precision.
 pub(crate) fn applies<const D: usize>(x: &Tensor<D>) -> bool {
     matches!(x.dtype(), DType::F16 | DType::BF16)
 }
 
-/// Normalised, scaled and shifted `x`, as [`crate::batch_norm_train`] without residual and ReLU.
+/// Returns the normalised, scaled and shifted `x`, as [`crate::batch_norm_train`] without residual and ReLU.
 pub(crate) fn batch_norm<const D: usize>(
     x: Tensor<D>,
     gamma: Tensor<1>,
@@ -83,13 +83,13 @@ pub(crate) fn batch_norm<const D: usize>(
     }
 }
 
-/// Sums over all axes but the second, which stay with length 1.
+/// Sums over all axes but the second; the other axes stay with length 1.
 fn sum_but_channels<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     let axes = x.shape().num_dims();
     (0..axes).filter(|axis| *axis != 1).fold(x, |x, axis| B::float_sum_dim(x, axis))
 }
 
-/// Values of a channel.
+/// Returns the number of values of a channel.
 fn count(shape: &Shape) -> f64 {
     (shape.num_elements() / shape[1].max(1)) as f64
 }
@@ -115,7 +115,7 @@ fn reciprocal_deviation<B: Backend>(variance: FloatTensor<B>, eps: f64) -> Float
     B::float_recip(B::float_sqrt(B::float_add_scalar(variance, eps.into())))
 }
 
-/// What the backward pass needs of the forward pass.
+/// The values of the forward pass that the backward pass needs.
 #[derive(Clone, Debug)]
 struct Saved<T> {
     x: T,
@@ -125,7 +125,7 @@ struct Saved<T> {
     eps: f64,
 }
 
-/// Gradients of `x`, γ and β.
+/// Returns the gradients of `x`, γ and β.
 fn backward<B: Backend>(saved: Saved<FloatTensor<B>>, dy: FloatTensor<B>) -> [FloatTensor<B>; 3] {
     let Saved { x, gamma, mean, variance, eps } = saved;
     let (half, count) = (FloatDType::from(x.dtype()), count(&x.shape()));

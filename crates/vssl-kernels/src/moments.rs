@@ -1,17 +1,17 @@
-//! The statistics of a joint batch as an operation of every back end: what
-//! [`crate::reference::batch_norm_train_joint`] asks the other processes for.
+//! The statistics of a joint batch as an operation of every back end, in which
+//! [`crate::reference::batch_norm_train_joint`] combines those of all processes.
 //!
-//! The numbers of a device go through the host, which is where the wire begins: one read and one
-//! message forward, one of each backward. With `n_r` of the `n` rows here, own mean `m_r` and own
-//! variance `v_r` (Chan, Golub and LeVeque 1979):
+//! The numbers of a device go through the host, which sends them: there is one read and one message forward,
+//! and one of each backward. With `n_r` of the `n` rows in this process, own mean `m_r` and own variance
+//! `v_r` (Chan, Golub and LeVeque 1979):
 //!
 //! ```text
 //! m = Σ_r n_r m_r / n          ∂/∂m_r = n_r/n · (g_m + 2 (m_r − m) g_v)
 //! v = Σ_r n_r (v_r + (m_r − m)²) / n          ∂/∂v_r = n_r/n · g_v
 //! ```
 //!
-//! where `g_m` and `g_v` are sums over all ranks, each of which has the loss of the joint batch by
-//! its own rows.
+//! where `g_m` and `g_v` are sums over all ranks, each of which has the loss of the joint batch as a function
+//! of its own rows.
 #![cfg_attr(
     feature = "libtorch",
     allow(deprecated, reason = "Burn announces an end of this back end, 0.22.1 has it")
@@ -36,18 +36,19 @@ use burn::backend::LibTorch;
 use crate::autodiff::constant;
 use crate::joint::AcrossRanks;
 
-/// Means and biased variances of the joint batch from those of the `rows` here.
+/// Returns the means and biased variances of the joint batch from those of the `rows` rows of this process.
 ///
-/// # Shapes — `own`: `[2, c]`, means and variances; so is what it returns.
+/// # Shapes — `own` and the result: `[2, c]`, means and variances.
 pub(crate) fn over_ranks(own: Tensor<2>, rows: usize, ranks: &AcrossRanks) -> Tensor<2> {
     let own = own.into_dispatch();
     Tensor::from_dispatch(<Dispatch as JointMoments>::joint_moments(own, rows, ranks.clone()))
 }
 
-/// The operation [`over_ranks`], which all back ends compute alike; [`Autodiff`] adds the gradients.
+/// The operation [`over_ranks`], which all back ends compute in the same way; [`Autodiff`] adds the
+/// gradients.
 #[backend_extension(Flex, Autodiff, Cube: cfg(feature = "cube"), LibTorch: cfg(feature = "libtorch"))]
 pub trait JointMoments: Backend {
-    /// See [`over_ranks`].
+    /// Combines the moments of all ranks: see [`over_ranks`].
     fn joint_moments(own: FloatTensor<Self>, rows: usize, ranks: AcrossRanks) -> FloatTensor<Self> {
         combine::<Self>(own, rows, ranks).0
     }
@@ -61,12 +62,12 @@ impl JointMoments for Cube {}
 #[cfg(feature = "libtorch")]
 impl JointMoments for LibTorch {}
 
-/// What the backward pass needs of the forward pass.
+/// The values of the forward pass that the backward pass needs.
 #[derive(Clone, Debug)]
 struct Share {
-    /// The part of the joint batch that is here.
+    /// The share of the joint batch that is in this process.
     part: f64,
-    /// Own mean minus joint mean of each channel.
+    /// The own mean minus the joint mean of each channel.
     offset: Vec<f64>,
     ranks: AcrossRanks,
 }
@@ -119,14 +120,14 @@ impl<B: Backend, C: CheckpointStrategy> JointMoments for Autodiff<B, C> {
     }
 }
 
-/// Where a tensor of as many numbers goes, and in which precision.
+/// The shape, type and device of a tensor that was read, for the tensor that replaces it.
 struct Like<B: Backend> {
     shape: Shape,
     dtype: DType,
     device: B::Device,
 }
 
-/// Device read.
+/// Reads from the device.
 fn read<B: Backend>(x: FloatTensor<B>) -> (Vec<f64>, Like<B>) {
     let like = Like { shape: x.shape(), dtype: x.dtype(), device: x.device() };
     let data = read_sync(B::float_into_data(x)).expect("a device that computes can be read");

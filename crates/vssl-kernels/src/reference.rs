@@ -1,11 +1,11 @@
-//! The reference of every operation, made of Burn's own: what each back end can do, and what the
-//! fast paths are tested against. Shapes and meaning as the functions of the same names in
+//! The reference of every operation, composed of Burn's own operations. Every back end can compute it, and
+//! the fast paths are tested against it. Shapes and meaning are those of the functions of the same names in
 //! [`crate`].
 //!
-//! `x` says in what precision an operation runs. With images in half precision (Micikevicius et al.
-//! 2018, arXiv:1710.03740) products are of half-precision copies of the weights, whose gradients
-//! arrive in the weights' own type; statistics and sums over many numbers are in single precision.
-//! In single and double precision nothing is converted.
+//! The type of `x` decides the precision of an operation. With images in half precision (Micikevicius et al.
+//! 2018, arXiv:1710.03740) products use half-precision copies of the weights, whose gradients arrive in the
+//! weights' own type; statistics and sums over many numbers are in single precision. In single and double
+//! precision nothing is converted.
 
 use burn::tensor::{
     DType, Tensor, activation,
@@ -21,7 +21,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) ->
     burn_conv2d(x, weight, None, ConvOptions::new([stride; 2], [padding; 2], [1, 1], 1))
 }
 
-/// The type that sums over many numbers of this type run in: at least single precision.
+/// Returns the type in which sums over many numbers of this type are computed: at least single precision.
 fn at_least_single(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
@@ -141,7 +141,7 @@ pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) 
     (average * momentum + value * (1.0 - momentum)).detach()
 }
 
-/// See [`crate::momentum_step`]. Nothing is read from the device.
+/// See [`crate::momentum_step`]. It reads nothing from the device.
 pub fn momentum_step<const D: usize>(
     parameter: Tensor<D>,
     gradient: Tensor<D>,
@@ -167,7 +167,7 @@ pub fn momentum_step<const D: usize>(
     (parameter - direction * step.rate, Some(buffer))
 }
 
-/// The decayed gradient times its trust ratio.
+/// Returns the decayed gradient times its trust ratio.
 fn scaled<const D: usize>(
     parameter: &Tensor<D>,
     gradient: Tensor<D>,

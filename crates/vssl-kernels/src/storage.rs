@@ -1,5 +1,5 @@
-//! Buffers of [`crate::raw::buffer`] as the storage of tensors: where the memory of a tensor goes back to
-//! the store at the tensor's end.
+//! Makes the buffers of [`crate::raw::buffer`] the storage of tensors. When a tensor is dropped, its memory
+//! goes back to the store of buffers.
 #![allow(
     unsafe_code,
     reason = "Burn's storage of tensors is an unsafe trait; the arithmetic is in raw"
@@ -11,7 +11,7 @@ use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProper
 
 use crate::raw::buffer::{Buffer, SMALLEST_KEPT};
 
-/// The same memory as the storage of a tensor.
+/// Returns the same memory as the storage of a tensor.
 pub fn bytes(buffer: Buffer) -> Bytes {
     if buffer.len() < SMALLEST_KEPT {
         return Bytes::from_elems(buffer.into_vec());

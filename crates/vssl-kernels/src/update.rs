@@ -1,7 +1,7 @@
 //! Parameter updates in one pass over memory: moving averages, momentum (with LARS), Adam(W).
 //!
-//! They belong to no graph: what they return carries no gradient, so a trained parameter must be
-//! marked again. A tensor without another holder is updated in its own memory.
+//! These operations belong to no graph: their results have no gradient, so a trained parameter must be marked
+//! again. A tensor without another owner is updated in its own memory.
 
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;
@@ -15,7 +15,7 @@ use crate::raw::update;
 use crate::reference;
 use crate::steps::{AdamStep, MomentumStep, TrustRatio};
 
-/// `momentum · average + (1 − momentum) · value`.
+/// Returns `momentum · average + (1 − momentum) · value`.
 ///
 /// # Panics
 ///
@@ -32,8 +32,8 @@ pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) 
     ))
 }
 
-/// The parameter and the momentum buffer after a step. Before the first step the buffer is `None`,
-/// and without momentum always.
+/// Returns the parameter and the momentum buffer after a step. The buffer is `None` before the first step,
+/// and always without momentum.
 ///
 /// # Panics
 ///
@@ -71,7 +71,7 @@ pub fn momentum_step<const D: usize>(
     }
 }
 
-/// The parameter and its two moments after a step; before the first, the moments are `None`.
+/// Returns the parameter and its two moments after a step; the moments are `None` before the first step.
 ///
 /// # Panics
 ///
@@ -101,7 +101,7 @@ pub fn adam_step<const D: usize>(
     (Tensor::from_dispatch(parameter), moments)
 }
 
-/// The sum of all squares, `[1]`; the same for any number of threads.
+/// Returns the sum of all squares, `[1]`; it is the same for any number of threads.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     if !accelerated(&x) || x.is_tracked() {
         return x.square().sum();
@@ -110,7 +110,7 @@ pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
 }
 
 impl MomentumStep {
-    /// The factor of the decayed gradient and the decay, from the norms of parameter and gradient.
+    /// Returns the factor of the decayed gradient and the decay, from the norms of parameter and gradient.
     fn scaling(&self, norms: impl FnOnce() -> (f64, f64)) -> (f64, f64) {
         let Some(TrustRatio { eta, eps, clip }) = self.trust else {
             return (1.0, self.weight_decay);
@@ -163,7 +163,7 @@ trait UpdateOps: Backend {
 
 type FlexFloat = FloatTensor<Flex>;
 
-/// The part of a step that needs no buffer.
+/// Returns the part of a step that needs no buffer.
 fn descent(parameter: &Dense, gradient: &Dense, step: &MomentumStep) -> update::Descent {
     let norm = |x: &Dense| update::sum_of_squares(isa(), x.floats()).sqrt();
     let (trust, weight_decay) = step.scaling(|| (norm(parameter), norm(gradient)));

@@ -1,16 +1,17 @@
-//! Large float buffers that are used again: the pages of a fresh allocation cost as much as a
-//! convolution writes into them.
+//! Large float buffers that are reused: to get the pages of a fresh allocation costs as much as a convolution
+//! that writes into them.
 //!
-//! A [`Buffer`] that is dropped goes back to a store, and the next [`take`] of about its size gets it. The activations of a training step have the same
-//! sizes as the last one's, so after one step nothing is allocated.
+//! A [`Buffer`] that is dropped goes back to a store, and the next [`take`] of about its size gets it. The
+//! activations of a training step have the same sizes as those of the last step, so after one step nothing is
+//! allocated.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
-/// Below this many floats the system's allocator is as good.
+/// The number of floats below which the system's allocator is as good.
 pub const SMALLEST_KEPT: usize = 1 << 14;
-/// A buffer that was not taken during so many calls of [`take`] is given back to the system.
+/// The number of calls of [`take`] after which an unused buffer is given back to the system.
 const OLDEST_KEPT: u64 = 4096;
 
 struct Kept {
@@ -25,12 +26,12 @@ struct Store {
 
 static STORE: Mutex<Store> = Mutex::new(Store { kept: Vec::new(), takes: 0 });
 
-/// Floats in one piece of memory, which goes back to the store when dropped.
+/// Floats in one piece of memory, which goes back to the store when it is dropped.
 pub struct Buffer {
     memory: Vec<f32>,
 }
 
-/// A buffer of `length` floats of unspecified value.
+/// Returns a buffer of `length` floats with unspecified values.
 pub fn take(length: usize) -> Buffer {
     if length < SMALLEST_KEPT {
         return Buffer { memory: vec![0.0; length] };
@@ -49,13 +50,13 @@ pub fn take(length: usize) -> Buffer {
     Buffer { memory }
 }
 
-/// Gives all kept buffers back to the system.
+/// Returns all kept buffers to the system.
 pub fn release() {
     STORE.lock().unwrap_or_else(PoisonError::into_inner).kept.clear();
 }
 
 impl Buffer {
-    /// The memory, which no longer returns to the store.
+    /// Returns the memory, which no longer goes back to the store.
     pub fn into_vec(mut self) -> Vec<f32> {
         std::mem::take(&mut self.memory)
     }
@@ -67,7 +68,8 @@ impl Drop for Buffer {
         if memory.len() < SMALLEST_KEPT {
             return;
         }
-        // Back to full length: a buffer may have served a slightly smaller request.
+        // The memory gets its full length again, because the buffer may have served a slightly smaller
+        // request.
         memory.resize(memory.capacity(), 0.0);
         let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
         let since = store.takes;
@@ -93,8 +95,8 @@ thread_local! {
     static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `body` with `length` floats of unspecified value that belong to this thread; for the
-/// inside of one task. (A nested call gets fresh memory.)
+/// Calls `body` with `length` floats of unspecified value that belong to this thread. It is meant for the
+/// inside of one task; a nested call gets fresh memory.
 pub fn with_scratch<R>(length: usize, body: impl FnOnce(&mut [f32]) -> R) -> R {
     let mut memory = SCRATCH.take();
     if memory.len() < length {

@@ -12,7 +12,7 @@ use super::pool::{Shared, parallel_for};
 use super::shape::Conv;
 use super::simd::Isa;
 
-/// Output pixels of one task of the forward pass: a slice of their patches fills a fourth of a
+/// The number of output pixels of one task of the forward pass: a slice of their patches fills a fourth of a
 /// 512 KiB L2.
 const PIXELS: usize = 96;
 
@@ -60,12 +60,12 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
     });
 }
 
-/// Whether the patches are the image itself.
+/// Returns whether the patches are the image itself.
 fn is_pointwise(conv: &Conv) -> bool {
     conv.kernel == (1, 1) && conv.stride == 1 && conv.padding == 0
 }
 
-/// `W` as panels: row `(r, s, c)`, column output channel.
+/// Returns `W` as panels: the rows are taps `(r, s, c)`, the columns output channels.
 fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
     let panels = conv.out_channels.div_ceil(width);
@@ -150,19 +150,19 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
     });
 }
 
-/// The order of the columns of `Wᵀ`, and of the patches that the input gradient makes with it:
-/// blocks of channels, in each of which all filter positions follow each other.
+/// The order of the columns of `Wᵀ`, and of the patches that the input gradient makes with it: blocks of
+/// channels, each with all its filter positions in turn.
 #[derive(Clone, Copy)]
 struct Columns {
-    /// Channels of a block: a panel's width, or all of them, which makes the order `(r, s, c)`.
+    /// The channels of a block: a panel's width, or all channels, which makes the order `(r, s, c)`.
     block: usize,
-    /// Channels that a task takes, a multiple of the block.
+    /// The number of channels of a task, a multiple of the block.
     together: usize,
 }
 
 impl Columns {
     fn of(conv: &Conv, width: usize) -> Self {
-        /// Floats of `W` that may stay in L2.
+        /// The number of floats of `W` that may stay in L2.
         const NEAR: usize = 1 << 17;
         let all = conv.in_channels;
         if conv.weight_size() <= NEAR || !all.is_multiple_of(width) {
@@ -173,7 +173,7 @@ impl Columns {
     }
 }
 
-/// `Wᵀ` as panels: row output channel, columns in the given order.
+/// Returns `Wᵀ` as panels: the rows are output channels, the columns are in the given order.
 fn backward_panels(conv: &Conv, weight: &[f32], width: usize, order: Columns) -> Buffer {
     let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
     let panels = taps.div_ceil(width);
@@ -207,8 +207,8 @@ fn backward_panels(conv: &Conv, weight: &[f32], width: usize, order: Columns) ->
     packed
 }
 
-/// Output pixels whose patches are packed together for the weight gradient: with a slab and a
-/// panel beside each other in L1.
+/// The number of output pixels whose patches are packed together for the weight gradient: with them, a slab
+/// and a panel fit into L1 together.
 const GRADIENT_PIXELS: usize = 160;
 
 /// See [`super::conv::weight_gradient`], which checks the sizes.
@@ -255,7 +255,7 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     });
 }
 
-/// `dy` as panels of output channels, [`GRADIENT_PIXELS`] rows after each other.
+/// Returns `dy` as panels of output channels, each of [`GRADIENT_PIXELS`] rows.
 fn gradient_panels(isa: Isa, dy: &[f32], pixels: usize, k: usize) -> Buffer {
     let width = isa.tile_columns();
     let size = GRADIENT_PIXELS * k.next_multiple_of(width);

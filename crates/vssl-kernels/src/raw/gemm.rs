@@ -10,30 +10,30 @@ use super::pack::{self, Matrix};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd, tile_columns};
 
-/// Inner indices of one pass: a panel of this depth and 16 columns fills half of a 32 KiB L1.
+/// The number of inner indices of one pass: a panel of this depth and 16 columns fills half of a 32 KiB L1.
 pub const DEPTH: usize = 256;
 
-/// `C (+)= A · B` over packed panels of `B`, single-threaded.
+/// A single-threaded product `C (+)= A · B` over packed panels of `B`.
 pub struct Block {
-    /// Rows of `A` and `C`.
+    /// The rows of `A` and `C`.
     pub rows: usize,
-    /// Columns of `B` and `C`.
+    /// The columns of `B` and `C`.
     pub columns: usize,
-    /// Columns of `A`, rows of `B`.
+    /// The columns of `A` and rows of `B`.
     pub depth: usize,
-    /// `A`, element `(i, p)` at `i · a_row + p · a_column`.
+    /// The matrix `A`, whose element `(i, p)` is at `i · a_row + p · a_column`.
     pub a: *const f32,
-    /// See `a`.
+    /// The stride of the rows of `a`.
     pub a_row: usize,
-    /// See `a`.
+    /// The stride of the columns of `a`.
     pub a_column: usize,
-    /// Panels of `B`: column `j`, row `p` at `(j / width) · b_panel + p · width + j % width`.
+    /// The panels of `B`, whose column `j`, row `p` is at `(j / width) · b_panel + p · width + j % width`.
     pub b: *const f32,
-    /// See `b`.
+    /// The stride of the panels of `b`.
     pub b_panel: usize,
-    /// `C`, element `(i, j)` at `i · c_row + j`.
+    /// The matrix `C`, whose element `(i, j)` is at `i · c_row + j`.
     pub c: *mut f32,
-    /// See `c`.
+    /// The stride of the rows of `c`.
     pub c_row: usize,
     /// Whether to add to `C` or to replace it.
     pub accumulate: bool,
@@ -189,12 +189,12 @@ impl Tile {
     }
 }
 
-/// Rows of the left matrix that are packed together when it is not read in place: four tiles.
+/// Returns how many rows of the left matrix are packed together when it is not read in place: four tiles.
 pub fn slab_rows(isa: Isa) -> usize {
     4 * isa.tile_rows()
 }
 
-/// `c (+)= a · b` on all threads; `c` is row-major and dense.
+/// Computes `c (+)= a · b` on all threads; `c` is row-major and dense.
 ///
 /// # Panics
 ///
@@ -234,15 +234,15 @@ pub fn product(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, c: &mut [f32], accumulate
 /// The columns of the right matrix that a task reads.
 struct Right<'a> {
     matrix: Matrix<'a>,
-    /// The whole right matrix as [`pack_right`] packs it, `None` if this task is to pack its part.
+    /// The whole right matrix as [`pack_right`] packs it; `None` if this task has to pack its part.
     packed: Option<&'a [f32]>,
     /// The first of the columns.
     first: usize,
-    /// Columns of all panels.
+    /// The columns of all panels.
     room: usize,
 }
 
-/// Slices of [`DEPTH`] rows after each other, each in panels.
+/// Packs the right matrix into slices of [`DEPTH`] rows, each in panels.
 fn pack_right(b: Matrix<'_>, width: usize) -> Buffer {
     /// Panels of a task.
     const TOGETHER: usize = 4;
@@ -262,8 +262,8 @@ fn pack_right(b: Matrix<'_>, width: usize) -> Buffer {
     packed
 }
 
-/// How large a rectangle of the result a task gets: by shape alone. Packing the right side is paid
-/// once a task, so tasks have many rows as long as there are eight of them.
+/// Returns the size of the rectangle of the result that a task computes, by shape alone. Packing the right
+/// side costs once a task, so tasks have many rows as long as there are at least eight tasks.
 fn blocks(rows: usize, columns: usize, tile_rows: usize, width: usize) -> (usize, usize) {
     let mut column_block = columns.min(256).next_multiple_of(width);
     let row_limit = rows.min(768).next_multiple_of(tile_rows);
@@ -280,7 +280,7 @@ fn blocks(rows: usize, columns: usize, tile_rows: usize, width: usize) -> (usize
     (row_block, column_block)
 }
 
-/// The product of a task: a rectangle of the result, whose first element `c` points to.
+/// Computes the product of a task: a rectangle of the result, whose first element is at `c`.
 ///
 /// # Safety
 ///

@@ -1,7 +1,7 @@
-//! The linear layer `y = x · Wᵀ + b` and its gradients, `W` as PyTorch keeps it: `[out, in]`.
+//! The linear layer `y = x · Wᵀ + b` and its gradients; `W` is `[out, in]` as in PyTorch.
 //!
-//! A head's weights are a hundred times its batch, so they are read in place: forward as
-//! `yᵀ = W · xᵀ`, with only the batch packed.
+//! A head's weights are a hundred times as large as its batch, so they are read in place: the forward pass is
+//! `yᵀ = W · xᵀ`, in which only the batch is packed.
 
 use super::buffer;
 use super::gemm::product;
@@ -9,14 +9,14 @@ use super::pack::Matrix;
 use super::pool::{Shared, parallel_for};
 use super::simd::Isa;
 
-/// Sizes of a linear layer.
+/// The sizes of a linear layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Linear {
-    /// Rows of `x` and `y`.
+    /// The rows of `x` and `y`.
     pub batch: usize,
-    /// Columns of `x` and of the weight.
+    /// The columns of `x` and of the weight.
     pub inputs: usize,
-    /// Columns of `y`, rows of the weight.
+    /// The columns of `y` and rows of the weight.
     pub outputs: usize,
 }
 

@@ -1,13 +1,13 @@
-//! The arithmetic on plain slices: instruction sets, threads, buffers, products, convolutions,
-//! normalisation, pooling and updates. Nothing here knows tensors or other processes, and all `unsafe` of
-//! the project but that of `storage.rs` is here.
+//! The arithmetic on plain slices: instruction sets, threads, buffers, products, convolutions, normalisation,
+//! pooling and updates. This folder does not depend on tensors or other processes, and it holds all `unsafe`
+//! of the project but that of `storage.rs`.
 //!
 //! The folder also compiles by itself, without Burn: `crates/vssl-kernels/sanitizer` builds it and its
 //! tests under AddressSanitizer.
 //!
-//! Every function that takes slices checks their lengths once at its door and works on pointers
-//! behind it. Work is cut by shape alone, never by the number of threads, and sums are taken in a
-//! fixed order, so that results are the same bits for any number of threads.
+//! Every function that takes slices checks their lengths once at its beginning and uses pointers after that.
+//! Work is divided by shape alone, never by the number of threads, and sums are computed in a fixed order, so
+//! that the results have the same bits for any number of threads.
 #![allow(unsafe_code, reason = "the one place for it: each block names the bound it relies on")]
 
 pub mod buffer;

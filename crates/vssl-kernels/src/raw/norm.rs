@@ -3,30 +3,30 @@
 //! Per channel, `y = relu(γ (x − μ) / √(σ² + ε) + β + residual)` (Ioffe and Szegedy 2015,
 //! arXiv:1502.03167); the backward pass is in [`super::norm_backward`].
 //!
-//! Sums run over blocks of rows of a fixed size in `f32`, of values from which the mean of the
-//! block's first rows was taken, and over blocks in `f64`: the variance stays right when the mean
-//! is far above it.
+//! Sums run in `f32` over blocks of rows of a fixed size, of values from which the mean of the block's first
+//! rows is subtracted, and in `f64` over blocks: the variance stays accurate when the mean is far above it.
 
 use super::buffer;
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
-/// Floats of a block: a quarter of a 512 KiB L2, for each group of channels reads its lines again.
+/// The number of floats of a block: a quarter of a 512 KiB L2, because each group of channels reads its lines
+/// again.
 const BLOCK: usize = 1 << 15;
 
 pub(super) fn block_rows(channels: usize) -> usize {
     (BLOCK / channels.max(1)).clamp(8, 2048)
 }
 
-/// Statistics of a batch.
+/// The statistics of a batch.
 pub struct Moments {
-    /// Mean of each channel.
+    /// The mean of each channel.
     pub mean: Vec<f32>,
-    /// Biased variance of each channel.
+    /// The biased variance of each channel.
     pub variance: Vec<f32>,
 }
 
-/// Mean and biased variance of each column of `x`, `[rows, channels]`.
+/// Returns the mean and biased variance of each column of `x`, `[rows, channels]`.
 pub fn moments(isa: Isa, x: &[f32], channels: usize) -> Moments {
     let rows = x.len() / channels;
     let block = block_rows(channels);
@@ -82,12 +82,13 @@ macro_rules! each_row {
 
 pub(super) use each_row;
 
-/// Rows whose mean stands for that of their block: near enough to keep the digits of the variance.
-/// As many are summed on their own before they join the block's sum, which would lose their last digits
-/// one by one: the mean of a channel that is nearly zero has to come out right as well.
+/// The number of rows whose mean stands for that of their block: it is near enough to keep the digits of the
+/// variance. As many rows are summed on their own before they are added to the block's sum, which would
+/// otherwise lose their last digits one by one. So the mean of a channel that is nearly zero is accurate as
+/// well.
 const RUN: usize = 32;
 
-/// Per channel: a value near the mean, the sum of the differences to it, and of their squares.
+/// For each channel, a value near the mean, the sum of the differences from it, and the sum of their squares.
 struct BlockMoments<'a> {
     x: &'a [f32],
     channels: usize,

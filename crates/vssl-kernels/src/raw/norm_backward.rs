@@ -9,19 +9,19 @@ use super::norm::{block_rows, each_row, load, store};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
-/// What the backward pass gives.
+/// The results of the backward pass.
 pub struct Gradients {
-    /// With respect to `x`.
+    /// The gradient with respect to `x`.
     pub x: Buffer,
-    /// With respect to γ.
+    /// The gradient with respect to γ.
     pub gamma: Vec<f32>,
-    /// With respect to β.
+    /// The gradient with respect to β.
     pub beta: Vec<f32>,
-    /// The gradient behind the ReLU, when asked for.
+    /// The gradient behind the ReLU, if it was asked for.
     pub residual: Option<Buffer>,
 }
 
-/// What the backward pass is given; `x`, `dy` and `y` are `[rows, channels]`.
+/// The arguments of the backward pass; `x`, `dy` and `y` are `[rows, channels]`.
 #[derive(Clone, Copy)]
 pub struct Backward<'a> {
     /// The input of the forward pass.
@@ -30,19 +30,19 @@ pub struct Backward<'a> {
     pub dy: &'a [f32],
     /// The output, if it went through a ReLU: its zeros stop the gradient.
     pub y: Option<&'a [f32]>,
-    /// γ.
+    /// The scale γ.
     pub gamma: &'a [f32],
     /// The batch's mean.
     pub mean: &'a [f32],
     /// The batch's biased variance.
     pub variance: &'a [f32],
-    /// ε.
+    /// The ε of the forward pass.
     pub eps: f64,
     /// Whether the gradient behind the ReLU is wanted.
     pub residual: bool,
 }
 
-/// `Σ g` and `Σ g (x − mean)` of each channel, over the rows that are given.
+/// Returns `Σ g` and `Σ g (x − mean)` of each channel, over the given rows.
 ///
 /// # Panics
 ///
@@ -75,8 +75,8 @@ pub fn sums(isa: Isa, given: &Backward<'_>) -> [Vec<f64>; 2] {
     sums
 }
 
-/// The gradients, given the [`sums`] over the rows that are here, those over all rows of the batch, and
-/// the number of all rows. γ and β get what the rows here add to their gradients.
+/// Returns the gradients, from the [`sums`] over the rows of this process, the sums over all rows of the
+/// batch, and the number of all rows. For γ and β, they are the share of this process's rows.
 ///
 /// # Panics
 ///

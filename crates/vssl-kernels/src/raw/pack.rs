@@ -1,6 +1,6 @@
 //! A strided view of a matrix, and its copy into panels of a fixed number of columns.
 
-/// A matrix somewhere in a slice, with any strides.
+/// A matrix in a slice, with any strides.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     data: &'a [f32],
@@ -8,19 +8,19 @@ pub struct Matrix<'a> {
     pub rows: usize,
     /// Number of columns.
     pub columns: usize,
-    /// Floats from a row to the next.
+    /// The number of floats from a row to the next.
     pub row_stride: usize,
-    /// Floats from a column to the next.
+    /// The number of floats from a column to the next.
     pub column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows one after the other, as in C.
+    /// Makes a matrix whose rows follow each other, as in C.
     pub fn row_major(data: &'a [f32], rows: usize, columns: usize) -> Self {
         Self { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
-    /// The same memory with rows and columns exchanged.
+    /// Returns the same memory with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -31,13 +31,13 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// `rows` rows from `row` on, of those `columns` columns from `column` on.
+    /// Returns `rows` rows from `row` on, and of these `columns` columns from `column` on.
     pub fn part(self, row: usize, rows: usize, column: usize, columns: usize) -> Self {
         let start = row * self.row_stride + column * self.column_stride;
         Self { data: &self.data[start.min(self.data.len())..], rows, columns, ..self }
     }
 
-    /// Where element (`row`, `column`) lies.
+    /// Returns the place of element (`row`, `column`).
     pub fn pointer(&self, row: usize, column: usize) -> *const f32 {
         self.data[row * self.row_stride + column * self.column_stride..].as_ptr()
     }
@@ -95,8 +95,8 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
     }
 }
 
-/// The case of contiguous rows that fill their panels: a few panels at once, so that each row is
-/// read in long pieces and copied without a call.
+/// Handles contiguous rows that fill their panels: a few panels at once, so that each row is read in long
+/// pieces and copied without a call.
 fn whole_panels<const WIDTH: usize>(from: Matrix<'_>, to: &mut [f32]) {
     const TOGETHER: usize = 4;
     let panel_size = from.rows * WIDTH;
@@ -113,7 +113,7 @@ fn whole_panels<const WIDTH: usize>(from: Matrix<'_>, to: &mut [f32]) {
     }
 }
 
-/// The case of contiguous columns: in squares, so that both sides are read and written in lines.
+/// Handles contiguous columns: in squares, so that both sides are read and written in lines.
 fn transpose(from: Matrix<'_>, width: usize, to: &mut [f32]) {
     const SIDE: usize = 16;
     for start in (0..from.rows).step_by(SIDE) {

@@ -44,8 +44,8 @@ pub unsafe fn clear(conv: &Conv, channels: Range<usize>, dx: Shared) {
     }
 }
 
-/// Adds rows of the patch matrix to their image: those of `pixels`, counted from the image's first,
-/// of which only `channels` are there, in blocks of `block` with all taps each.
+/// Adds rows of the patch matrix to their image. The rows are `pixels`, counted from the image's first pixel;
+/// they hold only `channels`, in blocks of `block` with all taps of each block.
 ///
 /// # Safety
 ///
@@ -76,7 +76,7 @@ pub unsafe fn collect(
     }
 }
 
-/// Where an output pixel looks: the image and the corner of its window, which may be outside.
+/// The position of an output pixel's window: the image and the corner of the window, which may be outside.
 struct Patch {
     image: usize,
     top: isize,
@@ -102,9 +102,8 @@ fn for_each_patch(conv: &Conv, pixels: Range<usize>, mut body: impl FnMut(usize,
 }
 
 impl Patch {
-    /// Calls `body(tap, place, length)` for each filter row among `taps`: from that tap on, `place`
-    /// says where the first of those that are in the image is, how many lie before it, and how many
-    /// there are.
+    /// Calls `body(tap, place, length)` for each filter row among `taps`. `tap` is the first tap of the row,
+    /// and `place` describes the taps of the row that are inside the image.
     #[inline(always)]
     fn rows(&self, conv: &Conv, taps: &Range<usize>, mut body: impl FnMut(usize, Place, usize)) {
         let run = conv.kernel.1 * conv.in_channels;
@@ -134,11 +133,11 @@ impl Patch {
 
 /// The taps of one filter row that are in the image.
 struct Place {
-    /// Offset of the first of them.
+    /// The offset of the first tap inside.
     at: usize,
-    /// Taps before it.
+    /// The number of taps before it.
     before: usize,
-    /// Their number.
+    /// The number of taps inside.
     inside: usize,
 }
 

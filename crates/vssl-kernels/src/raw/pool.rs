@@ -1,23 +1,23 @@
-//! Threads of the kernels: a job is cut into numbered tasks by its shape alone, and a thread that is free
+//! The threads of the kernels. A job is divided into numbered tasks by its shape alone, and a free thread
 //! takes the next number.
 //!
-//! The calling thread works too. A call made while another one runs (from another thread, or from
-//! inside a task) does its tasks by itself, in order. Workers are started once and sleep between
-//! jobs, after a short spin: the operations of a training step follow each other closely.
+//! The calling thread works too. A call that is made while another call runs (from another thread, or from
+//! inside a task) does its tasks by itself, in order. Workers are started once and sleep between jobs, after
+//! a short spin, because the operations of a training step follow each other closely.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Turns in which a waiting thread keeps its core, about 20 µs.
+/// The number of turns in which a waiting thread keeps its core, about 20 µs.
 const SPINS: usize = 1000;
-/// Turns after [`SPINS`] in which a waiting thread lets other threads go first: about 200 µs in all on an
-/// idle core, longer than the time between two operations of a step. To wake a thread that sleeps takes
+/// The number of turns after [`SPINS`] in which a waiting thread lets other threads go first: about 200 µs in
+/// all on an idle core, longer than the time between two operations of a step. Waking a sleeping thread takes
 /// as long as a task.
 const YIELDS: usize = 400;
 
-/// Waits for a while until `done`.
+/// Waits for a while until `done` returns true.
 fn wait_awake(done: impl Fn() -> bool) {
     for turn in 0..SPINS + YIELDS {
         if done() {
@@ -60,12 +60,12 @@ static WORKING: AtomicUsize = AtomicUsize::new(0);
 static CALLER: Mutex<()> = Mutex::new(());
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets how many threads a job may use; zero stands for all the machine offers.
+/// Sets how many threads a job may use; zero means all threads of the machine.
 pub fn set_threads(count: usize) {
     THREADS.store(count, Ordering::Relaxed);
 }
 
-/// How many threads a job may use.
+/// Returns how many threads a job may use.
 pub fn threads() -> usize {
     match THREADS.load(Ordering::Relaxed) {
         0 => {
@@ -187,12 +187,12 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// A pointer to the start of `slice`, which must stay borrowed while the pointer is in use.
+    /// Makes a pointer to the start of `slice`, which must stay borrowed while the pointer is in use.
     pub fn new(slice: &mut [f32]) -> Self {
         Self(slice.as_mut_ptr())
     }
 
-    /// The pointer to element `index`.
+    /// Returns the pointer to element `index`.
     ///
     /// # Safety
     ///
@@ -203,7 +203,7 @@ impl Shared {
         unsafe { self.0.add(index) }
     }
 
-    /// A shared pointer to element `index`.
+    /// Returns a shared pointer to element `index`.
     ///
     /// # Safety
     ///
@@ -214,7 +214,7 @@ impl Shared {
         Self(unsafe { self.0.add(index) })
     }
 
-    /// `length` elements from `index` on.
+    /// Returns `length` elements from `index` on.
     ///
     /// # Safety
     ///

@@ -1,7 +1,7 @@
 //! Max-pooling and global average pooling over channels-last images.
 //!
-//! Max-pooling stores no positions: its backward pass finds them again in the input, which the
-//! normalisation before it keeps anyhow.
+//! Max-pooling stores no positions: its backward pass finds them again in the input, which the normalisation
+//! before it keeps anyway.
 
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
@@ -9,29 +9,29 @@ use super::simd::{Isa, Kernel, Simd};
 /// A square pooling window over images `[batch, height, width, channels]`.
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Rows of an image.
+    /// The rows of an image.
     pub height: usize,
-    /// Columns of an image.
+    /// The columns of an image.
     pub width: usize,
-    /// Channels of a pixel.
+    /// The channels of a pixel.
     pub channels: usize,
-    /// Rows and columns of the window.
+    /// The rows and columns of the window.
     pub kernel: usize,
-    /// Pixels from one output to the next.
+    /// The number of pixels from one output to the next.
     pub stride: usize,
-    /// Pixels of −∞ around the image.
+    /// The number of pixels of −∞ around the image.
     pub padding: usize,
 }
 
 impl MaxPool {
-    /// Rows of the output.
+    /// Returns the rows of the output.
     pub fn out_height(&self) -> usize {
         (self.height + 2 * self.padding - self.kernel) / self.stride + 1
     }
 
-    /// Columns of the output.
+    /// Returns the columns of the output.
     pub fn out_width(&self) -> usize {
         (self.width + 2 * self.padding - self.kernel) / self.stride + 1
     }
@@ -56,7 +56,7 @@ impl MaxPool {
         assert_eq!(output, self.batch * self.out_image(), "{self:?}: floats of the output");
     }
 
-    /// The offsets of the pixels of the window of output (`row`, `column`), in order.
+    /// Returns the offsets of the pixels of the window of output (`row`, `column`), in order.
     #[inline(always)]
     fn window(&self, row: usize, column: usize) -> impl Iterator<Item = usize> + use<'_> {
         let inside = move |at: usize, i: usize, size: usize| {
@@ -70,7 +70,7 @@ impl MaxPool {
     }
 }
 
-/// Writes the largest value of each window to `y`; a NaN is larger than any.
+/// Writes the largest value of each window to `y`; a NaN counts as larger than any number.
 ///
 /// # Panics
 ///
@@ -88,8 +88,8 @@ pub fn max_pool(isa: Isa, pool: &MaxPool, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// Writes the gradient with respect to the input: each output's goes to the first largest value of
-/// its window.
+/// Writes the gradient with respect to the input. The gradient of each output goes to the first largest value
+/// of its window.
 ///
 /// # Panics
 ///

@@ -1,66 +1,66 @@
-//! Sizes of a convolution over channels-last images.
+//! The sizes of a convolution over channels-last images.
 
-/// A square-strided, square-padded, ungrouped convolution.
+/// A convolution without groups whose stride and padding are the same in both directions.
 ///
 /// Images are `[batch, height, width, in_channels]`, outputs `[batch, h', w', out_channels]`,
 /// both dense in that order; weights are `[out_channels, in_channels, kernel.0, kernel.1]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Rows of an image.
+    /// The rows of an image.
     pub height: usize,
-    /// Columns of an image.
+    /// The columns of an image.
     pub width: usize,
-    /// Channels of an image.
+    /// The channels of an image.
     pub in_channels: usize,
-    /// Channels of the output.
+    /// The channels of the output.
     pub out_channels: usize,
-    /// Rows and columns of the filter.
+    /// The rows and columns of the filter.
     pub kernel: (usize, usize),
-    /// Pixels from one output to the next.
+    /// The number of pixels from one output to the next.
     pub stride: usize,
-    /// Zeros around the image.
+    /// The number of zeros on each side of the image.
     pub padding: usize,
 }
 
 impl Conv {
-    /// Rows of the output.
+    /// Returns the rows of the output.
     pub fn out_height(&self) -> usize {
         (self.height + 2 * self.padding - self.kernel.0) / self.stride + 1
     }
 
-    /// Columns of the output.
+    /// Returns the columns of the output.
     pub fn out_width(&self) -> usize {
         (self.width + 2 * self.padding - self.kernel.1) / self.stride + 1
     }
 
-    /// Output pixels of the whole batch.
+    /// Returns the number of output pixels of the whole batch.
     pub fn pixels(&self) -> usize {
         self.batch * self.out_height() * self.out_width()
     }
 
-    /// Weights of one output channel.
+    /// Returns the number of weights of one output channel.
     pub fn taps(&self) -> usize {
         self.kernel.0 * self.kernel.1 * self.in_channels
     }
 
-    /// Floats of the input.
+    /// Returns the number of floats of the input.
     pub fn input_size(&self) -> usize {
         self.batch * self.height * self.width * self.in_channels
     }
 
-    /// Floats of the output.
+    /// Returns the number of floats of the output.
     pub fn output_size(&self) -> usize {
         self.pixels() * self.out_channels
     }
 
-    /// Floats of the weights.
+    /// Returns the number of floats of the weights.
     pub fn weight_size(&self) -> usize {
         self.taps() * self.out_channels
     }
 
-    /// Multiplications and additions of one pass by the definition.
+    /// Returns the number of multiplications and additions of one pass by the definition.
     pub fn operations(&self) -> f64 {
         2.0 * self.pixels() as f64 * self.taps() as f64 * self.out_channels as f64
     }
@@ -69,7 +69,7 @@ impl Conv {
     ///
     /// # Panics
     ///
-    /// If a slice has not the size of these shapes, or the filter is larger than the padded image.
+    /// If a slice does not have the size of these shapes, or the filter is larger than the padded image.
     pub fn check(&self, input: usize, weight: usize, output: usize) {
         assert!(
             self.kernel.0 <= self.height + 2 * self.padding

@@ -1,6 +1,6 @@
 //! Updates of parameters in one pass: momentum with layer-wise scaling, Adam, moving averages.
 //!
-//! Formulas as in PyTorch 2 (`torch.optim.SGD`, `AdamW`), and LARS (You et al. 2017,
+//! The formulas are those of PyTorch 2 (`torch.optim.SGD`, `AdamW`) and of LARS (You et al. 2017,
 //! arXiv:1708.03888) as self-supervised trainings use it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
-/// Floats of a task.
+/// The number of floats of a task.
 const CHUNK: usize = 1 << 15;
 
-/// An update of `STATES` arrays by one that is only read, element by element.
+/// An update of `STATES` arrays by one further array that is only read, element by element.
 trait Update<const STATES: usize>: Copy + Sync {
     fn step(&self, state: [f32; STATES], given: f32) -> [f32; STATES];
 }
@@ -69,7 +69,7 @@ impl Update<1> for Ema {
     }
 }
 
-/// `average ← momentum · average + (1 − momentum) · value`.
+/// Computes `average ← momentum · average + (1 − momentum) · value`.
 pub fn ema(isa: Isa, average: &mut [f32], value: &[f32], momentum: f64) {
     let update = Ema { keep: momentum as f32, take: (1.0 - momentum) as f32 };
     run(isa, update, [average], value);
@@ -85,19 +85,19 @@ impl Update<1> for Sum {
     }
 }
 
-/// `sum ← sum + value`.
+/// Computes `sum ← sum + value`.
 pub fn add(isa: Isa, sum: &mut [f32], value: &[f32]) {
     run(isa, Sum, [sum], value);
 }
 
-/// Factors of [`descent`].
+/// The factors of [`descent`].
 #[derive(Clone, Copy, Debug)]
 pub struct Descent {
-    /// Learning rate.
+    /// The learning rate.
     pub rate: f32,
-    /// Factor of the parameter added to the gradient.
+    /// The factor of the parameter that is added to the gradient.
     pub weight_decay: f32,
-    /// Factor of the gradient and its decay: the trust ratio of LARS, else one.
+    /// The factor of the gradient with its decay: the trust ratio of LARS, else one.
     pub trust: f32,
 }
 
@@ -115,21 +115,21 @@ impl Update<1> for Descent {
     }
 }
 
-/// `p ← p − rate · trust · (g + decay · p)`.
+/// Computes `p ← p − rate · trust · (g + decay · p)`.
 pub fn descent(isa: Isa, parameter: &mut [f32], gradient: &[f32], by: Descent) {
     run(isa, by, [parameter], gradient);
 }
 
-/// Factors of [`momentum`].
+/// The factors of [`momentum`].
 #[derive(Clone, Copy, Debug)]
 pub struct Momentum {
-    /// Rate, decay and trust.
+    /// The rate, decay and trust ratio.
     pub descent: Descent,
-    /// Share of the buffer that is kept.
+    /// The share of the buffer that is kept.
     pub momentum: f32,
-    /// Share of the gradient that the buffer takes in.
+    /// The share of the gradient that the buffer takes in.
     pub take: f32,
-    /// Shares of gradient and buffer in the direction: (0, 1), or (1, momentum) after Nesterov.
+    /// The shares of gradient and buffer in the direction: (0, 1), or (1, momentum) after Nesterov.
     pub direction: (f32, f32),
 }
 
@@ -143,7 +143,8 @@ impl Update<2> for Momentum {
     }
 }
 
-/// With `g' = trust · (g + decay · p)`: `b ← momentum · b + take · g'`, `p ← p − rate · direction`.
+/// Computes, with `g' = trust · (g + decay · p)`, `b ← momentum · b + take · g'` and
+/// `p ← p − rate · direction`.
 pub fn momentum(
     isa: Isa,
     parameter: &mut [f32],
@@ -154,22 +155,22 @@ pub fn momentum(
     run(isa, by, [parameter, buffer], gradient);
 }
 
-/// Factors of [`adam`].
+/// The factors of [`adam`].
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
-    /// Learning rate over the correction of the first moment, `rate / (1 − β₁ᵗ)`.
+    /// The learning rate divided by the correction of the first moment, `rate / (1 − β₁ᵗ)`.
     pub rate: f32,
-    /// β₁ and `1 − β₁`, for the latter loses digits in `f32`.
+    /// The factors β₁ and `1 − β₁`; both are given, because the difference would lose digits in `f32`.
     pub beta1: (f32, f32),
-    /// β₂ and `1 − β₂`.
+    /// The factors β₂ and `1 − β₂`.
     pub beta2: (f32, f32),
-    /// `1 / √(1 − β₂ᵗ)`.
+    /// The correction of the second moment, `1 / √(1 − β₂ᵗ)`.
     pub correction: f32,
-    /// ε, added to the root.
+    /// The ε that is added to the root.
     pub eps: f32,
-    /// Factor of the parameter before the step: `1 − rate · decay` (AdamW), or one.
+    /// The factor of the parameter before the step: `1 − rate · decay` (AdamW), or one.
     pub keep: f32,
-    /// Factor of the parameter added to the gradient (Adam's L2), or zero.
+    /// The factor of the parameter that is added to the gradient (Adam's L2), or zero.
     pub weight_decay: f32,
 }
 
@@ -184,14 +185,14 @@ impl Update<3> for Adam {
     }
 }
 
-/// One step of Adam or AdamW on a parameter and its two moments.
+/// Makes one step of Adam or AdamW on a parameter and its two moments.
 pub fn adam(isa: Isa, parameter: &mut [f32], moments: [&mut [f32]; 2], gradient: &[f32], by: Adam) {
     let [first, second] = moments;
     run(isa, by, [parameter, first, second], gradient);
 }
 
-/// The sum of squares: pieces of 4096 in `f32` lanes, the pieces of a task in `f64`, and the tasks'
-/// sums in order. Where the cuts are depends on the length alone.
+/// Returns the sum of squares: over pieces of 4096 in `f32` lanes, over the pieces of a task in `f64`, and
+/// over the tasks in order. The division depends on the length alone.
 pub fn sum_of_squares(isa: Isa, values: &[f32]) -> f64 {
     const LANES: usize = 16;
     const PIECE: usize = LANES * 256;

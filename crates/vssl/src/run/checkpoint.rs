@@ -1,9 +1,8 @@
-//! Checkpoints: everything that a run needs to go on, whole or not there at all.
+//! Checkpoints: the whole state that a run needs to go on, complete or absent.
 //!
-//! `checkpoints/step-00001200/` holds one safetensors file for each kind of state and a manifest
-//! with their checksums and its own. A checkpoint is written to a hidden folder, synced and renamed;
-//! the file `latest` moves after that. Whatever moment the machine stops at, `latest` names a
-//! checkpoint that was complete.
+//! `checkpoints/step-00001200/` holds one safetensors file for each kind of state and a manifest with their
+//! checksums and its own. A checkpoint is written to a hidden folder, synced and renamed; the file `latest`
+//! changes after that. So `latest` names a complete checkpoint at any moment, also when the machine stops.
 
 use std::{
     collections::BTreeMap,
@@ -24,15 +23,15 @@ use crate::{
     },
 };
 
-/// The folder of all checkpoints in a run folder.
+/// The name of the folder of all checkpoints in a run folder.
 pub const FOLDER: &str = "checkpoints";
-/// The name of the newest checkpoint, and the file that says which one that is.
+/// The name for the newest checkpoint, and the file that holds the newest checkpoint's own name.
 pub const LATEST: &str = "latest";
-/// The same of the checkpoint with the best nearest neighbours.
+/// The name for the checkpoint with the best nearest neighbours, and the file that holds its own name.
 pub const BEST: &str = "best";
 
 const MANIFEST: &str = "checkpoint.json";
-/// What is written. Format 1 knew nothing of the images.
+/// The format that is written. Format 1 had no fingerprint of the images.
 const FORMAT: u32 = 2;
 const OLDEST_FORMAT: u32 = 1;
 
@@ -45,21 +44,21 @@ pub enum CheckpointError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// A tensor file.
+    /// A tensor file could not be written or read.
     #[error(transparent)]
     Tensors(#[from] TensorFileError),
-    /// Content that does not match its checksum, or is no manifest.
+    /// A file does not match its checksum, or a manifest is not valid.
     #[error("{}: damaged: {what}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What was found and what was expected.
+        /// The content that was found, and the content that was expected.
         what: String,
     },
-    /// Written by a version whose format this one does not read.
+    /// The checkpoint has a format that this version does not read.
     #[error(
         "{}: checkpoint format {got}, this version of vssl reads formats {OLDEST_FORMAT} to {FORMAT}",
         path.display()
@@ -67,10 +66,10 @@ pub enum CheckpointError {
     Format {
         /// The manifest.
         path: PathBuf,
-        /// Its number.
+        /// The number of the format.
         got: u32,
     },
-    /// A network of another method, width or architecture.
+    /// The checkpoint is of another method, width or architecture.
     #[error("{}: {source}; the checkpoint is of another method, architecture or width than the recipe", path.display())]
     OtherNetwork {
         /// The tensor file.
@@ -85,38 +84,38 @@ fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
     move |source| CheckpointError::Io { path, source }
 }
 
-/// Where a run stands, apart from its tensors.
+/// The position of a run, apart from its tensors.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Position {
-    /// Optimiser steps done.
+    /// The number of optimiser steps done.
     pub step: u64,
-    /// Seconds of training so far, over all starts.
+    /// The seconds of training so far, over all starts.
     pub seconds: f64,
-    /// Bad images replaced so far.
+    /// The number of bad images that were replaced so far.
     pub replaced: u64,
     /// The probe's last accuracy on the validation split, percent.
     pub online: Option<f64>,
     /// The best kNN accuracy so far and its step.
     pub best: Option<(f64, u64)>,
-    /// How the loss is scaled, in a precision that wants it.
+    /// The state of loss scaling, in a precision that needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
-    /// What else the training has to remember, in a form of its own; `null` for a pretraining.
+    /// Further state of a training, in a form of its own; `null` for a pretraining.
     #[serde(default, alias = "heads", skip_serializing_if = "Value::is_null")]
     pub task: Value,
 }
 
-/// Everything that is saved.
+/// The content of a checkpoint.
 pub struct Checkpoint {
-    /// Where the run stands.
+    /// The position of the run.
     pub position: Position,
-    /// Name of the method.
+    /// The name of the method.
     pub method: String,
     /// The resolved recipe, as TOML.
     pub recipe: String,
-    /// Which images it learnt from; `None` in checkpoints of format 1.
+    /// The fingerprints of the images of the run; `None` in checkpoints of format 1.
     pub images: Option<Images>,
-    /// State by kind: `student`, `memory`, `optimizer`, `probe`.
+    /// The tensors by kind: `student`, `memory`, `optimizer`, `probe`.
     pub tensors: BTreeMap<String, Tensors>,
 }
 
@@ -129,14 +128,15 @@ struct Manifest {
     recipe: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     images: Option<Images>,
-    /// SHA-256 of each file.
+    /// The SHA-256 of each file.
     files: BTreeMap<String, String>,
-    /// SHA-256 of this manifest without white space and with an empty string here. It comes last.
+    /// The SHA-256 of this manifest without white space and with an empty string in this field, which comes
+    /// last.
     digest: String,
 }
 
 impl Manifest {
-    /// As text, with the digest.
+    /// Returns the text of the manifest with its digest.
     fn signed(mut self) -> Vec<u8> {
         self.digest = String::new();
         self.digest = sha256([serde_json::to_vec(&self).expect("a manifest is plain data")]);
@@ -144,14 +144,14 @@ impl Manifest {
     }
 }
 
-/// The digest that a manifest should have whose text is `text` and which says of itself `digest`.
+/// Returns the digest of a manifest whose text is `text` and whose field `digest` is `digest`.
 fn digest_of(text: &[u8], digest: &str) -> String {
     let text = without_white_space(text);
     let end = format!("\"digest\":\"{digest}\"}}");
     sha256([text.strip_suffix(end.as_bytes()).unwrap_or(&text), b"\"digest\":\"\"}"])
 }
 
-/// JSON without the white space between its parts.
+/// Returns JSON without the white space between its parts.
 fn without_white_space(json: &[u8]) -> Vec<u8> {
     let (mut in_text, mut escaped) = (false, false);
     let is_kept = |&&byte: &&u8| {
@@ -172,26 +172,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// Of the run folder `run`; nothing is created yet.
+    /// Returns the checkpoints of the run folder `run`; creates nothing yet.
     pub fn of(run: &Path) -> Self {
         Self { folder: run.join(FOLDER) }
     }
 
-    /// The folder of the checkpoint after `step` steps.
+    /// Returns the folder of the checkpoint after `step` steps.
     pub fn folder_of(&self, step: u64) -> PathBuf {
         self.folder.join(Self::name(step))
     }
 
-    /// Name of the checkpoint after `step` steps.
+    /// Returns the name of the checkpoint after `step` steps.
     pub fn name(step: u64) -> String {
         format!("step-{step:08}")
     }
 
-    /// Writes `checkpoint`, then moves `latest` to it, and `best` if `is_best`; then removes all
+    /// Writes `checkpoint` and makes `latest` name it, and `best` if `is_best`; then removes all checkpoints
     /// but the last `keep` and the best. Returns its folder.
     ///
     /// # Errors
-    /// When anything cannot be written: what was there before is untouched.
+    /// A file cannot be written; the earlier checkpoints are untouched.
     pub fn save(
         &self,
         checkpoint: &Checkpoint,
@@ -202,7 +202,7 @@ impl Store {
         let temporary = self.folder.join(format!(".{name}"));
         let written = self.write(checkpoint, &temporary, &name);
         if written.is_err() {
-            // Half a checkpoint only takes the space that the next try needs.
+            // Half a checkpoint only takes the space that the next attempt needs.
             let _ = fs::remove_dir_all(&temporary);
         }
         let folder = written?;
@@ -245,7 +245,7 @@ impl Store {
         sync_folder(temporary)?;
         let folder = self.folder.join(name);
         if folder.exists() {
-            // Written by a start of this run that was killed before `latest` moved.
+            // An earlier start of this run wrote it and was killed before `latest` changed.
             fs::remove_dir_all(&folder).map_err(io(&folder))?;
         }
         fs::rename(temporary, &folder).map_err(io(&folder))?;
@@ -261,15 +261,15 @@ impl Store {
         sync_folder(&self.folder)
     }
 
-    /// Leaves the last `keep` up to `newest`, which was just written, and the best. Later ones are of a
-    /// start that went further before this one went on from an earlier step.
+    /// Keeps the last `keep` checkpoints up to `newest`, which was just written, and the best. Later
+    /// checkpoints are of a start that had gone further before this start resumed from an earlier step.
     fn prune(&self, keep: usize, newest: &str) -> Result<(), CheckpointError> {
         let best = self.pointer(BEST)?;
         let (own, overtaken): (Vec<String>, _) =
             self.list()?.into_iter().partition(|name| name.as_str() <= newest);
         let old = own.len().saturating_sub(keep);
         let superfluous = own.into_iter().take(old).chain(overtaken);
-        // A start was killed while it wrote these.
+        // A start was killed while it wrote these folders.
         let halves = self.names_with(".step-")?;
         for name in superfluous.filter(|name| Some(name) != best.as_ref()).chain(halves) {
             let folder = self.folder.join(name);
@@ -278,10 +278,10 @@ impl Store {
         Ok(())
     }
 
-    /// Names of all checkpoints, oldest first.
+    /// Returns the names of all checkpoints, oldest first.
     ///
     /// # Errors
-    /// When the folder cannot be read; a folder that is not there has none.
+    /// The folder cannot be read; a missing folder has no checkpoints.
     pub fn list(&self) -> Result<Vec<String>, CheckpointError> {
         self.names_with("step-")
     }
@@ -301,10 +301,11 @@ impl Store {
         Ok(names)
     }
 
-    /// What `latest`, `best` or another pointer names; `None` before there is one.
+    /// Returns the checkpoint that `latest`, `best` or another pointer names; `None` if the pointer is
+    /// missing.
     ///
     /// # Errors
-    /// When it is there but cannot be read.
+    /// The pointer cannot be read.
     pub fn pointer(&self, pointer: &str) -> Result<Option<String>, CheckpointError> {
         let path = self.folder.join(pointer);
         match fs::read_to_string(&path) {
@@ -314,11 +315,11 @@ impl Store {
         }
     }
 
-    /// Reads the checkpoint `name` (`latest`, `best` or `step-…`) and verifies every byte of it.
-    /// `None` when the run has not saved one yet.
+    /// Reads the checkpoint `name` (`latest`, `best` or `step-…`) and verifies every byte of it. Returns
+    /// `None` when the run has not saved a checkpoint yet.
     ///
     /// # Errors
-    /// When it is missing, damaged or of another format.
+    /// The checkpoint is missing, damaged or of another format.
     pub fn load(&self, name: &str) -> Result<Option<Checkpoint>, CheckpointError> {
         let name = match name {
             LATEST | BEST => match self.pointer(name)? {
@@ -370,7 +371,7 @@ fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
     file.sync_all().map_err(io(path))
 }
 
-/// Puts the names in `folder` on the disk.
+/// Syncs the names in `folder` to the disk.
 fn sync_folder(folder: &Path) -> Result<(), CheckpointError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io(folder))
 }

@@ -1,10 +1,10 @@
-//! SHA-256 as text: how a run knows files, images and weights again.
+//! SHA-256 as text, by which a run recognises files, images and weights.
 
 use sha2::{Digest, Sha256};
 
 use crate::formats::hex;
 
-/// The SHA-256 of all `parts`, one after the other, in hexadecimal digits.
+/// Returns the SHA-256 of all `parts`, one after the other, in hexadecimal digits.
 pub(crate) fn sha256<Part: AsRef<[u8]>>(parts: impl IntoIterator<Item = Part>) -> String {
     let mut hash = Sha256::new();
     parts.into_iter().for_each(|part| hash.update(part));

@@ -1,4 +1,4 @@
-//! Why the folder of a run cannot be made, opened, read or written.
+//! The errors of making, opening, reading and writing the folder of a run.
 
 use std::{io, path::PathBuf};
 
@@ -16,10 +16,10 @@ pub enum RunFolderError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A new run would overwrite what is there.
+    /// A new run would overwrite the files in the folder.
     #[error(
         "{}: there is already something here; choose another --out, continue it with --resume, \
          or replace it with --force", path.display()
@@ -28,7 +28,7 @@ pub enum RunFolderError {
         /// The folder.
         path: PathBuf,
     },
-    /// The same with `--force`, and no run left what is there.
+    /// `--force` was given, but the files in the folder are not those of a run.
     #[error(
         "{}: what is here is not a run; --force replaces runs only, choose another --out",
         path.display()
@@ -37,46 +37,46 @@ pub enum RunFolderError {
         /// The folder.
         path: PathBuf,
     },
-    /// Two processes would overwrite each other's files.
+    /// Another process works on the run, and both would overwrite each other's files.
     #[error("{}: another process is at work on this run; wait for its end", path.display())]
     Busy {
         /// The folder.
         path: PathBuf,
     },
-    /// `--resume` or another reader of runs was pointed at nothing.
+    /// The path of a run to resume or to read does not exist.
     #[error("{}: does not exist; expected a run folder, as `vssl pretrain` makes them", path.display())]
     Missing {
-        /// The place.
+        /// The path.
         path: PathBuf,
     },
-    /// The same, pointed at something else.
+    /// The folder of a run to resume or to read is not a run folder.
     #[error("{}: not a run folder: there is no {RECIPE} in it", path.display())]
     NoRun {
         /// The folder.
         path: PathBuf,
     },
-    /// The result of a run is not one.
+    /// The result of a run is not valid.
     #[error("{}: {what}; remove the file to leave the result out", path.display())]
     Summary {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the result.
         what: String,
     },
     /// A checkpoint could not be written.
     #[error("the checkpoint after step {step} could not be written; {kept}")]
     NotSaved {
-        /// Steps done.
+        /// The number of steps done.
         step: u64,
-        /// What is still there.
+        /// A clause on the checkpoints that are still there.
         kept: String,
-        /// Why.
+        /// The reason.
         source: Box<CheckpointError>,
     },
 }
 
 impl RunFolderError {
-    /// What is said of a checkpoint that `store` could not write after `step`.
+    /// Returns the error for a checkpoint that `store` could not write after `step`.
     pub(super) fn not_saved(store: &Store, step: u64, source: CheckpointError) -> Self {
         let kept = match store.pointer(LATEST).ok().flatten() {
             Some(name) => {

@@ -1,148 +1,149 @@
-//! What a run tells its observer while it goes on: a progress bar, lines for a log file, a test.
+//! The events that a run reports to its observer while it goes on: a progress bar, lines for a log file, a
+//! test.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-/// Watches a run.
+/// An observer of a run.
 pub trait Observer {
-    /// Called in order, from the training thread: be quick.
+    /// Receives an event. The training thread calls this method in the order of events, so it must be quick.
     fn event(&mut self, event: &Event);
 }
 
-/// What happened.
+/// An event of a run.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// Everything is checked and loaded; the first step comes next.
     Started {
-        /// Name of the method.
+        /// The name of the method.
         method: String,
         /// The run folder.
         run: PathBuf,
-        /// Numbers that the optimiser trains.
+        /// The number of parameters that the optimiser trains.
         parameters: usize,
-        /// Images to train on.
+        /// The number of training images.
         train_images: usize,
-        /// Images to validate on.
+        /// The number of validation images.
         validation_images: Option<usize>,
-        /// Classes, 0 without labels.
+        /// The number of classes, 0 without labels.
         classes: usize,
-        /// Steps of the whole run.
+        /// The number of steps of the whole run.
         steps: u64,
-        /// Steps that an earlier start has done.
+        /// The number of steps that an earlier start has done.
         first_step: u64,
-        /// What is worth knowing: what is skipped and why, memory of the loader.
+        /// Notes for the user, such as what is skipped and why, and the memory of the loader.
         notes: Vec<String>,
     },
-    /// A step is done that is logged.
+    /// A step that is logged was done.
     Step {
-        /// Steps done so far.
+        /// The number of steps done so far.
         step: u64,
-        /// Counted from 0.
+        /// The epoch, counted from 0.
         epoch: u64,
-        /// What was minimised.
+        /// The loss that was minimised.
         loss: f64,
-        /// Its terms and figures.
+        /// The terms of the loss and other figures.
         parts: Vec<(String, f64)>,
-        /// Learning rate.
+        /// The learning rate.
         lr: f64,
-        /// Euclidean norm over all gradients, before clipping, where it was measured.
+        /// The Euclidean norm over all gradients before clipping, where it was measured.
         #[serde(skip_serializing_if = "Option::is_none")]
         gradient_norm: Option<f64>,
-        /// Since the last such event.
+        /// The images per second since the last such event.
         images_per_s: f64,
-        /// Share of the time since then that the loop waited for images, 0 to 1.
+        /// The share of the time since then in which the loop waited for images, 0 to 1.
         loader_wait: f64,
-        /// Accuracy of the online probe on this batch, percent.
+        /// The accuracy of the online probe on this batch, percent.
         probe_top1: Option<f64>,
     },
-    /// Accuracy on the validation split, percent.
+    /// The validation split was evaluated; accuracies are percent.
     Evaluated {
-        /// Steps done so far.
+        /// The number of steps done so far.
         step: u64,
-        /// Epochs done so far.
+        /// The number of epochs done so far.
         epoch: u64,
-        /// Nearest neighbours.
+        /// The accuracy of nearest neighbours.
         knn_top1: Option<f64>,
-        /// The online probe.
+        /// The accuracy of the online probe.
         probe_top1: Option<f64>,
     },
-    /// Something a person should see.
+    /// The user should be warned.
     Warning {
-        /// Steps done so far.
+        /// The number of steps done so far.
         step: u64,
-        /// In words.
+        /// The text of the warning.
         message: String,
     },
-    /// A checkpoint is whole.
+    /// A checkpoint was written.
     Checkpoint {
-        /// Steps done so far.
+        /// The number of steps done so far.
         step: u64,
-        /// Its folder.
+        /// The folder of the checkpoint.
         path: PathBuf,
     },
-    /// Something long begins that is no step.
+    /// A long piece of work begins that is not a step.
     Phase {
-        /// In words.
+        /// The name of the work.
         what: String,
     },
     /// The run ended, or stopped on request.
     Finished {
-        /// The result.
+        /// The result of the run.
         summary: Summary,
     },
 }
 
-/// The result of a run: `summary.json`. Accuracies are percent, `None` where there are no labels
-/// or no validation split.
+/// The result of a run: `summary.json`. Accuracies are percent, and `None` without labels or without a
+/// validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Name of the method.
+    /// The name of the method.
     pub method: String,
-    /// Of the recipe.
+    /// The seed of the recipe.
     pub seed: u64,
-    /// Optimiser steps done.
+    /// The number of optimiser steps done.
     pub steps: u64,
     /// Whether the run was stopped before its last step.
     pub interrupted: bool,
-    /// Of training, over all starts, evaluations between steps included.
+    /// The seconds of training over all starts, with the evaluations between steps.
     pub seconds: f64,
-    /// Images (not views) a second over that time.
+    /// The images (not views) per second over that time.
     pub images_per_s: f64,
-    /// Largest resident memory of this process, MiB.
+    /// The largest resident memory of this process, MiB.
     pub peak_rss_mib: Option<u64>,
-    /// Processor and threads of the machine; `None` where the system does not say.
+    /// The processor and the number of threads of the machine; `None` where the system does not say.
     #[serde(default)]
     pub machine: Option<String>,
-    /// Commit that the program was built from.
+    /// The commit that the program was built from.
     pub commit: Option<String>,
-    /// Version of the program.
+    /// The version of the program.
     pub version: String,
-    /// Bad images that were replaced.
+    /// The number of bad images that were replaced.
     pub replaced_images: u64,
-    /// Last validation accuracy of the probe that learnt beside the encoder.
+    /// The last validation accuracy of the online probe, which learns beside the encoder.
     pub online_top1: Option<f64>,
-    /// What the evaluators of the end measured, each figure under a key of its own: `knn_top1` of the
-    /// trained student encoder, `untrained_knn_top1` of the same encoder before its first step,
-    /// `pixels_knn_top1` of the pixels. `None` for a figure that was not measured.
+    /// The figures that the evaluators measured at the end, each under its own key: `knn_top1` of the trained
+    /// student encoder, `untrained_knn_top1` of the same encoder before its first step, `pixels_knn_top1` of
+    /// the pixels. `None` for a figure that was not measured.
     #[serde(flatten, deserialize_with = "numbers")]
     pub figures: BTreeMap<String, Option<f64>>,
-    /// Why a figure is missing.
+    /// Notes, such as why a figure is missing.
     pub notes: Vec<String>,
     /// The run folder.
     pub run: PathBuf,
 }
 
 impl Summary {
-    /// The figure called `name`, if it was measured.
+    /// Returns the figure called `name`, if it was measured.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied().flatten()
     }
 }
 
-/// The keys that no field has, as far as they are numbers or `null`: a later version may have others.
+/// Reads the keys that are not fields, as far as they are numbers or `null`: a later version may have others.
 fn numbers<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, Option<f64>>, D::Error> {

@@ -1,9 +1,9 @@
-//! The run folder: what a run leaves behind and finds again.
+//! The run folder, which a run writes and later reads again.
 //!
 //! ```text
 //! recipe.toml      resolved: every setting, defaults included
 //! metrics.jsonl    the figures of logged steps and evaluations: see `metrics`
-//! events.jsonl     what else happened, for programs: see `history`
+//! events.jsonl     the other events, for programs: see `history`
 //! log.txt          the same for people
 //! checkpoints/     see `checkpoint`
 //! summary.json     the result
@@ -35,7 +35,7 @@ pub use super::{
     names::{LINEAR, RECIPE, SETTINGS, SUMMARY},
 };
 
-/// How often the lock of a folder is tried: whoever asks [`is_busy`] holds it for a moment, too.
+/// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -54,11 +54,11 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes the folder for a new run and writes its resolved recipe. `tensorboard` asks for an
-    /// event file as well.
+    /// Makes the folder for a new run and writes its resolved recipe. With `tensorboard` it makes an event
+    /// file as well.
     ///
     /// # Errors
-    /// When something is there already and `force` is off, or it cannot be written.
+    /// The folder is not empty and `force` is off, or it cannot be written.
     pub fn create(
         path: &Path,
         recipe: &str,
@@ -68,10 +68,10 @@ impl RunFolder {
         Self::create_with((RECIPE, recipe), path, force, tensorboard)
     }
 
-    /// The same for a training without a recipe: the name and the text of its settings are given.
+    /// Makes the folder for a training without a recipe, whose settings have the given file name and text.
     ///
     /// # Errors
-    /// As [`RunFolder::create`].
+    /// The errors of [`RunFolder::create`].
     pub fn create_with(
         (name, settings): (&str, &str),
         path: &Path,
@@ -93,11 +93,11 @@ impl RunFolder {
         Self::open(path, locked_log(path)?, tensorboard)
     }
 
-    /// Opens the folder of a run that goes on after `step`: figures and events of later steps, and a last
-    /// line that was cut short, are dropped.
+    /// Opens the folder of a run that goes on after `step`. Figures and events of later steps, and an
+    /// incomplete last line, are dropped.
     ///
     /// # Errors
-    /// When it cannot be read or written.
+    /// The folder cannot be read or written.
     pub fn resume(path: &Path, step: u64, tensorboard: bool) -> Result<Self, RunFolderError> {
         let log = locked_log(path)?;
         for name in [metrics::FILE, history::FILE] {
@@ -119,21 +119,21 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), metrics, history, tensorboard, log })
     }
 
-    /// Where it is.
+    /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its checkpoints.
+    /// Returns the checkpoints of the run.
     pub fn checkpoints(&self) -> Store {
         Store::of(&self.path)
     }
 
-    /// Appends one line about `step` to `metrics.jsonl`, in a single write, and its figures to the
-    /// file for TensorBoard if there is one.
+    /// Appends one line about `step` to `metrics.jsonl`, in a single write, and the figures of the line to
+    /// TensorBoard's file if there is such a file.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// A file cannot be written.
     pub fn record(&mut self, step: u64, line: &impl Serialize) -> Result<(), RunFolderError> {
         let mut text = serde_json::to_string(line).expect("metrics are plain data");
         text.push('\n');
@@ -147,7 +147,7 @@ impl RunFolder {
     /// Appends an event to `events.jsonl`, in a single write, and in words to `log.txt`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// A file cannot be written.
     pub fn note(&mut self, entry: &Entry) -> Result<(), RunFolderError> {
         #[derive(Serialize)]
         struct Line<'a> {
@@ -162,35 +162,35 @@ impl RunFolder {
         self.log(&entry.in_words())
     }
 
-    /// Appends a line to `log.txt` behind the time (UTC).
+    /// Appends a line with the time (UTC) to `log.txt`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn log(&mut self, message: &str) -> Result<(), RunFolderError> {
         let line = format!("{} {message}\n", now());
         self.log.write_all(line.as_bytes()).map_err(io(&self.path.join(LOG)))
     }
 
-    /// Writes `summary.json`, whole or not at all.
+    /// Writes `summary.json` completely or not at all.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn summarise(&self, summary: &impl Serialize) -> Result<(), RunFolderError> {
         let mut text = serde_json::to_string_pretty(summary).expect("a summary is plain data");
         text.push('\n');
         self.write(SUMMARY, &text)
     }
 
-    /// Writes the file `name`, whole or not at all.
+    /// Writes the file `name` completely or not at all.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
         write_whole(&self.path, name, text)
     }
 }
 
-/// The time, UTC, as RFC 3339 writes it.
+/// Returns the time in UTC in the format of RFC 3339.
 fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
@@ -200,8 +200,8 @@ fn write_whole(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) -> Result<(),
     whole_file::write(&path, bytes).map_err(io(&path))
 }
 
-/// What the run of a recipe is called: `<recipe>-<seed>`, the recipe being called after its path
-/// below `recipes/`.
+/// Returns the name of the run of a recipe: `<recipe>-<seed>`, where `<recipe>` is the recipe's path below
+/// `recipes/`.
 pub fn name(recipe: &Path, seed: u64) -> String {
     let stem = recipe.with_extension("");
     let parts: Vec<_> = stem.components().map(|part| part.as_os_str().to_string_lossy()).collect();
@@ -212,18 +212,18 @@ pub fn name(recipe: &Path, seed: u64) -> String {
     format!("{}-{seed}", own.join("-"))
 }
 
-/// Whether a run was begun in the folder `path`.
+/// Returns whether a run was begun in the folder `path`.
 pub fn is_run(path: &Path) -> bool {
     path.join(RECIPE).is_file()
 }
 
-/// Whether a training on labels was begun in the folder `path`.
+/// Returns whether a training on labels was begun in the folder `path`.
 pub fn is_on_labels(path: &Path) -> bool {
     path.join(SETTINGS).is_file()
 }
 
-/// A number that changes when a file of the run in the folder `path` does, apart from its checkpoints, or
-/// when a process begins or ends to work on it.
+/// Returns a number that changes when a file of the run in the folder `path` changes, apart from its
+/// checkpoints, or when a process begins or ends to work on the run.
 pub fn revision(path: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     for name in [RECIPE, metrics::FILE, history::FILE, LOG, SUMMARY] {
@@ -234,10 +234,10 @@ pub fn revision(path: &Path) -> u64 {
     hasher.finish()
 }
 
-/// Whether a process is at work on the run in the folder `path`.
+/// Returns whether a process works on the run in the folder `path`.
 ///
 /// # Errors
-/// When its log cannot be opened.
+/// The log of the run cannot be opened.
 pub fn is_busy(path: &Path) -> Result<bool, RunFolderError> {
     if !path.join(LOG).exists() {
         return Ok(false);
@@ -252,8 +252,8 @@ fn append(file: &Path) -> Result<File, RunFolderError> {
     OpenOptions::new().create(true).append(true).open(file).map_err(io(file))
 }
 
-/// Opens the log for as long as the process works on the run. The lock goes with the process, however it
-/// ends. On a file system without locks there is no lock.
+/// Opens and locks the log for as long as the process works on the run. The lock ends with the process,
+/// however the process ends. On a file system without locks the log is not locked.
 fn locked_log(path: &Path) -> Result<File, RunFolderError> {
     let log = append(&path.join(LOG))?;
     for _ in 0..TRIES {
@@ -265,10 +265,10 @@ fn locked_log(path: &Path) -> Result<File, RunFolderError> {
     Err(RunFolderError::Busy { path: path.to_owned() })
 }
 
-/// Whether a new run can have the folder `path`.
+/// Checks that a new run can have the folder `path`.
 ///
 /// # Errors
-/// When something is in it.
+/// The folder is not empty.
 pub fn check_free(path: &Path) -> Result<(), RunFolderError> {
     match occupied(path).map_err(io(path))? {
         true => Err(RunFolderError::Occupied { path: path.to_owned() }),
@@ -276,10 +276,10 @@ pub fn check_free(path: &Path) -> Result<(), RunFolderError> {
     }
 }
 
-/// The text of the resolved recipe of the run at `path`.
+/// Returns the text of the resolved recipe of the run at `path`.
 ///
 /// # Errors
-/// When it is not a run folder or cannot be read.
+/// The folder is not a run folder, or its recipe cannot be read.
 pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     if !path.exists() {
         return Err(RunFolderError::Missing { path: path.to_owned() });
@@ -293,10 +293,10 @@ pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     }
 }
 
-/// The result in the folder `path`, that of a run or of a training on labels; `None` where there is none yet.
+/// Returns the result of the run or of the training on labels in the folder `path`; `None` before its end.
 ///
 /// # Errors
-/// When it cannot be read, or is not such a result.
+/// The result cannot be read, or is of another kind.
 pub fn summary_of<Summary: DeserializeOwned>(
     path: &Path,
 ) -> Result<Option<Summary>, RunFolderError> {
@@ -319,8 +319,9 @@ fn occupied(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Removes the files of an earlier run and the trainings on labels inside it, which are of its encoder, and
-/// nothing else. The file that makes the folder a run goes last: a removal that is cut short can be repeated.
+/// Removes the files of an earlier run and the trainings on labels inside it, which belong to its encoder,
+/// and nothing else. The file that makes the folder a run goes last, so that an interrupted removal can be
+/// repeated.
 fn clear(path: &Path) -> Result<(), RunFolderError> {
     let removed = |file: &Path, result: io::Result<()>| match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io(file)(error)),

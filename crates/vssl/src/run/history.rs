@@ -1,13 +1,13 @@
-//! `events.jsonl`: what happened to a run beside its figures, for programs. `log.txt` says the same to
-//! people, and no program reads it.
+//! `events.jsonl`: the events of a run beside its figures, for programs. `log.txt` holds the same in words
+//! for people, and programs do not read it.
 //!
 //! ```text
 //! {"time":"2026-11-27T18:00:00Z","event":"started","step":0,"steps":3900}
 //! {"time":"2026-11-27T18:02:10Z","event":"warning","step":50,"message":"the features…"}
 //! ```
 //!
-//! Steps are counted as in `metrics.jsonl`. Written by the run folder, read by the page of a run. Runs of
-//! earlier versions have no such file: nothing is known of their warnings.
+//! Steps are counted as in `metrics.jsonl`. The run folder writes the file, and the page of a run reads it.
+//! Runs of earlier versions do not have the file, so their warnings are unknown.
 
 use std::path::{Path, PathBuf};
 
@@ -18,46 +18,46 @@ use super::{
     json_lines::{self, JsonLinesError},
 };
 
-/// The file in a run folder.
+/// The name of the file in a run folder.
 pub const FILE: &str = "events.jsonl";
 
-/// Something that happened; `step` counts the optimiser steps that were done by then.
+/// An event of a run; `step` counts the optimiser steps that were done by then.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Entry {
     /// A process began to work on the run, which has `steps` steps altogether.
     Started {
-        /// Steps that earlier starts have done.
+        /// The number of steps that earlier starts have done.
         step: u64,
-        /// Steps of the whole run.
+        /// The number of steps of the whole run.
         steps: u64,
     },
-    /// Something that a person should see.
+    /// The user should be warned.
     Warning {
-        /// Steps done.
+        /// The number of steps done.
         step: u64,
-        /// In words.
+        /// The text of the warning.
         message: String,
     },
-    /// A checkpoint is whole.
+    /// A checkpoint was written.
     Checkpoint {
-        /// Steps done.
+        /// The number of steps done.
         step: u64,
-        /// Its folder.
+        /// The folder of the checkpoint.
         path: PathBuf,
     },
-    /// Something long begins that is not a step, such as an evaluation.
+    /// A long piece of work began that is not a step, such as an evaluation.
     Phase {
-        /// Steps done.
+        /// The number of steps done.
         step: u64,
-        /// In words.
+        /// The name of the work.
         what: String,
     },
-    /// The process ended its work.
+    /// The process ended its work on the run.
     Finished {
-        /// Steps done.
+        /// The number of steps done.
         step: u64,
-        /// Whether it was asked to stop before the last step.
+        /// Whether the process was asked to stop before the last step.
         interrupted: bool,
     },
     /// An event that only another version of vssl writes.
@@ -66,8 +66,8 @@ pub enum Entry {
 }
 
 impl Entry {
-    /// What the history keeps of `event`, which happens after `step` steps; `None` for what is in
-    /// `metrics.jsonl`, and for the end, which is noted with the summary.
+    /// Returns the entry for `event`, which happens after `step` steps; `None` for events that are in
+    /// `metrics.jsonl`, and for the end, which is written with the summary.
     pub(super) fn of(event: &Event, step: u64) -> Option<Self> {
         Some(match event {
             Event::Started { first_step, steps, .. } => {
@@ -84,7 +84,7 @@ impl Entry {
         })
     }
 
-    /// The same for people.
+    /// Returns the entry as a sentence for people.
     pub(super) fn in_words(&self) -> String {
         match self {
             Self::Started { step, steps } => format!("starts at step {step} of {steps}"),
@@ -100,10 +100,10 @@ impl Entry {
     }
 }
 
-/// All events of the run in the folder `run`, in order; none where there is no such file.
+/// Returns all events of the run in the folder `run`, in order; an empty list if the file is missing.
 ///
 /// # Errors
-/// A file that cannot be read, or its first damaged line.
+/// The file cannot be read, or a line of it is damaged; the error names the first such line.
 pub fn read(run: &Path) -> Result<Vec<Entry>, JsonLinesError> {
     json_lines::read(&run.join(FILE), |line| {
         let expected = "expected a JSON object with \"event\" and \"step\"";

@@ -1,7 +1,7 @@
-//! Which images a training learns from and is judged by, so that one that goes on notices others.
+//! Fingerprints of the images of a training, so that a training that goes on notices other images.
 //!
-//! The order of the images, the steps of an epoch and every schedule are functions of how many images there
-//! are. Called where a training is planned; kept in its checkpoints.
+//! The order of the images, the steps of an epoch and every schedule depend on the number of images. A
+//! training computes the fingerprints when it is planned and keeps them in its checkpoints.
 
 use std::fmt;
 
@@ -11,35 +11,35 @@ use vssl_data::Dataset;
 
 use super::digest::sha256;
 
-/// Images that are looked at by one thread at a time.
+/// The number of images that one thread looks at in one go.
 const CHUNK: usize = 256;
 
-/// The images of both splits.
+/// The fingerprints of both splits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Images {
-    /// To learn from.
+    /// The images to learn from.
     pub training: Fingerprint,
-    /// To judge by; `None` without a validation split.
+    /// The images to evaluate on; `None` without a validation split.
     pub validation: Option<Fingerprint>,
 }
 
-/// What tells the images of a split from others.
+/// The fingerprint of the images of a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
-    /// How many there are.
+    /// The number of images.
     pub count: usize,
-    /// SHA-256 of their names within the set, stored sizes and labels, in their order.
+    /// The SHA-256 of their names within the set, stored sizes and labels, in their order.
     pub digest: String,
 }
 
-/// A split whose images are others than before.
+/// A split whose images have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// `training` or `validation`.
+    /// The name of the split: `training` or `validation`.
     pub split: &'static str,
-    /// How many there were.
+    /// The number of images before.
     pub was: usize,
-    /// How many there are.
+    /// The number of images now.
     pub now: usize,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Change {
 }
 
 impl Fingerprint {
-    /// Of the images of one split. Asks the file system for the size of each file.
+    /// Computes the fingerprint of one split. Asks the file system for the size of each file.
     pub fn of(images: &dyn Dataset) -> Self {
         let count = images.len();
         let labels = images.labels();
@@ -76,12 +76,12 @@ impl Fingerprint {
 }
 
 impl Images {
-    /// Of both splits of a set.
+    /// Computes the fingerprints of both splits of a set.
     pub fn of(training: &dyn Dataset, validation: Option<&dyn Dataset>) -> Self {
         Self { training: Fingerprint::of(training), validation: validation.map(Fingerprint::of) }
     }
 
-    /// What is not as it `was`.
+    /// Returns the splits that differ from `was`.
     pub fn changes_since(&self, was: &Self) -> Vec<Change> {
         let splits = [
             ("training", Some(&was.training), Some(&self.training)),

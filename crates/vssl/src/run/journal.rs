@@ -1,5 +1,4 @@
-//! What is said while a training goes on, brought to all who listen: the files of its folder and whoever
-//! watches. Used by both training loops.
+//! The reports of a training to the files of its folder and to its observer. Both training loops use them.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -13,31 +12,31 @@ use super::{
     history::Entry,
 };
 
-/// The open folder of a training, and its observer.
+/// The open folder of a training, and the training's observer.
 pub struct Journal<'a> {
     folder: RunFolder,
     observer: &'a mut dyn Observer,
     /// The epoch in which each kind of warning was last shown to the observer.
     warned: BTreeMap<&'static str, u64>,
-    /// Optimiser steps done.
+    /// The number of optimiser steps done.
     step: u64,
 }
 
 impl<'a> Journal<'a> {
-    /// Of a training in `folder` that `observer` watches.
+    /// Makes the journal of a training in `folder` that `observer` watches.
     pub fn new(folder: RunFolder, observer: &'a mut dyn Observer) -> Self {
         Self { folder, observer, warned: BTreeMap::new(), step: 0 }
     }
 
-    /// The run folder.
+    /// Returns the path of the run folder.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Tells of an event that is not a warning: see [`Journal::warn`].
+    /// Reports an event that is not a warning: see [`Journal::warn`].
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn tell(&mut self, event: &Event) -> Result<(), RunFolderError> {
         match event {
             Event::Started { notes, first_step, .. } => {
@@ -54,11 +53,11 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
-    /// Warns after `step` steps. The folder gets every warning, the observer one of each kind an epoch:
-    /// nobody reads a warning that scrolls by at every step.
+    /// Warns after `step` steps. The folder gets every warning, the observer one of each kind in each epoch,
+    /// because a warning that scrolls by at every step is not read.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn warn(
         &mut self,
         kind: &'static str,
@@ -73,10 +72,10 @@ impl<'a> Journal<'a> {
         Ok(())
     }
 
-    /// Warns that other images were taken for unreadable ones, if this batch had any.
+    /// Warns that unreadable images were replaced by other images, if this batch had any.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// The folder cannot be written.
     pub fn warn_of_replaced(
         &mut self,
         batch: &Batch,
@@ -94,15 +93,15 @@ impl<'a> Journal<'a> {
     /// Writes a line of figures about `step`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn record(&mut self, step: u64, line: &impl Serialize) -> Result<(), RunFolderError> {
         self.folder.record(step, line)
     }
 
-    /// Saves a checkpoint, as the best so far if it `is_best`, and removes all but the last `keep`.
+    /// Saves a checkpoint, as the best so far if `is_best`, and removes all checkpoints but the last `keep`.
     ///
     /// # Errors
-    /// When it cannot be written; the error says which earlier checkpoint stays.
+    /// The checkpoint cannot be written; the error says which earlier checkpoint stays.
     pub fn save(
         &mut self,
         checkpoint: &Checkpoint,
@@ -117,10 +116,10 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes the result of a training that ended after `step` steps, on request if it was `interrupted`. The
-    /// observer is not told: see [`Event::Finished`].
+    /// observer is not notified: see [`Event::Finished`].
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn finish(
         &mut self,
         summary: &impl Serialize,

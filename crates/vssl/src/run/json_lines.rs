@@ -1,5 +1,5 @@
-//! Files of JSON objects, one a line, that grow while a run goes on: read whole, and shortened for a run that
-//! goes on from an earlier step.
+//! Files of JSON objects, one on each line, that grow while a run goes on. They are read as a whole, and
+//! shortened for a run that goes on from an earlier step.
 
 use std::{
     fs, io,
@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 
-/// Why such a file cannot be read.
+/// Why a file of JSON lines cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonLinesError {
@@ -17,26 +17,27 @@ pub enum JsonLinesError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// A line that is not what the file should hold.
+    /// A line does not hold what the file should hold.
     #[error("{}: line {line}: {what}. Remove the line to read the others", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
-        /// What was found and what was expected.
+        /// The content that was found and the content that was expected.
         what: String,
     },
 }
 
-/// What `parse` makes of each line of the file at `path`, in order; nothing where there is no file. A last
-/// line without its end is being written at the moment, or was when the run was killed, and is left out.
+/// Returns the results of `parse` for each line of the file at `path`, in order; an empty list if the file is
+/// missing. An incomplete last line is left out: it is being written at the moment, or was when the run was
+/// killed.
 ///
 /// # Errors
-/// A file that cannot be read, or the first line that `parse` refuses, with its words.
+/// The file cannot be read, or `parse` refuses a line; the error has the words of `parse`.
 pub(super) fn read<T>(
     path: &Path,
     parse: impl Fn(&[u8]) -> Result<T, String>,
@@ -54,7 +55,7 @@ pub(super) fn read<T>(
     parsed.collect()
 }
 
-/// The lines of `bytes` up to the first one that is damaged or about a later step than `step`.
+/// Returns the lines of `bytes` up to the first line that is damaged or about a later step than `step`.
 pub(super) fn until(bytes: &[u8], step: u64) -> &[u8] {
     #[derive(Deserialize)]
     struct Line {

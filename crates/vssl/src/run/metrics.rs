@@ -1,8 +1,8 @@
-//! `metrics.jsonl` read back: every figure of a run by name and step.
+//! Reads `metrics.jsonl`: every figure of a run by name and step.
 //!
-//! Names are the keys of the file, nested ones joined by `/` (`parts/kl_cross`, `health/spread`),
-//! those of an evaluation below `evaluation/`. Called by the report of runs and, for the names, by
-//! TensorBoard's event files.
+//! The names are the keys of the file. Nested keys are joined by `/` (`parts/kl_cross`, `health/spread`), and
+//! the keys of an evaluation are below `evaluation/`. The report of runs reads the figures; TensorBoard's
+//! event files use the same names.
 
 use std::path::Path;
 
@@ -10,33 +10,33 @@ use serde_json::Value;
 
 use super::json_lines::{self, JsonLinesError};
 
-/// The file in a run folder.
+/// The name of the file in a run folder.
 pub const FILE: &str = "metrics.jsonl";
 
-/// One line.
+/// A line of the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Line {
-    /// Whether it is an evaluation between epochs, not a step.
+    /// Whether the line is of an evaluation between epochs, not of a step.
     pub evaluation: bool,
-    /// Optimiser steps done.
+    /// The number of optimiser steps done.
     pub step: u64,
-    /// Passes over the data.
+    /// The number of passes over the data.
     pub epoch: u64,
-    /// All numbers of it, in the order of the file.
+    /// All numbers of the line, in the order of the file.
     pub figures: Vec<(String, f64)>,
 }
 
 impl Line {
-    /// The figure of this name.
+    /// Returns the figure of this name.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.iter().find(|(key, _)| key == name).map(|(_, value)| *value)
     }
 }
 
-/// All lines of the run in the folder `run`, in order; none before the first.
+/// Returns all lines of the run in the folder `run`, in order.
 ///
 /// # Errors
-/// A file that cannot be read, or its first damaged line.
+/// The file cannot be read, or a line of it is damaged; the error names the first such line.
 pub fn read(run: &Path) -> Result<Vec<Line>, JsonLinesError> {
     json_lines::read(&run.join(FILE), |line| {
         let expected = "expected a JSON object with \"kind\", \"step\" and \"epoch\"";
@@ -59,7 +59,7 @@ fn parse(line: &[u8]) -> Result<Line, String> {
     Ok(Line { evaluation, step, epoch, figures: figures(&value) })
 }
 
-/// The numbers of a line by name, without `step` and `epoch`: these say where the numbers belong.
+/// Returns the numbers of a line by name, without `step` and `epoch`, which say where the numbers belong.
 pub fn figures(line: &Value) -> Vec<(String, f64)> {
     let prefix = match line.get("kind").and_then(Value::as_str) {
         Some("evaluation") => "evaluation/",

@@ -1,8 +1,8 @@
-//! The run folder: the only part of the library that knows which files a run has and what is in them.
+//! The run folder: the only part of the library that knows the files of a run and their content.
 //!
-//! [`folder`] names the files and opens the folder; [`metrics`], [`history`] and [`checkpoint`] each write and
-//! read one kind of file; [`journal`] is what a training loop says things to; [`resume`] says what may change
-//! while a run goes on, its [`images`] among it.
+//! [`folder`] names the files and opens the folder; [`metrics`], [`history`] and [`checkpoint`] each write
+//! and read one kind of file; a training loop reports to the [`journal`]; [`resume`] decides which settings
+//! and [`images`] may change while a run goes on.
 
 pub mod checkpoint;
 pub mod clock;

@@ -1,13 +1,13 @@
-//! The names of the files in a run folder that no other module writes and reads alone: see `metrics`, `history`
-//! and `checkpoint` for theirs.
+//! The names of the files in a run folder that several modules use. The modules `metrics`, `history` and
+//! `checkpoint` name their own files.
 
 /// The resolved recipe of a run.
 pub const RECIPE: &str = "recipe.toml";
-/// The result of a run, and that of a training on labels.
+/// The result of a run or of a training on labels.
 pub const SUMMARY: &str = "summary.json";
-/// The resolved settings of a training on labels, which has no recipe.
+/// The resolved settings of a training on labels, which does not have a recipe.
 pub const SETTINGS: &str = "settings.toml";
-/// Where `vssl linear` leaves its results in the folder of the run that it judges.
+/// The folder of `vssl linear`'s results inside the folder of the run that it evaluates.
 pub const LINEAR: &str = "linear";
-/// What was said to people.
+/// The messages to people.
 pub(super) const LOG: &str = "log.txt";

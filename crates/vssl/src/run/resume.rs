@@ -1,28 +1,30 @@
-//! What may change while a training goes on, and what a change means.
+//! The changes that are allowed while a training goes on, and their effects.
 //!
-//! A training goes on with the numbers that it began with: settings that change a number have to be as they
-//! were, and so do the images. Called where a training that goes on is planned, and by the comparison of runs,
-//! which asks the same question of settings.
+//! A training goes on with the numbers that it began with: settings that change a number must stay the same,
+//! and so must the images. Called where a training that goes on is planned, and by the comparison of runs,
+//! which needs to know the same about settings.
 
 use toml::Table;
 
 use super::images::Images;
 use crate::recipe::{self, Difference, Recipe};
 
-/// Keys of a recipe, or what they begin with, that change no number of a run.
+/// The keys of a recipe, or the beginnings of keys, that change no number of a run.
 pub const FREE_IN_RUNS: [&str; 6] =
     ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
 
-/// The same of the settings of trainings on labels.
+/// The keys of the settings of trainings on labels, or the beginnings of keys, that change no number of a
+/// training.
 const FREE_ON_LABELS: [&str; 5] =
     ["data.workers", "data.prefetch", "checkpoint.", "log.", "train.evaluate_every"];
 
-/// Settings in which a run that was begun with `was` may not go on with `now`.
+/// Returns the differences between `was`, the recipe of a run, and `now` that forbid the run to go on.
 pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
     binding(recipe::difference(was, now), &FREE_IN_RUNS)
 }
 
-/// The same of a training on labels.
+/// Returns the differences between the settings `was` of a training on labels and `now` that forbid the
+/// training to go on.
 pub(crate) fn binding_differences_on_labels(was: &Table, now: &Table) -> Vec<Difference> {
     binding(recipe::of_tables(was, now), &FREE_ON_LABELS)
 }
@@ -32,35 +34,35 @@ fn binding(mut differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
     differences
 }
 
-/// How long a training is on any number of images.
+/// The length of a training, for any number of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
-    /// Images of a step.
+    /// The number of images of a step.
     pub batch: usize,
-    /// Passes over the images.
+    /// The number of passes over the images.
     pub epochs: u64,
-    /// Steps at most.
+    /// The largest number of steps.
     pub max_steps: Option<u64>,
 }
 
 impl Length {
-    /// Steps of a pass over so many images: whole batches only.
+    /// Returns the number of steps of a pass over `images` images: whole batches only.
     pub fn steps_per_epoch(&self, images: usize) -> u64 {
         (images / self.batch) as u64
     }
 
-    /// Steps of the whole training.
+    /// Returns the number of steps of the whole training.
     pub fn total_steps(&self, images: usize) -> u64 {
         let scheduled = self.steps_per_epoch(images) * self.epochs;
         self.max_steps.map_or(scheduled, |most| most.min(scheduled))
     }
 }
 
-/// Whether a training that has done `step` steps on the images `was` may go on with the images `now`, and
-/// what a person should know of that. `was` is `None` for a checkpoint that does not say.
+/// Checks that a training that has done `step` steps on the images `was` may go on with the images `now`.
+/// Returns a note for the user on a change. `was` is `None` for a checkpoint without fingerprints.
 ///
 /// # Errors
-/// What has changed, a line for each split, unless changed images are `allowed`.
+/// The images have changed and changes are not `allowed`; the error has a line for each split.
 pub fn check_images(
     was: Option<&Images>,
     now: &Images,
@@ -86,7 +88,7 @@ pub fn check_images(
     }
 }
 
-/// What another number of training images means for the epochs and schedules of a training.
+/// Returns the effect of another number of training images on the epochs and schedules of a training.
 fn meaning(was: usize, now: usize, length: Length, step: u64) -> String {
     let [before, after] = [was, now].map(|images| length.steps_per_epoch(images));
     let [total_before, total] = [was, now].map(|images| length.total_steps(images));

@@ -1,4 +1,4 @@
-//! A request to stop, made by a signal handler and read between steps.
+//! A request to stop, which a signal handler makes and the training loop reads between steps.
 
 use std::sync::{
     Arc,
@@ -10,17 +10,17 @@ use std::sync::{
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Asks the loop to end after the step that runs now, with a checkpoint.
+    /// Asks the loop to save a checkpoint and end after the current step.
     pub fn request(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    /// Whether a stop was requested.
+    /// Returns whether a stop was requested.
     pub fn requested(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// The flag itself, for a signal handler that can only set one.
+    /// Returns the flag itself, for a signal handler that can only set a flag.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.0)
     }

@@ -1,8 +1,8 @@
-//! Files that get their name only once they are whole and on the disk.
+//! Files that get their name only once they are complete and on the disk.
 //!
-//! The content goes into a file of a name of its own in the same folder, which is synced and then renamed.
-//! Whatever was there before stays until that moment, also when the machine stops, the disk fills up or a
-//! second process writes the same file. Used by everything here that writes a file that a user may have already.
+//! The content goes into a temporary file in the same folder, which is synced and then renamed. An earlier
+//! file of the name stays until that moment, also when the machine stops, the disk fills up or a second
+//! process writes the same file. Used wherever this crate writes a file that the user may already have.
 
 use std::{
     fs::{self, File, Permissions},
@@ -13,14 +13,13 @@ use std::{
 
 use tempfile::{Builder, TempPath};
 
-/// The permissions of a new file, before the umask takes its part.
+/// The permissions of a new file, before the umask is applied.
 const READ_AND_WRITE: u32 = 0o666;
 
-/// Links that are followed to the file behind them: as many as Linux follows.
+/// The number of symbolic links that are followed to a file: as many as Linux follows.
 const MOST_LINKS: usize = 40;
 
-/// A file that is being written beside the one that is wanted. It is removed with this value unless it was
-/// finished.
+/// A file that is being written beside its final name. It is removed with this value unless it was finished.
 pub struct WholeFile {
     temporary: TempPath,
     to: PathBuf,
@@ -28,11 +27,11 @@ pub struct WholeFile {
 }
 
 impl WholeFile {
-    /// Makes the file: the earliest moment to learn that nothing can be written there. Where `to` is a
-    /// symbolic link, the file that it leads to will be replaced and the link stays.
+    /// Makes the file, so that a place that cannot be written is noticed as early as possible. Where `to` is
+    /// a symbolic link, the file that it leads to will be replaced and the link stays.
     ///
     /// # Errors
-    /// What the system refuses, and a `to` that is a folder, a device or a pipe.
+    /// The system refuses, or `to` is a folder, a device or a pipe.
     pub fn create(to: &Path) -> io::Result<(Self, File)> {
         let target = behind_links(to)?;
         if target.is_dir() {
@@ -49,15 +48,15 @@ impl WholeFile {
         Ok((Self { temporary, to: to.to_owned(), target }, file))
     }
 
-    /// The name that it will have.
+    /// Returns the final name of the file.
     pub fn to(&self) -> &Path {
         &self.to
     }
 
-    /// Syncs `file`, gives it its name and syncs the folder. A file that was there hands its permissions on.
+    /// Syncs `file`, gives it its name and syncs the folder. The permissions of a replaced file are kept.
     ///
     /// # Errors
-    /// What the system refuses; before the renaming, the old file is untouched.
+    /// The system refuses; before the renaming, the old file is untouched.
     pub fn finish(self, file: &File) -> io::Result<()> {
         if let Ok(old) = self.target.metadata() {
             file.set_permissions(old.permissions())?;
@@ -68,13 +67,13 @@ impl WholeFile {
     }
 }
 
-/// The path behind all symbolic links at `path`, which need not exist itself.
+/// Returns the path behind all symbolic links at `path`, which need not exist itself.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MOST_LINKS {
         match fs::read_link(&path) {
             Ok(next) => path = folder_of(&path).join(next),
-            // It is no link, or there is nothing.
+            // The path is not a link, or it does not exist.
             Err(_) => return Ok(path),
         }
     }
@@ -85,16 +84,16 @@ fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Whether there is something that is neither a file nor a folder: the standard output, for instance. Its
-/// name must not be given to a file.
+/// Returns whether `to` is neither a file nor a folder, as the standard output is, for instance. Its name
+/// must not be given to a file.
 fn is_special(to: &Path) -> bool {
     to.metadata().is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
-/// Writes all of `bytes` to `to`, also where that is a device or a pipe.
+/// Writes all of `bytes` to `to`, also where `to` is a device or a pipe.
 ///
 /// # Errors
-/// What the system refuses; a file is then as it was.
+/// The system refuses; an earlier file is unchanged then.
 pub fn write(to: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     if is_special(to) {
         return fs::write(to, bytes);

@@ -1,14 +1,14 @@
-//! One trait over the vector units, and the choice among them, made once at run time.
+//! A trait over the vector units, and the choice among them, which is made once at run time.
 //!
 //! A computation is a [`Kernel`]: it is written once over [`Simd`] and compiled for each
 //! instruction set the target can have; [`Isa::run`] calls the compilation of the set in use.
-//! Everything below a kernel must be `#[inline(always)]`, for only then does it inherit the
-//! target features of the function that `Isa::run` enters.
+//! Everything that a kernel calls must be `#[inline(always)]`, because only then does it inherit the target
+//! features of the function that `Isa::run` enters.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The functions of [`Simd`] that take vectors to vectors, each from an expression of intrinsics.
+/// Defines the functions of [`Simd`] that take vectors to vectors, each from an expression of intrinsics.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! arithmetic {
     ($($name:ident($($argument:ident),+) => $body:expr;)+) => {$(
@@ -31,77 +31,76 @@ mod portable;
 /// Vector arithmetic of one instruction set.
 ///
 /// A caller that makes a vector, with `splat` or a load, promises that the machine has the instruction set.
-/// Functions that only take vectors are safe: where there is a vector, there is the instruction set.
+/// Functions that only take vectors are safe, because a vector exists only on such a machine.
 ///
 /// # Safety
 ///
-/// An implementor must leave no other way to come by a `Vector`. The unsafe functions may only be
-/// called on a machine that has the instruction set, with pointers that are valid for `LANES` floats
-/// (`count ≤ LANES` floats for the partial forms). No alignment is required.
+/// An implementor must not offer another way to make a `Vector`. The unsafe functions may only be called on a
+/// machine that has the instruction set, with pointers that are valid for `LANES` floats (`count ≤ LANES`
+/// floats for the partial forms). No alignment is required.
 pub unsafe trait Simd: Copy + 'static {
     /// A vector of `LANES` floats.
     type Vector: Copy;
-    /// Floats in a vector.
+    /// The number of floats in a vector.
     const LANES: usize;
-    /// Vectors across a register tile of the matrix product.
+    /// The number of vectors across a register tile of the matrix product.
     const TILE_VECTORS: usize;
-    /// Rows of a register tile of the matrix product.
+    /// The number of rows of a register tile of the matrix product.
     const TILE_ROWS: usize;
 
-    /// All lanes `value`.
+    /// Returns a vector whose lanes are all `value`.
     unsafe fn splat(value: f32) -> Self::Vector;
-    /// `LANES` floats from `from`.
+    /// Loads `LANES` floats from `from`.
     unsafe fn load(from: *const f32) -> Self::Vector;
-    /// `count` floats from `from`, the other lanes zero.
+    /// Loads `count` floats from `from`; the other lanes are zero.
     unsafe fn load_partial(from: *const f32, count: usize) -> Self::Vector;
-    /// `LANES` floats to `to`.
+    /// Stores `LANES` floats at `to`.
     unsafe fn store(to: *mut f32, value: Self::Vector);
-    /// The first `count` lanes to `to`.
+    /// Stores the first `count` lanes at `to`.
     unsafe fn store_partial(to: *mut f32, value: Self::Vector, count: usize);
-    /// `a + b`.
+    /// Returns `a + b`.
     fn add(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `a − b`.
+    /// Returns `a − b`.
     fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `a · b`.
+    /// Returns `a · b`.
     fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `a / b`.
+    /// Returns `a / b`.
     fn div(a: Self::Vector, b: Self::Vector) -> Self::Vector;
-    /// `√a`.
+    /// Returns `√a`.
     fn sqrt(a: Self::Vector) -> Self::Vector;
-    /// `a · b + c`, rounded once where the machine can.
+    /// Returns `a · b + c`, rounded once where the machine can do so.
     fn fma(a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
-    /// `factor · a`.
+    /// Returns `factor · a`.
     #[inline(always)]
     fn scale(factor: f32, a: Self::Vector) -> Self::Vector {
         // SAFETY: `a` exists, so the machine has the instruction set.
         Self::mul(unsafe { Self::splat(factor) }, a)
     }
-    /// `factor · a + b`, rounded once where the machine can.
+    /// Returns `factor · a + b`, rounded once where the machine can do so.
     #[inline(always)]
     fn scale_add(factor: f32, a: Self::Vector, b: Self::Vector) -> Self::Vector {
         // SAFETY: `a` exists, so the machine has the instruction set.
         Self::fma(unsafe { Self::splat(factor) }, a, b)
     }
-    /// `a` where it is above zero or NaN, else zero.
+    /// Returns `a` where it is above zero or NaN, else zero.
     fn relu(a: Self::Vector) -> Self::Vector;
-    /// `a` where `gate > 0`, else zero.
+    /// Returns `a` where `gate > 0`, else zero.
     fn where_positive(gate: Self::Vector, a: Self::Vector) -> Self::Vector;
-    /// Asks for the cache line of `from` to be near, where the machine can be asked. The pointer
-    /// need not be valid.
+    /// Prefetches the cache line of `from`, where the machine can do so. The pointer need not be valid.
     #[inline(always)]
     fn prefetch(_from: *const f32) {}
 }
 
-/// Floats across a register tile: the width of a packed panel of the right matrix.
+/// Returns the number of floats across a register tile: the width of a packed panel of the right matrix.
 pub const fn tile_columns<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
 }
 
 /// A computation written over [`Simd`].
 pub trait Kernel {
-    /// What it returns.
+    /// The type of the result.
     type Output;
-    /// Runs with the instruction set `S`.
+    /// Runs the computation with the instruction set `S`.
     ///
     /// # Safety
     ///
@@ -109,26 +108,26 @@ pub trait Kernel {
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
-/// An instruction set, or the wish not to use any of ours.
+/// An instruction set, or the reference without our kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Isa {
-    /// x86-64 with AVX-512F.
+    /// AVX-512F on x86-64.
     Avx512 = 1,
-    /// x86-64 with AVX2 and FMA.
+    /// AVX2 and FMA on x86-64.
     Avx2 = 2,
-    /// 64-bit Arm.
+    /// NEON on 64-bit Arm.
     Neon = 3,
-    /// Whatever the compiler makes of plain Rust.
+    /// Plain Rust, vectorised by the compiler.
     Portable = 4,
-    /// No kernels: every operation runs as composed of Burn's own.
+    /// The reference: every operation is composed of Burn's own operations.
     Reference = 5,
 }
 
 const ALL: [Isa; 5] = [Isa::Avx512, Isa::Avx2, Isa::Neon, Isa::Portable, Isa::Reference];
 
 impl Isa {
-    /// The name used by the environment variable `VSSL_KERNELS`.
+    /// Returns the name in the environment variable `VSSL_KERNELS`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Avx512 => "avx512",
@@ -139,7 +138,7 @@ impl Isa {
         }
     }
 
-    /// Whether this machine can run it.
+    /// Returns whether this machine can run the instruction set.
     pub fn available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -157,12 +156,12 @@ impl Isa {
         }
     }
 
-    /// The sets of this machine that have kernels, best first.
+    /// Returns the instruction sets of this machine, best first.
     pub fn all_available() -> Vec<Isa> {
         ALL.into_iter().filter(|isa| *isa != Isa::Reference && isa.available()).collect()
     }
 
-    /// Floats across a register tile (the width of packed panels).
+    /// Returns the number of floats across a register tile (the width of packed panels).
     pub fn tile_columns(self) -> usize {
         struct Columns;
         impl Kernel for Columns {
@@ -176,7 +175,7 @@ impl Isa {
         unsafe { self.run(Columns) }
     }
 
-    /// Rows of a register tile.
+    /// Returns the number of rows of a register tile.
     pub fn tile_rows(self) -> usize {
         struct Rows;
         impl Kernel for Rows {
@@ -190,7 +189,7 @@ impl Isa {
         unsafe { self.run(Rows) }
     }
 
-    /// Runs `kernel` compiled for this set.
+    /// Runs `kernel` compiled for this instruction set.
     ///
     /// # Safety
     ///
@@ -212,7 +211,7 @@ impl Isa {
     }
 }
 
-/// `VSSL_KERNELS` names something that does not exist or that this machine lacks.
+/// `VSSL_KERNELS` names an instruction set that does not exist or that this machine lacks.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error(
     "VSSL_KERNELS: got {got:?}, expected one of {} on this machine; unset it to choose the best",
@@ -223,7 +222,7 @@ pub struct UnknownKernels {
     expected: Vec<&'static str>,
 }
 
-/// What the environment asks for; the machine's best set when it asks for nothing.
+/// Returns the instruction set that the environment asks for, or the best of the machine.
 pub fn requested() -> Result<Isa, UnknownKernels> {
     let best = || Isa::all_available()[0];
     let Ok(got) = std::env::var("VSSL_KERNELS") else { return Ok(best()) };
@@ -238,10 +237,10 @@ pub fn requested() -> Result<Isa, UnknownKernels> {
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);
 
-/// The set in use: the last one [`choose`]d, else what the environment asks for.
+/// Returns the instruction set in use: the last that was passed to [`choose`], else that of the environment.
 ///
-/// An unusable request is reported once on standard error, and the best set is used. A program that can
-/// refuse to start asks [`requested`] first.
+/// An invalid value of the environment is reported once on standard error, and the best set is used. A
+/// program that wants to refuse to start instead calls [`requested`] first.
 pub fn isa() -> Isa {
     static FROM_ENVIRONMENT: OnceLock<Isa> = OnceLock::new();
     let chosen = CHOSEN.load(Ordering::Relaxed);
@@ -256,8 +255,8 @@ pub fn isa() -> Isa {
     }
 }
 
-/// Uses `isa` from now on, in the whole process. Returns whether this machine has it; when not,
-/// nothing changes.
+/// Uses `isa` from now on, in the whole process. Returns whether this machine has it; if not, nothing
+/// changes.
 pub fn choose(isa: Isa) -> bool {
     let available = isa.available();
     if available {

@@ -1,4 +1,4 @@
-//! Event files: `events.out.tfevents.<seconds>.vssl`, one a start of a run. TensorBoard shows the
+//! Event files, `events.out.tfevents.<seconds>.vssl`, one for each start of a run. TensorBoard shows the
 //! files of a folder as one run.
 
 use std::{
@@ -16,16 +16,16 @@ use super::{
 };
 use crate::run::whole_file;
 
-/// TensorBoard knows its files by the second part.
+/// The beginning of a file's name; TensorBoard recognises its files by `tfevents`.
 const PREFIX: &str = "events.out.tfevents.";
 const VERSION: &str = "brain.Event:2";
 
-/// Whether a file of this name holds events.
+/// Returns whether a file of this name holds events.
 pub fn is_event_file(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
 
-/// An event file that grows.
+/// An event file to which events are appended.
 pub struct EventFile {
     path: PathBuf,
     file: File,
@@ -35,7 +35,7 @@ impl EventFile {
     /// Begins a new file in `folder`.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn create(folder: &Path) -> io::Result<Self> {
         let mut second = seconds() as u64;
         // Files are read in the order of their names, and two starts can be in one second.
@@ -52,7 +52,7 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -60,7 +60,7 @@ impl EventFile {
     /// Appends the `figures` of one step, in a single write.
     ///
     /// # Errors
-    /// When they cannot be written.
+    /// The file cannot be written.
     pub fn scalars(&mut self, step: u64, figures: &[(String, f64)]) -> io::Result<()> {
         let value = |(tag, value): &(String, f64)| Value {
             tag: tag.clone(),
@@ -84,11 +84,11 @@ fn seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// Drops events after `step`, and whatever follows a damaged or half-written one, from all event
-/// files in `folder`: the steps are about to run again, and would be there twice.
+/// Drops events after `step`, and everything behind a damaged or half-written event, from all event files in
+/// `folder`: the steps are about to run again, and their events would be there twice.
 ///
 /// # Errors
-/// When a file cannot be read or replaced; the error names it.
+/// A file cannot be read or replaced; the error names it.
 pub fn shorten(folder: &Path, step: u64) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

@@ -1,8 +1,8 @@
 //! TensorBoard's files: scalars beside `metrics.jsonl`, and features for its embedding projector.
 //!
-//! `record` frames and checks bytes, `messages` says what is in them, `events` writes and shortens
-//! event files, `projector` a folder for the projector. Called by the run folder (`[log]
-//! tensorboard = true`) and by `vssl report --projector`.
+//! `record` frames and checks bytes, `messages` defines their content, `events` writes and shortens event
+//! files, `projector` writes a folder for the projector. Called by the run folder
+//! (`[log] tensorboard = true`) and by `vssl report --projector`.
 
 mod events;
 mod messages;

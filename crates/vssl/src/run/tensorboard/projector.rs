@@ -1,6 +1,6 @@
-//! A folder for TensorBoard's embedding projector: features, what each row is, and the pictures.
+//! A folder for TensorBoard's embedding projector: the features, a label for each row, and the pictures.
 //!
-//! The files are also what projector.tensorflow.org loads.
+//! projector.tensorflow.org loads the same files.
 
 use std::{
     fs,
@@ -13,29 +13,29 @@ use crate::{
     run::whole_file::{self, WholeFile},
 };
 
-/// What is shown.
+/// The content of the projector's folder.
 pub struct Cloud<'a> {
-    /// One point a row.
+    /// The features, which give one point for each row.
     pub features: &'a Features,
-    /// What to call each image, and its class where that is known.
+    /// The name of each image, and its class where it is known.
     pub names: &'a [(String, Option<String>)],
-    /// The pictures, row after row of the sheet, as PNG.
+    /// The pictures, in the order of the features, from left to right and from top to bottom of one sheet.
     pub sprite: Option<Sprite>,
 }
 
-/// All pictures on one sheet.
+/// A sheet of all pictures.
 pub struct Sprite {
-    /// PNG.
+    /// The sheet as PNG.
     pub png: Vec<u8>,
-    /// Width and height of one picture.
+    /// The width and height of one picture.
     pub side: usize,
 }
 
-/// Writes `tensors.tsv`, `metadata.tsv`, `sprite.png` and the `projector_config.pbtxt` that ties
-/// them together into `folder`.
+/// Writes `tensors.tsv`, `metadata.tsv`, `sprite.png` and the `projector_config.pbtxt` that refers to them
+/// into `folder`.
 ///
 /// # Errors
-/// When one cannot be written.
+/// A file cannot be written.
 pub fn write_projector(folder: &Path, cloud: &Cloud) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let Features { dim, ref values, .. } = *cloud.features;
@@ -47,7 +47,7 @@ pub fn write_projector(folder: &Path, cloud: &Cloud) -> io::Result<()> {
     }
     whole.finish(&tensors.into_inner().map_err(io::IntoInnerError::into_error)?)?;
 
-    // A file of one column has no header, one of several must have it.
+    // A file of one column has no header, a file of several columns must have one.
     let labelled = cloud.names.iter().any(|(_, class)| class.is_some());
     let mut metadata = if labelled { "image\tclass\n".to_owned() } else { String::new() };
     for (name, class) in cloud.names {

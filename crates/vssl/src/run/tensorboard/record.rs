@@ -1,7 +1,7 @@
 //! TFRecord framing: length, checksum of the length, bytes, checksum of the bytes, little-endian.
 //!
-//! The checksum is a CRC32C that is rotated and offset ("masked"), so that a record which holds
-//! records does not check itself. <https://www.tensorflow.org/tutorials/load_data/tfrecord>
+//! The checksum is a CRC32C that is rotated and offset ("masked"), because the checksum of data that contain
+//! their own checksum would be weak. <https://www.tensorflow.org/tutorials/load_data/tfrecord>
 
 use std::ops::Range;
 
@@ -13,14 +13,14 @@ fn masked(bytes: &[u8]) -> [u8; CHECK] {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(MASK).to_le_bytes()
 }
 
-/// `data` as one record.
+/// Returns `data` as one record.
 pub(super) fn frame(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), data, &masked(data)].concat()
 }
 
-/// Where the data of the first whole record in `bytes` lie, and where the next record begins;
-/// `None` where it is cut short or damaged.
+/// Returns the place of the data of the first whole record in `bytes`, and the start of the next record;
+/// `None` where the record was cut short or is damaged.
 pub(super) fn first(bytes: &[u8]) -> Option<(Range<usize>, usize)> {
     let (length, rest) = bytes.split_first_chunk::<LENGTH>()?;
     if rest.get(..CHECK)? != masked(length) {
