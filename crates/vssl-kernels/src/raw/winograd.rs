@@ -39,25 +39,27 @@ use super::winograd_transform::{
     FilterGradient, FilterPanel, Gather, Grid, Input, OutputAdjoint, POSITIONS, Scatter, Strips,
 };
 
-/// Tiles a task takes from image to image, when there are enough: its products stay near L2.
+/// The number of tiles that a task takes from image to image, when there are enough tiles: its products stay
+/// near L2.
 const FUSED_TILES: usize = 24;
-/// Floats of transformed tiles that are alive at a time when all threads work on one step.
+/// The number of floats of transformed tiles that are in memory when all threads work on one step.
 const ALIVE: usize = 3 << 20;
-/// Products of input and output channels up to which the weight gradient is taken tile by tile.
+/// The largest number of pairs of input and output channels for which the weight gradient is computed tile by
+/// tile.
 const FEW_WEIGHTS: usize = 32 * 32;
-/// Floats of transformed tiles that share L2 with the transformed weight gradient.
+/// The number of floats of transformed tiles that share L2 with the transformed weight gradient.
 const NEAR: usize = 1 << 16;
-/// Channels are filled up to a multiple of the lanes of any instruction set.
+/// The number of lanes to a multiple of which channels are filled up, for any instruction set.
 const LANES: usize = 16;
 
-/// Floats from a position to the next, where a position has `size` floats: an odd number of cache lines.
-/// The 36 positions of a tile are written together; at a power of two from each other they would all fall
-/// into the same set of the cache and push each other out.
+/// Returns the number of floats from a position to the next, where a position has `size` floats: an odd
+/// number of cache lines. The 36 positions of a tile are written together; at distances of a power of two
+/// they would all fall into the same set of the cache and evict each other.
 fn padded_stride(size: usize) -> usize {
     (size.div_ceil(16) | 1) * 16
 }
 
-/// Whether the convolution is of the right kind and gains from it.
+/// Returns whether the convolution is of the right kind and gains from Winograd's method.
 pub fn applies(conv: &Conv) -> bool {
     let shape = conv.kernel == (3, 3) && conv.stride == 1 && conv.padding <= 3;
     let channels = conv.in_channels.min(conv.out_channels);
@@ -126,7 +128,7 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
     convolve(isa, &pass, dy, &filters, dx);
 }
 
-/// The transformed filters as panels, `[36, panel, depth, width]`.
+/// Returns the transformed filters as panels, `[36, panel, depth, width]`.
 fn filters(isa: Isa, conv: &Conv, weight: &[f32], turned: bool) -> Buffer {
     let width = isa.tile_columns();
     let (mut depth, mut columns) = (conv.in_channels, conv.out_channels);
@@ -208,7 +210,7 @@ struct Products<'a> {
     isa: Isa,
     pass: &'a Pass,
     filters: &'a [f32],
-    /// Tiles between positions.
+    /// The number of tiles between positions.
     stride: usize,
 }
 
@@ -307,10 +309,10 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     collect_filters(isa, conv, &sums, dweight);
 }
 
-/// The weight gradient where its transform fits into L2 beside some tiles: a task takes tiles from
-/// the images to the products, in a sum of its own, so that they never leave its cache.
+/// Computes the weight gradient where its transform fits into L2 beside some tiles: a task takes tiles from
+/// the images to the products, in its own sum, so that they never leave its cache.
 fn fused_weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
-    /// Sums that are added up at the end.
+    /// The number of sums that are added up at the end.
     const TASKS: usize = 8;
     let pass = Pass::forward(conv);
     let near = |rooms: usize| (NEAR / (POSITIONS * rooms)).clamp(16, 64);
@@ -355,16 +357,17 @@ struct WeightProducts<'a> {
     pass: &'a Pass,
     /// The images and the gradient of the output.
     from: [&'a [f32]; 2],
-    /// Rows that the matrix product reads together of its left side, and columns of its right side.
+    /// The rows of the left side that the matrix product reads together, and the columns of its right side.
     widths: (usize, usize),
-    /// Tiles at a time, at most.
+    /// The largest number of tiles at a time.
     room: usize,
-    /// Floats from a position to the next, of transformed inputs and of transformed gradients.
+    /// The number of floats from a position to the next, of transformed inputs and of transformed gradients.
     strides: (usize, usize),
 }
 
 impl<'a> WeightProducts<'a> {
-    /// `room` says how many tiles are taken at a time, given the floats of one position of a tile.
+    /// Makes the products; `room` returns how many tiles are taken at a time, from the floats of one position
+    /// of a tile.
     fn new(isa: Isa, pass: &'a Pass, from: [&'a [f32]; 2], room: impl Fn(usize) -> usize) -> Self {
         let widths = (slab_rows(isa), isa.tile_columns());
         let inputs = pass.input.channels.next_multiple_of(widths.0);
@@ -374,7 +377,7 @@ impl<'a> WeightProducts<'a> {
         Self { isa, pass, from, widths, room, strides }
     }
 
-    /// Transforms tiles, the first and their number, to the places from tile `at` on.
+    /// Transforms `tiles` (the first tile and their number) to the places from tile `at` on.
     ///
     /// # Safety
     ///
@@ -410,7 +413,7 @@ impl<'a> WeightProducts<'a> {
         }
     }
 
-    /// Adds to `sums`, or replaces them by, the product of so many gathered tiles at one position.
+    /// Adds the product of the gathered tiles at one position to `sums`, or replaces `sums` by it.
     ///
     /// # Safety
     ///

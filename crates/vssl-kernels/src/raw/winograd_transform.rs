@@ -1,30 +1,30 @@
 //! The transforms of Winograd's F(4×4, 3×3): from tiles, filters and gradients to the 36 products
 //! and back (Lavin and Gray 2015, arXiv:1509.09308, section 4.3; points 0, ±1, ±2, ∞).
 //!
-//! All are of the form `T · d · Tᵀ` over the two spatial axes, with channels across the lanes.
+//! All transforms have the form `T · d · Tᵀ` over the two spatial axes, with channels across the lanes.
 
 use std::mem::MaybeUninit;
 
 use super::simd::{Kernel, Simd, tile_columns};
 
-/// Products of a tile and a channel pair.
+/// The number of products of a tile and a channel pair.
 pub const POSITIONS: usize = 36;
 
 /// A linear map of `FROM` values to `TO`, applied along each spatial axis.
 pub trait Transform<const FROM: usize, const TO: usize> {
-    /// The map.
+    /// Applies the map to one vector along an axis.
     fn apply<S: Simd>(from: [S::Vector; FROM]) -> [S::Vector; TO];
 }
 
-/// `Bᵀ`: an input tile of six.
+/// The transform `Bᵀ` of an input tile of six.
 pub struct Input;
-/// `Aᵀ`: the products to four outputs.
+/// The transform `Aᵀ` of the products to four outputs.
 pub struct Output;
-/// `A`: four output gradients to the gradients of the products.
+/// The transform `A` of four output gradients to the gradients of the products.
 pub struct OutputAdjoint;
-/// `G`: a filter of three.
+/// The transform `G` of a filter of three taps.
 pub struct Filter;
-/// `Gᵀ`: the gradients of the transformed filter to those of the filter.
+/// The transform `Gᵀ` of the gradients of the transformed filter to those of the filter.
 pub struct FilterAdjoint;
 
 impl Transform<6, 6> for Input {
@@ -108,7 +108,8 @@ impl Transform<6, 3> for FilterAdjoint {
     }
 }
 
-/// `T · d · Tᵀ`: `load(i, j)` gives `d`, `store(i, j, _)` takes the result.
+/// Computes `T · d · Tᵀ`; `load(i, j)` returns an element of `d`, and `store(i, j, _)` takes an element of
+/// the result.
 #[inline(always)]
 fn two_sided<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize>(
     mut load: impl FnMut(usize, usize) -> S::Vector,
@@ -134,44 +135,44 @@ fn two_sided<S: Simd, T: Transform<FROM, TO>, const FROM: usize, const TO: usize
     }
 }
 
-/// How a matrix of tiles × channels lies in memory: in strips of `strip` channels.
+/// The memory layout of a matrix of tiles × channels, in strips of `strip` channels.
 #[derive(Clone, Copy)]
 pub struct Strips {
-    /// Channels of a strip, a multiple of the lanes.
+    /// The number of channels of a strip, a multiple of the lanes.
     pub strip: usize,
-    /// Floats from a strip to the next.
+    /// The number of floats from a strip to the next.
     pub strip_stride: usize,
-    /// Floats from a tile to the next.
+    /// The number of floats from a tile to the next.
     pub row: usize,
-    /// Floats from a position to the next.
+    /// The number of floats from a position to the next.
     pub position: usize,
 }
 
-/// Where the tiles of an image lie.
+/// The positions of the tiles in an image.
 #[derive(Clone, Copy)]
 pub struct Grid {
-    /// Rows and columns of the image.
+    /// The rows and columns of the image.
     pub size: (usize, usize),
-    /// Tiles down and across.
+    /// The number of tiles down and across.
     pub tiles: (usize, usize),
-    /// Pixels by which the first tile starts outside of the image.
+    /// The number of pixels by which the first tile starts outside of the image.
     pub outside: usize,
-    /// Channels of a pixel.
+    /// The number of channels of a pixel.
     pub channels: usize,
 }
 
-/// The `SIDE × SIDE` pixels of a tile: where they are and which of them exist.
+/// The `SIDE × SIDE` pixels of a tile: their places, and which of them exist.
 struct Window<const SIDE: usize> {
-    /// Floats from the start of the images to the first pixel, which may be outside.
+    /// The number of floats from the start of the images to the first pixel, which may be outside.
     corner: isize,
-    /// Bit `SIDE · i + j`: whether pixel (`i`, `j`) is inside.
+    /// A bit for each pixel: bit `SIDE · i + j` is set if pixel (`i`, `j`) is inside.
     inside: u64,
 }
 
 impl<const SIDE: usize> Window<SIDE> {
     const WHOLE: u64 = (1 << (SIDE * SIDE)) - 1;
 
-    /// Where the pixels are in `images`, from channel `c` on; those outside are at [`ZEROS`].
+    /// Returns the places of the pixels in `images`, from channel `c` on; pixels outside are at [`ZEROS`].
     #[inline(always)]
     fn pixels(&self, images: *const f32, grid: &Grid, c: usize) -> [[*const f32; SIDE]; SIDE] {
         let corner = images.wrapping_offset(self.corner).wrapping_add(c);
@@ -187,7 +188,7 @@ impl<const SIDE: usize> Window<SIDE> {
         pixels
     }
 
-    /// Asks for the cache lines of the pixels, wherever they are.
+    /// Prefetches the cache lines of the pixels.
     #[inline(always)]
     fn prefetch<S: Simd>(&self, images: *const f32, grid: &Grid, c: usize) {
         let corner = images.wrapping_offset(self.corner).wrapping_add(c);
@@ -199,19 +200,19 @@ impl<const SIDE: usize> Window<SIDE> {
     }
 }
 
-/// What is read outside of an image: as many channels as are read of it at a time.
+/// The zeros that are read outside of an image: as many as the channels that are read at a time.
 static ZEROS: [f32; 1024] = [0.0; 1024];
-/// Floats of a cache line.
+/// The number of floats of a cache line.
 const LINE: usize = 16;
 
 impl Grid {
-    /// Floats of a line of pixels.
+    /// Returns the number of floats of a line of pixels.
     #[inline(always)]
     fn line(&self) -> usize {
         self.size.1 * self.channels
     }
 
-    /// The windows of `tiles`, the first and their number.
+    /// Returns the windows of `tiles`, the first tile and their number.
     #[inline(always)]
     fn windows<const SIDE: usize>(self, tiles: (usize, usize)) -> Windows<SIDE> {
         let (down, across) = self.tiles;
@@ -220,7 +221,7 @@ impl Grid {
     }
 }
 
-/// See [`Grid::windows`].
+/// An iterator over windows: see [`Grid::windows`].
 struct Windows<const SIDE: usize> {
     grid: Grid,
     image: usize,
@@ -234,7 +235,7 @@ impl<const SIDE: usize> Windows<SIDE> {
     fn next(&mut self) -> Option<Window<SIDE>> {
         self.left = self.left.checked_sub(1)?;
         let grid = &self.grid;
-        // The first pixel, and of the window those that exist, as bits.
+        // Returns the first pixel of a tile, and the pixels of its window that exist as bits.
         let span = |tile: usize, size: usize| {
             let start = (4 * tile) as isize - grid.outside as isize;
             let last = (size as isize - start).clamp(0, SIDE as isize);
@@ -263,15 +264,15 @@ impl<const SIDE: usize> Windows<SIDE> {
 pub struct Gather<'a, T, const SIDE: usize> {
     /// The images, `[batch, rows, columns, channels]`.
     pub from: &'a [f32],
-    /// Where the tiles are.
+    /// The positions of the tiles.
     pub grid: Grid,
-    /// First tile and number of tiles.
+    /// The first tile and the number of tiles.
     pub tiles: (usize, usize),
-    /// Where tile zero of this call goes. Channels are filled up to whole vectors with zeros.
+    /// The place of tile zero of this call. Channels are filled up to whole vectors with zeros.
     pub to: *mut f32,
-    /// How it is laid out.
+    /// The layout of the result.
     pub strips: Strips,
-    /// The transform.
+    /// The transform of the tiles.
     pub transform: std::marker::PhantomData<T>,
 }
 
@@ -325,17 +326,17 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
     }
 }
 
-/// Turns the 36 positions of tiles into pixels.
+/// Transforms the 36 positions of tiles into pixels.
 pub struct Scatter {
-    /// Tile zero of this call; channels filled up to whole vectors.
+    /// The place of tile zero of this call; its channels are filled up to whole vectors.
     pub from: *const f32,
-    /// Floats from a tile to the next, and from a position to the next.
+    /// The number of floats from a tile to the next.
     pub row: usize,
-    /// See `row`.
+    /// The number of floats from a position to the next.
     pub position: usize,
-    /// Where the tiles are.
+    /// The positions of the tiles.
     pub grid: Grid,
-    /// First tile and number of tiles.
+    /// The first tile and the number of tiles.
     pub tiles: (usize, usize),
     /// The images.
     pub to: *mut f32,
@@ -381,23 +382,23 @@ impl Kernel for Scatter {
     }
 }
 
-/// Transforms filters to packed panels, one panel a call.
+/// Transforms filters to packed panels, one panel for each call.
 pub struct FilterPanel<'a> {
-    /// `[out_channels, in_channels, 3, 3]`.
+    /// The filters, `[out_channels, in_channels, 3, 3]`.
     pub weight: &'a [f32],
-    /// Input channels of `weight`.
+    /// The number of input channels of `weight`.
     pub in_channels: usize,
-    /// Rows of the panel: the channels summed over.
+    /// The rows of the panel: the channels over which the product sums.
     pub depth: usize,
-    /// First column of the panel, and how many there are (the rest of its width is zero).
+    /// The first column of the panel.
     pub first: usize,
-    /// See `first`.
+    /// The number of its columns; the rest of its width is zero.
     pub count: usize,
     /// Whether the filters are turned by 180° and the summed channels are the output's.
     pub turned: bool,
     /// The panel of position zero.
     pub to: *mut f32,
-    /// Floats from a position to the next.
+    /// The number of floats from a position to the next.
     pub position: usize,
 }
 
@@ -433,17 +434,17 @@ impl Kernel for FilterPanel<'_> {
     }
 }
 
-/// Turns gradients of transformed filters into those of the filters, for one input channel.
+/// Transforms gradients of transformed filters into those of the filters, for one input channel.
 pub struct FilterGradient {
-    /// `[36, in_channels, row]`, at the input channel of this call.
+    /// The transformed gradients, `[36, in_channels, row]`, at the input channel of this call.
     pub from: *const f32,
-    /// Floats from a position to the next.
+    /// The number of floats from a position to the next.
     pub position: usize,
-    /// First output channel and number of output channels.
+    /// The first output channel and the number of output channels.
     pub channels: (usize, usize),
-    /// `[out_channels, in_channels, 3, 3]`, at the input channel of this call.
+    /// The gradients of the filters, `[out_channels, in_channels, 3, 3]`, at the input channel of this call.
     pub to: *mut f32,
-    /// Floats from an output channel to the next.
+    /// The number of floats from an output channel to the next.
     pub filter: usize,
 }
 

@@ -1,11 +1,11 @@
-//! From the loader's channels-last floats to the views that a method sees.
+//! Turns the loader's channels-last floats into the views of a method.
 
 use burn::tensor::Device;
 use vssl_data::Batch;
 
 use crate::{collective::Group, encoder::images::images_to_tensor, method::Views};
 
-/// One of the equal parts of a batch. Their gradients are averaged.
+/// A micro-batch: one of the equal parts of a batch, whose gradients are averaged.
 pub struct MicroBatch<'a> {
     /// The views of its images.
     pub views: Views,

@@ -1,5 +1,5 @@
-//! How long a training step takes: a real method, its student and memory, the real optimiser, on
-//! random views. The steps are those of [`super::pretrain`]; only the loader, the files and the
+//! Measures the time of a training step of a real method, with its student, its memory and the real
+//! optimiser, on random views. The steps are those of [`super::pretrain`]; only the loader, the files and the
 //! probe are missing. Called by `vssl bench step`.
 
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! From what the user typed to what runs: a [`Plan`] is a recipe whose data are open, whose steps
-//! are counted and of which everything that can be checked before the first step has been.
+//! The plan of a run: a [`Plan`] is a recipe whose data are open and whose steps are counted. Everything that
+//! can be checked before the first step has been checked.
 
 use std::{
     path::{Path, PathBuf},
