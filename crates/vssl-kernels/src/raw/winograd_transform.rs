@@ -12,7 +12,7 @@ pub const POSITIONS: usize = 36;
 
 /// A linear map of `FROM` values to `TO`, applied along each spatial axis.
 pub trait Transform<const FROM: usize, const TO: usize> {
-    /// Applies the map to one vector along an axis.
+    /// Applies the map to `FROM` values in each lane.
     fn apply<S: Simd>(from: [S::Vector; FROM]) -> [S::Vector; TO];
 }
 
