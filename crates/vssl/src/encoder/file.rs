@@ -77,10 +77,10 @@ pub struct Imported {
     pub step: Option<u64>,
 }
 
-/// Reads an encoder that [`export`](super::export()) wrote.
+/// Reads an encoder that [`export`](super::export::export()) wrote.
 ///
 /// # Errors
-/// A file that cannot be read, that is not one of [`export`](super::export())'s, or whose tensors do not fit.
+/// A file that cannot be read, that is not one of [`export`](super::export::export())'s, or whose tensors do not fit.
 pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let bytes =
         fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;

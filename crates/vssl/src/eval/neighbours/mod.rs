@@ -1,9 +1,10 @@
 //! Exact nearest neighbours among more rows than memory holds.
 //!
-//! The training rows are read twice, in order, a block at a time. In the [`first_pass`], products in
-//! single precision choose `k + 64` candidates for each test row. In the [`exact_pass`], each candidate
-//! is compared in double precision as its block comes by, and that alone decides the order. The Euclidean
-//! distance needs a pass before both, for the mean. Called by `knn`, the page of a run and `vssl search`.
+//! The training rows are read twice, in order, a block at a time. In the first pass (`first_pass`), products
+//! in single precision choose `k + 64` candidates for each test row. In the second (`exact_pass`), each
+//! candidate is compared in double precision as its block comes by, and that alone decides the order. The
+//! Euclidean distance needs a pass before both, for the mean. Called by `knn`, the page of a run and
+//! `vssl search`.
 
 mod candidates;
 mod exact_pass;
