@@ -80,7 +80,10 @@ pub fn check_images(
         (true, _) => Ok(None),
         (false, false) => Err(changes),
         (false, true) => {
-            let meaning = meaning(was.training.count, now.training.count, length, step);
+            let meaning = match was.training == now.training {
+                true => "the training images, their order and all schedules are as before".to_owned(),
+                false => meaning(was.training.count, now.training.count, length, step),
+            };
             Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
         }
     }
@@ -135,6 +138,9 @@ mod tests {
         assert!(note.contains("its last step is 360 instead of 240"), "{note}");
         let note = check(&images(33, Some("a")), true).unwrap().unwrap();
         assert!(note.contains("4 steps as before") && note.contains("another order"), "{note}");
+        let note = check(&images(32, Some("b")), true).unwrap().unwrap();
+        assert!(note.contains("their order and all schedules are as before"), "{note}");
+        assert!(!note.contains("another order"), "{note}");
     }
 
     #[test]
