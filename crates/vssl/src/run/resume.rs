@@ -81,7 +81,9 @@ pub fn check_images(
         (false, false) => Err(changes),
         (false, true) => {
             let meaning = match was.training == now.training {
-                true => "the training images, their order and all schedules are as before".to_owned(),
+                true => {
+                    "the training images, their order and all schedules are as before".to_owned()
+                }
                 false => meaning(was.training.count, now.training.count, length, step),
             };
             Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
