@@ -136,6 +136,24 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The keys of `summary.json` that no figure can have.
+    pub const KEYS: [&str; 14] = [
+        "method",
+        "seed",
+        "steps",
+        "interrupted",
+        "seconds",
+        "images_per_s",
+        "peak_rss_mib",
+        "machine",
+        "commit",
+        "version",
+        "replaced_images",
+        "online_top1",
+        "notes",
+        "run",
+    ];
+
     /// The figure called `name`, if it was measured.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied().flatten()
@@ -153,6 +171,8 @@ fn numbers<'de, D: Deserializer<'de>>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -169,5 +189,8 @@ mod tests {
         assert_eq!((&written["knn_top1"], &written["other"]), (&40.0.into(), &7.25.into()));
         assert!(written["linear_top1"].is_null() && written.get("linear_top1").is_some());
         assert!(written.get("remark").is_none() && written.get("figures").is_none());
+        let bare = serde_json::to_value(Summary { figures: BTreeMap::new(), ..summary }).unwrap();
+        let keys: BTreeSet<&str> = bare.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from(Summary::KEYS));
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     encoder::images,
-    eval::evaluators::Knn,
+    eval::evaluators::{self, Knn},
     method::learner::{Learner, Network},
     optim::Optimizer,
     run::{
@@ -87,6 +87,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
+        evaluators::check_names(&plan.evaluators).map_err(TrainError::Setting)?;
         let mut learner = plan.learner();
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let parameters = learner.parameters();
