@@ -176,11 +176,11 @@ impl Plan {
             );
         }
         if self.train.labels().is_none() {
-            notes.push("the images have no labels: probes are skipped".to_owned());
+            notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
         } else if self.validation.is_none() {
-            notes.push("there is no validation split: accuracies on it are skipped".to_owned());
+            notes.push("there is no validation split: evaluations are skipped".to_owned());
         } else if self.validation.as_ref().is_some_and(|split| split.labels().is_none()) {
-            notes.push("the validation split has no labels: accuracies are skipped".to_owned());
+            notes.push("the validation split has no labels: evaluations are skipped".to_owned());
         }
         if self.continues && self.resume_from.is_none() {
             notes.push("no checkpoint was saved yet: the run starts again".to_owned());
