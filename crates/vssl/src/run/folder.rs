@@ -103,8 +103,8 @@ impl RunFolder {
         Self::open(path, log, tensorboard)
     }
 
-    /// Opens the folder of a run that goes on after `step`: figures and events of later steps, and a last
-    /// line that was cut short, are dropped.
+    /// Opens the folder of a run that goes on after `step`: figures and events of later steps, and lines that
+    /// were cut short or are damaged, are dropped.
     ///
     /// # Errors
     /// When it cannot be read or written.
