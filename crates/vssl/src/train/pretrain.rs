@@ -36,7 +36,8 @@ use crate::{
 ///
 /// # Errors
 /// Bad images, non-finite numbers and whatever cannot be read or written. The last checkpoint
-/// stays.
+/// stays. Other ranks may wait for this one without a limit: a program with several ranks has to end them
+/// by [`Group::abort`](crate::collective::Group::abort) when one of them fails.
 pub fn pretrain(
     plan: &Plan,
     stop: &Stop,
