@@ -20,7 +20,6 @@ use crate::{
     encoder::Input,
     eval::evaluators::{self, Evaluator},
     method::{Sizes, learner::Learner},
-    methods,
     optim::Optimizer,
     recipe::Recipe,
     run::{
@@ -87,17 +86,17 @@ impl Plan {
     /// # Errors
     /// Also when the checkpoint is damaged, or was made with another recipe or other images.
     pub fn resume(
-        recipe: Recipe,
+        mut recipe: Recipe,
         run: &Path,
         from: &str,
         environment: Environment,
     ) -> Result<Self, TrainError> {
+        recipe.data.normalisation = Some(recipe.data.normalisation());
         let checkpoint = Store::of(run).load(from)?;
         if let Some(checkpoint) = &checkpoint {
-            let was = methods::recipe_from(&checkpoint.recipe).map_err(|error| {
-                TrainError::StoredRecipe { run: run.to_owned(), source: error.into() }
-            })?;
-            let differences = resume::binding_differences(&was, &recipe);
+            let differences = resume::differences_since(&checkpoint.recipe, &recipe);
+            let differences = differences
+                .map_err(|source| TrainError::StoredRecipe { run: run.to_owned(), source })?;
             if !differences.is_empty() {
                 return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
             }
@@ -113,6 +112,8 @@ impl Plan {
         continues: bool,
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
+        // A recipe that was not read from a file need not say it; that of the run does.
+        recipe.data.normalisation = Some(recipe.data.normalisation());
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;

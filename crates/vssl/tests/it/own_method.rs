@@ -45,10 +45,9 @@ fn an_own_method_learns_and_its_recipe_can_be_read_again() {
     assert_eq!(again.method.settings(), erase("uniformity", method).settings());
 }
 
-#[test]
-fn a_recipe_takes_an_own_method_without_a_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let method = Uniformity { hidden: 32, dim: 16, weight: 1.0 };
+/// Two steps of an own method, in the words of a program.
+fn two_steps(weight: f64) -> Recipe {
+    let method = Uniformity { hidden: 32, dim: 16, weight };
     let mut recipe = Recipe::new(erase("uniformity", method));
     recipe.data.format = Format::Idx;
     recipe.data.path = "data/fashion-mnist-tenth".into();
@@ -58,7 +57,23 @@ fn a_recipe_takes_an_own_method_without_a_file() {
     recipe.train.max_steps = Some(2);
     recipe.evaluation.enabled = false;
     recipe.knn.every_epochs = 0;
-    let plan = Plan::new(recipe, &folder.path().join("run"), environment(Device::flex())).unwrap();
+    recipe
+}
+
+#[test]
+fn a_recipe_takes_an_own_method_without_a_file_and_its_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    let plan = Plan::new(two_steps(1.0), &run, environment(Device::flex())).unwrap();
     let summary = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
     assert_eq!((summary.method.as_str(), summary.steps), ("uniformity", 2));
+
+    let resumed = |recipe| Plan::resume(recipe, &run, "latest", environment(Device::flex()));
+    let plan = resumed(two_steps(1.0)).unwrap();
+    assert_eq!(plan.result().unwrap().unwrap().steps, 2);
+    let text = folder::recipe_of(&run).unwrap();
+    let own = [Entry::of::<Uniformity>("uniformity", "on the sphere", "arXiv:2005.10242")];
+    resumed(Recipe::parse(&text, "recipe.toml", &[], &own).unwrap().0).unwrap();
+    let error = resumed(two_steps(0.5)).err().unwrap().to_string();
+    assert!(error.contains("uniformity.weight: 1.0 -> 0.5"), "{error}");
 }
