@@ -77,3 +77,19 @@ fn a_recipe_takes_an_own_method_without_a_file_and_its_run_goes_on() {
     let error = resumed(two_steps(0.5)).err().unwrap().to_string();
     assert!(error.contains("uniformity.weight: 1.0 -> 0.5"), "{error}");
 }
+
+#[test]
+fn a_recipe_of_a_program_is_checked_as_one_that_is_read() {
+    let mut recipe = two_steps(1.0);
+    (recipe.train.batch, recipe.train.accumulate, recipe.views[0].local) = (0, 0, true);
+    let folder = tempfile::tempdir().unwrap();
+    let plan = Plan::new(recipe, &folder.path().join("run"), environment(Device::flex()));
+    let error = plan.err().unwrap();
+    assert!(error.is_usage(), "{error}");
+    let error = error.to_string();
+    for part in
+        ["train.batch is 0", "train.accumulate is 0; expected at least 1", "views is 0 global"]
+    {
+        assert!(error.contains(part), "{error}");
+    }
+}
