@@ -20,6 +20,7 @@ pub enum Event {
         /// Name of the method.
         method: String,
         /// The run folder.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         run: PathBuf,
         /// Numbers that the optimiser trains.
         parameters: usize,
@@ -81,6 +82,7 @@ pub enum Event {
         /// Steps done so far.
         step: u64,
         /// Its folder.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         path: PathBuf,
     },
     /// Something long begins that is no step.
@@ -132,6 +134,7 @@ pub struct Summary {
     /// Why a figure is missing.
     pub notes: Vec<String>,
     /// The run folder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub run: PathBuf,
 }
 

@@ -93,3 +93,31 @@ fn a_recipe_of_a_program_is_checked_as_one_that_is_read() {
         assert!(error.contains(part), "{error}");
     }
 }
+
+/// Linux takes any bytes for a name.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_folder_may_have_a_name_that_is_no_text_and_the_images_may_not() {
+    use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt};
+    use vssl::{
+        run::history::{self, Entry},
+        train::Environment,
+    };
+
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join(OsStr::from_bytes(b"run\xff"));
+    let plan = Plan::new(two_steps(1.0), &run, environment(Device::flex())).unwrap();
+    assert_eq!(pretrain(&plan, &Stop::default(), &mut Silent).unwrap().steps, 2);
+    let saved = |entry: &Entry| matches!(entry, Entry::Checkpoint { step: 2, .. });
+    assert!(history::read(&run).unwrap().iter().any(saved));
+    let plan = Plan::resume(two_steps(1.0), &run, "latest", environment(Device::flex())).unwrap();
+    assert!(plan.result().unwrap().is_some());
+
+    let root = folder.path().join(OsStr::from_bytes(b"root\xff"));
+    fs::create_dir_all(root.join("images")).unwrap();
+    let mut recipe = two_steps(1.0);
+    recipe.data.path = "images".into();
+    let environment = Environment { data_root: Some(root), ..environment(Device::flex()) };
+    let error = Plan::new(recipe, &folder.path().join("new"), environment).err().unwrap();
+    assert!(error.is_usage() && error.to_string().contains("not UTF-8"), "{error}");
+}
