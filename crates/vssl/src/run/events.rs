@@ -20,6 +20,7 @@ pub enum Event {
         /// Name of the method.
         method: String,
         /// The run folder.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         run: PathBuf,
         /// Numbers that the optimiser trains.
         parameters: usize,
@@ -81,6 +82,7 @@ pub enum Event {
         /// Steps done so far.
         step: u64,
         /// Its folder.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         path: PathBuf,
     },
     /// Something long begins that is no step.
@@ -132,10 +134,29 @@ pub struct Summary {
     /// Why a figure is missing.
     pub notes: Vec<String>,
     /// The run folder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub run: PathBuf,
 }
 
 impl Summary {
+    /// The keys of `summary.json` that no figure can have.
+    pub const KEYS: [&str; 14] = [
+        "method",
+        "seed",
+        "steps",
+        "interrupted",
+        "seconds",
+        "images_per_s",
+        "peak_rss_mib",
+        "machine",
+        "commit",
+        "version",
+        "replaced_images",
+        "online_top1",
+        "notes",
+        "run",
+    ];
+
     /// The figure called `name`, if it was measured.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied().flatten()
@@ -153,6 +174,8 @@ fn numbers<'de, D: Deserializer<'de>>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -169,5 +192,8 @@ mod tests {
         assert_eq!((&written["knn_top1"], &written["other"]), (&40.0.into(), &7.25.into()));
         assert!(written["linear_top1"].is_null() && written.get("linear_top1").is_some());
         assert!(written.get("remark").is_none() && written.get("figures").is_none());
+        let bare = serde_json::to_value(Summary { figures: BTreeMap::new(), ..summary }).unwrap();
+        let keys: BTreeSet<&str> = bare.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from(Summary::KEYS));
     }
 }

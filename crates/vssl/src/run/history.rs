@@ -44,6 +44,7 @@ pub enum Entry {
         /// Steps done.
         step: u64,
         /// Its folder.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         path: PathBuf,
     },
     /// Something long begins that is not a step, such as an evaluation.

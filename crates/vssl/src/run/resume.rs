@@ -4,10 +4,15 @@
 //! were, and so do the images. Called where a training that goes on is planned, and by the comparison of runs,
 //! which asks the same question of settings.
 
+use std::error::Error;
+
 use toml::Table;
 
 use super::images::Images;
-use crate::recipe::{self, Difference, Recipe};
+use crate::{
+    methods,
+    recipe::{self, Difference, Recipe},
+};
 
 /// Keys of a recipe, or what they begin with, that change no number of a run.
 pub const FREE_IN_RUNS: [&str; 6] =
@@ -20,6 +25,22 @@ const FREE_ON_LABELS: [&str; 5] =
 /// Settings in which a run that was begun with `was` may not go on with `now`.
 pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
     binding(recipe::difference(was, now), &FREE_IN_RUNS)
+}
+
+/// The same where the recipe that a run was begun with is the text `was`. The settings of a method that only
+/// another program knows are compared as they are written.
+///
+/// # Errors
+/// A text that is no recipe.
+pub(crate) fn differences_since(
+    was: &str,
+    now: &Recipe,
+) -> Result<Vec<Difference>, Box<dyn Error + Send + Sync>> {
+    if methods::find(now.method.name()).is_some() {
+        return Ok(binding_differences(&methods::recipe_from(was)?, now));
+    }
+    let was = recipe::upgraded(was.parse()?);
+    Ok(binding(recipe::of_tables(&was, &now.to_table()), &FREE_IN_RUNS))
 }
 
 /// The same of a training on labels.
@@ -80,7 +101,12 @@ pub fn check_images(
         (true, _) => Ok(None),
         (false, false) => Err(changes),
         (false, true) => {
-            let meaning = meaning(was.training.count, now.training.count, length, step);
+            let meaning = match was.training == now.training {
+                true => {
+                    "the training images, their order and all schedules are as before".to_owned()
+                }
+                false => meaning(was.training.count, now.training.count, length, step),
+            };
             Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
         }
     }
@@ -135,6 +161,9 @@ mod tests {
         assert!(note.contains("its last step is 360 instead of 240"), "{note}");
         let note = check(&images(33, Some("a")), true).unwrap().unwrap();
         assert!(note.contains("4 steps as before") && note.contains("another order"), "{note}");
+        let note = check(&images(32, Some("b")), true).unwrap().unwrap();
+        assert!(note.contains("their order and all schedules are as before"), "{note}");
+        assert!(!note.contains("another order"), "{note}");
     }
 
     #[test]

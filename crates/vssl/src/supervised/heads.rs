@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 /// Where a classifier stands that learns from labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct HeadPosition {
-    /// Sum of the losses of this epoch's steps.
+    /// Steps that the sums of this epoch are over. An epoch may have more or fewer than another one where
+    /// the training went on with other images.
+    #[serde(default)]
+    pub steps: u64,
+    /// Sum of the losses of these steps.
     pub loss: f64,
-    /// Right answers of this epoch.
+    /// Right answers in these steps.
     pub correct: u64,
     /// Whether its loss was once not a finite number.
     pub diverged: bool,

@@ -12,6 +12,7 @@ pub struct Summary {
     /// `linear`, `linear-cached` or `finetune`.
     pub task: String,
     /// The run folder or file that the encoder came from.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub encoder: PathBuf,
     /// Steps of pretraining behind it; `None` where the file does not say.
     pub encoder_step: Option<u64>,
@@ -60,5 +61,6 @@ pub struct Summary {
     /// What is worth knowing.
     pub notes: Vec<String>,
     /// The output folder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub folder: PathBuf,
 }
