@@ -279,52 +279,6 @@ class Trainer:
         return vssl_loss(self.student, outputs, targets)
 
     def step(self):
-        for parameter, buffer in zip(self.parameters, self.buffers):
-            gradient = parameter.grad
-            if parameter.ndim > 1:
-                size, slope = parameter.norm(), gradient.norm()
-                ratio = ETA * size / (slope + DECAY * size)
-                ratio = torch.where((size > 0) & (slope > 0), ratio, 1.0)
-                gradient = gradient.add(parameter, alpha=DECAY).mul_(ratio)
-            buffer.mul_(MOMENTUM).add_(gradient)
-            parameter.sub_(buffer, alpha=RATE)
-
-    def zero_grad(self):
-        for parameter in self.parameters:
-            parameter.grad = None
-
-
-class Trainer:
-    """Student, teacher and optimiser, and one step of them."""
-
-    def __init__(self, chosen):
-        self.method, self.device = chosen.method, chosen.device
-        self.autocast = chosen.precision == "bf16"
-        layout = torch.channels_last if chosen.channels_last else torch.contiguous_format
-        self.student = Student(chosen).to(chosen.device, memory_format=layout)
-        self.teacher = None
-        if chosen.method != "simclr":
-            self.teacher = copy.deepcopy(self.student.encoder).requires_grad_(False)
-        self.optimizer = Lars(self.student.parameters())
-        self.run_student, self.run_teacher = self.student, self.teacher
-        if chosen.compile:
-            self.run_student = torch.compile(self.student)
-            self.run_teacher = self.teacher and torch.compile(self.teacher)
-        shape = (chosen.batch, 3, chosen.size, chosen.size)
-        views = [torch.rand(shape).contiguous(memory_format=layout) for _ in range(2)]
-        self.views = [view.to(chosen.device) for view in views]
-
-    def loss(self):
-        outputs = [self.run_student(view) for view in self.views]
-        if self.method == "simclr":
-            return simclr_loss(outputs)
-        with torch.no_grad():
-            targets = [self.run_teacher(view) for view in self.views]
-        if self.method == "byol":
-            return byol_loss(outputs, targets)
-        return vssl_loss(self.student, outputs, targets)
-
-    def step(self):
         loss = self.loss()
         self.optimizer.zero_grad()
         loss.backward()

@@ -14,7 +14,7 @@ thread_local! {
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread is inside [`caught`], where a panic becomes an error.
+/// Whether this thread is inside `caught`, where a panic becomes an error.
 pub fn is_caught() -> bool {
     IS_CAUGHT.get()
 }

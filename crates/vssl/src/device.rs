@@ -215,8 +215,7 @@ impl DeviceChoice {
     /// order of [`Adapter`].
     #[cfg(any(feature = "vulkan", feature = "webgpu"))]
     fn adapter(self, api: DeviceType, index: usize) -> Result<Device, DeviceError> {
-        let found =
-            Device::enumerate(api).iter().map(|device| (Adapter::of(device), device.clone()));
+        let found = Device::enumerate(api).into_iter().map(|device| (Adapter::of(&device), device));
         let found: Vec<_> = found.collect();
         let adapters = found.len();
         nth_adapter(found, index).ok_or(DeviceError::NoAdapter { choice: self, adapters })

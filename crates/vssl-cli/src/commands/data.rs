@@ -46,7 +46,8 @@ fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
     .with_context(|| format!("fetching {name}"))?;
     bar.finish_and_clear();
     match common.json {
-        true => say(&json!({ "event": "fetched", "name": name, "path": folder }).to_string()),
+        true => say(&json!({ "event": "fetched", "name": name, "path": folder.to_string_lossy() })
+            .to_string()),
         false => say(&format!("{name} is in {}, checksums verified", folder.display())),
     }
 }

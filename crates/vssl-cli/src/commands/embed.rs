@@ -84,7 +84,7 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
             })
         });
         let value = json!({
-            "event": "embedded", "path": arguments.to, "images": done.rows,
+            "event": "embedded", "path": arguments.to.to_string_lossy(), "images": done.rows,
             "left_out": done.left_out, "dim": done.dim, "posterior": posterior,
             "sha256": job.origin.sha256,
         });

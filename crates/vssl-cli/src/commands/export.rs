@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     if common.json {
         let value = json!({
             "event": "exported",
-            "path": to,
+            "path": to.to_string_lossy(),
             "network": name,
             "step": exported.step,
             "tensors": exported.tensors,

@@ -253,7 +253,7 @@ fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<(
                 _ => None,
             };
             let state = outcome.map_or("waiting", Outcome::name);
-            let (run, recipe) = (&cell.run, &cell.recipe);
+            let [run, recipe] = [&cell.run, &cell.recipe].map(|path| path.to_string_lossy());
             json!({ "name": cell.name, "run": run, "recipe": recipe, "seed": cell.seed,
                     "state": state, "reason": reason })
         })

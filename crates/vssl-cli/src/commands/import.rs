@@ -50,7 +50,7 @@ fn event(found: &ImportReport, arguments: &Import) -> String {
     let count = |status| found.count(status);
     json!({
         "event": "imported",
-        "path": arguments.to,
+        "path": arguments.to.to_string_lossy(),
         "prefix": found.prefix,
         "backbone": found.config,
         "input": found.input,

@@ -79,9 +79,10 @@ fn tell(
     let Report { to, projector, .. } = arguments;
     if common.json {
         let pictures = document.pictures.iter().flatten().count();
+        let projector = projector.as_ref().map(|folder| folder.to_string_lossy());
         let value = json!({
-            "event": "written", "path": to, "runs": folders.len(), "bytes": bytes,
-            "runs_with_pictures": pictures, "projector": projector,
+            "event": "written", "path": to.to_string_lossy(), "runs": folders.len(),
+            "bytes": bytes, "runs_with_pictures": pictures, "projector": projector,
         });
         return say(&value.to_string());
     }

@@ -53,7 +53,8 @@ fn show(
         .with_context(|| format!("writing the table to {}", path.display()))?;
     let rows = comparison.rows.iter().filter(|row| !row.reference).count();
     if common.json {
-        say(&json!({ "event": "written", "path": path, "rows": rows }).to_string())
+        say(&json!({ "event": "written", "path": path.to_string_lossy(), "rows": rows })
+            .to_string())
     } else if common.quiet {
         Ok(())
     } else {

@@ -81,6 +81,7 @@ pub struct Entry {
     /// Seeds of the runs, in order; empty where the seed has no effect.
     pub seeds: Vec<u64>,
     /// Folders of the runs.
+    #[serde(serialize_with = "crate::run::path_text::all")]
     pub runs: Vec<PathBuf>,
     /// Every column of the comparison by its key; `None` where the row has no figure.
     #[serde(flatten)]

@@ -74,6 +74,7 @@ impl Row {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LeftOut {
     /// The run folder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub run: PathBuf,
     /// Name of the method, if the recipe could be read.
     pub method: Option<String>,

@@ -46,6 +46,7 @@ pub struct Origin {
     /// Version of the program that wrote the rows.
     pub version: String,
     /// Run folder or file of the encoder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub encoder: PathBuf,
     /// `student` or `teacher`, of a run.
     pub network: String,

@@ -142,7 +142,7 @@ pub fn export(
 /// The formats of an exported encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Named tensors, which [`export`] writes and [`import`] reads.
+    /// Named tensors, which [`export`] writes and [`import`](super::file::import) reads.
     Safetensors,
     /// An ONNX network for other runtimes, which takes pixels of the given kind.
     Onnx(onnx::Pixels),
@@ -184,7 +184,7 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
     Ok(Exported { step, tensors: count })
 }
 
-/// Writes tensors and metadata as [`import`] reads them.
+/// Writes tensors and metadata as [`import`](super::file::import) reads them.
 pub(crate) fn write_tensors(
     to: &Path,
     tensors: &Tensors,

@@ -77,10 +77,10 @@ pub struct Imported {
     pub step: Option<u64>,
 }
 
-/// Reads an encoder that [`export`](super::export()) wrote.
+/// Reads an encoder that [`export`](super::export::export()) wrote.
 ///
 /// # Errors
-/// The file cannot be read, [`export`](super::export()) did not write it, or its tensors do not fit.
+/// The file cannot be read, [`export`](super::export::export()) did not write it, or its tensors do not fit.
 pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let bytes =
         fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;

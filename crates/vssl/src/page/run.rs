@@ -37,6 +37,7 @@ pub struct RunView {
     /// Name of the run folder.
     pub name: String,
     /// Path of the run folder, as it was given.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub folder: PathBuf,
     /// State of the run.
     pub state: State,

@@ -118,6 +118,18 @@ impl Recipe {
         }
     }
 
+    /// Refuses values out of bounds, as reading a recipe does; those of the method itself are not looked at.
+    ///
+    /// # Errors
+    /// Every such value, with its key and what was expected.
+    pub fn check(&self) -> Result<(), String> {
+        let complaints = check::check(self).into_iter();
+        let words: Vec<String> = complaints
+            .map(|complaint| format!("{} {}", complaint.path.join("."), complaint.message))
+            .collect();
+        if words.is_empty() { Ok(()) } else { Err(words.join("\n")) }
+    }
+
     /// Reads the recipe at `path`, changed by `overrides` of the form `a.b=c`; its method is one of
     /// `methods`, such as [`METHODS`](crate::methods::METHODS).
     ///

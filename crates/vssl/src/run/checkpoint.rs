@@ -70,7 +70,10 @@ pub enum CheckpointError {
         got: u32,
     },
     /// The checkpoint is of another method, width or architecture.
-    #[error("{}: {source}; the checkpoint is of another method, architecture or width than the recipe", path.display())]
+    #[error(
+        "{}: {source}; the checkpoint is of another method, architecture or width than the recipe, or of a \
+         method that remembers every image and of another number of images", path.display()
+    )]
     OtherNetwork {
         /// The tensor file.
         path: PathBuf,

@@ -21,6 +21,7 @@ pub enum Event {
         /// The name of the method.
         method: String,
         /// The run folder.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         run: PathBuf,
         /// The number of parameters that the optimiser trains.
         parameters: usize,
@@ -82,6 +83,7 @@ pub enum Event {
         /// The number of steps done so far.
         step: u64,
         /// The folder of the checkpoint.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         path: PathBuf,
     },
     /// A long piece of work begins that is not a step.
@@ -133,10 +135,29 @@ pub struct Summary {
     /// Notes, such as why a figure is missing.
     pub notes: Vec<String>,
     /// The run folder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub run: PathBuf,
 }
 
 impl Summary {
+    /// The keys of `summary.json` that a figure cannot have.
+    pub const KEYS: [&str; 14] = [
+        "method",
+        "seed",
+        "steps",
+        "interrupted",
+        "seconds",
+        "images_per_s",
+        "peak_rss_mib",
+        "machine",
+        "commit",
+        "version",
+        "replaced_images",
+        "online_top1",
+        "notes",
+        "run",
+    ];
+
     /// Returns the figure called `name`, if it was measured.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied().flatten()
@@ -154,6 +175,8 @@ fn numbers<'de, D: Deserializer<'de>>(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -170,5 +193,8 @@ mod tests {
         assert_eq!((&written["knn_top1"], &written["other"]), (&40.0.into(), &7.25.into()));
         assert!(written["linear_top1"].is_null() && written.get("linear_top1").is_some());
         assert!(written.get("remark").is_none() && written.get("figures").is_none());
+        let bare = serde_json::to_value(Summary { figures: BTreeMap::new(), ..summary }).unwrap();
+        let keys: BTreeSet<&str> = bare.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, BTreeSet::from(Summary::KEYS));
     }
 }

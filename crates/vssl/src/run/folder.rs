@@ -89,12 +89,22 @@ impl RunFolder {
             clear(path)?;
         }
         fs::create_dir_all(path).map_err(io(path))?;
-        write_whole(path, name, settings)?;
-        Self::open(path, locked_log(path)?, tensorboard)
+        // The lock comes first: of two processes that begin in one folder, only one writes its settings.
+        let log = locked_log(path)?;
+        if is_run(path) || is_on_labels(path) {
+            // The other process has been quick, and is done already.
+            return Err(RunFolderError::Occupied { path: path.to_owned() });
+        }
+        if let Err(error) = write_whole(path, name, settings) {
+            // Without its settings the folder is no run: what is left must not stand in the way of the next.
+            let _ = fs::remove_file(path.join(LOG));
+            return Err(error);
+        }
+        Self::open(path, log, tensorboard)
     }
 
-    /// Opens the folder of a run that goes on after `step`. Figures and events of later steps, and an
-    /// incomplete last line, are dropped.
+    /// Opens the folder of a run that goes on after `step`. Figures and events of later steps, and lines that
+    /// are incomplete or damaged, are dropped.
     ///
     /// # Errors
     /// The folder cannot be read or written.
@@ -341,4 +351,24 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
         removed(&file, fs::remove_file(&file))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_starts_in_one_folder_one_gets_it_and_its_settings_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let path = path.as_path();
+        let texts = ["seed = 0", "seed = 1", "seed = 2", "seed = 3"];
+        let begun: Vec<_> = thread::scope(|scope| {
+            let start = |text| scope.spawn(move || RunFolder::create(path, text, false, false));
+            texts.map(start).into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        let got = texts.into_iter().zip(&begun).filter(|(_, begun)| begun.is_ok());
+        let got: Vec<&str> = got.map(|(text, _)| text).collect();
+        assert_eq!(got, [recipe_of(path).unwrap()]);
+    }
 }

@@ -44,6 +44,7 @@ pub enum Entry {
         /// The number of steps done.
         step: u64,
         /// The folder of the checkpoint.
+        #[serde(serialize_with = "crate::run::path_text::one")]
         path: PathBuf,
     },
     /// A long piece of work began that is not a step, such as an evaluation.

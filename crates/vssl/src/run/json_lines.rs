@@ -55,20 +55,23 @@ pub(super) fn read<T>(
     parsed.collect()
 }
 
-/// Returns the lines of `bytes` up to the first line that is damaged or about a later step than `step`.
-pub(super) fn until(bytes: &[u8], step: u64) -> &[u8] {
+/// Returns the lines of `bytes` up to the first line about a later step than `step`, without damaged lines:
+/// half a line of a run that was killed, or a line that the disk has damaged, must not remove the figures
+/// behind it.
+pub(super) fn until(bytes: &[u8], step: u64) -> Vec<u8> {
     #[derive(Deserialize)]
     struct Line {
         step: u64,
     }
-    let mut kept = 0;
+    let mut kept = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         match serde_json::from_slice::<Line>(line) {
-            Ok(Line { step: at }) if at <= step && line.ends_with(b"\n") => kept += line.len(),
-            _ => break,
+            Ok(Line { step: at }) if at > step => break,
+            Ok(_) if line.ends_with(b"\n") => kept.extend_from_slice(line),
+            _ => {}
         }
     }
-    &bytes[..kept]
+    kept
 }
 
 #[cfg(test)]
@@ -78,10 +81,12 @@ mod tests {
     #[test]
     fn later_lines_and_half_a_line_are_dropped() {
         let text = "{\"step\":1}\n{\"step\":3,\"more\":[]}\n{\"step\":4}\n{\"step\":2}\n";
-        let kept = |step| String::from_utf8(until(text.as_bytes(), step).to_vec()).unwrap();
+        let kept = |step| String::from_utf8(until(text.as_bytes(), step)).unwrap();
         assert_eq!(kept(0), "");
         assert_eq!(kept(3), "{\"step\":1}\n{\"step\":3,\"more\":[]}\n");
         assert_eq!(kept(9), text);
         assert_eq!(until(b"{\"step\":1}\n{\"step\":1}", 9), b"{\"step\":1}\n");
+        let spoilt = b"{\"step\":1}\n{\"st\0p\":2}\n{\"step\":3}\n{\"step\":4}\n";
+        assert_eq!(until(spoilt, 3), b"{\"step\":1}\n{\"step\":3}\n");
     }
 }

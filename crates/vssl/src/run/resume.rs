@@ -4,10 +4,15 @@
 //! and so must the images. Called where a training that goes on is planned, and by the comparison of runs,
 //! which needs to know the same about settings.
 
+use std::error::Error;
+
 use toml::Table;
 
 use super::images::Images;
-use crate::recipe::{self, Difference, Recipe};
+use crate::{
+    methods,
+    recipe::{self, Difference, Recipe},
+};
 
 /// The keys of a recipe, or the beginnings of keys, that change no number of a run.
 pub const FREE_IN_RUNS: [&str; 6] =
@@ -21,6 +26,22 @@ const FREE_ON_LABELS: [&str; 5] =
 /// Returns the differences between `was`, the recipe of a run, and `now` that forbid the run to go on.
 pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
     binding(recipe::difference(was, now), &FREE_IN_RUNS)
+}
+
+/// Returns the differences that forbid a run to go on, where `was` is the text of the recipe with which the
+/// run was begun. The settings of a method that only another program knows are compared as they are written.
+///
+/// # Errors
+/// The text is not a recipe.
+pub(crate) fn differences_since(
+    was: &str,
+    now: &Recipe,
+) -> Result<Vec<Difference>, Box<dyn Error + Send + Sync>> {
+    if methods::find(now.method.name()).is_some() {
+        return Ok(binding_differences(&methods::recipe_from(was)?, now));
+    }
+    let was = recipe::upgraded(was.parse()?);
+    Ok(binding(recipe::of_tables(&was, &now.to_table()), &FREE_IN_RUNS))
 }
 
 /// Returns the differences between the settings `was` of a training on labels and `now` that forbid the
@@ -82,7 +103,12 @@ pub fn check_images(
         (true, _) => Ok(None),
         (false, false) => Err(changes),
         (false, true) => {
-            let meaning = meaning(was.training.count, now.training.count, length, step);
+            let meaning = match was.training == now.training {
+                true => {
+                    "the training images, their order and all schedules are as before".to_owned()
+                }
+                false => meaning(was.training.count, now.training.count, length, step),
+            };
             Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
         }
     }
@@ -137,6 +163,9 @@ mod tests {
         assert!(note.contains("its last step is 360 instead of 240"), "{note}");
         let note = check(&images(33, Some("a")), true).unwrap().unwrap();
         assert!(note.contains("4 steps as before") && note.contains("another order"), "{note}");
+        let note = check(&images(32, Some("b")), true).unwrap().unwrap();
+        assert!(note.contains("their order and all schedules are as before"), "{note}");
+        assert!(!note.contains("another order"), "{note}");
     }
 
     #[test]

@@ -63,7 +63,19 @@ impl WholeFile {
         }
         file.sync_all()?;
         self.temporary.persist(&self.target)?;
-        File::open(folder_of(&self.target))?.sync_all()
+        sync_folder(folder_of(&self.target))
+    }
+}
+
+/// Puts the names in `folder` on the disk, as far as that is possible: the file has its name already. Some
+/// network file systems sync no folders, and a folder that may be written to need not be readable.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if [InvalidInput, PermissionDenied, Unsupported].contains(&error.kind()) => {
+            Ok(())
+        }
+        synced => synced,
     }
 }
 
@@ -181,6 +193,17 @@ mod tests {
             write(&to, "text").unwrap();
             assert_eq!(mode(&to), wanted);
         }
+    }
+
+    #[test]
+    fn a_folder_that_can_be_written_to_and_not_read_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let to = folder.path().join("a.txt");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o300)).unwrap();
+        let written = write(&to, "text");
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o700)).unwrap();
+        written.unwrap();
+        assert_eq!(names(folder.path()), ["a.txt"]);
     }
 
     #[cfg(target_os = "linux")]

@@ -6,9 +6,13 @@ use serde::{Deserialize, Serialize};
 /// The progress of a classifier that learns from labels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct HeadPosition {
-    /// The sum of the losses of this epoch's steps.
+    /// The number of steps in the sums of this epoch. It may differ between epochs where the training went on
+    /// with other images.
+    #[serde(default)]
+    pub steps: u64,
+    /// The sum of the losses of these steps.
     pub loss: f64,
-    /// The number of right answers in this epoch.
+    /// The number of right answers in these steps.
     pub correct: u64,
     /// Whether the loss was once not a finite number.
     pub diverged: bool,

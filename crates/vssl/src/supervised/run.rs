@@ -98,6 +98,10 @@ impl<'a> Training<'a> {
             position = checkpoint.position.clone();
             heads = serde_json::from_value(position.task.take())
                 .map_err(|source| TrainError::StoredHeads { folder: path.clone(), source })?;
+            if checkpoint.images.is_none() {
+                // An earlier version, which did not count the steps of an epoch.
+                heads.iter_mut().for_each(|head| head.steps = position.step % job.steps_per_epoch);
+            }
         }
         let tensorboard = job.log.tensorboard;
         let folder = match job.output.resume {
@@ -131,6 +135,7 @@ impl<'a> Training<'a> {
         let pixels = batch.views.remove(0).pixels.into_vec();
         let steps = self.classifier.learn(Sample { pixels, labels: &labels }, at)?;
         for (head, step) in self.heads.iter_mut().zip(&steps) {
+            head.steps += 1;
             if step.loss.is_finite() {
                 head.loss += step.loss;
                 head.correct += step.correct;
@@ -178,18 +183,17 @@ impl<'a> Training<'a> {
             true => self.evaluate()?.into_iter().map(Some).collect(),
             false => vec![None; self.names.len()],
         };
-        let steps = self.job.steps_per_epoch;
-        let images = steps * self.job.length.batch as u64;
         for (head, accuracy) in self.heads.iter_mut().zip(accuracies) {
             let accuracy = accuracy.filter(|_| !head.diverged);
+            let images = head.steps * self.job.length.batch as u64;
             head.epochs.push(HeadEpoch {
                 epoch,
-                train_loss: (!head.diverged).then(|| head.loss / steps as f64),
+                train_loss: (!head.diverged).then(|| head.loss / head.steps as f64),
                 train_top1: 100.0 * head.correct as f64 / images as f64,
                 top1: accuracy.map(|[top1, _]| top1),
                 top5: accuracy.map(|[_, top5]| top5),
             });
-            (head.loss, head.correct) = (0.0, 0);
+            (head.steps, head.loss, head.correct) = (0, 0.0, 0);
         }
         let step = self.position.step;
         let last = |head: &HeadPosition| *head.epochs.last().expect("an epoch was just added");

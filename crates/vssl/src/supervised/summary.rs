@@ -13,6 +13,7 @@ pub struct Summary {
     /// The task: `linear`, `linear-cached` or `finetune`.
     pub task: String,
     /// The run folder or file that the encoder came from.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub encoder: PathBuf,
     /// The number of pretraining steps of the encoder; `None` where the file does not say.
     pub encoder_step: Option<u64>,
@@ -61,5 +62,6 @@ pub struct Summary {
     /// Notes on the training, such as skipped images.
     pub notes: Vec<String>,
     /// The output folder.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub folder: PathBuf,
 }

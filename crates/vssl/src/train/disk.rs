@@ -31,13 +31,15 @@ impl Plan {
     /// # Errors
     /// The room does not suffice; the error says how much is free and how much the checkpoints take.
     pub fn check_space(&self, numbers: u64) -> Result<(), TrainError> {
-        let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done)).count();
+        let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done));
+        let kept = saves.take(self.recipe.checkpoint.keep).count();
         // The best checkpoint is kept as well, and one more exists while the next is written.
-        let checkpoints = saves.min(self.recipe.checkpoint.keep) as u64 + 2;
+        let checkpoints = kept as u64 + 2;
         let needed = numbers.saturating_mul(BYTES_A_NUMBER).saturating_mul(checkpoints);
-        let has = space::used_bytes(&self.run.join(checkpoint::FOLDER));
-        let needed = needed.saturating_sub(has);
-        match space::free_bytes(&self.run).filter(|free| *free < needed) {
+        // The folder of the checkpoints may be a link to another disk.
+        let folder = self.run.join(checkpoint::FOLDER);
+        let needed = needed.saturating_sub(space::used_bytes(&folder));
+        match space::free_bytes(&folder).filter(|free| *free < needed) {
             None => Ok(()),
             Some(free) => {
                 let (free_mib, needed_mib) = (free >> 20, needed >> 20);

@@ -67,9 +67,16 @@ pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBu
     let folders: Vec<&Path> = folders.into_iter().flatten().collect();
     let found = dataset::locate(path, &folders);
     if found.exists() {
-        return found
-            .canonicalize()
-            .map_err(|source| RunFolderError::Io { path: found, source }.into());
+        let real =
+            found.canonicalize().map_err(|source| RunFolderError::Io { path: found, source })?;
+        // The recipe in the run folder is a text that has to lead to the images again.
+        if real.to_str().is_none() {
+            return Err(TrainError::Setting(format!(
+                "data.path leads to {real:?}, a name that is not UTF-8, which no recipe can hold: rename it, \
+                 or move the images to another folder"
+            )));
+        }
+        return Ok(real);
     }
     let mut looked = Vec::new();
     for candidate in folders.iter().map(|folder| folder.join(path)) {

@@ -108,6 +108,23 @@ pub enum TrainError {
         /// The changes, a line for each split.
         changes: Vec<String>,
     },
+    /// The method remembers each image, and there are more or fewer images now.
+    #[error(
+        "{}: {source}: {method} remembers each training image, of which there were {was}, and cannot go on \
+         with {now}; bring the earlier images back, or begin a new run", folder.display()
+    )]
+    RemembersImages {
+        /// The checkpoint.
+        folder: PathBuf,
+        /// The first difference.
+        source: Box<StateError>,
+        /// Name of the method.
+        method: String,
+        /// Training images of the checkpoint.
+        was: usize,
+        /// Training images now.
+        now: usize,
+    },
     /// The recipe in a checkpoint cannot be read.
     #[error("{}: the recipe in the checkpoint: {source}", run.display())]
     StoredRecipe {

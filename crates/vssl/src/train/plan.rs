@@ -20,7 +20,6 @@ use crate::{
     encoder::Input,
     eval::evaluators::{self, Evaluator},
     method::{Sizes, learner::Learner},
-    methods,
     optim::Optimizer,
     recipe::Recipe,
     run::{
@@ -88,17 +87,17 @@ impl Plan {
     /// The errors of [`Plan::new`]; also, the checkpoint is damaged, or was made with another recipe or other
     /// images.
     pub fn resume(
-        recipe: Recipe,
+        mut recipe: Recipe,
         run: &Path,
         from: &str,
         environment: Environment,
     ) -> Result<Self, TrainError> {
+        recipe.data.normalisation = Some(recipe.data.normalisation());
         let checkpoint = Store::of(run).load(from)?;
         if let Some(checkpoint) = &checkpoint {
-            let was = methods::recipe_from(&checkpoint.recipe).map_err(|error| {
-                TrainError::StoredRecipe { run: run.to_owned(), source: error.into() }
-            })?;
-            let differences = resume::binding_differences(&was, &recipe);
+            let differences = resume::differences_since(&checkpoint.recipe, &recipe);
+            let differences = differences
+                .map_err(|source| TrainError::StoredRecipe { run: run.to_owned(), source })?;
             if !differences.is_empty() {
                 return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
             }
@@ -114,6 +113,9 @@ impl Plan {
         continues: bool,
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
+        recipe.check().map_err(TrainError::Setting)?;
+        // A recipe that was not read from a file need not say it; that of the run does.
+        recipe.data.normalisation = Some(recipe.data.normalisation());
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
@@ -177,11 +179,11 @@ impl Plan {
             );
         }
         if self.train.labels().is_none() {
-            notes.push("the images have no labels: probes are skipped".to_owned());
+            notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
         } else if self.validation.is_none() {
-            notes.push("there is no validation split: accuracies on it are skipped".to_owned());
+            notes.push("there is no validation split: evaluations are skipped".to_owned());
         } else if self.validation.as_ref().is_some_and(|split| split.labels().is_none()) {
-            notes.push("the validation split has no labels: accuracies are skipped".to_owned());
+            notes.push("the validation split has no labels: evaluations are skipped".to_owned());
         }
         if self.continues && self.resume_from.is_none() {
             notes.push("no checkpoint was saved yet: the run starts again".to_owned());

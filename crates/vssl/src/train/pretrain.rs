@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     encoder::images,
-    eval::evaluators::Knn,
+    eval::evaluators::{self, Knn},
     method::learner::{Learner, Network},
     optim::Optimizer,
     run::{
@@ -28,6 +28,7 @@ use crate::{
         stop::Stop,
     },
     schedule::Step,
+    tensors::state::StateError,
 };
 
 /// Runs `plan` from the position of its run folder to the last step, or until `stop` is requested; then
@@ -35,7 +36,8 @@ use crate::{
 ///
 /// # Errors
 /// Images cannot be read, a number is not finite, or a file cannot be read or written. The last checkpoint
-/// stays.
+/// stays. Other ranks may wait for this rank without a limit: a program with several ranks has to end them
+/// by [`Group::abort`](crate::collective::Group::abort) when a rank fails.
 pub fn pretrain(
     plan: &Plan,
     stop: &Stop,
@@ -86,6 +88,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
+        evaluators::check_names(&plan.evaluators).map_err(TrainError::Setting)?;
         let mut learner = plan.learner();
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let parameters = learner.parameters();
@@ -265,15 +268,27 @@ fn restore(
     let tensors = |kind: &'static str| {
         checkpoint.tensors.get(kind).cloned().ok_or(TrainError::Incomplete { kind })
     };
-    learner.load(tensors("student")?, tensors("memory")?).map_err(|source| {
-        let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
-        CheckpointError::OtherNetwork { path: folder, source: Box::new(source) }
-    })?;
+    learner
+        .load(tensors("student")?, tensors("memory")?)
+        .map_err(|source| of_another_run(checkpoint, plan, Box::new(source)))?;
     let parameters = learner.parameters();
     let device = &plan.device;
     optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
     match probe {
         Some(probe) => probe.load(tensors("probe")?).map_err(|e| TrainError::Probe(Box::new(e))),
         None => Ok(()),
+    }
+}
+
+/// Why tensors of a checkpoint do not fit. The recipes agree: other images are a reason of their own.
+fn of_another_run(checkpoint: &Checkpoint, plan: &Plan, source: Box<StateError>) -> TrainError {
+    let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
+    let now = plan.images.training.count;
+    match checkpoint.images.as_ref().map(|images| images.training.count) {
+        Some(was) if was != now => {
+            let method = checkpoint.method.clone();
+            TrainError::RemembersImages { folder, source, method, was, now }
+        }
+        _ => CheckpointError::OtherNetwork { path: folder, source }.into(),
     }
 }

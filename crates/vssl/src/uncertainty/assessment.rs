@@ -81,6 +81,7 @@ pub struct Report {
 #[derive(Clone, Debug, Serialize)]
 pub struct Assessment {
     /// The run folder or the file.
+    #[serde(serialize_with = "crate::run::path_text::one")]
     pub run: PathBuf,
     /// Method that trained it, where known.
     pub method: Option<String>,

@@ -35,11 +35,17 @@ impl Observer for StopAtOnce {
 /// A run of three epochs that was stopped in the first, on pictures in a folder.
 struct Stopped {
     root: TempDir,
+    method: &'static str,
 }
 
 impl Stopped {
     fn new() -> Self {
-        let stopped = Self { root: tempfile::tempdir().unwrap() };
+        Self::of("method = \"simclr\"")
+    }
+
+    /// `method` is how the recipe begins.
+    fn of(method: &'static str) -> Self {
+        let stopped = Self { root: tempfile::tempdir().unwrap(), method };
         for split in ["train", "val"] {
             pictures(&stopped.images().join(split));
         }
@@ -61,7 +67,7 @@ impl Stopped {
     fn text(&self) -> String {
         format!(
             r#"
-            method = "simclr"
+            {}
             data = {{ format = "folder", path = {:?} }}
             views = [{{ count = 2, size = 16 }}]
             backbone = {{ width = 2, stem = "cifar" }}
@@ -70,6 +76,7 @@ impl Stopped {
             log = {{ every_steps = 1 }}
             evaluation = {{ enabled = false }}
             "#,
+            self.method,
             self.images()
         )
     }
@@ -149,4 +156,17 @@ fn a_checkpoint_that_does_not_say_its_images_goes_on_with_a_note() {
     store.save(&checkpoint, false, 1).unwrap();
     let notes = stopped.resumed(false).unwrap().notes;
     assert!(notes.iter().any(|note| note.contains("did not note its images")), "{notes:?}");
+}
+
+#[test]
+fn a_method_that_remembers_each_image_does_not_go_on_with_another_number() {
+    let stopped = Stopped::of("method = \"deepclusterv2\"\ndeepclusterv2 = { prototypes = [4] }");
+    let dogs = stopped.images().join("train/dog");
+    copy(&dogs.join("00.png"), &dogs.join("zz.png"));
+    let plan = stopped.resumed(true).unwrap();
+    let error = pretrain(&plan, &Stop::default(), &mut StopAtOnce(Stop::default())).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("deepclusterv2 remembers each training image"), "{error}");
+    assert!(error.contains("there were 19") && error.contains("go on with 20"), "{error}");
+    assert!(!error.contains("another method"), "{error}");
 }

@@ -73,6 +73,35 @@ fn a_training_goes_on_with_its_own_images_only_unless_others_are_allowed() {
 }
 
 #[test]
+fn figures_of_an_epoch_are_over_the_steps_that_it_had() {
+    let root = folder();
+    let (images, run) = (root.path().join("images"), root.path().join("run"));
+    let settings = linear_settings(&["train.batch=4", "rates=[0.3]"]);
+    let (encoder, stop) = (encoder(), Stop::default());
+    let splits = pictures_with(&images, 0);
+    let first = Job::linear(&encoder, &splits, &settings, output(&run, false)).unwrap();
+    linear(&first, &encoder, &settings, &stop, &mut StopAfter(3, stop.clone())).unwrap();
+    // Three of the four steps of its first epoch are done. Of fewer images, an epoch has two.
+    for at in (0..12).filter(|at| at % 3 > 0) {
+        fs::remove_file(images.join(format!("train/cät, \"wild\"/{at:02}.png"))).unwrap();
+    }
+    let config = DataConfig { path: images, ..DataConfig::default() };
+    let fewer = dataset::open(&config, None).unwrap();
+    let output = OutputOptions { allow_changed_data: true, ..output(&run, true) };
+    let second = Job::linear(&encoder, &fewer, &settings, output).unwrap();
+    linear(&second, &encoder, &settings, &Stop::default(), &mut Events::default()).unwrap();
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let losses: Vec<f64> = lines.iter().filter_map(|line| line["loss"].as_f64()).collect();
+    let epoch = &lines.iter().find(|line| line["kind"] == "evaluation").unwrap()["heads"][0];
+    assert_eq!((losses.len(), &epoch["epoch"]), (4, &2.into()));
+    let loss = epoch["train_loss"].as_f64().unwrap();
+    assert!((loss - losses.iter().sum::<f64>() / 4.0).abs() < 1e-9, "{epoch} {losses:?}");
+    // Sixteen images were looked at.
+    assert_eq!((epoch["train_top1"].as_f64().unwrap() / 6.25).fract(), 0.0, "{epoch}");
+}
+
+#[test]
 fn replaced_images_are_told_once_an_epoch_and_gradients_that_nobody_measures_not_at_all() {
     let root = folder();
     let splits = pictures_with(&root.path().join("images"), 5);

@@ -116,7 +116,7 @@ fn store(
     }
     agreement::write(path, agreement, &references)?;
     if common.json {
-        return say(&json!({ "stored": path, "methods": methods }).to_string());
+        return say(&json!({ "stored": path.to_string_lossy(), "methods": methods }).to_string());
     }
     say(&format!("{}: weights, views and numbers of {} methods", path.display(), methods.len()))
 }

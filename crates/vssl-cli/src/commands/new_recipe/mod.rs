@@ -89,7 +89,7 @@ fn tell(method: &str, survey: &Survey, path: &Path, common: &Common) -> Result<(
     if common.json {
         return say(&json!({
             "event": "written",
-            "path": path,
+            "path": path.to_string_lossy(),
             "method": method,
             "images": survey.images,
             "validation_images": survey.validation.map(|split| split.images),

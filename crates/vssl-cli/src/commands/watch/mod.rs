@@ -35,7 +35,8 @@ pub(super) fn run(arguments: &Watch, common: &Common) -> Result<(), Failure> {
     signals::listen(&stop).context("listening for signals")?;
     if common.json {
         let url = format!("http://{address}/");
-        say(&json!({ "event": "listening", "run": run, "address": url }).to_string())?;
+        say(&json!({ "event": "listening", "run": run.to_string_lossy(), "address": url })
+            .to_string())?;
     } else {
         let yet = if run.exists() { "" } else { ", which does not exist yet" };
         say(&format!("http://{address}/ shows {}{yet}; Ctrl-C ends it", run.display()))?;

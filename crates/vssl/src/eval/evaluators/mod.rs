@@ -100,6 +100,27 @@ pub fn chosen(recipe: &Recipe) -> Result<Vec<Box<dyn Evaluator>>, String> {
     names.map(evaluator).collect()
 }
 
+/// Refuses figures that a summary could not tell apart: two of one name, and names that mean something
+/// else there.
+///
+/// # Errors
+/// The name, and what is wrong with it.
+pub fn check_names(evaluators: &[Box<dyn Evaluator>]) -> Result<(), String> {
+    let mut known = BTreeSet::new();
+    for Figure { name, .. } in evaluators.iter().flat_map(|evaluator| evaluator.figures()) {
+        if !known.insert(name) {
+            return Err(format!("two evaluators measure {name:?}: expected each figure once"));
+        }
+        if Summary::KEYS.contains(name) || Judged::split(name).0 != Judged::Trained {
+            return Err(format!(
+                "an evaluator measures {name:?}: a summary has another use for that name, and for all \
+                 that begin with untrained_ or pixels_"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What a figure judges. Its name in a summary begins accordingly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Judged {
@@ -228,6 +249,37 @@ mod tests {
         recipe.evaluation.evaluators = vec!["knm".to_owned()];
         let error = chosen(&recipe).err().unwrap();
         assert!(error.contains("\"knm\"") && error.contains("knn, linear, spectrum"), "{error}");
+    }
+
+    #[test]
+    fn names_that_a_summary_could_not_tell_apart_are_refused() {
+        struct Named(&'static [Figure]);
+        impl Evaluator for Named {
+            fn figures(&self) -> &'static [Figure] {
+                self.0
+            }
+
+            fn run(&self, _: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError> {
+                Ok(Vec::new())
+            }
+        }
+        const fn figure(name: &'static str) -> Figure {
+            Figure { name, title: "", long_title: "", unit: Unit::Number }
+        }
+        const SECONDS: &[Figure] = &[figure("seconds")];
+        const PIXELS: &[Figure] = &[figure("own"), figure("pixels_own")];
+        const OWN: &[Figure] = &[figure("own")];
+        let check = |sets: &[&'static [Figure]]| {
+            let evaluators = sets.iter().map(|&set| Box::new(Named(set)) as Box<dyn Evaluator>);
+            check_names(&evaluators.collect::<Vec<_>>())
+        };
+        assert_eq!(check(&[OWN, EVALUATORS[0].figures]), Ok(()));
+        assert!(check(&[SECONDS]).unwrap_err().contains("\"seconds\""));
+        assert!(check(&[PIXELS]).unwrap_err().contains("\"pixels_own\""));
+        assert!(check(&[OWN, OWN]).unwrap_err().contains("\"own\""));
+        let mut recipe = crate::methods::recipe_from(RECIPE).unwrap();
+        recipe.evaluation.evaluators = ["knn", "linear", "knn"].map(str::to_owned).to_vec();
+        assert!(check_names(&chosen(&recipe).unwrap()).unwrap_err().contains("\"knn_top1\""));
     }
 
     #[test]

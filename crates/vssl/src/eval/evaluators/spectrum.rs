@@ -1,4 +1,4 @@
-//! How much of the feature space the validation images use ([`crate::eval::spectrum`]). Needs no labels.
+//! How much of the feature space the validation images use ([`crate::eval::spectrum`]).
 
 use super::{Entry, Evaluator, Figure, Splits, Unit};
 use crate::eval::{EvalError, spectrum::spectrum};

@@ -26,6 +26,8 @@ pub(super) struct FirstPass {
     dim: usize,
     /// This is subtracted from every row.
     centre: Vec<f64>,
+    /// Every row is then multiplied by this.
+    scale: f64,
     test: Vec<f32>,
     candidates: Vec<Candidates>,
     // The memory of one block: the prepared training rows, what `prepare` subtracts for each of them, and
@@ -36,29 +38,33 @@ pub(super) struct FirstPass {
 }
 
 impl FirstPass {
-    /// `mean` is that of the training rows. Subtracting it changes no Euclidean distance, and `|a − b|²`
-    /// from products then loses no digits to a common offset.
+    /// `mean` is that of the training rows, `largest` the largest of their numbers without its sign.
+    /// Subtracting the mean changes no Euclidean distance, and `|a − b|²` from products then loses no digits
+    /// to a common offset.
     pub(super) fn new(
         distance: Distance,
         mean: &[f64],
+        largest: f32,
         train: &dyn Source,
         test: &Features,
         k: usize,
     ) -> Self {
-        let centre = match distance {
-            Distance::Cosine => vec![0.0; test.dim],
-            Distance::Euclidean => mean.to_vec(),
+        let (centre, scale) = match distance {
+            Distance::Cosine => (vec![0.0; test.dim], 1.0),
+            Distance::Euclidean => (mean.to_vec(), scale(largest_of(&test.values).max(largest))),
         };
         let (mut prepared, mut bias) = (Vec::new(), Vec::new());
-        prepare(&test.values, distance, &centre, &mut prepared, &mut bias);
+        prepare(&test.values, distance, (&centre, scale), &mut prepared, &mut bias);
         let candidates = vec![Candidates::new((k + SPARE).min(train.rows())); test.rows];
         let (block, scores) = (Vec::new(), Vec::new());
-        Self { distance, dim: test.dim, centre, test: prepared, candidates, block, bias, scores }
+        let (dim, test) = (test.dim, prepared);
+        Self { distance, dim, centre, scale, test, candidates, block, bias, scores }
     }
 
     /// Looks at the training rows from `first` on.
     pub(super) fn offer(&mut self, first: usize, train: &[f32]) {
-        prepare(train, self.distance, &self.centre, &mut self.block, &mut self.bias);
+        let (block, bias) = (&mut self.block, &mut self.bias);
+        prepare(train, self.distance, (&self.centre, self.scale), block, bias);
         let (block, bias, distance) = (&self.block, &self.bias, self.distance);
         let columns = bias.len();
         let blocks = self.test.chunks(TEST_BLOCK * self.dim);
@@ -83,13 +89,27 @@ impl FirstPass {
     }
 }
 
+/// The largest number without its sign; 0 if there are none.
+pub(super) fn largest_of(values: &[f32]) -> f32 {
+    values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()))
+}
+
+/// The power of two that brings `largest` near to 1. Multiplied by it, numbers keep their digits, and their
+/// squares stay within single precision.
+fn scale(largest: f32) -> f64 {
+    match largest {
+        0.0 => 1.0,
+        largest => 2.0_f64.powi(-(largest.log2() as i32)),
+    }
+}
+
 /// Makes rows ready for a product, and says in `bias` what has to be subtracted from the products of
 /// each: the nearest row `b` has the largest `a·b − bias(b)`, which is the cosine itself with bias 0, or
 /// `a·b − |b|²/2 = (|a|² − |a − b|²)/2`.
 fn prepare(
     values: &[f32],
     distance: Distance,
-    centre: &[f64],
+    (centre, scale): (&[f64], f64),
     out: &mut Vec<f32>,
     bias: &mut Vec<f32>,
 ) {
@@ -104,8 +124,8 @@ fn prepare(
         let scale = match distance {
             Distance::Cosine => square.sqrt().max(NORM_FLOOR).recip(),
             Distance::Euclidean => {
-                *bias = (0.5 * square) as f32;
-                1.0
+                *bias = (0.5 * square * scale * scale) as f32;
+                scale
             }
         };
         out.iter_mut().zip(shifted).for_each(|(out, x)| *out = (x * scale) as f32);

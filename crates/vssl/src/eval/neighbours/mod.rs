@@ -1,16 +1,17 @@
 //! Exact nearest neighbours among more rows than memory holds.
 //!
-//! The training rows are read twice, in order, a block at a time. In the [`first_pass`], products in
-//! single precision choose `k + 64` candidates for each test row. In the [`exact_pass`], each candidate
-//! is compared in double precision as its block comes by, and that alone decides the order. The Euclidean
-//! distance needs a pass before both, for the mean. Called by `knn`, the page of a run and `vssl search`.
+//! The training rows are read twice, in order, a block at a time. In the first pass (`first_pass`), products
+//! in single precision choose `k + 64` candidates for each test row. In the second (`exact_pass`), each
+//! candidate is compared in double precision as its block comes by, and that alone decides the order. The
+//! Euclidean distance needs a pass before both, for the mean. Called by `knn`, the page of a run and
+//! `vssl search`.
 
 mod candidates;
 mod exact_pass;
 mod first_pass;
 
 use exact_pass::ExactPass;
-use first_pass::{FirstPass, SPARE, TEST_BLOCK};
+use first_pass::{FirstPass, SPARE, TEST_BLOCK, largest_of};
 
 use super::EvalError;
 use crate::features::{FeatureError, Features, Source, check_finite, check_size};
@@ -82,11 +83,11 @@ pub fn neighbours_of_each(
 ) -> Result<Vec<Neighbours>, EvalError> {
     check(train, test, k)?;
     let k = k.min(train.rows());
-    let mean = match distances.contains(&Distance::Euclidean) {
-        true => mean(train)?,
-        false => Vec::new(),
+    let (mean, largest) = match distances.contains(&Distance::Euclidean) {
+        true => mean_and_largest(train)?,
+        false => (Vec::new(), 0.0),
     };
-    let new = |&distance: &Distance| FirstPass::new(distance, &mean, train, test, k);
+    let new = |&distance: &Distance| FirstPass::new(distance, &mean, largest, train, test, k);
     let mut first_passes: Vec<FirstPass> = distances.iter().map(new).collect();
     each_block(train, |first, values| {
         first_passes.iter_mut().for_each(|pass| pass.offer(first, values));
@@ -144,16 +145,17 @@ fn each_block(train: &dyn Source, mut each: impl FnMut(usize, &[f32])) -> Result
     Ok(())
 }
 
-/// The mean of the training rows.
-fn mean(train: &dyn Source) -> Result<Vec<f64>, FeatureError> {
-    let mut mean = vec![0.0; train.dim()];
+/// The mean of the training rows, and the largest of their numbers without its sign.
+fn mean_and_largest(train: &dyn Source) -> Result<(Vec<f64>, f32), FeatureError> {
+    let (mut mean, mut largest) = (vec![0.0; train.dim()], 0.0_f32);
     each_block(train, |_, values| {
+        largest = largest.max(largest_of(values));
         for row in values.chunks_exact(train.dim()) {
             mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
         }
     })?;
     mean.iter_mut().for_each(|sum| *sum /= train.rows() as f64);
-    Ok(mean)
+    Ok((mean, largest))
 }
 
 #[cfg(test)]
@@ -201,6 +203,24 @@ mod tests {
         write(&train.values[19..]);
         let error = neighbours(&stored, &test, Distance::Cosine, 9).unwrap_err().to_string();
         assert!(error.contains("features.npy: reading rows 1024 to 1101"), "{error}");
+    }
+
+    #[test]
+    fn features_far_from_one_have_the_neighbours_of_features_near_it() {
+        let (train, test) = (rows(200, 8, 5), rows(20, 8, 6));
+        let scaled = |features: &Features, factor: f32| Features {
+            values: features.values.iter().map(|x| x * factor).collect(),
+            ..features.clone()
+        };
+        let found = |factor: f32| {
+            let (train, test) = (scaled(&train, factor), scaled(&test, factor));
+            let found = neighbours(&train, &test, Distance::Euclidean, 3).unwrap();
+            found.entries.iter().map(|n| n.index).collect::<Vec<_>>()
+        };
+        // Squares would be 0 or infinite in single precision.
+        for exponent in [-100, 100] {
+            assert_eq!(found(2.0_f32.powi(exponent)), found(1.0), "2^{exponent}");
+        }
     }
 
     #[test]

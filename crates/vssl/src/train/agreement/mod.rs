@@ -7,7 +7,7 @@
 //! with every weight and every pixel moved by up to one unit in the last place of the numbers that
 //! the device multiplies ([`Rounding`]). A sound matrix product returns the exact product of factors
 //! that are moved by about so much, in each layer, so a correct device is about as far off as this
-//! run; it may be [`FACTOR`] times as far.
+//! run; it may be `FACTOR` times as far.
 //!
 //! Gradients of a network with rectifiers jump where a number changes its sign, so they are off by
 //! about the root of what the factors are off by: up to 5 % in single precision, and most of their
