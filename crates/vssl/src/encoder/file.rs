@@ -117,7 +117,7 @@ fn metadatum<T: DeserializeOwned>(
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
     let read = || {
         let text = metadata.get(key);
-        serde_json::from_str(text.ok_or("there is none")?).map_err(|error| error.to_string())
+        serde_json::from_str(text.ok_or("the key is missing")?).map_err(|error| error.to_string())
     };
     let read: Result<T, String> = read();
     read.map_err(|problem| ImportError::Metadata { path: path.to_owned(), key, problem })

@@ -95,7 +95,8 @@ fn described(text: &str, offset: u64) -> Result<Array, String> {
     let shape: Vec<usize> =
         sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| missing("'shape'"))?;
     if !order.starts_with("False") && shape.len() > 1 {
-        return Err("columns one after the other; store numpy.ascontiguousarray of it".to_owned());
+        return Err("columns are stored one after the other; save numpy.ascontiguousarray(array)"
+            .to_owned());
     }
     Ok(Array { kind, shape, offset })
 }

@@ -42,7 +42,7 @@ pub fn spherical_kmeans(rows: Tensor<2>, start: Tensor<2>, iterations: usize) ->
 /// Chooses the first centroids: as many different rows as there are centroids, drawn at random. Where there
 /// are fewer rows, the remaining centroids stay.
 ///
-/// # Shapes — `rows`: `[n, dim]`; `centroids` and what is returned: `[clusters, dim]`.
+/// # Shapes — `rows`: `[n, dim]`; `centroids` and the result: `[clusters, dim]`.
 pub fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, rng: &mut impl RngCore) -> Tensor<2> {
     let (n, clusters) = (rows.dims()[0], centroids.dims()[0]);
     let count = clusters.min(n);

@@ -92,11 +92,11 @@ impl RunFolder {
         // The lock comes first: of two processes that begin in one folder, only one writes its settings.
         let log = locked_log(path)?;
         if is_run(path) || is_on_labels(path) {
-            // The other process has been quick, and is done already.
+            // Another process has made a run here meanwhile.
             return Err(RunFolderError::Occupied { path: path.to_owned() });
         }
         if let Err(error) = write_whole(path, name, settings) {
-            // Without its settings the folder is no run: what is left must not stand in the way of the next.
+            // Without its settings the folder is not a run: its log must not block the next run.
             let _ = fs::remove_file(path.join(LOG));
             return Err(error);
         }

@@ -1,5 +1,5 @@
-//! Paths in JSON, which is Unicode text; a path of Linux need not be. Whatever a path has that is no text is
-//! written as U+FFFD, as in messages: a run must not end because of the name of its folder.
+//! Writes paths into JSON. JSON is Unicode text, but a path on Linux need not be: the parts of a path that are
+//! not Unicode are written as U+FFFD, as in messages. A run must not end because of the name of its folder.
 
 use std::path::{Path, PathBuf};
 

@@ -67,8 +67,8 @@ impl WholeFile {
     }
 }
 
-/// Puts the names in `folder` on the disk, as far as that is possible: the file has its name already. Some
-/// network file systems sync no folders, and a folder that may be written to need not be readable.
+/// Syncs the names in `folder` to the disk where the system can; the file has its name already. Some network
+/// file systems cannot sync folders, and a folder that may be written to need not be readable.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     use io::ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
     match File::open(folder).and_then(|folder| folder.sync_all()) {

@@ -99,7 +99,7 @@ impl<'a> Training<'a> {
             heads = serde_json::from_value(position.task.take())
                 .map_err(|source| TrainError::StoredHeads { folder: path.clone(), source })?;
             if checkpoint.images.is_none() {
-                // An earlier version, which did not count the steps of an epoch.
+                // An earlier version wrote the checkpoint; it did not count the steps of an epoch.
                 heads.iter_mut().for_each(|head| head.steps = position.step % job.steps_per_epoch);
             }
         }

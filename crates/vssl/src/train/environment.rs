@@ -69,7 +69,7 @@ pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBu
     if found.exists() {
         let real =
             found.canonicalize().map_err(|source| RunFolderError::Io { path: found, source })?;
-        // The recipe in the run folder is a text that has to lead to the images again.
+        // The recipe in the run folder is text, and its path has to lead to the images again.
         if real.to_str().is_none() {
             return Err(TrainError::Setting(format!(
                 "data.path leads to {real:?}, a name that is not UTF-8, which no recipe can hold: rename it, \

@@ -108,21 +108,21 @@ pub enum TrainError {
         /// The changes, a line for each split.
         changes: Vec<String>,
     },
-    /// The method remembers each image, and there are more or fewer images now.
+    /// The method remembers each image, and the number of images has changed.
     #[error(
         "{}: {source}: {method} remembers each training image, of which there were {was}, and cannot go on \
          with {now}; bring the earlier images back, or begin a new run", folder.display()
     )]
     RemembersImages {
-        /// The checkpoint.
+        /// The folder of the checkpoint.
         folder: PathBuf,
         /// The first difference.
         source: Box<StateError>,
-        /// Name of the method.
+        /// The name of the method.
         method: String,
-        /// Training images of the checkpoint.
+        /// The number of training images of the checkpoint.
         was: usize,
-        /// Training images now.
+        /// The number of training images now.
         now: usize,
     },
     /// The recipe in a checkpoint cannot be read.

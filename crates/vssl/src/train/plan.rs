@@ -114,7 +114,7 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         recipe.check().map_err(TrainError::Setting)?;
-        // A recipe that was not read from a file need not say it; that of the run does.
+        // A recipe that a program made may lack the normalisation; the recipe of the run has it.
         recipe.data.normalisation = Some(recipe.data.normalisation());
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         check_group(&recipe, &group)?;

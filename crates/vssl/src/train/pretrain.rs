@@ -280,7 +280,8 @@ fn restore(
     }
 }
 
-/// Why tensors of a checkpoint do not fit. The recipes agree: other images are a reason of their own.
+/// Returns the error for tensors of a checkpoint that do not fit. The recipes agree, so a changed number of
+/// images is named as the reason.
 fn of_another_run(checkpoint: &Checkpoint, plan: &Plan, source: Box<StateError>) -> TrainError {
     let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
     let now = plan.images.training.count;

@@ -116,7 +116,7 @@ mod tests {
         Views { images: (0..BATCH).collect(), global: vec![view(0), view(1)], local: vec![], group }
     }
 
-    /// One step; what it reports.
+    /// Runs one step and returns its report.
     fn step(
         learner: &mut dyn Learner,
         optimizer: &mut Optimizer,
