@@ -78,23 +78,23 @@ pub enum Stem {
 /// The blocks of the four stages of a ResNet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResnetDepth {
-    /// Basic blocks 2, 2, 2, 2.
+    /// ResNet-18: 2, 2, 2 and 2 basic blocks.
     Resnet18,
-    /// Basic blocks 3, 4, 6, 3.
+    /// ResNet-34: 3, 4, 6 and 3 basic blocks.
     Resnet34,
-    /// Bottlenecks 3, 4, 6, 3.
+    /// ResNet-50: 3, 4, 6 and 3 bottlenecks.
     Resnet50,
 }
 
 /// The sizes of a vision transformer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VitSize {
-    /// Width 192, 12 blocks, 3 heads.
+    /// ViT-Tiny: width 192, 12 blocks, 3 heads.
     #[default]
     Tiny,
-    /// Width 384, 12 blocks, 6 heads.
+    /// ViT-Small: width 384, 12 blocks, 6 heads.
     Small,
-    /// Width 768, 12 blocks, 12 heads.
+    /// ViT-Base: width 768, 12 blocks, 12 heads.
     Base,
 }
 

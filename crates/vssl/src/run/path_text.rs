@@ -1,5 +1,6 @@
-//! Writes paths into JSON. JSON is Unicode text, but a path on Linux need not be: the parts of a path that are
-//! not Unicode are written as U+FFFD, as in messages. A run must not end because of the name of its folder.
+//! Writes paths into JSON. JSON is Unicode text, but a path on Linux need not be: the parts of a path that
+//! are not Unicode are written as U+FFFD, as in messages. A run must not end because of the name of its
+//! folder.
 
 use std::path::{Path, PathBuf};
 
