@@ -1,7 +1,8 @@
 //! `vssl config`: prints a recipe with all its defaults.
 
+use anyhow::anyhow;
 use serde_json::json;
-use vssl::{methods::METHODS, recipe::Recipe};
+use vssl::{eval::evaluators, methods::METHODS, recipe::Recipe};
 
 use crate::{
     arguments::{Common, Config},
@@ -12,6 +13,7 @@ use crate::{
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
     let (recipe, provenance) =
         Recipe::load(&arguments.recipe, &arguments.overrides, METHODS).map_err(Failure::usage)?;
+    evaluators::chosen(&recipe).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     if common.json {
         let value = json!({ "recipe": recipe.to_table(), "origin": provenance });
         say(&value.to_string())

@@ -85,3 +85,10 @@ fn a_recipe_that_is_not_there_is_named() {
     run(&["config", "recipes/no.toml"]).refused(2, &["recipe recipes/no.toml: "]);
     run(&["config", "recipes"]).refused(2, &["recipe recipes: "]);
 }
+
+#[test]
+fn an_unknown_evaluator_is_refused_with_the_list() {
+    let unknown = "evaluation.evaluators=[\"knm\"]";
+    let refused = run(&["config", "recipes/quickstart.toml", "--set", unknown]);
+    refused.refused(2, &["knm", "knn, linear, spectrum"]);
+}
