@@ -67,21 +67,35 @@ fn a_file_is_compared_with_method_by_method() {
     against(&file, &["--method", "dino"]).refused(2, &["dino", "it has byol, nnclr"]);
 }
 
-#[test]
-fn a_weight_that_is_another_is_named_and_ends_with_1() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = stored(folder.path());
-    let name = "byol/end/student.backbone.layer3.0.conv1.weight";
-    let mut bytes = fs::read(&file).unwrap();
+/// Replaces the first number of the tensor of `file` whose name begins and ends so. Returns its path.
+fn tamper(file: &Path, begin: &str, end: &str) -> String {
+    let mut bytes = fs::read(file).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
-    let data = tensors.tensor(name).unwrap().data();
+    let is_it = |name: &&String| name.starts_with(begin) && name.ends_with(end);
+    let names = tensors.names();
+    let name = names.into_iter().map(|name| name.to_string()).find(|name| is_it(&name)).unwrap();
+    let data = tensors.tensor(&name).unwrap().data();
     let at = data.as_ptr() as usize - bytes.as_ptr() as usize;
     bytes[at..at + 4].copy_from_slice(&9f32.to_le_bytes());
-    fs::write(&file, bytes).unwrap();
-    let done = against(&file, &[]);
-    done.refused(1, &["1 of 2 methods", "byol: ", "student.backbone.layer3.0.conv1.weight"]);
-    assert!(done.out.contains("byol           DIFFERS"), "{}", done.out);
-    assert!(done.out.contains("nnclr          agrees"), "{}", done.out);
+    fs::write(file, bytes).unwrap();
+    name.rsplit_once('/').unwrap().1.to_owned()
+}
+
+#[test]
+fn a_tensor_of_student_or_memory_that_is_another_is_named_and_ends_with_1() {
+    for (begin, end) in [
+        ("byol/end/student.", "layer3.0.conv1.weight"),
+        ("byol/end/memory.", "layer3.0.conv1.weight"),
+        ("byol/end/student.", "layer2.0.bn1.running_mean"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = stored(folder.path());
+        let path = tamper(&file, begin, end);
+        let done = against(&file, &[]);
+        done.refused(1, &["1 of 2 methods", "byol: ", &path]);
+        assert!(done.out.contains("byol           DIFFERS"), "{}", done.out);
+        assert!(done.out.contains("nnclr          agrees"), "{}", done.out);
+    }
 }
 
 #[test]

@@ -86,6 +86,7 @@ impl RunFolder {
                 return Err(RunFolderError::Foreign { path: path.to_owned() });
             }
             drop(locked_log(path)?);
+            check_no_evaluation_is_at_work(path)?;
             clear(path)?;
         }
         fs::create_dir_all(path).map_err(io(path))?;
@@ -329,6 +330,17 @@ fn occupied(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Refuses a run folder whose trainings on labels, folders inside it, have a process at work.
+fn check_no_evaluation_is_at_work(path: &Path) -> Result<(), RunFolderError> {
+    for entry in fs::read_dir(path).map_err(io(path))? {
+        let path = entry.map_err(io(path))?.path();
+        if is_on_labels(&path) && is_busy(&path)? {
+            return Err(RunFolderError::Busy { path });
+        }
+    }
+    Ok(())
+}
+
 /// Removes the files of an earlier run and the trainings on labels inside it, which belong to its encoder,
 /// and nothing else. The file that makes the folder a run goes last, so that an interrupted removal can be
 /// repeated.
@@ -356,6 +368,23 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_whose_encoder_is_being_evaluated_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        drop(RunFolder::create(&path, "seed = 0", false, false).unwrap());
+        let linear = path.join("linear");
+        let settings = (SETTINGS, "seed = 1");
+        let at_work = RunFolder::create_with(settings, &linear, false, false).unwrap();
+        let replace = || RunFolder::create(&path, "seed = 2", true, false).map(drop);
+        let error = replace().unwrap_err().to_string();
+        assert!(error.contains("linear: another process is at work"), "{error}");
+        assert_eq!(recipe_of(&path).unwrap(), "seed = 0");
+        drop(at_work);
+        replace().unwrap();
+        assert!(!linear.exists());
+    }
 
     #[test]
     fn of_starts_in_one_folder_one_gets_it_and_its_settings_are_there() {

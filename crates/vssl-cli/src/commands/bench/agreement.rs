@@ -124,21 +124,25 @@ fn store(
 /// What is wrong with a method, if something is.
 fn problem(method: &str, verdict: &Verdict) -> Option<String> {
     let distance = &verdict.distance;
-    let [loss, norm, weights, _] = verdict.allowed;
-    if distance.weights > weights {
-        let tensor = &distance.tensor;
-        return Some(format!(
-            "{method}: {tensor} moved {:.1e} apart, {weights:.1e} allowed",
-            distance.weights
-        ));
+    let [loss, norm, weights, worst] = verdict.allowed;
+    // A distance that is not a number is not within any limit.
+    let exceeds = |found: f64, allowed: f64| found.is_nan() || found > allowed;
+    let moved = |found: f64, allowed: f64| {
+        format!("{method}: {} moved {found:.1e} apart, {allowed:.1e} allowed", distance.tensor)
+    };
+    if exceeds(distance.weights, weights) {
+        return Some(moved(distance.weights, weights));
     }
-    if distance.gradient_norm > norm {
+    if exceeds(distance.worst, worst) {
+        return Some(moved(distance.worst, worst));
+    }
+    if exceeds(distance.gradient_norm, norm) {
         let found = distance.gradient_norm;
         return Some(format!(
             "{method}: the gradient norms are {found:.1e} apart, {norm:.1e} allowed"
         ));
     }
-    if distance.loss > loss {
+    if exceeds(distance.loss, loss) {
         return Some(format!(
             "{method}: the losses are {:.1e} apart, {loss:.1e} allowed",
             distance.loss
