@@ -19,6 +19,7 @@ mod names;
 pub(crate) mod path_text;
 pub mod resume;
 pub(crate) mod space;
+mod stand_in;
 pub mod stop;
 pub mod tensorboard;
 pub mod whole_file;
