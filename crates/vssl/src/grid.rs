@@ -23,7 +23,7 @@ use crate::{
     methods::{self, METHODS},
     recipe::{Recipe, RecipeError},
     run::{
-        checkpoint::{CheckpointError, LATEST, Store},
+        checkpoint::{CheckpointError, Store},
         folder::{self, RunFolderError},
         resume::binding_differences,
     },
@@ -211,7 +211,7 @@ impl Cell {
             return Ok(CellState::New);
         }
         let is_finished = comparison::is_finished(&self.run)?;
-        if !is_finished && Store::of(&self.run).pointer(LATEST)?.is_none() {
+        if !is_finished && !Store::of(&self.run).has_saved()? {
             return Ok(CellState::Again);
         }
         let was = methods::recipe_from(&folder::recipe_of(&self.run)?)?;

@@ -3,7 +3,13 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use vssl::encoder::Encoder;
+use vssl::{
+    encoder::Encoder,
+    run::{
+        checkpoint::{LATEST, Store},
+        folder,
+    },
+};
 use vssl_data::{
     Splits,
     dataset::{self, DataConfig},
@@ -20,7 +26,19 @@ use crate::{
 pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> {
     let EncoderCopy { network, checkpoint, device } = copy;
     let device = launcher::open(*device)?;
+    tell_stand_in(path, checkpoint)?;
     Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
+}
+
+/// Tells on standard error which checkpoint is taken where `latest` of the run `path` leads to none.
+pub(super) fn tell_stand_in(path: &Path, checkpoint: &str) -> Result<(), Failure> {
+    if checkpoint == LATEST
+        && folder::is_run(path)
+        && let Some(stand_in) = Store::of(path).stand_in()?
+    {
+        eprintln!("note: {}: {}", path.display(), stand_in.note("takes"));
+    }
+    Ok(())
 }
 
 /// The set of images: the one that the arguments name, or else the one of the run.

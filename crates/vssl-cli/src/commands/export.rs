@@ -13,6 +13,7 @@ use vssl::{
     },
 };
 
+use super::encoder::tell_stand_in;
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
@@ -37,6 +38,7 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
         }
     };
     let is_run = !run.is_file();
+    tell_stand_in(run, checkpoint)?;
     let exported = if is_run && form == Form::Safetensors {
         export(run, checkpoint, (*network).into(), to)?
     } else {

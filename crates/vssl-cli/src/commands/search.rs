@@ -13,7 +13,7 @@ use vssl_data::{
     dataset::{Folder, Labels},
 };
 
-use super::encoder::moved;
+use super::encoder::{moved, tell_stand_in};
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
@@ -74,6 +74,7 @@ fn open(index: &Index, arguments: &Search) -> Result<Encoder, Failure> {
     let checkpoint = arguments.checkpoint.as_ref().unwrap_or(&origin.checkpoint);
     let network = arguments.network.map_or(origin.network(), Into::into);
     let device = launcher::open(arguments.device)?;
+    tell_stand_in(path, checkpoint)?;
     Ok(Encoder::open(path, checkpoint, network, &device)?)
 }
 

@@ -30,6 +30,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     };
     let device = launcher::open(arguments.device)?;
     let Uncertainty { run, checkpoint, .. } = arguments;
+    encoder::tell_stand_in(run, checkpoint)?;
     let subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
     let material = material(arguments, &subject, common)?;
     if let Some(file) = arguments.out.iter().find(|file| matches!(Kind::of(file), Ok(Kind::Svg)))

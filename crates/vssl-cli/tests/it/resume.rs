@@ -148,14 +148,41 @@ fn what_is_no_run_is_refused_and_what_was_meant_is_said() {
 }
 
 #[test]
-fn a_run_without_a_checkpoint_starts_again_and_says_so() {
+fn a_finished_run_without_checkpoints_is_shown_and_a_killed_one_starts_again() {
     let folder = tempfile::tempdir().unwrap();
     let run = finished(&folder.path().join("run"));
     fs::remove_dir_all(run.join("checkpoints")).unwrap();
-    let mut command = vssl(&["pretrain", "--resume"]);
-    let again = done(command.arg(&run).output().unwrap());
-    assert!(again.succeeded().contains("starts again"), "{}", again.out);
+    let summary = fs::read(run.join("summary.json")).unwrap();
+    let shown = done(vssl(&["pretrain", "--resume"]).arg(&run).output().unwrap());
+    assert!(shown.succeeded().contains("trained encoder"), "{}", shown.out);
+    let mut command = resume(&run);
+    command.args(["--set", "evaluation.pixels=true"]);
+    done(command.output().unwrap()).refused(1, &["checkpoints are gone", "--out", "--force"]);
+    assert_eq!(fs::read(run.join("summary.json")).unwrap(), summary);
+
+    fs::remove_file(run.join("summary.json")).unwrap();
+    fs::remove_file(run.join("events.jsonl")).unwrap();
+    let again = done(vssl(&["pretrain", "--resume"]).arg(&run).output().unwrap());
+    let said = again.succeeded();
+    assert!(said.contains("no checkpoint was saved yet: the run starts again"), "{said}");
     assert_eq!(metrics(&run).len(), STEPS as usize + 3, "no line is there twice");
+}
+
+#[test]
+fn without_latest_the_newest_checkpoint_is_taken_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    fs::remove_file(run.join("checkpoints/latest")).unwrap();
+    let to = folder.path().join("encoder.safetensors");
+    let mut command = vssl(&["export"]);
+    let exported = done(command.arg(&run).arg("--to").arg(&to).output().unwrap());
+    let name = format!("step-{STEPS:08}");
+    assert!(exported.succeeded().contains(&format!("step {STEPS}")), "{}", exported.out);
+    let expected = format!("latest is missing: takes {name}, the newest whole checkpoint");
+    assert!(exported.error.contains(&expected), "{}", exported.error);
+    let resumed = done(vssl(&["pretrain", "--resume"]).arg(&run).output().unwrap());
+    assert_eq!(resumed.code, Some(0), "{}", resumed.error);
+    assert!(resumed.error.contains("finished before"), "{}", resumed.error);
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub enum ExportError {
 
 fn listed(names: &[String]) -> String {
     match names {
-        [] => "is none yet".to_owned(),
+        [] => "is none".to_owned(),
         [name] => format!("is {name}"),
         names => format!("are {}", names.join(", ")),
     }

@@ -3,8 +3,10 @@
 //! `checkpoints/step-00001200/` holds one safetensors file for each kind of state and a manifest with their
 //! checksums and its own. A checkpoint is written to a hidden folder, synced and renamed; the file `latest`
 //! changes after that. So `latest` names a complete checkpoint at any moment, also when the machine stops.
+//! Where somebody removed or changed `latest`, the newest whole checkpoint is taken: see [`StandIn`].
 
 use std::{
+    cmp::Reverse,
     collections::BTreeMap,
     fs::{self, File},
     io::Write,
@@ -14,6 +16,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use super::stand_in::StandIn;
 use super::{digest::sha256, images::Images};
 use crate::{
     optim::LossScale,
@@ -69,6 +72,19 @@ pub enum CheckpointError {
         /// The number of the format.
         got: u32,
     },
+    /// `latest` leads to no checkpoint, and no other checkpoint is whole.
+    #[error(
+        "{}: {reason}, and {}; expected a whole checkpoint step-…: bring one back from a copy, or train \
+         again with another --out or with --force", folder.display(), none_whole(damaged)
+    )]
+    NoneWhole {
+        /// The folder of the checkpoints.
+        folder: PathBuf,
+        /// The reason why `latest` leads to no checkpoint, as a clause.
+        reason: String,
+        /// The damaged checkpoints, newest first, each with the damage; empty if there are none.
+        damaged: Vec<(String, String)>,
+    },
     /// The checkpoint is of another method, width or architecture.
     #[error(
         "{}: {source}; the checkpoint is of another method, architecture or width than the recipe, or of a \
@@ -80,6 +96,28 @@ pub enum CheckpointError {
         /// The first difference.
         source: Box<StateError>,
     },
+}
+
+impl CheckpointError {
+    /// Returns whether the checkpoint is there but not whole. A file that cannot be read for another reason,
+    /// or is of a later version, may be whole.
+    fn is_damage(&self) -> bool {
+        use std::io::ErrorKind::{NotADirectory, NotFound};
+        match self {
+            Self::Io { source, .. } => matches!(source.kind(), NotFound | NotADirectory),
+            Self::Tensors(TensorFileError::Io { .. }) => false,
+            Self::Tensors(_) | Self::Damaged { .. } => true,
+            _ => false,
+        }
+    }
+}
+
+fn none_whole(damaged: &[(String, String)]) -> String {
+    if damaged.is_empty() {
+        return "there is no other checkpoint".to_owned();
+    }
+    let damages: Vec<&str> = damaged.iter().map(|(_, damage)| damage.as_str()).collect();
+    format!("no checkpoint is whole ({})", damages.join("; "))
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> CheckpointError {
@@ -305,32 +343,129 @@ impl Store {
     }
 
     /// Returns the checkpoint that `latest`, `best` or another pointer names; `None` if the pointer is
-    /// missing.
+    /// missing or empty.
     ///
     /// # Errors
     /// The pointer cannot be read.
     pub fn pointer(&self, pointer: &str) -> Result<Option<String>, CheckpointError> {
         let path = self.folder.join(pointer);
         match fs::read_to_string(&path) {
-            Ok(name) => Ok(Some(name.trim().to_owned())),
+            Ok(name) => Ok(Some(name.trim().to_owned()).filter(|name| !name.is_empty())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io(&path)(error)),
         }
     }
 
+    /// Returns whether the run has saved a checkpoint, whole or not: without one, the run starts again.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn has_saved(&self) -> Result<bool, CheckpointError> {
+        Ok(self.exists(LATEST)? || !self.by_step()?.is_empty())
+    }
+
+    fn exists(&self, name: &str) -> Result<bool, CheckpointError> {
+        let path = self.folder.join(name);
+        path.try_exists().map_err(io(&path))
+    }
+
+    /// Returns the names of all checkpoints, newest first, without folders whose names only begin like them.
+    fn by_step(&self) -> Result<Vec<String>, CheckpointError> {
+        let mut names = self.list()?;
+        let step = |name: &String| name.strip_prefix("step-")?.parse::<u64>().ok();
+        names.retain(|name| step(name).is_some_and(|step| Self::name(step) == *name));
+        names.sort_by_key(|name| Reverse(step(name)));
+        Ok(names)
+    }
+
+    /// Returns the checkpoint that `latest` names, or the reason why there is none.
+    fn latest(&self) -> Result<Result<String, String>, CheckpointError> {
+        Ok(match self.pointer(LATEST)? {
+            Some(name) if self.exists(&name)? => Ok(name),
+            Some(name) => Err(format!("{LATEST} names {name}, which is not there")),
+            None if self.exists(LATEST)? => Err(format!("{LATEST} is empty")),
+            None => Err(format!("{LATEST} is missing")),
+        })
+    }
+
+    /// Returns the checkpoint that is taken for `latest` where that leads to none; `None` where `latest`
+    /// names a checkpoint that is there, and before the first checkpoint.
+    ///
+    /// # Errors
+    /// No checkpoint is whole, or a file cannot be read.
+    pub fn stand_in(&self) -> Result<Option<StandIn>, CheckpointError> {
+        match self.latest()? {
+            Ok(_) => Ok(None),
+            Err(reason) => Ok(self.newest_whole(reason)?.map(|(_, stand_in)| stand_in)),
+        }
+    }
+
+    /// Returns the name of the checkpoint that [`Store::load`] reads as `latest`, if there is one.
+    pub(super) fn name_of_latest(&self) -> Result<Option<String>, CheckpointError> {
+        match self.latest()? {
+            Ok(name) => Ok(Some(name)),
+            Err(reason) => Ok(self.newest_whole(reason)?.map(|(_, stand_in)| stand_in.name)),
+        }
+    }
+
+    fn newest_whole(
+        &self,
+        reason: String,
+    ) -> Result<Option<(Checkpoint, StandIn)>, CheckpointError> {
+        let mut damaged = Vec::new();
+        for name in self.by_step()? {
+            match self.read(&name) {
+                Ok(checkpoint) => {
+                    return Ok(Some((checkpoint, StandIn { name, reason, left_out: damaged })));
+                }
+                Err(error) if error.is_damage() => damaged.push((name, error.to_string())),
+                Err(error) => return Err(error),
+            }
+        }
+        match self.has_saved()? {
+            false => Ok(None),
+            true => {
+                Err(CheckpointError::NoneWhole { folder: self.folder.clone(), reason, damaged })
+            }
+        }
+    }
+
     /// Reads the checkpoint `name` (`latest`, `best` or `step-…`) and verifies every byte of it. Returns
-    /// `None` when the run has not saved a checkpoint yet.
+    /// `None` when the run has not saved a checkpoint yet. Where `latest` leads to no checkpoint, the newest
+    /// whole one is read.
     ///
     /// # Errors
     /// The checkpoint is missing, damaged or of another format.
     pub fn load(&self, name: &str) -> Result<Option<Checkpoint>, CheckpointError> {
+        Ok(self.find(name)?.map(|(checkpoint, _)| checkpoint))
+    }
+
+    /// Reads a checkpoint as [`Store::load`] does, and tells if it is not the one that `latest` names.
+    ///
+    /// # Errors
+    /// The errors of [`Store::load`].
+    pub fn find(
+        &self,
+        name: &str,
+    ) -> Result<Option<(Checkpoint, Option<StandIn>)>, CheckpointError> {
         let name = match name {
-            LATEST | BEST => match self.pointer(name)? {
+            LATEST => match self.latest()? {
+                Ok(name) => name,
+                Err(reason) => {
+                    let found = self.newest_whole(reason)?;
+                    return Ok(found.map(|(checkpoint, stand_in)| (checkpoint, Some(stand_in))));
+                }
+            },
+            BEST => match self.pointer(BEST)? {
                 Some(name) => name,
                 None => return Ok(None),
             },
             name => name.to_owned(),
         };
+        Ok(Some((self.read(&name)?, None)))
+    }
+
+    fn read(&self, name: &str) -> Result<Checkpoint, CheckpointError> {
         let folder = self.folder.join(name);
         let manifest = read_manifest(&folder.join(MANIFEST))?;
         let mut tensors = BTreeMap::new();
@@ -349,7 +484,7 @@ impl Store {
             tensors.insert(kind, file::parse(&path, &bytes)?);
         }
         let Manifest { position, method, recipe, images, .. } = manifest;
-        Ok(Some(Checkpoint { position, method, recipe, images, tensors }))
+        Ok(Checkpoint { position, method, recipe, images, tensors })
     }
 }
 

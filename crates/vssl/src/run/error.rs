@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use super::{
-    checkpoint::{CheckpointError, LATEST, Store},
+    checkpoint::{CheckpointError, Store},
     names::RECIPE,
 };
 
@@ -78,7 +78,7 @@ pub enum RunFolderError {
 impl RunFolderError {
     /// Returns the error for a checkpoint that `store` could not write after `step`.
     pub(super) fn not_saved(store: &Store, step: u64, source: CheckpointError) -> Self {
-        let kept = match store.pointer(LATEST).ok().flatten() {
+        let kept = match store.name_of_latest().ok().flatten() {
             Some(name) => {
                 format!("the checkpoint {name} is whole: go on from it with --resume")
             }

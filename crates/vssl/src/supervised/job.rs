@@ -9,16 +9,17 @@ use vssl_data::{
     Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits, loader::workers,
 };
 
-use super::{Length, ReadingSection, Saving, View};
+use super::{Length, ReadingSection, Saving, Summary, View};
 use crate::{
     encoder::{Encoder, Input},
     recipe::{self, LogSection},
     run::{
-        checkpoint::{Checkpoint, LATEST, Store},
+        checkpoint::{Checkpoint, LATEST, StandIn, Store},
         clock::is_due,
         digest::sha256,
         folder,
         images::Images,
+        past::Past,
         resume,
     },
     schedule::Step,
@@ -144,10 +145,9 @@ impl Job {
         let (mut resume_from, mut notes) = (None, Vec::new());
         if output.resume {
             match resumed(&identity, &output)? {
-                None => {
-                    notes.push("no checkpoint was saved yet: the training starts again".to_owned());
-                }
-                Some(checkpoint) => {
+                None => notes.push(note_on_new_start(&output)?),
+                Some((checkpoint, stand_in)) => {
+                    notes.extend(stand_in.map(|stand_in| stand_in.note("goes on from")));
                     notes.extend(checked(&checkpoint, &images, &output, length)?);
                     resume_from = Some(checkpoint);
                 }
@@ -290,10 +290,13 @@ fn identity(
     table
 }
 
-/// Returns the last checkpoint, if it belongs to the same training.
-fn resumed(now: &Table, output: &OutputOptions) -> Result<Option<Checkpoint>, TrainError> {
+/// Returns the last checkpoint, if it belongs to the same training, and whether it stands in for `latest`.
+fn resumed(
+    now: &Table,
+    output: &OutputOptions,
+) -> Result<Option<(Checkpoint, Option<StandIn>)>, TrainError> {
     let run = &output.folder;
-    let Some(checkpoint) = Store::of(run).load(LATEST)? else { return Ok(None) };
+    let Some((checkpoint, stand_in)) = Store::of(run).find(LATEST)? else { return Ok(None) };
     let was: Table = checkpoint.recipe.parse().map_err(|error: toml::de::Error| {
         TrainError::StoredRecipe { run: run.clone(), source: error.into() }
     })?;
@@ -302,8 +305,17 @@ fn resumed(now: &Table, output: &OutputOptions) -> Result<Option<Checkpoint>, Tr
         differences.retain(|difference| !COUNTS.contains(&difference.key.as_str()));
     }
     match differences.is_empty() {
-        true => Ok(Some(checkpoint)),
+        true => Ok(Some((checkpoint, stand_in))),
         false => Err(TrainError::OtherRecipe { run: run.clone(), differences }),
+    }
+}
+
+/// Returns a note on a training that starts again because it has no checkpoint, unless it came to its end: to
+/// train it again would replace its result.
+fn note_on_new_start(output: &OutputOptions) -> Result<String, TrainError> {
+    match Past::of(&output.folder, |summary: &Summary| summary.interrupted)? {
+        Past::Finished(_) => Err(TrainError::CheckpointsGone { run: output.folder.clone() }),
+        past => Ok(past.note("training")),
     }
 }
 

@@ -32,6 +32,16 @@ pub enum TrainError {
         /// The places that were looked at.
         looked: Vec<PathBuf>,
     },
+    /// A training that came to its end has no checkpoint any more.
+    #[error(
+        "{}: the training is finished and its checkpoints are gone: without weights it can be neither \
+         evaluated again nor go on. The settings, metrics.jsonl and {} are kept. Bring the checkpoints back \
+         from a copy, choose another --out, or train again in its place with --force", run.display(), folder::SUMMARY
+    )]
+    CheckpointsGone {
+        /// The run folder.
+        run: PathBuf,
+    },
     /// The settings or the state of the optimiser do not fit.
     #[error(transparent)]
     Optimizer(#[from] OptimError),

@@ -2,6 +2,7 @@
 
 pub mod agreement;
 pub mod batch;
+mod beginning;
 pub mod bench;
 mod disk;
 mod environment;

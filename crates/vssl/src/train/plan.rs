@@ -11,6 +11,7 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 
 use super::{
     TrainError,
+    beginning::Beginning,
     environment::{Environment, check_group, find_data, share},
     evaluation::{Evaluation, left_out_note},
     probe::Probe,
@@ -23,7 +24,7 @@ use crate::{
     optim::Optimizer,
     recipe::Recipe,
     run::{
-        checkpoint::{Checkpoint, Position, Store},
+        checkpoint::{Checkpoint, Position},
         clock::is_due,
         events::Summary,
         folder::{self, RunFolderError},
@@ -69,6 +70,8 @@ pub struct Plan {
     pipeline: Arc<Pipeline>,
     sizes: Sizes,
     commit: Option<String>,
+    /// The result of a run that came to its end and has no checkpoint any more.
+    without_weights: Option<Summary>,
 }
 
 impl Plan {
@@ -77,7 +80,7 @@ impl Plan {
     /// # Errors
     /// The data cannot be opened, settings do not fit together, or the disk is full.
     pub fn new(recipe: Recipe, run: &Path, environment: Environment) -> Result<Self, TrainError> {
-        Self::resolve(recipe, run, environment, None, false)
+        Self::resolve(recipe, run, environment, Beginning::default())
     }
 
     /// Plans to go on with the run in the folder `run` after the checkpoint `from` (`latest`, `best` or
@@ -93,8 +96,8 @@ impl Plan {
         environment: Environment,
     ) -> Result<Self, TrainError> {
         recipe.data.normalisation = Some(recipe.data.normalisation());
-        let checkpoint = Store::of(run).load(from)?;
-        if let Some(checkpoint) = &checkpoint {
+        let beginning = Beginning::of(run, from)?;
+        if let Some(checkpoint) = &beginning.checkpoint {
             let differences = resume::differences_since(&checkpoint.recipe, &recipe);
             let differences = differences
                 .map_err(|source| TrainError::StoredRecipe { run: run.to_owned(), source })?;
@@ -102,15 +105,14 @@ impl Plan {
                 return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
             }
         }
-        Self::resolve(recipe, run, environment, checkpoint, true)
+        Self::resolve(recipe, run, environment, beginning)
     }
 
     fn resolve(
         mut recipe: Recipe,
         run: &Path,
         environment: Environment,
-        resume_from: Option<Checkpoint>,
-        continues: bool,
+        beginning: Beginning,
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         recipe.check().map_err(TrainError::Setting)?;
@@ -119,7 +121,7 @@ impl Plan {
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
-        if !continues && !environment.force && group.leads() {
+        if !beginning.continues && !environment.force && group.leads() {
             folder::check_free(run)?;
         }
         let splits = dataset::open(&recipe.data.source(), None)?;
@@ -142,8 +144,8 @@ impl Plan {
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
-            continues,
-            resume_from,
+            continues: beginning.continues,
+            resume_from: beginning.checkpoint,
             images: Images::of(splits.train.as_ref(), splits.validation.as_deref()),
             train: splits.train,
             validation: splits.validation,
@@ -151,15 +153,17 @@ impl Plan {
             evaluators: evaluators::chosen(&recipe).map_err(TrainError::Setting)?,
             steps_per_epoch: length.steps_per_epoch(images),
             total_steps: length.total_steps(images),
-            notes: Vec::new(),
+            notes: beginning.note.into_iter().collect(),
             force: environment.force,
             group,
             pipeline,
             sizes,
             commit: environment.commit,
+            without_weights: beginning.without_weights,
             recipe,
         };
-        plan.notes = plan.remarks(length, environment.allow_changed_data)?;
+        let remarks = plan.remarks(length, environment.allow_changed_data)?;
+        plan.notes.extend(remarks);
         Ok(plan)
     }
 
@@ -185,9 +189,6 @@ impl Plan {
         } else if self.validation.as_ref().is_some_and(|split| split.labels().is_none()) {
             notes.push("the validation split has no labels: evaluations are skipped".to_owned());
         }
-        if self.continues && self.resume_from.is_none() {
-            notes.push("no checkpoint was saved yet: the run starts again".to_owned());
-        }
         let memory = self.loading(0).memory_bound(&self.pipeline) >> 20;
         notes.push(format!("prefetched views take at most {memory} MiB"));
         Ok(notes)
@@ -199,6 +200,9 @@ impl Plan {
     /// # Errors
     /// The result cannot be read.
     pub fn result(&self) -> Result<Option<Summary>, TrainError> {
+        if self.without_weights.is_some() {
+            return Ok(self.without_weights.clone());
+        }
         let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
         if trained != Some(self.total_steps) {
             return Ok(None);
@@ -209,6 +213,18 @@ impl Plan {
             // A result of another version or a damaged result is made again.
             Err(RunFolderError::Summary { .. }) => Ok(None),
             summary => Ok(summary?.filter(is_whole)),
+        }
+    }
+
+    /// Checks that the run is not one that came to its end and lost its checkpoints: to train it again would
+    /// replace its result.
+    ///
+    /// # Errors
+    /// The run is one.
+    pub(super) fn check_weights(&self) -> Result<(), TrainError> {
+        match self.without_weights {
+            Some(_) => Err(TrainError::CheckpointsGone { run: self.run.clone() }),
+            None => Ok(()),
         }
     }
 

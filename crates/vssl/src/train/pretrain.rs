@@ -88,6 +88,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
+        plan.check_weights()?;
         evaluators::check_names(&plan.evaluators).map_err(TrainError::Setting)?;
         let mut learner = plan.learner();
         let mut optimizer = plan.optimizer(learner.as_ref())?;

@@ -1,6 +1,10 @@
 //! Which checkpoints a run keeps, whatever was there before.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use burn::tensor::TensorData;
 use vssl::{
@@ -73,6 +77,91 @@ fn half_a_checkpoint_of_a_killed_start_goes_with_the_next_one() {
     store.save(&checkpoint(2), false, 2).unwrap();
     assert!(!half.exists());
     assert_eq!(steps(&store), [1, 2]);
+}
+
+fn path(run: &Path, name: &str) -> PathBuf {
+    run.join("checkpoints").join(name)
+}
+
+#[test]
+fn where_latest_leads_to_none_the_newest_whole_checkpoint_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path();
+    let store = saved(run, &[8, 16, 32], &[], 9);
+    assert_eq!(store.stand_in().unwrap(), None);
+    // Neither is a checkpoint of the run, whatever their names begin with.
+    fs::create_dir(path(run, "step-00000064.old")).unwrap();
+    fs::create_dir(path(run, "step-99")).unwrap();
+    let latest = path(run, "latest");
+    let rest = "goes on from step-00000032, the newest whole checkpoint";
+    for (text, reason) in [
+        (None, "latest is missing"),
+        (Some("\n"), "latest is empty"),
+        (Some("step-00000040\n"), "latest names step-00000040, which is not there"),
+    ] {
+        fs::remove_file(&latest).unwrap();
+        if let Some(text) = text {
+            fs::write(&latest, text).unwrap();
+        }
+        let (checkpoint, stand_in) = store.find("latest").unwrap().unwrap();
+        assert_eq!(checkpoint.position.step, 32);
+        assert_eq!(stand_in.unwrap().note("goes on from"), format!("{reason}: {rest}"));
+        assert_eq!(step_of(&store, "latest"), 32);
+        fs::write(&latest, "").unwrap();
+    }
+}
+
+#[test]
+fn damaged_checkpoints_are_passed_over_only_where_latest_does_not_name_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path();
+    let store = saved(run, &[8, 16, 32], &[], 9);
+    fs::write(path(run, "step-00000032/student.safetensors"), "other").unwrap();
+    let error = store.load("latest").err().unwrap().to_string();
+    assert!(error.contains("step-00000032/student.safetensors: damaged"), "{error}");
+    fs::remove_file(path(run, "latest")).unwrap();
+    fs::remove_file(path(run, "step-00000016/checkpoint.json")).unwrap();
+    let stand_in = store.stand_in().unwrap().unwrap();
+    assert_eq!(stand_in.name, "step-00000008");
+    let left_out: Vec<&str> = stand_in.left_out.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(left_out, ["step-00000032", "step-00000016"]);
+    let note = stand_in.note("goes on from");
+    assert!(note.contains("step-00000032 is left out: "), "{note}");
+    assert!(note.contains("student.safetensors: damaged") && note.contains("16"), "{note}");
+
+    fs::remove_dir_all(path(run, "step-00000008")).unwrap();
+    let error = store.load("latest").err().unwrap().to_string();
+    for part in ["latest is missing", "no checkpoint is whole", "damaged", "--out", "--force"] {
+        assert!(error.contains(part), "{part} is not in {error}");
+    }
+}
+
+/// It may be whole: an earlier checkpoint must not push it aside.
+#[test]
+fn a_checkpoint_of_a_later_format_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = saved(folder.path(), &[8, 16], &[], 9);
+    fs::remove_file(path(folder.path(), "latest")).unwrap();
+    let manifest = path(folder.path(), "step-00000016/checkpoint.json");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    let error = store.load("latest").err().unwrap().to_string();
+    assert!(error.contains("step-00000016") && error.contains("format 3"), "{error}");
+}
+
+#[test]
+fn without_any_checkpoint_only_a_run_that_never_saved_one_starts_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path();
+    let store = Store::of(run);
+    assert!(store.load("latest").unwrap().is_none() && !store.has_saved().unwrap());
+    saved(run, &[8], &[], 9);
+    fs::remove_dir_all(path(run, "step-00000008")).unwrap();
+    assert!(store.has_saved().unwrap());
+    let error = store.load("latest").err().unwrap().to_string();
+    let expected =
+        "latest names step-00000008, which is not there, and there is no other checkpoint";
+    assert!(error.contains(expected), "{error}");
 }
 
 /// Of a linear evaluation by the last version that wrote format 1, which knew nothing of images and called

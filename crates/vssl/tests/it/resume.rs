@@ -1,4 +1,4 @@
-//! Runs that go on with other images than they began with.
+//! Runs that go on with other images than they began with, or without their checkpoints.
 
 use std::{
     fs,
@@ -11,6 +11,7 @@ use vssl::{
     run::{
         checkpoint::Store,
         events::{Event, Observer},
+        folder,
         stop::Stop,
     },
     train::{Environment, Plan, TrainError, pretrain},
@@ -18,7 +19,7 @@ use vssl::{
 
 use super::{
     embedded::pictures,
-    training::{environment, recipe},
+    training::{Silent, environment, recipe},
 };
 
 /// Asks for a stop at the first logged step, which the loop sees after the next one.
@@ -169,4 +170,67 @@ fn a_method_that_remembers_each_image_does_not_go_on_with_another_number() {
     assert!(error.contains("deepclusterv2 remembers each training image"), "{error}");
     assert!(error.contains("there were 19") && error.contains("go on with 20"), "{error}");
     assert!(!error.contains("another method"), "{error}");
+}
+
+#[test]
+fn a_run_whose_latest_is_missing_goes_on_from_its_newest_checkpoint_and_says_so() {
+    let stopped = Stopped::new();
+    fs::remove_file(stopped.run().join("checkpoints/latest")).unwrap();
+    let plan = stopped.resumed(false).unwrap();
+    assert_eq!(plan.resume_from.as_ref().unwrap().position.step, 2);
+    let expected = "latest is missing: goes on from step-00000002, the newest whole checkpoint";
+    assert!(plan.notes.iter().any(|note| note == expected), "{:?}", plan.notes);
+    let summary = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    assert_eq!(summary.steps, 12);
+    // The first new checkpoint makes `latest` whole again.
+    assert_eq!(Store::of(&stopped.run()).stand_in().unwrap(), None);
+}
+
+#[test]
+fn a_finished_run_without_checkpoints_keeps_its_result() {
+    let stopped = Stopped::new();
+    let run = stopped.run();
+    let finished = pretrain(&stopped.resumed(false).unwrap(), &Stop::default(), &mut Silent);
+    let finished = finished.unwrap();
+    let files = ["summary.json", "metrics.jsonl", "events.jsonl"].map(|name| run.join(name));
+    let before = files.clone().map(|file| fs::read(file).unwrap());
+    // First `latest` names a checkpoint that is gone; then the whole folder is gone.
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    fs::create_dir(run.join("checkpoints")).unwrap();
+    fs::write(run.join("checkpoints/latest"), "step-00000012\n").unwrap();
+    for is_last in [false, true] {
+        let plan = stopped.resumed(false).unwrap();
+        let result = plan.result().unwrap().unwrap();
+        assert_eq!((result.steps, result.interrupted), (finished.steps, false));
+        assert!(!plan.notes.iter().any(|note| note.contains("starts again")), "{:?}", plan.notes);
+        let error = pretrain(&plan, &Stop::default(), &mut Silent).unwrap_err().to_string();
+        for part in ["its checkpoints are gone", "summary.json", "--out", "--force"] {
+            assert!(error.contains(part), "{part} is not in {error}");
+        }
+        assert!(files.iter().map(|file| fs::read(file).unwrap()).eq(before.clone()));
+        if !is_last {
+            fs::remove_dir_all(run.join("checkpoints")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_note_on_a_start_from_the_first_step_says_whether_a_checkpoint_was_saved() {
+    let stopped = Stopped::new();
+    let run = stopped.run();
+    let starts_again = |reason: &str| {
+        let plan = stopped.resumed(false).unwrap();
+        assert!(plan.resume_from.is_none() && plan.result().unwrap().is_none());
+        let expected = format!("{reason}: the run starts again");
+        assert!(plan.notes.contains(&expected), "{:?}", plan.notes);
+    };
+    fs::remove_dir_all(run.join("checkpoints")).unwrap();
+    starts_again("the checkpoints that were saved are gone");
+    fs::remove_file(run.join(folder::SUMMARY)).unwrap();
+    starts_again("the checkpoints that were saved are gone");
+    let events = run.join("events.jsonl");
+    let text = fs::read_to_string(&events).unwrap();
+    let lines = text.split_inclusive('\n').filter(|line| !line.contains("\"checkpoint\""));
+    fs::write(&events, lines.collect::<String>()).unwrap();
+    starts_again("no checkpoint was saved yet");
 }

@@ -290,6 +290,27 @@ fn a_training_goes_on_only_as_it_began() {
 }
 
 #[test]
+fn a_training_without_latest_goes_on_and_a_finished_one_without_checkpoints_is_kept() {
+    let root = folder();
+    let settings = linear_settings(&["rates=[0.3]"]);
+    run_linear(root.path(), &settings, false, 2);
+    fs::remove_file(root.path().join("checkpoints/latest")).unwrap();
+    let (encoder, images) = (encoder(), images());
+    let job = Job::linear(&encoder, &images, &settings, output(root.path(), true)).unwrap();
+    let note = job.notes.iter().find(|note| note.contains("latest is missing"));
+    assert!(note.unwrap().contains("goes on from step-"), "{:?}", job.notes);
+    assert!(!run_linear(root.path(), &settings, true, 0).interrupted);
+    fs::remove_dir_all(root.path().join("checkpoints")).unwrap();
+    refused(
+        Job::linear(&encoder, &images, &settings, output(root.path(), true)),
+        &["its checkpoints are gone", "summary.json", "--out", "--force"],
+    );
+    fs::remove_file(root.path().join("summary.json")).unwrap();
+    let job = Job::linear(&encoder, &images, &settings, output(root.path(), true)).unwrap();
+    assert!(job.notes.iter().any(|note| note.contains("starts again")), "{:?}", job.notes);
+}
+
+#[test]
 fn rates_do_not_fall_before_an_epoch_is_over_and_never_twice_at_once() {
     let milestones = |epochs: u64| {
         let settings = linear_settings(&[&format!("train.epochs={epochs}")]);

@@ -69,7 +69,8 @@ impl LatestPictures {
         loop {
             let now = match shown.copy.checkpoint.as_str() {
                 // A pointer that cannot be read now is read again in the next round.
-                name @ (LATEST | BEST) => Store::of(run).pointer(name).ok().flatten(),
+                LATEST => newest(&Store::of(run)),
+                BEST => Store::of(run).pointer(BEST).ok().flatten(),
                 step => Some(step.to_owned()),
             };
             if let Some(name) = now.filter(|name| done.as_ref() != Some(name)) {
@@ -88,6 +89,11 @@ impl LatestPictures {
             thread::sleep(EVERY);
         }
     }
+}
+
+/// The name of the newest checkpoint; where there is no `latest`, the last one is taken.
+fn newest(store: &Store) -> Option<String> {
+    store.pointer(LATEST).ok().flatten().or_else(|| store.list().ok()?.pop())
 }
 
 fn pictures(run: &Path, shown: &Shown, common: &Common) -> Result<RunPictures, String> {
