@@ -63,7 +63,8 @@ pub struct Job {
     pub settings: String,
     /// The settings, encoder and data that must not change when the training goes on.
     pub(super) identity: String,
-    /// The checkpoint to go on from.
+    /// The checkpoint to go on from. Where the images are not those of the checkpoint, the notes of its
+    /// position say so.
     pub(super) resume_from: Option<Checkpoint>,
     pub(super) output: OutputOptions,
     /// The images to learn from.
@@ -147,8 +148,10 @@ impl Job {
                 None => {
                     notes.push("no checkpoint was saved yet: the training starts again".to_owned());
                 }
-                Some(checkpoint) => {
-                    notes.extend(checked(&checkpoint, &images, &output, length)?);
+                Some(mut checkpoint) => {
+                    let note = checked(&checkpoint, &images, &output, length)?;
+                    checkpoint.position.notes.extend(note.clone());
+                    notes.extend(note);
                     resume_from = Some(checkpoint);
                 }
             }

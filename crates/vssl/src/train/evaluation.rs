@@ -11,8 +11,15 @@ pub struct Evaluation {
     pub left_out: usize,
 }
 
+/// Returns the notes of a result: those that came with the checkpoint, those of this start that are not among
+/// them, and one on the images that the result leaves out.
+pub(crate) fn result_notes(lasting: &[String], start: &[String], left_out: usize) -> Vec<String> {
+    let fresh = start.iter().filter(|note| !lasting.contains(note));
+    lasting.iter().chain(fresh).cloned().chain(left_out_note(left_out)).collect()
+}
+
 /// Returns a sentence on how many images a result leaves out; `None` where every image was read.
-pub(crate) fn left_out_note(images: usize) -> Option<String> {
+fn left_out_note(images: usize) -> Option<String> {
     (images > 0).then(|| {
         format!(
             "{images} images could not be read: accuracies are of the others (data.on_bad_image)"

@@ -12,7 +12,7 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 use super::{
     TrainError,
     environment::{Environment, check_group, find_data, share},
-    evaluation::{Evaluation, left_out_note},
+    evaluation::{Evaluation, result_notes},
     probe::Probe,
 };
 use crate::{
@@ -44,7 +44,8 @@ pub struct Plan {
     pub run: PathBuf,
     /// Whether the run goes on with an earlier start.
     pub continues: bool,
-    /// The checkpoint to go on from; `None` before the first checkpoint.
+    /// The checkpoint to go on from; `None` before the first checkpoint. Where the images are not those of the
+    /// checkpoint, the notes of its position say so.
     pub resume_from: Option<Checkpoint>,
     /// The training images.
     pub train: Arc<dyn Dataset>,
@@ -163,9 +164,9 @@ impl Plan {
         Ok(plan)
     }
 
-    fn remarks(&self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
+    fn remarks(&mut self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
         let mut notes = Vec::new();
-        if let Some(Checkpoint { images, position, .. }) = &self.resume_from {
+        if let Some(Checkpoint { images, position, .. }) = &mut self.resume_from {
             let checked = resume::check_images(
                 images.as_ref(),
                 &self.images,
@@ -174,9 +175,10 @@ impl Plan {
                 position.step,
             );
             let run = || self.run.clone();
-            notes.extend(
-                checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?,
-            );
+            let note =
+                checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?;
+            position.notes.extend(note.clone());
+            notes.extend(note);
         }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
@@ -355,7 +357,7 @@ impl Plan {
             replaced_images: position.replaced,
             figures: evaluation.figures,
             online_top1: position.online,
-            notes: self.notes.iter().cloned().chain(left_out_note(evaluation.left_out)).collect(),
+            notes: result_notes(&position.notes, &self.notes, evaluation.left_out),
             run: self.run.clone(),
         }
     }

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 use vssl::{
     run::{
         checkpoint::Store,
-        events::{Event, Observer},
+        events::{Event, Observer, Summary},
+        folder,
+        history::{self, Entry},
         stop::Stop,
     },
     train::{Environment, Plan, TrainError, pretrain},
@@ -18,7 +20,7 @@ use vssl::{
 
 use super::{
     embedded::pictures,
-    training::{environment, recipe},
+    training::{Silent, environment, recipe},
 };
 
 /// Asks for a stop at the first logged step, which the loop sees after the next one.
@@ -86,6 +88,20 @@ impl Stopped {
         Plan::resume(recipe(&self.text()), &self.run(), "latest", environment)
     }
 
+    /// Goes on and stops again after two steps more.
+    fn stopped_again(&self, allow_changed_data: bool) -> Summary {
+        let (plan, stop) = (self.resumed(allow_changed_data).unwrap(), Stop::default());
+        let summary = pretrain(&plan, &stop, &mut StopAtOnce(stop.clone())).unwrap();
+        assert!(summary.interrupted);
+        summary
+    }
+
+    /// Copies the first dog `more` times.
+    fn add_dogs(&self, more: usize) {
+        let dogs = self.images().join("train/dog");
+        (0..more).for_each(|at| copy(&dogs.join("00.png"), &dogs.join(format!("new{at}.png"))));
+    }
+
     fn changes(&self) -> Vec<String> {
         match self.resumed(false).err() {
             None => Vec::new(),
@@ -103,10 +119,7 @@ fn copy(from: &Path, to: &Path) {
 fn images_that_were_added_are_refused_or_change_what_is_told() {
     let stopped = Stopped::new();
     assert_eq!(stopped.changes(), Vec::<String>::new());
-    let dogs = stopped.images().join("train/dog");
-    for at in 0..6 {
-        copy(&dogs.join("00.png"), &dogs.join(format!("new{at}.png")));
-    }
+    stopped.add_dogs(6);
     assert_eq!(stopped.changes(), ["training images: 19 then, 25 now"]);
     let error = stopped.resumed(false).err().unwrap();
     assert!(error.to_string().contains("--allow-changed-data") && !error.is_usage(), "{error}");
@@ -118,6 +131,35 @@ fn images_that_were_added_are_refused_or_change_what_is_told() {
     assert_eq!(summary.steps, 18);
     // From then on these are the images of the run.
     assert_eq!(stopped.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn every_later_result_says_that_the_images_changed() {
+    let stopped = Stopped::new();
+    let about = |notes: &[String]| -> Vec<String> {
+        notes.iter().filter(|note| note.contains("--allow-changed-data")).cloned().collect()
+    };
+    assert_eq!(about(&stopped.stopped_again(false).notes), Vec::<String>::new());
+    stopped.add_dogs(6);
+    let noted = about(&stopped.stopped_again(true).notes);
+    assert!(noted.len() == 1 && noted[0].contains("19 then, 25 now"), "{noted:?}");
+    assert_eq!(about(&stopped.stopped_again(false).notes), noted);
+    stopped.add_dogs(7);
+    let both = about(&stopped.stopped_again(true).notes);
+    assert!(both.len() == 2 && both[0] == noted[0] && both[1].contains("25 then, 26 now"));
+    let last = pretrain(&stopped.resumed(false).unwrap(), &Stop::default(), &mut Silent).unwrap();
+    assert!(!last.interrupted);
+    assert_eq!(about(&last.notes), both);
+    let stored: Summary = folder::summary_of(&stopped.run()).unwrap().unwrap();
+    assert_eq!(about(&stored.notes), both);
+    let checkpoint = Store::of(&stopped.run()).load("latest").unwrap().unwrap();
+    assert_eq!(checkpoint.position.notes, both);
+    let entries = history::read(&stopped.run()).unwrap();
+    let messages = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Note { message, .. } => Some(message),
+        _ => None,
+    });
+    assert_eq!(about(&messages.collect::<Vec<_>>()), both, "each is told when it came");
 }
 
 #[test]
