@@ -12,7 +12,7 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 use super::{
     TrainError,
     environment::{Environment, check_group, find_data, share},
-    evaluation::{Evaluation, result_notes},
+    evaluation::{Evaluation, add_new, result_notes},
     probe::Probe,
 };
 use crate::{
@@ -202,15 +202,30 @@ impl Plan {
     /// The result cannot be read.
     pub fn result(&self) -> Result<Option<Summary>, TrainError> {
         let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
-        if trained != Some(self.total_steps) {
-            return Ok(None);
+        match trained == Some(self.total_steps) {
+            true => self.earlier_result(),
+            false => Ok(None),
         }
-        let is_whole =
-            |summary: &Summary| !summary.interrupted && summary.steps == self.total_steps;
+    }
+
+    /// Returns the result of an earlier evaluation of the weights in the checkpoint to go on from; `None`
+    /// where there is no such result.
+    ///
+    /// # Errors
+    /// The result cannot be read.
+    pub fn earlier_result(&self) -> Result<Option<Summary>, TrainError> {
+        let Some(Checkpoint { position, .. }) = &self.resume_from else { return Ok(None) };
+        let is_of_these_weights = |summary: &Summary| {
+            // Without a note of the checkpoint, the result is of weights that had other images.
+            let mut lasting = position.notes.iter().filter(|note| !self.notes.contains(note));
+            !summary.interrupted
+                && summary.steps == position.step
+                && lasting.all(|note| summary.notes.contains(note))
+        };
         match folder::summary_of(&self.run) {
             // A result of another version or a damaged result is made again.
             Err(RunFolderError::Summary { .. }) => Ok(None),
-            summary => Ok(summary?.filter(is_whole)),
+            summary => Ok(summary?.filter(is_of_these_weights)),
         }
     }
 
@@ -343,6 +358,8 @@ impl Plan {
 
     /// Returns the result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
+        let mut notes = result_notes(&position.notes, &self.notes, evaluation.left_out);
+        add_new(&mut notes, evaluation.notes);
         Summary {
             method: self.recipe.method.name().to_owned(),
             seed: self.recipe.seed,
@@ -357,7 +374,7 @@ impl Plan {
             replaced_images: position.replaced,
             figures: evaluation.figures,
             online_top1: position.online,
-            notes: result_notes(&position.notes, &self.notes, evaluation.left_out),
+            notes,
             run: self.run.clone(),
         }
     }

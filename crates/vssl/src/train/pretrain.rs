@@ -243,6 +243,11 @@ impl<'a> Run<'a> {
             let encoder = self.learner.encoder(Network::Student);
             let encoder = encoder.expect("every method has a student");
             evaluation = evaluate::at_the_end(self.plan, &encoder, reporter)?;
+            if self.position.step == self.first
+                && let Some(earlier) = self.plan.earlier_result()?
+            {
+                evaluation.keep(&earlier);
+            }
         }
         let summary = self.plan.summary(&self.position, seconds, evaluation);
         if let Some(reporter) = &mut self.reporter {

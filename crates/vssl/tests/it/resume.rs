@@ -163,6 +163,54 @@ fn every_later_result_says_that_the_images_changed() {
 }
 
 #[test]
+fn an_evaluation_again_keeps_the_figures_that_it_does_not_measure() {
+    let stopped = Stopped::new();
+    let evaluated = |evaluation: &str| {
+        let text = stopped.text().replace("enabled = false", evaluation);
+        let plan =
+            Plan::resume(recipe(&text), &stopped.run(), "latest", environment(Device::flex()));
+        pretrain(&plan.unwrap(), &Stop::default(), &mut Silent).unwrap()
+    };
+    let first = evaluated("evaluators = [\"knn\"]");
+    let names = ["knn_top1", "untrained_knn_top1", "pixels_knn_top1"];
+    assert!(names.iter().all(|name| first.figure(name).is_some()), "{first:?}");
+    let kept =
+        |summary: &Summary| names.iter().all(|name| summary.figure(name) == first.figure(name));
+    let second = evaluated("evaluators = [\"spectrum\"]");
+    assert!(kept(&second) && second.figure("spectrum_rank").is_some(), "{second:?}");
+    let third = evaluated("enabled = false");
+    let measured = |summary: &Summary| -> Vec<(String, Option<f64>)> {
+        let figures = summary.figures.clone().into_iter();
+        figures.filter(|(_, value)| value.is_some()).collect()
+    };
+    assert_eq!(measured(&third), measured(&second));
+    let note = third.notes.iter().find(|note| note.starts_with("kept from an earlier")).unwrap();
+    assert!(
+        names.iter().all(|name| note.contains(name)) && note.contains("spectrum_rank"),
+        "{note}"
+    );
+    let stored: Summary = folder::summary_of(&stopped.run()).unwrap().unwrap();
+    assert_eq!((measured(&stored), stored.notes), (measured(&third), third.notes));
+}
+
+#[test]
+fn figures_of_other_weights_are_not_kept() {
+    let stopped = Stopped::new();
+    let text = stopped.text().replace("enabled = false", "evaluators = [\"knn\"]");
+    let plan = Plan::resume(recipe(&text), &stopped.run(), "latest", environment(Device::flex()));
+    let first = pretrain(&plan.unwrap(), &Stop::default(), &mut Silent).unwrap();
+    assert!(first.figure("knn_top1").is_some() && first.steps == 12, "{first:?}");
+    // The run goes back to an earlier step and trains to its end again.
+    let names = Store::of(&stopped.run()).list().unwrap();
+    assert!(names.len() > 1, "{names:?}");
+    fs::write(stopped.run().join("checkpoints/latest"), &names[0]).unwrap();
+    let plan = stopped.resumed(false).unwrap();
+    let again = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    assert_eq!((again.figure("knn_top1"), again.steps), (None, 12));
+    assert!(!again.notes.iter().any(|note| note.starts_with("kept")), "{:?}", again.notes);
+}
+
+#[test]
 fn images_of_another_name_size_or_class_are_other_images() {
     let stopped = Stopped::new();
     let dogs = stopped.images().join("train/dog");
