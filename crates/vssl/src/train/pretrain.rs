@@ -280,9 +280,24 @@ fn restore(
     let device = &plan.device;
     optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
     match probe {
-        Some(probe) => probe.load(tensors("probe")?).map_err(|e| TrainError::Probe(Box::new(e))),
+        Some(probe) => probe
+            .load(tensors("probe")?)
+            .map_err(|source| of_another_probe(checkpoint, plan, source)),
         None => Ok(()),
     }
+}
+
+/// Returns the error for weights of the online probe that do not fit. A changed number of classes is named as
+/// the reason.
+fn of_another_probe(checkpoint: &Checkpoint, plan: &Plan, source: StateError) -> TrainError {
+    if let StateError::Shape { got, expected, .. } = &source
+        && let (&[was, dim], &[now, wanted]) = (got.as_slice(), expected.as_slice())
+        && dim == wanted
+    {
+        let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
+        return TrainError::OtherClasses { folder, was, now };
+    }
+    TrainError::Probe(Box::new(source))
 }
 
 /// Returns the error for tensors of a checkpoint that do not fit. The recipes agree, so a changed number of

@@ -260,3 +260,31 @@ fn a_method_that_remembers_each_image_does_not_go_on_with_another_number() {
     assert!(error.contains("there were 19") && error.contains("go on with 20"), "{error}");
     assert!(!error.contains("another method"), "{error}");
 }
+
+#[test]
+fn a_run_with_a_probe_does_not_go_on_with_another_number_of_classes() {
+    let stopped = Stopped::new();
+    for split in ["train", "val"] {
+        let split = stopped.images().join(split);
+        fs::create_dir(split.join("newt")).unwrap();
+        copy(&split.join("dog/00.png"), &split.join("newt/00.png"));
+    }
+    let plan = stopped.resumed(true).unwrap();
+    let error = pretrain(&plan, &Stop::default(), &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::OtherClasses { was: 2, now: 3, .. }), "{error}");
+    let error = error.to_string();
+    for part in ["step-00000002", "learns 2 classes", "now have 3", "images of 2 classes"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // What the error says of the probe holds.
+    let without = format!("{}\nprobe = {{ enabled = false }}", stopped.text());
+    let environment = Environment { allow_changed_data: true, ..environment(Device::flex()) };
+    let plan = Plan::resume(recipe(&without), &stopped.run(), "latest", environment);
+    assert!(matches!(plan.err(), Some(TrainError::OtherRecipe { .. })));
+    // And so does its advice.
+    for split in ["train", "val"] {
+        fs::remove_dir_all(stopped.images().join(split).join("newt")).unwrap();
+    }
+    let plan = stopped.resumed(false).unwrap();
+    assert_eq!(pretrain(&plan, &Stop::default(), &mut Silent).unwrap().steps, 12);
+}
