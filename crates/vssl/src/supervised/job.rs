@@ -142,20 +142,7 @@ impl Job {
         let table = Table::try_from(settings).expect("settings are a table of plain values");
         let settings = table.to_string();
         let identity = identity(task, table, encoder, [&train, &validation]);
-        let (mut resume_from, mut notes) = (None, Vec::new());
-        if output.resume {
-            match resumed(&identity, &output)? {
-                None => {
-                    notes.push("no checkpoint was saved yet: the training starts again".to_owned());
-                }
-                Some(mut checkpoint) => {
-                    let note = checked(&checkpoint, &images, &output, length)?;
-                    checkpoint.position.notes.extend(note.clone());
-                    notes.extend(note);
-                    resume_from = Some(checkpoint);
-                }
-            }
-        }
+        let (resume_from, notes) = resumption(&identity, &images, &output, length)?;
         Ok(Self {
             task,
             settings,
@@ -291,6 +278,26 @@ fn identity(
     say("classes", train.classes().to_vec().into());
     table.extend(settings);
     table
+}
+
+/// Returns the checkpoint to go on from, if the training goes on and has a checkpoint, and the notes for the
+/// user. The position of the checkpoint has the note on changed images as well, so that it lasts.
+fn resumption(
+    identity: &Table,
+    images: &Images,
+    output: &OutputOptions,
+    length: resume::Length,
+) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
+    if !output.resume {
+        return Ok((None, Vec::new()));
+    }
+    let Some(mut checkpoint) = resumed(identity, output)? else {
+        let note = "no checkpoint was saved yet: the training starts again".to_owned();
+        return Ok((None, vec![note]));
+    };
+    let note = checked(&checkpoint, images, output, length)?;
+    checkpoint.position.notes.extend(note.clone());
+    Ok((Some(checkpoint), note.into_iter().collect()))
 }
 
 /// Returns the last checkpoint, if it belongs to the same training.
