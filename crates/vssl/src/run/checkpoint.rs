@@ -141,6 +141,9 @@ pub struct Position {
     /// The state of loss scaling, in a precision that needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// The notes on how the run came here that its result has to repeat, such as that its images changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Further state of a training, in a form of its own; `null` for a pretraining.
     #[serde(default, alias = "heads", skip_serializing_if = "Value::is_null")]
     pub task: Value,

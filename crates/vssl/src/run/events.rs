@@ -132,7 +132,7 @@ pub struct Summary {
     /// the pixels. `None` for a figure that was not measured.
     #[serde(flatten, deserialize_with = "numbers")]
     pub figures: BTreeMap<String, Option<f64>>,
-    /// Notes, such as why a figure is missing.
+    /// Notes, such as why a figure is missing. A note on changed images is in the result of every later start.
     pub notes: Vec<String>,
     /// The run folder.
     #[serde(serialize_with = "crate::run::path_text::one")]

@@ -32,6 +32,13 @@ pub enum Entry {
         /// The number of steps of the whole run.
         steps: u64,
     },
+    /// The start has a note, such as that the images changed and what that means.
+    Note {
+        /// The number of steps that earlier starts have done.
+        step: u64,
+        /// The text of the note.
+        message: String,
+    },
     /// The user should be warned.
     Warning {
         /// The number of steps done.
@@ -89,6 +96,7 @@ impl Entry {
     pub(super) fn in_words(&self) -> String {
         match self {
             Self::Started { step, steps } => format!("starts at step {step} of {steps}"),
+            Self::Note { message, .. } => message.clone(),
             Self::Warning { step, message } => format!("warning, step {step}: {message}"),
             Self::Checkpoint { path, .. } => format!("saved {}", path.display()),
             Self::Phase { what, .. } => what.clone(),

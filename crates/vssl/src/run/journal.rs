@@ -39,15 +39,18 @@ impl<'a> Journal<'a> {
     /// The folder cannot be written.
     pub fn tell(&mut self, event: &Event) -> Result<(), RunFolderError> {
         match event {
-            Event::Started { notes, first_step, .. } => {
-                self.step = *first_step;
-                notes.iter().try_for_each(|note| self.folder.log(note))?;
-            }
-            Event::Step { step, .. } | Event::Evaluated { step, .. } => self.step = *step,
+            Event::Started { first_step: step, .. }
+            | Event::Step { step, .. }
+            | Event::Evaluated { step, .. } => self.step = *step,
             _ => {}
         }
         if let Some(entry) = Entry::of(event, self.step) {
             self.folder.note(&entry)?;
+        }
+        if let Event::Started { notes, first_step, .. } = event {
+            for message in notes.iter().cloned() {
+                self.folder.note(&Entry::Note { step: *first_step, message })?;
+            }
         }
         self.observer.event(event);
         Ok(())

@@ -64,7 +64,8 @@ pub struct Job {
     pub settings: String,
     /// The settings, encoder and data that must not change when the training goes on.
     pub(super) identity: String,
-    /// The checkpoint to go on from.
+    /// The checkpoint to go on from. Where the images are not those of the checkpoint, the notes of its
+    /// position say so.
     pub(super) resume_from: Option<Checkpoint>,
     pub(super) output: OutputOptions,
     /// The images to learn from.
@@ -142,17 +143,7 @@ impl Job {
         let table = Table::try_from(settings).expect("settings are a table of plain values");
         let settings = table.to_string();
         let identity = identity(task, table, encoder, [&train, &validation]);
-        let (mut resume_from, mut notes) = (None, Vec::new());
-        if output.resume {
-            match resumed(&identity, &output)? {
-                None => notes.push(note_on_new_start(&output)?),
-                Some((checkpoint, stand_in)) => {
-                    notes.extend(stand_in.map(|stand_in| stand_in.note("goes on from")));
-                    notes.extend(checked(&checkpoint, &images, &output, length)?);
-                    resume_from = Some(checkpoint);
-                }
-            }
-        }
+        let (resume_from, notes) = resumption(&identity, &images, &output, length)?;
         Ok(Self {
             task,
             settings,
@@ -288,6 +279,26 @@ fn identity(
     say("classes", train.classes().to_vec().into());
     table.extend(settings);
     table
+}
+
+/// Returns the checkpoint to go on from, if the training goes on and has a checkpoint, and the notes for the
+/// user. The position of the checkpoint has the note on changed images as well, so that it lasts.
+fn resumption(
+    identity: &Table,
+    images: &Images,
+    output: &OutputOptions,
+    length: resume::Length,
+) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
+    if !output.resume {
+        return Ok((None, Vec::new()));
+    }
+    let Some((mut checkpoint, stand_in)) = resumed(identity, output)? else {
+        return Ok((None, vec![note_on_new_start(output)?]));
+    };
+    let note = checked(&checkpoint, images, output, length)?;
+    checkpoint.position.notes.extend(note.clone());
+    let stand_in = stand_in.map(|stand_in| stand_in.note("goes on from"));
+    Ok((Some(checkpoint), stand_in.into_iter().chain(note).collect()))
 }
 
 /// Returns the last checkpoint, if it belongs to the same training, and whether it stands in for `latest`.

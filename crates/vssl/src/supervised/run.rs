@@ -21,7 +21,7 @@ use crate::{
         stop::Stop,
     },
     schedule::Step,
-    train::{TrainError, evaluation::left_out_note},
+    train::{TrainError, evaluation::result_notes},
 };
 
 /// Runs `job` from the position of its folder to the last step, or until `stop` is requested; then writes the
@@ -285,7 +285,7 @@ impl<'a> Training<'a> {
             best_top5: best.and_then(|epoch| epoch.top5),
             best_epoch: best.map(|epoch| epoch.epoch),
             heads,
-            notes: job.notes.iter().cloned().chain(left_out_note(self.left_out)).collect(),
+            notes: result_notes(&self.position.notes, &job.notes, self.left_out),
             folder: job.output.folder.clone(),
         };
         self.journal.finish(&summary, summary.steps, summary.interrupted)?;

@@ -54,6 +54,20 @@ pub enum TrainError {
     /// The state of the online probe does not fit.
     #[error("the probe of the checkpoint: {0}; it was written for other features or classes")]
     Probe(Box<StateError>),
+    /// The number of classes has changed, for which the online probe has no weights.
+    #[error(
+        "{}: the online probe learns {was} classes in it, the training images now have {now}; the probe cannot \
+         go on with other classes, and probe.enabled cannot change within a run. Bring back images of {was} \
+         classes, or begin a new run", folder.display()
+    )]
+    OtherClasses {
+        /// The folder of the checkpoint.
+        folder: PathBuf,
+        /// The number of classes of the checkpoint.
+        was: usize,
+        /// The number of classes now.
+        now: usize,
+    },
     /// A checkpoint lacks a file of tensors.
     #[error("the checkpoint has no {kind}.safetensors; it is of another recipe")]
     Incomplete {

@@ -34,7 +34,7 @@ impl Evaluation {
                 }
             }
         }
-        Self { figures, left_out: 0 }
+        Self { figures, ..Self::default() }
     }
 
     /// Adds the figures that the evaluators of the plan measure on `splits`.

@@ -13,7 +13,7 @@ use super::{
     TrainError,
     beginning::Beginning,
     environment::{Environment, check_group, find_data, share},
-    evaluation::{Evaluation, left_out_note},
+    evaluation::{Evaluation, add_new, result_notes},
     probe::Probe,
 };
 use crate::{
@@ -45,7 +45,8 @@ pub struct Plan {
     pub run: PathBuf,
     /// Whether the run goes on with an earlier start.
     pub continues: bool,
-    /// The checkpoint to go on from; `None` before the first checkpoint.
+    /// The checkpoint to go on from; `None` before the first checkpoint. Where the images are not those of the
+    /// checkpoint, the notes of its position say so.
     pub resume_from: Option<Checkpoint>,
     /// The training images.
     pub train: Arc<dyn Dataset>,
@@ -167,9 +168,9 @@ impl Plan {
         Ok(plan)
     }
 
-    fn remarks(&self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
+    fn remarks(&mut self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
         let mut notes = Vec::new();
-        if let Some(Checkpoint { images, position, .. }) = &self.resume_from {
+        if let Some(Checkpoint { images, position, .. }) = &mut self.resume_from {
             let checked = resume::check_images(
                 images.as_ref(),
                 &self.images,
@@ -178,9 +179,10 @@ impl Plan {
                 position.step,
             );
             let run = || self.run.clone();
-            notes.extend(
-                checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?,
-            );
+            let note =
+                checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?;
+            position.notes.extend(note.clone());
+            notes.extend(note);
         }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
@@ -204,15 +206,30 @@ impl Plan {
             return Ok(self.without_weights.clone());
         }
         let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
-        if trained != Some(self.total_steps) {
-            return Ok(None);
+        match trained == Some(self.total_steps) {
+            true => self.earlier_result(),
+            false => Ok(None),
         }
-        let is_whole =
-            |summary: &Summary| !summary.interrupted && summary.steps == self.total_steps;
+    }
+
+    /// Returns the result of an earlier evaluation of the weights in the checkpoint to go on from; `None`
+    /// where there is no such result.
+    ///
+    /// # Errors
+    /// The result cannot be read.
+    pub fn earlier_result(&self) -> Result<Option<Summary>, TrainError> {
+        let Some(Checkpoint { position, .. }) = &self.resume_from else { return Ok(None) };
+        let is_of_these_weights = |summary: &Summary| {
+            // Without a note of the checkpoint, the result is of weights that had other images.
+            let mut lasting = position.notes.iter().filter(|note| !self.notes.contains(note));
+            !summary.interrupted
+                && summary.steps == position.step
+                && lasting.all(|note| summary.notes.contains(note))
+        };
         match folder::summary_of(&self.run) {
             // A result of another version or a damaged result is made again.
             Err(RunFolderError::Summary { .. }) => Ok(None),
-            summary => Ok(summary?.filter(is_whole)),
+            summary => Ok(summary?.filter(is_of_these_weights)),
         }
     }
 
@@ -357,6 +374,8 @@ impl Plan {
 
     /// Returns the result of the run.
     pub fn summary(&self, position: &Position, seconds: f64, evaluation: Evaluation) -> Summary {
+        let mut notes = result_notes(&position.notes, &self.notes, evaluation.left_out);
+        add_new(&mut notes, evaluation.notes);
         Summary {
             method: self.recipe.method.name().to_owned(),
             seed: self.recipe.seed,
@@ -371,7 +390,7 @@ impl Plan {
             replaced_images: position.replaced,
             figures: evaluation.figures,
             online_top1: position.online,
-            notes: self.notes.iter().cloned().chain(left_out_note(evaluation.left_out)).collect(),
+            notes,
             run: self.run.clone(),
         }
     }

@@ -244,6 +244,11 @@ impl<'a> Run<'a> {
             let encoder = self.learner.encoder(Network::Student);
             let encoder = encoder.expect("every method has a student");
             evaluation = evaluate::at_the_end(self.plan, &encoder, reporter)?;
+            if self.position.step == self.first
+                && let Some(earlier) = self.plan.earlier_result()?
+            {
+                evaluation.keep(&earlier);
+            }
         }
         let summary = self.plan.summary(&self.position, seconds, evaluation);
         if let Some(reporter) = &mut self.reporter {
@@ -276,9 +281,24 @@ fn restore(
     let device = &plan.device;
     optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
     match probe {
-        Some(probe) => probe.load(tensors("probe")?).map_err(|e| TrainError::Probe(Box::new(e))),
+        Some(probe) => probe
+            .load(tensors("probe")?)
+            .map_err(|source| of_another_probe(checkpoint, plan, source)),
         None => Ok(()),
     }
+}
+
+/// Returns the error for weights of the online probe that do not fit. A changed number of classes is named as
+/// the reason.
+fn of_another_probe(checkpoint: &Checkpoint, plan: &Plan, source: StateError) -> TrainError {
+    if let StateError::Shape { got, expected, .. } = &source
+        && let (&[was, dim], &[now, wanted]) = (got.as_slice(), expected.as_slice())
+        && dim == wanted
+    {
+        let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
+        return TrainError::OtherClasses { folder, was, now };
+    }
+    TrainError::Probe(Box::new(source))
 }
 
 /// Returns the error for tensors of a checkpoint that do not fit. The recipes agree, so a changed number of

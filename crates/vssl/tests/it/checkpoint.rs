@@ -68,6 +68,21 @@ fn what_was_just_written_is_never_what_goes() {
 }
 
 #[test]
+fn notes_travel_with_a_checkpoint_and_leave_no_trace_where_there_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::of(folder.path());
+    let mut noted = checkpoint(1);
+    noted.position.notes = vec!["19 \"dogs\" then,  20 now".to_owned()];
+    store.save(&noted, false, 2).unwrap();
+    assert_eq!(store.load("latest").unwrap().unwrap().position, noted.position);
+    store.save(&checkpoint(2), false, 2).unwrap();
+    assert_eq!(store.load("latest").unwrap().unwrap().position, checkpoint(2).position);
+    let manifest =
+        |step| fs::read_to_string(store.folder_of(step).join("checkpoint.json")).unwrap();
+    assert!(manifest(1).contains("\"notes\"") && !manifest(2).contains("\"notes\""));
+}
+
+#[test]
 fn half_a_checkpoint_of_a_killed_start_goes_with_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let store = saved(folder.path(), &[1], &[], 2);

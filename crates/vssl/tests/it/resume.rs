@@ -10,8 +10,9 @@ use tempfile::TempDir;
 use vssl::{
     run::{
         checkpoint::Store,
-        events::{Event, Observer},
+        events::{Event, Observer, Summary},
         folder,
+        history::{self, Entry},
         stop::Stop,
     },
     train::{Environment, Plan, TrainError, pretrain},
@@ -87,6 +88,20 @@ impl Stopped {
         Plan::resume(recipe(&self.text()), &self.run(), "latest", environment)
     }
 
+    /// Goes on and stops again after two steps more.
+    fn stopped_again(&self, allow_changed_data: bool) -> Summary {
+        let (plan, stop) = (self.resumed(allow_changed_data).unwrap(), Stop::default());
+        let summary = pretrain(&plan, &stop, &mut StopAtOnce(stop.clone())).unwrap();
+        assert!(summary.interrupted);
+        summary
+    }
+
+    /// Copies the first dog `more` times.
+    fn add_dogs(&self, more: usize) {
+        let dogs = self.images().join("train/dog");
+        (0..more).for_each(|at| copy(&dogs.join("00.png"), &dogs.join(format!("new{at}.png"))));
+    }
+
     fn changes(&self) -> Vec<String> {
         match self.resumed(false).err() {
             None => Vec::new(),
@@ -104,10 +119,7 @@ fn copy(from: &Path, to: &Path) {
 fn images_that_were_added_are_refused_or_change_what_is_told() {
     let stopped = Stopped::new();
     assert_eq!(stopped.changes(), Vec::<String>::new());
-    let dogs = stopped.images().join("train/dog");
-    for at in 0..6 {
-        copy(&dogs.join("00.png"), &dogs.join(format!("new{at}.png")));
-    }
+    stopped.add_dogs(6);
     assert_eq!(stopped.changes(), ["training images: 19 then, 25 now"]);
     let error = stopped.resumed(false).err().unwrap();
     assert!(error.to_string().contains("--allow-changed-data") && !error.is_usage(), "{error}");
@@ -119,6 +131,83 @@ fn images_that_were_added_are_refused_or_change_what_is_told() {
     assert_eq!(summary.steps, 18);
     // From then on these are the images of the run.
     assert_eq!(stopped.changes(), Vec::<String>::new());
+}
+
+#[test]
+fn every_later_result_says_that_the_images_changed() {
+    let stopped = Stopped::new();
+    let about = |notes: &[String]| -> Vec<String> {
+        notes.iter().filter(|note| note.contains("--allow-changed-data")).cloned().collect()
+    };
+    assert_eq!(about(&stopped.stopped_again(false).notes), Vec::<String>::new());
+    stopped.add_dogs(6);
+    let noted = about(&stopped.stopped_again(true).notes);
+    assert!(noted.len() == 1 && noted[0].contains("19 then, 25 now"), "{noted:?}");
+    assert_eq!(about(&stopped.stopped_again(false).notes), noted);
+    stopped.add_dogs(7);
+    let both = about(&stopped.stopped_again(true).notes);
+    assert!(both.len() == 2 && both[0] == noted[0] && both[1].contains("25 then, 26 now"));
+    let last = pretrain(&stopped.resumed(false).unwrap(), &Stop::default(), &mut Silent).unwrap();
+    assert!(!last.interrupted);
+    assert_eq!(about(&last.notes), both);
+    let stored: Summary = folder::summary_of(&stopped.run()).unwrap().unwrap();
+    assert_eq!(about(&stored.notes), both);
+    let checkpoint = Store::of(&stopped.run()).load("latest").unwrap().unwrap();
+    assert_eq!(checkpoint.position.notes, both);
+    let entries = history::read(&stopped.run()).unwrap();
+    let messages = entries.into_iter().filter_map(|entry| match entry {
+        Entry::Note { message, .. } => Some(message),
+        _ => None,
+    });
+    assert_eq!(about(&messages.collect::<Vec<_>>()), both, "each is told when it came");
+}
+
+#[test]
+fn an_evaluation_again_keeps_the_figures_that_it_does_not_measure() {
+    let stopped = Stopped::new();
+    let evaluated = |evaluation: &str| {
+        let text = stopped.text().replace("enabled = false", evaluation);
+        let plan =
+            Plan::resume(recipe(&text), &stopped.run(), "latest", environment(Device::flex()));
+        pretrain(&plan.unwrap(), &Stop::default(), &mut Silent).unwrap()
+    };
+    let first = evaluated("evaluators = [\"knn\"]");
+    let names = ["knn_top1", "untrained_knn_top1", "pixels_knn_top1"];
+    assert!(names.iter().all(|name| first.figure(name).is_some()), "{first:?}");
+    let kept =
+        |summary: &Summary| names.iter().all(|name| summary.figure(name) == first.figure(name));
+    let second = evaluated("evaluators = [\"spectrum\"]");
+    assert!(kept(&second) && second.figure("spectrum_rank").is_some(), "{second:?}");
+    let third = evaluated("enabled = false");
+    let measured = |summary: &Summary| -> Vec<(String, Option<f64>)> {
+        let figures = summary.figures.clone().into_iter();
+        figures.filter(|(_, value)| value.is_some()).collect()
+    };
+    assert_eq!(measured(&third), measured(&second));
+    let note = third.notes.iter().find(|note| note.starts_with("kept from an earlier")).unwrap();
+    assert!(
+        names.iter().all(|name| note.contains(name)) && note.contains("spectrum_rank"),
+        "{note}"
+    );
+    let stored: Summary = folder::summary_of(&stopped.run()).unwrap().unwrap();
+    assert_eq!((measured(&stored), stored.notes), (measured(&third), third.notes));
+}
+
+#[test]
+fn figures_of_other_weights_are_not_kept() {
+    let stopped = Stopped::new();
+    let text = stopped.text().replace("enabled = false", "evaluators = [\"knn\"]");
+    let plan = Plan::resume(recipe(&text), &stopped.run(), "latest", environment(Device::flex()));
+    let first = pretrain(&plan.unwrap(), &Stop::default(), &mut Silent).unwrap();
+    assert!(first.figure("knn_top1").is_some() && first.steps == 12, "{first:?}");
+    // The run goes back to an earlier step and trains to its end again.
+    let names = Store::of(&stopped.run()).list().unwrap();
+    assert!(names.len() > 1, "{names:?}");
+    fs::write(stopped.run().join("checkpoints/latest"), &names[0]).unwrap();
+    let plan = stopped.resumed(false).unwrap();
+    let again = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+    assert_eq!((again.figure("knn_top1"), again.steps), (None, 12));
+    assert!(!again.notes.iter().any(|note| note.starts_with("kept")), "{:?}", again.notes);
 }
 
 #[test]
@@ -233,4 +322,32 @@ fn a_note_on_a_start_from_the_first_step_says_whether_a_checkpoint_was_saved() {
     let lines = text.split_inclusive('\n').filter(|line| !line.contains("\"checkpoint\""));
     fs::write(&events, lines.collect::<String>()).unwrap();
     starts_again("no checkpoint was saved yet");
+}
+
+#[test]
+fn a_run_with_a_probe_does_not_go_on_with_another_number_of_classes() {
+    let stopped = Stopped::new();
+    for split in ["train", "val"] {
+        let split = stopped.images().join(split);
+        fs::create_dir(split.join("newt")).unwrap();
+        copy(&split.join("dog/00.png"), &split.join("newt/00.png"));
+    }
+    let plan = stopped.resumed(true).unwrap();
+    let error = pretrain(&plan, &Stop::default(), &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::OtherClasses { was: 2, now: 3, .. }), "{error}");
+    let error = error.to_string();
+    for part in ["step-00000002", "learns 2 classes", "now have 3", "images of 2 classes"] {
+        assert!(error.contains(part), "{error}");
+    }
+    // What the error says of the probe holds.
+    let without = format!("{}\nprobe = {{ enabled = false }}", stopped.text());
+    let environment = Environment { allow_changed_data: true, ..environment(Device::flex()) };
+    let plan = Plan::resume(recipe(&without), &stopped.run(), "latest", environment);
+    assert!(matches!(plan.err(), Some(TrainError::OtherRecipe { .. })));
+    // And so does its advice.
+    for split in ["train", "val"] {
+        fs::remove_dir_all(stopped.images().join(split).join("newt")).unwrap();
+    }
+    let plan = stopped.resumed(false).unwrap();
+    assert_eq!(pretrain(&plan, &Stop::default(), &mut Silent).unwrap().steps, 12);
 }

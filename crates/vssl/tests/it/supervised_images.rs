@@ -68,8 +68,17 @@ fn a_training_goes_on_with_its_own_images_only_unless_others_are_allowed() {
     let told = |part: &str| changed.notes.iter().any(|note| note.contains(part));
     assert!(told("5 steps instead of 4") && told("10 instead of 8"), "{:?}", changed.notes);
     let stop = Stop::default();
-    let summary = linear(&changed, &encoder, &settings, &stop, &mut Events::default()).unwrap();
+    linear(&changed, &encoder, &settings, &stop, &mut StopAfter(4, stop.clone())).unwrap();
+    let last = job(false, true, &more).unwrap();
+    assert!(!last.notes.iter().any(|note| note.contains("20 now")), "{:?}", last.notes);
+    let stop = Stop::default();
+    let summary = linear(&last, &encoder, &settings, &stop, &mut Events::default()).unwrap();
     assert_eq!(summary.steps, 10);
+    let noted = |note: &&String| note.contains("19 then, 20 now (--allow-changed-data)");
+    assert_eq!(summary.notes.iter().filter(noted).count(), 1, "{:?}", summary.notes);
+    let history = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    let is_note = |line: &&str| line.contains("\"event\":\"note\"") && line.contains("20 now");
+    assert_eq!(history.lines().filter(is_note).count(), 1, "{history}");
 }
 
 #[test]
