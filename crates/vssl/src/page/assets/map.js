@@ -6,7 +6,7 @@ class ScatterMap {
   constructor(pictures) {
     this.pictures = pictures;
     this.method = pictures.map.tsne ? "tsne" : "pca";
-    this.pictures = false;
+    this.showsImages = false;
     this.hidden = new Set();
     this.hover = null;
     this.zoom = { scale: 1, x: 0, y: 0 };
@@ -47,10 +47,10 @@ class ScatterMap {
       },
     }, label);
     const zoom = (label, words, act) => element("button", { type: "button", "aria-label": words, title: words, onclick: act }, label);
-    const pictures = element("input", {
+    const showImages = element("input", {
       type: "checkbox",
       onchange: (event) => {
-        this.pictures = event.target.checked;
+        this.showsImages = event.target.checked;
         this.draw();
       },
     });
@@ -60,7 +60,7 @@ class ScatterMap {
       element("span", { class: "segments", role: "group", "aria-label": "Zoom" },
         zoom("−", "Zoom out", () => this.scaleBy(1 / 1.5)), zoom("+", "Zoom in", () => this.scaleBy(1.5)),
         zoom("Reset", "Show all", () => this.reset())),
-      element("label", { class: "check" }, pictures, "show images"));
+      element("label", { class: "check" }, showImages, "show images"));
   }
 
   legend() {
@@ -143,7 +143,7 @@ class ScatterMap {
     this.places.forEach(([x, y], index) => {
       const label = labels ? labels[index] : 0;
       if (this.hidden.has(label)) return;
-      if (this.pictures && this.sheet.complete) {
+      if (this.showsImages && this.sheet.complete) {
         this.picture(context, index, x, y, Math.min(48, 14 * this.zoom.scale), paints[label]);
       } else {
         context.globalAlpha = 0.78;
