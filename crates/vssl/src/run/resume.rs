@@ -119,6 +119,12 @@ fn meaning(was: usize, now: usize, length: Length, step: u64) -> String {
     let [before, after] = [was, now].map(|images| length.steps_per_epoch(images));
     let [total_before, total] = [was, now].map(|images| length.total_steps(images));
     let order = "the images come in another order than before";
+    if was == now {
+        return format!(
+            "an epoch has {after} steps as before, all schedules stay, and so does the order of all images \
+             but those whose names changed"
+        );
+    }
     if before == after {
         return format!("an epoch has {after} steps as before and all schedules stay, but {order}");
     }
@@ -161,6 +167,10 @@ mod tests {
             assert!(note.contains(part), "{note}");
         }
         assert!(note.contains("its last step is 360 instead of 240"), "{note}");
+        let mut repaired = was.clone();
+        repaired.training.digest = "c".to_owned();
+        let note = check(&repaired, true).unwrap().unwrap();
+        assert!(note.contains("4 steps as before") && note.contains("so does the order"), "{note}");
         let note = check(&images(33, Some("a")), true).unwrap().unwrap();
         assert!(note.contains("4 steps as before") && note.contains("another order"), "{note}");
         let note = check(&images(32, Some("b")), true).unwrap().unwrap();
