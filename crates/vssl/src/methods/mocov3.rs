@@ -127,13 +127,7 @@ mod tests {
         let device = Device::flex().autodiff();
         let init = Init::new(&device, 1);
         let config = ResnetConfig { width: 4, ..ResnetConfig::default() }.into();
-        let method = MocoV3 {
-            projector_hidden: 6,
-            dim: 3,
-            predictor_hidden: 5,
-            vit_heads,
-            ..MocoV3::default()
-        };
+        let method = MocoV3 { projector_hidden: 6, vit_heads, ..MocoV3::default() };
         let (backbone, dim) = (Backbone::new(&config, &init), config.dim());
         let parameters = tensors::parameters(&method.student(backbone, dim, &init));
         let heads = parameters.into_iter().map(|parameter| parameter.path);
