@@ -6,6 +6,7 @@ mod checkpoint;
 mod comparison;
 mod comparison_offline;
 mod contract;
+mod corpora;
 mod device_reads;
 mod earlier_version;
 mod embed;
