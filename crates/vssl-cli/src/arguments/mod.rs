@@ -124,16 +124,22 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
                   recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
-                  vssl pretrain --resume runs/a\n  vssl pretrain \
+                  vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set train.epochs=400\n  vssl \
+                  pretrain recipes/cifar10/vssl.toml --out runs/a --continue\n  vssl pretrain \
                   recipes/imagenet100/vssl.toml --device cuda --precision bf16\n\nCtrl-C finishes the step and saves; a second \
                   one ends at once.")]
 pub struct Pretrain {
     /// The recipe.
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     pub recipe: Option<PathBuf>,
-    /// Resume the run in this folder from its last checkpoint, bit for bit.
+    /// Resume the run in this folder from its last checkpoint, bit for bit; with --set train.epochs=N it
+    /// goes on, finished or not, to another number of epochs.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Resume the run in the run folder if this recipe began it, or start it: for scripts that are submitted
+    /// again.
+    #[arg(long = "continue", requires = "recipe", conflicts_with_all = ["resume", "force"])]
+    pub continues: bool,
     /// Run folder; by default runs/<recipe>-<seed>.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,

@@ -15,6 +15,7 @@ mod kernels;
 mod killed;
 mod knn;
 mod linear;
+mod longer;
 mod methods;
 mod new_recipe;
 mod pretrain;

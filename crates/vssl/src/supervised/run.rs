@@ -14,6 +14,7 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
+        earlier,
         events::{Event, Observer},
         folder::{RunFolder, SETTINGS},
         journal::Journal,
@@ -105,7 +106,13 @@ impl<'a> Training<'a> {
         }
         let tensorboard = job.log.tensorboard;
         let folder = match job.output.resume {
-            true => RunFolder::resume(path, position.step, tensorboard)?,
+            true => {
+                let folder = RunFolder::resume(path, position.step, tensorboard)?;
+                if job.differs_from_folder() {
+                    earlier::replace_settings(path, SETTINGS, &job.settings, position.step)?;
+                }
+                folder
+            }
             false => {
                 let settings = (SETTINGS, job.settings.as_str());
                 RunFolder::create_with(settings, path, job.output.force, tensorboard)?

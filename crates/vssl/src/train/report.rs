@@ -13,8 +13,9 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
+        earlier,
         events::{Event, Observer, Summary},
-        folder::RunFolder,
+        folder::{RECIPE, RunFolder},
         journal::Journal,
     },
     schedule::Step,
@@ -181,7 +182,8 @@ pub struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    /// Opens the run folder: a new one, or that of a run that goes on at `position`.
+    /// Opens the run folder: a new one, or that of a run that goes on at `position`. The folder of a run that
+    /// goes on with another length gets the recipe with that length, and keeps the earlier one beside it.
     ///
     /// # Errors
     /// The folder cannot be made or written.
@@ -192,7 +194,14 @@ impl<'a> Reporter<'a> {
     ) -> Result<Self, TrainError> {
         let tensorboard = plan.recipe.log.tensorboard;
         let folder = match plan.continues {
-            true => RunFolder::resume(&plan.run, position.step, tensorboard)?,
+            true => {
+                let folder = RunFolder::resume(&plan.run, position.step, tensorboard)?;
+                let (run, text) = (&plan.run, &plan.recipe_text);
+                if plan.differs_from_folder()? {
+                    earlier::replace_settings(run, RECIPE, text, position.step)?;
+                }
+                folder
+            }
             false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force, tensorboard)?,
         };
         Ok(Self { journal: Journal::new(folder, observer), plan })
