@@ -11,6 +11,14 @@ use crate::schedule::Step;
 /// The keys of recipes and settings that say how long a training is.
 pub const LENGTH: [&str; 2] = ["train.epochs", "train.max_steps"];
 
+/// The words by which the note on another length is known.
+const NOT_ONE: &str = "the result is not that of one training of";
+
+/// Returns whether a note of a result tells that the training went on with another length.
+pub(super) fn is_note(note: &str) -> bool {
+    note.contains(NOT_ONE)
+}
+
 /// The length of a training, for any number of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Length {
@@ -93,7 +101,7 @@ impl NewLength<'_> {
         }
         let end = format!(
             "the last step is {total} instead of {total_before}, every schedule follows the new \
-             length, and the result is not that of one training of {}",
+             length, and {NOT_ONE} {}",
             now.stated()
         );
         if total == step {
@@ -159,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_shorter_training_ends_where_it_is_or_later_and_not_earlier() {
-        assert!(note(Length { epochs: 2, ..SHORT }, 16).unwrap().contains("no step is left"));
+        let no_step = note(Length { epochs: 2, ..SHORT }, 16).unwrap();
+        assert!(no_step.contains("no step is left") && is_note(&no_step), "{no_step}");
         assert!(note(Length { epochs: 2, ..SHORT }, 12).unwrap().contains("16 instead of 24"));
         let error = note(Length { epochs: 2, ..SHORT }, 17).unwrap_err();
         for part in ["after step 16", "17 steps are done (2.125 epochs", "train.epochs = 3 or more"]

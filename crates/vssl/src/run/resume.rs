@@ -10,7 +10,7 @@ use toml::Table;
 
 use super::{
     images::Images,
-    length::{LENGTH, Length},
+    length::{self, LENGTH, Length},
 };
 use crate::{
     methods,
@@ -65,6 +65,16 @@ fn binding(mut differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
     differences
 }
 
+/// The words by which the note on other images is known.
+const CHANGED_DATA: &str = "(--allow-changed-data)";
+
+/// Returns those of the `notes` of a result that tell that the training is not one that went on as it began:
+/// its length or its images changed on the way.
+pub fn changes_of_course(notes: &[String]) -> Vec<&str> {
+    let tells = |note: &&String| length::is_note(note) || note.contains(CHANGED_DATA);
+    notes.iter().filter(tells).map(String::as_str).collect()
+}
+
 /// Checks that a training that has done `step` steps on the images `was` may go on with the images `now`.
 /// Returns a note for the user on a change. `was` is `None` for a checkpoint without fingerprints.
 ///
@@ -95,7 +105,7 @@ pub fn check_images(
                 }
                 false => meaning(was.training.count, now.training.count, length, step),
             };
-            Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
+            Ok(Some(format!("{} {CHANGED_DATA}; {meaning}", changes.join("; "))))
         }
     }
 }

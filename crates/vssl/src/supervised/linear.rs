@@ -46,8 +46,7 @@ impl Job {
         };
         let rate_name = format!("the learning rate of `lr {first}`");
         let rate = &rate;
-        let common =
-            Common { seed: *seed, train, view, data, checkpoint, log, rate_name, rate };
+        let common = Common { seed: *seed, train, view, data, checkpoint, log, rate_name, rate };
         Job::new("linear", encoder, splits, settings, &common, output)
     }
 }

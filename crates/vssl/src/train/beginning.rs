@@ -87,10 +87,9 @@ impl Continuation<'_> {
     pub(super) fn notes(&self, checkpoint: &mut Checkpoint) -> Result<Vec<String>, TrainError> {
         let run = || self.run.to_owned();
         let (images, step) = (checkpoint.images.as_ref(), checkpoint.position.step);
-        let settings: Table = checkpoint
-            .recipe
-            .parse()
-            .map_err(|source: toml::de::Error| TrainError::StoredRecipe { run: run(), source: source.into() })?;
+        let settings: Table = checkpoint.recipe.parse().map_err(|source: toml::de::Error| {
+            TrainError::StoredRecipe { run: run(), source: source.into() }
+        })?;
         let was = self.length.stated_in(&settings);
         let mut notes = Vec::new();
         if was != self.length {
@@ -107,9 +106,7 @@ impl Continuation<'_> {
         }
         let allowed = self.allow_changed_data;
         let checked = resume::check_images(images, self.images, allowed, self.length, step);
-        notes.extend(
-            checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?,
-        );
+        notes.extend(checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?);
         checkpoint.position.notes.extend(notes.iter().cloned());
         Ok(notes)
     }
