@@ -201,7 +201,8 @@ pub struct NewRecipe {
 /// Arguments of `vssl data`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml"
+    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml\n  vssl \
+                  data show photo.jpg --to sheet.png --recipe recipes/cifar10/vssl.toml"
 )]
 pub struct DataCommand {
     /// The subcommand.
@@ -228,6 +229,34 @@ pub enum DataAction {
         /// Format of the images; by default it is recognised from the files.
         #[arg(long, value_enum)]
         format: Option<FormatName>,
+    },
+    /// Draw images as they are decoded and, with a recipe, their augmented views as the network gets them.
+    #[command(
+        after_help = "Examples:\n  vssl data show a.jpg b.png --to sheet.png\n  vssl data show a.jpg \
+                      --to sheet.png --recipe recipes/cifar10/vssl.toml --draws 4 --seed 1"
+    )]
+    Show {
+        /// Image files.
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<PathBuf>,
+        /// The PNG file to write: a row for each image and draw, the image on the left.
+        #[arg(long, value_name = "FILE.png")]
+        to: PathBuf,
+        /// Recipe, or run folder, whose views are drawn.
+        #[arg(long, value_name = "RECIPE")]
+        recipe: Option<PathBuf>,
+        /// How often the views of each image are drawn.
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 1,
+            requires = "recipe",
+            value_parser = clap::value_parser!(u32).range(1..=1000)
+        )]
+        draws: u32,
+        /// Seed of the views, instead of the recipe's.
+        #[arg(long, value_name = "SEED", requires = "recipe")]
+        seed: Option<u64>,
     },
 }
 

@@ -204,6 +204,14 @@ fn closing(summary: &Summary) -> String {
         let chosen = summary.chosen.as_deref().unwrap_or_default();
         let _ = writeln!(text, "{chosen:<12} {top1:>7.2} {:>7}", percent(summary.top5));
     }
+    if let Some(balanced) = summary.balanced_top1 {
+        let classes = summary.folder.join(folder::CLASSES);
+        let classes = classes.display();
+        let _ = writeln!(
+            text,
+            "balanced accuracy {balanced:.2} %; the accuracy of each class is in {classes}"
+        );
+    }
     let time = duration(std::time::Duration::from_secs_f64(summary.seconds.max(0.0)));
     let _ = write!(
         text,

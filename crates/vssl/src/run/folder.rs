@@ -7,6 +7,7 @@
 //! log.txt          the same for people
 //! checkpoints/     see `checkpoint`
 //! summary.json     the result
+//! classes.json     the accuracy by class, and confusion.csv the classes that images were given
 //! recipe-step-….toml, summary-step-….json     of an earlier length: see `earlier`
 //! events.out.…     the figures for TensorBoard, where the recipe asks for them
 //! linear/          the folder of `vssl linear`, which has settings.toml in place of the recipe
@@ -34,7 +35,7 @@ use super::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{LINEAR, RECIPE, SETTINGS, SUMMARY},
+    names::{CLASSES, CONFUSION, LINEAR, RECIPE, SETTINGS, SUMMARY},
 };
 
 /// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.
@@ -366,7 +367,7 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    for name in [metrics::FILE, history::FILE, LOG, SUMMARY, SETTINGS, RECIPE] {
+    for name in [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, SETTINGS, RECIPE] {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;
     }

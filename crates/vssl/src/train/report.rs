@@ -8,6 +8,7 @@ use vssl_data::Batch;
 
 use super::{Plan, TrainError, health::Health, probe::ProbeStep};
 use crate::{
+    eval::confusion::{self, Confusion},
     method::learner::Outcome,
     optim::LossScale,
     run::{
@@ -306,6 +307,21 @@ impl<'a> Reporter<'a> {
         let epoch = step / self.plan.steps_per_epoch;
         self.journal.record(step, &Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
         Ok(self.journal.tell(&Event::Evaluated { step, epoch, knn_top1, probe_top1 })?)
+    }
+
+    /// Writes the classes that evaluators gave to the validation images after `step` steps, if any did.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn classes(&self, step: u64, found: &[(String, Confusion)]) -> Result<(), TrainError> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let counts: Vec<_> = found.iter().map(|(name, counts)| (name.as_str(), counts)).collect();
+        for (name, text) in confusion::files(step, &counts, self.plan.train.classes()) {
+            self.journal.write(name, &text)?;
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint.

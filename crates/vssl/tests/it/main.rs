@@ -22,6 +22,7 @@ mod own_dataset;
 mod own_evaluator;
 mod own_method;
 mod page;
+mod page_classes;
 mod plan;
 mod posterior;
 mod precision;
