@@ -5,11 +5,13 @@ mod embed;
 mod encoder;
 mod interchange;
 mod knn;
+mod manual;
 mod page;
 mod supervised;
 mod table;
 mod uncertainty;
 mod values;
+mod version;
 
 use std::path::PathBuf;
 
@@ -24,17 +26,20 @@ pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
+pub use manual::{Completions, Man};
 pub use page::{Report, Shown, Watch};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
 pub use values::{FormatName, NetworkName, PrecisionName};
+pub use version::COMMIT;
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
 #[command(
     name = "vssl",
     version,
+    long_version = version::long(),
     about,
     arg_required_else_help = true,
     after_help = "Example:\n  vssl pretrain recipes/quickstart.toml\n\nExit codes: 0 done, 1 failed, \
@@ -118,6 +123,10 @@ pub enum Command {
     Watch(Watch),
     /// Measure speed: training steps, convolutions, the input pipeline, searches, exchanges.
     Bench(BenchCommand),
+    /// Print a script that completes commands and options in a shell.
+    Completions(Completions),
+    /// Write manual pages.
+    Man(Man),
 }
 
 /// Arguments of `vssl pretrain`.
@@ -143,7 +152,7 @@ pub struct Pretrain {
     /// Run folder; by default runs/<recipe>-<seed>.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Change a setting of the recipe; can be repeated.
+    /// Change a setting of the recipe, or remove it (KEY=); can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].

@@ -19,7 +19,7 @@ use vssl::{
 use vssl_data::DataError;
 
 use crate::{
-    arguments::{Common, Pretrain},
+    arguments::{COMMIT, Common, Pretrain},
     failure::Failure,
     launcher::{self, ProcessGroup},
     progress, signals,
@@ -46,9 +46,7 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
     }
     let mut observer = progress::observer(common, &stop);
     // With a setting that is not in its recipe a finished run is evaluated again.
-    if !asks_for_more
-        && let Some(summary) = plan.result()?
-    {
+    if !asks_for_more && let Some(summary) = plan.result()? {
         if group.leads() {
             if !(common.quiet || common.json) {
                 eprintln!("{}: finished before; nothing is left to do", summary.run.display());
@@ -154,7 +152,7 @@ fn environment(
         device: launcher::open(launcher::device(arguments.device))?,
         data_root: Some(common.data.clone()),
         recipe_folder,
-        commit: option_env!("VSSL_COMMIT").map(str::to_owned),
+        commit: COMMIT.map(str::to_owned),
         force: arguments.force,
         allow_changed_data: arguments.allow_changed_data,
     })

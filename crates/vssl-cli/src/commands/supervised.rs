@@ -26,7 +26,7 @@ use vssl::{
 
 use super::encoder;
 use crate::{
-    arguments::{Common, Finetune, Linear, TrainingArguments},
+    arguments::{COMMIT, Common, Finetune, Linear, TrainingArguments},
     failure::Failure,
     output::{duration, say},
     progress, signals,
@@ -101,7 +101,7 @@ fn output(
         folder,
         force: arguments.force,
         allow_changed_data: arguments.allow_changed_data,
-        commit: option_env!("VSSL_COMMIT").map(str::to_owned),
+        commit: COMMIT.map(str::to_owned),
     })
 }
 
