@@ -2,7 +2,7 @@
 //!
 //! A panic hook runs before a panic is caught, and may end the process. [`is_caught`] tells the hook
 //! whether a panic will be caught here. Called by decoding, by the loader, and by the hook of the
-//! command line.
+//! command line, and by readers of other files whose library may panic.
 
 use std::{
     any::Any,
@@ -20,7 +20,7 @@ pub fn is_caught() -> bool {
 }
 
 /// Runs `work` and returns its result, or the message of its panic.
-pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let before = IS_CAUGHT.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
     IS_CAUGHT.set(before);

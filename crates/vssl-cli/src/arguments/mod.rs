@@ -3,6 +3,7 @@
 mod bench;
 mod embed;
 mod encoder;
+mod evaluate;
 mod interchange;
 mod knn;
 mod manual;
@@ -24,6 +25,7 @@ pub use bench::{
 };
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
+pub use evaluate::Evaluate;
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
 pub use manual::{Completions, Man};
@@ -103,6 +105,8 @@ pub enum Command {
     Import(Import),
     /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
     Export(Export),
+    /// Evaluate a frozen encoder by the evaluators that recipes name, each quick: knn, linear, spectrum.
+    Evaluate(Evaluate),
     /// Evaluate a frozen encoder by linear classifiers, at several learning rates at once.
     Linear(Linear),
     /// Fine-tune an encoder with all labels or a share of them.

@@ -13,7 +13,8 @@ use crate::{
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
     let (recipe, provenance) =
         Recipe::load(&arguments.recipe, &arguments.overrides, METHODS).map_err(Failure::usage)?;
-    evaluators::chosen(&recipe).map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    evaluators::chosen(&evaluators::Settings::of(&recipe))
+        .map_err(|problem| Failure::usage(anyhow!("evaluation.evaluators: {problem}")))?;
     if common.json {
         let value = json!({ "recipe": recipe.to_table(), "origin": provenance });
         say(&value.to_string())

@@ -5,6 +5,7 @@ mod config;
 mod data;
 mod embed;
 mod encoder;
+mod evaluate;
 mod export;
 mod grid;
 mod import;
@@ -46,6 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Data(arguments) => data::run(&arguments.command, common),
         Command::Import(arguments) => import::run(arguments, common),
         Command::Export(arguments) => export::run(arguments, common),
+        Command::Evaluate(arguments) => evaluate::run(arguments, common),
         Command::Linear(arguments) => supervised::run_linear(arguments, common),
         Command::Finetune(arguments) => supervised::run_finetune(arguments, common),
         Command::Knn(arguments) => knn::run(arguments, common),

@@ -8,6 +8,7 @@ mod bench;
 mod config;
 mod data;
 mod embed;
+mod evaluate;
 mod export;
 mod finetune;
 mod import;

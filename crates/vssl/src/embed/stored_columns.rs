@@ -16,11 +16,22 @@ use parquet::{
     },
 };
 
+use vssl_data::panics::caught;
+
 use super::{
     ORIGIN, Origin,
     table::{Entry, IndexError, Table, origin},
 };
 use crate::features::{FeatureError, MOST_CLASSES, Source};
+
+/// The largest number of floats for which memory is reserved before they are read.
+const MOST_RESERVED: usize = 1 << 24;
+
+/// Calls a function that reads the file. The library panics at some numbers that no writer makes, such as a
+/// column that starts before the file.
+fn guarded<T>(read: impl FnOnce() -> Result<T, ParquetError>) -> Result<T, ParquetError> {
+    caught(read).unwrap_or_else(|panic| Err(ParquetError::General(panic)))
+}
 
 /// A Parquet file of features.
 pub(super) struct StoredColumns {
@@ -39,16 +50,18 @@ impl StoredColumns {
         let file =
             File::open(path).map_err(|source| IndexError::Io { path: path.to_owned(), source })?;
         let contents = |what: String| IndexError::Contents { path: path.to_owned(), what };
-        let reader =
-            SerializedFileReader::new(file).map_err(|error| contents(error.to_string()))?;
+        let reader = guarded(|| SerializedFileReader::new(file))
+            .map_err(|error| contents(error.to_string()))?;
         let metadata = reader.metadata();
         let about = metadata.file_metadata().key_value_metadata().into_iter().flatten();
         let about =
             about.filter(|entry| entry.key == ORIGIN).find_map(|entry| entry.value.as_ref());
         let origin = origin(path, about.map(String::as_str))?;
-        let mut starts = vec![0];
+        let mut starts = vec![0_usize];
         for group in metadata.row_groups() {
-            starts.push(starts[starts.len() - 1] + group.num_rows() as usize);
+            let rows = usize::try_from(group.num_rows()).ok();
+            let start = rows.and_then(|rows| starts[starts.len() - 1].checked_add(rows));
+            starts.push(start.ok_or_else(|| contents(format!("{} rows", group.num_rows())))?);
         }
         let mut columns = Self {
             path: path.to_owned(),
@@ -62,7 +75,7 @@ impl StoredColumns {
             columns.column(name).ok_or_else(|| contents(format!("no column {name:?}")))?;
         }
         columns.has_labels = columns.column("label").is_some();
-        columns.dim = columns.width().map_err(|error| contents(error.to_string()))?;
+        columns.dim = guarded(|| columns.width()).map_err(|error| contents(error.to_string()))?;
         Ok((origin, columns))
     }
 
@@ -107,7 +120,9 @@ impl StoredColumns {
         let count = self.starts[group + 1] - self.starts[group];
         let reader = self.reader.get_row_group(group)?;
         let mut column = self.reader::<FloatType>(&*reader, "features.list.element", 0)?;
-        let mut values = Vec::with_capacity(rows.unwrap_or(count) * self.dim);
+        // The count is the file's own claim: memory for more rows is taken as they come.
+        let expected = rows.unwrap_or(count).saturating_mul(self.dim);
+        let mut values = Vec::with_capacity(expected.min(MOST_RESERVED));
         let (mut present, mut levels) = (Vec::new(), Vec::new());
         let wanted = rows.unwrap_or(count);
         let mut read = 0;
@@ -244,7 +259,7 @@ impl Source for StoredColumns {
     }
 
     fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
-        self.copy(first, out).map_err(|error| FeatureError::Read {
+        guarded(|| self.copy(first, out)).map_err(|error| FeatureError::Read {
             name: self.path.display().to_string(),
             first,
             last: first + out.len() / self.dim.max(1),
@@ -263,7 +278,7 @@ impl Source for StoredColumns {
 
 impl Table for StoredColumns {
     fn entry(&self, row: usize) -> Result<Entry, IndexError> {
-        self.read_entry(row).map_err(|error| IndexError::Contents {
+        guarded(|| self.read_entry(row)).map_err(|error| IndexError::Contents {
             path: self.path.clone(),
             what: error.to_string(),
         })

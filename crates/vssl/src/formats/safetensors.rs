@@ -4,7 +4,7 @@
 //! piece nor read a header alone, so [`StreamWriter`] and [`read_header`] do this.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, Read},
     os::unix::fs::FileExt,
@@ -79,9 +79,23 @@ pub fn to_bytes<'a>(
 ) -> Result<Vec<u8>, SafeTensorError> {
     let view = |(name, kind, shape, bytes)| Ok((name, TensorView::new(kind, shape, bytes)?));
     let views = tensors.map(view).collect::<Result<Vec<_>, SafeTensorError>>()?;
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    ::safetensors::serialize(views, (!metadata.is_empty()).then_some(metadata))
+    let bytes = ::safetensors::serialize(views, None)?;
+    Ok(if metadata.is_empty() { bytes } else { with_metadata(&bytes, metadata) })
+}
+
+/// Puts metadata into the header of a file. The crate `safetensors` would write the keys in another order each
+/// time; files of equal content should be equal.
+fn with_metadata(file: &[u8], metadata: &[(&str, &str)]) -> Vec<u8> {
+    let (before, rest) = file.split_at(BEFORE as usize);
+    let length = u64::from_le_bytes(before.try_into().expect("these are eight bytes"));
+    let (header, tensors) = rest.split_at(length as usize);
+    let entries = header.trim_ascii_end().strip_prefix(b"{").expect("a header is a JSON object");
+    let metadata: BTreeMap<_, _> = metadata.iter().copied().collect();
+    let metadata = serde_json::to_vec(&metadata).expect("texts are plain data");
+    let comma: &[u8] = if entries == b"}" { b"" } else { b"," };
+    let mut header = [b"{\"__metadata__\":", metadata.as_slice(), comma, entries].concat();
+    header.resize(header.len().next_multiple_of(BEFORE as usize), b' ');
+    [&(header.len() as u64).to_le_bytes(), header.as_slice(), tensors].concat()
 }
 
 /// Reads the tensors of a whole file.
@@ -297,5 +311,22 @@ mod tests {
         assert!(malformed(&[1, 2]).contains("ends within"));
         assert!(malformed(&u64::MAX.to_le_bytes()).contains("a header of"));
         malformed(&[&20_u64.to_le_bytes()[..], b"not json, but enough"].concat());
+    }
+
+    #[test]
+    fn files_of_equal_content_are_equal_whatever_the_order_of_the_keys() {
+        let data = [1.0_f32, -2.0].map(f32::to_le_bytes).concat();
+        let tensors = || [("a", Dtype::F32, vec![1, 2], &data[..])].into_iter();
+        let metadata = [("vssl", "0.1"), ("a \"quoted\" key", "ü"), ("step", "3")];
+        let bytes = to_bytes(tensors(), &metadata).unwrap();
+        let mut other = metadata;
+        other.reverse();
+        assert_eq!(to_bytes(tensors(), &other).unwrap(), bytes);
+        let known = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(super::metadata(&bytes).unwrap(), HashMap::from(known.clone()));
+        assert_eq!(from_bytes(&bytes).unwrap().tensor("a").unwrap().data(), data);
+        let empty = to_bytes([].into_iter(), &metadata).unwrap();
+        assert_eq!(super::metadata(&empty).unwrap(), HashMap::from(known));
+        assert!(from_bytes(&empty).unwrap().is_empty());
     }
 }

@@ -143,7 +143,7 @@ impl Source<'_> {
 
     /// The line that `place` is in, counted from 1.
     pub(super) fn line(&self, offset: usize) -> usize {
-        1 + self.text[..offset.min(self.text.len())].matches('\n').count()
+        1 + self.text[..self.text.floor_char_boundary(offset)].matches('\n').count()
     }
 
     fn at(&self, range: &Range<usize>) -> Location {
@@ -151,12 +151,13 @@ impl Source<'_> {
         if range.is_empty() && range.start == 0 {
             return Location::File { file };
         }
-        let start = range.start.min(self.text.len());
+        // A range may end, or begin, inside of a character of several bytes.
+        let start = self.text.floor_char_boundary(range.start);
         let begin = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
         let end = self.text[start..].find('\n').map_or(self.text.len(), |length| start + length);
         let text = self.text[begin..end].trim_end_matches('\r').to_owned();
         let column = self.text[begin..start].chars().count();
-        let marked = &self.text[start..range.end.clamp(start, end)];
+        let marked = &self.text[start..self.text.ceil_char_boundary(range.end).clamp(start, end)];
         let width = marked.trim_end().chars().count();
         Location::Line { file, line: self.line(start), column, width, text }
     }

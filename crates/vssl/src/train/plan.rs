@@ -152,7 +152,9 @@ impl Plan {
             train: splits.train,
             validation: splits.validation,
             device: environment.device,
-            evaluators: evaluators::chosen(&recipe).map_err(TrainError::Setting)?,
+            evaluators: evaluators::chosen(&evaluators::Settings::of(&recipe)).map_err(
+                |problem| TrainError::Setting(format!("evaluation.evaluators: {problem}")),
+            )?,
             steps_per_epoch: length.steps_per_epoch(images),
             total_steps: length.total_steps(images),
             notes: beginning.note.into_iter().collect(),

@@ -195,7 +195,7 @@ impl<'a> Run<'a> {
     fn evaluate(&mut self) -> Result<(), TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
         let Some((splits, _)) = evaluate::splits(self.plan, &encoder)? else { return Ok(()) };
-        let knn = Knn::of(&self.plan.recipe).top1(&splits)?;
+        let knn = Knn::of(&self.plan.recipe.knn).top1(&splits)?;
         self.position.online = match &self.probe {
             Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
             None => None,

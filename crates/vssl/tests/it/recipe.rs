@@ -137,6 +137,25 @@ fn an_unknown_key_is_shown_with_the_nearest_one() {
 }
 
 #[test]
+fn texts_in_any_alphabet_are_shown_whole() {
+    // The parser may point into the middle of a character of several bytes.
+    for wrong in [
+        "seed = ü",
+        "größe = 1",
+        "[data]\nσ",
+        "seed = 1 ✗",
+        "\"é",
+        "[ü",
+        "名 名 = 1",
+        "seed = \u{7ba}p1.",
+    ] {
+        let problem = load(wrong, &[]).unwrap_err().to_string();
+        let line = wrong.lines().next_back().unwrap();
+        assert!(problem.contains(&format!("| {line}\n")), "{problem}");
+    }
+}
+
+#[test]
 fn an_unknown_table_is_compared_with_the_method_too() {
     let problem = only(&format!("{MINIMAL}[tyo]\nx = 1\n"), &[]);
     assert!(problem.help.unwrap().starts_with("did you mean `toy`?"));

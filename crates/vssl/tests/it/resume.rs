@@ -351,3 +351,33 @@ fn a_run_with_a_probe_does_not_go_on_with_another_number_of_classes() {
     let plan = stopped.resumed(false).unwrap();
     assert_eq!(pretrain(&plan, &Stop::default(), &mut Silent).unwrap().steps, 12);
 }
+
+/// Asks for a stop at the event with this number, whatever it tells.
+struct StopAt(usize, Stop);
+
+impl Observer for StopAt {
+    fn event(&mut self, _: &Event) {
+        if self.0 == 0 {
+            self.1.request();
+        }
+        self.0 = self.0.wrapping_sub(1);
+    }
+}
+
+#[test]
+fn a_stop_at_any_moment_saves_the_step_with_which_the_run_ends() {
+    let images = Stopped::new();
+    let mut steps = Vec::new();
+    for event in 0..22 {
+        let run = images.root.path().join(format!("stopped-{event}"));
+        let plan = Plan::new(recipe(&images.text()), &run, environment(Device::flex())).unwrap();
+        let stop = Stop::default();
+        let summary = pretrain(&plan, &stop, &mut StopAt(event, stop.clone())).unwrap();
+        let latest = Store::of(&run).pointer("latest").unwrap().unwrap();
+        assert_eq!(latest, Store::name(summary.steps), "stopped at event {event}");
+        assert_eq!(summary.interrupted, summary.steps < 12, "stopped at event {event}");
+        steps.push(summary.steps);
+    }
+    // The stops were spread over the whole run.
+    assert!(steps.is_sorted() && steps[0] == 1 && steps[21] == 12, "{steps:?}");
+}

@@ -3,11 +3,11 @@
 use super::{Entry, Evaluator, Figure, Judgement, Splits, Unit};
 use crate::{
     eval::{EvalError, confusion::Confusion, knn, neighbours::Distance},
-    recipe::Recipe,
+    recipe::KnnSection,
 };
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "knn", figures: FIGURES, configure: |recipe| Box::new(Knn::of(recipe)) };
+    Entry { name: "knn", figures: FIGURES, configure: |settings| Box::new(Knn::of(&settings.knn)) };
 
 const FIGURES: &[Figure] = &[Figure {
     name: "knn_top1",
@@ -26,9 +26,9 @@ pub struct Knn {
 }
 
 impl Knn {
-    /// As the recipe has it.
-    pub fn of(recipe: &Recipe) -> Self {
-        Self { k: recipe.knn.k, temperature: recipe.knn.temperature }
+    /// Returns the evaluator with the settings of a recipe.
+    pub fn of(section: &KnnSection) -> Self {
+        Self { k: section.k, temperature: section.temperature }
     }
 
     /// Top-1 on the validation images, percent.

@@ -2,8 +2,9 @@
 //! validation images go in, named figures come out.
 //!
 //! An evaluation is one file in this folder and one line in [`EVALUATORS`]; the recipe chooses by name
-//! (`evaluation.evaluators`). Its figures then are in `summary.json`, in the table at the end of
-//! `vssl pretrain`, in `vssl table` and on the page of a run: all of them go by the names of the figures.
+//! (`evaluation.evaluators`), and `vssl evaluate` by its option. Its figures then are in `summary.json`, in
+//! the tables of `vssl pretrain`, `vssl evaluate` and `vssl table`, and on the page of a run: all of them go
+//! by the names of the figures.
 
 mod knn;
 mod linear;
@@ -18,7 +19,7 @@ pub use spectrum::Spectrum;
 use super::{EvalError, confusion::Confusion};
 use crate::{
     features::Features,
-    recipe::{EvaluationSection, Recipe},
+    recipe::{EvaluationSection, KnnSection, Recipe},
     run::events::Summary,
 };
 
@@ -94,26 +95,49 @@ pub struct Entry {
     pub name: &'static str,
     /// The same as [`Evaluator::figures`].
     pub figures: &'static [Figure],
-    /// Makes it with the settings of a recipe.
-    pub configure: fn(&Recipe) -> Box<dyn Evaluator>,
+    /// Makes it with its settings.
+    pub configure: fn(&Settings) -> Box<dyn Evaluator>,
+}
+
+/// Which evaluators are run, and their settings. The default is that of a recipe that says nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The names of the evaluators.
+    pub evaluators: Vec<String>,
+    /// The settings of nearest neighbours.
+    pub knn: KnnSection,
+}
+
+impl Settings {
+    /// Returns the settings in `recipe`.
+    pub fn of(recipe: &Recipe) -> Self {
+        Self { evaluators: recipe.evaluation.evaluators.clone(), knn: recipe.knn.clone() }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let evaluators = EvaluationSection::default().evaluators;
+        Self { evaluators, knn: KnnSection::default() }
+    }
 }
 
 /// All evaluators, in the order of their columns.
 pub const EVALUATORS: &[Entry] = &[knn::ENTRY, linear::ENTRY, spectrum::ENTRY];
 
-/// The evaluators that `recipe` names.
+/// Returns the evaluators that `settings` names.
 ///
 /// # Errors
 /// A name that no evaluator has, in words.
-pub fn chosen(recipe: &Recipe) -> Result<Vec<Box<dyn Evaluator>>, String> {
-    let names = recipe.evaluation.evaluators.iter();
+pub fn chosen(settings: &Settings) -> Result<Vec<Box<dyn Evaluator>>, String> {
+    let names = settings.evaluators.iter();
     let evaluator = |name: &String| {
         let entry = EVALUATORS.iter().find(|entry| entry.name == name);
         let known = || EVALUATORS.iter().map(|entry| entry.name).collect::<Vec<_>>().join(", ");
         let entry = entry.ok_or_else(|| {
-            format!("evaluation.evaluators: {name:?} is no evaluator; expected any of: {}", known())
+            format!("there is no evaluator {name:?}; expected any of: {}", known())
         })?;
-        Ok((entry.configure)(recipe))
+        Ok((entry.configure)(settings))
     };
     names.map(evaluator).collect()
 }
@@ -243,10 +267,10 @@ mod tests {
 
     #[test]
     fn every_evaluator_gives_the_figures_that_it_announces() {
-        let recipe = crate::methods::recipe_from(RECIPE).unwrap();
+        let settings = Settings::default();
         let mut names = Vec::new();
         for entry in EVALUATORS {
-            let evaluator = (entry.configure)(&recipe);
+            let evaluator = (entry.configure)(&settings);
             assert_eq!(evaluator.figures(), entry.figures, "{}", entry.name);
             let values = evaluator.run(&splits()).unwrap();
             let judged = evaluator.judge(&splits()).unwrap();
@@ -267,10 +291,11 @@ mod tests {
 
     #[test]
     fn an_unknown_name_is_refused_with_the_known_ones() {
-        let mut recipe = crate::methods::recipe_from(RECIPE).unwrap();
-        assert_eq!(chosen(&recipe).unwrap().len(), 2);
-        recipe.evaluation.evaluators = vec!["knm".to_owned()];
-        let error = chosen(&recipe).err().unwrap();
+        let recipe = crate::methods::recipe_from(RECIPE).unwrap();
+        let mut settings = Settings::of(&recipe);
+        assert_eq!(chosen(&settings).unwrap().len(), 2);
+        settings.evaluators = vec!["knm".to_owned()];
+        let error = chosen(&settings).err().unwrap();
         assert!(error.contains("\"knm\"") && error.contains("knn, linear, spectrum"), "{error}");
     }
 
@@ -300,9 +325,9 @@ mod tests {
         assert!(check(&[SECONDS]).unwrap_err().contains("\"seconds\""));
         assert!(check(&[PIXELS]).unwrap_err().contains("\"pixels_own\""));
         assert!(check(&[OWN, OWN]).unwrap_err().contains("\"own\""));
-        let mut recipe = crate::methods::recipe_from(RECIPE).unwrap();
-        recipe.evaluation.evaluators = ["knn", "linear", "knn"].map(str::to_owned).to_vec();
-        assert!(check_names(&chosen(&recipe).unwrap()).unwrap_err().contains("\"knn_top1\""));
+        let evaluators = ["knn", "linear", "knn"].map(str::to_owned).to_vec();
+        let settings = Settings { evaluators, ..Settings::default() };
+        assert!(check_names(&chosen(&settings).unwrap()).unwrap_err().contains("\"knn_top1\""));
     }
 
     #[test]

@@ -1,0 +1,97 @@
+//! `vssl evaluate`: the figures that evaluators measure on the frozen features of an encoder.
+
+use anyhow::anyhow;
+use serde_json::{Map, Value, json};
+use vssl::{
+    encoder::{Encoder, Reading},
+    eval::evaluators::{self, Evaluator, Figure, Settings, Splits, Unit},
+};
+
+use super::encoder;
+use crate::{
+    arguments::{Common, Evaluate},
+    failure::Failure,
+    output::{rounded, say},
+    progress,
+};
+
+pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> {
+    let encoder = encoder::open(&arguments.encoder.encoder, &arguments.encoder.copy)?;
+    let settings = settings(arguments, &encoder);
+    let evaluators =
+        evaluators::chosen(&settings).map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    evaluators::check_names(&evaluators).map_err(|problem| Failure::usage(anyhow!(problem)))?;
+    let splits = features(arguments, &encoder, common)?;
+    let bar = progress::bar(common, "{spinner} {msg}");
+    let mut measured = Vec::new();
+    for (evaluator, name) in evaluators.iter().zip(&settings.evaluators) {
+        bar.set_message(format!("evaluator {name}"));
+        let values = evaluator.run(&splits)?;
+        measured.extend(
+            evaluator.figures().iter().zip(values).map(|(figure, (_, value))| (figure, value)),
+        );
+    }
+    bar.finish_and_clear();
+    tell(&measured, &splits, common)
+}
+
+/// The settings in the recipe of the run, or the defaults for a file, with what the arguments change.
+fn settings(arguments: &Evaluate, encoder: &Encoder) -> Settings {
+    let mut settings = encoder.recipe.as_ref().map(Settings::of).unwrap_or_default();
+    if !arguments.evaluators.is_empty() {
+        settings.evaluators.clone_from(&arguments.evaluators);
+    }
+    if let Some(k) = arguments.k {
+        settings.knn.k = k as usize;
+    }
+    if let Some(temperature) = arguments.temperature {
+        settings.knn.temperature = temperature;
+    }
+    settings
+}
+
+/// The features of the training and of the validation images.
+fn features(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Splits, Failure> {
+    let images = encoder::splits(&arguments.encoder, encoder, common)?;
+    let validation = images.validation.ok_or_else(|| {
+        anyhow!("there are no validation images to judge by; expected the folders train/ and val/")
+    })?;
+    let reading = Reading::default();
+    let bar = progress::bar(common, "{spinner} {msg}");
+    bar.set_message(format!("features of {} training images", images.train.len()));
+    let train = encoder.features(&images.train, &reading)?;
+    bar.set_message(format!("features of {} validation images", validation.len()));
+    let validation = encoder.features(&validation, &reading)?;
+    bar.finish_and_clear();
+    Ok(Splits { train, validation })
+}
+
+fn tell(measured: &[(&Figure, f64)], splits: &Splits, common: &Common) -> Result<(), Failure> {
+    let (train, validation) = (splits.train.rows, splits.validation.rows);
+    if common.json {
+        let figures: Map<String, Value> =
+            measured.iter().map(|(figure, value)| (figure.name.to_owned(), json!(value))).collect();
+        let event = json!({
+            "event": "evaluated", "figures": figures, "train": train, "validation": validation,
+            "dim": splits.train.dim,
+        });
+        return say(&event.to_string());
+    }
+    if !common.quiet {
+        let dim = splits.train.dim;
+        say(&format!(
+            "{validation} images by {train} with known classes, features of {dim} numbers\n"
+        ))?;
+    }
+    let width = measured.iter().map(|(figure, _)| figure.name.len()).max().unwrap_or(0);
+    for (figure, value) in measured {
+        let value = match figure.unit {
+            Unit::Percent => format!("{value:.2} %"),
+            Unit::Number => rounded(*value),
+        };
+        say(&format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title)
+            .trim_end()
+            .to_owned())?;
+    }
+    Ok(())
+}
