@@ -13,7 +13,7 @@ use crate::{
         images::{features, features_of_set, images_to_tensor},
     },
     eval::{
-        evaluators::{Judged, Splits},
+        evaluators::{Judged, Judgement, Splits},
         topk,
     },
     features::{Features, SpillWriter},
@@ -41,8 +41,10 @@ impl Evaluation {
     fn measure(&mut self, plan: &Plan, judged: Judged, splits: &Splits) -> Result<(), TrainError> {
         let asked = |pixels: bool| judged != Judged::Pixels || pixels;
         for evaluator in plan.evaluators.iter().filter(|e| asked(e.judges_pixels())) {
-            let values = evaluator.run(splits)?.into_iter();
+            let Judgement { figures, classes } = evaluator.judge(splits)?;
+            let values = figures.into_iter();
             self.figures.extend(values.map(|(name, value)| (judged.key(name), Some(value))));
+            self.classes.extend(classes.filter(|_| judged == Judged::Trained));
         }
         Ok(())
     }

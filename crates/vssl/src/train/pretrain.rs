@@ -250,6 +250,9 @@ impl<'a> Run<'a> {
                 evaluation.keep(&earlier);
             }
         }
+        if let Some(reporter) = &mut self.reporter {
+            reporter.classes(self.position.step, &evaluation.classes)?;
+        }
         let summary = self.plan.summary(&self.position, seconds, evaluation);
         if let Some(reporter) = &mut self.reporter {
             let done = self.position.step.saturating_sub(self.first).max(1);

@@ -1,6 +1,6 @@
 //! A logistic regression on the features, fitted to its minimum ([`crate::eval::linear`]).
 
-use super::{Entry, Evaluator, Figure, Splits, Unit};
+use super::{Entry, Evaluator, Figure, Judgement, Splits, Unit};
 use crate::eval::{
     EvalError,
     linear::{LinearConfig, linear_probe},
@@ -29,7 +29,13 @@ impl Evaluator for Linear {
     }
 
     fn run(&self, splits: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError> {
+        Ok(self.judge(splits)?.figures)
+    }
+
+    fn judge(&self, splits: &Splits) -> Result<Judgement, EvalError> {
         let found = linear_probe(&splits.train, &splits.validation, &self.0)?;
-        Ok(vec![(FIGURES[0].name, found.accuracy.top1)])
+        let classifier = format!("linear classifier, L2 penalty {}", found.l2);
+        let figures = vec![(FIGURES[0].name, found.accuracy.top1)];
+        Ok(Judgement { figures, classes: Some((classifier, found.confusion)) })
     }
 }

@@ -1,4 +1,6 @@
-//! `vssl data`: downloads datasets, and checks images before hours are spent on them.
+//! `vssl data`: downloads datasets, checks images before hours are spent on them, and draws them.
+
+mod show;
 
 use std::{fs, path::Path};
 
@@ -27,6 +29,10 @@ pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
     match action {
         DataAction::Fetch { name } => fetch_one(name, common),
         DataAction::Check { source, format } => check_one(source, *format, common),
+        DataAction::Show { images, to, recipe, draws, seed } => {
+            let views = recipe.as_deref().map(|recipe| show::Views { recipe, seed: *seed });
+            show::run(images, to, views, u64::from(*draws), common)
+        }
     }
 }
 
