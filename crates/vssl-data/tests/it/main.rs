@@ -6,4 +6,5 @@ mod check;
 mod dataset;
 mod fetch;
 mod golden;
+mod libjpeg;
 mod loader;
