@@ -3,6 +3,7 @@
 
 mod augment;
 mod check;
+mod corpora;
 mod dataset;
 mod fetch;
 mod golden;
