@@ -7,6 +7,7 @@ mod evaluate;
 mod interchange;
 mod knn;
 mod page;
+mod reading;
 mod supervised;
 mod table;
 mod uncertainty;
@@ -27,6 +28,7 @@ pub use evaluate::Evaluate;
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
 pub use page::{Report, Shown, Watch};
+pub use reading::{EvaluatedName, ReadingArguments};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
@@ -70,7 +72,7 @@ pub struct Common {
     )]
     pub threads: Option<u16>,
     /// Folder of the datasets. A relative data path is looked for there first, then in the working
-    /// folder.
+    /// folder and its folder data.
     #[arg(
         long,
         global = true,

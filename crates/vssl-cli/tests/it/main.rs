@@ -18,6 +18,7 @@ mod knn;
 mod linear;
 mod methods;
 mod new_recipe;
+mod own_images;
 mod pretrain;
 mod recipes;
 mod report;

@@ -6,6 +6,8 @@ mod decode;
 mod folder;
 mod idx;
 mod imagenet100;
+mod left_out;
+mod split_folders;
 
 use std::fs;
 use std::path::Path;
