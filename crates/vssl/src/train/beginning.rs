@@ -22,6 +22,18 @@ pub(super) struct Beginning {
     pub without_weights: Option<Summary>,
 }
 
+/// Returns the result of the run in the folder `run` if it came to its end; `None` for any other run. Neither
+/// its images nor its checkpoints are needed.
+///
+/// # Errors
+/// The result cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Summary>, TrainError> {
+    match Past::of(run, |summary: &Summary| summary.interrupted)? {
+        Past::Finished(summary) => Ok(Some(summary)),
+        _ => Ok(None),
+    }
+}
+
 impl Beginning {
     /// Returns the place where the run in the folder `run` goes on from the checkpoint `from`.
     ///

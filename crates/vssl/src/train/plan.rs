@@ -52,8 +52,9 @@ pub struct Plan {
     pub train: Arc<dyn Dataset>,
     /// The validation images.
     pub validation: Option<Arc<dyn Dataset>>,
-    /// The fingerprints of both splits, which tell them from other images.
-    pub images: Images,
+    /// The fingerprints of both splits, which tell them from other images; `None` on ranks other than the
+    /// first, which alone saves and checks: computing them asks the file system for the size of each image.
+    pub images: Option<Images>,
     /// The device of evaluations.
     pub device: Device,
     /// The number of steps of one epoch.
@@ -69,7 +70,7 @@ pub struct Plan {
     /// The processes that train together: see [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
-    sizes: Sizes,
+    pub(super) sizes: Sizes,
     commit: Option<String>,
     /// The result of a run that came to its end and has no checkpoint any more.
     without_weights: Option<Summary>,
@@ -142,12 +143,15 @@ impl Plan {
         let length =
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
         recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
+        let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
+        let fingerprints =
+            group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
             continues: beginning.continues,
             resume_from: beginning.checkpoint,
-            images: Images::of(splits.train.as_ref(), splits.validation.as_deref()),
+            images: fingerprints,
             train: splits.train,
             validation: splits.validation,
             device: environment.device,
@@ -156,7 +160,7 @@ impl Plan {
             )?,
             steps_per_epoch: length.steps_per_epoch(images),
             total_steps: length.total_steps(images),
-            notes: beginning.note.into_iter().collect(),
+            notes: beginning.note.into_iter().chain(found).collect(),
             force: environment.force,
             group,
             pipeline,
@@ -172,14 +176,11 @@ impl Plan {
 
     fn remarks(&mut self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
         let mut notes = Vec::new();
-        if let Some(Checkpoint { images, position, .. }) = &mut self.resume_from {
-            let checked = resume::check_images(
-                images.as_ref(),
-                &self.images,
-                allow_changed,
-                length,
-                position.step,
-            );
+        if let Some(Checkpoint { images, position, .. }) = &mut self.resume_from
+            && let Some(own) = &self.images
+        {
+            let checked =
+                resume::check_images(images.as_ref(), own, allow_changed, length, position.step);
             let run = || self.run.clone();
             let note =
                 checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?;
@@ -392,6 +393,7 @@ impl Plan {
             replaced_images: position.replaced,
             figures: evaluation.figures,
             online_top1: position.online,
+            images: self.images.clone().map(Box::new),
             notes,
             run: self.run.clone(),
         }
