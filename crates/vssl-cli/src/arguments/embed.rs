@@ -36,8 +36,8 @@ pub struct Embed {
     /// Images of one forward pass.
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: u32,
-    /// Leave out images that cannot be read, and name them, instead of stopping.
-    #[arg(long)]
+    /// Leave out images that cannot be read, and name them; the same as --on-bad-image skip.
+    #[arg(long, conflicts_with = "on_bad_image")]
     pub skip_unreadable: bool,
 }
 
@@ -47,9 +47,11 @@ pub enum SplitName {
     /// The training images.
     #[default]
     Train,
-    /// The images for evaluation.
-    #[value(alias = "val", alias = "test")]
+    /// The validation images; the test images, where there are no validation images.
+    #[value(alias = "val")]
     Validation,
+    /// The test images.
+    Test,
 }
 
 /// Formats of the file that `vssl embed` writes.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use vssl::{device::DeviceChoice, method::learner::Network};
 
-use super::values::{FormatName, NetworkName, checkpoint};
+use super::{
+    reading::ReadingArguments,
+    values::{FormatName, NetworkName, checkpoint},
+};
 
 /// A network of a run at one of its checkpoints, and the device that it computes on.
 #[derive(Clone, Debug, Args)]
@@ -35,6 +38,9 @@ pub struct EncoderArguments {
     /// Format of these images; by default it is recognised from the files.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
+    /// How the images are read.
+    #[command(flatten)]
+    pub reading: ReadingArguments,
 }
 
 impl EncoderArguments {

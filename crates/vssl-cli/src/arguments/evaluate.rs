@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::EncoderArguments;
+use super::{EncoderArguments, EvaluatedName};
 
 /// Arguments of `vssl evaluate`.
 #[derive(Debug, Args)]
@@ -13,6 +13,9 @@ pub struct Evaluate {
     /// The encoder and its images.
     #[command(flatten)]
     pub encoder: EncoderArguments,
+    /// Images to evaluate on.
+    #[arg(long, value_enum, value_name = "SPLIT", default_value_t)]
+    pub split: EvaluatedName,
     /// Names of the evaluators: knn, linear, spectrum; by default the evaluators that the run's recipe names,
     /// and knn and linear for a file.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]

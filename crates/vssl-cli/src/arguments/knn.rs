@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{EncoderCopy, values::FormatName};
+use super::{EncoderCopy, EvaluatedName, ReadingArguments, values::FormatName};
 
 /// Arguments of `vssl knn`.
 #[derive(Debug, Args)]
@@ -25,13 +25,22 @@ pub struct Knn {
     /// Format of these images; by default it is recognised from the files.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
+    /// How the images are read.
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+    /// Images to classify.
+    #[arg(long, value_enum, value_name = "SPLIT", default_value_t)]
+    pub split: EvaluatedName,
     /// Stored features of images with known classes, instead of an encoder: all that `vssl embed` writes
     /// (.parquet, .csv, .npy, .safetensors), or arrays of another program.
     #[arg(
         long,
         value_name = "FILE",
         requires = "queries",
-        conflicts_with_all = ["encoder", "images", "network", "checkpoint", "device"]
+        conflicts_with_all = [
+            "encoder", "images", "network", "checkpoint", "device", "on_bad_image",
+            "allow_missing_classes", "split"
+        ]
     )]
     pub features: Option<PathBuf>,
     /// Stored features of the images to classify.

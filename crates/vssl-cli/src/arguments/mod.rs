@@ -8,6 +8,7 @@ mod interchange;
 mod knn;
 mod manual;
 mod page;
+mod reading;
 mod supervised;
 mod table;
 mod uncertainty;
@@ -30,6 +31,7 @@ pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
 pub use manual::{Completions, Man};
 pub use page::{Report, Shown, Watch};
+pub use reading::{EvaluatedName, ReadingArguments};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
@@ -75,7 +77,7 @@ pub struct Common {
     )]
     pub threads: Option<u16>,
     /// Folder of the datasets. A relative data path is looked for there first, then in the working
-    /// folder.
+    /// folder and its folder data.
     #[arg(
         long,
         global = true,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::EncoderArguments;
+use super::{EncoderArguments, EvaluatedName};
 
 /// Arguments of `vssl linear`.
 #[derive(Debug, Args)]
@@ -51,6 +51,9 @@ pub struct Finetune {
 /// Arguments that linear evaluation and fine-tuning share.
 #[derive(Debug, Args)]
 pub struct TrainingArguments {
+    /// Images to evaluate on. The results on test images have a folder of their own.
+    #[arg(long, value_enum, value_name = "SPLIT", default_value_t)]
+    pub split: EvaluatedName,
     /// Output folder; by default inside the run folder. An encoder from a file needs it.
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

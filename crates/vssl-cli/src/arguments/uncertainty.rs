@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use vssl::device::DeviceChoice;
 
-use super::values::{FormatName, checkpoint};
+use super::{
+    EvaluatedName, ReadingArguments,
+    values::{FormatName, checkpoint},
+};
 
 /// Arguments of `vssl uncertainty`.
 #[derive(Debug, Args)]
@@ -31,6 +34,12 @@ pub struct Uncertainty {
     /// Format of the usual images; by default it is recognised from the files.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
+    /// How the images are read.
+    #[command(flatten)]
+    pub reading: ReadingArguments,
+    /// Which of the usual images are judged.
+    #[arg(long, value_enum, value_name = "SPLIT", default_value_t)]
+    pub split: EvaluatedName,
     /// Largest number of images of each set.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(2..))]
     pub count: u32,

@@ -4,11 +4,11 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     embed::{EmbedError, Embedded, Form, Job, Origin, Split, embed},
-    encoder::{EncoderError, Reading},
+    encoder::EncoderError,
     posterior::{self, Posteriors},
     run::stop::Stop,
 };
-use vssl_data::{DataError, OnBadImage, dataset};
+use vssl_data::{DataError, OnBadImage};
 
 use super::encoder;
 use crate::{
@@ -22,12 +22,17 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let form = form(arguments)?;
     let copy = &arguments.encoder.copy;
     let encoder = encoder::open(&arguments.encoder.encoder, copy)?;
+    let reading = &arguments.encoder.reading;
     let source = encoder::images(arguments.encoder.named(), &encoder, common)?;
+    let source = reading.allowing(source);
     let split = match arguments.split {
         SplitName::Train => Split::Train,
         SplitName::Validation => Split::Validation,
+        SplitName::Test => Split::Test,
     };
-    let images = split.of(&dataset::open(&source, None)?).ok_or_else(|| {
+    let splits = split.open(&source)?;
+    encoder::tell_found(&source, &splits, common);
+    let images = split.of(&splits).ok_or_else(|| {
         anyhow!(
             "{}: there are no validation images; expected the folder val/ beside train/",
             source.path.display()
@@ -38,7 +43,10 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         false => None,
     };
     let network = copy.network.into();
-    let on_bad_image = if arguments.skip_unreadable { OnBadImage::Skip } else { OnBadImage::Stop };
+    let mut reading = encoder::reading(reading, arguments.encoder.images.is_some(), &encoder);
+    if arguments.skip_unreadable {
+        reading.on_bad_image = OnBadImage::Skip;
+    }
     let stop = Stop::default();
     signals::listen(&stop).context("listening for signals")?;
     let job = Job {
@@ -47,7 +55,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         origin: Origin::new(&encoder, &copy.checkpoint, network, &source, split),
         encoder: &encoder,
         images,
-        reading: Reading { on_bad_image, ..Reading::default() },
+        reading,
         batch: arguments.batch as usize,
         stop,
     };

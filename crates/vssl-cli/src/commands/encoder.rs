@@ -1,23 +1,27 @@
 //! Opens the encoder and the images that the arguments name. Called by the commands that evaluate.
 
-use std::path::Path;
+use std::{
+    fmt::Display,
+    io::{Write, stderr},
+    path::Path,
+};
 
 use anyhow::anyhow;
 use vssl::{
-    encoder::Encoder,
+    encoder::{Encoder, EncoderError, Reading},
     run::{
         checkpoint::{LATEST, Store},
         folder,
     },
 };
 use vssl_data::{
-    Splits,
-    dataset::{self, DataConfig},
+    DataError, OnBadImage, Splits,
+    dataset::{self, DataConfig, Evaluated, text_of},
 };
 
 use super::data::described;
 use crate::{
-    arguments::{Common, EncoderArguments, EncoderCopy, FormatName},
+    arguments::{Common, EncoderArguments, EncoderCopy, FormatName, ReadingArguments},
     failure::Failure,
     launcher,
 };
@@ -79,11 +83,70 @@ pub(super) fn moved(mut config: DataConfig, common: &Common) -> DataConfig {
     config
 }
 
-/// Opens the training and validation images.
+/// Opens the training images and those to evaluate on.
 pub(super) fn splits(
     arguments: &EncoderArguments,
+    evaluated: Evaluated,
     encoder: &Encoder,
     common: &Common,
 ) -> Result<Splits, Failure> {
-    Ok(dataset::open(&images(arguments.named(), encoder, common)?, None)?)
+    let config = images(arguments.named(), encoder, common)?;
+    opened(&arguments.reading.allowing(config), evaluated, common)
+}
+
+/// Opens a set of images and tells what was taken for what.
+pub(super) fn opened(
+    config: &DataConfig,
+    evaluated: Evaluated,
+    common: &Common,
+) -> Result<Splits, Failure> {
+    let splits = dataset::open_for(config, None, evaluated)?;
+    tell_found(config, &splits, common);
+    Ok(splits)
+}
+
+/// Tells on standard error what was taken for what in a set of images, and what was left out.
+pub(super) fn tell_found(config: &DataConfig, splits: &Splits, common: &Common) {
+    if !splits.found.is_empty() {
+        note(&format!("{}: {}", text_of(&config.path), splits.found), common);
+    }
+}
+
+/// Tells on standard error how many images could not be read and were left out.
+pub(super) fn tell_left_out(images: usize, common: &Common) {
+    if images > 0 {
+        note(&format!("{images} images could not be read and were left out"), common);
+    }
+}
+
+/// Writes a note to standard error, for people. Nothing depends on whether it can be written.
+pub(super) fn note(text: &str, common: &Common) {
+    if !common.quiet {
+        let _ = writeln!(stderr(), "note: {text}");
+    }
+}
+
+/// How images are read: as the arguments say, or else as the run reads its own images. Other images, which
+/// `named` says, stop a command if they cannot be read.
+pub(super) fn reading(arguments: &ReadingArguments, named: bool, encoder: &Encoder) -> Reading {
+    let own = if named { OnBadImage::Stop } else { encoder.reading().on_bad_image };
+    let on_bad_image = arguments.on_bad_image.map_or(own, Into::into);
+    Reading { on_bad_image, ..Reading::default() }
+}
+
+/// A failure because of features that cannot be computed, with advice where an image cannot be read.
+pub(super) fn advised(error: EncoderError) -> Failure {
+    match error {
+        EncoderError::Data(DataError::BadImage { .. }) => bad_image(&error),
+        other => other.into(),
+    }
+}
+
+/// A failure because of an image that cannot be read.
+pub(super) fn bad_image(error: &dyn Display) -> Failure {
+    anyhow!(
+        "{error}\nhelp: --on-bad-image skip leaves out such images and counts them; `vssl data check` names \
+         them all"
+    )
+    .into()
 }

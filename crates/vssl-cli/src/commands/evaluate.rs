@@ -3,11 +3,11 @@
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 use vssl::{
-    encoder::{Encoder, Reading},
-    eval::evaluators::{self, Evaluator, Figure, Settings, Splits, Unit},
+    encoder::Encoder,
+    eval::evaluators::{self, Figure, Settings, Splits, Unit},
 };
 
-use super::encoder;
+use super::{classes, encoder};
 use crate::{
     arguments::{Common, Evaluate},
     failure::Failure,
@@ -52,17 +52,21 @@ fn settings(arguments: &Evaluate, encoder: &Encoder) -> Settings {
 
 /// The features of the training and of the validation images.
 fn features(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Splits, Failure> {
-    let images = encoder::splits(&arguments.encoder, encoder, common)?;
+    let source = &arguments.encoder;
+    let images = encoder::splits(source, arguments.split.into(), encoder, common)?;
     let validation = images.validation.ok_or_else(|| {
         anyhow!("there are no validation images to judge by; expected the folders train/ and val/")
     })?;
-    let reading = Reading::default();
+    let reading = encoder::reading(&source.reading, source.images.is_some(), encoder);
+    let asked = images.train.len() + validation.len();
     let bar = progress::bar(common, "{spinner} {msg}");
     bar.set_message(format!("features of {} training images", images.train.len()));
-    let train = encoder.features(&images.train, &reading)?;
+    let train = encoder.features(&images.train, &reading).map_err(encoder::advised)?;
     bar.set_message(format!("features of {} validation images", validation.len()));
-    let validation = encoder.features(&validation, &reading)?;
+    let validation = encoder.features(&validation, &reading).map_err(encoder::advised)?;
     bar.finish_and_clear();
+    encoder::tell_left_out(asked - train.rows - validation.rows, common);
+    classes::check_common(&train, &validation, common)?;
     Ok(Splits { train, validation })
 }
 

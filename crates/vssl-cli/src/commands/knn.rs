@@ -6,7 +6,6 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     embed::LabelledRows,
-    encoder::Reading,
     eval::{
         Accuracy,
         confusion::{self, ClassReport, other_name},
@@ -18,7 +17,7 @@ use vssl::{
 };
 use vssl_data::Splits;
 
-use super::encoder;
+use super::{classes, encoder};
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
@@ -34,6 +33,7 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
         (Some(features), Some(queries)) => stored_sets(features, queries, arguments)?,
         _ => encoded_sets(arguments, common)?,
     };
+    classes::check_common(&train, &test, common)?;
     let held = train.bytes_in_memory + test.bytes_in_memory;
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();
@@ -92,7 +92,7 @@ fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<Labell
 /// The features of the training and of the validation images. Half of the memory is for the training
 /// images and a quarter for the others; the rest is left for the search.
 fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], Failure> {
-    let Knn { copy, images, format, memory, .. } = arguments;
+    let Knn { copy, images, format, reading, split, memory, .. } = arguments;
     let path = arguments.encoder.clone().ok_or_else(|| {
         Failure::usage(anyhow!("expected a run folder, a file of an encoder, or --features FILE"))
     })?;
@@ -101,22 +101,29 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], F
         copy: copy.clone(),
         images: images.clone(),
         format: *format,
+        reading: reading.clone(),
     };
     let encoder = encoder::open(&source.encoder, &source.copy)?;
-    let Splits { train, validation } = encoder::splits(&source, &encoder, common)?;
+    let Splits { train, validation, .. } =
+        encoder::splits(&source, (*split).into(), &encoder, common)?;
     let Some(validation) = validation else {
         return Err(anyhow!(
-            "there are no validation images to judge by; expected the folders train/ and val/"
+            "there are no validation images to judge by; expected the folders train/ and val/, or test/"
         )
         .into());
     };
     let bar = progress::bar(common, "{spinner} {msg}");
     bar.set_message(format!("features of {} training images", train.len()));
-    let reading = Reading::default();
-    let known = encoder.features_within("training features", &train, &reading, memory / 2)?;
+    let reading = encoder::reading(reading, images.is_some(), &encoder);
+    let features = |name, set: &_, memory| {
+        encoder.features_within(name, set, &reading, memory).map_err(encoder::advised)
+    };
+    let known = features("training features", &train, memory / 2)?;
     bar.set_message(format!("features of {} validation images", validation.len()));
-    let asked = encoder.features_within("test features", &validation, &reading, memory / 4)?;
+    let asked = features("test features", &validation, memory / 4)?;
     bar.finish_and_clear();
+    let read = known.source().rows() + asked.source().rows();
+    encoder::tell_left_out(train.len() + validation.len() - read, common);
     let classes = train.classes();
     Ok([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())))
 }

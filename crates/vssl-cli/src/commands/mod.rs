@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod classes;
 mod config;
 mod data;
 mod embed;

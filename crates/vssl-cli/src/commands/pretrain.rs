@@ -13,11 +13,16 @@ use vssl::{
     methods::METHODS,
     precision::Precision,
     recipe::Recipe,
-    run::{events::Event, folder, resume, stop::Stop},
-    train::{Environment, Plan, TrainError, pretrain},
+    run::{
+        events::{Event, Observer, Summary},
+        folder, resume,
+        stop::Stop,
+    },
+    train::{Environment, Plan, TrainError, finished, pretrain},
 };
 use vssl_data::DataError;
 
+use super::encoder::note;
 use crate::{
     arguments::{COMMIT, Common, Pretrain},
     failure::Failure,
@@ -33,7 +38,14 @@ pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> 
 /// Trains as one rank of `group`.
 fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
     let (plan, asks_for_more) = match (&arguments.resume, &arguments.recipe) {
-        (Some(run), _) => resumed(run, arguments, common, group)?,
+        (Some(run), _) => match without_images(run, arguments)? {
+            Some(summary) => {
+                let mut observer = progress::observer(common, &Stop::default());
+                tell_finished(summary, common, group, observer.as_mut());
+                return Ok(());
+            }
+            None => resumed(run, arguments, common, group)?,
+        },
         (None, Some(recipe)) => (start(recipe, arguments, common, group)?, false),
         (None, None) => {
             return Err(Failure::usage(anyhow!("give a recipe, or --resume RUN")));
@@ -47,16 +59,36 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
     let mut observer = progress::observer(common, &stop);
     // With a setting that is not in its recipe a finished run is evaluated again.
     if !asks_for_more && let Some(summary) = plan.result()? {
-        if group.leads() {
-            if !(common.quiet || common.json) {
-                eprintln!("{}: finished before; nothing is left to do", summary.run.display());
-            }
-            observer.event(&Event::Finished { summary });
-        }
+        tell_finished(summary, common, group, observer.as_mut());
         return Ok(());
     }
     pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
     Ok(())
+}
+
+/// The result of a finished run whose images are not there any more: nothing is left to do with them.
+fn without_images(run: &Path, arguments: &Pretrain) -> Result<Option<Summary>, Failure> {
+    let path = run.join(folder::RECIPE);
+    if !overrides(arguments).is_empty() || !path.is_file() {
+        return Ok(None);
+    }
+    let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
+    match recipe.data.path.exists() {
+        true => Ok(None),
+        false => Ok(finished(run)?),
+    }
+}
+
+/// Tells on the first rank that a run was finished before, and its result.
+fn tell_finished(summary: Summary, common: &Common, group: &Group, observer: &mut dyn Observer) {
+    if group.leads() {
+        // Programs see it by the result.
+        if !common.json {
+            let run = summary.run.display();
+            note(&format!("{run}: finished before; nothing is left to do"), common);
+        }
+        observer.event(&Event::Finished { summary });
+    }
 }
 
 fn start(

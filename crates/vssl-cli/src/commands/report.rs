@@ -117,6 +117,10 @@ fn pictures(
     let opened = open(run, shown, common)?;
     let found = opened.map_err(anyhow::Error::new).and_then(|(encoder, splits)| {
         let sample = sampled(&encoder, &splits, points, shown)?;
+        encoder::tell_left_out(sample.left_out(), common);
+        if let Some(recipe) = &encoder.recipe {
+            encoder::tell_found(&recipe.data.source(), &splits, common);
+        }
         if let (Some(folder), Some(recipe)) = (projector, &encoder.recipe) {
             sample.project(&recipe.data.path, folder)?;
         }

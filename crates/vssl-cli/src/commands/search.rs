@@ -5,15 +5,15 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
-    embed::{Entry, Index, draw, image_of},
+    embed::{Entry, Index, IndexError, draw, image_of},
     encoder::{Encoder, Reading},
 };
 use vssl_data::{
-    DataConfig, Dataset,
+    DataConfig, DataError, Dataset,
     dataset::{Folder, Labels},
 };
 
-use super::encoder::{moved, tell_stand_in};
+use super::encoder::{moved, note, tell_stand_in};
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
@@ -95,11 +95,28 @@ fn picture(
     // A set whose class names cannot be read any more can still be searched.
     let images = DataConfig { labels: Labels::Auto, ..images };
     let mut opened = None;
+    let mut unread = Vec::new();
     let mut rows = Vec::new();
     for (row, answer) in answers.iter().enumerate() {
-        let found = answer.found.iter();
-        let found = found.map(|(entry, _)| image_of(entry, &index.origin, &images, &mut opened));
-        rows.push((queries.image(row)?, found.collect::<Result<_, _>>()?));
+        let mut found = Vec::new();
+        for (entry, _) in &answer.found {
+            match image_of(entry, &index.origin, &images, &mut opened) {
+                // One image that was damaged since must not cost the picture.
+                Err(IndexError::Data(DataError::BadImage { .. })) => {
+                    unread.push(entry.path.as_str());
+                    found.push(None);
+                }
+                image => found.push(Some(image?)),
+            }
+        }
+        rows.push((queries.image(row)?, found));
+    }
+    if let Some(first) = unread.first() {
+        let count = unread.len();
+        note(
+            &format!("{count} images could not be read and are not drawn, such as {first}"),
+            common,
+        );
     }
     let png = draw(&rows, arguments.side as usize)?;
     vssl::run::whole_file::write(to, png)

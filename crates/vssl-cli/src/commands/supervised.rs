@@ -23,10 +23,13 @@ use vssl::{
     },
     train::TrainError,
 };
+use vssl_data::{DataError, OnBadImage};
 
 use super::encoder;
 use crate::{
-    arguments::{COMMIT, Common, Finetune, Linear, TrainingArguments},
+    arguments::{
+        COMMIT, Common, EncoderArguments, EvaluatedName, Finetune, Linear, TrainingArguments,
+    },
     failure::Failure,
     output::{duration, say},
     progress, signals,
@@ -37,19 +40,21 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let frozen = encoder::open(&source.encoder, &source.copy)?;
     let name = if *fast { "linear-cached" } else { LINEAR };
     let output = output(training, &frozen, || name.to_owned())?;
-    let settings: LinearSettings = settings(training, &output, Vec::new())?;
-    let splits = encoder::splits(source, &frozen, common)?;
+    let bad_images = bad_images(source, &frozen);
+    let settings: LinearSettings = settings(training, &output, bad_images, Vec::new())?;
+    let splits = encoder::splits(source, training.split.into(), &frozen, common)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let summary = if *fast {
-        cached(&frozen, &splits, &settings, &output, observer.as_mut()).map_err(classified)?
+        let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
+        summary.map_err(classified)?
     } else {
         let job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
         match finished_before(&job, training, common)? {
             Some(summary) => summary,
             None => {
                 signals::listen(&stop).context("listening for signals")?;
-                linear(&job, &frozen, &settings, &stop, observer.as_mut())?
+                linear(&job, &frozen, &settings, &stop, observer.as_mut()).map_err(classified)?
             }
         }
     };
@@ -62,19 +67,21 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let more: Vec<String> = labels.iter().map(|share| format!("labels={share:?}")).collect();
     let pretrained = encoder::open(&source.encoder, &source.copy)?;
     // The folder is named after the share, which may also come from the settings.
-    let share = read::<FinetuneSettings>(training, None, more.clone())?.labels;
+    let bad_images = bad_images(source, &pretrained);
+    let share = read::<FinetuneSettings>(training, None, &bad_images, more.clone())?.labels;
     // Rounded to a millionth of a percent: 0.07 must give 7, not 7.000000000000001.
     let percent = (share * 1e8).round() / 1e6;
     let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
-    let settings: FinetuneSettings = settings(training, &output, more)?;
-    let splits = encoder::splits(source, &pretrained, common)?;
+    let settings: FinetuneSettings = settings(training, &output, bad_images, more)?;
+    let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
     let job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
     let stop = Stop::default();
     signals::listen(&stop).context("listening for signals")?;
     let mut observer = progress::observer(common, &stop);
     let summary = match finished_before(&job, training, common)? {
         Some(summary) => summary,
-        None => finetune(&job, &pretrained, &settings, &stop, observer.as_mut())?,
+        None => finetune(&job, &pretrained, &settings, &stop, observer.as_mut())
+            .map_err(classified)?,
     };
     drop(observer);
     tell(&summary, common)
@@ -88,7 +95,11 @@ fn output(
 ) -> Result<OutputOptions, Failure> {
     let folder = match (&arguments.out, &encoder.recipe) {
         (Some(folder), _) => folder.clone(),
-        (None, Some(_)) => encoder.path.join(name()),
+        // Results on test images must not be taken for those on validation images.
+        (None, Some(_)) => match arguments.split {
+            EvaluatedName::Validation => encoder.path.join(name()),
+            EvaluatedName::Test => encoder.path.join(format!("{}-test", name())),
+        },
         (None, None) => {
             return Err(Failure::usage(anyhow!(
                 "{} is a file; say where the results go with --out DIR",
@@ -105,16 +116,45 @@ fn output(
     })
 }
 
+/// What is said of images that cannot be read: by the argument, and by the run of its own images.
+struct BadImages {
+    asked: Option<OnBadImage>,
+    of_run: Option<OnBadImage>,
+}
+
+fn bad_images(source: &EncoderArguments, encoder: &Encoder) -> BadImages {
+    let of_run = source.images.is_none().then(|| encoder.reading().on_bad_image);
+    BadImages { asked: source.reading.on_bad_image.map(Into::into), of_run }
+}
+
+impl BadImages {
+    /// The changes of settings: one for the run, which comes before what the settings `text` and other
+    /// arguments say, and one for the argument, which comes after them.
+    fn changes(&self, text: &str) -> [Option<String>; 2] {
+        let change = |value: &OnBadImage| match value {
+            OnBadImage::Stop => "data.on_bad_image=\"stop\"".to_owned(),
+            OnBadImage::Skip => "data.on_bad_image=\"skip\"".to_owned(),
+        };
+        let said = text.parse::<toml::Table>().is_ok_and(|table| {
+            let data = table.get("data").and_then(toml::Value::as_table);
+            data.is_some_and(|data| data.contains_key("on_bad_image"))
+        });
+        let of_run = self.of_run.as_ref().filter(|_| !said).map(change);
+        [of_run, self.asked.as_ref().map(change)]
+    }
+}
+
 /// The settings: on resume those in the output folder, otherwise those of `--config` or the defaults;
 /// changed by `--set` and by `more`, which comes from other arguments.
 fn settings<S: Settings>(
     arguments: &TrainingArguments,
     output: &OutputOptions,
+    bad_images: BadImages,
     more: Vec<String>,
 ) -> Result<S, Failure> {
     let begun = output.folder.join(SETTINGS);
     if arguments.continues {
-        let asked: S = read(arguments, None, more)?;
+        let asked: S = read(arguments, None, &bad_images, more)?;
         if output.resume {
             check_same(&asked, &begun, output)?;
         }
@@ -122,7 +162,7 @@ fn settings<S: Settings>(
     }
     // Where the file is missing, the library reports that there is nothing to resume.
     let begun = (output.resume && begun.is_file()).then_some(begun);
-    read(arguments, begun, more)
+    read(arguments, begun, &bad_images, more)
 }
 
 /// Refuses settings that did not begin the training whose settings are in the file `begun`.
@@ -163,6 +203,7 @@ fn finished_before(
 fn read<S: Settings>(
     arguments: &TrainingArguments,
     begun: Option<PathBuf>,
+    bad_images: &BadImages,
     more: Vec<String>,
 ) -> Result<S, Failure> {
     let (text, name) = match begun.as_ref().or(arguments.config.as_ref()) {
@@ -175,13 +216,20 @@ fn read<S: Settings>(
             )
         }
     };
-    let overrides = [arguments.overrides.clone(), more].concat();
+    let [of_run, asked] = bad_images.changes(&text);
+    let overrides: Vec<String> =
+        of_run.into_iter().chain(arguments.overrides.clone()).chain(more).chain(asked).collect();
     recipe::settings(&text, &name, &overrides).map_err(Failure::usage)
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
 fn classified(error: TrainError) -> Failure {
-    if error.is_usage() { Failure::usage(error) } else { error.into() }
+    match error {
+        error if error.is_usage() => Failure::usage(error),
+        TrainError::Encoder(error) => encoder::advised(error),
+        TrainError::Data(DataError::BadImage { .. }) => encoder::bad_image(&error),
+        other => other.into(),
+    }
 }
 
 fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {

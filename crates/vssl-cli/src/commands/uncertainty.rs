@@ -4,12 +4,10 @@ use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
-use vssl::uncertainty::{Assessment, Change, Material, Report, Settings, Subject};
-use vssl_data::{
-    Dataset, Splits,
-    dataset::{self, DataConfig},
-    shift::STRENGTHS,
+use vssl::uncertainty::{
+    Assessment, Change, Material, Report, Settings, Subject, UncertaintyError,
 };
+use vssl_data::{DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
 
 use super::{data::described, encoder};
 use crate::{
@@ -31,7 +29,10 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     let device = launcher::open(arguments.device)?;
     let Uncertainty { run, checkpoint, .. } = arguments;
     encoder::tell_stand_in(run, checkpoint)?;
-    let subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
+    let mut subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
+    let named = arguments.images.is_some();
+    subject.on_bad_image =
+        encoder::reading(&arguments.reading, named, &subject.encoder).on_bad_image;
     let material = material(arguments, &subject, common)?;
     if let Some(file) = arguments.out.iter().find(|file| matches!(Kind::of(file), Ok(Kind::Svg)))
         && (material.train.labels().is_none() || material.test.labels().is_none())
@@ -46,7 +47,8 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     let bar = progress::bar(common, "{spinner} {msg}");
     let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
         bar.set_message(what.to_owned())
-    })?;
+    })
+    .map_err(advised)?;
     bar.finish_and_clear();
     for file in &arguments.out {
         let text = Kind::of(file)?.text(&assessment)?;
@@ -67,7 +69,9 @@ fn material(
 ) -> Result<Material, Failure> {
     let named = (arguments.images.as_deref(), arguments.format);
     let config = encoder::images(named, &subject.encoder, common)?;
-    let Splits { train, validation } = open(&config)?;
+    let config = arguments.reading.allowing(config);
+    let Splits { train, validation, .. } =
+        encoder::opened(&config, arguments.split.into(), common)?;
     let Some(test) = validation else {
         return Err(anyhow!(
             "{}: there are no validation images, and training images would not be a fair test; \
@@ -78,7 +82,9 @@ fn material(
     };
     let mut others: Vec<(String, Arc<dyn Dataset>)> = Vec::new();
     for source in &arguments.ood {
-        let Splits { train, validation } = open(&described(source, None, common)?)?;
+        let config = arguments.reading.allowing(described(source, None, common)?);
+        let Splits { train, validation, .. } =
+            encoder::opened(&config, Evaluated::Validation, common)?;
         let mut name = name(source);
         if others.iter().any(|(other, _)| *other == name) {
             name = source.display().to_string();
@@ -88,8 +94,12 @@ fn material(
     Ok(Material { train, test, others })
 }
 
-fn open(config: &DataConfig) -> Result<Splits, Failure> {
-    Ok(dataset::open(config, None)?)
+fn advised(error: UncertaintyError) -> Failure {
+    match error {
+        UncertaintyError::Encoder(error) => encoder::advised(error),
+        UncertaintyError::Data(DataError::BadImage { .. }) => encoder::bad_image(&error),
+        other => other.into(),
+    }
 }
 
 /// The last component of a path, as the name of a set.

@@ -57,6 +57,7 @@ pub fn summary() -> Summary {
         .map(|(name, value)| (name.to_owned(), Some(value)))
         .into(),
         online_top1: Some(80.0),
+        images: None,
         notes: Vec::new(),
         run: "runs/a".into(),
     }

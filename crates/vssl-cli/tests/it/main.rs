@@ -20,6 +20,7 @@ mod longer;
 mod manual;
 mod methods;
 mod new_recipe;
+mod own_images;
 mod pretrain;
 mod recipes;
 mod report;

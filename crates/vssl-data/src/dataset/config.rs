@@ -30,14 +30,26 @@ pub struct DataConfig {
     /// Format of the images.
     pub format: Format,
     /// Folder of the images; for CIFAR it may be the archive.
+    #[serde(serialize_with = "super::name_text::serialize")]
     pub path: PathBuf,
+    /// Folder of the training images below `path`, where the usual names are not meant; `.` for all images.
+    /// This and the next two are for folders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<PathBuf>,
+    /// Folder of the validation images below `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// Folder of the test images below `path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
     /// Labels that are read. Only probes and reports see them.
     pub labels: Labels,
     /// Largest number of training images, evenly over the classes; see [`super::Subset::balanced`].
     pub limit_train: Option<usize>,
     /// Largest number of validation images, evenly over the classes.
     pub limit_validation: Option<usize>,
-    /// Treatment of ImageNet-100 classes without images.
+    /// Treatment of classes without images: of ImageNet-100, and of class folders of which no file can be
+    /// read as an image.
     pub missing_classes: MissingClasses,
     /// The bits that the samples of 16-bit PNG, TIFF and PNM images use: 8 to 16. A sample becomes its
     /// highest eight of these bits; larger ones become 255.
@@ -50,6 +62,9 @@ impl Default for DataConfig {
         Self {
             format: Format::default(),
             path: PathBuf::new(),
+            train: None,
+            validation: None,
+            test: None,
             labels: Labels::default(),
             limit_train: None,
             limit_validation: None,
@@ -68,7 +83,8 @@ fn is_sixteen(bits: &u32) -> bool {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Image files in folders; with `train/` and `val/` there are two splits, otherwise one.
+    /// Image files in folders; with `train/` and `val/`, or other usual names, there are two splits,
+    /// otherwise one.
     #[default]
     Folder,
     /// CIFAR-10, binary version.
@@ -109,7 +125,18 @@ pub enum Labels {
     None,
 }
 
-/// Treatment of ImageNet-100 classes without images.
+/// The images to evaluate on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Evaluated {
+    /// The validation images; the test images, where there are no validation images.
+    #[default]
+    Validation,
+    /// The test images. CIFAR and IDX files have these and no others.
+    Test,
+}
+
+/// Treatment of classes without images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MissingClasses {

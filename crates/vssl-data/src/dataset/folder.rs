@@ -1,22 +1,17 @@
-//! Folders of image files, with or without classes and splits.
-//!
-//! The training images are in `train/`, and the validation images in the first of `val/`,
-//! `validation/` and `test/`. Without `train/` all images are training images and there is no
-//! validation split.
-//!
-//! Whether there are labels (`data.labels`): with "auto", a split has labels exactly if every
-//! image is in a folder directly below the split and there are at least two such folders; flat
-//! and deeper trees have none. With "fine" the folders below the split are the classes whatever
-//! is inside them, as in torchvision's `ImageFolder`, and an image outside of them is an error.
-//! Classes are sorted by the bytes of their names; a folder without images is not a class.
+//! Folders of image files, with or without classes and splits: `split_folders` finds the splits,
+//! `class_folders` the labels, `walk` the files.
 
-use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use super::class_folders::{Asked, Labelled, label, labelled};
 use super::decode::{decode, largest_of_sixteen_bits};
+use super::found::{Found, counted};
+use super::name_text::{text_of, unique_texts};
 use super::read::image_file;
-use super::walk::images_below;
-use super::{Dataset, Labels};
+use super::split_folders::SplitFolders;
+use super::walk::{Listing, endings, images_below};
+use super::{DataConfig, Dataset, Evaluated, Labels};
 use crate::{DataError, Image};
 
 /// Image files, which are read when they are asked for.
@@ -28,43 +23,55 @@ pub struct Folder {
     classes: Vec<String>,
     /// The bits that samples of 16 bits use.
     bits_used: u32,
+    /// The names of the class folders, in the order of the labels.
+    class_folders: Vec<OsString>,
 }
+
+/// The splits of a set in folders, and what was found.
+pub(super) type Opened = (Folder, Option<Folder>, Found);
 
 /// Opens the splits below `path`.
 ///
 /// # Errors
-/// Missing or empty folders, classes of the validation split that training does not have, labels
-/// asked for where there are none.
-pub(super) fn open(path: &Path, labels: Labels) -> Result<(Folder, Option<Folder>), DataError> {
-    if labels == Labels::Coarse {
+/// Missing or empty folders, splits that cannot be told apart, classes of the validation split that training
+/// does not have, labels asked for where there are none, class folders without a readable image.
+pub(super) fn open(
+    path: &Path,
+    config: &DataConfig,
+    evaluated: Evaluated,
+) -> Result<Opened, DataError> {
+    if config.labels == Labels::Coarse {
         return Err(DataError::Setting(
             "data.labels = \"coarse\": a folder has one kind of label; use \"auto\" or \"fine\""
                 .into(),
         ));
     }
-    let Some(train) = split_folder(path, &["train"]) else {
-        return Ok((Folder::split(path.into(), labels, None)?, None));
-    };
-    let train = Folder::split(train, labels, None)?;
-    let known = train.labels.is_some().then_some(train.classes.as_slice());
-    let validation =
-        validation_folder(path).map(|folder| Folder::split(folder, labels, known)).transpose()?;
-    Ok((train, validation))
-}
-
-/// The folder of the validation images of the set in `path`, if there is one.
-pub(super) fn validation_folder(path: &Path) -> Option<PathBuf> {
-    split_folder(path, &["val", "validation", "test"])
-}
-
-fn split_folder(path: &Path, names: &[&str]) -> Option<PathBuf> {
-    names.iter().map(|name| path.join(name)).find(|folder| folder.is_dir())
+    let SplitFolders { train, evaluated, taken } = SplitFolders::find(path, config, evaluated)?;
+    let mut found = Found { taken, ..Found::default() };
+    let mut asked = Asked { labels: config.labels, missing: config.missing_classes, known: None };
+    let train = Folder::split(train, &asked, "training", &mut found)?;
+    asked.known = train.labels.is_some().then_some(train.class_folders.as_slice());
+    if asked.known.is_none() && asked.labels == Labels::Auto {
+        // Labels that training does not have are of no use.
+        asked.labels = Labels::None;
+    }
+    let validation = evaluated
+        .map(|folder| Folder::split(folder, &asked, "validation", &mut found))
+        .transpose()?;
+    Ok((train, validation, found))
 }
 
 impl Folder {
     /// The given files, in their order, without labels. They are read when they are asked for.
     pub fn of_files(files: Vec<PathBuf>) -> Self {
-        Self { root: PathBuf::new(), files, labels: None, classes: Vec::new(), bits_used: 16 }
+        Self {
+            root: PathBuf::new(),
+            files,
+            labels: None,
+            classes: Vec::new(),
+            class_folders: Vec::new(),
+            bits_used: 16,
+        }
     }
 
     /// Reads images of 16 bits a sample as ones that use the lowest `bits`, 8 to 16: see
@@ -73,50 +80,28 @@ impl Folder {
         Self { bits_used: bits, ..self }
     }
 
-    /// Lists the images of one split; `known` are the classes of the training split.
-    fn split(root: PathBuf, labels: Labels, known: Option<&[String]>) -> Result<Self, DataError> {
-        let files = images_below(&root)?;
-        if files.is_empty() {
-            return Err(empty(&root));
+    /// Lists the images of one split, whose name is `split`.
+    fn split(
+        root: PathBuf,
+        asked: &Asked<'_>,
+        split: &str,
+        found: &mut Found,
+    ) -> Result<Self, DataError> {
+        let listing = images_below(&root)?;
+        if listing.images.is_empty() {
+            return Err(empty(&root, &listing));
         }
-        let mut set = Self { root, files, labels: None, classes: Vec::new(), bits_used: 16 };
-        if labels == Labels::None {
-            return Ok(set);
-        }
-        if labels == Labels::Fine
-            && let Some(outside) = set.files.iter().find(|file| file.components().count() < 2)
-        {
-            return Err(DataError::Format {
-                path: set.root.join(outside),
-                what: "is in no class folder".into(),
-                expected: "the class folders that data.labels = \"fine\" asks for; \"auto\" does \
-                           without"
-                    .into(),
-            });
-        }
-        let classes: BTreeSet<String> = set.files.iter().map(|file| first_part(file)).collect();
-        let direct = set.files.iter().all(|file| file.components().count() == 2);
-        // A single folder, such as `test/images/`, is not a class.
-        let foreign = |known: &[String]| !classes.iter().any(|class| known.contains(class));
-        let unlabelled = !direct || known.map_or(classes.len() < 2, foreign);
-        if labels == Labels::Auto && unlabelled {
-            return Ok(set);
-        }
-        set.classes = match known {
-            Some(known) => {
-                if let Some(unknown) = classes.iter().find(|class| !known.contains(class)) {
-                    return Err(DataError::Format {
-                        path: set.root.join(unknown),
-                        what: "is no class of the training split".into(),
-                        expected: format!("one of its {} classes", known.len()),
-                    });
-                }
-                known.to_vec()
-            }
-            None => classes.into_iter().collect(),
+        let mut own = Found { left_out: listing.by_kind(), ..Found::default() };
+        let Labelled { files, classes } = labelled(&root, listing, asked, split, &mut own)?;
+        let below = Path::new(root.file_name().unwrap_or_default());
+        own.left_out.values_mut().for_each(|left| left.example = below.join(&left.example));
+        found.extend(own);
+        let (class_folders, labels) = match classes {
+            Some((folders, labels)) => (folders, Some(labels)),
+            None => (Vec::new(), None),
         };
-        set.labels = Some(set.files.iter().map(|file| label_in(&set.classes, file)).collect());
-        Ok(set)
+        let classes = texts(&class_folders);
+        Ok(Self { root, files, labels, classes, class_folders, bits_used: 16 })
     }
 
     /// The images below `root/<class>/` for exactly the given classes, which are sorted by name; and the
@@ -128,47 +113,48 @@ impl Folder {
         root: &Path,
         classes: &[String],
         labelled: bool,
+        found: &mut Found,
     ) -> Result<(Self, Vec<String>), DataError> {
         let mut files = Vec::new();
         let mut missing = Vec::new();
         for class in classes {
             let folder = root.join(class);
-            let images = if folder.exists() { images_below(&folder)? } else { Vec::new() };
-            if images.is_empty() {
+            let listing = if folder.exists() { images_below(&folder)? } else { Listing::default() };
+            if listing.images.is_empty() {
                 missing.push(class.clone());
             }
-            files.extend(images.into_iter().map(|file| Path::new(class).join(file)));
+            for (kind, mut left) in listing.by_kind() {
+                left.example = Path::new(class).join(&left.example);
+                found.leave_out(kind, left);
+            }
+            files.extend(listing.images.into_iter().map(|file| Path::new(class).join(file)));
         }
-        if files.is_empty() {
-            return Err(empty(root));
-        }
-        let labels = labelled.then(|| files.iter().map(|file| label_in(classes, file)).collect());
+        let class_folders: Vec<OsString> = classes.iter().map(OsString::from).collect();
+        let of = |file: &PathBuf| {
+            label(&class_folders, file.iter().next().unwrap_or_default())
+                .expect("the files were listed by their classes")
+        };
+        let labels = labelled.then(|| files.iter().map(of).collect());
         let classes = if labelled { classes.to_vec() } else { Vec::new() };
-        Ok((Self { root: root.into(), files, labels, classes, bits_used: 16 }, missing))
+        Ok((Self { root: root.into(), files, labels, classes, class_folders, bits_used: 16 }, missing))
     }
 }
 
-fn empty(root: &Path) -> DataError {
+fn texts(folders: &[OsString]) -> Vec<String> {
+    let names: Vec<&OsStr> = folders.iter().map(OsString::as_os_str).collect();
+    unique_texts(&names)
+}
+
+fn empty(root: &Path, listing: &Listing) -> DataError {
+    let other = match listing.left_out.is_empty() {
+        true => String::new(),
+        false => format!(", but {}", counted(&listing.by_kind())),
+    };
     DataError::Format {
         path: root.into(),
-        what: "no images".into(),
-        expected:
-            "files that end in .jpg, .jpeg, .jfif, .jpe, .png, .webp, .tif, .tiff, .bmp, .ppm, \
-                   .pgm or .pbm, here or in folders below"
-                .into(),
+        what: format!("no images{other}"),
+        expected: format!("files that end in {}, here or in folders below", endings()),
     }
-}
-
-/// The first component of `path`: the folder directly below the split, or the file itself.
-fn first_part(file: &Path) -> String {
-    file.iter().next().map(|part| part.to_string_lossy().into_owned()).unwrap_or_default()
-}
-
-/// Position of a file's class among the sorted classes.
-fn label_in(classes: &[String], file: &Path) -> u32 {
-    let class = first_part(file);
-    classes.binary_search(&class).expect("the classes were collected from the files, or checked")
-        as u32
 }
 
 impl Dataset for Folder {
@@ -180,7 +166,7 @@ impl Dataset for Folder {
         let path = self.root.join(&self.files[index]);
         image_file(&path)
             .and_then(|bytes| decode(bytes, self.bits_used))
-            .map_err(|what| DataError::BadImage { name: path.display().to_string(), index, what })
+            .map_err(|what| DataError::BadImage { name: text_of(&path), index, what })
     }
 
     fn labels(&self) -> Option<&[u32]> {
@@ -192,7 +178,7 @@ impl Dataset for Folder {
     }
 
     fn name(&self, index: usize) -> String {
-        self.root.join(&self.files[index]).display().to_string()
+        text_of(&self.root.join(&self.files[index]))
     }
 
     fn stored_as(&self, index: usize) -> Option<(String, u64)> {

@@ -3,30 +3,38 @@
 //! [`open`] turns the data section of a recipe into a training split and, where there is one, a
 //! validation split. Labels and the validation split are optional in every format.
 
+mod annotations;
 mod cifar;
+mod class_folders;
 mod config;
 mod decode;
 mod folder;
+mod found;
 mod idx;
 mod imagenet100;
 mod jpeg;
 mod locate;
 mod memory;
+mod name_text;
 mod orientation;
 mod read;
 mod signature;
 mod size;
+mod split_folders;
 mod subset;
 mod walk;
 
 use std::{path::Path, sync::Arc};
 
 pub use config::{
-    CIFAR10, CIFAR100, DataConfig, FASHION_MNIST, Format, IMAGENET, Labels, MissingClasses,
+    CIFAR10, CIFAR100, DataConfig, Evaluated, FASHION_MNIST, Format, IMAGENET, Labels,
+    MissingClasses,
 };
 pub use folder::Folder;
+pub use found::{Found, LeftOut};
 pub use locate::locate;
 pub use memory::Memory;
+pub use name_text::text_of;
 pub use subset::Subset;
 
 use crate::{DataError, Image};
@@ -84,16 +92,32 @@ pub trait Dataset: Send + Sync {
 pub struct Splits {
     /// The training images; at least one.
     pub train: Arc<dyn Dataset>,
-    /// The validation images, with the classes of `train` when both have labels.
+    /// The images to evaluate on, with the classes of `train` when both have labels: the validation images,
+    /// or the test images where these were asked for.
     pub validation: Option<Arc<dyn Dataset>>,
+    /// What was taken for what, and what was left out.
+    pub found: Found,
 }
 
-/// Opens the splits that `config` describes; a relative path is taken from `root`, if that is given.
+/// Opens the splits that `config` describes, with the validation images to evaluate on; a relative path is
+/// taken from `root`, if that is given.
 ///
 /// # Errors
 /// A path that is not set or does not exist, files that are not what they should be, a limit of 0,
 /// or a kind of label that the format does not have.
 pub fn open(config: &DataConfig, root: Option<&Path>) -> Result<Splits, DataError> {
+    open_for(config, root, Evaluated::Validation)
+}
+
+/// Opens the splits as [`open`] does, with the images to evaluate on that are asked for.
+///
+/// # Errors
+/// The errors of [`open`]; also, there are no test images, and they were asked for.
+pub fn open_for(
+    config: &DataConfig,
+    root: Option<&Path>,
+    evaluated: Evaluated,
+) -> Result<Splits, DataError> {
     if config.path.as_os_str().is_empty() {
         return Err(DataError::Setting(
             "data.path: not set; expected the folder of the images".into(),
@@ -114,35 +138,51 @@ pub fn open(config: &DataConfig, root: Option<&Path>) -> Result<Splits, DataErro
             config.bits_used
         )));
     }
+    let has_folders = matches!(config.format, Format::Folder | Format::ImageNet100);
+    for (name, folder) in
+        [("train", &config.train), ("validation", &config.validation), ("test", &config.test)]
+    {
+        if let Some(folder) = folder.as_ref().filter(|_| !has_folders) {
+            return Err(DataError::Setting(format!(
+                "data.{name} = {folder:?}: the splits of this format are in files of fixed names; only \
+                 data.format = \"folder\" and \"imagenet100\" have folders of splits"
+            )));
+        }
+    }
     let path = root.map_or_else(|| config.path.clone(), |root| root.join(&config.path));
     let labels = config.labels;
     Ok(match config.format {
-        Format::Folder => limited(with_bits(folder::open(&path, labels)?, config), config),
-        Format::Cifar10 => limited(cifar::open_ten(&path, labels)?, config),
-        Format::Cifar100 => limited(cifar::open_hundred(&path, labels)?, config),
-        Format::Idx => limited(idx::open(&path, labels)?, config),
+        Format::Folder => limited(with_bits(folder::open(&path, config, evaluated)?, config), config),
+        Format::Cifar10 => limited(in_files(cifar::open_ten(&path, labels)?), config),
+        Format::Cifar100 => limited(in_files(cifar::open_hundred(&path, labels)?), config),
+        Format::Idx => limited(in_files(idx::open(&path, labels)?), config),
         Format::ImageNet100 => {
-            let splits = imagenet100::open(&path, labels, config.missing_classes)?;
-            limited(with_bits(splits, config), config)
+            limited(with_bits(imagenet100::open(&path, config, evaluated)?, config), config)
         }
     })
 }
 
 fn with_bits(
-    (train, validation): (Folder, Option<Folder>),
+    (train, evaluated, found): (Folder, Option<Folder>, Found),
     config: &DataConfig,
-) -> (Folder, Option<Folder>) {
+) -> (Folder, Option<Folder>, Found) {
     let with = |folder: Folder| folder.with_bits(config.bits_used);
-    (with(train), validation.map(with))
+    (with(train), evaluated.map(with), found)
+}
+
+/// Nothing has to be guessed about files of fixed names.
+fn in_files<D>((train, validation): (D, Option<D>)) -> (D, Option<D>, Found) {
+    (train, validation, Found::default())
 }
 
 fn limited<D: Dataset + 'static>(
-    (train, validation): (D, Option<D>),
+    (train, validation, found): (D, Option<D>, Found),
     config: &DataConfig,
 ) -> Splits {
     Splits {
         train: limit(Arc::new(train), config.limit_train),
         validation: validation.map(|split| limit(Arc::new(split), config.limit_validation)),
+        found,
     }
 }
 

@@ -1,24 +1,81 @@
-//! The images below a folder, in an order that does not depend on the file system.
+//! The images below a folder, in an order that does not depend on the file system, and the files beside
+//! them that are no images.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::found::LeftOut;
 use crate::DataError;
 
 /// Extensions of image files, in lower case. The content decides the format.
 const EXTENSIONS: [&str; 12] =
     ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "tif", "tiff", "bmp", "ppm", "pgm", "pbm"];
 
-/// Paths of the image files below `root`, relative to it and sorted by their bytes. Files with other
-/// extensions, hidden files and hidden folders are left out. Symbolic links are followed, except into
-/// a folder that is being listed. A broken link, a named pipe, a device or a socket with the name of an
-/// image is listed, so that reading it reports the problem.
+/// The endings of images as text, for messages.
+pub(super) fn endings() -> String {
+    let endings = EXTENSIONS.map(|extension| format!(".{extension}"));
+    let [rest @ .., last] = &endings;
+    format!("{} or {last}", rest.join(", "))
+}
+
+/// Extensions of images in formats that are not read.
+const OTHER_IMAGES: [&str; 21] = [
+    "gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "psd", "svg", "pnm", "tga", "exr", "hdr",
+    "dcm", "cr2", "cr3", "nef", "arw", "dng", "raf", "orf",
+];
+
+/// The kind of hidden files with the name of an image, among the files that are left out.
+const HIDDEN: &str = "hidden";
+
+/// Longest extension by which files are told apart; longer ones are parts of names, such as dates.
+const LONGEST_EXTENSION: usize = 8;
+
+/// The files below a folder.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// Paths of the images relative to the folder, sorted by their bytes.
+    pub(super) images: Vec<PathBuf>,
+    /// The other files: by the folder directly below the root that they are in (an empty name for files in
+    /// the root itself), and by their kind.
+    pub(super) left_out: BTreeMap<(OsString, String), LeftOut>,
+}
+
+impl Listing {
+    /// The files that were left out, by their kind.
+    pub(super) fn by_kind(&self) -> BTreeMap<String, LeftOut> {
+        let mut kinds = BTreeMap::<String, LeftOut>::new();
+        for ((_, kind), files) in &self.left_out {
+            kinds.entry(kind.clone()).or_default().add(files.clone());
+        }
+        kinds
+    }
+
+    /// The folders directly below `root` that hold no image of a format that is read, but images of other
+    /// formats, or images without an ending.
+    pub(super) fn without_images(&self, root: &Path) -> Vec<OsString> {
+        let with: BTreeSet<&OsStr> =
+            self.images.iter().filter_map(|image| image.iter().next()).collect();
+        let without = self.left_out.iter().filter(|((folder, kind), files)| {
+            !folder.is_empty()
+                && !with.contains(folder.as_os_str())
+                && is_other_image(kind, &root.join(&files.example))
+        });
+        let folders: BTreeSet<&OsString> = without.map(|((folder, _), _)| folder).collect();
+        folders.into_iter().cloned().collect()
+    }
+}
+
+/// Lists the image files below `root`. Files with other extensions, hidden files and hidden folders are
+/// left out. Symbolic links are followed, except into a folder that is being listed. A broken link, a
+/// named pipe, a device or a socket with the name of an image is listed, so that reading it reports the problem.
 ///
 /// # Errors
 /// [`DataError::Missing`], [`DataError::Io`] when a folder cannot be listed, [`DataError::Format`]
 /// when `root` is a file.
-pub(super) fn images_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
+pub(super) fn images_below(root: &Path) -> Result<Listing, DataError> {
     if !root.exists() {
         return Err(DataError::Missing {
             path: root.into(),
@@ -32,12 +89,31 @@ pub(super) fn images_below(root: &Path) -> Result<Vec<PathBuf>, DataError> {
             expected: "a folder of images".into(),
         });
     }
-    let mut found = Vec::new();
+    let mut found = Listing::default();
     list(root, Path::new(""), &mut Vec::new(), &mut found)?;
-    found.sort_unstable_by(|a, b| {
+    found.images.sort_unstable_by(|a, b| {
         a.as_os_str().as_encoded_bytes().cmp(b.as_os_str().as_encoded_bytes())
     });
     Ok(found)
+}
+
+/// The folders directly in `folder` that are not hidden, sorted by their bytes.
+///
+/// # Errors
+/// [`DataError::Io`] when the folder cannot be listed.
+pub(super) fn folders_in(folder: &Path) -> Result<Vec<OsString>, DataError> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let entry = entry.map_err(DataError::io(folder))?;
+        let name = entry.file_name();
+        let kind = entry.file_type().map_err(DataError::io(entry.path()))?;
+        let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
+        if is_folder && !is_hidden(&name) {
+            folders.push(name);
+        }
+    }
+    folders.sort_unstable_by(|a, b| a.as_encoded_bytes().cmp(b.as_encoded_bytes()));
+    Ok(folders)
 }
 
 /// Lists one folder; `above` holds the true paths of the folders around it.
@@ -45,7 +121,7 @@ fn list(
     root: &Path,
     folder: &Path,
     above: &mut Vec<PathBuf>,
-    found: &mut Vec<PathBuf>,
+    found: &mut Listing,
 ) -> Result<(), DataError> {
     let here = root.join(folder);
     let identity = fs::canonicalize(&here).map_err(DataError::io(&here))?;
@@ -56,25 +132,68 @@ fn list(
     for entry in fs::read_dir(&here).map_err(DataError::io(&here))? {
         let entry = entry.map_err(DataError::io(&here))?;
         let name = entry.file_name();
-        if name.as_encoded_bytes().starts_with(b".") {
-            continue;
-        }
         let kind = entry.file_type().map_err(DataError::io(entry.path()))?;
         // Only links cost another call of the file system: a large set has a million files.
         let is_folder = kind.is_dir() || kind.is_symlink() && entry.path().is_dir();
-        if is_folder {
-            list(root, &folder.join(&name), above, found)?;
-        } else if is_image(&name) {
-            found.push(folder.join(&name));
+        let file = folder.join(&name);
+        match (is_folder, is_hidden(&name), is_image(&name)) {
+            (true, true, _) | (false, true, false) => {}
+            (true, false, _) => list(root, &file, above, found)?,
+            (false, false, true) => found.images.push(file),
+            (false, true, true) => found.leave_out(HIDDEN.to_owned(), file),
+            (false, false, false) => found.leave_out(ending(&name), file),
         }
     }
     above.pop();
     Ok(())
 }
 
+impl Listing {
+    fn leave_out(&mut self, kind: String, file: PathBuf) {
+        let mut parts = file.iter();
+        let first = parts.next().unwrap_or_default();
+        let folder = if parts.next().is_some() { first.to_owned() } else { OsString::new() };
+        self.left_out.entry((folder, kind)).or_default().add(LeftOut { count: 1, example: file });
+    }
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+fn extension(name: &OsStr) -> Option<String> {
+    Some(Path::new(name).extension()?.to_string_lossy().to_ascii_lowercase())
+}
+
 fn is_image(name: &OsStr) -> bool {
-    Path::new(name)
-        .extension()
-        .and_then(OsStr::to_str)
-        .is_some_and(|extension| EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str()))
+    extension(name).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
+}
+
+/// The kind of a file that is no image: its ending, such as `.gif`.
+fn ending(name: &OsStr) -> String {
+    match extension(name) {
+        None => "without an ending".to_owned(),
+        // Numbered files would each be a kind of their own.
+        Some(extension)
+            if extension.len() > LONGEST_EXTENSION
+                || extension.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            "with an ending that is no format".to_owned()
+        }
+        Some(extension) => format!(".{extension}"),
+    }
+}
+
+/// Whether files of this kind are images that are not read, by their ending or by the first bytes of one.
+fn is_other_image(kind: &str, example: &Path) -> bool {
+    if let Some(extension) = kind.strip_prefix('.') {
+        return OTHER_IMAGES.contains(&extension);
+    }
+    // Not of a pipe or a device, which may never end.
+    let is_file = example.metadata().is_ok_and(|file| file.is_file());
+    let mut first = Vec::new();
+    is_file
+        && kind != HIDDEN
+        && File::open(example).is_ok_and(|file| file.take(32).read_to_end(&mut first).is_ok())
+        && image::guess_format(&first).is_ok()
 }

@@ -1,6 +1,6 @@
 //! Compares runs in a table: a row for each method, with mean and sample deviation over seeds.
 //!
-//! `run` finds run folders and reads their figures, `column` names the figures, `group` groups runs that differ in the seed only and
+//! `run` finds run folders and reads their figures, `identity` tells sets of images of one name apart, `column` names the figures, `group` groups runs that differ in the seed only and
 //! names the rows, `notes` lists what a fair comparison needs to know, [`Format`] writes the table. Called
 //! by `vssl table`.
 
@@ -8,6 +8,7 @@ mod column;
 mod figure;
 mod format;
 mod group;
+mod identity;
 mod notes;
 mod published;
 mod run;
@@ -161,6 +162,7 @@ impl Comparison {
                 Found::LeftOut(run) => left_out.push(run),
             }
         }
+        identity::tell_apart(&mut runs);
         left_out.extend(group::take_repeated(&mut runs));
         let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
         let columns = column::columns(runs.iter().map(|run| &run.summary));

@@ -22,6 +22,7 @@ use crate::{
     run::{
         events::Summary,
         folder::{self, LINEAR, RECIPE, RunFolderError, SUMMARY},
+        images::Images,
         json_lines::JsonLinesError,
         metrics,
         resume::changes_of_course,
@@ -182,6 +183,14 @@ fn offline(folder: &Path, run: &Summary) -> Result<Result<Offline, String>, Comp
         Ok(None) => return Ok(Ok((None, None))),
         Err(problem) => return Ok(Err(problem)),
     };
+    let judged = |images: &Images| images.validation.clone();
+    if let (Some(own), Some(other)) =
+        (run.images.as_deref().map(judged), linear.images.as_ref().map(judged))
+        && own != other
+    {
+        let remark = format!("{LINEAR}/{SUMMARY} is of other validation images: it is left out");
+        return Ok(Ok((None, Some(remark))));
+    }
     let encoder = (linear.encoder_step, linear.method.as_ref(), linear.pretraining_seed);
     if encoder == (Some(run.steps), Some(&run.method), Some(run.seed)) {
         return Ok(Ok((linear.top1.filter(|_| !linear.interrupted), None)));

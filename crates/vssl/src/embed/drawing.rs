@@ -7,7 +7,7 @@ use image::codecs::png::PngEncoder;
 use vssl_data::{
     Collage, Dataset, Image,
     augment::Scratch,
-    dataset::{self, DataConfig, Folder},
+    dataset::{DataConfig, Folder},
 };
 
 use super::{Entry, IndexError, Origin};
@@ -35,7 +35,7 @@ pub fn image_of(
     let set = match opened {
         Some(set) => set,
         None => {
-            let splits = dataset::open(images, None)?;
+            let splits = origin.split.open(images)?;
             opened.insert(origin.split.of(&splits).ok_or_else(moved)?)
         }
     };
@@ -46,11 +46,12 @@ pub fn image_of(
     Ok(set.image(entry.image)?)
 }
 
-/// A PNG of squares of `side` pixels; each row a query and the images found for it, nearest first.
+/// A PNG of squares of `side` pixels; each row a query and the images found for it, nearest first. The place
+/// of an image that could not be read, `None`, stays empty.
 ///
 /// # Errors
 /// Images that do not hold what their size promises, a picture beyond what PNG can be.
-pub fn draw(rows: &[(Image, Vec<Image>)], side: usize) -> Result<Vec<u8>, IndexError> {
+pub fn draw(rows: &[(Image, Vec<Option<Image>>)], side: usize) -> Result<Vec<u8>, IndexError> {
     let columns = rows.iter().map(|(_, found)| found.len()).max().unwrap_or(0);
     let width = side + WIDE_GAP + columns * side + columns.saturating_sub(1) * GAP;
     let height = rows.len() * side + rows.len().saturating_sub(1) * GAP;
@@ -60,6 +61,7 @@ pub fn draw(rows: &[(Image, Vec<Image>)], side: usize) -> Result<Vec<u8>, IndexE
         let y = row * (side + GAP);
         collage.put((0, y), query, &mut scratch)?;
         for (column, image) in found.iter().enumerate() {
+            let Some(image) = image else { continue };
             collage.put((side + WIDE_GAP + column * (side + GAP), y), image, &mut scratch)?;
         }
     }
@@ -79,13 +81,16 @@ mod tests {
 
     #[test]
     fn the_query_stands_before_what_was_found() {
-        let rows = [(plain(10), vec![plain(20), plain(30)]), (plain(40), vec![plain(50)])];
+        let rows = [
+            (plain(10), vec![Some(plain(20)), Some(plain(30))]),
+            (plain(40), vec![Some(plain(50)), None]),
+        ];
         let png = draw(&rows, 8).unwrap();
         let picture = image::load_from_memory(&png).unwrap().to_rgb8();
         assert_eq!(picture.dimensions(), (8 + 16 + 8 + 4 + 8, 8 + 4 + 8));
         let level = |x, y| picture.get_pixel(x, y)[0];
         assert_eq!([level(0, 0), level(7, 7), level(8, 0), level(23, 7)], [10, 10, 255, 255]);
         assert_eq!([level(24, 0), level(31, 7), level(33, 0), level(36, 3)], [20, 20, 255, 30]);
-        assert_eq!([level(0, 9), level(0, 12), level(24, 19), level(36, 12)], [255, 40, 50, 255]);
+        assert_eq!([level(0, 9), level(0, 12), level(24, 19), level(36, 13)], [255, 40, 50, 255]);
     }
 }

@@ -10,7 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use vssl_data::{DataConfig, Dataset, Splits};
+use vssl_data::{
+    DataConfig, DataError, Dataset, Splits,
+    dataset::{self, Evaluated, text_of},
+};
 
 use crate::{
     encoder::{Encoder, Input},
@@ -26,16 +29,30 @@ pub enum Split {
     /// The images to learn from: all images, in a folder without `train/`.
     #[default]
     Train,
-    /// The images to judge by.
+    /// The images to judge by; the test images, where there are no validation images.
     Validation,
+    /// The test images.
+    Test,
 }
 
 impl Split {
-    /// Its images, if the set has them.
+    /// Opens the set that `config` describes, with the images of this split.
+    ///
+    /// # Errors
+    /// As [`dataset::open_for`].
+    pub fn open(self, config: &DataConfig) -> Result<Splits, DataError> {
+        let evaluated = match self {
+            Self::Train | Self::Validation => Evaluated::Validation,
+            Self::Test => Evaluated::Test,
+        };
+        dataset::open_for(config, None, evaluated)
+    }
+
+    /// Its images, if the set has them. `splits` was opened by [`Split::open`].
     pub fn of(self, splits: &Splits) -> Option<Arc<dyn Dataset>> {
         match self {
             Self::Train => Some(Arc::clone(&splits.train)),
-            Self::Validation => splits.validation.clone(),
+            Self::Validation | Self::Test => splits.validation.clone(),
         }
     }
 }
@@ -111,7 +128,8 @@ impl Origin {
     pub fn relative(&self, images: &dyn Dataset, index: usize) -> String {
         let name = images.name(index);
         let name = absolute(Path::new(&name));
-        name.strip_prefix(&self.images.path).unwrap_or(&name).display().to_string()
+        let root = text_of(&self.images.path);
+        name.strip_prefix(&root).unwrap_or(&name).display().to_string()
     }
 }
 

@@ -166,6 +166,14 @@ impl Encoder {
         Ok(Self { backbone, config, input, path, recipe, step, device })
     }
 
+    /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in
+    /// the run. For a file, they stop an evaluation.
+    pub fn reading(&self) -> Reading {
+        let recipe = self.recipe.as_ref();
+        let on_bad_image = recipe.map(|recipe| recipe.data.on_bad_image).unwrap_or_default();
+        Reading { on_bad_image, ..Reading::default() }
+    }
+
     /// Returns how a set of images is read for this encoder.
     pub fn plan(&self, reading: &Reading) -> EvaluationPlan {
         EvaluationPlan {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use vssl_data::{Dataset, Pipeline, augment::Scratch};
+use vssl_data::{Dataset, Image, Pipeline, augment::Scratch};
 
 use super::{
     PageError,
@@ -16,6 +16,9 @@ const IMAGES: usize = 6;
 const VIEWS: usize = 10;
 const SIDE: usize = 96;
 
+/// Number of images that are tried in place of one that cannot be read.
+const TRIED: usize = 100;
+
 /// A sheet with a row for each image: the image itself, then its views.
 #[derive(Clone, Debug, Serialize)]
 pub struct Gallery {
@@ -26,6 +29,19 @@ pub struct Gallery {
     views: Vec<String>,
     /// Number of views that are not shown.
     more: usize,
+}
+
+/// The image `index`, or the first after it that can be read, and its number.
+fn readable(images: &Arc<dyn Dataset>, index: usize) -> Result<(usize, Image), PageError> {
+    let (before, after) = (0..index, index..images.len());
+    let mut bad = None;
+    for index in after.chain(before).take(TRIED) {
+        match images.image(index) {
+            Ok(image) => return Ok((index, image)),
+            Err(error) => bad = bad.or(Some(error)),
+        }
+    }
+    Err(bad.expect("a training set has an image").into())
 }
 
 impl Gallery {
@@ -41,8 +57,7 @@ impl Gallery {
         let mut scratch = Scratch::default();
         let mut names = Vec::new();
         for row in 0..count {
-            let index = row * train.len() / count;
-            let image = train.image(index)?;
+            let (index, image) = readable(train, row * train.len() / count)?;
             names.push(train.name(index));
             canvas.put(row * columns, &image, &mut scratch)?;
             for view in 0..shapes.len() {

@@ -4,7 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
-use vssl_data::{Dataset, Image, Splits, augment::Scratch, dataset::Subset};
+use vssl_data::{Dataset, Image, OnBadImage, Splits, augment::Scratch, dataset::Subset};
 
 use super::{
     PageError,
@@ -42,6 +42,8 @@ pub struct ImageSample {
     split: &'static str,
     /// Number of images of the split.
     of: usize,
+    /// Number of images of the sample that could not be read.
+    left_out: usize,
 }
 
 /// The pictures of a run, computed from a sample of images.
@@ -71,10 +73,11 @@ pub struct RunPictures {
 
 impl ImageSample {
     /// Takes at most `points` images of the validation split (without one, of the training split), evenly
-    /// over the classes, and computes their features.
+    /// over the classes, and computes their features. Images that cannot be read are left out, whatever the
+    /// run did about them: one of them must not cost all pictures.
     ///
     /// # Errors
-    /// Images that cannot be read; features that are not finite.
+    /// Not one image that can be read; features that are not finite.
     pub fn of(encoder: &Encoder, splits: &Splits, points: usize) -> Result<Self, PageError> {
         let (split, all) = match &splits.validation {
             Some(validation) => ("validation", validation),
@@ -84,9 +87,7 @@ impl ImageSample {
             true => Arc::new(Subset::balanced(Arc::clone(all), points.max(1))),
             false => Arc::clone(all),
         };
-        let on_bad_image = encoder.recipe.as_ref().map(|recipe| recipe.data.on_bad_image);
-        let reading =
-            Reading { on_bad_image: on_bad_image.unwrap_or_default(), ..Reading::default() };
+        let reading = Reading { on_bad_image: OnBadImage::Skip, ..Reading::default() };
         let mut sample = Self {
             features: Features {
                 labels: images.labels().map(|_| Vec::new()),
@@ -96,9 +97,10 @@ impl ImageSample {
             uncertainty: None,
             split,
             of: all.len(),
+            left_out: 0,
             images: Arc::clone(&images),
         };
-        encoder.each_batch::<PageError>(&images, &reading, |indices, part| {
+        sample.left_out = encoder.each_batch::<PageError>(&images, &reading, |indices, part| {
             let Features { rows, dim, values, labels } = &mut sample.features;
             if let (Some(labels), Some(known)) = (labels, images.labels()) {
                 labels.extend(indices.iter().map(|&index| i64::from(known[index])));
@@ -109,6 +111,10 @@ impl ImageSample {
             sample.kept.extend_from_slice(indices);
             Ok(())
         })?;
+        if sample.kept.is_empty() {
+            // The reason is that of the first image.
+            images.image(0)?;
+        }
         sample.features.check("features of the page's images")?;
         Ok(sample)
     }
@@ -133,6 +139,11 @@ impl ImageSample {
         }
         self.uncertainty = Some(scores);
         Ok(())
+    }
+
+    /// Returns how many images of the sample could not be read and are left out.
+    pub fn left_out(&self) -> usize {
+        self.left_out
     }
 
     /// Computes everything that the page shows of the sample.

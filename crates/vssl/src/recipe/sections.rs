@@ -18,6 +18,16 @@ pub struct DataSection {
     pub format: Format,
     /// Folder, or archive for CIFAR. A relative path is taken from the data root.
     pub path: PathBuf,
+    /// Folder of the training images below `path`; that with a usual name, such as `train`. A `.` is for all
+    /// images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<PathBuf>,
+    /// Folder of the validation images below `path`; that with a usual name, such as `val`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// Folder of the test images below `path`; that with a usual name, such as `test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
     /// Which labels are read; `auto`. Only probes and reports see them.
     pub labels: Labels,
     /// At most this many training images, evenly over the classes; all.
@@ -26,7 +36,7 @@ pub struct DataSection {
     /// At most this many validation images, likewise; all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_validation: Option<usize>,
-    /// What ImageNet-100 does about classes without images; `error`.
+    /// What is done about classes of ImageNet-100 and class folders without a readable image; `error`.
     pub missing_classes: MissingClasses,
     /// The bits that samples of 16-bit images use, 8 to 16; 16. Such a sample becomes its highest eight of
     /// these bits.
@@ -48,23 +58,18 @@ pub struct DataSection {
 
 impl Default for DataSection {
     fn default() -> Self {
-        let DataConfig {
-            format,
-            path,
-            labels,
-            limit_train,
-            limit_validation,
-            missing_classes,
-            bits_used,
-        } = DataConfig::default();
+        let source = DataConfig::default();
         Self {
-            format,
-            path,
-            labels,
-            limit_train,
-            limit_validation,
-            missing_classes,
-            bits_used,
+            format: source.format,
+            path: source.path,
+            train: source.train,
+            validation: source.validation,
+            test: source.test,
+            labels: source.labels,
+            limit_train: source.limit_train,
+            limit_validation: source.limit_validation,
+            missing_classes: source.missing_classes,
+            bits_used: source.bits_used,
             normalisation: None,
             on_bad_image: OnBadImage::Stop,
             workers: None,
@@ -79,6 +84,9 @@ impl DataSection {
         DataConfig {
             format: self.format,
             path: self.path.clone(),
+            train: self.train.clone(),
+            validation: self.validation.clone(),
+            test: self.test.clone(),
             labels: self.labels,
             limit_train: self.limit_train,
             limit_validation: self.limit_validation,

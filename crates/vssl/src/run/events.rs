@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use super::images::Images;
+
 /// An observer of a run.
 pub trait Observer {
     /// Receives an event. The training thread calls this method in the order of events, so it must be quick.
@@ -132,6 +134,10 @@ pub struct Summary {
     /// the pixels. `None` for a figure that was not measured.
     #[serde(flatten, deserialize_with = "numbers")]
     pub figures: BTreeMap<String, Option<f64>>,
+    /// What the images are: their number, classes and fingerprints, which tell runs on other images apart.
+    /// `None` in results of earlier versions.
+    #[serde(default)]
+    pub images: Option<Box<Images>>,
     /// Notes, such as why a figure is missing. A note on changed images is in the result of every later start.
     pub notes: Vec<String>,
     /// The run folder.
@@ -141,7 +147,7 @@ pub struct Summary {
 
 impl Summary {
     /// The keys of `summary.json` that a figure cannot have.
-    pub const KEYS: [&str; 14] = [
+    pub const KEYS: [&str; 15] = [
         "method",
         "seed",
         "steps",
@@ -154,6 +160,7 @@ impl Summary {
         "version",
         "replaced_images",
         "online_top1",
+        "images",
         "notes",
         "run",
     ];

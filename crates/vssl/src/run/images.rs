@@ -14,23 +14,40 @@ use super::digest::sha256;
 /// The number of images that one thread looks at in one go.
 const CHUNK: usize = 256;
 
-/// The fingerprints of both splits.
+/// The fingerprints of both splits: what a set of images is, wherever it lies and whatever its folder is
+/// called.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Images {
     /// The images to learn from.
     pub training: Fingerprint,
     /// The images to evaluate on; `None` without a validation split.
     pub validation: Option<Fingerprint>,
+    /// The number of classes; `None` without labels, and in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<usize>,
 }
 
-/// The fingerprint of the images of a split.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The fingerprint of the images of a split. Two are equal if the images are: `names`, which only some files
+/// have, is not compared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Fingerprint {
     /// The number of images.
     pub count: usize,
     /// The SHA-256 of their names within the set, stored sizes and labels, in their order.
     pub digest: String,
+    /// The SHA-256 of their names alone: an image that was repaired keeps its name and its place. `None` in
+    /// checkpoints of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<String>,
 }
+
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        (self.count, &self.digest) == (other.count, &other.digest)
+    }
+}
+
+impl Eq for Fingerprint {}
 
 /// A split whose images have changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,22 +80,36 @@ impl Fingerprint {
         let line = |index: usize| {
             let label = labels.map_or(String::new(), |labels| labels[index].to_string());
             match images.stored_as(index) {
-                Some((name, bytes)) => format!("{name}\0{bytes}\0{label}\n"),
-                None => format!("\0\0{label}\n"),
+                Some((name, bytes)) => {
+                    let line = format!("{name}\0{bytes}\0{label}\n");
+                    (line, name + "\n")
+                }
+                None => (format!("\0\0{label}\n"), "\n".to_owned()),
             }
         };
         let starts: Vec<usize> = (0..count).step_by(CHUNK).collect();
-        let chunk =
-            |&start: &usize| -> String { (start..count.min(start + CHUNK)).map(line).collect() };
-        let chunks: Vec<String> = starts.par_iter().map(chunk).collect();
-        Self { count, digest: sha256(&chunks) }
+        let chunk = |&start: &usize| -> (String, String) {
+            (start..count.min(start + CHUNK)).map(line).unzip()
+        };
+        let (lines, names): (Vec<String>, Vec<String>) = starts.par_iter().map(chunk).unzip();
+        Self { count, digest: sha256(&lines), names: Some(sha256(&names)) }
+    }
+
+    /// Returns whether every image certainly has the name and the place that it had in `was`.
+    pub fn keeps_names_of(&self, was: &Self) -> bool {
+        let same = |names: &String| was.names.as_ref() == Some(names);
+        self == was || (self.count == was.count && self.names.as_ref().is_some_and(same))
     }
 }
 
 impl Images {
     /// Computes the fingerprints of both splits of a set.
     pub fn of(training: &dyn Dataset, validation: Option<&dyn Dataset>) -> Self {
-        Self { training: Fingerprint::of(training), validation: validation.map(Fingerprint::of) }
+        Self {
+            training: Fingerprint::of(training),
+            validation: validation.map(Fingerprint::of),
+            classes: training.labels().map(|_| training.classes().len()),
+        }
     }
 
     /// Returns the splits that differ from `was`.

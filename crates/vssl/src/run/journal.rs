@@ -12,6 +12,9 @@ use super::{
     history::Entry,
 };
 
+/// Largest number of bad images that a warning on the screen names.
+const TOLD: usize = 3;
+
 /// The open folder of a training, and the training's observer.
 pub struct Journal<'a> {
     folder: RunFolder,
@@ -69,13 +72,19 @@ impl<'a> Journal<'a> {
         message: String,
     ) -> Result<(), RunFolderError> {
         self.folder.note(&Entry::Warning { step, message: message.clone() })?;
-        if self.warned.insert(kind, epoch) != Some(epoch) {
-            self.observer.event(&Event::Warning { step, message });
-        }
+        self.tell_once(kind, step, epoch, message);
         Ok(())
     }
 
-    /// Warns that unreadable images were replaced by other images, if this batch had any.
+    /// Warns the observer, unless there was a warning of this kind in this epoch.
+    fn tell_once(&mut self, kind: &'static str, step: u64, epoch: u64, message: String) {
+        if self.warned.insert(kind, epoch) != Some(epoch) {
+            self.observer.event(&Event::Warning { step, message });
+        }
+    }
+
+    /// Warns that unreadable images were replaced by other images, if this batch had any. The folder gets the
+    /// name of each, the observer those of the first few.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -89,8 +98,15 @@ impl<'a> Journal<'a> {
             return Ok(());
         }
         let names: Vec<String> = batch.replaced.iter().map(|bad| bad.error.to_string()).collect();
-        let message = format!("replaced unreadable images: {}", names.join(", "));
-        self.warn("replaced", step, epoch, message)
+        let message =
+            |names: &[String]| format!("replaced unreadable images: {}", names.join(", "));
+        self.folder.note(&Entry::Warning { step, message: message(&names) })?;
+        let mut told = message(&names[..names.len().min(TOLD)]);
+        if names.len() > TOLD {
+            told.push_str(&format!(" and {} more; events.jsonl names all", names.len() - TOLD));
+        }
+        self.tell_once("replaced", step, epoch, told);
+        Ok(())
     }
 
     /// Writes a line of figures about `step`.

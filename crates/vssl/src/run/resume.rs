@@ -18,8 +18,17 @@ use crate::{
 };
 
 /// The keys of a recipe, or the beginnings of keys, that change no number of a run.
-pub const FREE_IN_RUNS: [&str; 6] =
-    ["data.path", "data.workers", "data.prefetch", "checkpoint.", "log.", "evaluation."];
+pub const FREE_IN_RUNS: [&str; 9] = [
+    "data.path",
+    "data.train",
+    "data.validation",
+    "data.test",
+    "data.workers",
+    "data.prefetch",
+    "checkpoint.",
+    "log.",
+    "evaluation.",
+];
 
 /// The keys of the settings of trainings on labels, or the beginnings of keys, that change no number of a
 /// training.
@@ -139,10 +148,13 @@ mod tests {
     use super::{super::images::Fingerprint, *};
 
     fn images(training: usize, validation: Option<&str>) -> Images {
-        let validation =
-            validation.map(|digest| Fingerprint { count: 9, digest: digest.to_owned() });
-        let training = Fingerprint { count: training, digest: training.to_string() };
-        Images { training, validation }
+        let validation = validation.map(|digest| Fingerprint {
+            count: 9,
+            digest: digest.to_owned(),
+            names: None,
+        });
+        let training = Fingerprint { count: training, digest: training.to_string(), names: None };
+        Images { training, validation, classes: None }
     }
 
     const LENGTH: Length = Length { batch: 8, epochs: 60, max_steps: None };

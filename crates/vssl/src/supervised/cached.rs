@@ -26,7 +26,7 @@ use crate::{
         journal::Journal,
         space,
     },
-    train::TrainError,
+    train::{TrainError, evaluation::result_notes},
 };
 
 /// A line of `metrics.jsonl`: a penalty that was tried and its result.
@@ -97,10 +97,12 @@ pub fn cached(
         best_top5: None,
         best_epoch: None,
         heads: heads(&result),
-        notes: vec![format!(
-            "L-BFGS ended after {} iterations: {:?}",
-            result.iterations, result.stop
-        )],
+        images: None,
+        notes: result_notes(
+            &[format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop)],
+            &[],
+            train.len() - fit.rows + validation.len() - test.rows,
+        ),
         folder: output.folder.clone(),
     };
     let classifier = format!("linear classifier, {}", name(result.l2));

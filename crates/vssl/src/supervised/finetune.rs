@@ -67,7 +67,8 @@ impl Job {
         let record = labels::Record { share: settings.labels, seed: *seed, images: &chosen };
         let text = serde_json::to_string(&record).expect("numbers are plain data") + "\n";
         let some = Arc::new(Subset::of(all, chosen)?);
-        let splits = Splits { train: some, validation: Some(validation) };
+        let found = splits.found.clone();
+        let splits = Splits { train: some, validation: Some(validation), found };
         let mut job = Job::new("finetune", encoder, &splits, settings, &common, output)?;
         job.record = Some((labels::FILE, text));
         Ok(job)

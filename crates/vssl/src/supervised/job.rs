@@ -1,6 +1,6 @@
 //! A training on labels that is ready to start: its data are open, its settings and folder are checked.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use burn::tensor::Device;
 use serde::{Serialize, de::DeserializeOwned};
@@ -279,7 +279,32 @@ pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainEr
             return Err(missing(format!("the {name} images have no labels")));
         }
     }
+    check_common_classes(train.as_ref(), validation.as_ref())?;
     Ok([train, validation])
+}
+
+/// Refuses splits without a common class: every answer would be wrong.
+fn check_common_classes(train: &dyn Dataset, validation: &dyn Dataset) -> Result<(), TrainError> {
+    let present = |set: &dyn Dataset| -> BTreeSet<u32> {
+        set.labels().unwrap_or_default().iter().copied().collect()
+    };
+    let (learnt, asked) = (present(train), present(validation));
+    if !learnt.is_disjoint(&asked) {
+        return Ok(());
+    }
+    let names = |labels: &BTreeSet<u32>| {
+        let names = labels.iter().map(|&label| train.classes()[label as usize].clone());
+        let some: Vec<String> = names.take(5).collect();
+        let more = if labels.len() > some.len() { ", …" } else { "" };
+        format!("{}{more}", some.join(", "))
+    };
+    Err(TrainError::NoLabels {
+        what: format!(
+            "no class of the validation images ({}) is one of the training images ({})",
+            names(&asked),
+            names(&learnt)
+        ),
+    })
 }
 
 /// Checks that the folder is free or holds a training that may be resumed or replaced.

@@ -331,6 +331,7 @@ impl<'a> Training<'a> {
             best_top5: best.and_then(|epoch| epoch.top5),
             best_epoch: best.map(|epoch| epoch.epoch),
             heads,
+            images: Some(job.images.clone()),
             notes: result_notes(&self.position.notes, &job.notes, self.left_out),
             folder: job.output.folder.clone(),
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::HeadSummary;
+use crate::run::images::Images;
 
 /// The result of a training on labels, which `vssl table` reads as well. Accuracies are percent of the
 /// validation split.
@@ -63,6 +64,9 @@ pub struct Summary {
     pub best_epoch: Option<u64>,
     /// The results of all classifiers.
     pub heads: Vec<HeadSummary>,
+    /// What the images are; `None` in results of earlier versions, and of cached evaluations.
+    #[serde(default)]
+    pub images: Option<Images>,
     /// Notes on the training, such as skipped images.
     pub notes: Vec<String>,
     /// The output folder.

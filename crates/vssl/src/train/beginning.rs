@@ -30,6 +30,18 @@ pub(super) struct Beginning {
     pub without_weights: Option<Summary>,
 }
 
+/// Returns the result of the run in the folder `run` if it came to its end; `None` for any other run. Neither
+/// its images nor its checkpoints are needed.
+///
+/// # Errors
+/// The result cannot be read.
+pub fn finished(run: &Path) -> Result<Option<Summary>, TrainError> {
+    match Past::of(run, |summary: &Summary| summary.interrupted)? {
+        Past::Finished(summary) => Ok(Some(summary)),
+        _ => Ok(None),
+    }
+}
+
 impl Beginning {
     /// Returns the place where the run in the folder `run` goes on from the checkpoint `from`.
     ///
@@ -70,8 +82,10 @@ pub(super) struct Continuation<'a> {
     pub run: &'a Path,
     /// The length from now on.
     pub length: Length,
-    /// The images from now on.
-    pub images: &'a Images,
+    /// The number of training images from now on.
+    pub count: usize,
+    /// The images from now on; `None` on ranks that do not look at them.
+    pub images: Option<&'a Images>,
     /// Whether the images may be others than those of the checkpoint.
     pub allow_changed_data: bool,
     /// Returns the learning rate at a step.
@@ -93,7 +107,7 @@ impl Continuation<'_> {
         let was = self.length.stated_in(&settings);
         let mut notes = Vec::new();
         if was != self.length {
-            let now = self.images.training.count;
+            let now = self.count;
             let change = NewLength {
                 was: (was, images.map_or(now, |images| images.training.count)),
                 now: (self.length, now),
@@ -105,8 +119,11 @@ impl Continuation<'_> {
             notes.push(note.map_err(|what| TrainError::EndHasPassed { run: run(), what })?);
         }
         let allowed = self.allow_changed_data;
-        let checked = resume::check_images(images, self.images, allowed, self.length, step);
-        notes.extend(checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?);
+        if let Some(own) = self.images {
+            let checked = resume::check_images(images, own, allowed, self.length, step);
+            let changed = |changes| TrainError::OtherImages { run: run(), changes };
+            notes.extend(checked.map_err(changed)?);
+        }
         checkpoint.position.notes.extend(notes.iter().cloned());
         Ok(notes)
     }

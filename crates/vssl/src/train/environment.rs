@@ -54,16 +54,16 @@ pub(super) fn check_group(recipe: &Recipe, group: &Group) -> Result<(), TrainErr
     Ok(())
 }
 
-/// Returns the path of the data. A relative path is looked for under `--data`, in the working folder, and
-/// beside the recipe, in this order.
+/// Returns the path of the data. A relative path is looked for under `--data`, in the working folder, in its
+/// folder `data`, where the set of the quick start is, and beside the recipe, in this order.
 pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBuf, TrainError> {
     if path.as_os_str().is_empty() {
         let message = "data.path is not set; expected the folder of the images".to_owned();
         return Err(TrainError::Setting(message));
     }
-    let here = Path::new(".");
+    let (here, shipped) = (Path::new("."), Path::new("data"));
     let (root, beside) = (&environment.data_root, &environment.recipe_folder);
-    let folders = [root.as_deref(), Some(here), beside.as_deref()];
+    let folders = [root.as_deref(), Some(here), Some(shipped), beside.as_deref()];
     let folders: Vec<&Path> = folders.into_iter().flatten().collect();
     let found = dataset::locate(path, &folders);
     if found.exists() {

@@ -157,6 +157,20 @@ pub enum TrainError {
         /// The number of training images now.
         now: usize,
     },
+    /// The method remembers each image by its place, and there are other images now.
+    #[error(
+        "{}: {method} remembers each of the {images} training images by its place, and images were renamed or \
+         replaced: what it remembers would be taken for that of other images; bring the earlier images \
+         back, or begin a new run", folder.display()
+    )]
+    RemembersPlaces {
+        /// The folder of the checkpoint.
+        folder: PathBuf,
+        /// The name of the method.
+        method: String,
+        /// The number of training images.
+        images: usize,
+    },
     /// The recipe in a checkpoint cannot be read.
     #[error("{}: the recipe in the checkpoint: {source}", run.display())]
     StoredRecipe {

@@ -13,9 +13,11 @@ pub mod health;
 pub(crate) mod plan;
 mod pretrain;
 pub mod probe;
+mod remembered;
 mod report;
 mod step;
 
+pub use beginning::finished;
 pub use environment::Environment;
 pub use error::TrainError;
 pub use plan::Plan;

@@ -52,8 +52,9 @@ pub struct Plan {
     pub train: Arc<dyn Dataset>,
     /// The validation images.
     pub validation: Option<Arc<dyn Dataset>>,
-    /// The fingerprints of both splits, which tell them from other images.
-    pub images: Images,
+    /// The fingerprints of both splits, which tell them from other images; `None` on ranks other than the
+    /// first, which alone saves and checks: computing them asks the file system for the size of each image.
+    pub images: Option<Images>,
     /// The device of evaluations.
     pub device: Device,
     /// The number of steps of one epoch.
@@ -69,7 +70,7 @@ pub struct Plan {
     /// The processes that train together: see [`Environment::group`].
     pub group: Group,
     pipeline: Arc<Pipeline>,
-    sizes: Sizes,
+    pub(super) sizes: Sizes,
     commit: Option<String>,
     /// The result of a run that came to its end and has no checkpoint any more.
     without_weights: Option<Summary>,
@@ -143,12 +144,15 @@ impl Plan {
         let length =
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
         recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
+        let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
+        let fingerprints =
+            group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
             continues: beginning.continues,
             resume_from: beginning.checkpoint,
-            images: Images::of(splits.train.as_ref(), splits.validation.as_deref()),
+            images: fingerprints,
             train: splits.train,
             validation: splits.validation,
             device: environment.device,
@@ -157,7 +161,7 @@ impl Plan {
             )?,
             steps_per_epoch: length.steps_per_epoch(images),
             total_steps: length.total_steps(images),
-            notes: beginning.note.into_iter().collect(),
+            notes: beginning.note.into_iter().chain(found).collect(),
             force: environment.force,
             group,
             pipeline,
@@ -179,7 +183,8 @@ impl Plan {
             let continuation = Continuation {
                 run: &self.run,
                 length,
-                images: &self.images,
+                count: self.train.len(),
+                images: self.images.as_ref(),
                 allow_changed_data: allow_changed,
                 rate: &|at| schedule.at(base, at),
             };
@@ -401,6 +406,7 @@ impl Plan {
             replaced_images: position.replaced,
             figures: evaluation.figures,
             online_top1: position.online,
+            images: self.images.clone().map(Box::new),
             notes,
             run: self.run.clone(),
         }

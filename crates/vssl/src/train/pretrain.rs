@@ -228,7 +228,7 @@ impl<'a> Run<'a> {
             position: self.position.clone(),
             method: self.plan.recipe.method.name().to_owned(),
             recipe: self.plan.recipe_text.clone(),
-            images: Some(self.plan.images.clone()),
+            images: self.plan.images.clone(),
             tensors,
         };
         reporter.save(&checkpoint, is_best)
@@ -280,6 +280,7 @@ fn restore(
     learner
         .load(tensors("student")?, tensors("memory")?)
         .map_err(|source| of_another_run(checkpoint, plan, Box::new(source)))?;
+    super::remembered::check(checkpoint, plan, learner)?;
     let parameters = learner.parameters();
     let device = &plan.device;
     optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
@@ -308,7 +309,7 @@ fn of_another_probe(checkpoint: &Checkpoint, plan: &Plan, source: StateError) ->
 /// images is named as the reason.
 fn of_another_run(checkpoint: &Checkpoint, plan: &Plan, source: Box<StateError>) -> TrainError {
     let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
-    let now = plan.images.training.count;
+    let now = plan.train.len();
     match checkpoint.images.as_ref().map(|images| images.training.count) {
         Some(was) if was != now => {
             let method = checkpoint.method.clone();

@@ -124,7 +124,9 @@ impl Assessment {
     ) -> Result<Self, UncertaintyError> {
         let test: Arc<dyn Dataset> =
             Arc::new(Subset::balanced(Arc::clone(&material.test), settings.images));
-        let pictures = enough("the test images", subject.prepare(&test)?)?;
+        let asked = test.len();
+        let (test, pictures) = subject.prepare(&test)?;
+        let pictures = enough("the test images", pictures)?;
         let judge = Judge::new(subject, &material.train, settings.neighbour, progress)?;
         progress(&format!("{} test images", pictures.len()));
         let outputs = subject.outputs(&pictures)?;
@@ -141,7 +143,8 @@ impl Assessment {
             }
             Ok(())
         };
-        others(subject, material, settings, &mut ask)?;
+        let others_left_out = others(subject, material, settings, &mut ask)?;
+        let left_out = asked - pictures.len() + judge.left_out + others_left_out;
         corrupted(&pictures, settings, &mut ask)?;
         reports.iter_mut().for_each(Report::summarise);
         let encoder = &subject.encoder;
@@ -155,7 +158,7 @@ impl Assessment {
             train_images: judge.train.rows,
             test_images: pictures.len(),
             probe_error: wrong.as_ref().map(rate),
-            notes: notes(subject, settings, free_variance, wrong.is_some()),
+            notes: notes(subject, settings, free_variance, wrong.is_some(), left_out),
             scores: reports,
         })
     }
@@ -197,16 +200,20 @@ impl Report {
     }
 }
 
+/// Asks about the unusual sets; returns how many of their images could not be read.
 fn others(
     subject: &Subject,
     material: &Material,
     settings: &Settings,
     ask: &mut dyn FnMut(Set) -> Result<(), UncertaintyError>,
-) -> Result<(), UncertaintyError> {
+) -> Result<usize, UncertaintyError> {
+    let mut left_out = 0;
     for (name, images) in &material.others {
         let some: Arc<dyn Dataset> =
             Arc::new(Subset::balanced(Arc::clone(images), settings.images));
-        let pictures = enough(name, subject.prepare(&some)?)?;
+        let asked = some.len();
+        let pictures = enough(name, subject.prepare(&some)?.1)?;
+        left_out += asked - pictures.len();
         ask(Set { name: name.clone(), corruption: None, pictures })?;
     }
     let side = subject.encoder.input.size;
@@ -215,7 +222,7 @@ fn others(
         let pictures = (0..settings.images.max(2)).map(picture).collect();
         ask(Set { name: kind.name().to_owned(), corruption: None, pictures })?;
     }
-    Ok(())
+    Ok(left_out)
 }
 
 fn corrupted(
@@ -287,8 +294,12 @@ fn notes(
     settings: &Settings,
     free_variance: Option<bool>,
     judged: bool,
+    left_out: usize,
 ) -> Vec<String> {
     let mut notes = Vec::new();
+    if left_out > 0 {
+        notes.push(format!("{left_out} images could not be read and were left out"));
+    }
     match free_variance {
         Some(true) => notes.push(
             "the variances of this run are vectors of any sign; its loss sees their direction \

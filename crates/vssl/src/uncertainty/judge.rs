@@ -23,6 +23,8 @@ use crate::{
 /// Training features, and a probe where there are labels.
 pub(super) struct Judge {
     pub train: Features,
+    /// Number of training images that could not be read.
+    pub left_out: usize,
     pub probe: Option<LinearProbe>,
     neighbour: usize,
 }
@@ -43,7 +45,10 @@ impl Judge {
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self, UncertaintyError> {
         progress(&format!("features of {} training images", train.len()));
-        let train = subject.encoder.features(train, &Reading::default())?;
+        let images = train.len();
+        let reading = Reading { on_bad_image: subject.on_bad_image, ..Reading::default() };
+        let train = subject.encoder.features(train, &reading)?;
+        let left_out = images - train.rows;
         let probe = match train.labels {
             Some(_) => {
                 progress("fitting the linear probe");
@@ -51,7 +56,7 @@ impl Judge {
             }
             None => None,
         };
-        Ok(Self { train, probe, neighbour })
+        Ok(Self { train, left_out, probe, neighbour })
     }
 
     /// Adds the scores that need the training images.

@@ -8,8 +8,9 @@ use std::{path::Path, sync::Arc};
 use burn::tensor::Device;
 use rayon::prelude::*;
 use vssl_data::{
-    Dataset, EvaluationTransform, Image, Pipeline, ViewGroup,
+    Dataset, EvaluationTransform, Image, OnBadImage, Pipeline, ViewGroup,
     augment::{Canvas, Normaliser, Scratch},
+    dataset::Subset,
 };
 
 use super::{
@@ -27,6 +28,8 @@ use crate::{
 pub struct Subject {
     /// The encoder.
     pub encoder: Encoder,
+    /// Whether an image that cannot be read stops the evaluation or is left out; as in the run.
+    pub on_bad_image: OnBadImage,
     posteriors: Option<Posteriors>,
     views: Option<Pipeline>,
     normaliser: Normaliser,
@@ -70,19 +73,26 @@ impl Subject {
             _ => None,
         };
         let normaliser = Normaliser::new(&encoder.input.normalisation)?;
-        Ok(Self { encoder, posteriors, views, normaliser })
+        let on_bad_image = encoder.reading().on_bad_image;
+        Ok(Self { encoder, on_bad_image, posteriors, views, normaliser })
     }
 
-    /// Pictures of the network's size, of a set of images in its order.
+    /// Pictures of the network's size, of a set of images in its order, and the set without the images that
+    /// were left out.
     pub(super) fn prepare(
         &self,
         images: &Arc<dyn Dataset>,
-    ) -> Result<Vec<Image>, UncertaintyError> {
+    ) -> Result<(Arc<dyn Dataset>, Vec<Image>), UncertaintyError> {
         let transform: EvaluationTransform = self.encoder.input.transform();
-        let prepare = |scratch: &mut Scratch, index| {
-            Ok(transform.apply(&images.image(index)?, scratch)?.to_image())
+        let skips = self.on_bad_image == OnBadImage::Skip;
+        let prepare = |scratch: &mut Scratch, index| match images.image(index) {
+            Err(_) if skips => Ok(None),
+            image => Ok(Some((index, transform.apply(&image?, scratch)?.to_image()))),
         };
-        (0..images.len()).into_par_iter().map_init(Scratch::default, prepare).collect()
+        let prepared = (0..images.len()).into_par_iter().map_init(Scratch::default, prepare);
+        let prepared = prepared.collect::<Result<Vec<_>, UncertaintyError>>()?;
+        let (kept, pictures): (Vec<usize>, Vec<Image>) = prepared.into_iter().flatten().unzip();
+        Ok((Arc::new(Subset::of(Arc::clone(images), kept)?), pictures))
     }
 
     /// Features and scores of prepared pictures.

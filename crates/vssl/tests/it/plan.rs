@@ -5,7 +5,11 @@ use std::{fs, path::Path, time::Duration};
 use burn::tensor::Device;
 use vssl::{
     collective::{Group, Threads},
-    run::{checkpoint::Store, stop::Stop},
+    run::{
+        checkpoint::Store,
+        events::{Event, Observer},
+        stop::Stop,
+    },
     train::{Environment, Plan, pretrain},
 };
 
@@ -181,4 +185,41 @@ fn images_that_an_evaluation_is_without_are_counted() {
     let summary = trained(&folder.path().join("run"), &text);
     let expected = "1 images could not be read: accuracies are of the others (data.on_bad_image)";
     assert!(summary.notes.iter().any(|note| note == expected), "{:?}", summary.notes);
+}
+
+/// Keeps the warnings.
+#[derive(Default)]
+struct Warnings(Vec<String>);
+
+impl Observer for Warnings {
+    fn event(&mut self, event: &Event) {
+        if let Event::Warning { message, .. } = event {
+            self.0.push(message.clone());
+        }
+    }
+}
+
+#[test]
+fn bad_images_are_warned_of_once_an_epoch_and_counted_exactly() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, run) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images.join("train"));
+    // With nineteen pictures these are six whole batches: an epoch asks for each image once.
+    for at in 0..5 {
+        fs::write(images.join(format!("train/dog/bad{at}.png")), "no picture").unwrap();
+    }
+    let text = text("simclr", "", "")
+        .replace("format = \"idx\"", "format = \"folder\"\non_bad_image = \"skip\"")
+        .replace("data/fashion-mnist-tenth", images.to_str().unwrap())
+        .replace("limit_train = 64", "")
+        .replace("batch = 16", "batch = 4");
+    let plan = Plan::new(recipe(&text), &run, cpu()).unwrap();
+    let mut warnings = Warnings::default();
+    let summary = pretrain(&plan, &Stop::default(), &mut warnings).unwrap();
+    assert_eq!((summary.steps, summary.replaced_images), (24, 20));
+    let of_bad = warnings.0.iter().filter(|text| text.contains("replaced unreadable images"));
+    assert_eq!(of_bad.count(), 4, "{:?}", warnings.0);
+    // Those who want to know all of them find them in the history.
+    let history = fs::read_to_string(run.join("events.jsonl")).unwrap();
+    assert_eq!(history.matches("dog/bad").count(), 20, "{history}");
 }

@@ -249,6 +249,32 @@ fn a_checkpoint_that_does_not_say_its_images_goes_on_with_a_note() {
 }
 
 #[test]
+fn a_method_that_remembers_each_image_does_not_go_on_with_other_images_in_their_places() {
+    let stopped = Stopped::of("method = \"deepclusterv2\"\ndeepclusterv2 = { prototypes = [4] }");
+    let dogs = stopped.images().join("train/dog");
+    let go_on = |stopped: &Stopped| {
+        let plan = stopped.resumed(true).unwrap();
+        pretrain(&plan, &Stop::default(), &mut StopAtOnce(Stop::default()))
+    };
+    fs::rename(dogs.join("00.png"), dogs.join("zz.png")).unwrap();
+    let error = go_on(&stopped).unwrap_err().to_string();
+    assert!(error.contains("deepclusterv2 remembers each of the 19 training images"), "{error}");
+    assert!(error.contains("renamed or replaced"), "{error}");
+    fs::rename(dogs.join("zz.png"), dogs.join("00.png")).unwrap();
+
+    // An image that was repaired keeps its name, its place and its cluster.
+    let whole = fs::read(dogs.join("00.png")).unwrap();
+    fs::write(dogs.join("00.png"), [&whole[..], b"\0"].concat()).unwrap();
+    go_on(&stopped).unwrap();
+
+    // A method that remembers no image goes on with other names.
+    let stopped = Stopped::new();
+    let dogs = stopped.images().join("train/dog");
+    fs::rename(dogs.join("00.png"), dogs.join("zz.png")).unwrap();
+    go_on(&stopped).unwrap();
+}
+
+#[test]
 fn a_method_that_remembers_each_image_does_not_go_on_with_another_number() {
     let stopped = Stopped::of("method = \"deepclusterv2\"\ndeepclusterv2 = { prototypes = [4] }");
     let dogs = stopped.images().join("train/dog");

@@ -5,12 +5,12 @@ mod show;
 use std::{cmp::Ordering, fs, path::Path};
 
 use anyhow::{Context, anyhow};
-use serde_json::json;
+use serde_json::{Value, json};
 use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{self, DataConfig, Format},
+    dataset::{self, DataConfig, Format, Found, MissingClasses, text_of},
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -59,20 +59,53 @@ fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
 }
 
 fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Result<(), Failure> {
-    let config = described(source, format, common)?;
+    let mut config = described(source, format, common)?;
+    let allowed = config.missing_classes == MissingClasses::Allow;
+    if config.format == Format::Folder {
+        // Lost classes are listed with all the rest.
+        config.missing_classes = MissingClasses::Allow;
+    }
     let splits = dataset::open(&config, None)?;
+    let found = splits.found;
+    tell_found(&found, common)?;
+    let lost = if allowed { Vec::new() } else { found.lost_classes.clone() };
     let mut bad = 0;
     for (name, split) in [("train", Some(splits.train)), ("validation", splits.validation)] {
         let Some(split) = split else { continue };
         let report = look(name, split.as_ref(), common)?;
         bad += report.bad.len();
-        tell(name, split.as_ref(), &report, config.bits_used, common)?;
+        let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
+        tell(name, split.as_ref(), (&report, found, config.bits_used), common)?;
     }
-    match bad {
-        0 => Ok(()),
-        1 => Err(anyhow!("1 image cannot be used").into()),
-        _ => Err(anyhow!("{bad} images cannot be used").into()),
+    let lost = match lost.as_slice() {
+        [] => None,
+        lost => {
+            Some(format!("class folders without an image that can be read: {}", lost.join(", ")))
+        }
+    };
+    let bad = match bad {
+        0 => None,
+        1 => Some("1 image cannot be used".to_owned()),
+        _ => Some(format!("{bad} images cannot be used")),
+    };
+    let problems: Vec<String> = bad.into_iter().chain(lost).collect();
+    if problems.is_empty() { Ok(()) } else { Err(anyhow!("{}", problems.join("; ")).into()) }
+}
+
+/// Tells which folders were taken for which split, and which files were left out.
+fn tell_found(found: &Found, common: &Common) -> Result<(), Failure> {
+    if common.quiet || common.json {
+        return Ok(());
     }
+    found.taken.iter().try_for_each(|sentence| say(sentence))?;
+    if !found.left_out.is_empty() {
+        let files: usize = found.left_out.values().map(|files| files.count).sum();
+        say(&format!("left out: {files} files"))?;
+    }
+    for (kind, files) in &found.left_out {
+        say(&format!("  {} {kind}, such as {}", files.count, text_of(&files.example)))?;
+    }
+    Ok(())
 }
 
 /// The images that `source` names: a folder, an archive, or the data of a recipe.
@@ -81,15 +114,15 @@ pub(super) fn described(
     format: Option<FormatName>,
     common: &Common,
 ) -> Result<DataConfig, Failure> {
-    let (root, here) = (common.data.as_path(), Path::new(""));
+    let (root, here, shipped) = (common.data.as_path(), Path::new(""), Path::new("data"));
     let mut config = if source.extension().is_some_and(|extension| extension == "toml") {
         let (recipe, _) = Recipe::load(source, &[], METHODS).map_err(Failure::usage)?;
         let beside = source.parent().unwrap_or(here);
         // The folders are tried in the order of `vssl pretrain`.
-        let path = dataset::locate(&recipe.data.path, &[root, here, beside]);
+        let path = dataset::locate(&recipe.data.path, &[root, here, shipped, beside]);
         DataConfig { path, ..recipe.data.source() }
     } else {
-        let path = dataset::locate(source, &[here, root]);
+        let path = dataset::locate(source, &[here, root, shipped]);
         DataConfig { format: guess(&path).unwrap_or_default(), path, ..DataConfig::default() }
     };
     if let Some(format) = format {
@@ -146,19 +179,30 @@ fn sixteen_bits(found: SixteenBits, used: u32) -> String {
         }
         Ordering::Greater => {
             format!(
-                "larger samples than {} bits hold become white; data.bits_used = {bits} would fit",
-                used
+                "larger samples than {used} bits hold become white; data.bits_used = {bits} would fit"
             )
         }
     };
     format!("  16 bits a sample: {images} of them, largest sample {largest}: {advice}")
 }
 
+/// `found` as JSON.
+fn as_json(found: &Found) -> Value {
+    let left_out = found.left_out.iter().map(|(kind, files)| {
+        json!({ "kind": kind, "count": files.count, "example": text_of(&files.example) })
+    });
+    json!({
+        "taken": found.taken, "left_out": left_out.collect::<Vec<_>>(),
+        "lost_classes": found.lost_classes,
+    })
+}
+
+/// Tells what is known of a split. What was found in the folder of the set stands, for programs, with the
+/// training split.
 fn tell(
     name: &str,
     split: &dyn Dataset,
-    report: &Report,
-    bits_used: u32,
+    (report, found, bits_used): (&Report, Option<&Found>, u32),
     common: &Common,
 ) -> Result<(), Failure> {
     let classes = split.labels().map(|_| split.classes().len());
@@ -175,6 +219,7 @@ fn tell(
             "sizes": sizes, "bad": bad, "sixteen_bits": report.sixteen_bits.map(|found| {
                 json!({ "images": found.images, "largest": found.largest })
             }),
+            "found": found.map(as_json),
         });
         return say(&value.to_string());
     }

@@ -23,6 +23,7 @@ use vssl::{
     run::whole_file,
 };
 
+use super::encoder::note;
 use crate::{
     arguments::{Common, NewRecipe},
     failure::Failure,
@@ -40,6 +41,9 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
         return Err(exists(&path));
     }
     let survey = Survey::of(&arguments.data)?;
+    if let Some(found) = &survey.found {
+        note(&format!("{}: {found}", survey.path.display()), common);
+    }
     let text = text::write(entry, &survey, &path)?;
     check(entry, &survey, &text, &path)?;
     save(&path, &text, arguments.force)?;

@@ -19,6 +19,8 @@ pub(super) struct Survey {
     /// Absolute path of the images.
     pub(super) path: PathBuf,
     pub(super) format: Format,
+    /// What was taken for what, and what was left out.
+    pub(super) found: Option<String>,
     /// Number of training images.
     pub(super) images: usize,
     /// Number of classes of the training images; `None` without labels.
@@ -57,6 +59,7 @@ impl Survey {
         let format = data::guess(&path).unwrap_or_default();
         let config = DataConfig { format, path: path.clone(), ..DataConfig::default() };
         let splits = dataset::open(&config, None)?;
+        let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
         let train = splits.train.as_ref();
         if train.len() < 2 {
             let shown = source.display();
@@ -72,6 +75,7 @@ impl Survey {
         Ok(Self {
             path,
             format,
+            found,
             images: train.len(),
             classes: train.labels().map(|_| train.classes().len()),
             validation,

@@ -92,10 +92,17 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     page.table("[data]");
     page.key("format", format, "folder, cifar10, cifar100, idx or imagenet100");
     page.key("path", path, "folder or archive of the images");
+    page.absent(
+        "train",
+        "train",
+        "folder of the training images, where the usual names are not meant",
+    );
+    page.absent("validation", "val", "folder of the validation images");
+    page.absent("test", "test", "folder of the test images");
     page.key("labels", "auto", "auto, fine, coarse or none; only probes and reports see them");
     page.absent("limit_train", 1000, "at most this many training images");
     page.absent("limit_validation", 1000, "at most this many validation images");
-    page.key("missing_classes", "error", "imagenet100: error or allow");
+    page.key("missing_classes", "error", "or allow: class folders without a readable image");
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if matches!(survey.format, Format::Folder | Format::Idx) {

@@ -13,6 +13,9 @@ fn every_field_has_its_name_in_the_recipe() {
     let text = r#"
         format = "imagenet100"
         path = "images"
+        train = "Train"
+        validation = "Dev"
+        test = "/other/Test"
         labels = "fine"
         limit_train = 500
         limit_validation = 100
@@ -22,6 +25,9 @@ fn every_field_has_its_name_in_the_recipe() {
     let expected = DataConfig {
         format: Format::ImageNet100,
         path: "images".into(),
+        train: Some("Train".into()),
+        validation: Some("Dev".into()),
+        test: Some("/other/Test".into()),
         labels: Labels::Fine,
         limit_train: Some(500),
         limit_validation: Some(100),
@@ -118,4 +124,13 @@ fn each_format_has_its_normalisation() {
     let normalisation = Format::Idx.normalisation();
     assert!((mean - f64::from(normalisation.mean[0])).abs() < 0.002, "{mean}");
     assert!((std - f64::from(normalisation.std[0])).abs() < 0.002, "{std}");
+}
+
+#[test]
+fn a_format_without_folders_has_no_folders_of_splits() {
+    for format in [Format::Idx, Format::Cifar10, Format::Cifar100] {
+        let config =
+            DataConfig { format, path: "x".into(), test: Some("t".into()), ..Default::default() };
+        assert_says(&refusal(dataset::open(&config, None)), &["data.test", "imagenet100"]);
+    }
 }

@@ -44,8 +44,8 @@ fn splits_and_classes_come_from_the_folders() {
 
 #[test]
 fn every_usual_name_of_the_validation_split_is_known() {
-    for name in ["val", "validation", "test"] {
-        let folder = tree(&["train/a/1.png", "train/b/1.png", &format!("{name}/a/1.png")]);
+    for name in ["val", "valid", "Validation", "DEV", "test", "Testing"] {
+        let folder = tree(&["Training/a/1.png", "Training/b/1.png", &format!("{name}/a/1.png")]);
         assert_eq!(open(folder.path()).unwrap().validation.unwrap().len(), 1, "{name}");
     }
 }
@@ -72,7 +72,21 @@ fn flat_nested_and_single_folders_have_no_labels() {
         assert_eq!(splits.train.len(), 2);
         assert!(splits.train.labels().is_none(), "{files:?}");
         assert!(splits.train.classes().is_empty());
+        assert!(splits.found.to_string().contains("no training labels: "), "{}", splits.found);
     }
+}
+
+#[test]
+fn a_stray_picture_beside_the_class_folders_costs_no_labels() {
+    let files = ["train/a/1.png", "train/b/1.png", "train/b/2.png", "train/cover.png"];
+    let splits = open(tree(&files).path()).unwrap();
+    assert_eq!(splits.train.labels().unwrap(), [0, 1, 1]);
+    let said = "1 beside the class folders (train/cover.png)";
+    assert!(splits.found.to_string().contains(said), "{}", splits.found);
+    // As many pictures as folders are not strays.
+    let splits = open(tree(&["a/1.png", "b/1.png", "1.png", "2.png"]).path()).unwrap();
+    assert_eq!((splits.train.len(), splits.train.labels()), (4, None));
+    assert_says(&splits.found.to_string(), &["no training labels: 2 images lie beside", "1.png"]);
 }
 
 #[test]
@@ -103,6 +117,33 @@ fn a_validation_split_of_other_folders_has_no_labels() {
     let splits = open(folder.path()).unwrap();
     assert!(splits.train.labels().is_some());
     assert!(splits.validation.unwrap().labels().is_none());
+    assert_says(&splits.found.to_string(), &["no validation labels", "images/", "a/, b/"]);
+}
+
+#[test]
+fn tiny_imagenet_has_its_labels() {
+    let folder = tree(&[
+        "train/n2/images/1.png",
+        "train/n1/images/1.png",
+        "val/images/v0.png",
+        "val/images/v1.png",
+        "test/images/t0.png",
+    ]);
+    let file = folder.path().join("val/val_annotations.txt");
+    write(&file, b"v1.png\tn1\t0\t0\t62\t62\nv0.png\tn2\t1\t1\t8\t8\n");
+    let splits = open(folder.path()).unwrap();
+    assert_eq!(splits.train.classes(), ["n1", "n2"]);
+    assert_eq!(splits.validation.unwrap().labels().unwrap(), [1, 0]);
+    let found = splits.found.to_string();
+    assert_says(&found, &["their labels: val/val_annotations.txt", "not used: test/"]);
+    assert!(!found.contains(".txt ("), "{found}");
+
+    write(&file, b"v1.png\tn1\n");
+    assert_says(&refusal(open(folder.path())), &["val_annotations.txt", "no line", "v0.png"]);
+    write(&file, b"v1.png\tn1\nv0.png\tn3\n");
+    assert_says(&refusal(open(folder.path())), &["n3", "v0.png", "no class of the training"]);
+    write(&file, b"v1.png n1\n");
+    assert_says(&refusal(open(folder.path())), &["v1.png n1", "one field", "tabulator"]);
 }
 
 #[test]
@@ -156,6 +197,22 @@ mod unix {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn names_that_are_no_text_stay_apart() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+        let folder = tree(&[]);
+        let at = |bytes: &[u8]| folder.path().join(OsStr::from_bytes(bytes));
+        for file in [&b"a\xe9/1\xe9.png"[..], b"a\xe9/1\xea.png", b"a\xea/1.png", b"b/1.png"] {
+            write(at(file), &png(1, 1, [0; 3]));
+        }
+        let splits = open(folder.path()).unwrap();
+        assert_eq!(splits.train.classes(), ["a\\xE9", "a\\xEA", "b"]);
+        assert_eq!(splits.train.labels().unwrap(), [0, 0, 1, 2]);
+        let files = listed(&*splits.train, folder.path());
+        assert_eq!(files[..2], ["a\\xE9/1\\xE9.png", "a\\xE9/1\\xEA.png"]);
+        assert!((0..4).all(|index| splits.train.image(index).is_ok()));
+    }
 
     #[test]
     fn links_are_followed_and_loops_do_not_hang() {

@@ -72,7 +72,10 @@ fn labels_can_be_left_out() {
 fn other_trees_are_refused() {
     let folder = tempdir().unwrap();
     let message = refusal(open(&folder, MissingClasses::Allow));
-    assert_says(&message, &["train", "does not exist", "train/n01558993/"]);
-    write(folder.path().join("train/cat/1.JPEG"), &png(1, 1, [0; 3]));
-    assert_says(&refusal(open(&folder, MissingClasses::Allow)), &["train", "no images"]);
+    assert_says(&message, &["train", "does not exist", "train/n01558993/", "no folder is there"]);
+    write(folder.path().join("cat/1.JPEG"), &png(1, 1, [0; 3]));
+    assert_says(&refusal(open(&folder, MissingClasses::Allow)), &["train/n01558993/", "cat/"]);
+    write(folder.path().join("train/dog/1.JPEG"), &png(1, 1, [0; 3]));
+    let message = refusal(open(&folder, MissingClasses::Allow));
+    assert_says(&message, &["train", "no images of the 100", "dog/", "n01558993", "\"folder\""]);
 }

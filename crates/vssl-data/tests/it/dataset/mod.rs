@@ -7,6 +7,8 @@ mod folder;
 mod idx;
 mod imagenet100;
 mod jpeg;
+mod left_out;
+mod split_folders;
 
 use std::fs;
 use std::path::Path;

@@ -1,0 +1,70 @@
+//! Names of files and folders as text. A name on Linux is any bytes, but labels, tables and JSON are
+//! Unicode text: a name that is not UTF-8 is written so that it stays another name than all others.
+
+use std::{collections::HashSet, ffi::OsStr, fmt::Write, path::Path};
+
+use serde::Serializer;
+
+/// `path` as text. Each byte that is not UTF-8 becomes `\x` and its two hexadecimal digits, so that two
+/// such paths stay apart; a path that is UTF-8 is not changed.
+pub fn text_of(path: &Path) -> String {
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            write!(text, "\\x{byte:02X}").expect("a string takes all text");
+        }
+    }
+    text
+}
+
+/// The names of classes as text, in the same order. Names that would read the same are numbered.
+pub(super) fn unique_texts(names: &[&OsStr]) -> Vec<String> {
+    let plain: HashSet<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+    let mut used = HashSet::new();
+    let text = |name: &&OsStr| {
+        let text = text_of(Path::new(name));
+        let is_plain = name.to_str().is_some();
+        let is_free = |text: &str| is_plain || !plain.contains(text);
+        let numbered = (2..).map(|number| format!("{text} ({number})"));
+        let mut all = std::iter::once(text.clone()).chain(numbered);
+        let own = all.find(|text| is_free(text) && used.insert(text.clone()));
+        own.expect("one of endlessly many numbers is free")
+    };
+    names.iter().map(text).collect()
+}
+
+/// Writes a path as text.
+pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&text_of(path))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    fn name(bytes: &[u8]) -> &OsStr {
+        OsStr::from_bytes(bytes)
+    }
+
+    #[test]
+    fn a_byte_that_is_no_text_is_written_by_its_digits() {
+        let cases: [(&[u8], &str); 4] = [
+            (b"caf\xe9/1.png", "caf\\xE9/1.png"),
+            (b"\xff\xfe", "\\xFF\\xFE"),
+            ("caf\u{e9}".as_bytes(), "caf\u{e9}"),
+            (b"plain", "plain"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(text_of(Path::new(name(bytes))), expected);
+        }
+    }
+
+    #[test]
+    fn names_that_read_the_same_are_numbered() {
+        let names = [name(b"a\xe9"), name(b"a\xea"), name(b"a\\xE9"), name(b"b")];
+        assert_eq!(unique_texts(&names), ["a\\xE9 (2)", "a\\xEA", "a\\xE9", "b"]);
+    }
+}
