@@ -3,6 +3,7 @@
 mod bench;
 mod config;
 mod data;
+mod destination;
 mod embed;
 mod encoder;
 mod export;

@@ -5,6 +5,7 @@ pub mod csv;
 mod hex;
 pub mod html;
 pub mod npy;
+pub mod pickle;
 pub mod safetensors;
 
 pub use hex::hex;

@@ -16,6 +16,7 @@ pub mod journal;
 pub mod json_lines;
 pub mod metrics;
 mod names;
+pub mod ownership;
 pub(crate) mod past;
 pub(crate) mod path_text;
 pub mod resume;
