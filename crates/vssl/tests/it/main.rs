@@ -16,6 +16,7 @@ mod export;
 mod fixtures;
 mod golden;
 mod import;
+mod import_torch;
 mod optim;
 mod own_dataset;
 mod own_evaluator;

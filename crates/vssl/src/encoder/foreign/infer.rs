@@ -322,3 +322,70 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let image_size = side * patch;
     Ok(VitConfig { size, patch, image_size, ..VitConfig::default() }.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIT_S: [(&str, &[usize]); 2] =
+        [("patch_embed.proj.weight", &[384, 3, 16, 16]), ("pos_embed", &[1, 197, 384])];
+
+    /// What becomes of the shapes of a ViT-S.
+    fn vit_small(request: &Request, hints: &Hints) -> Result<(BackboneConfig, Input), ForeignError> {
+        let mut shapes: Shapes =
+            VIT_S.iter().map(|&(name, shape)| (name.to_owned(), shape)).collect();
+        for block in 0..12 {
+            shapes.insert(format!("blocks.{block}.norm1.weight"), &[384]);
+        }
+        network(&shapes, request, hints)
+    }
+
+    fn heads(
+        request: &Request,
+        hints: &Hints,
+    ) -> Result<(usize, Pooling), String> {
+        let (config, _) = vit_small(request, hints).map_err(|error| error.to_string())?;
+        let vit = config.vit().unwrap();
+        Ok((vit.heads(), vit.pooling))
+    }
+
+    #[test]
+    fn heads_and_pooling_are_asked_for_unless_the_names_tell() {
+        let token = Some(Pooling::Token);
+        let asked = heads(&Request::default(), &Hints::default()).unwrap_err();
+        assert!(asked.contains("--heads 6") && asked.contains("--pooling token"), "{asked}");
+        let told = Request { heads: Some(6), pooling: token, ..Request::default() };
+        assert_eq!(heads(&told, &Hints::default()), Ok((6, Pooling::Token)));
+        let mean = Request { pooling: Some(Pooling::Mean), ..told.clone() };
+        assert_eq!(heads(&mean, &Hints::default()), Ok((6, Pooling::Mean)));
+        let moco =
+            Hints { author: "MoCo V3", heads: Some(12), pooling: token, ..Hints::default() };
+        assert_eq!(heads(&Request::default(), &moco), Ok((12, Pooling::Token)));
+        let refused = heads(&told, &moco).unwrap_err();
+        assert!(refused.contains("--heads") && refused.contains("MoCo V3"), "{refused}");
+        for wrong in [0, 7] {
+            let request = Request { heads: Some(wrong), ..told.clone() };
+            let refused = heads(&request, &Hints::default()).unwrap_err();
+            assert!(refused.contains(&format!("--heads {wrong}")), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_this_program_says_what_it_is() {
+        let vit = VitConfig {
+            size: VitSize::Small,
+            heads: Some(12),
+            pooling: Pooling::Mean,
+            ..VitConfig::default()
+        };
+        let input = Input { size: 96, resize: Some(110), normalisation: vssl_data::dataset::CIFAR10 };
+        let hints = Hints { told: Some((vit.into(), input)), ..Hints::default() };
+        let found = vit_small(&Request::default(), &hints).unwrap();
+        assert_eq!(found, (vit.into(), input));
+        let request = Request { size: Some(64), ..Request::default() };
+        let (_, other) = vit_small(&request, &hints).unwrap();
+        assert_eq!((other.size, other.normalisation), (64, input.normalisation));
+        let request = Request { heads: Some(6), ..Request::default() };
+        assert!(vit_small(&request, &hints).unwrap_err().to_string().contains("--heads"));
+    }
+}
