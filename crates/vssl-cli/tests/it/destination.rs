@@ -25,7 +25,8 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
     let out = trained(folder.path(), "run", &[]);
     let photos = photographs(folder.path());
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (run_folder, photos, index) = (at("run"), photos.to_str().unwrap().to_owned(), at("i.parquet"));
+    let (run_folder, photos, index) =
+        (at("run"), photos.to_str().unwrap().to_owned(), at("i.parquet"));
     let query = format!("{photos}/dark/01.bmp");
     run(&["embed", &run_folder, "--images", &photos, "--to", &index]).succeeded();
     run(&["export", &run_folder, "--to", &at("encoder.safetensors")]).succeeded();
@@ -64,7 +65,8 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
     run(&["report", &run_folder, "--curves", "--to", &page]).refused(2, &[of_run]);
     run(&["report", &run_folder, "--curves", "--to", &summary]).refused(2, &["ends in .html"]);
     run(&["table", &run_folder, "--out", &at("a.xlsx")]).refused(2, &["a.xlsx", ".csv"]);
-    run(&["table", &run_folder, "--out", &at("a.csv"), "--format", "latex"]).refused(2, &["--format"]);
+    run(&["table", &run_folder, "--out", &at("a.csv"), "--format", "latex"])
+        .refused(2, &["--format"]);
     run(&["embed", &run_folder, "--to", &at("a.npy"), "--to-format", "csv"])
         .refused(2, &["--to-format"]);
     assert!(files(folder.path()) == before);

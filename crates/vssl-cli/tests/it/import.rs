@@ -75,14 +75,19 @@ fn an_import_says_what_it_assumes_how_to_verify_it_and_what_it_leaves_out() {
     let (file, to) = (at("a.safetensors"), at("encoder.safetensors"));
     renamed(file.as_ref(), "conv1.weight", "conv1.weight");
     let done = run(&["import", &file, "--to", &to]);
-    for part in ["taken for granted", "output_stride 32", "torch.arange(3 * 224 * 224)", "vssl: ["] {
+    for part in ["taken for granted", "output_stride 32", "torch.arange(3 * 224 * 224)", "vssl: ["]
+    {
         assert!(done.succeeded().contains(part), "{part:?} is not in\n{}", done.out);
     }
     assert_eq!(run(&["import", &file, "--to", &to, "--quiet"]).succeeded().lines().count(), 1);
     let size = ["--size", "64", "--normalisation", "0.5,0.25"];
     run(&[&["import", &file, "--to", &to][..], &size].concat()).succeeded();
     let again = run(&["import", &to, "--to", &at("again.safetensors"), "--quiet"]);
-    assert!(again.succeeded().contains("64 pixels, mean [0.5, 0.5, 0.5], std [0.25"), "{}", again.out);
+    assert!(
+        again.succeeded().contains("64 pixels, mean [0.5, 0.5, 0.5], std [0.25"),
+        "{}",
+        again.out
+    );
     renamed(file.as_ref(), "layer2.0.bn1.bias", "layer2.0.gate.bias");
     run(&["import", &file, "--to", &to]).refused(1, &["layer2.0.bn1.bias", "layer2.0.gate.bias"]);
     let done = run(&["import", &file, "--to", &to, "--allow-partial", "--quiet"]);
@@ -114,7 +119,8 @@ fn an_import_keeps_its_input_and_the_ending_of_its_output_is_true() {
     import(encoder.as_ref()).succeeded();
     run(&["export", &encoder, "--to", &encoder]).refused(2, &["the command reads this file"]);
     let onnx = text(&at("b.onnx"));
-    run(&["export", &encoder, "--to", &onnx, "--format", "burn"]).refused(2, &["--format", "b.onnx"]);
+    run(&["export", &encoder, "--to", &onnx, "--format", "burn"])
+        .refused(2, &["--format", "b.onnx"]);
     run(&["export", &encoder, "--to", &text(&at("a.xyz"))]).refused(2, &["a.xyz", "--format"]);
     assert_eq!(fs::read(&file).unwrap(), bytes);
 }

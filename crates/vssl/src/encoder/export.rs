@@ -40,6 +40,8 @@ pub(super) const CONFIG: &str = "backbone";
 /// The keys of the metadata for the [`Input`] as JSON and for the number of training steps.
 pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
+/// The key of the metadata for the name of the run's network.
+pub(super) const NETWORK: &str = "network";
 
 /// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -140,7 +142,7 @@ pub fn export(
         Network::Teacher => "teacher",
     };
     let origin =
-        [("method", recipe.method.name().to_owned()), ("network", name.to_owned()), (STEP, steps)];
+        [("method", recipe.method.name().to_owned()), (NETWORK, name.to_owned()), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
     Ok(Exported { step, tensors: encoder.len() })
 }

@@ -194,7 +194,10 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
             }
             Err(error) => {
                 let error = error.to_string();
-                assert!(error.contains("no momentum network") && error.contains("student"), "{error}");
+                assert!(
+                    error.contains("no momentum network") && error.contains("student"),
+                    "{error}"
+                );
             }
         }
         // The files of a checkpoint can be imported like those of other programs.

@@ -13,8 +13,8 @@ use burn::{
 use prost::Message;
 use vssl::{
     backbone::{
-        Architecture, Backbone, BackboneConfig, Pooling, ResnetConfig, ResnetDepth, Stem, VitConfig,
-        WideResnetConfig,
+        Architecture, Backbone, BackboneConfig, Pooling, ResnetConfig, ResnetDepth, Stem,
+        VitConfig, WideResnetConfig,
     },
     encoder::{
         Encoder, Input,

@@ -72,7 +72,9 @@ impl Writer {
 
     /// An array of numpy in protocol 2, which has no bytes: a text and a call that encodes it.
     fn array(&mut self, values: &[u8], shape: &[usize], order: &str) {
-        self.raw(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85c_codecs\nencode\n(");
+        self.raw(
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85c_codecs\nencode\n(",
+        );
         self.text("b");
         self.text("latin1");
         self.raw(b"tRtR(K\x01");
@@ -104,7 +106,8 @@ fn archive(entries: &[(String, Vec<u8>)]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
     for (name, bytes) in entries {
         let at = file.len() as u32;
-        let (size, length) = ((bytes.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
+        let (size, length) =
+            ((bytes.len() as u32).to_le_bytes(), (name.len() as u16).to_le_bytes());
         let common = [&[0; 10][..], &[0; 4], &size, &size, &length, &[0; 2]].concat();
         file.extend([b"PK\x03\x04", &common[..], name.as_bytes(), bytes].concat());
         let common = [&[0; 12][..], &[0; 4], &size, &size, &length, &[0; 12]].concat();
@@ -161,7 +164,9 @@ fn archives_are_read_however_long_the_name_of_their_folder_is() {
     let folder = tempfile::tempdir().unwrap();
     let tensors = state::collect(&network());
     // 21 letters make the first entry of the directory as long as the records behind the directory.
-    for name in ["archive", "vit_small_patch16_22", "vit_small_patch16_224", "checkpoint_epoch_01000"] {
+    for name in
+        ["archive", "vit_small_patch16_22", "vit_small_patch16_224", "checkpoint_epoch_01000"]
+    {
         let path = write(folder.path(), "a.pth", &saved(name, &tensors, |_| {}));
         let found = foreign::read(&path, &request()).unwrap();
         found.check().unwrap_or_else(|error| panic!("{name}: {error}"));

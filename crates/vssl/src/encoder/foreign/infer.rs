@@ -331,7 +331,10 @@ mod tests {
         [("patch_embed.proj.weight", &[384, 3, 16, 16]), ("pos_embed", &[1, 197, 384])];
 
     /// What becomes of the shapes of a ViT-S.
-    fn vit_small(request: &Request, hints: &Hints) -> Result<(BackboneConfig, Input), ForeignError> {
+    fn vit_small(
+        request: &Request,
+        hints: &Hints,
+    ) -> Result<(BackboneConfig, Input), ForeignError> {
         let mut shapes: Shapes =
             VIT_S.iter().map(|&(name, shape)| (name.to_owned(), shape)).collect();
         for block in 0..12 {
@@ -340,10 +343,7 @@ mod tests {
         network(&shapes, request, hints)
     }
 
-    fn heads(
-        request: &Request,
-        hints: &Hints,
-    ) -> Result<(usize, Pooling), String> {
+    fn heads(request: &Request, hints: &Hints) -> Result<(usize, Pooling), String> {
         let (config, _) = vit_small(request, hints).map_err(|error| error.to_string())?;
         let vit = config.vit().unwrap();
         Ok((vit.heads(), vit.pooling))
@@ -358,8 +358,7 @@ mod tests {
         assert_eq!(heads(&told, &Hints::default()), Ok((6, Pooling::Token)));
         let mean = Request { pooling: Some(Pooling::Mean), ..told.clone() };
         assert_eq!(heads(&mean, &Hints::default()), Ok((6, Pooling::Mean)));
-        let moco =
-            Hints { author: "MoCo V3", heads: Some(12), pooling: token, ..Hints::default() };
+        let moco = Hints { author: "MoCo V3", heads: Some(12), pooling: token, ..Hints::default() };
         assert_eq!(heads(&Request::default(), &moco), Ok((12, Pooling::Token)));
         let refused = heads(&told, &moco).unwrap_err();
         assert!(refused.contains("--heads") && refused.contains("MoCo V3"), "{refused}");
@@ -378,7 +377,8 @@ mod tests {
             pooling: Pooling::Mean,
             ..VitConfig::default()
         };
-        let input = Input { size: 96, resize: Some(110), normalisation: vssl_data::dataset::CIFAR10 };
+        let input =
+            Input { size: 96, resize: Some(110), normalisation: vssl_data::dataset::CIFAR10 };
         let hints = Hints { told: Some((vit.into(), input)), ..Hints::default() };
         let found = vit_small(&Request::default(), &hints).unwrap();
         assert_eq!(found, (vit.into(), input));

@@ -322,7 +322,7 @@ fn array(pickle: &Arc<Pickle>, call: &Call, arguments: &[Id]) -> Option<Source> 
         _ => return None,
     };
     let shape = pickle.sizes(shape)?;
-    let (size, float, swapped) = kind_of(pickle, kind).unwrap_or((1, None, false));
+    let (size, float, swapped) = kind_of(pickle, kind)?;
     let view = Strided::whole(shape, columns_first, size)?;
     if length_of(pickle, data) != Some(view.window().1) {
         return Some(Source::unreadable());
@@ -348,12 +348,12 @@ fn length_of(pickle: &Pickle, id: Id) -> Option<usize> {
 }
 
 /// Returns the size of a number of a `numpy.dtype`, its type if it is a float, and whether its highest byte
-/// comes first.
+/// comes first; `None` where the array holds texts or objects.
 fn kind_of(pickle: &Pickle, id: Id) -> Option<(u64, Option<DType>, bool)> {
     let Value::Call(call) = pickle.get(id) else { return None };
     let name = pickle.text(*pickle.elements(call.arguments)?.first()?)?;
     let order = pickle.text(*pickle.elements(call.state?)?.get(1)?)?;
-    let size = name.get(1..)?.parse().ok()?;
+    let size = name.strip_prefix(['f', 'i', 'u', 'b'])?.parse().ok()?;
     let float = match name {
         "f8" => Some(DType::F64),
         "f4" => Some(DType::F32),
