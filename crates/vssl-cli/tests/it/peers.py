@@ -5,10 +5,13 @@ python peers.py check FOLDER   exported files: strict loading and features by on
 python peers.py foreign FOLDER networks that vssl must not take for its own: a file and the words of the refusal
 Exits with 77 where a package is missing.
 """
+import io
 import json
 import os
 import pickle
+import struct
 import sys
+import tarfile
 
 try:
     import numpy
@@ -82,6 +85,7 @@ def cases():
     yield "numpy-resnet18.pkl", {k: v.numpy() for k, v in full.items()}, net, 64, []
     yield "legacy-resnet18.pth", full, net, 64, []
     yield "whole-resnet18.pth", net, net, 64, []
+    yield "tar-resnet18.pth", full, net, 64, []
     net = torchvision.models.resnet50()
     full = weights(alive(net))
     yield "torchvision-resnet50.pth", full, headless_with(net, full), 64, []
@@ -202,6 +206,37 @@ def headless_with(network, _):
     return network.eval()
 
 
+def save_tar(state, path):
+    """The format before PyTorch 0.1.10, which PyTorch still reads."""
+    tensors = {str(index): value for index, value in enumerate(state.values())}
+    numbers = {id(value): key for key, value in tensors.items()}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return numbers.get(id(value))
+
+    kinds = {torch.float32: torch.FloatStorage, torch.int64: torch.LongStorage}
+    files = {name: io.BytesIO() for name in ["sys_info", "pickle", "tensors", "storages"]}
+    pickle.dump({"protocol_version": 1000, "little_endian": True}, files["sys_info"], 2)
+    Pickler(files["pickle"], 2).dump(state)
+    for name in ["tensors", "storages"]:
+        pickle.dump(len(tensors), files[name], 2)
+    for key, value in tensors.items():
+        # Each storage begins two numbers before its tensor; keys of storages are numbers.
+        pickle.dump((1000 + int(key), "cpu", kinds[value.dtype]), files["storages"], 2)
+        padded = torch.cat([torch.zeros(2, dtype=value.dtype), value.flatten()])
+        files["storages"].write(struct.pack("<q", len(padded)) + padded.numpy().tobytes())
+        pickle.dump((int(key), 1000 + int(key), kinds[value.dtype]), files["tensors"], 2)
+        numbers_of = [*value.shape, *value.stride(), 2]
+        files["tensors"].write(struct.pack(f"<ii{len(numbers_of)}q", value.dim(), 0, *numbers_of))
+    pickle.dump([], files["storages"], 2)
+    with tarfile.open(path, "w") as archive:
+        for name, file in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(file.getvalue())
+            archive.addfile(entry, io.BytesIO(file.getvalue()))
+
+
 def write(folder):
     index = []
     for name, checkpoint, network, size, arguments in cases():
@@ -211,6 +246,8 @@ def write(folder):
         elif name.endswith(".pkl"):
             with open(path, "wb") as file:
                 pickle.dump(checkpoint, file)
+        elif name.startswith("tar-"):
+            save_tar(checkpoint, path)
         else:
             torch.save(checkpoint, path, _use_new_zipfile_serialization="legacy" not in name)
         images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))

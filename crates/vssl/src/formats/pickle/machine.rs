@@ -8,8 +8,8 @@ use super::{
     scalar::{array, byte, bytes, damaged, line, scalar},
 };
 
-/// The largest number of values in a pickle: a gigabyte of memory, twice what a million tensors need.
-const MOST_VALUES: usize = 1 << 25;
+/// The largest number of values in a pickle: three times those of a million tensors with four axes each.
+const MOST_VALUES: usize = 1 << 26;
 
 /// The values so far, and the stack, marks and memo that the opcodes work on.
 #[derive(Default)]
