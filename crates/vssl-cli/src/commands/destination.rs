@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::anyhow;
-use vssl::run::ownership;
+use vssl::run::{folder::is_run, ownership};
 
 use crate::failure::Failure;
 
@@ -46,7 +46,10 @@ pub(super) fn check<P: AsRef<Path>>(option: &str, file: &Path, read: &[P]) -> Re
     for input in read.iter().map(AsRef::as_ref) {
         let is_lost = match fs::metadata(input) {
             Ok(input) if input.is_file() => same(&present, &input),
-            Ok(folder) if folder.is_dir() => present.is_file() && is_image_of(input, file),
+            // A run folder holds no images; `owner` knows its files.
+            Ok(folder) if folder.is_dir() && !is_run(input) => {
+                present.is_file() && is_image_of(input, file)
+            }
             _ => false,
         };
         if is_lost {

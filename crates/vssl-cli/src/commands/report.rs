@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
             to.display()
         )));
     }
-    destination::check("--to", to, &arguments.runs)?;
+    destination::check::<&Path>("--to", to, &[])?;
     let folders = comparison::folders(&arguments.runs)?;
     if projector.is_some() && folders.len() > 1 {
         return Err(Failure::usage(anyhow!(

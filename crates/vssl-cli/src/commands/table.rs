@@ -20,7 +20,7 @@ use crate::{
 pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {
     let format = format(arguments, common)?;
     if let Some(out) = &arguments.out {
-        let mut read = arguments.runs.clone();
+        let mut read = Vec::new();
         if let Some(path) = &arguments.grid {
             read.push(path.clone());
             read.extend(Grid::load(path).map(|grid| grid.recipes).unwrap_or_default());

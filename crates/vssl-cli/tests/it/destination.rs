@@ -70,6 +70,10 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
     run(&["embed", &run_folder, "--to", &at("a.npy"), "--to-format", "csv"])
         .refused(2, &["--to-format"]);
     assert!(files(folder.path()) == before);
+    for _ in 0..2 {
+        let weights = own("encoder.weights");
+        run(&["export", &run_folder, "--to", &weights, "--format", "safetensors"]).succeeded();
+    }
     // What is written beside the files of a run is welcome, and its ending is its format.
     run(&["table", &run_folder, "--out", &own("table.csv")]).succeeded();
     assert!(fs::read_to_string(own("table.csv")).unwrap().starts_with("method,"));

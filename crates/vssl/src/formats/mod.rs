@@ -1,5 +1,5 @@
-//! The file formats that this crate both writes and reads. Each module holds the reader and the writer of one
-//! format, and does not know the meaning of the numbers.
+//! The file formats that this crate both writes and reads, and pickles, which it reads only. Each module holds
+//! the reader and the writer of one format, and does not know the meaning of the numbers.
 
 pub mod csv;
 mod hex;
