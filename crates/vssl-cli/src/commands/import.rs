@@ -108,6 +108,7 @@ fn warn(found: &ImportReport) {
 
 fn event(found: &ImportReport, arguments: &Import) -> String {
     let count = |status| found.count(status);
+    let (side, features) = found.test_features();
     json!({
         "event": "imported",
         "path": arguments.to.to_string_lossy(),
@@ -115,7 +116,7 @@ fn event(found: &ImportReport, arguments: &Import) -> String {
         "backbone": found.config,
         "input": found.input,
         "assumptions": found.assumptions(),
-        "test_features": found.test_features(),
+        "test_picture": { "side": side, "features": features },
         "matched": count(MatchStatus::Matched),
         "missing": count(MatchStatus::Missing),
         "mismatched": count(MatchStatus::Mismatched),
@@ -141,8 +142,7 @@ fn result(found: &ImportReport, arguments: &Import) -> String {
 
 /// How the import is checked, and what it took for granted.
 fn advice(found: &ImportReport) -> String {
-    let side = found.input.size;
-    let features = found.test_features();
+    let (side, features) = found.test_features();
     let norm = features.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     let first: Vec<String> = features.iter().take(4).map(|value| format!("{value:.4}")).collect();
     format!(

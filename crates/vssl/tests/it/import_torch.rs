@@ -198,6 +198,7 @@ fn arrays_of_numpy_are_tensors_in_either_order_of_bytes() {
         features.push(found.test_features());
     }
     assert_eq!(features[0], features[1]);
+    assert_eq!((features[0].0, features[0].1.len()), (32, 16));
     let path = write(folder.path(), "a.pth", &saved("archive", &tensors, |_| {}));
     assert_eq!(foreign::read(&path, &request()).unwrap().test_features(), features[0]);
 }

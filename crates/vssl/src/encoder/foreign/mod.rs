@@ -378,10 +378,11 @@ impl ImportReport {
         verify::assumptions(&self.config)
     }
 
-    /// Returns the features of a test picture, by which the import can be compared with the network that
-    /// the weights come from.
-    pub fn test_features(&self) -> Vec<f32> {
-        verify::features(&self.config, &self.tensors, self.input.size)
+    /// Returns the side of a test picture and its features, by which the import can be compared with the
+    /// network that the weights come from.
+    pub fn test_features(&self) -> (usize, Vec<f32>) {
+        let side = verify::side(&self.config, &self.input);
+        (side, verify::features(&self.config, &self.tensors, side))
     }
 
     /// Writes the encoder to `to`, as [`export`](mod@crate::encoder::export) writes one.

@@ -5,10 +5,25 @@ use burn::{module::Module, tensor::Device};
 
 use crate::{
     backbone::{Backbone, BackboneConfig, Pooling, Stem},
-    encoder::images::{self, images_to_tensor},
+    encoder::{
+        Input,
+        images::{self, images_to_tensor},
+    },
     layers::{Init, Mode},
     tensors::state::{self, Tensors},
 };
+
+/// The largest side of the test picture: larger pictures would take minutes.
+const LARGEST: usize = 512;
+
+/// Returns the side of the test picture: that of the images, unless they are large.
+pub(super) fn side(config: &BackboneConfig, input: &Input) -> usize {
+    match config.vit() {
+        _ if input.size <= LARGEST => input.size,
+        Some(vit) => vit.patch * (LARGEST / vit.patch).max(1),
+        None => LARGEST,
+    }
+}
 
 /// Returns the value of the test picture at `index` of its numbers, counted by channel, row and column:
 /// `index · 7919 mod 1009`, brought to −1 … 1. All steps are exact in single precision until the division.
