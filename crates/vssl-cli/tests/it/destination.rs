@@ -55,7 +55,7 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
         (vec!["import", &encoder, "--to", &encoder], of_input),
         (vec!["uncertainty", &run_folder, "--out", &summary], of_run),
         (vec!["new-recipe", "byol", "--data", &photos, "--out", &recipe, "--force"], of_run),
-        (vec!["bench", "agreement", "byol", "--store", &summary], of_run),
+        (vec!["bench", "agreement", "--store", &summary], of_run),
     ];
     for (arguments, part) in cases {
         run(&arguments).refused(2, &[part]);

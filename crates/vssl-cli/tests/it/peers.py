@@ -126,7 +126,7 @@ def attending(network):
     """Attention that differs from place to place, as after training: heads and pooling show."""
     for name, parameter in network.named_parameters():
         if name.endswith("attn.qkv.weight"):
-            parameter.data.mul_(6)
+            parameter.data.mul_(2)
     return network.eval()
 
 
@@ -166,7 +166,7 @@ def strangers():
     resnet = timm.create_model("seresnet18", num_classes=0)
     yield "se.pth", resnet.state_dict(), [], ["layer1.0.se"]
     resnet = torchvision.models.resnext50_32x4d()
-    yield "resnext.pth", resnet.state_dict(), [], ["layer1.0.conv1.weight"]
+    yield "resnext.pth", resnet.state_dict(), [], ["layer1.0.bn1.bias", "another shape"]
     resnet = timm.create_model("resnet18d", num_classes=0)
     yield "resnet-d.pth", resnet.state_dict(), [], ["conv1.weight"]
     small = {"embed_dim": 192, "depth": 12, "num_heads": 3, "num_classes": 0}
