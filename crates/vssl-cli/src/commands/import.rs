@@ -1,6 +1,10 @@
 //! `vssl import`: another program's encoder, for every command that takes one.
 
-use std::{fmt::Write, path::Path};
+use std::{
+    fmt::Write as _,
+    io::{Write as _, stderr},
+    path::Path,
+};
 
 use anyhow::anyhow;
 use serde_json::json;
@@ -93,7 +97,8 @@ fn warn(found: &ImportReport) {
             let more = names.len().saturating_sub(NAMED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let shown = names[..names.len().min(NAMED)].join(", ");
-            eprintln!("warning: {} {what}: {shown}{more}", names.len());
+            // A terminal that went away must not cost the import.
+            let _ = writeln!(stderr(), "warning: {} {what}: {shown}{more}", names.len());
         }
     };
     tell(
