@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use vssl::backbone::{Architecture, Stem};
+use vssl::backbone::{Architecture, Pooling, Stem};
 use vssl_data::{
     Normalisation,
     dataset::{CIFAR10, CIFAR100, IMAGENET},
@@ -15,14 +15,15 @@ use super::values::{NetworkName, checkpoint};
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vssl import resnet50.pth --to encoder.safetensors\n  vssl import \
-                  byol.ckpt --to encoder.safetensors --stem-padding 2 --normalisation cifar10\n\n\
+                  byol.ckpt --to encoder.safetensors --stem-padding 2 --normalisation cifar10\n  vssl \
+                  import deit_small.pth --to encoder.safetensors --heads 6 --pooling token\n\n\
                   The file is read as data; nothing in it is run."
 )]
 pub struct Import {
     /// A state dict: .pth, .pt, .ckpt or .safetensors of solo-learn, Lightning, lightly, torchvision
     /// or timm.
     pub file: PathBuf,
-    /// The file to write; every command that takes an encoder reads it.
+    /// The file to write, a .safetensors file; every command that takes an encoder reads it.
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
     /// Architecture that the file must have; by default the tensors decide.
@@ -34,6 +35,13 @@ pub struct Import {
     /// Padding of a 3×3 stem, which no file states: 1 is usual, solo-learn's recipes have 2.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(0..=8))]
     pub stem_padding: Option<u16>,
+    /// Attention heads of a transformer: 3 for vit-tiny, 6 for vit-small and 12 for vit-base in timm; MoCo
+    /// V3's vit-small has 12.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub heads: Option<u16>,
+    /// Which tokens of a transformer become the feature: token (the class token) or mean (of the patches).
+    #[arg(long, value_enum, value_name = "POOLING")]
+    pub pooling: Option<PoolingName>,
     /// Side of the images; by default 224, for a 3×3 stem 32, for a transformer what its positions say.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pub size: Option<u16>,
@@ -78,6 +86,26 @@ pub struct Export {
     /// Checkpoint of a run: latest, best or step-N.
     #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
     pub checkpoint: String,
+}
+
+/// The pooling of a transformer's tokens, as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PoolingName {
+    /// The class token after the last norm.
+    #[value(alias = "class")]
+    Token,
+    /// The mean of the patches after the last norm.
+    #[value(alias = "avg")]
+    Mean,
+}
+
+impl From<PoolingName> for Pooling {
+    fn from(name: PoolingName) -> Self {
+        match name {
+            PoolingName::Token => Self::Token,
+            PoolingName::Mean => Self::Mean,
+        }
+    }
 }
 
 /// Formats of an exported encoder.

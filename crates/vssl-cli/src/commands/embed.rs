@@ -10,7 +10,7 @@ use vssl::{
 };
 use vssl_data::{DataError, OnBadImage};
 
-use super::encoder;
+use super::{destination, encoder};
 use crate::{
     arguments::{Common, Embed, FormName, SplitName},
     failure::Failure,
@@ -20,11 +20,14 @@ use crate::{
 
 pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let form = form(arguments)?;
+    let read = [Some(arguments.encoder.encoder.as_path()), arguments.encoder.named().0];
+    destination::check("--to", &arguments.to, &read.into_iter().flatten().collect::<Vec<_>>())?;
     let copy = &arguments.encoder.copy;
     let encoder = encoder::open(&arguments.encoder.encoder, copy)?;
     let reading = &arguments.encoder.reading;
     let source = encoder::images(arguments.encoder.named(), &encoder, common)?;
     let source = reading.allowing(source);
+    destination::check("--to", &arguments.to, &[&source.path])?;
     let split = match arguments.split {
         SplitName::Train => Split::Train,
         SplitName::Validation => Split::Validation,
@@ -126,7 +129,9 @@ fn form(arguments: &Embed) -> Result<Form, Failure> {
         FormName::Npy => Form::Npy,
         FormName::Safetensors => Form::Safetensors,
     });
-    named.or_else(|| Form::of(&arguments.to)).ok_or_else(|| {
+    let ending = Form::of(&arguments.to);
+    destination::agree(("--to", &arguments.to), ("--to-format", named), ending)?;
+    named.or(ending).ok_or_else(|| {
         Failure::usage(anyhow!(
             "{}: the extension names no format; expected .parquet, .csv, .npy or .safetensors, or \
              --to-format",

@@ -1,7 +1,5 @@
 //! `vssl export`: writes an encoder to a file.
 
-use std::path::Path;
-
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
@@ -13,7 +11,7 @@ use vssl::{
     },
 };
 
-use super::encoder::tell_stand_in;
+use super::{destination, encoder::tell_stand_in};
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
@@ -23,6 +21,7 @@ use crate::{
 pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     let Export { run, to, network, checkpoint, .. } = arguments;
     let format = format(arguments)?;
+    destination::check("--to", to, &[run])?;
     let form = match (format, arguments.with_normalisation) {
         (ExportFormat::Safetensors, None) => Form::Safetensors,
         (ExportFormat::Burn, None) => Form::Burn,
@@ -72,13 +71,19 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
 }
 
 fn format(arguments: &Export) -> Result<ExportFormat, Failure> {
-    if let Some(format) = arguments.format {
+    let to = &arguments.to;
+    let ending = destination::ending(to).unwrap_or_default();
+    let named = match ending.as_str() {
+        "safetensors" => Some(ExportFormat::Safetensors),
+        "onnx" => Some(ExportFormat::Onnx),
+        "bpk" | "burnpack" => Some(ExportFormat::Burn),
+        _ => None,
+    };
+    destination::agree(("--to", to), ("--format", arguments.format), named)?;
+    if let Some(format) = arguments.format.or(named) {
         return Ok(format);
     }
-    match extension(&arguments.to) {
-        "safetensors" => Ok(ExportFormat::Safetensors),
-        "onnx" => Ok(ExportFormat::Onnx),
-        "bpk" | "burnpack" => Ok(ExportFormat::Burn),
+    match ending.as_str() {
         "pth" | "pt" | "ckpt" => Err(Failure::usage(anyhow!(
             "{}: pickles are not written; PyTorch loads .safetensors by safetensors.torch.load_file",
             arguments.to.display()
@@ -89,8 +94,4 @@ fn format(arguments: &Export) -> Result<ExportFormat, Failure> {
             arguments.to.display()
         ))),
     }
-}
-
-fn extension(path: &Path) -> &str {
-    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default()
 }

@@ -1,35 +1,42 @@
 //! `vssl import`: another program's encoder, for every command that takes one.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write as _,
+    io::{Write as _, stderr},
+    path::Path,
+};
 
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::encoder::foreign::{self, ForeignError, ImportReport, MatchStatus, Request};
 
+use super::destination;
 use crate::{
     arguments::{Common, Import},
     failure::Failure,
     output::say,
 };
 
+/// The largest number of tensors that a warning names.
+const NAMED: usize = 20;
+
 pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
+    let Import { file, to, .. } = arguments;
+    written_as_safetensors(to)?;
+    destination::check("--to", to, &[file])?;
     let request = Request {
         architecture: arguments.architecture,
         stem: arguments.stem,
         stem_padding: arguments.stem_padding.map(usize::from),
+        heads: arguments.heads.map(usize::from),
+        pooling: arguments.pooling.map(Into::into),
         size: arguments.size.map(usize::from),
         resize: arguments.resize.map(usize::from),
         normalisation: arguments.normalisation,
         network: arguments.network.into(),
         prefix: arguments.prefix.clone(),
     };
-    let found = foreign::read(&arguments.file, &request).map_err(|error| {
-        let named = matches!(
-            error,
-            ForeignError::Io { .. } | ForeignError::Damaged { .. } | ForeignError::Type { .. }
-        );
-        let error = anyhow::Error::from(error);
-        if named { error } else { error.context(arguments.file.display().to_string()) }
-    })?;
+    let found = foreign::read(file, &request).map_err(|error| named(error, file))?;
     if common.json {
         for row in &found.rows {
             let mut value = serde_json::to_value(row)?;
@@ -39,21 +46,82 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
     } else if !common.quiet {
         say(&account(&found))?;
     }
-    if !arguments.allow_partial {
-        found.check()?;
+    if arguments.allow_partial {
+        found.check_partial().map_err(|error| named(error, file))?;
+        warn(&found);
+    } else {
+        found.check().map_err(|error| named(error, file))?;
     }
-    found.write(&arguments.to, &arguments.file)?;
-    say(&if common.json { event(&found, arguments) } else { result(&found, arguments) })
+    found.write(to, file)?;
+    if common.json {
+        return say(&event(&found, arguments));
+    }
+    say(&result(&found, arguments))?;
+    if common.quiet { Ok(()) } else { say(&advice(&found)) }
+}
+
+/// An error about `file`, with the file's name.
+fn named(error: ForeignError, file: &Path) -> anyhow::Error {
+    let has_name = matches!(
+        error,
+        ForeignError::Io { .. }
+            | ForeignError::Damaged { .. }
+            | ForeignError::Type { .. }
+            | ForeignError::NotFinite { .. }
+    );
+    let error = anyhow::Error::from(error);
+    if has_name { error } else { error.context(file.display().to_string()) }
+}
+
+/// Refuses names of other formats: the file would not be what its name says.
+fn written_as_safetensors(to: &Path) -> Result<(), Failure> {
+    let extension = to.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    if extension.eq_ignore_ascii_case("safetensors") {
+        return Ok(());
+    }
+    Err(Failure::usage(anyhow!(
+        "--to {}: an import is written as .safetensors; expected a name with this ending. For ONNX or \
+         Burn, export the imported file: vssl export encoder.safetensors --to encoder.onnx",
+        to.display()
+    )))
+}
+
+/// Warns of every tensor that a partial import does not take over.
+fn warn(found: &ImportReport) {
+    let with = |statuses: &[MatchStatus]| {
+        let rows = found.rows.iter().filter(|row| statuses.contains(&row.status));
+        rows.map(foreign::Row::label).collect::<Vec<_>>()
+    };
+    let tell = |names: Vec<String>, what: &str| {
+        if !names.is_empty() {
+            let more = names.len().saturating_sub(NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let shown = names[..names.len().min(NAMED)].join(", ");
+            // A terminal that went away must not cost the import.
+            let _ = writeln!(stderr(), "warning: {} {what}: {shown}{more}", names.len());
+        }
+    };
+    tell(
+        with(&[MatchStatus::Missing, MatchStatus::Mismatched]),
+        "tensors of the network keep initial values, which are noise",
+    );
+    tell(
+        with(&[MatchStatus::Unexpected]),
+        "tensors of the file have no place in the network and are dropped",
+    );
 }
 
 fn event(found: &ImportReport, arguments: &Import) -> String {
     let count = |status| found.count(status);
+    let (side, features) = found.test_features();
     json!({
         "event": "imported",
         "path": arguments.to.to_string_lossy(),
         "prefix": found.prefix,
         "backbone": found.config,
         "input": found.input,
+        "assumptions": found.assumptions(),
+        "test_picture": { "side": side, "features": features },
         "matched": count(MatchStatus::Matched),
         "missing": count(MatchStatus::Missing),
         "mismatched": count(MatchStatus::Mismatched),
@@ -77,6 +145,21 @@ fn result(found: &ImportReport, arguments: &Import) -> String {
     )
 }
 
+/// How the import is checked, and what it took for granted.
+fn advice(found: &ImportReport) -> String {
+    let (side, features) = found.test_features();
+    let norm = features.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+    let first: Vec<String> = features.iter().take(4).map(|value| format!("{value:.4}")).collect();
+    format!(
+        "\ntaken for granted, for weights do not tell it: {}\n\nto verify it in PyTorch, with the network \
+         that the weights come from, in place of its head torch.nn.Identity():\n  x = (torch.arange(3 * \
+         {side} * {side}) * 7919 % 1009 / 504 - 1).reshape(1, 3, {side}, {side})\n  y = \
+         network.eval()(x)[0].detach()\n  print(y[:4], y.norm())  # vssl: [{}], {norm:.4}",
+        found.assumptions().join("; "),
+        first.join(", ")
+    )
+}
+
 /// A line for every tensor of the file and of the network, and how many tensors have each status.
 fn account(found: &ImportReport) -> String {
     let key = |row: &foreign::Row| row.key.clone().or(row.name.clone()).unwrap_or_default();
@@ -93,7 +176,10 @@ fn account(found: &ImportReport) -> String {
             (MatchStatus::Mismatched, _, Some(expected), _) => {
                 write!(text, "  expected {}", shape_of(expected))
             }
-            (_, _, _, Some(reason)) => write!(text, "  {reason}, not part of an encoder"),
+            (MatchStatus::LeftOut, _, _, Some(reason)) => {
+                write!(text, "  {reason}, not part of an encoder")
+            }
+            (_, _, _, Some(reason)) => write!(text, "  {reason}, which the network does not have"),
             _ => Ok(()),
         };
         text.push('\n');

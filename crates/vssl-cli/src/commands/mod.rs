@@ -4,6 +4,7 @@ mod bench;
 mod classes;
 mod config;
 mod data;
+mod destination;
 mod embed;
 mod encoder;
 mod evaluate;

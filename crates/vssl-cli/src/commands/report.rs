@@ -12,7 +12,7 @@ use vssl::{
 };
 use vssl_data::{Splits, dataset};
 
-use super::encoder;
+use super::{destination, encoder};
 use crate::{
     arguments::{Common, Report, Shown},
     failure::Failure,
@@ -26,6 +26,13 @@ const MOST_THUMBNAILS: usize = 6000;
 
 pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     let Report { to, projector, shown, .. } = arguments;
+    if destination::ending(to).is_some_and(|ending| !["html", "htm"].contains(&ending.as_str())) {
+        return Err(Failure::usage(anyhow!(
+            "--to {}: the page is HTML; expected a name that ends in .html",
+            to.display()
+        )));
+    }
+    destination::check::<&Path>("--to", to, &[])?;
     let folders = comparison::folders(&arguments.runs)?;
     if projector.is_some() && folders.len() > 1 {
         return Err(Failure::usage(anyhow!(

@@ -13,7 +13,10 @@ use vssl_data::{
     dataset::{Folder, Labels},
 };
 
-use super::encoder::{moved, note, tell_stand_in};
+use super::{
+    destination,
+    encoder::{moved, note, tell_stand_in},
+};
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
@@ -37,6 +40,14 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
         return Err(Failure::usage(error));
     }
     let index = Index::open(&arguments.index)?;
+    if let Some(to) = &arguments.draw {
+        let origin = &index.origin;
+        let images = moved(origin.images.clone(), common).path;
+        let mut read = arguments.images.clone();
+        read.extend([arguments.index.clone(), origin.encoder.clone(), images]);
+        read.extend(arguments.encoder.iter().chain(&arguments.images_root).cloned());
+        destination::check("--draw", to, &read)?;
+    }
     let encoder = open(&index, arguments)?;
     index.check(&encoder)?;
     let bar = progress::bar(common, "{spinner} {msg}");

@@ -1,13 +1,16 @@
 //! `vssl table`: compares runs in a table, and runs a grid first if there is one.
 
+use std::path::Path;
+
 use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     comparison::{Comparison, Format},
+    grid::Grid,
     run::whole_file,
 };
 
-use super::grid;
+use super::{destination, grid};
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
@@ -16,6 +19,14 @@ use crate::{
 
 pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {
     let format = format(arguments, common)?;
+    if let Some(out) = &arguments.out {
+        let mut read = Vec::new();
+        if let Some(path) = &arguments.grid {
+            read.push(path.clone());
+            read.extend(Grid::load(path).map(|grid| grid.recipes).unwrap_or_default());
+        }
+        destination::check("--out", out, &read)?;
+    }
     match &arguments.grid {
         None => show(&Comparison::of(&arguments.runs)?, format, arguments, common),
         Some(path) => {
@@ -27,12 +38,42 @@ pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {
 }
 
 fn format(arguments: &Table, common: &Common) -> Result<Format, Failure> {
-    match (arguments.format.map(|format| format.format()), common.json) {
-        (None | Some(Format::Json), true) => Ok(Format::Json),
-        (Some(_), true) => Err(Failure::usage(anyhow!(
-            "--json and --format contradict each other: give one of them"
+    let said = arguments.format.map(|format| format.format());
+    let ending = match &arguments.out {
+        None => None,
+        Some(out) => of_ending(out, said.is_some() || common.json)?,
+    };
+    let format = match (said, common.json) {
+        (None | Some(Format::Json), true) => Some(Format::Json),
+        (Some(_), true) => {
+            return Err(Failure::usage(anyhow!(
+                "--json and --format contradict each other: give one of them"
+            )));
+        }
+        (format, false) => format,
+    };
+    if let Some(out) = &arguments.out {
+        let argument = if common.json { "--json" } else { "--format" };
+        destination::agree(("--out", out), (argument, format), ending)?;
+    }
+    Ok(format.or(ending).unwrap_or_default())
+}
+
+/// The format that the ending of `out` names. With another ending the format has to be `said`.
+fn of_ending(out: &Path, said: bool) -> Result<Option<Format>, Failure> {
+    let Some(ending) = destination::ending(out) else { return Ok(None) };
+    match ending.as_str() {
+        "md" | "markdown" => Ok(Some(Format::Markdown)),
+        "txt" if !said => Ok(Some(Format::Markdown)),
+        "csv" => Ok(Some(Format::Csv)),
+        "tex" => Ok(Some(Format::Latex)),
+        "html" | "htm" => Ok(Some(Format::Html)),
+        "json" => Ok(Some(Format::Json)),
+        _ if said => Ok(None),
+        _ => Err(Failure::usage(anyhow!(
+            "--out {}: the ending names no format; expected .md, .csv, .tex, .html or .json, or --format",
+            out.display()
         ))),
-        (format, false) => Ok(format.unwrap_or_default()),
     }
 }
 

@@ -9,7 +9,7 @@ use vssl::uncertainty::{
 };
 use vssl_data::{DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
 
-use super::{data::described, encoder};
+use super::{data::described, destination, encoder};
 use crate::{
     arguments::{Common, Uncertainty},
     failure::Failure,
@@ -19,7 +19,12 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
-    arguments.out.iter().try_for_each(|file| writable(file))?;
+    let mut read = vec![arguments.run.clone()];
+    read.extend(arguments.images.iter().chain(&arguments.ood).cloned());
+    for file in &arguments.out {
+        writable(file)?;
+        destination::check("--out", file, &read)?;
+    }
     let settings = Settings {
         images: arguments.count as usize,
         neighbour: arguments.k as usize,

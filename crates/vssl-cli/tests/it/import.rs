@@ -5,9 +5,12 @@
 use std::{fs, path::Path, process::Command};
 
 use vssl::{
+    backbone::{Backbone, ResnetConfig},
     device::{Backend, DeviceChoice},
     encoder::Encoder,
+    layers::Init,
     method::learner::Network,
+    tensors::{file, state},
 };
 
 use super::run;
@@ -26,6 +29,100 @@ fn what_is_no_state_dict_is_refused() {
     run(&["export", path, "--to", "a.pth"]).refused(2, &["safetensors"]);
     run(&["export", path, "--to", to, "--with-normalisation", "0-1"]).refused(2, &["ONNX"]);
     assert!(!Path::new(to).exists());
+}
+
+#[test]
+fn networks_that_are_not_ours_are_refused_by_what_makes_them_others() {
+    let Some(python) = std::env::var_os("VSSL_PYTHON") else {
+        println!("skipped: VSSL_PYTHON names no Python");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    if !peer(&python, "foreign", folder.path()) {
+        println!("skipped: a package of tests/python/requirements.txt is missing");
+        return;
+    }
+    let to = folder.path().join("encoder.safetensors");
+    let index = fs::read_to_string(folder.path().join("foreign.txt")).unwrap();
+    for line in index.lines() {
+        let mut parts = line.split('\t');
+        let path = folder.path().join(parts.next().unwrap());
+        let count = parts.next().unwrap().parse().unwrap();
+        let rest: Vec<&str> = parts.collect();
+        let (arguments, words) = rest.split_at(count);
+        let import = ["import", path.to_str().unwrap(), "--to", to.to_str().unwrap(), "--quiet"];
+        run(&[&import[..], arguments].concat()).refused(1, words);
+        assert!(!to.exists(), "{line}");
+    }
+    println!("{} networks refused", index.lines().count());
+}
+
+/// A ResNet-18 of width 2 as a safetensors file, with one tensor renamed.
+fn renamed(path: &Path, from: &str, to: &str) {
+    let config = ResnetConfig { width: 2, ..ResnetConfig::default() }.into();
+    let device = DeviceChoice { backend: Backend::Cpu, index: None }.resolve().unwrap();
+    let network = Backbone::new(&config, &Init::new(&device, 7));
+    let mut tensors = state::collect(&network);
+    let tensor = tensors.remove(from).unwrap();
+    tensors.insert(to.to_owned(), tensor);
+    fs::write(path, file::bytes(path, &tensors, &[]).unwrap()).unwrap();
+}
+
+#[test]
+fn an_import_says_what_it_assumes_how_to_verify_it_and_what_it_leaves_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (file, to) = (at("a.safetensors"), at("encoder.safetensors"));
+    renamed(file.as_ref(), "conv1.weight", "conv1.weight");
+    let done = run(&["import", &file, "--to", &to]);
+    for part in ["taken for granted", "output_stride 32", "torch.arange(3 * 224 * 224)", "vssl: ["]
+    {
+        assert!(done.succeeded().contains(part), "{part:?} is not in\n{}", done.out);
+    }
+    assert_eq!(run(&["import", &file, "--to", &to, "--quiet"]).succeeded().lines().count(), 1);
+    let size = ["--size", "64", "--normalisation", "0.5,0.25"];
+    run(&[&["import", &file, "--to", &to][..], &size].concat()).succeeded();
+    let again = run(&["import", &to, "--to", &at("again.safetensors"), "--quiet"]);
+    assert!(
+        again.succeeded().contains("64 pixels, mean [0.5, 0.5, 0.5], std [0.25"),
+        "{}",
+        again.out
+    );
+    renamed(file.as_ref(), "layer2.0.bn1.bias", "layer2.0.gate.bias");
+    run(&["import", &file, "--to", &to]).refused(1, &["layer2.0.bn1.bias", "layer2.0.gate.bias"]);
+    let done = run(&["import", &file, "--to", &to, "--allow-partial", "--quiet"]);
+    done.succeeded();
+    for part in ["keep initial values, which are noise: layer2.0.bn1.bias", "layer2.0.gate.bias"] {
+        assert!(done.error.contains(part), "{part:?} is not in\n{}", done.error);
+    }
+}
+
+#[test]
+fn an_import_keeps_its_input_and_the_ending_of_its_output_is_true() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let file = at("a.safetensors");
+    renamed(&file, "conv1.weight", "conv1.weight");
+    let bytes = fs::read(&file).unwrap();
+    fs::hard_link(&file, at("hard.safetensors")).unwrap();
+    std::os::unix::fs::symlink(&file, at("soft.safetensors")).unwrap();
+    let import = |to: &Path| run(&["import", file.to_str().unwrap(), "--to", to.to_str().unwrap()]);
+    for name in ["a.safetensors", "hard.safetensors", "soft.safetensors"] {
+        import(&at(name)).refused(2, &[name, "the command reads this file"]);
+    }
+    for name in ["a.onnx", "a.bpk", "a.pth", "a"] {
+        import(&at(name)).refused(2, &[name, ".safetensors", "vssl export"]);
+        assert!(!at(name).exists());
+    }
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let encoder = text(&at("encoder.safetensors"));
+    import(encoder.as_ref()).succeeded();
+    run(&["export", &encoder, "--to", &encoder]).refused(2, &["the command reads this file"]);
+    let onnx = text(&at("b.onnx"));
+    run(&["export", &encoder, "--to", &onnx, "--format", "burn"])
+        .refused(2, &["--format", "b.onnx"]);
+    run(&["export", &encoder, "--to", &text(&at("a.xyz"))]).refused(2, &["a.xyz", "--format"]);
+    assert_eq!(fs::read(&file).unwrap(), bytes);
 }
 
 fn floats(path: &str) -> Vec<f32> {

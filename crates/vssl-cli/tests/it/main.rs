@@ -7,6 +7,7 @@ mod arguments;
 mod bench;
 mod config;
 mod data;
+mod destination;
 mod embed;
 mod evaluate;
 mod export;

@@ -2,11 +2,16 @@
 
 python peers.py write FOLDER   checkpoints, images.f32 (batch, 3, size, size) and features.f32 of each case
 python peers.py check FOLDER   exported files: strict loading and features by onnxruntime
+python peers.py foreign FOLDER networks that vssl must not take for its own: a file and the words of the refusal
 Exits with 77 where a package is missing.
 """
+import io
 import json
 import os
+import pickle
+import struct
 import sys
+import tarfile
 
 try:
     import numpy
@@ -75,6 +80,12 @@ def cases():
     net = torchvision.models.resnet18()
     full = weights(alive(net))
     yield "torchvision-resnet18.pth", full, headless_with(net, full), 64, []
+    # The folder inside the archive is named after the file: 21 letters.
+    yield "checkpoint_epoch_0100.pth", full, net, 64, []
+    yield "numpy-resnet18.pkl", {k: v.numpy() for k, v in full.items()}, net, 64, []
+    yield "legacy-resnet18.pth", full, net, 64, []
+    yield "whole-resnet18.pth", net, net, 64, []
+    yield "tar-resnet18.pth", full, net, 64, []
     net = torchvision.models.resnet50()
     full = weights(alive(net))
     yield "torchvision-resnet50.pth", full, headless_with(net, full), 64, []
@@ -83,7 +94,9 @@ def cases():
     net = timm.create_model("vit_tiny_patch16_224", num_classes=10).eval()
     full = weights(net)
     net.reset_classifier(0)
-    yield "timm-vit-tiny.pth", full, net.eval(), 224, []
+    token = ["--pooling", "token"]
+    yield "timm-vit-tiny.pth", full, net.eval(), 224, token
+    yield from transformers()
     net = torchvision.models.VisionTransformer(32, 16, 12, 3, 192, 768)
     full = weights(net)
     net.heads = torch.nn.Identity()
@@ -109,9 +122,119 @@ def cases():
     yield "solo-teacher.ckpt", checkpoint, teacher, 32, arguments + ["--network", "teacher"]
 
 
+def attending(network):
+    """Attention that differs from place to place, as after training: heads and pooling show."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("attn.qkv.weight"):
+            parameter.data.mul_(2)
+    return network.eval()
+
+
+def transformers():
+    named = lambda prefix, network: {prefix + k: v for k, v in network.state_dict().items()}
+    vit = lambda **more: attending(timm.create_model("vit_small_patch16_224", num_classes=0, **more))
+    net = vit()
+    yield "timm-vit-small.pth", net.state_dict(), net, 224, ["--pooling", "token", "--heads", "6"]
+    net = vit(global_pool="avg", fc_norm=False)
+    yield "timm-vit-mean.pth", net.state_dict(), net, 224, ["--pooling", "mean", "--heads", "6"]
+    # facebookresearch/moco-v3, vits.py: 12 heads where timm has 6.
+    net = vit(num_heads=12)
+    state = named("module.base_encoder.", net) | {"module.predictor.0.weight": torch.zeros(4, 4)}
+    yield "mocov3-vit-small.pth.tar", {"epoch": 300, "state_dict": state}, net, 224, []
+    # facebookresearch/dino, main_dino.py; the small one has heads that only the file's user knows.
+    net = attending(timm.create_model("vit_tiny_patch16_224", num_classes=0))
+    state = named("backbone.", net) | {"head.last_layer.weight_v": torch.zeros(4, 4)}
+    yield "dino-vit-tiny.pth", {"teacher": state, "epoch": 9}, net, 224, ["--network", "teacher"]
+    # A token for masked patches, and the counter of torch.optim.swa_utils.AveragedModel.
+    state = named("module.", net) | {"module.mask_token": torch.zeros(1, 1, 192)}
+    state["n_averaged"] = torch.tensor(3)
+    yield "averaged-vit-tiny.pth", state, net, 224, ["--pooling", "token"]
+
+
+class Gated(torchvision.models.resnet.BasicBlock):
+    """A block whose gate has a layer called `fc`, as in moskomule/senet.pytorch."""
+
+    def __init__(self, *arguments, **more):
+        super().__init__(*arguments, **more)
+        self.se = torch.nn.Module()
+        self.se.fc = torch.nn.Sequential(torch.nn.Linear(arguments[1], 4, bias=False))
+
+
+def strangers():
+    resnet = torchvision.models.ResNet(Gated, [2, 2, 2, 2])
+    yield "gated.pth", resnet.state_dict(), [], ["layer1.0.se.fc.0.weight", "a gate"]
+    resnet = timm.create_model("seresnet18", num_classes=0)
+    yield "se.pth", resnet.state_dict(), [], ["layer1.0.se"]
+    resnet = torchvision.models.resnext50_32x4d()
+    yield "resnext.pth", resnet.state_dict(), [], ["layer1.0.bn1.bias", "another shape"]
+    resnet = timm.create_model("resnet18d", num_classes=0)
+    yield "resnet-d.pth", resnet.state_dict(), [], ["conv1.weight"]
+    small = {"embed_dim": 192, "depth": 12, "num_heads": 3, "num_classes": 0}
+    said = ["--pooling", "token"]
+    vit = timm.models.vision_transformer.VisionTransformer
+    yield "unsaid.pth", vit(**small).state_dict(), [], ["--pooling token", "--pooling mean"]
+    for name, more, words in [
+        ("scaled", {"init_values": 1e-5}, "layer scale"),
+        ("normed", {"qk_norm": True}, "a norm of queries and keys"),
+        ("registers", {"reg_tokens": 4}, "not a square"),
+        ("registers-apart", {"reg_tokens": 4, "no_embed_class": True}, "not a square"),
+        ("unbiased", {"qkv_bias": False}, "blocks.0.attn.qkv.bias"),
+        ("mean", {"global_pool": "avg", "fc_norm": True}, "a norm behind the mean"),
+        ("before", {"pre_norm": True}, "a norm before the blocks"),
+        ("classless", {"class_token": False, "global_pool": "avg"}, "not a square"),
+        ("attending", {"global_pool": "map"}, "pooling by attention"),
+    ]:
+        yield f"{name}.pth", vit(**small, **more).state_dict(), said, [words]
+    beit = timm.create_model("beit_base_patch16_224", num_classes=0).state_dict()
+    yield "beit.pth", beit, said, ["pos_embed"]
+    named = {"module.base_encoder." + k: v for k, v in vit(**small | {"embed_dim": 384}).state_dict().items()}
+    yield "moco.pth", named, ["--heads", "6"], ["MoCo V3", "--heads"]
+    net = torchvision.models.resnet18()
+    net.layer2[0].bn1.weight.data[3] = float("nan")
+    yield "nan.pth", net.state_dict(), [], ["layer2.0.bn1.weight", "1 of its 128 values"]
+
+
+def foreign(folder):
+    with open(os.path.join(folder, "foreign.txt"), "w") as file:
+        for name, state, arguments, words in strangers():
+            torch.save(state, os.path.join(folder, name))
+            file.write("\t".join([name, str(len(arguments))] + arguments + words) + "\n")
+
+
 def headless_with(network, _):
     network.fc = torch.nn.Identity()
     return network.eval()
+
+
+def save_tar(state, path):
+    """The format before PyTorch 0.1.10, which PyTorch still reads."""
+    tensors = {str(index): value for index, value in enumerate(state.values())}
+    numbers = {id(value): key for key, value in tensors.items()}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            return numbers.get(id(value))
+
+    kinds = {torch.float32: torch.FloatStorage, torch.int64: torch.LongStorage}
+    files = {name: io.BytesIO() for name in ["sys_info", "pickle", "tensors", "storages"]}
+    pickle.dump({"protocol_version": 1000, "little_endian": True}, files["sys_info"], 2)
+    Pickler(files["pickle"], 2).dump(state)
+    for name in ["tensors", "storages"]:
+        pickle.dump(len(tensors), files[name], 2)
+    for key, value in tensors.items():
+        # Each storage begins two numbers before its tensor; keys of storages are numbers.
+        pickle.dump((1000 + int(key), "cpu", kinds[value.dtype]), files["storages"], 2)
+        padded = torch.cat([torch.zeros(2, dtype=value.dtype), value.flatten()])
+        files["storages"].write(struct.pack("<q", len(padded)) + padded.numpy().tobytes())
+        pickle.dump((int(key), 1000 + int(key), kinds[value.dtype]), files["tensors"], 2)
+        numbers_of = [*value.shape, *value.stride(), 2]
+        files["tensors"].write(struct.pack(f"<ii{len(numbers_of)}q", value.dim(), 0, *numbers_of))
+    pickle.dump([], files["storages"], 2)
+    with tarfile.open(path, "w") as archive:
+        for name, file in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(file.getvalue())
+            archive.addfile(entry, io.BytesIO(file.getvalue()))
 
 
 def write(folder):
@@ -120,8 +243,13 @@ def write(folder):
         path = os.path.join(folder, name)
         if name.endswith(".safetensors"):
             save_file(checkpoint, path)
+        elif name.endswith(".pkl"):
+            with open(path, "wb") as file:
+                pickle.dump(checkpoint, file)
+        elif name.startswith("tar-"):
+            save_tar(checkpoint, path)
         else:
-            torch.save(checkpoint, path)
+            torch.save(checkpoint, path, _use_new_zipfile_serialization="legacy" not in name)
         images = torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
             features = network(images)
@@ -179,4 +307,4 @@ def check(folder):
             assert error < 1e-4, name
 
 
-{"write": write, "check": check}[sys.argv[1]](sys.argv[2])
+{"write": write, "check": check, "foreign": foreign}[sys.argv[1]](sys.argv[2])

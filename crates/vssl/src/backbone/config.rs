@@ -53,6 +53,24 @@ pub struct VitConfig {
     pub positions: Positions,
     /// Whether the patch projection keeps its initial values (MoCo V3, arXiv:2104.02057, §4.1).
     pub frozen_patch_projection: bool,
+    /// The number of attention heads; `None` is timm's number for the size. MoCo V3's ViT-S has 12.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<usize>,
+    /// How the tokens become one feature.
+    #[serde(skip_serializing_if = "Pooling::is_token")]
+    pub pooling: Pooling,
+}
+
+/// The ways in which the tokens of a transformer become one feature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pooling {
+    /// The class token after the last norm.
+    #[default]
+    Token,
+    /// The mean of the patches after the last norm, without the class token: timm's `global_pool="avg"` with
+    /// `fc_norm=False`.
+    Mean,
 }
 
 /// The kinds of position embedding: see [`VitConfig::positions`].
@@ -143,6 +161,8 @@ impl Default for VitConfig {
             image_size: 224,
             positions: Positions::Learned,
             frozen_patch_projection: false,
+            heads: None,
+            pooling: Pooling::Token,
         }
     }
 }
@@ -228,6 +248,20 @@ impl BackboneConfig {
     }
 }
 
+impl VitConfig {
+    /// Returns the number of attention heads.
+    pub fn heads(&self) -> usize {
+        self.heads.unwrap_or(self.size.shape().2)
+    }
+}
+
+impl Pooling {
+    /// Returns whether this is the class token; serde needs a reference.
+    fn is_token(&self) -> bool {
+        *self == Self::Token
+    }
+}
+
 impl ResnetDepth {
     /// Returns the number of blocks of each of the four stages.
     pub(crate) fn blocks(self) -> [usize; 4] {
@@ -247,7 +281,7 @@ impl ResnetDepth {
 }
 
 impl VitSize {
-    /// Returns the width, depth and number of heads.
+    /// Returns the width and depth, and the number of heads that timm's network of this size has.
     pub(crate) fn shape(self) -> (usize, usize, usize) {
         match self {
             Self::Tiny => (192, 12, 3),

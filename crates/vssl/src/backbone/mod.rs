@@ -10,8 +10,8 @@ mod wide_resnet;
 use burn::{module::Module, tensor::Tensor};
 
 pub use config::{
-    Architecture, BackboneConfig, Positions, ResnetConfig, ResnetDepth, Stem, VitConfig, VitSize,
-    WideResnetConfig,
+    Architecture, BackboneConfig, Pooling, Positions, ResnetConfig, ResnetDepth, Stem, VitConfig,
+    VitSize, WideResnetConfig,
 };
 pub use resnet::Resnet;
 pub(crate) use table::TABLE;

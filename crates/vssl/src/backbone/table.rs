@@ -1,6 +1,6 @@
 //! The table `[backbone]` of a recipe. Its key `architecture` decides which other keys the table has.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{Architecture, BackboneConfig, ResnetConfig, Stem, VitConfig};
 use crate::tagged::TaggedTable;
@@ -105,6 +105,12 @@ impl<'de> Deserialize<'de> for BackboneConfig {
             Self::WideResnet(wide) => wide.widen = widen.unwrap_or(wide.widen),
             Self::Vit(config) => {
                 *config = VitConfig { size: config.size, ..vit.unwrap_or(*config) };
+                let (heads, (width, ..)) = (config.heads(), config.size.shape());
+                if heads == 0 || !width.is_multiple_of(heads) {
+                    return Err(D::Error::custom(format_args!(
+                        "vit.heads = {heads}: expected a divisor of the width, {width}"
+                    )));
+                }
             }
         }
         Ok(config)
@@ -125,6 +131,21 @@ mod tests {
             assert!(table.keys().eq(TABLE.keys(name).unwrap().iter()), "{table}");
             assert_eq!(table.try_into::<BackboneConfig>().unwrap(), config);
         }
+    }
+
+    #[test]
+    fn heads_that_do_not_divide_the_width_are_refused_and_defaults_are_not_written() {
+        let read = |heads: usize| {
+            let text = format!("architecture = \"vit-small\"\n[vit]\nheads = {heads}");
+            text.parse::<toml::Table>().unwrap().try_into::<BackboneConfig>()
+        };
+        assert_eq!(read(12).unwrap().vit().unwrap().heads(), 12);
+        for heads in [0, 7] {
+            let error = read(heads).unwrap_err().to_string();
+            assert!(error.contains("a divisor of the width, 384"), "{error}");
+        }
+        let written = toml::to_string(&BackboneConfig::of(Architecture::VitSmall)).unwrap();
+        assert!(!written.contains("heads") && !written.contains("pooling"), "{written}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! classifier. Called by [`super::Backbone`].
 //!
 //! The blocks are pre-norm and have no dropout; the class token is the first token, and the feature is the
-//! class token after the last norm.
+//! class token after the last norm, or the mean of the other tokens after it.
 //!
 //! The type of the images decides the precision of the matrix products. The residual stream, its
 //! normalisations, the softmax and the feature have the type of the parameters.
@@ -12,7 +12,7 @@ use burn::{
     tensor::{DType, Tensor, TensorData, activation},
 };
 
-use super::{Positions, VitConfig, positions};
+use super::{Pooling, Positions, VitConfig, positions};
 use crate::layers::{Init, LayerNorm, Linear, gelu};
 
 /// A patch projection, a position embedding and blocks.
@@ -23,6 +23,7 @@ pub struct Vit {
     patch_embed: PatchEmbed,
     blocks: Vec<Block>,
     norm: LayerNorm,
+    pools_patches: bool,
 }
 
 #[derive(Module, Debug)]
@@ -64,7 +65,7 @@ impl Vit {
     /// value each on its own.
     pub fn new(config: &VitConfig, init: &Init) -> Self {
         let VitConfig { size, patch, image_size, positions: kind, .. } = *config;
-        let (width, depth, heads) = size.shape();
+        let ((width, depth, _), heads) = (size.shape(), config.heads());
         let side = image_size / patch;
         let pos_embed = match kind {
             Positions::Learned => init.truncated_normal([1, side * side + 1, width], 0.02),
@@ -80,6 +81,7 @@ impl Vit {
             patch_embed: PatchEmbed { proj: Projection::new(patch, width, kind, init) },
             blocks: (0..depth).map(|_| Block::new(width, heads, kind, init)).collect(),
             norm: LayerNorm::new(width, init),
+            pools_patches: config.pooling == Pooling::Mean,
         }
     }
 
@@ -97,6 +99,11 @@ impl Vit {
         let positions = positions::resized(self.pos_embed.val(), rows, columns);
         let x = Tensor::cat(vec![class, patches], 1) + positions;
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, precision));
+        if self.pools_patches {
+            let patches = x.narrow(1, 1, rows * columns).reshape([n * rows * columns, width]);
+            let normalised = self.norm.forward(patches).reshape([n, rows * columns, width]);
+            return normalised.mean_dim(1).reshape([n, width]); // [n, 1, width] -> [n, width]
+        }
         self.norm.forward(x.narrow(1, 0, 1).reshape([n, width]))
     }
 }

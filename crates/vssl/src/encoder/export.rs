@@ -30,13 +30,18 @@ use crate::{
     },
 };
 
-/// The name of the encoder in the student and the teacher of every method.
-const BACKBONE: &str = "backbone.";
+/// The name of the encoder in the student of every method.
+const STUDENT: &[&str] = &["backbone."];
+/// The names of the encoder in the memory of the methods with a momentum network: the memory is the teacher,
+/// or holds the teacher beside a queue or a centre.
+const TEACHER: &[&str] = &["backbone.", "teacher.backbone."];
 /// The key of the metadata for the [`BackboneConfig`] as JSON.
 pub(super) const CONFIG: &str = "backbone";
 /// The keys of the metadata for the [`Input`] as JSON and for the number of training steps.
 pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
+/// The key of the metadata for the name of the run's network.
+pub(super) const NETWORK: &str = "network";
 
 /// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +72,10 @@ pub enum ExportError {
         source: Box<RecipeError>,
     },
     /// The teacher of a method without a teacher was requested.
-    #[error("{}: the method {method:?} has no teacher; export the student", run.display())]
+    #[error(
+        "{}: the method {method:?} has no momentum network, so its checkpoint has no teacher; it has the \
+         student: leave --network teacher out", run.display()
+    )]
     NoTeacher {
         /// The run folder.
         run: PathBuf,
@@ -134,7 +142,7 @@ pub fn export(
         Network::Teacher => "teacher",
     };
     let origin =
-        [("method", recipe.method.name().to_owned()), ("network", name.to_owned()), (STEP, steps)];
+        [("method", recipe.method.name().to_owned()), (NETWORK, name.to_owned()), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
     Ok(Exported { step, tensors: encoder.len() })
 }
@@ -231,17 +239,19 @@ impl Stored {
             run: run.to_owned(),
             source: Box::new(source),
         })?;
-        let kind = match network {
-            Network::Student => "student",
-            Network::Teacher => "memory",
+        let (kind, prefixes) = match network {
+            Network::Student => ("student", STUDENT),
+            Network::Teacher => ("memory", TEACHER),
+        };
+        let behind = |path: &str| {
+            let rest = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix));
+            rest.map(str::to_owned)
         };
         let encoder = tensors
             .get(kind)
             .into_iter()
             .flatten()
-            .filter_map(|(path, tensor)| {
-                Some((path.strip_prefix(BACKBONE)?.to_owned(), tensor.clone()))
-            })
+            .filter_map(|(path, tensor)| Some((behind(path)?, tensor.clone())))
             .collect::<Tensors>();
         if encoder.is_empty() {
             return Err(ExportError::NoTeacher { run: run.to_owned(), method });

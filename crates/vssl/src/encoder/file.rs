@@ -8,7 +8,7 @@ use std::{
 use burn::{module::Module, tensor::Device};
 use serde::de::DeserializeOwned;
 
-use super::export::{CONFIG, INPUT, STEP};
+use super::export::{CONFIG, INPUT, NETWORK, STEP};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
@@ -75,6 +75,8 @@ pub struct Imported {
     pub input: Input,
     /// The number of training steps, if the file states it.
     pub step: Option<u64>,
+    /// The network of its run, `student` or `teacher`, if the file states it.
+    pub network: Option<String>,
 }
 
 /// Reads an encoder that [`export`](super::export::export()) wrote.
@@ -93,10 +95,11 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     })?;
     let input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
+    let network = format::metadata(&bytes).ok().and_then(|mut all| all.remove(NETWORK));
     let tensors = file::parse(path, &bytes)?;
     let fresh = Backbone::new(&config, &Init::new(device, 0));
     match state::restore(fresh, tensors) {
-        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step }),
+        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),
         Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
     }
 }

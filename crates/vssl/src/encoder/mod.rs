@@ -52,6 +52,15 @@ pub enum EncoderError {
         /// The path.
         path: PathBuf,
     },
+    /// The teacher was requested of a file, which holds one network and does not say that it is a teacher.
+    #[error(
+        "{}: a file holds one network, and this one is not said to be a teacher; leave --network teacher \
+         out, or name the run folder", path.display()
+    )]
+    OneNetwork {
+        /// The file.
+        path: PathBuf,
+    },
     /// The encoder of a run cannot be read.
     #[error(transparent)]
     Run(#[from] ExportError),
@@ -137,7 +146,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// Opens the encoder of the run folder `path` at `checkpoint` (`latest`, `best` or `step-N`), or the
-    /// encoder in the exported file `path`. For a file, `checkpoint` and `network` have no effect.
+    /// encoder in the exported file `path`. For a file, `checkpoint` has no effect, and the teacher is refused
+    /// unless the file is said to be one.
     ///
     /// # Errors
     /// The errors of [`export::export`] for a folder and of [`file::import`] for a file.
@@ -151,7 +161,11 @@ impl Encoder {
             return Err(EncoderError::Missing { path: path.to_owned() });
         }
         if path.is_file() {
-            let Imported { backbone, config, input, step } = file::import(path, device)?;
+            let Imported { backbone, config, input, step, network: own } =
+                file::import(path, device)?;
+            if network == Network::Teacher && own.as_deref() != Some("teacher") {
+                return Err(EncoderError::OneNetwork { path: path.to_owned() });
+            }
             let (path, device) = (path.to_owned(), device.clone());
             return Ok(Self { backbone, config, input, path, recipe: None, step, device });
         }

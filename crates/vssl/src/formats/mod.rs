@@ -1,10 +1,11 @@
-//! The file formats that this crate both writes and reads. Each module holds the reader and the writer of one
-//! format, and does not know the meaning of the numbers.
+//! The file formats that this crate both writes and reads, and pickles, which it reads only. Each module holds
+//! the reader and the writer of one format, and does not know the meaning of the numbers.
 
 pub mod csv;
 mod hex;
 pub mod html;
 pub mod npy;
+pub mod pickle;
 pub mod safetensors;
 
 pub use hex::hex;

@@ -18,6 +18,7 @@ pub mod json_lines;
 pub mod length;
 pub mod metrics;
 mod names;
+pub mod ownership;
 pub(crate) mod past;
 pub(crate) mod path_text;
 pub mod resume;

@@ -13,13 +13,15 @@ use vssl::{
         Encoder,
         export::{Form, export, write},
         file::{Imported, import},
+        foreign::{self, Request},
         onnx::Pixels,
     },
     layers::Mode,
     method::learner::Network,
+    methods::METHODS,
 };
 
-use crate::training;
+use crate::{contract::small, training};
 
 /// Feeds the pixels in `x.f32` to torchvision's network and writes its features to `y.f32`. Exits
 /// with 77 where torch or torchvision is missing. Needs no safetensors package: the format is a
@@ -116,9 +118,13 @@ y.astype(numpy.float32).tofile(folder + "/y.f32")
 
 /// A run of two steps on the embedded images.
 fn trained(run: &Path, backbone: &str) {
-    let recipe = format!(
+    training::train(run, &recipe("vssl", backbone, "[vssl]\nhidden = 16\ndim = 8"));
+}
+
+fn recipe(method: &str, backbone: &str, settings: &str) -> String {
+    format!(
         r#"
-        method = "vssl"
+        method = "{method}"
         [data]
         format = "idx"
         path = "data/fashion-mnist-tenth"
@@ -129,17 +135,14 @@ fn trained(run: &Path, backbone: &str) {
         size = 28
         [backbone]
         {backbone}
-        [vssl]
-        hidden = 16
-        dim = 8
+        {settings}
         [schedule]
         name = "constant"
         [train]
         batch = 16
         epochs = 1
         "#
-    );
-    training::train(run, &recipe);
+    )
 }
 
 /// Four pictures, channels first.
@@ -167,6 +170,48 @@ fn an_exported_encoder_is_read_back_whole() {
         assert!(found.iter().flatten().all(|x| x.is_finite()));
     }
     assert_ne!(found[0], found[1], "student and teacher are the same");
+}
+
+/// The momentum network is the memory of some methods and a part of it in others.
+#[test]
+fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut with_teacher = Vec::new();
+    for entry in METHODS {
+        let (run, to) = (at(entry.name), at("encoder.safetensors"));
+        let mut settings = toml::Table::new();
+        settings.insert(entry.name.to_owned(), small(entry).into());
+        let recipe = recipe(entry.name, "stem = \"cifar\"\nwidth = 2", &settings.to_string());
+        training::train(&run, &recipe);
+        export(&run, "latest", Network::Student, &to).unwrap();
+        let student = import(&to, &Device::flex()).unwrap().backbone;
+        match export(&run, "latest", Network::Teacher, &to) {
+            Ok(_) => {
+                let teacher = import(&to, &Device::flex()).unwrap().backbone;
+                assert_ne!(features(&teacher, 28), features(&student, 28), "{}", entry.name);
+                with_teacher.push(entry.name);
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(
+                    error.contains("no momentum network") && error.contains("student"),
+                    "{error}"
+                );
+            }
+        }
+        // The files of a checkpoint can be imported like those of other programs.
+        let request = Request {
+            stem_padding: Some(1),
+            normalisation: Some(vssl_data::dataset::CIFAR10),
+            ..Request::default()
+        };
+        let file = run.join("checkpoints/step-00000002/student.safetensors");
+        let found = foreign::read(&file, &request).unwrap();
+        found.check().unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+    }
+    with_teacher.sort_unstable();
+    assert_eq!(with_teacher, ["byol", "dino", "mocov2plus", "mocov3", "ressl", "vssl"]);
 }
 
 #[test]

@@ -13,8 +13,8 @@ use burn::{
 use prost::Message;
 use vssl::{
     backbone::{
-        Architecture, Backbone, BackboneConfig, ResnetConfig, ResnetDepth, Stem, VitConfig,
-        WideResnetConfig,
+        Architecture, Backbone, BackboneConfig, Pooling, ResnetConfig, ResnetDepth, Stem,
+        VitConfig, WideResnetConfig,
     },
     encoder::{
         Encoder, Input,
@@ -93,6 +93,45 @@ fn an_encoder_is_found_among_heads_and_copies_and_computes_the_same() {
     assert_eq!(foreign::read(&path, &teacher).unwrap().config, resnet(2));
     let prefix = Some("momentum_backbone".to_owned());
     assert_eq!(foreign::read(&path, &Request { prefix, ..request() }).unwrap().config, resnet(2));
+}
+
+/// Gates of SE-ResNets are called `fc`, as heads are, and the rest of the network is a ResNet's.
+#[test]
+fn a_gate_inside_a_block_is_no_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = |name: &'static str| {
+        move |tensors: &mut Tensors| {
+            let gate = TensorData::new(vec![0.5f32; 8], [2, 4]);
+            tensors.insert(format!("state_dict.backbone.{name}"), gate);
+        }
+    };
+    for name in ["layer1.0.se.fc.0.weight", "layer1.0.fc.0.weight", "layer4.1.head.weight"] {
+        let path = checkpoint(folder.path(), gate(name));
+        let error = foreign::read(&path, &request()).unwrap().check().unwrap_err().to_string();
+        assert!(error.contains("1 are unexpected") && error.contains(name), "{error}");
+    }
+    for name in ["fc.weight", "mask_token", "n_averaged"] {
+        let path = checkpoint(folder.path(), gate(name));
+        foreign::read(&path, &request()).unwrap().check().unwrap();
+    }
+}
+
+#[test]
+fn a_file_of_this_program_keeps_its_network_and_its_input() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, to) = (folder.path().join("a.safetensors"), folder.path().join("b.safetensors"));
+    let vit = VitConfig { patch: 8, image_size: 32, heads: Some(6), ..VitConfig::default() };
+    for config in [small(), vit.into()] {
+        let input = Input { size: 40, resize: None, normalisation: CIFAR10 };
+        let encoder = Encoder { input, ..encoder(config, 40) };
+        export::write(&encoder, &path, Form::Safetensors).unwrap();
+        let found = foreign::read(&path, &Request::default()).unwrap();
+        found.check().unwrap();
+        found.write(&to, &path).unwrap();
+        let read = Encoder::open(&to, "latest", Network::Student, &Device::flex()).unwrap();
+        assert_eq!((&read.config, read.input), (&encoder.config, input));
+        assert_eq!(features(&read.backbone, 16), features(&encoder.backbone, 16));
+    }
 }
 
 /// `Sequential` over a network's children. Without an activation and a max-pool among them the
@@ -259,6 +298,7 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
     let folder = tempfile::tempdir().unwrap();
     let to = folder.path().join("encoder.onnx");
     let vit = VitConfig { patch: 8, image_size: 32, ..VitConfig::default() };
+    let mean = VitConfig { pooling: Pooling::Mean, ..vit };
     let depth = ResnetDepth::Resnet50;
     let resnet50 = ResnetConfig { depth, width: 4, stem: Stem::Cifar, ..Default::default() };
     for (config, nodes) in [
@@ -266,6 +306,7 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
         (resnet50.into(), vec![("Conv", 53), ("Relu", 49), ("Add", 16)]),
         (WideResnetConfig::default().into(), vec![("Conv", 28), ("LeakyRelu", 23)]),
         (vit.into(), vec![("Softmax", 12), ("LayerNormalization", 25)]),
+        (mean.into(), vec![("Softmax", 12), ("LayerNormalization", 25), ("ReduceMean", 1)]),
     ] {
         let encoder = encoder(config, 40);
         export::write(&encoder, &to, Form::Onnx(Pixels::Unit)).unwrap();

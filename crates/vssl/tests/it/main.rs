@@ -17,6 +17,7 @@ mod export;
 mod fixtures;
 mod golden;
 mod import;
+mod import_torch;
 mod longer;
 mod optim;
 mod own_dataset;

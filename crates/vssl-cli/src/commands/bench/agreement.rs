@@ -13,7 +13,7 @@ use vssl::{
     },
 };
 
-use super::backbone;
+use super::{super::destination, backbone};
 use crate::{
     arguments::{AgreementArguments, Common},
     failure::Failure,
@@ -25,6 +25,9 @@ use crate::{
 const SMALL: u16 = 8;
 
 pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(), Failure> {
+    if let Some(path) = &arguments.store {
+        destination::check::<&Path>("--store", path, &[])?;
+    }
     let (agreement, stored) = match &arguments.against {
         Some(path) => agreement::read(path)?,
         None => (ours(arguments)?, Vec::new()),

@@ -23,7 +23,7 @@ use vssl::{
     run::whole_file,
 };
 
-use super::encoder::note;
+use super::{destination, encoder::note};
 use crate::{
     arguments::{Common, NewRecipe},
     failure::Failure,
@@ -36,6 +36,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     let entry = methods::find(method)
         .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
     let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
+    destination::check("--out", &path, &[&arguments.data])?;
     // Refused before the images are read, which takes longer.
     if path.exists() && !arguments.force {
         return Err(exists(&path));

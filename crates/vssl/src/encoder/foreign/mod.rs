@@ -6,9 +6,14 @@
 //! an encoder. [`ImportReport::write`] writes a file as [`export`](mod@crate::encoder::export) does, so that
 //! everything that takes an encoder takes it. Called by `vssl import`.
 
+mod container;
 mod infer;
 mod names;
 mod source;
+mod storages;
+mod strided;
+mod tensors;
+mod verify;
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +26,7 @@ use serde::Serialize;
 use vssl_data::Normalisation;
 
 use crate::{
-    backbone::{Architecture, Backbone, BackboneConfig, Stem},
+    backbone::{Architecture, Backbone, BackboneConfig, Pooling, Stem},
     encoder::{
         Input,
         export::{self, ExportError},
@@ -31,6 +36,8 @@ use crate::{
     tensors::state::{self, Tensors},
 };
 
+use container::Opened;
+use infer::Hints;
 use source::Sources;
 
 /// Why no encoder could be imported from a file.
@@ -64,6 +71,22 @@ pub enum ForeignError {
         path: PathBuf,
         /// The tensor.
         key: String,
+    },
+    /// A tensor of the encoder holds values that are not numbers.
+    #[error(
+        "{}: tensor {key:?}: {count} of its {values} values are infinite or not a number (as 32-bit \
+         floats); the training diverged, or the file was damaged: take an earlier checkpoint",
+        path.display()
+    )]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        key: String,
+        /// Number of values that are not finite.
+        count: usize,
+        /// Number of all values.
+        values: usize,
     },
     /// No tensor has the name of an encoder's first layer.
     #[error(
@@ -108,7 +131,8 @@ pub enum ForeignError {
     /// The tensors of the file are not exactly the tensors of the network.
     #[error(
         "{missing} tensors are missing, {mismatched} have another shape and {unexpected} are \
-         unexpected; --allow-partial takes over what fits and leaves the rest at its initial values"
+         unexpected: {}; --allow-partial takes over what fits and leaves the rest at its initial values",
+        few(tensors)
     )]
     Incomplete {
         /// Number of tensors that the file lacks.
@@ -117,10 +141,25 @@ pub enum ForeignError {
         mismatched: usize,
         /// Number of tensors that do not belong to the network or to a known part of a checkpoint.
         unexpected: usize,
+        /// The names of all of them.
+        tensors: Vec<String>,
     },
+    /// No tensor of the network is in the file.
+    #[error("none of the network's tensors fits the file: there is nothing to import")]
+    Nothing,
     /// The encoder could not be written.
     #[error(transparent)]
     Write(#[from] ExportError),
+}
+
+/// The first names of a list, and how many more there are.
+fn few(names: &[String]) -> String {
+    const SHOWN: usize = 6;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 /// What the user says of a file: settings that it does not hold, and expectations that are checked.
@@ -132,6 +171,10 @@ pub struct Request {
     pub stem: Option<Stem>,
     /// Padding of a 3×3 stem, which no file states.
     pub stem_padding: Option<usize>,
+    /// Number of attention heads of a transformer, which few files state.
+    pub heads: Option<usize>,
+    /// Pooling of a transformer, which few files state.
+    pub pooling: Option<Pooling>,
     /// Side of the images in pixels.
     pub size: Option<usize>,
     /// Length of the images' shorter side before the centre is cut out.
@@ -160,6 +203,13 @@ pub enum MatchStatus {
     LeftOut,
 }
 
+impl MatchStatus {
+    /// Returns whether a tensor of this status makes an import incomplete.
+    pub fn is_fault(self) -> bool {
+        matches!(self, Self::Missing | Self::Mismatched | Self::Unexpected)
+    }
+}
+
 /// One tensor in the report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
@@ -177,9 +227,20 @@ pub struct Row {
     /// Shape in the network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Vec<usize>>,
-    /// Why the tensor was left out.
+    /// What a tensor is that was left out or is unexpected, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
+}
+
+impl Row {
+    /// Returns the name in the file, or else in the network, and what the tensor is if it is unexpected.
+    pub fn label(&self) -> String {
+        let name = self.key.as_ref().or(self.name.as_ref()).cloned().unwrap_or_default();
+        match self.reason {
+            Some(reason) => format!("{name} ({reason})"),
+            None => name,
+        }
+    }
 }
 
 /// An encoder of another program, with a report on every tensor of its file.
@@ -202,7 +263,7 @@ pub struct ImportReport {
 /// # Errors
 /// All of [`ForeignError`] but `Incomplete` and `Write`.
 pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError> {
-    let sources = source::open(path)?;
+    let Opened { sources, metadata } = container::open(path)?;
     let copies = names::copies(&sources);
     let chosen = names::choose(&sources, &copies, request.network, request.prefix.as_deref())?;
     if chosen.layout == names::Layout::Numbered(2) {
@@ -220,13 +281,13 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
         }
     }
     let shapes = keys.iter().map(|(name, key)| (name.clone(), sources[key].shape.as_slice()));
-    let (config, input) = infer::network(&shapes.collect(), request)?;
+    let hints = Hints { told: described(&metadata), ..names::hints(&sources, &chosen) };
+    let (config, input) = infer::network(&shapes.collect(), request, &hints)?;
     let expected = state::collect(&Backbone::new(&config, &Init::new(&Device::flex(), 0)));
     let (mut rows, tensors) = matched(path, &sources, &keys, expected)?;
     let used: Vec<&String> = rows.iter().filter_map(|row| row.key.as_ref()).collect();
     let rest = sources.iter().filter(|(key, _)| !used.contains(key)).map(|(key, source)| {
-        let reason = names::left_out(key, &copies, &chosen);
-        let status = if reason.is_some() { MatchStatus::LeftOut } else { MatchStatus::Unexpected };
+        let (status, reason) = names::purpose(key, &copies, &chosen);
         let (key, shape) = (Some(key.clone()), Some(source.shape.clone()));
         Row { status, key, name: None, shape, expected: None, reason }
     });
@@ -234,6 +295,13 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     rows.extend(rest);
     rows.sort_by(|a, b| (a.status, &a.key, &a.name).cmp(&(b.status, &b.key, &b.name)));
     Ok(ImportReport { config, input, prefix: chosen.prefix, rows, tensors })
+}
+
+/// The network and input of a file that this program wrote.
+fn described(metadata: &BTreeMap<String, String>) -> Option<(BackboneConfig, Input)> {
+    let config = serde_json::from_str(metadata.get(export::CONFIG)?).ok()?;
+    let input = serde_json::from_str(metadata.get(export::INPUT)?).ok()?;
+    Some((BackboneConfig::stored(config).ok()?, input))
 }
 
 /// Fates of the network's own tensors, and their values.
@@ -285,8 +353,36 @@ impl ImportReport {
                 .map(|status| self.count(status));
         match missing + mismatched + unexpected {
             0 => Ok(()),
-            _ => Err(ForeignError::Incomplete { missing, mismatched, unexpected }),
+            _ => {
+                let tensors = self.rows.iter().filter(|row| row.status.is_fault());
+                let tensors = tensors.map(Row::label).collect();
+                Err(ForeignError::Incomplete { missing, mismatched, unexpected, tensors })
+            }
         }
+    }
+
+    /// Checks that at least one tensor was taken over.
+    ///
+    /// # Errors
+    /// [`ForeignError::Nothing`].
+    pub fn check_partial(&self) -> Result<(), ForeignError> {
+        match self.count(MatchStatus::Matched) {
+            0 => Err(ForeignError::Nothing),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what the weights do not tell and is taken for granted: whoever imports a network that differs
+    /// in one of these points gets other features.
+    pub fn assumptions(&self) -> Vec<String> {
+        verify::assumptions(&self.config)
+    }
+
+    /// Returns the side of a test picture and its features, by which the import can be compared with the
+    /// network that the weights come from.
+    pub fn test_features(&self) -> (usize, Vec<f32>) {
+        let side = verify::side(&self.config, &self.input);
+        (side, verify::features(&self.config, &self.tensors, side))
     }
 
     /// Writes the encoder to `to`, as [`export`](mod@crate::encoder::export) writes one.

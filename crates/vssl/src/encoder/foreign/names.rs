@@ -4,9 +4,9 @@
 //! `teacher.`), and some number the layers instead of naming them. An encoder is recognised by a name
 //! that only encoders have, behind some prefix. Called by [`super::read`].
 
-use crate::method::learner::Network;
+use crate::{backbone::Pooling, method::learner::Network};
 
-use super::{ForeignError, source::Sources};
+use super::{ForeignError, MatchStatus, infer::Hints, source::Sources};
 
 /// Conventions for the names of an encoder's tensors behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,41 +155,113 @@ pub(super) fn choose(
     }
 }
 
-/// Why a tensor does not belong to the encoder `chosen`; `None` if its purpose is unknown.
-pub(super) fn left_out(
+/// What a file says of its transformer by its names.
+pub(super) fn hints(sources: &Sources, chosen: &Candidate) -> Hints {
+    let has = |part: &str| chosen.prefix.split('.').any(|own| own == part);
+    let token = Some(Pooling::Token);
+    // facebookresearch/moco-v3 calls its networks so; all of its transformers have 12 heads.
+    if chosen.layout == Layout::Vit && (has("base_encoder") || has("momentum_encoder")) {
+        return Hints { author: "MoCo V3", heads: Some(12), pooling: token, ..Hints::default() };
+    }
+    let root = chosen.prefix.strip_suffix("backbone.");
+    let head = root.map(|root| format!("{root}head.last_layer."));
+    let is_dino = |head: &String| sources.keys().any(|key| key.starts_with(head.as_str()));
+    if chosen.layout == Layout::Vit && head.as_ref().is_some_and(is_dino) {
+        return Hints { author: "DINO", heads: None, pooling: token, ..Hints::default() };
+    }
+    match chosen.layout {
+        Layout::TorchvisionVit => {
+            Hints { author: "torchvision", pooling: token, ..Hints::default() }
+        }
+        _ => Hints::default(),
+    }
+}
+
+/// How a tensor that the encoder `chosen` does not have belongs to its file, and what it is.
+pub(super) fn purpose(
     key: &str,
     copies: &[Candidate],
     chosen: &Candidate,
-) -> Option<&'static str> {
+) -> (MatchStatus, Option<&'static str>) {
     let owner = copies
         .iter()
         .filter(|copy| key.starts_with(&copy.prefix))
         .max_by_key(|copy| copy.prefix.len());
     if owner.is_some_and(|owner| owner != chosen) {
-        return Some("another copy of the encoder");
+        return (MatchStatus::LeftOut, Some("another copy of the encoder"));
     }
-    let rest = owner.map_or(key, |owner| &key[owner.prefix.len()..]);
-    if rest.ends_with("num_batches_tracked") {
-        return Some("a count of batches, which no feature depends on");
+    let last = key.rsplit('.').next().unwrap_or(key);
+    if ["num_batches_tracked", "total_ops", "total_params"].contains(&last) {
+        return (MatchStatus::LeftOut, Some("a count, which no feature depends on"));
     }
-    rest.split('.').find_map(|part| {
-        let part = part.to_ascii_lowercase();
-        let has = |words: &[&str]| words.iter().any(|word| part.contains(word));
-        if has(&["optimizer", "scheduler", "scaler", "callbacks", "loops"]) {
-            Some("state of the training")
-        } else if has(&["queue", "prototype", "center", "centre", "memory_bank", "criterion"])
-            || part.contains("loss")
-        {
-            Some("memory of the method")
-        } else if has(&["project", "predict", "classifier", "linear_head", "decoder"])
-            || ["fc", "head", "heads", "linear", "head_dist", "probe", "mlp_head"]
-                .contains(&part.as_str())
-            || part.ends_with("_head")
-        {
-            Some("a head")
-        } else {
-            None
+    let Some(owner) = owner else {
+        // Beside the encoder, so no part of its forward pass: `state_dict.projector.0.weight`.
+        return match key.split('.').find_map(companion) {
+            Some(reason) => (MatchStatus::LeftOut, Some(reason)),
+            None => (MatchStatus::Unexpected, None),
+        };
+    };
+    // Behind the encoder's prefix a head has its name at the top: what is called `fc` inside a block is a gate.
+    let name = owner.name(&key[owner.prefix.len()..]);
+    let first = name.split('.').next().unwrap_or(&name);
+    match companion(first).filter(|_| !is_body(first)) {
+        Some(reason) => (MatchStatus::LeftOut, Some(reason)),
+        None => (MatchStatus::Unexpected, name.split('.').find_map(stranger)),
+    }
+}
+
+/// Whether a name at the top of an encoder is that of a part which images pass through.
+fn is_body(first: &str) -> bool {
+    let numbered =
+        |word: &str| first.strip_prefix(word).is_some_and(|rest| rest.parse::<u8>().is_ok());
+    ["conv1", "bn1", "blocks", "patch_embed", "pos_embed", "cls_token", "norm", "encoder"]
+        .contains(&first)
+        || numbered("layer")
+        || numbered("block")
+}
+
+/// What a part of a checkpoint with this name is, if the part is known and images do not pass through it.
+fn companion(part: &str) -> Option<&'static str> {
+    let part = part.to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| part.contains(word));
+    let is = |words: &[&str]| words.contains(&part.as_str());
+    if has(&["optimizer", "optimiser", "scheduler", "scaler", "callbacks", "loops", "rng_state"])
+        || is(&["n_averaged", "num_updates", "initted", "step", "steps", "iteration", "epoch"])
+        || is(&["global_step", "decay", "ema_decay", "optim", "hyper_parameters", "args", "amp"])
+    {
+        Some("state of the training")
+    } else if is(&["mask_token", "masked_embed"]) {
+        Some("the token of masked patches, which only training uses")
+    } else if has(&["queue", "prototype", "center", "centre", "memory_bank", "criterion", "loss"]) {
+        Some("memory of the method")
+    } else if has(&["project", "predict", "classifier", "linear_head", "decoder", "denoise"])
+        || is(&["fc", "head", "heads", "linear", "head_dist", "probe", "mlp_head", "neck"])
+        || part.ends_with("_head")
+    {
+        Some("a head")
+    } else {
+        None
+    }
+}
+
+/// What a part of a network with this name is that the networks of this program do not have.
+fn stranger(part: &str) -> Option<&'static str> {
+    Some(match part {
+        "se" | "fc" | "gate" | "eca" | "cbam" | "ca" | "sa" => "a gate",
+        "gamma" | "gamma_1" | "gamma_2" | "ls1" | "ls2" | "layer_scale" => "layer scale",
+        "q_norm" | "k_norm" => "a norm of queries and keys",
+        "q_bias" | "v_bias" => "a bias of its own for queries or values",
+        "reg_token" | "register_tokens" => "register tokens",
+        "dist_token" => "a distillation token",
+        "fc_norm" => "a norm behind the mean of the patches",
+        "norm_pre" | "ln_pre" => "a norm before the blocks",
+        "pre_logits" => "a layer between feature and head",
+        "attn_pool" | "attnpool" => "pooling by attention",
+        "filt" | "aa" => "blur pooling",
+        "rel_pos" | "rel_pos_bias" | "relative_position_bias_table" | "relative_position_index" => {
+            "relative positions"
         }
+        _ => return None,
     })
 }
 
@@ -239,7 +311,37 @@ mod tests {
             ("state_dict.backbone.layer1.0.gate.weight", false),
             ("state_dict.something.weight", false),
         ] {
-            assert_eq!(left_out(key, &copies, &student).is_some(), explained, "{key}");
+            let (status, _) = purpose(key, &copies, &student);
+            assert_eq!(status == MatchStatus::LeftOut, explained, "{key}");
         }
+    }
+
+    /// Gates of SE-ResNets are called `fc` too, inside of the blocks.
+    #[test]
+    fn a_head_has_its_name_at_the_top_and_inside_of_a_block_nothing_is_left_out() {
+        let bare = Candidate { prefix: String::new(), layout: Layout::Resnet };
+        let vit = Candidate { prefix: "model.".to_owned(), layout: Layout::Vit };
+        for (chosen, key, left_out) in [
+            (&bare, "fc.weight", true),
+            (&bare, "n_averaged", true),
+            (&bare, "optimizer.state.0.exp_avg", true),
+            (&bare, "layer1.0.bn1.total_ops", true),
+            (&bare, "layer1.0.se.fc.0.weight", false),
+            (&bare, "layer1.0.fc.0.weight", false),
+            (&bare, "layer2.1.predict.weight", false),
+            (&vit, "model.head.weight", true),
+            (&vit, "model.mask_token", true),
+            (&vit, "model.decoder_blocks.0.norm1.weight", true),
+            (&vit, "ibot_loss.center", true),
+            (&vit, "model.blocks.0.attn.projection.weight", false),
+            (&vit, "model.pre_logits.fc.weight", false),
+            (&vit, "model.fc_norm.weight", false),
+            (&vit, "model.blocks.0.ls1.gamma", false),
+        ] {
+            let (status, _) = purpose(key, std::slice::from_ref(chosen), chosen);
+            assert_eq!(status == MatchStatus::LeftOut, left_out, "{key}");
+        }
+        let gate = purpose("layer1.0.se.fc.0.weight", std::slice::from_ref(&bare), &bare);
+        assert_eq!(gate, (MatchStatus::Unexpected, Some("a gate")));
     }
 }

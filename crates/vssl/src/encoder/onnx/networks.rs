@@ -6,7 +6,7 @@ use super::{
     graph::{Builder, integer, integers, number},
 };
 use crate::{
-    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig, positions},
+    backbone::{BackboneConfig, Pooling, ResnetConfig, Stem, VitConfig, positions},
     encoder::Input,
 };
 use burn::tensor::{Device, Tensor};
@@ -117,7 +117,7 @@ fn transformer(
     config: &VitConfig,
     input: &Input,
 ) -> Result<String, OnnxError> {
-    let (width, depth, heads) = config.size.shape();
+    let ((width, depth, _), heads) = (config.size.shape(), config.heads());
     let patch = config.patch;
     let patches = b.convolution(x, "patch_embed.proj", patch, 0)?; // [n, width, rows, columns]
     let flat = b.list("shape.patches", &[0, width as i64, -1]);
@@ -141,6 +141,14 @@ fn transformer(
         let y = gelu(b, &y);
         let y = b.linear(&y, &format!("{path}.mlp.fc2"))?;
         x = b.node("Add", &[&x, &y], vec![]);
+    }
+    if config.pooling == Pooling::Mean {
+        let x = b.layer_norm(&x, "norm", LAYER_EPS)?;
+        let (from, to) = (b.list("patches.from", &[1]), b.list("patches.to", &[i64::MAX]));
+        let axis = b.list("patches.axis", &[1]);
+        let patches = b.node("Slice", &[&x, &from, &to, &axis], vec![]);
+        let attributes = vec![integers("axes", &[1]), integer("keepdims", 0)];
+        return Ok(b.node("ReduceMean", &[&patches], attributes)); // [n, width]
     }
     let first = b.list("index.class", &[0]);
     let class = b.node("Gather", &[&x, &first], vec![integer("axis", 1)]); // [n, 1, width]

@@ -1,0 +1,92 @@
+//! How an import is compared with the network that the weights come from: features of a picture that is easy
+//! to make in PyTorch, and the list of what the weights do not tell. Called by [`super::ImportReport`].
+
+use burn::{module::Module, tensor::Device};
+
+use crate::{
+    backbone::{Backbone, BackboneConfig, Pooling, Stem},
+    encoder::{
+        Input,
+        images::{self, images_to_tensor},
+    },
+    layers::{Init, Mode},
+    tensors::state::{self, Tensors},
+};
+
+/// The largest side of the test picture: larger pictures would take minutes.
+const LARGEST: usize = 512;
+
+/// Returns the side of the test picture: that of the images, unless they are large.
+pub(super) fn side(config: &BackboneConfig, input: &Input) -> usize {
+    match config.vit() {
+        _ if input.size <= LARGEST => input.size,
+        Some(vit) => vit.patch * (LARGEST / vit.patch).max(1),
+        None => LARGEST,
+    }
+}
+
+/// Returns the value of the test picture at `index` of its numbers, counted by channel, row and column:
+/// `index · 7919 mod 1009`, brought to −1 … 1. All steps are exact in single precision until the division.
+fn value(index: usize) -> f32 {
+    ((index * 7919) % 1009) as f32 / 504.0 - 1.0
+}
+
+/// Returns the test picture of `side × side` pixels, channels last.
+fn image(side: usize) -> Vec<f32> {
+    let at = |pixel: usize, channel: usize| value(channel * side * side + pixel);
+    (0..side * side).flat_map(|pixel| (0..3).map(move |channel| at(pixel, channel))).collect()
+}
+
+/// Returns the features of the test picture.
+pub(super) fn features(config: &BackboneConfig, tensors: &Tensors, side: usize) -> Vec<f32> {
+    let device = Device::flex();
+    let fresh = Backbone::new(config, &Init::new(&device, 0));
+    let network =
+        state::restore(fresh, tensors.clone()).expect("they are the network's own tensors");
+    let x = images_to_tensor(image(side), 1, side, &device);
+    images::features(network.no_grad().forward(x, Mode::Eval)).values
+}
+
+/// Returns what the weights do not tell of a network.
+pub(super) fn assumptions(config: &BackboneConfig) -> Vec<String> {
+    match config {
+        BackboneConfig::Resnet(resnet) => vec![
+            match resnet.stem {
+                Stem::Imagenet => "a stem of stride 2 with a max-pool behind it".to_owned(),
+                Stem::Cifar => {
+                    format!("a stem of stride 1, padding {} and no max-pool", resnet.stem_padding)
+                }
+            },
+            "strides of 1, 2, 2 and 2 without dilation (output_stride 32) or blur pooling"
+                .to_owned(),
+            "ReLU, and ε = 1e-5 in the norms".to_owned(),
+        ],
+        BackboneConfig::WideResnet(_) => {
+            vec!["LeakyReLU of slope 0.1, and ε = 1e-3 in the norms".to_owned()]
+        }
+        BackboneConfig::Vit(vit) => vec![
+            format!("{} attention heads", vit.heads()),
+            match vit.pooling {
+                Pooling::Token => "the class token as the feature".to_owned(),
+                Pooling::Mean => "the mean of the patches as the feature".to_owned(),
+            },
+            "the exact GELU, and ε = 1e-6 in the norms".to_owned(),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_picture_is_the_one_that_pytorch_makes() {
+        // (torch.arange(3 * 4 * 4) * 7919 % 1009 / 504 - 1).reshape(1, 3, 4, 4)[0, :, 0, :2]
+        let image = image(4);
+        let expected = [-1.0, 0.6984, 0.1488, -0.1548, -0.7044, 0.9940];
+        let found = [image[0], image[3], image[1], image[4], image[2], image[5]];
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-4, "{found} {expected}");
+        }
+    }
+}
