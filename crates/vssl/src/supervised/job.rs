@@ -132,7 +132,7 @@ impl Job {
         if batch > count {
             return Err(TrainError::Setting(format!(
                 "train.batch = {batch}: larger than the training set of {count} images; expected \
-                 at most {count}"
+                 at most {count}: --set train.batch={count}, or leave train.batch out"
             )));
         }
         let length = resume::Length { batch, epochs, max_steps: None };
@@ -170,7 +170,7 @@ impl Job {
 
     /// Returns the number of steps of the whole training.
     pub fn total_steps(&self) -> u64 {
-        self.steps_per_epoch * self.length.epochs
+        self.steps_per_epoch.saturating_mul(self.length.epochs)
     }
 
     /// Returns the position in the training after `index` steps.
@@ -219,7 +219,7 @@ impl Job {
     }
 
     pub(super) fn saves_after(&self, done: u64) -> bool {
-        is_due(done, self.saving.every_epochs * self.steps_per_epoch)
+        is_due(done, self.saving.every_epochs.saturating_mul(self.steps_per_epoch))
             || is_due(done, self.saving.every_steps.unwrap_or(0))
             || done == self.total_steps()
     }
