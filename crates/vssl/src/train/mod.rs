@@ -15,6 +15,7 @@ mod pretrain;
 pub mod probe;
 mod report;
 mod step;
+pub mod watch;
 
 pub use environment::Environment;
 pub use error::TrainError;

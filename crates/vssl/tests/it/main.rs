@@ -31,6 +31,7 @@ mod ranks_wait;
 mod recipe;
 mod recipes;
 mod resume;
+mod stopped_evaluation;
 mod supervised;
 mod supervised_images;
 mod tensorboard;

@@ -1,15 +1,20 @@
 //! A logistic regression on the features, fitted to its minimum ([`crate::eval::linear`]).
 
+use std::sync::Arc;
+
 use super::{Entry, Evaluator, Figure, Splits, Unit};
-use crate::eval::{
-    EvalError,
-    linear::{LinearConfig, linear_probe},
+use crate::{
+    eval::{
+        EvalError,
+        linear::{LinearConfig, linear_probe_watched},
+    },
+    run::task::Task,
 };
 
 pub(super) const ENTRY: Entry = Entry {
     name: "linear",
     figures: FIGURES,
-    configure: |_| Box::new(Linear(LinearConfig::default())),
+    configure: |_| Arc::new(Linear(LinearConfig::default())),
 };
 
 const FIGURES: &[Figure] = &[Figure {
@@ -29,7 +34,15 @@ impl Evaluator for Linear {
     }
 
     fn run(&self, splits: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError> {
-        let found = linear_probe(&splits.train, &splits.validation, &self.0)?;
+        self.run_watched(splits, &Task::default())
+    }
+
+    fn run_watched(
+        &self,
+        splits: &Splits,
+        task: &Task,
+    ) -> Result<Vec<(&'static str, f64)>, EvalError> {
+        let found = linear_probe_watched(&splits.train, &splits.validation, &self.0, task)?;
         Ok(vec![(FIGURES[0].name, found.accuracy.top1)])
     }
 }
