@@ -20,6 +20,7 @@ use crate::{
     arguments::{Common, EncoderArguments, EncoderCopy, FormatName},
     failure::Failure,
     launcher,
+    notes::note,
 };
 
 /// Reads the encoder from the run folder or file that the arguments name.
@@ -30,13 +31,13 @@ pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> 
     Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
 }
 
-/// Tells on standard error which checkpoint is taken where `latest` of the run `path` leads to none.
+/// Tells on standard error, unless `--quiet` was given, which checkpoint is taken where `latest` of the run `path` leads to none.
 pub(super) fn tell_stand_in(path: &Path, checkpoint: &str) -> Result<(), Failure> {
     if checkpoint == LATEST
         && folder::is_run(path)
         && let Some(stand_in) = Store::of(path).stand_in()?
     {
-        eprintln!("note: {}: {}", path.display(), stand_in.note("takes"));
+        note(&format!("{}: {}", path.display(), stand_in.note("takes")));
     }
     Ok(())
 }

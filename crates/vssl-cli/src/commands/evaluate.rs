@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 use vssl::{
     encoder::{Encoder, Reading},
-    eval::evaluators::{self, Evaluator, Figure, Settings, Splits, Unit},
+    eval::evaluators::{self, Figure, Settings, Splits, Unit},
 };
 
 use super::encoder;
@@ -12,7 +12,7 @@ use crate::{
     arguments::{Common, Evaluate},
     failure::Failure,
     output::{rounded, say},
-    progress,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> 
         evaluators::chosen(&settings).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     evaluators::check_names(&evaluators).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let splits = features(arguments, &encoder, common)?;
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     let mut measured = Vec::new();
     for (evaluator, name) in evaluators.iter().zip(&settings.evaluators) {
         bar.set_message(format!("evaluator {name}"));
@@ -57,7 +57,7 @@ fn features(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<
         anyhow!("there are no validation images to judge by; expected the folders train/ and val/")
     })?;
     let reading = Reading::default();
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", images.train.len()));
     let train = encoder.features(&images.train, &reading)?;
     bar.set_message(format!("features of {} validation images", validation.len()));
@@ -89,9 +89,7 @@ fn tell(measured: &[(&Figure, f64)], splits: &Splits, common: &Common) -> Result
             Unit::Percent => format!("{value:.2} %"),
             Unit::Number => rounded(*value),
         };
-        say(&format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title)
-            .trim_end()
-            .to_owned())?;
+        say(&format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title).trim_end())?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::{
     arguments::{Common, Import},
     failure::Failure,
     output::say,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
@@ -22,6 +23,8 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
         network: arguments.network.into(),
         prefix: arguments.prefix.clone(),
     };
+    let meter = Meter::waiting(common);
+    meter.set_message(format!("reading {}", arguments.file.display()));
     let found = foreign::read(&arguments.file, &request).map_err(|error| {
         let named = matches!(
             error,
@@ -30,6 +33,7 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
         let error = anyhow::Error::from(error);
         if named { error } else { error.context(arguments.file.display().to_string()) }
     })?;
+    meter.finish_and_clear();
     if common.json {
         for row in &found.rows {
             let mut value = serde_json::to_value(row)?;

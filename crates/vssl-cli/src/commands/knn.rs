@@ -19,8 +19,9 @@ use super::encoder;
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
+    notes::note,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
@@ -31,9 +32,15 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let held = train.bytes_in_memory() + test.bytes_in_memory();
     let (train, test) = (train.source(), test.source());
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
+    if let Some(most) = ks.iter().max().filter(|&&k| k > train.rows()) {
+        let rows = train.rows();
+        note(&format!(
+            "--k {most}: only {rows} images have known classes; where k is larger, all of them vote"
+        ));
+    }
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();
     let memory = arguments.memory.saturating_sub(held);
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
     let cells = knn::grid_within(train, test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
@@ -94,7 +101,7 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[FeatureRows; 2], Fa
         )
         .into());
     };
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", train.len()));
     let reading = Reading::default();
     let known = encoder.features_within("training features", &train, &reading, memory / 2)?;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use vssl::{
     collective::Group,
     methods::METHODS,
@@ -22,6 +22,7 @@ use crate::{
     arguments::{Common, Pretrain},
     failure::Failure,
     launcher::{self, ProcessGroup},
+    notes::complain,
     progress, signals,
 };
 
@@ -40,7 +41,7 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
         }
     };
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen(&stop);
     if arguments.stop_at_eof {
         stop_at_eof(&stop);
     }
@@ -51,14 +52,15 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
     {
         if group.leads() {
             if !(common.quiet || common.json) {
-                eprintln!("{}: finished before; nothing is left to do", summary.run.display());
+                let run = plan.run.display();
+                complain(&format!("{run}: finished before; nothing is left to do"));
             }
             observer.event(&Event::Finished { summary });
         }
         return Ok(());
     }
-    pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
-    Ok(())
+    let summary = pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
+    if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 fn start(
@@ -73,11 +75,15 @@ fn start(
             "{path}: a folder; expected a recipe (.toml). To go on with a run: --resume {path}"
         )));
     }
-    let (recipe, _) = Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
+    let (recipe, origins) =
+        Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
-    let plan = Plan::new(recipe, &run, environment(arguments, common, group, folder)?);
-    plan.map_err(classified)
+    let mut environment = environment(arguments, common, group, folder)?;
+    environment.adapts_batch = !origins.is_given("train.batch");
+    let mut plan = Plan::new(recipe, &run, environment).map_err(classified)?;
+    plan.notes.extend(origins.notes);
+    Ok(plan)
 }
 
 /// The changes of `--set`, then that of `--precision`.
@@ -109,17 +115,18 @@ fn environment(
 ) -> Result<Environment, Failure> {
     Ok(Environment {
         group: group.clone(),
-        device: launcher::open(launcher::device(arguments.device))?,
+        device: launcher::open(launcher::device(arguments.device)?)?,
         data_root: Some(common.data.clone()),
         recipe_folder,
         commit: option_env!("VSSL_COMMIT").map(str::to_owned),
         force: arguments.force,
         allow_changed_data: arguments.allow_changed_data,
+        adapts_batch: false,
     })
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
-fn classified(error: TrainError) -> Failure {
+pub(super) fn classified(error: TrainError) -> Failure {
     match error {
         error if error.is_usage() => Failure::usage(error),
         TrainError::Data(DataError::BadImage { .. }) => anyhow!(

@@ -19,7 +19,7 @@ use crate::{
     failure::Failure,
     launcher,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 /// The images that were found for one query.
@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     let index = Index::open(&arguments.index)?;
     let encoder = open(&index, arguments)?;
     index.check(&encoder)?;
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("searching {} images", index.rows()));
     let queries: std::sync::Arc<dyn Dataset> =
         std::sync::Arc::new(Folder::of_files(arguments.images.clone()));

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
     encoder::Encoder,
-    recipe::{self, Settings},
+    recipe::{self, Provenance, Settings},
     run::{
         folder::{LINEAR, SETTINGS},
         stop::Stop,
@@ -22,6 +22,7 @@ use super::encoder;
 use crate::{
     arguments::{Common, Finetune, Linear, TrainingArguments},
     failure::Failure,
+    notes::note,
     output::{duration, say},
     progress, signals,
 };
@@ -31,15 +32,18 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let frozen = encoder::open(&source.encoder, &source.copy)?;
     let name = if *fast { "linear-cached" } else { LINEAR };
     let output = output(training, &frozen, || name.to_owned())?;
-    let settings: LinearSettings = settings(training, &output, Vec::new())?;
+    let (mut settings, origins): (LinearSettings, _) = settings(training, &output, Vec::new())?;
     let splits = encoder::splits(source, &frozen, common)?;
+    let notes = [origins.notes.clone(), settings.adapt(&splits, &origins)].concat();
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let summary = if *fast {
+        notes.iter().for_each(|text| note(text));
         cached(&frozen, &splits, &settings, &output, observer.as_mut()).map_err(classified)?
     } else {
-        let job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
-        signals::listen(&stop).context("listening for signals")?;
+        let mut job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
+        job.notes.extend(notes);
+        signals::listen(&stop);
         linear(&job, &frozen, &settings, &stop, observer.as_mut())?
     };
     drop(observer);
@@ -51,15 +55,17 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let more: Vec<String> = labels.iter().map(|share| format!("labels={share:?}")).collect();
     let pretrained = encoder::open(&source.encoder, &source.copy)?;
     // The folder is named after the share, which may also come from the settings.
-    let share = read::<FinetuneSettings>(training, None, more.clone())?.labels;
+    let share = read::<FinetuneSettings>(training, None, more.clone())?.0.labels;
     // Rounded to a millionth of a percent: 0.07 must give 7, not 7.000000000000001.
     let percent = (share * 1e8).round() / 1e6;
     let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
-    let settings: FinetuneSettings = settings(training, &output, more)?;
+    let (mut settings, origins): (FinetuneSettings, _) = settings(training, &output, more)?;
     let splits = encoder::splits(source, &pretrained, common)?;
-    let job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
+    let notes = settings.adapt(&splits, &origins);
+    let mut job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
+    job.notes.extend(origins.notes.into_iter().chain(notes));
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
     let summary = finetune(&job, &pretrained, &settings, &stop, observer.as_mut())?;
     drop(observer);
@@ -97,7 +103,7 @@ fn settings<S: Settings>(
     arguments: &TrainingArguments,
     output: &OutputOptions,
     more: Vec<String>,
-) -> Result<S, Failure> {
+) -> Result<(S, Provenance), Failure> {
     let begun = output.folder.join(SETTINGS);
     // Where the file is missing, the library reports that there is nothing to resume.
     let begun = (output.resume && begun.is_file()).then_some(begun);
@@ -108,7 +114,7 @@ fn read<S: Settings>(
     arguments: &TrainingArguments,
     begun: Option<PathBuf>,
     more: Vec<String>,
-) -> Result<S, Failure> {
+) -> Result<(S, Provenance), Failure> {
     let (text, name) = match begun.as_ref().or(arguments.config.as_ref()) {
         None => (String::new(), "defaults".to_owned()),
         Some(path) => {
@@ -120,7 +126,7 @@ fn read<S: Settings>(
         }
     };
     let overrides = [arguments.overrides.clone(), more].concat();
-    recipe::settings(&text, &name, &overrides).map_err(Failure::usage)
+    recipe::settings_and_origins(&text, &name, &overrides).map_err(Failure::usage)
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
@@ -129,10 +135,11 @@ fn classified(error: TrainError) -> Failure {
 }
 
 fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
-    if common.json {
-        return say(&json!({ "event": "finished", "summary": summary }).to_string());
+    match common.json {
+        true => say(&json!({ "event": "finished", "summary": summary }).to_string())?,
+        false => say(closing(summary).trim_end())?,
     }
-    say(closing(summary).trim_end())
+    if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 /// The result as a table and a sentence.

@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
     launcher,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
@@ -43,7 +43,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
         )
         .into());
     }
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
         bar.set_message(what.to_owned())
     })?;

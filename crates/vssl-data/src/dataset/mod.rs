@@ -21,7 +21,7 @@ pub use config::{
     CIFAR10, CIFAR100, DataConfig, FASHION_MNIST, Format, IMAGENET, Labels, MissingClasses,
 };
 pub use folder::Folder;
-pub use locate::locate;
+pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use subset::Subset;
 

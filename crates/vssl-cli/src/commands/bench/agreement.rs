@@ -13,7 +13,7 @@ use vssl::{
     },
 };
 
-use super::backbone;
+use super::{super::pretrain::classified, backbone};
 use crate::{
     arguments::{AgreementArguments, Common},
     failure::Failure,
@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(),
                 line.say_error(&error)?;
                 apart.push(format!("{method}: {error}"));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(classified(error)),
         }
     }
     match apart.is_empty() {
