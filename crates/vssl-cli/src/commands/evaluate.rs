@@ -89,7 +89,8 @@ fn tell(measured: &[(&Figure, f64)], splits: &Splits, common: &Common) -> Result
             Unit::Percent => format!("{value:.2} %"),
             Unit::Number => rounded(*value),
         };
-        say(&format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title).trim_end())?;
+        let line = format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title);
+        say(line.trim_end())?;
     }
     Ok(())
 }
