@@ -84,7 +84,7 @@ for (const colorScheme of ["light", "dark"]) {
       assert.equal(light(await ground(page)), colorScheme === "dark", "the other theme");
       await page.click("#theme");
       assert.equal(await overflow(page), 0, "the page scrolls sideways");
-      for (const id of ["result", "curves", "features", "map", "neighbours", "views", "certainty", "recipe"]) {
+      for (const id of ["result", "classes", "curves", "features", "map", "neighbours", "views", "certainty", "recipe"]) {
         assert.equal(await page.locator(`section#${id}`).count(), 1, id);
       }
       await picture(page, `report-${device}-${colorScheme}`);
@@ -133,6 +133,15 @@ await visit("two runs", file("two.html"), {}, async (page) => {
   await page.click(".picker button:last-of-type");
   assert.match(await page.locator("#recipe summary").textContent(), /second/);
   await picture(page, "compare-desktop-light");
+});
+await visit("classes", file("one.html"), {}, async (page) => {
+  const matrix = page.locator("table.matrix").first();
+  assert.equal(await matrix.locator("tbody tr").count(), 10, "a row for each class");
+  const counts = await matrix.locator("tbody td").allTextContents();
+  assert.equal(counts.reduce((sum, text) => sum + Number(text), 0), 120, "every validation image once");
+  assert.match(await page.locator("#classes summary").first().textContent(), /nearest neighbours.*balanced \d/);
+  assert.match(await page.locator("#classes").textContent(), /T-shirt/, "classes by their names");
+  await picture(page, "classes-desktop-light", { fullPage: true });
 });
 await visit("two runs on a phone", file("two.html"), { viewport: PHONE }, async (page) => assert.equal(await overflow(page), 0));
 

@@ -18,6 +18,25 @@ pub struct Report {
     pub bad: Vec<BadImage>,
     /// Range of the sides of the good images; `None` when every image is bad.
     pub sizes: Option<Sizes>,
+    /// The good images with 16 bits a sample; `None` when there are none.
+    pub sixteen_bits: Option<SixteenBits>,
+}
+
+/// What the images have in common that are stored with 16 bits a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SixteenBits {
+    /// The number of these images.
+    pub images: usize,
+    /// The largest sample of them.
+    pub largest: u16,
+}
+
+impl SixteenBits {
+    /// The least number of bits that hold the largest sample, 8 to 16: what `data.bits_used` can be without
+    /// a sample being cut off.
+    pub fn bits(self) -> u32 {
+        (16 - self.largest.leading_zeros()).max(8)
+    }
 }
 
 /// One image that cannot be used.
@@ -59,6 +78,12 @@ impl Report {
             (Some(a), Some(b)) => Some(a.join(b)),
             (a, b) => a.or(b),
         };
+        self.sixteen_bits = match (self.sixteen_bits, other.sixteen_bits) {
+            (Some(a), Some(b)) => {
+                Some(SixteenBits { images: a.images + b.images, largest: a.largest.max(b.largest) })
+            }
+            (a, b) => a.or(b),
+        };
         self
     }
 }
@@ -97,6 +122,13 @@ fn look(dataset: &dyn Dataset, index: usize, report: &mut Report) {
         ReadImage::Good(image) => {
             let size = Sizes::of(image.width, image.height);
             report.sizes = Some(report.sizes.map_or(size, |sizes| sizes.join(size)));
+            if let Some(largest) = dataset.largest_of_sixteen_bits(index) {
+                let so_far = report.sixteen_bits.unwrap_or(SixteenBits { images: 0, largest: 0 });
+                report.sixteen_bits = Some(SixteenBits {
+                    images: so_far.images + 1,
+                    largest: so_far.largest.max(largest),
+                });
+            }
         }
         ReadImage::Bad(DataError::BadImage { name, what, .. }) => {
             report.bad.push(BadImage { index, name, what });

@@ -1,6 +1,7 @@
-//! Small square pictures on one large picture. Called by the page of a run and by `vssl search --draw`.
+//! Small pictures on one large picture. Called by the page of a run, by
+//! `vssl search --draw` and by [`crate::view_sheet()`].
 
-use image::{ExtendedColorType, ImageEncoder};
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 
 use crate::{DataError, EvaluationTransform, Image, augment::Scratch};
 
@@ -41,9 +42,36 @@ impl Collage {
         Ok(())
     }
 
+    /// Puts `image` as it is with its upper left corner at (`x`, `y`).
+    ///
+    /// # Panics
+    /// When the image does not fit at this place.
+    pub fn paste(&mut self, (x, y): (usize, usize), image: &Image) {
+        let bytes = image.width * 3;
+        for (row, pixels) in image.rgb.chunks_exact(bytes).enumerate() {
+            let start = ((y + row) * self.width + x) * 3;
+            self.rgb[start..start + bytes].copy_from_slice(pixels);
+        }
+    }
+
+    /// Width and height of the whole picture in pixels.
+    pub fn size(&self) -> (usize, usize) {
+        (self.width, self.height)
+    }
+
     /// Side of the pictures in pixels.
     pub fn side(&self) -> usize {
         self.side
+    }
+
+    /// Encodes the whole picture as PNG.
+    ///
+    /// # Errors
+    /// The message of the encoder.
+    pub fn png(&self) -> Result<Vec<u8>, String> {
+        let mut png = Vec::new();
+        self.encode(PngEncoder::new(&mut png))?;
+        Ok(png)
     }
 
     /// Encodes the whole picture.

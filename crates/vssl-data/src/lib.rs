@@ -20,6 +20,7 @@ pub mod rng;
 pub mod sampler;
 pub mod share;
 pub mod shift;
+mod view_sheet;
 
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use collage::Collage;
@@ -28,3 +29,4 @@ pub use error::DataError;
 pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
 pub use picture::Image;
 pub use share::Share;
+pub use view_sheet::{Draw, view_sheet};

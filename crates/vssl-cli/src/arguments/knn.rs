@@ -10,7 +10,7 @@ use super::{EncoderCopy, values::FormatName};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl knn runs/quickstart-0\n  vssl knn encoder.safetensors \
                   --images data/cifar10 --k 1,20,200 --temperature 0.07 --distance cosine\n  vssl \
-                  knn --features train.safetensors --queries val.safetensors\n  vssl knn --features \
+                  knn --features train.parquet --queries val.parquet --confusion confusion.csv\n  vssl knn --features \
                   train.npy --labels y.npy --queries val.npy --query-labels z.npy --memory 1GiB")]
 pub struct Knn {
     /// A run folder, or a file that `vssl export` or `vssl import` wrote.
@@ -25,8 +25,8 @@ pub struct Knn {
     /// Format of these images; by default it is recognised from the files.
     #[arg(long, value_enum, requires = "images")]
     pub format: Option<FormatName>,
-    /// Stored features of images with known classes, instead of an encoder: .npy, or .safetensors
-    /// with the tensors `features` and `labels`.
+    /// Stored features of images with known classes, instead of an encoder: all that `vssl embed` writes
+    /// (.parquet, .csv, .npy, .safetensors), or arrays of another program.
     #[arg(
         long,
         value_name = "FILE",
@@ -43,6 +43,9 @@ pub struct Knn {
     /// Classes for --queries; by default the file's own, or NAME.labels.npy beside NAME.npy.
     #[arg(long, value_name = "FILE", requires = "queries")]
     pub query_labels: Option<PathBuf>,
+    /// Write the classes that the best cell gave as CSV: class, predicted class, number of images.
+    #[arg(long, value_name = "FILE.csv")]
+    pub confusion: Option<PathBuf>,
     /// Memory for features and the search; features that do not fit go to a temporary file.
     #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = bytes)]
     pub memory: u64,

@@ -6,11 +6,13 @@ mod encoder;
 mod evaluate;
 mod interchange;
 mod knn;
+mod manual;
 mod page;
 mod supervised;
 mod table;
 mod uncertainty;
 mod values;
+mod version;
 
 use std::path::PathBuf;
 
@@ -26,17 +28,20 @@ pub use encoder::{EncoderArguments, EncoderCopy};
 pub use evaluate::Evaluate;
 pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, Knn};
+pub use manual::{Completions, Man};
 pub use page::{Report, Shown, Watch};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
 pub use values::{FormatName, NetworkName, PrecisionName};
+pub use version::COMMIT;
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
 #[command(
     name = "vssl",
     version,
+    long_version = version::long(),
     about,
     arg_required_else_help = true,
     after_help = "Example:\n  vssl pretrain recipes/quickstart.toml\n\nExit codes: 0 done, 1 failed, \
@@ -132,26 +137,36 @@ pub enum Command {
     Watch(Watch),
     /// Measure speed: training steps, convolutions, the input pipeline, searches, exchanges.
     Bench(BenchCommand),
+    /// Print a script that completes commands and options in a shell.
+    Completions(Completions),
+    /// Write manual pages.
+    Man(Man),
 }
 
 /// Arguments of `vssl pretrain`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
                   recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
-                  vssl pretrain --resume runs/a\n  vssl pretrain \
+                  vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set train.epochs=400\n  vssl \
+                  pretrain recipes/cifar10/vssl.toml --out runs/a --continue\n  vssl pretrain \
                   recipes/imagenet100/vssl.toml --device cuda --precision bf16\n\nCtrl-C finishes the step and saves; a second \
                   one ends at once.")]
 pub struct Pretrain {
     /// The recipe.
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]
     pub recipe: Option<PathBuf>,
-    /// Resume the run in this folder from its last checkpoint, bit for bit.
+    /// Resume the run in this folder from its last checkpoint, bit for bit; with --set train.epochs=N it
+    /// goes on, finished or not, to another number of epochs.
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Resume the run in the run folder if this recipe began it, or start it: for scripts that are submitted
+    /// again.
+    #[arg(long = "continue", requires = "recipe", conflicts_with_all = ["resume", "force"])]
+    pub continues: bool,
     /// Run folder; by default runs/<recipe>-<seed>.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
-    /// Change a setting of the recipe; can be repeated.
+    /// Change a setting of the recipe, or remove it (KEY=); can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
     /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
@@ -209,7 +224,8 @@ pub struct NewRecipe {
 /// Arguments of `vssl data`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml"
+    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml\n  vssl \
+                  data show photo.jpg --to sheet.png --recipe recipes/cifar10/vssl.toml"
 )]
 pub struct DataCommand {
     /// The subcommand.
@@ -236,6 +252,34 @@ pub enum DataAction {
         /// Format of the images; by default it is recognised from the files.
         #[arg(long, value_enum)]
         format: Option<FormatName>,
+    },
+    /// Draw images as they are decoded and, with a recipe, their augmented views as the network gets them.
+    #[command(
+        after_help = "Examples:\n  vssl data show a.jpg b.png --to sheet.png\n  vssl data show a.jpg \
+                      --to sheet.png --recipe recipes/cifar10/vssl.toml --draws 4 --seed 1"
+    )]
+    Show {
+        /// Image files.
+        #[arg(value_name = "IMAGE", required = true)]
+        images: Vec<PathBuf>,
+        /// The PNG file to write: a row for each image and draw, the image on the left.
+        #[arg(long, value_name = "FILE.png")]
+        to: PathBuf,
+        /// Recipe, or run folder, whose views are drawn.
+        #[arg(long, value_name = "RECIPE")]
+        recipe: Option<PathBuf>,
+        /// How often the views of each image are drawn.
+        #[arg(
+            long,
+            value_name = "N",
+            default_value_t = 1,
+            requires = "recipe",
+            value_parser = clap::value_parser!(u32).range(1..=1000)
+        )]
+        draws: u32,
+        /// Seed of the views, instead of the recipe's.
+        #[arg(long, value_name = "SEED", requires = "recipe")]
+        seed: Option<u64>,
     },
 }
 

@@ -11,7 +11,8 @@ use super::EncoderArguments;
 #[command(
     after_help = "Examples:\n  vssl linear runs/quickstart-0\n  vssl linear runs/quickstart-0 \
                   --cached\n  vssl linear encoder.safetensors --images photos/ --out photos-linear \
-                  --set rates=[0.1,1]\n  vssl linear runs/quickstart-0 --resume\n\nCtrl-C finishes \
+                  --set rates=[0.1,1]\n  vssl linear runs/quickstart-0 --resume\n  vssl linear \
+                  runs/quickstart-0 --resume --set train.epochs=200\n\nCtrl-C finishes \
                   the step and saves; a second Ctrl-C ends at once. The rate that counts is chosen by \
                   accuracy on training images."
 )]
@@ -23,7 +24,7 @@ pub struct Linear {
     #[command(flatten)]
     pub training: TrainingArguments,
     /// Be fast: compute features once, without augmentation, and fit a logistic regression.
-    #[arg(long, conflicts_with = "resume")]
+    #[arg(long, conflicts_with_all = ["resume", "continues"])]
     pub cached: bool,
 }
 
@@ -59,9 +60,14 @@ pub struct TrainingArguments {
     /// Change a setting; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
-    /// Resume from the last checkpoint in the output folder, bit for bit.
+    /// Resume from the last checkpoint in the output folder, bit for bit; with --set train.epochs=N go on
+    /// to another number of epochs.
     #[arg(long)]
     pub resume: bool,
+    /// Resume if these settings began what is in the output folder, or start: for scripts that are submitted
+    /// again.
+    #[arg(long = "continue", conflicts_with_all = ["resume", "force"])]
+    pub continues: bool,
     /// Replace what is in the output folder.
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,

@@ -49,7 +49,13 @@ pub(super) fn images(
     common: &Common,
 ) -> Result<DataConfig, Failure> {
     if let Some(source) = source {
-        return described(source, format, common);
+        let mut config = described(source, format, common)?;
+        // Other images are read as those of the run were, unless a recipe says how.
+        let is_recipe = source.extension().is_some_and(|extension| extension == "toml");
+        if let Some(recipe) = encoder.recipe.as_ref().filter(|_| !is_recipe) {
+            config.bits_used = recipe.data.bits_used;
+        }
+        return Ok(config);
     }
     let Some(recipe) = &encoder.recipe else {
         return Err(Failure::usage(anyhow!(

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{
+    embed::LabelledRows,
     encoder::Reading,
     eval::{
         Accuracy,
-        knn::{self, KnnAccuracy},
+        confusion::{self, ClassReport, other_name},
+        knn::{self, Grid, KnnAccuracy},
         neighbours::Distance,
     },
-    features::{self, FeatureRows, FileRows, Source},
+    features::Source,
+    run::whole_file,
 };
 use vssl_data::Splits;
 
@@ -24,13 +27,15 @@ use crate::{
     progress::Meter,
 };
 
+/// Number of classes, and of pairs of classes, that are listed; JSON lists more.
+const LISTED: usize = 3;
+
 pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let [train, test] = match (&arguments.features, &arguments.queries) {
         (Some(features), Some(queries)) => stored_sets(features, queries, arguments)?,
         _ => encoded_sets(arguments, common)?,
     };
-    let held = train.bytes_in_memory() + test.bytes_in_memory();
-    let (train, test) = (train.source(), test.source());
+    let held = train.bytes_in_memory + test.bytes_in_memory;
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
     if let Some(most) = ks.iter().max().filter(|&&k| k > train.rows()) {
         let rows = train.rows();
@@ -42,17 +47,18 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let memory = arguments.memory.saturating_sub(held);
     let bar = Meter::waiting(common);
     bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
-    let cells = knn::grid_within(train, test, &distances, &ks, &arguments.temperature, memory)?;
+    let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
-    tell(&cells, train, test, common)
+    let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
+    tell(&grid, [&train, &test], classes, arguments, common)
 }
 
-/// The features of two files. The rows stay in the files.
+/// The features of two files. The rows stay in the files, those of CSV files apart.
 fn stored_sets(
     features: &Path,
     queries: &Path,
     arguments: &Knn,
-) -> Result<[FeatureRows; 2], Failure> {
+) -> Result<[LabelledRows; 2], Failure> {
     let train = stored_set(features, arguments.labels.as_deref(), "--labels")?;
     let test = stored_set(queries, arguments.query_labels.as_deref(), "--query-labels")?;
     if train.dim() != test.dim() {
@@ -65,11 +71,21 @@ fn stored_sets(
         )
         .into());
     }
-    Ok([FeatureRows::File(train), FeatureRows::File(test)])
+    if let Some((class, known, asked)) = other_name(&train.classes, &test.classes) {
+        return Err(anyhow!(
+            "class {class} is {known:?} in {} and {asked:?} in {}; expected the same classes in the \
+             same order: embed both from one set of images, or name the labels with --labels and \
+             --query-labels and leave the names out of the files",
+            features.display(),
+            queries.display()
+        )
+        .into());
+    }
+    Ok([train, test])
 }
 
-fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<FileRows, Failure> {
-    let rows = features::open(path, labels)?;
+fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<LabelledRows, Failure> {
+    let rows = LabelledRows::open(path, labels)?;
     if rows.labels().is_none() {
         return Err(Failure::usage(anyhow!(
             "{}: no labels, and the class of every image is needed; name a file of them with \
@@ -82,7 +98,7 @@ fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<FileRo
 
 /// The features of the training and of the validation images. Half of the memory is for the training
 /// images and a quarter for the others; the rest is left for the search.
-fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[FeatureRows; 2], Failure> {
+fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], Failure> {
     let Knn { copy, images, format, memory, .. } = arguments;
     let path = arguments.encoder.clone().ok_or_else(|| {
         Failure::usage(anyhow!("expected a run folder, a file of an encoder, or --features FILE"))
@@ -108,34 +124,58 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[FeatureRows; 2], Fa
     bar.set_message(format!("features of {} validation images", validation.len()));
     let asked = encoder.features_within("test features", &validation, &reading, memory / 4)?;
     bar.finish_and_clear();
-    Ok([known, asked])
+    let classes = train.classes();
+    Ok([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())))
 }
 
 fn tell(
-    cells: &[KnnAccuracy],
-    train: &dyn Source,
-    test: &dyn Source,
+    grid: &Grid,
+    [train, test]: [&LabelledRows; 2],
+    classes: &[String],
+    arguments: &Knn,
     common: &Common,
 ) -> Result<(), Failure> {
+    let cells = &grid.cells;
+    let best = cells.iter().map(|cell| cell.accuracy.top1).fold(f64::MIN, f64::max);
+    let at = cells.iter().position(|cell| cell.accuracy.top1 == best).unwrap_or(0);
+    let (confusion, classifier) = (grid.confusion(at), words(&cells[at]));
+    let report = confusion.report(&classifier, classes);
+    if let Some(path) = &arguments.confusion {
+        let text = confusion::csv(&[(&classifier, &confusion)], classes);
+        whole_file::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
     if common.json {
         for cell in cells {
             let value = json!({
                 "event": "knn", "distance": name(cell.distance), "k": cell.k,
                 "temperature": temperature(cell), "top1": cell.accuracy.top1,
-                "top5": cell.accuracy.top5,
+                "top5": cell.accuracy.top5, "balanced_top1": cell.balanced_top1,
                 "train": train.rows(), "test": test.rows(), "dim": train.dim(),
             });
             say(&value.to_string())?;
         }
-        return Ok(());
+        let cell = &cells[at];
+        let of = json!({ "distance": name(cell.distance), "k": cell.k, "temperature": temperature(cell) });
+        return say(&json!({ "event": "classes", "cell": of, "report": report }).to_string());
     }
-    let best = cells.iter().map(|cell| cell.accuracy.top1).fold(f64::MIN, f64::max);
     if common.quiet {
         return say(&format!("{best:.2}"));
     }
+    table(cells, best, train, test)?;
+    by_class(&report)?;
+    say("\nthe best cell was chosen by the images it is judged on: quote a fixed one beside it")
+}
+
+/// Prints the cells, with a mark at the best top-1, `best`.
+fn table(
+    cells: &[KnnAccuracy],
+    best: f64,
+    train: &LabelledRows,
+    test: &LabelledRows,
+) -> Result<(), Failure> {
     say(&format!(
         "{} images among {} with known classes, features of {} numbers\n\n{:<10} {:>5} \
-         {:>6}   {:>7}   {:>7}",
+         {:>6}   {:>7}   {:>7}   {:>8}",
         test.rows(),
         train.rows(),
         train.dim(),
@@ -143,19 +183,55 @@ fn tell(
         "k",
         "T",
         "top-1",
-        "top-5"
+        "top-5",
+        "balanced"
     ))?;
     for cell in cells {
         let temperature = temperature(cell).map_or_else(|| "-".to_owned(), |t| t.to_string());
-        let Accuracy { top1, top5 } = cell.accuracy;
+        let (Accuracy { top1, top5 }, balanced) = (cell.accuracy, cell.balanced_top1);
         let mark = if top1 == best { "  best" } else { "" };
         say(&format!(
-            "{:<10} {:>5} {temperature:>6}   {top1:>5.2} %   {top5:>5.2} %{mark}",
+            "{:<10} {:>5} {temperature:>6}   {top1:>5.2} %   {top5:>5.2} %   {balanced:>6.2} %{mark}",
             name(cell.distance),
             cell.k
         ))?;
     }
-    say("\nthe best cell was chosen by the images it is judged on: quote a fixed one beside it")
+    Ok(())
+}
+
+/// Prints the classes that the best cell knows least, and those that it confuses most often.
+fn by_class(report: &ClassReport) -> Result<(), Failure> {
+    let worst = report.worst(LISTED).into_iter();
+    let worst: Vec<String> = worst
+        .map(|class| format!("{} {:.2} %", class.class, class.top1.unwrap_or_default()))
+        .collect();
+    say(&format!(
+        "\nof the best cell, {}\nlowest accuracy: {}",
+        report.classifier,
+        worst.join(", ")
+    ))?;
+    let confused = report.most_confused.iter().take(LISTED);
+    let confused: Vec<String> = confused
+        .map(|pair| format!("{} taken for {} ({} images)", pair.class, pair.taken_for, pair.images))
+        .collect();
+    if !confused.is_empty() {
+        say(&format!("confused most often: {}", confused.join(", ")))?;
+    }
+    match report.classes_without_images {
+        0 => Ok(()),
+        count => say(&format!(
+            "{count} of {} classes have no image here: the balanced accuracy is the mean over the others",
+            report.classes
+        )),
+    }
+}
+
+/// The cell in words.
+fn words(cell: &KnnAccuracy) -> String {
+    match temperature(cell) {
+        Some(t) => format!("nearest neighbours by cosine, k = {}, T = {t}", cell.k),
+        None => format!("nearest neighbours by Euclidean distance, k = {}", cell.k),
+    }
 }
 
 /// The temperature of the weights; weights of the Euclidean distance have no temperature.

@@ -10,6 +10,7 @@ mod export;
 mod grid;
 mod import;
 mod knn;
+mod manual;
 mod methods;
 mod new_recipe;
 mod pretrain;
@@ -61,5 +62,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
+        Command::Completions(arguments) => manual::complete(arguments),
+        Command::Man(arguments) => manual::man(arguments, common),
     }
 }

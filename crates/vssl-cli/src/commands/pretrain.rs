@@ -13,13 +13,13 @@ use vssl::{
     methods::METHODS,
     precision::Precision,
     recipe::Recipe,
-    run::{events::Event, folder, stop::Stop},
+    run::{events::Event, folder, resume, stop::Stop},
     train::{Environment, Plan, TrainError, pretrain},
 };
 use vssl_data::DataError;
 
 use crate::{
-    arguments::{Common, Pretrain},
+    arguments::{COMMIT, Common, Pretrain},
     failure::Failure,
     launcher::{self, ProcessGroup},
     notes::complain,
@@ -33,9 +33,9 @@ pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> 
 
 /// Trains as one rank of `group`.
 fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
-    let plan = match (&arguments.resume, &arguments.recipe) {
-        (Some(run), _) => resume(run, arguments, common, group)?,
-        (None, Some(recipe)) => start(recipe, arguments, common, group)?,
+    let (plan, asks_for_more) = match (&arguments.resume, &arguments.recipe) {
+        (Some(run), _) => resumed(run, arguments, common, group)?,
+        (None, Some(recipe)) => (start(recipe, arguments, common, group)?, false),
         (None, None) => {
             return Err(Failure::usage(anyhow!("give a recipe, or --resume RUN")));
         }
@@ -46,10 +46,8 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
         stop_at_eof(&stop);
     }
     let mut observer = progress::observer(common, &stop);
-    // With `--set` a finished run is evaluated again.
-    if overrides(arguments).is_empty()
-        && let Some(summary) = plan.result()?
-    {
+    // With a setting that is not in its recipe a finished run is evaluated again.
+    if !asks_for_more && let Some(summary) = plan.result()? {
         if group.leads() {
             if !(common.quiet || common.json) {
                 let run = plan.run.display();
@@ -81,9 +79,48 @@ fn start(
     let folder = path.parent().map(Path::to_owned);
     let mut environment = environment(arguments, common, group, folder)?;
     environment.adapts_batch = !origins.is_given("train.batch");
-    let mut plan = Plan::new(recipe, &run, environment).map_err(classified)?;
+    let plan = match arguments.continues && is_begun(&run, group)? {
+        true => {
+            check_same(&recipe, &run)?;
+            Plan::resume(recipe, &run, "latest", environment)
+        }
+        false => Plan::new(recipe, &run, environment),
+    };
+    let mut plan = plan.map_err(classified)?;
     plan.notes.extend(origins.notes);
     Ok(plan)
+}
+
+/// Whether there is a run in the folder `run`. Rank 0 looks, and all ranks get its answer: another rank may
+/// look only after rank 0 has made the folder.
+fn is_begun(run: &Path, group: &Group) -> Result<bool, Failure> {
+    let own = u64::from(group.leads() && folder::is_run(run));
+    let [begun] = group.sum_numbers([own]);
+    group.check()?;
+    Ok(begun > 0)
+}
+
+/// Refuses a recipe that did not begin the run in the folder `run`.
+fn check_same(recipe: &Recipe, run: &Path) -> Result<(), Failure> {
+    let was = folder::recipe_of(run)?;
+    let differences = resume::differences_since(&was, recipe);
+    let differences = differences.map_err(|error| {
+        anyhow!("{}: {error}; expected the recipe of the run", run.join(folder::RECIPE).display())
+    })?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let run = run.display();
+    let lines: Vec<String> = differences.iter().map(|found| format!("  {found}\n")).collect();
+    let more = match resume::apart_from_length(differences).is_empty() {
+        true => format!("To train it longer: vssl pretrain --resume {run} --set train.epochs=N. "),
+        false => String::new(),
+    };
+    Err(Failure::usage(anyhow!(
+        "{run}: --continue goes on with the settings that the run has, and these are others:\n{}{more}\
+         Give the recipe and the --set that the run began with, or choose another --out",
+        lines.concat()
+    )))
 }
 
 /// The changes of `--set`, then that of `--precision`.
@@ -93,18 +130,21 @@ fn overrides(arguments: &Pretrain) -> Vec<String> {
     arguments.overrides.iter().cloned().chain(precision).collect()
 }
 
-fn resume(
+/// The plan of a run that goes on, and whether the command asks for settings that its recipe has not.
+fn resumed(
     run: &Path,
     arguments: &Pretrain,
     common: &Common,
     group: &Group,
-) -> Result<Plan, Failure> {
+) -> Result<(Plan, bool), Failure> {
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
-    let (recipe, _) =
-        Recipe::load(&path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
+    let load = |overrides: &[String]| Recipe::load(&path, overrides, METHODS);
+    let (recipe, _) = load(&overrides(arguments)).map_err(Failure::usage)?;
+    // Settings that only the overrides make valid ask for more in any case.
+    let asks_for_more = load(&[]).map_or(true, |(stored, _)| stored != recipe);
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
-    plan.map_err(classified)
+    Ok((plan.map_err(classified)?, asks_for_more))
 }
 
 fn environment(
@@ -118,7 +158,7 @@ fn environment(
         device: launcher::open(launcher::device(arguments.device)?)?,
         data_root: Some(common.data.clone()),
         recipe_folder,
-        commit: option_env!("VSSL_COMMIT").map(str::to_owned),
+        commit: COMMIT.map(str::to_owned),
         force: arguments.force,
         allow_changed_data: arguments.allow_changed_data,
         adapts_batch: false,

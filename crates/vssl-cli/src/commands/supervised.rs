@@ -1,14 +1,20 @@
 //! `vssl linear` and `vssl finetune`: training on labels to evaluate an encoder.
 
-use std::{fmt::Write, fs, path::PathBuf};
+use std::{
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
+use toml::Table;
 use vssl::{
     encoder::Encoder,
     recipe::{self, Provenance, Settings},
     run::{
-        folder::{LINEAR, SETTINGS},
+        folder::{self, LINEAR, SETTINGS},
+        resume,
         stop::Stop,
     },
     supervised::{
@@ -20,9 +26,9 @@ use vssl::{
 
 use super::encoder;
 use crate::{
-    arguments::{Common, Finetune, Linear, TrainingArguments},
+    arguments::{COMMIT, Common, Finetune, Linear, TrainingArguments},
     failure::Failure,
-    notes::note,
+    notes::{complain, note},
     output::{duration, say},
     progress, signals,
 };
@@ -35,6 +41,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let (mut settings, origins): (LinearSettings, _) = settings(training, &output, Vec::new())?;
     let splits = encoder::splits(source, &frozen, common)?;
     let notes = [origins.notes.clone(), settings.adapt(&splits, &origins)].concat();
+    check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let summary = if *fast {
@@ -43,8 +50,13 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     } else {
         let mut job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
         job.notes.extend(notes);
-        signals::listen(&stop);
-        linear(&job, &frozen, &settings, &stop, observer.as_mut())?
+        match finished_before(&job, training, common)? {
+            Some(summary) => summary,
+            None => {
+                signals::listen(&stop);
+                linear(&job, &frozen, &settings, &stop, observer.as_mut())?
+            }
+        }
     };
     drop(observer);
     tell(&summary, common)
@@ -62,12 +74,16 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let (mut settings, origins): (FinetuneSettings, _) = settings(training, &output, more)?;
     let splits = encoder::splits(source, &pretrained, common)?;
     let notes = settings.adapt(&splits, &origins);
+    check_continued(training, &settings, &output)?;
     let mut job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
     job.notes.extend(origins.notes.into_iter().chain(notes));
     let stop = Stop::default();
     signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
-    let summary = finetune(&job, &pretrained, &settings, &stop, observer.as_mut())?;
+    let summary = match finished_before(&job, training, common)? {
+        Some(summary) => summary,
+        None => finetune(&job, &pretrained, &settings, &stop, observer.as_mut())?,
+    };
     drop(observer);
     tell(&summary, common)
 }
@@ -89,11 +105,11 @@ fn output(
         }
     };
     Ok(OutputOptions {
+        resume: arguments.resume || (arguments.continues && folder::is_on_labels(&folder)),
         folder,
-        resume: arguments.resume,
         force: arguments.force,
         allow_changed_data: arguments.allow_changed_data,
-        commit: option_env!("VSSL_COMMIT").map(str::to_owned),
+        commit: COMMIT.map(str::to_owned),
     })
 }
 
@@ -105,9 +121,61 @@ fn settings<S: Settings>(
     more: Vec<String>,
 ) -> Result<(S, Provenance), Failure> {
     let begun = output.folder.join(SETTINGS);
+    if arguments.continues {
+        let asked: (S, Provenance) = read(arguments, None, more)?;
+        return Ok(asked);
+    }
     // Where the file is missing, the library reports that there is nothing to resume.
     let begun = (output.resume && begun.is_file()).then_some(begun);
     read(arguments, begun, more)
+}
+
+/// Refuses settings of `--continue` that did not begin the training which goes on.
+fn check_continued<S: Settings>(
+    arguments: &TrainingArguments,
+    asked: &S,
+    output: &OutputOptions,
+) -> Result<(), Failure> {
+    match arguments.continues && output.resume {
+        true => check_same(asked, &output.folder.join(SETTINGS), output),
+        false => Ok(()),
+    }
+}
+
+/// Refuses settings that did not begin the training whose settings are in the file `begun`.
+fn check_same<S: Settings>(asked: &S, begun: &Path, output: &OutputOptions) -> Result<(), Failure> {
+    let (name, text) = (begun.display().to_string(), fs::read_to_string(begun));
+    let text = text.with_context(|| format!("reading {name}"))?;
+    let was: S = recipe::settings(&text, &name, &[]).map_err(Failure::usage)?;
+    let table = |settings: &S| Table::try_from(settings).context("settings as a table");
+    let differences = resume::binding_differences_on_labels(&table(&was)?, &table(asked)?);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = differences.iter().map(|found| format!("  {found}\n")).collect();
+    Err(Failure::usage(anyhow!(
+        "{}: --continue goes on with the settings that it has, and these are others:\n{}Give the settings \
+         that it began with, or choose another --out; for another number of epochs, use --resume --set \
+         train.epochs=N",
+        output.folder.display(),
+        lines.concat()
+    )))
+}
+
+/// The result of a training that was finished before, unless a setting asks for more.
+fn finished_before(
+    job: &Job,
+    arguments: &TrainingArguments,
+    common: &Common,
+) -> Result<Option<Summary>, Failure> {
+    let summary = job.result()?.filter(|_| arguments.continues || arguments.overrides.is_empty());
+    if let Some(summary) = &summary
+        && !(common.quiet || common.json)
+    {
+        let folder = summary.folder.display();
+        complain(&format!("{folder}: finished before; nothing is left to do"));
+    }
+    Ok(summary)
 }
 
 fn read<S: Settings>(
@@ -154,6 +222,14 @@ fn closing(summary: &Summary) -> String {
     if let (true, Some(top1)) = (summary.heads.is_empty(), summary.top1) {
         let chosen = summary.chosen.as_deref().unwrap_or_default();
         let _ = writeln!(text, "{chosen:<12} {top1:>7.2} {:>7}", percent(summary.top5));
+    }
+    if let Some(balanced) = summary.balanced_top1 {
+        let classes = summary.folder.join(folder::CLASSES);
+        let classes = classes.display();
+        let _ = writeln!(
+            text,
+            "balanced accuracy {balanced:.2} %; the accuracy of each class is in {classes}"
+        );
     }
     let time = duration(std::time::Duration::from_secs_f64(summary.seconds.max(0.0)));
     let _ = write!(

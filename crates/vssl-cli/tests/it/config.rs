@@ -41,6 +41,23 @@ fn json_has_values_and_origins() {
 }
 
 #[test]
+fn a_key_without_a_value_is_removed() {
+    let all = json(&["config", "recipes/quickstart.toml", "--json"]);
+    let without = ["config", "recipes/quickstart.toml", "--json", "--set", "optimizer.lr="];
+    let without = json(&without);
+    assert_ne!(without["recipe"]["optimizer"]["lr"], all["recipe"]["optimizer"]["lr"]);
+    assert_eq!(without["origin"]["optimizer.lr"], "default");
+    let limit = ["train.max_steps=9", "train.max_steps="].map(|text| ["--set", text]).concat();
+    let none = json(&[&["config", "recipes/quickstart.toml", "--json"][..], &limit].concat());
+    assert!(none["recipe"]["train"].get("max_steps").is_none(), "{none}");
+    let refused = |text: &str| run(&["config", "recipes/quickstart.toml", "--set", text]);
+    refused("train.max_steps=").refused(2, &["train.max_steps", "is not set"]);
+    refused("train.epoch=").refused(2, &["train.epoch", "is not set"]);
+    refused("method=").refused(2, &["`method` is required"]);
+    refused("data.path=").refused(2, &["data.path is not set"]);
+}
+
+#[test]
 fn wrong_recipes_are_refused_with_key_line_and_what_was_expected() {
     let folder = tempfile::tempdir().unwrap();
     let cases: [(&str, &[&str]); 9] = [

@@ -32,6 +32,44 @@ fn a_bad_image_is_named_and_the_code_is_1() {
 }
 
 #[test]
+fn images_are_drawn_with_their_views_and_the_parameters_of_a_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("sheet.png");
+    let to = to.to_str().unwrap();
+    let pictures =
+        ["png_rgb.png", "jpeg_odd.jpg"].map(|name| format!("crates/vssl-data/tests/images/{name}"));
+    let [a, b] = &pictures;
+    let alone = run(&["data", "show", a, b, "--to", to]);
+    assert!(alone.succeeded().contains("sheet.png: 2 images\n"), "{}", alone.out);
+    let size =
+        |bytes: &[u8]| [16, 20].map(|at| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()));
+    assert_eq!(size(&fs::read(to).unwrap()), [384, 2 * 384 + 4]);
+
+    let views = |more: &[&str]| {
+        let recipe =
+            ["data", "show", a, b, "--to", to, "--recipe", "recipes/quickstart.toml", "--json"];
+        let shown = run(&[&recipe[..], more].concat());
+        let value: Value = serde_json::from_str(shown.succeeded()).unwrap();
+        (value, fs::read(to).unwrap())
+    };
+    let (told, sheet) = views(&["--draws", "3"]);
+    let [width, height] = size(&sheet);
+    assert_eq!((&told["width"], &told["height"]), (&width.into(), &height.into()));
+    assert_eq!(told["seed"], 0);
+    let draws = told["images"][1]["draws"].as_array().unwrap();
+    assert_eq!((draws.len(), draws[2]["views"].as_array().unwrap().len()), (3, 2));
+    assert!(draws[0]["views"][0]["crop"]["width"].is_u64(), "{told}");
+    assert_eq!(views(&["--draws", "3"]), (told.clone(), sheet.clone()), "the same again");
+    let (other, other_sheet) = views(&["--draws", "3", "--seed", "7"]);
+    assert!(other["seed"] == 7 && other["images"] != told["images"] && other_sheet != sheet);
+
+    run(&["data", "show", a, "--to", "a.jpg"]).refused(2, &["a.jpg", ".png"]);
+    run(&["data", "show", "no/such.png", "--to", to]).refused(1, &["no/such.png"]);
+    run(&["data", "show", a, "--to", to, "--draws", "2"]).refused(2, &["--recipe"]);
+    run(&["data", "show", a, "--to", to, "--recipe", "no.toml"]).refused(2, &["no.toml"]);
+}
+
+#[test]
 fn what_is_not_there_is_named() {
     run(&["data", "check", "no/such/folder"]).refused(1, &["no/such/folder"]);
     let folder = tempfile::tempdir().unwrap();

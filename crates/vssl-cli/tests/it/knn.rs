@@ -18,8 +18,7 @@ fn the_grid_holds_the_accuracy_that_the_run_ended_with() {
     let out = out.to_str().unwrap();
     let summary: Value = serde_json::from_str(&summary).unwrap();
     let done = run(&["knn", out, "--k", "1,20", "--temperature", "0.07,1", "--json"]);
-    let cells: Vec<Value> =
-        done.succeeded().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let cells = cells(done.succeeded());
     // Two of k for two temperatures of the cosine, and for the Euclidean distance.
     assert_eq!(cells.len(), 6);
     let asked = |cell: &&Value| cell["k"] == 20 && cell["temperature"] == 0.07;
@@ -81,7 +80,89 @@ fn stored(folder: &Path, name: &str, features: &Features) -> [String; 2] {
 }
 
 fn cells(out: &str) -> Vec<Value> {
-    out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let lines = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["event"] == "knn").collect()
+}
+
+/// What the best cell says of each class.
+fn report(out: &str) -> Value {
+    let last: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "classes");
+    last["report"].clone()
+}
+
+#[test]
+fn what_embed_writes_knn_reads_with_its_labels_and_the_names_of_its_classes() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let out = out.to_str().unwrap();
+    let few = ["--k", "1,5", "--temperature", "0.07", "--json"];
+    let expected = run(&[&["knn", out], &few[..]].concat());
+    let report_of_run = report(expected.succeeded());
+    assert_eq!(report_of_run["per_class"][0]["class"], "T-shirt/top");
+    for form in ["parquet", "csv", "npy", "safetensors"] {
+        let files = ["train", "validation"].map(|split| {
+            let file = folder.path().join(format!("{split}.{form}"));
+            let file = file.to_str().unwrap().to_owned();
+            run(&["embed", out, "--split", split, "--to", &file, "--features-only"]).succeeded();
+            file
+        });
+        let [features, queries] = &files;
+        let stored = ["knn", "--features", features, "--queries", queries];
+        let got = run(&[&stored[..], &few].concat());
+        assert_eq!(got.succeeded(), expected.out, "{form}");
+    }
+    // The labels of another file go before those inside.
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mixed = ["knn", "--features", &at("train.parquet"), "--queries", &at("validation.csv")];
+    let labels =
+        ["--labels", &at("train.labels.npy"), "--query-labels", &at("validation.labels.npy")];
+    let got = run(&[&mixed[..], &labels, &few].concat());
+    assert_eq!(got.succeeded(), expected.out);
+    let text = fs::read_to_string(at("train.csv")).unwrap().replacen("T-shirt/top", "Shirt", 999);
+    fs::write(at("other.csv"), text).unwrap();
+    let other = ["knn", "--features", &at("other.csv"), "--queries", &at("validation.csv")];
+    run(&other).refused(1, &["class 0 is \"Shirt\"", "\"T-shirt/top\"", "same classes"]);
+    fs::write(at("bad.csv"), "image,label,feature_0\n0,1,0.5\n1,1,x\n").unwrap();
+    let bad = ["knn", "--features", &at("bad.csv"), "--queries", &at("bad.csv")];
+    run(&bad).refused(1, &["bad.csv: line 3, column \"feature_0\": got \"x\"", "a finite number"]);
+    fs::write(at("a.txt"), "").unwrap();
+    let unknown = ["knn", "--features", &at("a.txt"), "--queries", &at("a.txt")];
+    run(&unknown).refused(1, &["a.txt", "*.parquet, *.csv"]);
+}
+
+#[test]
+fn the_best_cell_is_told_by_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut train, test) = (features(700, 1), features(210, 2));
+    // The last class is unknown to the training rows.
+    let labels = train.labels.as_mut().unwrap();
+    labels.iter_mut().filter(|label| **label == 6).for_each(|label| *label = 5);
+    let [x, y] = stored(folder.path(), "train", &train);
+    let [queries, targets] = stored(folder.path(), "test", &test);
+    let confusion = folder.path().join("confusion.csv");
+    let confusion = confusion.to_str().unwrap();
+    let files = ["--features", &x, "--labels", &y, "--queries", &queries];
+    let more = ["--query-labels", &targets, "--k", "5", "--distance", "cosine"];
+    let command = [&["knn"][..], &files, &more, &["--temperature", "0.1"]].concat();
+    let done = run(&[&command[..], &["--json", "--confusion", confusion]].concat());
+    let (cell, report) = (&cells(done.succeeded())[0], report(&done.out));
+    let classes = report["per_class"].as_array().unwrap();
+    assert_eq!((classes.len(), &classes[6]["right"]), (7, &0.into()));
+    let shares = classes.iter().map(|class| class["top1"].as_f64().unwrap());
+    let mean = shares.sum::<f64>() / 7.0;
+    assert!((cell["balanced_top1"].as_f64().unwrap() - mean).abs() < 1e-9, "{cell} {mean}");
+    assert_eq!(report["top1"], cell["top1"]);
+    let matrix = report["matrix"].as_array().unwrap();
+    let row = |at: usize| matrix[at].as_array().unwrap().iter().map(|n| n.as_u64().unwrap());
+    assert!((0..7).all(|class| row(class).sum::<u64>() == 30), "{matrix:?}");
+    let text = fs::read_to_string(confusion).unwrap();
+    let counts = text.lines().skip(1).map(|line| line.rsplit(',').next().unwrap().parse::<u64>());
+    assert_eq!(counts.map(Result::unwrap).sum::<u64>(), 210);
+    let words = run(&command);
+    for part in ["balanced", "lowest accuracy: 6 0.00 %", "confused most often: 6 taken for"] {
+        assert!(words.succeeded().contains(part), "{part:?} is not in {}", words.out);
+    }
 }
 
 #[test]

@@ -17,6 +17,8 @@ mod kernels;
 mod killed;
 mod knn;
 mod linear;
+mod longer;
+mod manual;
 mod methods;
 mod new_recipe;
 mod pretrain;

@@ -74,6 +74,11 @@ fn a_page_holds_results_curves_and_pictures_and_is_the_same_again() {
         assert!(run_data["training"]["series"][series][2].is_number(), "{series}");
     }
     assert!(run_data["summary"]["untrained_knn_top1"].is_number());
+    let classes = run_data["classes"][0].as_array().unwrap();
+    assert_eq!(classes.len(), 2, "nearest neighbours and the linear classifier");
+    assert_eq!(classes[0]["top1"], run_data["summary"]["knn_top1"]);
+    assert_eq!(classes[1]["matrix"][0][0], "T-shirt/top");
+    assert!(run_data["classes"][1].is_null());
     let pictures = &found["pictures"][0];
     assert_eq!(pictures["names"].as_array().unwrap().len(), 40);
     assert_eq!(pictures["map"]["tsne"].as_array().unwrap().len(), 40);

@@ -24,7 +24,7 @@ pub const FASHION_MNIST: Normalisation =
     Normalisation { mean: [0.2860, 0.2860, 0.2860], std: [0.3530, 0.3530, 0.3530] };
 
 /// The images of a run: their place, their format, and how many are used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// Format of the images.
@@ -39,6 +39,29 @@ pub struct DataConfig {
     pub limit_validation: Option<usize>,
     /// Treatment of ImageNet-100 classes without images.
     pub missing_classes: MissingClasses,
+    /// The bits that the samples of 16-bit PNG, TIFF and PNM images use: 8 to 16. A sample becomes its
+    /// highest eight of these bits; larger ones become 255.
+    #[serde(skip_serializing_if = "is_sixteen")]
+    pub bits_used: u32,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            format: Format::default(),
+            path: PathBuf::new(),
+            labels: Labels::default(),
+            limit_train: None,
+            limit_validation: None,
+            missing_classes: MissingClasses::default(),
+            bits_used: 16,
+        }
+    }
+}
+
+/// Whether all of 16 bits are used, which is not written down.
+fn is_sixteen(bits: &u32) -> bool {
+    *bits == 16
 }
 
 /// Formats of image sets.

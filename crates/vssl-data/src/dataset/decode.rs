@@ -1,150 +1,123 @@
 //! Decodes the bytes of a file to an upright RGB [`Image`]. Called by [`super::folder::Folder`].
 //!
 //! The pixels are those of Pillow's `Image.open(f).convert("RGB")` after `exif_transpose`: grey is
-//! repeated, alpha is dropped, palettes are looked up, 16-bit values keep their high byte (where
-//! Pillow clips 16-bit grey at 255, which loses the picture) and CMYK is read as Adobe writes it
-//! (inverted). Lossless formats agree exactly; a JPEG differs by the rounding of another inverse
-//! transform: on 99 ImageNet photographs by 0.06 levels on average and 6 at most.
+//! repeated, alpha is dropped, palettes are looked up, and CMYK is read as Adobe writes it (inverted).
+//! Lossless formats agree exactly; [`super::jpeg`] says how closely JPEGs do. Samples of 16 bits keep the
+//! highest eight of the bits that the set uses, all 16 by default (where Pillow clips 16-bit grey at 255,
+//! which loses the picture).
 
 use std::io::Cursor;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
 
+use super::orientation::{self, upright};
+use super::size::check_size;
+use super::{jpeg, signature};
 use crate::Image;
 use crate::panics::caught;
 
-/// Largest number of pixels; larger files are refused, as Pillow does against decompression bombs.
-const MAX_PIXELS: u64 = 178_956_970;
-
 /// Decodes an image. The content decides the format, not the extension: ImageNet has a PNG named
-/// `.JPEG`.
+/// `.JPEG`. Of samples with 16 bits, the lowest `bits_used` (8 to 16) count.
 ///
 /// # Errors
 /// Why the bytes are not an image, for a [`crate::DataError::BadImage`].
-pub(crate) fn decode(bytes: &[u8]) -> Result<Image, String> {
-    let decoded = caught(|| decoded(bytes));
-    decoded.unwrap_or_else(|panic| Err(format!("the decoder panicked: {panic}")))
-}
-
-fn decoded(bytes: &[u8]) -> Result<Image, String> {
-    let rgb = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg(bytes)?,
-        Ok(format @ (ImageFormat::Png | ImageFormat::WebP | ImageFormat::Bmp)) => {
-            other(bytes, format)?
-        }
-        _ if bytes.is_empty() => return Err("the file is empty".into()),
+pub(crate) fn decode(mut bytes: Vec<u8>, bits_used: u32) -> Result<Image, String> {
+    let rgb = guarded(|| match image::guess_format(&bytes) {
+        Ok(ImageFormat::Jpeg) => jpeg::decode(&mut bytes),
         _ => {
-            return Err(format!(
-                "not a JPEG, PNG, WebP or BMP image: it starts with {:02x?}",
-                &bytes[..bytes.len().min(8)]
-            ));
+            let (image, orientation) = other(&bytes)?;
+            Ok(upright(eight_bits(image, bits_used)?, orientation))
         }
-    };
+    })?;
     let (width, height) = rgb.dimensions();
     Ok(Image { width: width as usize, height: height as usize, rgb: rgb.into_raw() })
 }
 
-fn jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
-    if !ends(bytes) {
-        return Err("truncated JPEG: its end marker is missing".into());
-    }
-    match decode_jpeg(bytes, true) {
-        // This complaint of strict mode costs no pixel; libjpeg only warns.
-        Err(DecodeErrors::FormatStatic(text)) if text.contains("Extra bytes between headers") => {
-            decode_jpeg(bytes, false)
+/// The largest sample of an image that has 16 bits a sample; `None` for other images, and for bytes that
+/// [`decode`] refuses.
+pub(crate) fn largest_of_sixteen_bits(bytes: &[u8]) -> Option<u16> {
+    let colours = match image::guess_format(bytes) {
+        // The header says it, without all being decoded.
+        Ok(ImageFormat::Png) if bytes.get(24) != Some(&16) => return None,
+        Ok(ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm) => {
+            guarded(|| other(bytes)).ok()?.0
         }
-        result => result,
-    }
-    .map_err(|error| format!("damaged JPEG: {error:?}"))
-}
-
-/// Whether an end-of-image marker follows the first scan. The decoder alone would fill in the last
-/// few blocks of a file cut shortly before its end; Pillow refuses such a file too.
-fn ends(bytes: &[u8]) -> bool {
-    let mut position = 2;
-    while let Some(&[prefix, marker]) = bytes.get(position..position + 2) {
-        match (prefix, marker) {
-            (0xff, 0xda) => break,
-            (0xff, 0xc0..=0xfe) => {
-                let Some(&[high, low]) = bytes.get(position + 2..position + 4) else {
-                    return false;
-                };
-                position += 2 + usize::from(u16::from_be_bytes([high, low]));
-            }
-            _ => position += 1,
+        _ => return None,
+    };
+    match colours {
+        DynamicImage::ImageLuma16(image) => image.iter().max().copied(),
+        DynamicImage::ImageRgb16(image) => image.iter().max().copied(),
+        // Alpha is not part of the picture.
+        DynamicImage::ImageLumaA16(image) => image.pixels().map(|pixel| pixel.0[0]).max(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().flat_map(|pixel| pixel.0.into_iter().take(3)).max()
         }
+        _ => None,
     }
-    // The search runs backwards, because the marker of a good file is at its end.
-    bytes.get(position..).is_some_and(|rest| rest.windows(2).rev().any(|pair| pair == [0xff, 0xd9]))
 }
 
-/// Decodes a JPEG. `strict` makes a truncated file an error; otherwise its missing part is grey.
-fn decode_jpeg(bytes: &[u8], strict: bool) -> Result<RgbImage, DecodeErrors> {
-    let options = DecoderOptions::default()
-        .set_strict_mode(strict)
-        .set_max_width(usize::from(u16::MAX))
-        .set_max_height(usize::from(u16::MAX))
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(Cursor::new(bytes), options);
-    decoder.decode_headers()?;
-    let (width, height) = decoder.dimensions().unwrap_or((0, 0));
-    check_size(width as u64, height as u64).map_err(DecodeErrors::Format)?;
-    let pixels = decoder.decode()?;
-    let rgb = RgbImage::from_raw(width as u32, height as u32, pixels)
-        .ok_or(DecodeErrors::FormatStatic("the number of samples does not fit three channels"))?;
-    let orientation = decoder.exif().and_then(|exif| Orientation::from_exif_chunk(exif));
-    Ok(upright(DynamicImage::ImageRgb8(rgb), orientation).into_rgb8())
+fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    caught(decode).unwrap_or_else(|panic| Err(format!("the decoder panicked: {panic}")))
 }
 
-fn other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, String> {
+/// Decodes the formats other than JPEG.
+fn other(bytes: &[u8]) -> Result<(DynamicImage, Option<Orientation>), String> {
+    let format = match image::guess_format(bytes) {
+        Ok(
+            format @ (ImageFormat::Png
+            | ImageFormat::WebP
+            | ImageFormat::Bmp
+            | ImageFormat::Tiff
+            | ImageFormat::Pnm),
+        ) => format,
+        _ => return Err(signature::named(bytes)),
+    };
     let damaged = |error: image::ImageError| format!("damaged {format:?}: {error}");
     let mut decoder =
         ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();
     check_size(u64::from(width), u64::from(height))?;
-    // A broken EXIF block does not damage the pixels.
-    let orientation = decoder.orientation().ok();
-    let image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    Ok(upright(high_bytes(image), orientation).into_rgb8())
+    // Broken metadata do not damage the pixels.
+    let orientation = match format {
+        ImageFormat::Tiff => decoder.orientation().ok(),
+        _ => {
+            let exif = decoder.exif_metadata().ok().flatten();
+            let xmp = decoder.xmp_metadata().ok().flatten();
+            orientation::of(exif.as_deref(), xmp.as_deref())
+        }
+    };
+    Ok((DynamicImage::from_decoder(decoder).map_err(damaged)?, orientation))
 }
 
-fn check_size(width: u64, height: u64) -> Result<(), String> {
-    if width == 0 || height == 0 {
-        return Err(format!("{width}×{height} pixels: an image needs at least one"));
-    }
-    if width * height > MAX_PIXELS {
-        return Err(format!("{width}×{height} pixels: more than {MAX_PIXELS} are refused"));
-    }
-    Ok(())
-}
-
-fn upright(mut image: DynamicImage, orientation: Option<Orientation>) -> DynamicImage {
-    if let Some(orientation) = orientation {
-        image.apply_orientation(orientation);
-    }
-    image
-}
-
-/// Converts 16 bits to 8 by the high byte, as Pillow does; `into_rgb8` would round.
-fn high_bytes(image: DynamicImage) -> DynamicImage {
-    fn halve(samples: &[u16]) -> impl Iterator<Item = u8> {
-        samples.iter().map(|&sample| (sample >> 8) as u8)
-    }
+/// Converts to RGB with 8 bits a sample. Of 16 bits, the highest eight of those in use are taken, as Pillow
+/// does; `into_rgb8` would round.
+///
+/// # Errors
+/// Samples that are floating-point numbers: nothing says which number is white.
+fn eight_bits(image: DynamicImage, bits_used: u32) -> Result<RgbImage, String> {
+    let short = |sample: u16| (sample >> (bits_used - 8)).min(255) as u8;
     let (width, height) = (image.width(), image.height());
     let rgb: Vec<u8> = match &image {
-        DynamicImage::ImageLuma16(grey) => halve(grey).flat_map(|y| [y; 3]).collect(),
-        DynamicImage::ImageLumaA16(grey) => halve(grey).step_by(2).flat_map(|y| [y; 3]).collect(),
-        DynamicImage::ImageRgb16(rgb) => halve(rgb).collect(),
-        DynamicImage::ImageRgba16(rgba) => {
-            rgba.chunks_exact(4).flat_map(|pixel| halve(&pixel[..3])).collect()
+        DynamicImage::ImageLuma16(grey) => grey.iter().flat_map(|&y| [short(y); 3]).collect(),
+        DynamicImage::ImageLumaA16(grey) => {
+            grey.pixels().flat_map(|pixel| [short(pixel.0[0]); 3]).collect()
         }
-        _ => return image,
+        DynamicImage::ImageRgb16(rgb) => rgb.iter().map(|&sample| short(sample)).collect(),
+        DynamicImage::ImageRgba16(rgba) => rgba
+            .pixels()
+            .flat_map(|pixel| {
+                let [red, green, blue, _] = pixel.0;
+                [short(red), short(green), short(blue)]
+            })
+            .collect(),
+        DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) => {
+            return Err(
+                "samples of 32-bit floating point are not read: convert the image to 8 or 16 bits"
+                    .into(),
+            );
+        }
+        _ => return Ok(image.into_rgb8()),
     };
-    let rgb = RgbImage::from_raw(width, height, rgb).expect("three bytes a pixel were collected");
-    DynamicImage::ImageRgb8(rgb)
+    Ok(RgbImage::from_raw(width, height, rgb).expect("three bytes a pixel were collected"))
 }

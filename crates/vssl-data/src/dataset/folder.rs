@@ -13,7 +13,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::decode::decode;
+use super::decode::{decode, largest_of_sixteen_bits};
+use super::read::image_file;
 use super::walk::images_below;
 use super::{Dataset, Labels};
 use crate::{DataError, Image};
@@ -25,6 +26,8 @@ pub struct Folder {
     files: Vec<PathBuf>,
     labels: Option<Vec<u32>>,
     classes: Vec<String>,
+    /// The bits that samples of 16 bits use.
+    bits_used: u32,
 }
 
 /// Opens the splits below `path`.
@@ -61,7 +64,13 @@ fn split_folder(path: &Path, names: &[&str]) -> Option<PathBuf> {
 impl Folder {
     /// The given files, in their order, without labels. They are read when they are asked for.
     pub fn of_files(files: Vec<PathBuf>) -> Self {
-        Self { root: PathBuf::new(), files, labels: None, classes: Vec::new() }
+        Self { root: PathBuf::new(), files, labels: None, classes: Vec::new(), bits_used: 16 }
+    }
+
+    /// Reads images of 16 bits a sample as ones that use the lowest `bits`, 8 to 16: see
+    /// [`super::DataConfig::bits_used`].
+    pub fn with_bits(self, bits: u32) -> Self {
+        Self { bits_used: bits, ..self }
     }
 
     /// Lists the images of one split; `known` are the classes of the training split.
@@ -70,7 +79,7 @@ impl Folder {
         if files.is_empty() {
             return Err(empty(&root));
         }
-        let mut set = Self { root, files, labels: None, classes: Vec::new() };
+        let mut set = Self { root, files, labels: None, classes: Vec::new(), bits_used: 16 };
         if labels == Labels::None {
             return Ok(set);
         }
@@ -135,7 +144,7 @@ impl Folder {
         }
         let labels = labelled.then(|| files.iter().map(|file| label_in(classes, file)).collect());
         let classes = if labelled { classes.to_vec() } else { Vec::new() };
-        Ok((Self { root: root.into(), files, labels, classes }, missing))
+        Ok((Self { root: root.into(), files, labels, classes, bits_used: 16 }, missing))
     }
 }
 
@@ -143,8 +152,10 @@ fn empty(root: &Path) -> DataError {
     DataError::Format {
         path: root.into(),
         what: "no images".into(),
-        expected: "files that end in .jpg, .jpeg, .png, .webp or .bmp, here or in folders below"
-            .into(),
+        expected:
+            "files that end in .jpg, .jpeg, .jfif, .jpe, .png, .webp, .tif, .tiff, .bmp, .ppm, \
+                   .pgm or .pbm, here or in folders below"
+                .into(),
     }
 }
 
@@ -167,9 +178,8 @@ impl Dataset for Folder {
 
     fn image(&self, index: usize) -> Result<Image, DataError> {
         let path = self.root.join(&self.files[index]);
-        std::fs::read(&path)
-            .map_err(|error| error.to_string())
-            .and_then(|bytes| decode(&bytes))
+        image_file(&path)
+            .and_then(|bytes| decode(bytes, self.bits_used))
             .map_err(|what| DataError::BadImage { name: path.display().to_string(), index, what })
     }
 
@@ -190,5 +200,10 @@ impl Dataset for Folder {
         // An image that cannot be looked at will not be read either: it counts as an empty one.
         let bytes = self.root.join(file).metadata().map_or(0, |file| file.len());
         Some((file.to_string_lossy().into_owned(), bytes))
+    }
+
+    fn largest_of_sixteen_bits(&self, index: usize) -> Option<u16> {
+        let bytes = image_file(&self.root.join(&self.files[index])).ok()?;
+        largest_of_sixteen_bits(&bytes)
     }
 }

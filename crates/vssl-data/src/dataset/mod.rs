@@ -9,9 +9,13 @@ mod decode;
 mod folder;
 mod idx;
 mod imagenet100;
+mod jpeg;
 mod locate;
 mod memory;
+mod orientation;
 mod read;
+mod signature;
+mod size;
 mod subset;
 mod walk;
 
@@ -64,6 +68,15 @@ pub trait Dataset: Send + Sync {
     fn stored_as(&self, _index: usize) -> Option<(String, u64)> {
         None
     }
+
+    /// The largest sample of image `index` where it is stored with 16 bits a sample; `None` for the other
+    /// images, and for all of them here. [`crate::check`] says from it which bits such images use.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    fn largest_of_sixteen_bits(&self, _index: usize) -> Option<u16> {
+        None
+    }
 }
 
 /// The splits of a set of images.
@@ -95,17 +108,32 @@ pub fn open(config: &DataConfig, root: Option<&Path>) -> Result<Splits, DataErro
             )));
         }
     }
+    if !(8..=16).contains(&config.bits_used) {
+        return Err(DataError::Setting(format!(
+            "data.bits_used = {}: expected 8 to 16, the bits that the samples of 16-bit images use",
+            config.bits_used
+        )));
+    }
     let path = root.map_or_else(|| config.path.clone(), |root| root.join(&config.path));
     let labels = config.labels;
     Ok(match config.format {
-        Format::Folder => limited(folder::open(&path, labels)?, config),
+        Format::Folder => limited(with_bits(folder::open(&path, labels)?, config), config),
         Format::Cifar10 => limited(cifar::open_ten(&path, labels)?, config),
         Format::Cifar100 => limited(cifar::open_hundred(&path, labels)?, config),
         Format::Idx => limited(idx::open(&path, labels)?, config),
         Format::ImageNet100 => {
-            limited(imagenet100::open(&path, labels, config.missing_classes)?, config)
+            let splits = imagenet100::open(&path, labels, config.missing_classes)?;
+            limited(with_bits(splits, config), config)
         }
     })
+}
+
+fn with_bits(
+    (train, validation): (Folder, Option<Folder>),
+    config: &DataConfig,
+) -> (Folder, Option<Folder>) {
+    let with = |folder: Folder| folder.with_bits(config.bits_used);
+    (with(train), validation.map(with))
 }
 
 fn limited<D: Dataset + 'static>(

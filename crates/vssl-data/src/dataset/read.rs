@@ -1,6 +1,6 @@
 //! Reads whole files, plain or gzipped, with errors that say what was expected.
 
-use std::fs::File;
+use std::fs::{self, File, FileType};
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
@@ -34,11 +34,55 @@ pub(super) fn open(path: &Path, expected: &str) -> Result<Box<dyn Read>, DataErr
     }
 }
 
+/// Largest image file, in bytes: more than the largest picture takes without any compression.
+const MOST_BYTES: u64 = 1 << 32;
+
+/// The bytes of an image file.
+///
+/// # Errors
+/// What the system says, or that this is no file: a named pipe would wait for a writer.
+pub(super) fn image_file(path: &Path) -> Result<Vec<u8>, String> {
+    let said = |error: std::io::Error| error.to_string();
+    let metadata = fs::metadata(path).map_err(said)?;
+    if let Some(what) = no_file(metadata.file_type()) {
+        return Err(format!("this is {what}, not a file"));
+    }
+    if metadata.len() > MOST_BYTES {
+        return Err(format!("{} bytes: more than {MOST_BYTES} are refused", metadata.len()));
+    }
+    // With room for what the JPEG decoder puts behind the data, which is not worth a copy.
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(metadata.len() as usize + 64).map_err(|error| error.to_string())?;
+    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(said)?;
+    Ok(bytes)
+}
+
+/// What something is that cannot be read as a file; `None` for a file.
+fn no_file(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        return None;
+    }
+    if kind.is_dir() {
+        return Some("a folder");
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return Some("a named pipe");
+        }
+        if kind.is_socket() {
+            return Some("a socket");
+        }
+    }
+    Some("a device")
+}
+
 fn file(path: &Path, expected: &str) -> Result<File, DataError> {
-    if path.is_dir() {
+    if let Some(what) = fs::metadata(path).ok().and_then(|metadata| no_file(metadata.file_type())) {
         return Err(DataError::Format {
             path: path.into(),
-            what: "is a folder".into(),
+            what: format!("is {what}"),
             expected: expected.into(),
         });
     }

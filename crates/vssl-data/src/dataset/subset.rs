@@ -86,6 +86,10 @@ impl Dataset for Subset {
     fn stored_as(&self, index: usize) -> Option<(String, u64)> {
         self.whole.stored_as(self.indices[index])
     }
+
+    fn largest_of_sixteen_bits(&self, index: usize) -> Option<u16> {
+        self.whole.largest_of_sixteen_bits(self.indices[index])
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use crate::DataError;
 
 /// Extensions of image files, in lower case. The content decides the format.
-const EXTENSIONS: [&str; 5] = ["jpg", "jpeg", "png", "webp", "bmp"];
+const EXTENSIONS: [&str; 12] =
+    ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "tif", "tiff", "bmp", "ppm", "pgm", "pbm"];
 
 /// Paths of the image files below `root`, relative to it and sorted by their bytes. Files with other
 /// extensions, hidden files and hidden folders are left out. Symbolic links are followed, except into
-/// a folder that is being listed. A broken link with the name of an image is listed, so that reading
-/// it reports the problem.
+/// a folder that is being listed. A broken link, a named pipe, a device or a socket with the name of an
+/// image is listed, so that reading it reports the problem.
 ///
 /// # Errors
 /// [`DataError::Missing`], [`DataError::Io`] when a folder cannot be listed, [`DataError::Format`]

@@ -33,7 +33,7 @@ fn bad_images_are_found_with_name_and_reason() {
     assert_eq!((report.images, done), (20, 20));
     let bad: Vec<_> = report.bad.iter().map(|bad| (bad.index, bad.name.as_str())).collect();
     assert_eq!(bad, [(3, "03.png"), (10, "10.png"), (17, "17.png")]);
-    assert!(report.bad[0].what.contains("not a JPEG"));
+    assert!(report.bad[0].what.contains("this is a text file"));
     assert_eq!(report.sizes, Some(Sizes { width: (1, 20), height: (21, 40) }));
 }
 
@@ -52,4 +52,18 @@ fn a_set_without_good_images_has_no_sizes() {
     let set = open(Format::Folder, folder.path(), Labels::Auto).unwrap().train;
     let report = check(&*set, 2, &|_| {});
     assert_eq!((report.images, report.bad.len(), report.sizes), (1, 1, None));
+}
+
+#[test]
+fn images_of_sixteen_bits_are_counted_with_their_largest_sample() {
+    let folder = tempdir().unwrap();
+    write(folder.path().join("0.png"), &png(2, 2, [255; 3]));
+    for (name, largest) in [("1.png", 700_u16), ("2.png", 4000), ("3.png", 0)] {
+        let image =
+            image::ImageBuffer::<image::Luma<u16>, _>::from_raw(1, 1, vec![largest]).unwrap();
+        image.save(folder.path().join(name)).unwrap();
+    }
+    let set = open(Format::Folder, folder.path(), Labels::Auto).unwrap().train;
+    let found = check(&*set, 2, &|_| {}).sixteen_bits.unwrap();
+    assert_eq!((found.images, found.largest, found.bits()), (3, 4000, 12));
 }

@@ -3,7 +3,9 @@
 
 mod augment;
 mod check;
+mod corpora;
 mod dataset;
 mod fetch;
 mod golden;
+mod libjpeg;
 mod loader;

@@ -167,6 +167,7 @@ impl Comparison {
         let rows = figure::rows(&groups, &datasets, &columns);
         let mut notes = notes::notes(&groups, &rows, &datasets, &columns);
         notes.extend(runs.iter().filter_map(|run| run.remark.clone()).map(Note::missing));
+        notes.extend(runs.iter().filter_map(|run| run.course.clone()).map(Note::course));
         let published = Published::on(&rows, &datasets);
         Ok(Self { datasets, columns, rows, notes, left_out, published })
     }

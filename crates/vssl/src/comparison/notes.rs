@@ -39,6 +39,11 @@ impl Note {
     pub(super) fn missing(text: String) -> Self {
         Self { kind: NoteKind::Missing, keys: Vec::new(), text }
     }
+
+    /// A note that a run did not go on as it began.
+    pub(super) fn course(text: String) -> Self {
+        Self { kind: NoteKind::Course, keys: Vec::new(), text }
+    }
 }
 
 /// The subject of a note.
@@ -51,6 +56,8 @@ pub enum NoteKind {
     Name,
     /// A figure is missing, or is not of all seeds.
     Missing,
+    /// A run is not one that went on as it began: its length or its images changed on the way.
+    Course,
     /// The source of published values.
     Source,
 }

@@ -24,6 +24,7 @@ use crate::{
         folder::{self, LINEAR, RECIPE, RunFolderError, SUMMARY},
         json_lines::JsonLinesError,
         metrics,
+        resume::changes_of_course,
     },
     supervised,
 };
@@ -45,6 +46,8 @@ pub(super) struct Run {
     pub(super) summary: Summary,
     /// Why a figure in the folder was left out, if one was.
     pub(super) remark: Option<String>,
+    /// A note on a run whose length or images changed on the way.
+    pub(super) course: Option<String>,
 }
 
 /// The content of a run folder.
@@ -152,7 +155,10 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
     let settings = recipe::leaves(&settings)
         .into_iter()
         .map(|(key, value)| (key.join("."), value.to_string()));
+    let course = changes_of_course(&summary.notes).join("; ");
+    let course = (!course.is_empty()).then(|| format!("{}: {course}", folder.display()));
     Ok(Found::Finished(Box::new(Run {
+        course,
         folder: folder.to_owned(),
         method,
         seed,

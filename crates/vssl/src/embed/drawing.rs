@@ -29,7 +29,7 @@ pub fn image_of(
 ) -> Result<Image, IndexError> {
     let file = images.path.join(&entry.path);
     if file.is_file() {
-        return Ok(Folder::of_files(vec![file]).image(0)?);
+        return Ok(Folder::of_files(vec![file]).with_bits(images.bits_used).image(0)?);
     }
     let moved = || IndexError::Moved { path: entry.path.clone(), images: images.path.clone() };
     let set = match opened {

@@ -3,19 +3,21 @@
 //! `job` brings images to the encoder and hands blocks of [`Rows`] to one of four writers: `columns`
 //! (Parquet), `text` (CSV), `numpy` (`.npy`) and `tensors` (safetensors). No writer keeps more than
 //! a block, or a row group of Parquet, whatever the number of images. Parquet and safetensors hold the
-//! paths and an [`Origin`] as well: [`Index`] searches them and `drawing` shows what it found. Called
-//! by `vssl embed` and `vssl search`.
+//! paths and an [`Origin`] as well: [`Index`] searches them and `drawing` shows what it found.
+//! [`LabelledRows`] reads every form for an evaluation. Called by `vssl embed`, `vssl search` and `vssl knn`.
 
 mod columns;
 mod drawing;
 mod index;
 mod job;
+mod labelled;
 mod numpy;
 mod origin;
 mod partial;
 mod rows;
 mod stored_columns;
 mod stored_tensors;
+mod stored_text;
 mod table;
 mod tensors;
 mod text;
@@ -28,6 +30,7 @@ use std::{
 pub use drawing::{draw, image_of};
 pub use index::Index;
 pub use job::{Embedded, Job, create, embed};
+pub use labelled::LabelledRows;
 pub use origin::{Origin, Split, fingerprint};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
 pub use table::{Entry, IndexError};

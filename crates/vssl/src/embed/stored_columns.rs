@@ -22,7 +22,7 @@ use super::{
     ORIGIN, Origin,
     table::{Entry, IndexError, Table, origin},
 };
-use crate::features::{FeatureError, Source};
+use crate::features::{FeatureError, MOST_CLASSES, Source};
 
 /// The largest number of floats for which memory is reserved before they are read.
 const MOST_RESERVED: usize = 1 << 24;
@@ -171,6 +171,43 @@ impl StoredColumns {
         Ok(())
     }
 
+    /// Returns the class of each row; `None` for a file without labels.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a label is no class.
+    pub(super) fn read_labels(&self) -> Result<Option<Vec<i64>>, IndexError> {
+        let contents = |what: String| IndexError::Contents { path: self.path.clone(), what };
+        if !self.has_labels {
+            return Ok(None);
+        }
+        let labels = self.labels_of_groups().map_err(|error| contents(error.to_string()))?;
+        if labels.len() != self.rows() {
+            let what = format!("{} labels for {} rows", labels.len(), self.rows());
+            return Err(contents(what));
+        }
+        match labels.iter().position(|label| !(0..MOST_CLASSES).contains(label)) {
+            None => Ok(Some(labels)),
+            Some(row) => Err(contents(format!("label of row {row} is {}", labels[row]))),
+        }
+    }
+
+    fn labels_of_groups(&self) -> Result<Vec<i64>, ParquetError> {
+        let mut labels = Vec::with_capacity(self.rows());
+        for (group, starts) in self.starts.windows(2).enumerate() {
+            let reader = self.reader.get_row_group(group)?;
+            let mut column = self.reader::<Int64Type>(&*reader, "label", 0)?;
+            let mut left = starts[1] - starts[0];
+            while left > 0 {
+                let (records, ..) = column.read_records(left, None, None, &mut labels)?;
+                if records == 0 {
+                    break;
+                }
+                left -= records;
+            }
+        }
+        Ok(labels)
+    }
+
     fn group_of(&self, row: usize) -> usize {
         self.starts.partition_point(|&start| start <= row) - 1
     }
@@ -227,7 +264,15 @@ impl Source for StoredColumns {
             first,
             last: first + out.len() / self.dim.max(1),
             what: error.to_string(),
-        })
+        })?;
+        match out.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let (row, column) = (first + at / self.dim, at % self.dim);
+                let name = self.path.display().to_string();
+                Err(FeatureError::StoredNotFinite { name, row, column, value: out[at] })
+            }
+        }
     }
 }
 

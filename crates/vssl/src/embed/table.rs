@@ -34,6 +34,12 @@ pub enum IndexError {
         /// The file.
         path: PathBuf,
     },
+    /// A file that has the ending of none of the forms.
+    #[error("{}: expected features in a file called *.parquet, *.csv, *.npy or *.safetensors", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of this format that is damaged or has other contents.
     #[error("{}: {what}; expected a file that `vssl embed` wrote", path.display())]
     Contents {

@@ -5,14 +5,13 @@
 //! `1 / (distance + 1e-5)`. One pass finds the neighbours for the largest k; every smaller k and
 //! every temperature is then a matter of summing weights.
 
-use rayon::prelude::*;
-
 use super::{
     Accuracy, EvalError, Labelled,
+    confusion::Confusion,
     neighbours::{
         Distance, Neighbours, bytes_of_blocks, bytes_of_row, check_k, neighbours_of_each,
     },
-    topk::rank,
+    votes::Answer,
 };
 use crate::features::{Features, Source, check_finite};
 
@@ -27,10 +26,29 @@ pub struct KnnAccuracy {
     pub temperature: f64,
     /// Shares of right classes.
     pub accuracy: Accuracy,
+    /// The mean over the classes of the share of right images in each, percent.
+    pub balanced_top1: f64,
 }
 
-/// Added to a Euclidean distance before it is inverted.
-const DISTANCE_FLOOR: f64 = 1e-5;
+/// The accuracies of all cells of a grid, and the classes that each cell gave to the test rows.
+pub struct Grid {
+    /// The accuracy of each cell.
+    pub cells: Vec<KnnAccuracy>,
+    targets: Vec<usize>,
+    /// The class of each test row, for each cell.
+    predicted: Vec<Vec<u32>>,
+}
+
+impl Grid {
+    /// Returns the classes that the cell number `cell` gave to the test rows of each class.
+    pub fn confusion(&self, cell: usize) -> Confusion {
+        confusion(&self.targets, &self.predicted[cell])
+    }
+}
+
+fn confusion(targets: &[usize], predicted: &[u32]) -> Confusion {
+    Confusion::of(targets.iter().map(|&class| class as u32), predicted)
+}
 
 /// Accuracy for every distance, every one of `ks` and, with the cosine, every temperature, from one
 /// search. The Euclidean distance has no temperature: one entry for each k.
@@ -48,17 +66,31 @@ pub fn grid(
     ks: &[usize],
     temperatures: &[f64],
 ) -> Result<Vec<KnnAccuracy>, EvalError> {
+    Ok(judged(train, test, distances, ks, temperatures)?.cells)
+}
+
+/// The cells of [`grid`], and the classes that each gave.
+///
+/// # Errors
+/// As [`grid`].
+pub fn judged(
+    train: &dyn Source,
+    test: &Features,
+    distances: &[Distance],
+    ks: &[usize],
+    temperatures: &[f64],
+) -> Result<Grid, EvalError> {
     test.check("test features")?;
     let mut tally = Tally::new(train, test, distances, ks, temperatures)?;
     let found = neighbours_of_each(train, test, distances, tally.largest_k())?;
     tally.count(0, &found);
-    Ok(tally.cells())
+    Ok(tally.grid())
 }
 
 /// Fewest test rows that are searched together: fewer would read the training rows too often.
 const FEWEST_ROWS: u64 = 256;
 
-/// The cells of [`grid`], to the bit, in about `memory` bytes besides what `train` and `test` hold. The
+/// The grid of [`judged`], to the bit, in about `memory` bytes besides what `train` and `test` hold. The
 /// test rows are taken in as many portions as that needs, of at least 256 rows each. The training rows are
 /// read twice for each portion, three times where distances are Euclidean.
 ///
@@ -71,9 +103,10 @@ pub fn grid_within(
     ks: &[usize],
     temperatures: &[f64],
     memory: u64,
-) -> Result<Vec<KnnAccuracy>, EvalError> {
+) -> Result<Grid, EvalError> {
     let mut tally = Tally::new(train, test, distances, ks, temperatures)?;
-    let portion = portion(train, test, distances.len(), tally.largest_k(), memory);
+    let left = memory.saturating_sub(tally.bytes());
+    let portion = portion(train, test, distances.len(), tally.largest_k(), left);
     let dim = test.dim();
     for first in (0..test.rows()).step_by(portion) {
         let rows = portion.min(test.rows() - first);
@@ -83,7 +116,7 @@ pub fn grid_within(
         let part = Features { rows, dim, values, labels: None };
         tally.count(first, &neighbours_of_each(train, &part, distances, tally.largest_k())?);
     }
-    Ok(tally.cells())
+    Ok(tally.grid())
 }
 
 /// Test rows that are searched together in `memory` bytes.
@@ -110,6 +143,8 @@ struct Tally<'a> {
     cells: Vec<(Distance, usize, f64)>,
     /// First place, first five places.
     hits: Vec<[usize; 2]>,
+    /// The class of each test row so far, for each cell.
+    predicted: Vec<Vec<u32>>,
 }
 
 impl<'a> Tally<'a> {
@@ -138,78 +173,48 @@ impl<'a> Tally<'a> {
             cells.extend(pairs.map(|(k, temperature)| (distance, k, temperature)));
         }
         let hits = vec![[0, 0]; cells.len()];
-        Ok(Self { labels, ks, cells, hits })
+        let predicted = vec![Vec::with_capacity(labels.test.len()); cells.len()];
+        Ok(Self { labels, ks, cells, hits, predicted })
     }
 
     fn largest_k(&self) -> usize {
         self.ks.iter().max().copied().unwrap_or(0)
     }
 
+    /// Bytes of the classes that all cells give to the test rows.
+    fn bytes(&self) -> u64 {
+        4 * (self.cells.len() * self.labels.test.len()) as u64
+    }
+
     /// Counts the test rows from `first` on, whose neighbours these are.
     fn count(&mut self, first: usize, found: &[Neighbours]) {
         let labels = &self.labels;
-        for (&(distance, k, temperature), hits) in self.cells.iter().zip(&mut self.hits) {
+        let sums = self.hits.iter_mut().zip(&mut self.predicted);
+        for (&(distance, k, temperature), (hits, predicted)) in self.cells.iter().zip(sums) {
             let found = found.iter().find(|found| found.distance == distance);
             let found = found.expect("every distance of the grid was searched");
             let targets = &labels.test[first..][..found.entries.len() / found.k];
-            let more = found.hits(&labels.train, labels.classes, targets, k, temperature);
-            *hits = [hits[0] + more[0], hits[1] + more[1]];
+            let answers = found.answers(&labels.train, labels.classes, targets, k, temperature);
+            for Answer { class, is_first, is_in_five } in answers {
+                predicted.push(class);
+                hits[0] += usize::from(is_first);
+                hits[1] += usize::from(is_in_five);
+            }
         }
     }
 
-    fn cells(self) -> Vec<KnnAccuracy> {
-        let percent = |hits: usize| 100.0 * hits as f64 / self.labels.test.len() as f64;
-        let cells = self.cells.into_iter().zip(&self.hits);
-        cells
-            .map(|((distance, k, temperature), &[first, five])| {
-                let accuracy = Accuracy { top1: percent(first), top5: percent(five) };
-                KnnAccuracy { distance, k, temperature, accuracy }
-            })
-            .collect()
-    }
-}
-
-impl Neighbours {
-    /// Sum of the weights of the `k` nearest neighbours of one test row for each class. With the
-    /// cosine the weights are relative to the nearest neighbour's, so that no temperature overflows.
-    pub fn votes(
-        &self,
-        row: usize,
-        labels: &[usize],
-        classes: usize,
-        k: usize,
-        temperature: f64,
-    ) -> Vec<f64> {
-        let nearest = &self.of(row)[..k.min(self.k)];
-        let mut votes = vec![0.0; classes];
-        for neighbour in nearest {
-            votes[labels[neighbour.index as usize]] += match self.distance {
-                Distance::Cosine => {
-                    ((neighbour.closeness - nearest[0].closeness) / temperature).exp()
-                }
-                Distance::Euclidean => 1.0 / (DISTANCE_FLOOR - neighbour.closeness),
-            };
-        }
-        votes
-    }
-
-    /// How many of the test rows, whose classes are `targets`, get the right class, and how many have
-    /// it among the first five.
-    fn hits(
-        &self,
-        labels: &[usize],
-        classes: usize,
-        targets: &[usize],
-        k: usize,
-        temperature: f64,
-    ) -> [usize; 2] {
-        let five = 5.min(k).min(self.k).min(classes);
-        let hits = |(row, &target): (usize, &usize)| {
-            let rank = rank(&self.votes(row, labels, classes, k, temperature), target);
-            [usize::from(rank < 1), usize::from(rank < five)]
-        };
-        let add = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
-        targets.par_iter().enumerate().map(hits).reduce(|| [0, 0], add)
+    fn grid(self) -> Grid {
+        let Self { labels, cells, hits, predicted, .. } = self;
+        let percent = |hits: usize| 100.0 * hits as f64 / labels.test.len() as f64;
+        let sums = hits.iter().zip(&predicted);
+        let cells = cells.into_iter().zip(sums);
+        let cells = cells.map(|((distance, k, temperature), (&[first, five], predicted))| {
+            let accuracy = Accuracy { top1: percent(first), top5: percent(five) };
+            let balanced = confusion(&labels.test, predicted).balanced_top1();
+            let balanced_top1 = balanced.expect("checked: there are test rows");
+            KnnAccuracy { distance, k, temperature, accuracy, balanced_top1 }
+        });
+        Grid { cells: cells.collect(), targets: labels.test, predicted }
     }
 }
 
@@ -324,18 +329,24 @@ mod tests {
         let (train, test) = (features(&rows[..500], &labels[..500]), features(&rows, &labels));
         let distances = [Distance::Cosine, Distance::Euclidean];
         let (ks, temperatures) = ([1, 5, 30], [0.07, 1.0]);
-        let expected = grid(&train, &test, &distances, &ks, &temperatures).unwrap();
-        assert_eq!(expected.len(), 9);
+        let expected = judged(&train, &test, &distances, &ks, &temperatures).unwrap();
+        assert_eq!(expected.cells.len(), 9);
         let blocks = bytes_of_blocks(2, 2) + 16 * 1700;
         let row = 8 + bytes_of_row(2, 2, 30);
         for (memory, portion_) in [(0, 256), (blocks + 300 * row, 300), (u64::MAX, 1200)] {
             assert_eq!(portion(&train, &test, 2, 30, memory), portion_);
             let got = grid_within(&train, &test, &distances, &ks, &temperatures, memory).unwrap();
-            assert_eq!(got, expected, "{memory} bytes");
+            assert_eq!(got.cells, expected.cells, "{memory} bytes");
+            for cell in 0..9 {
+                let confusion = got.confusion(cell);
+                assert_eq!(confusion, expected.confusion(cell), "{memory} bytes");
+                assert_eq!(confusion.top1(), Some(got.cells[cell].accuracy.top1));
+                assert_eq!(confusion.balanced_top1(), Some(got.cells[cell].balanced_top1));
+            }
         }
         let mut bad = test.clone();
         bad.values[2 * 700 + 1] = f32::NAN;
-        let error = grid_within(&train, &bad, &distances, &ks, &temperatures, 0).unwrap_err();
+        let error = grid_within(&train, &bad, &distances, &ks, &temperatures, 0).err().unwrap();
         assert!(error.to_string().contains("test features: row 700, column 1 is NaN"), "{error}");
     }
 

@@ -6,6 +6,7 @@
 
 use super::{
     Accuracy, EvalError, Labelled,
+    confusion::Confusion,
     lbfgs::{Limits, minimise},
     logistic::{Problem, Scaling},
     same_width,
@@ -39,6 +40,8 @@ impl Default for LinearConfig {
 pub struct LinearResult {
     /// On the test features.
     pub accuracy: Accuracy,
+    /// The classes that the test rows were given.
+    pub confusion: Confusion,
     /// The strength that was chosen.
     pub l2: f64,
     /// Every strength that was tried, strongest first, with its top-1 accuracy on the held-out
@@ -80,8 +83,10 @@ pub fn linear_probe_watched(
     let probe = LinearProbe::of_classes(train, &labels.train, labels.classes, config, task)?;
     let check = Problem::new(&probe.scaling, test, &all(test), &labels.test, labels.classes);
     let accuracy = check.accuracy(&probe.weights);
+    let targets = labels.test.iter().map(|&class| class as u32);
+    let confusion = Confusion::of(targets, &check.predicted(&probe.weights));
     let LinearProbe { l2, tried, iterations, stop, .. } = probe;
-    Ok(LinearResult { accuracy, l2, tried, iterations, stop })
+    Ok(LinearResult { accuracy, confusion, l2, tried, iterations, stop })
 }
 
 /// A probe that was fitted; it gives the probabilities of the classes.

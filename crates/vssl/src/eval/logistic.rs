@@ -4,7 +4,10 @@
 use burn::tensor::Tensor;
 use rayon::prelude::*;
 
-use super::{Accuracy, matrix, numbers, topk::rank};
+use super::{
+    Accuracy, matrix, numbers,
+    topk::{first, rank},
+};
 use crate::features::Features;
 
 /// Rows of one piece of a parallel sum; fixed, so that sums do not depend on the threads.
@@ -106,6 +109,17 @@ impl Problem {
         }
         let square: f64 = weights[..split].iter().map(|w| w * w).sum();
         (loss + 0.5 * l2 * square, gradient)
+    }
+
+    /// The class with the largest score of each row.
+    pub(super) fn predicted(&self, weights: &[f64]) -> Vec<u32> {
+        let products = self.products(weights);
+        let bias = &weights[self.dim * self.classes..];
+        let class = |logits: &[f32]| {
+            let scores = logits.iter().zip(bias).map(|(&x, b)| f64::from(x) + b);
+            first(&scores.collect::<Vec<f64>>()) as u32
+        };
+        products.par_chunks(self.classes).map(class).collect()
     }
 
     pub(super) fn accuracy(&self, weights: &[f64]) -> Accuracy {

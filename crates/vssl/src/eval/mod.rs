@@ -5,6 +5,7 @@
 //! pieces and summed in a fixed order. The probe's matrix products are Burn's on its CPU back end, those
 //! of the neighbours `vssl-kernels`'.
 
+pub mod confusion;
 pub mod evaluators;
 pub mod knn;
 mod lbfgs;
@@ -13,6 +14,7 @@ mod logistic;
 pub mod neighbours;
 pub mod spectrum;
 pub mod topk;
+mod votes;
 
 use burn::tensor::{Device, Tensor, TensorData};
 

@@ -11,6 +11,17 @@ pub(super) fn rank<T: PartialOrd + Copy>(scores: &[T], target: usize) -> usize {
     scores.iter().enumerate().filter(|&entry| before(entry)).count()
 }
 
+/// The class with the largest score, the lowest of equals.
+pub(super) fn first<T: PartialOrd + Copy>(scores: &[T]) -> usize {
+    let mut best = 0;
+    for (class, score) in scores.iter().enumerate() {
+        if *score > scores[best] {
+            best = class;
+        }
+    }
+    best
+}
+
 /// Percentage of rows whose target is among the `k` largest scores, over the rows that have a
 /// target (not −1); `None` when no row has one. Infinite scores are ordinary extremes.
 ///
@@ -48,6 +59,18 @@ pub fn top_k_percent(
     Ok((labelled > 0).then(|| 100.0 * hits as f64 / labelled as f64))
 }
 
+/// The class with the largest score of each row, the lowest of equals; `None` for a row with a score that is
+/// not a number.
+///
+/// # Shapes — `scores`: `[rows, classes]`, row after row.
+pub(crate) fn predicted(scores: &[f32], classes: usize) -> Vec<Option<u32>> {
+    let class = |scores: &[f32]| {
+        let is_known = scores.iter().all(|score| !score.is_nan());
+        is_known.then(|| first(scores) as u32)
+    };
+    scores.chunks_exact(classes).map(class).collect()
+}
+
 /// Rows whose target is the largest score, and rows whose target is among the five largest. A row
 /// with a score that is not a number counts for neither.
 ///
@@ -74,6 +97,15 @@ mod tests {
         assert_eq!(top_k_percent(&[1.0, 1.0, 1.0], 3, &[0], 1), Ok(Some(100.0)));
         assert_eq!(top_k_percent(&[1.0, 1.0, 1.0], 3, &[1], 1), Ok(Some(0.0)));
         assert_eq!(top_k_percent(&[1.0, 1.0, 1.0], 3, &[1], 2), Ok(Some(100.0)));
+    }
+
+    #[test]
+    fn the_predicted_class_is_the_one_of_rank_zero() {
+        let scores = [0.0, 2.0, 2.0, f32::NAN, 1.0, 0.0, -1.0, f32::NEG_INFINITY, -1.0];
+        assert_eq!(predicted(&scores, 3), [Some(1), None, Some(0)]);
+        for row in [&scores[..3], &scores[6..]] {
+            assert_eq!(rank(row, first(row)), 0);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod stored;
 
 pub use rows::{FileRows, Source};
 pub use spill::{FeatureRows, SpillWriter};
-pub use stored::{StoredError, open};
+pub use stored::{StoredError, open, read_labels};
 
 /// Features of a set of images, one row an image.
 #[derive(Clone, Debug, Default)]

@@ -147,7 +147,10 @@ pub fn open(path: &Path, labels: Option<&Path>) -> Result<FileRows, StoredError>
 
 /// Reads the class of each of `rows` rows: the only array of an `.npy` file, or the tensor `labels` of a
 /// safetensors file.
-fn read_labels(path: &Path, rows: usize) -> Result<Vec<i64>, StoredError> {
+///
+/// # Errors
+/// [`StoredError`], which names the file.
+pub fn read_labels(path: &Path, rows: usize) -> Result<Vec<i64>, StoredError> {
     let (mut file, arrays) = read_header(path)?;
     let found = array(path, &arrays, LABELS)?;
     let kind = |got: String, expected| {

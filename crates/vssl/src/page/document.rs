@@ -8,11 +8,12 @@ use crate::formats::html::escaped;
 const PAGE: &str = include_str!("assets/page.html");
 const STYLE: &str = include_str!("assets/page.css");
 /// The scripts, in the order in which the browser reads them.
-const SCRIPTS: [&str; 5] = [
+const SCRIPTS: [&str; 6] = [
     include_str!("assets/draw.js"),
     include_str!("assets/chart.js"),
     include_str!("assets/map.js"),
     include_str!("assets/sections.js"),
+    include_str!("assets/classes.js"),
     include_str!("assets/page.js"),
 ];
 

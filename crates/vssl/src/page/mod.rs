@@ -5,6 +5,7 @@
 //! that needs no network. The page itself, in `assets/`, draws and computes only what drawing needs.
 //! Called by `vssl report` and `vssl watch`.
 
+mod classes;
 mod document;
 mod figures;
 mod gallery;
@@ -16,6 +17,7 @@ mod run;
 
 use std::{io, path::PathBuf};
 
+pub use classes::ClassView;
 pub use document::{Document, html};
 pub use pictures::{ImageSample, RunPictures};
 pub use run::{RunView, State, Verdict};

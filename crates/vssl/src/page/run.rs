@@ -10,6 +10,7 @@ use vssl_data::dataset::Format;
 
 use super::{
     PageError,
+    classes::{ClassView, classes},
     figures::{FigureView, figures},
 };
 use crate::{
@@ -60,6 +61,8 @@ pub struct RunView {
     pub summary: Option<Summary>,
     /// The figures of the result.
     pub figures: Vec<FigureView>,
+    /// The accuracies by class, and a note on those that cannot be read.
+    pub classes: (Vec<ClassView>, Option<String>),
     /// Whether the features are alive.
     pub verdict: Verdict,
     /// Limits of `health/effective_rank` and `health/spread`, below which a run warns.
@@ -169,6 +172,7 @@ impl RunView {
             evaluations: Curves::of(&evaluations),
             recipe: recipe_text,
             figures: figures(summary.as_ref()),
+            classes: classes(folder, summary.as_ref()),
             summary,
             ..Self::waiting(folder)
         })
@@ -192,6 +196,7 @@ impl RunView {
             steps: (0, None),
             summary: None,
             figures: figures(None),
+            classes: (Vec::new(), None),
             verdict: Verdict { level: "unknown", text: "nothing was logged yet".to_owned() },
             limits: BTreeMap::new(),
             warnings: Vec::new(),

@@ -28,6 +28,10 @@ pub struct DataSection {
     pub limit_validation: Option<usize>,
     /// What ImageNet-100 does about classes without images; `error`.
     pub missing_classes: MissingClasses,
+    /// The bits that samples of 16-bit images use, 8 to 16; 16. Such a sample becomes its highest eight of
+    /// these bits.
+    #[serde(skip_serializing_if = "all_sixteen")]
+    pub bits_used: u32,
     /// Mean and standard deviation of the channels; those of the format. Always there in a recipe
     /// that was loaded.
     #[serde(skip_serializing_if = "Option::is_none", with = "short")]
@@ -44,8 +48,15 @@ pub struct DataSection {
 
 impl Default for DataSection {
     fn default() -> Self {
-        let DataConfig { format, path, labels, limit_train, limit_validation, missing_classes } =
-            DataConfig::default();
+        let DataConfig {
+            format,
+            path,
+            labels,
+            limit_train,
+            limit_validation,
+            missing_classes,
+            bits_used,
+        } = DataConfig::default();
         Self {
             format,
             path,
@@ -53,6 +64,7 @@ impl Default for DataSection {
             limit_train,
             limit_validation,
             missing_classes,
+            bits_used,
             normalisation: None,
             on_bad_image: OnBadImage::Stop,
             workers: None,
@@ -71,6 +83,7 @@ impl DataSection {
             limit_train: self.limit_train,
             limit_validation: self.limit_validation,
             missing_classes: self.missing_classes,
+            bits_used: self.bits_used,
         }
     }
 
@@ -78,6 +91,11 @@ impl DataSection {
     pub fn normalisation(&self) -> Normalisation {
         self.normalisation.unwrap_or_else(|| self.format.normalisation())
     }
+}
+
+/// Whether samples use all of 16 bits, which recipes do not write down.
+fn all_sixteen(bits: &u32) -> bool {
+    *bits == DataConfig::default().bits_used
 }
 
 /// `[train]`: how long and in what portions.

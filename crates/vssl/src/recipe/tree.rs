@@ -171,8 +171,52 @@ impl Node {
         if path.iter().any(|part| part.is_empty()) {
             return Err("a part of the key is empty; write it as table.key=value".into());
         }
+        if value.trim().is_empty() {
+            return self.take(&path);
+        }
         let value = parse_value(value.trim())?;
         self.put(&path, 0, Node::at(&Place::Override(position), &value))
+    }
+
+    /// Takes out what is at `path`: the setting then has its default, or none.
+    fn take(&mut self, path: &[&str]) -> Result<(), String> {
+        let key = path.join(".");
+        if key == "method" {
+            return Err("`method` is required: it can be changed, not removed".into());
+        }
+        let (last, above) = path.split_last().expect("a key has at least one part");
+        let above = above.iter().try_fold(&mut *self, |node, key| node.inside(key));
+        let removed = match above.map(|node| &mut node.content) {
+            Some(Content::Table(entries)) => {
+                let at = entries.iter().position(|(known, _)| known == last);
+                at.map(|at| entries.remove(at)).is_some()
+            }
+            Some(Content::Array(items)) if items.len() == 1 && *last == "0" => {
+                return Err(format!("`{key}` is all that its list has: a list cannot be emptied"));
+            }
+            Some(Content::Array(items)) => {
+                let at = last.parse().ok().filter(|&at: &usize| at < items.len());
+                at.map(|at| items.remove(at)).is_some()
+            }
+            _ => false,
+        };
+        match removed {
+            true => Ok(()),
+            false => Err(format!(
+                "`{key}` is not set, so there is nothing to remove; an empty string is written \"\""
+            )),
+        }
+    }
+
+    /// The entry of a table or the element of a list.
+    fn inside(&mut self, key: &str) -> Option<&mut Node> {
+        match &mut self.content {
+            Content::Array(items) => items.get_mut(key.parse::<usize>().ok()?),
+            Content::Table(entries) => {
+                entries.iter_mut().find(|(known, _)| known == key).map(|(_, node)| node)
+            }
+            Content::Leaf(_) => None,
+        }
     }
 
     /// Puts `new` at `path`, of which `depth` parts lead here.
@@ -220,9 +264,6 @@ impl Node {
 
 /// A TOML value. Text that is not TOML is a string, unless it begins like a value that needs an end.
 fn parse_value(text: &str) -> Result<Value, String> {
-    if text.is_empty() {
-        return Err("there is no value after `=`; an empty string is written \"\"".into());
-    }
     match toml::from_str::<toml::Table>(&format!("value = {text}")) {
         Ok(mut table) if table.len() == 1 => {
             Ok(table.remove("value").expect("the text says `value =`"))
@@ -300,6 +341,24 @@ mod tests {
         assert_eq!(leaf(&node, "views.0.size"), Value::Integer(32));
         assert!(applied(recipe, "views.2.size=24").unwrap_err().contains("below 2"));
         assert!(applied("", "views.0.size=24").unwrap_err().contains("no list `views`"));
+    }
+
+    #[test]
+    fn without_a_value_the_key_is_removed() {
+        let recipe = "seed = 3\n[a]\nb = 1\nc = 2\n[[views]]\nsize = 32\n[[views]]\nsize = 24";
+        let keys = |node: &Node| node.entries().map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+        let without = applied(recipe, "seed=").unwrap();
+        assert_eq!(keys(&without), ["a", "views"]);
+        assert_eq!(keys(applied(recipe, "a.b = ").unwrap().get("a").unwrap()), ["c"]);
+        assert_eq!(keys(&applied(recipe, "a=").unwrap()), ["seed", "views"]);
+        let views = applied(recipe, "views.0=").unwrap();
+        assert_eq!(leaf(&views, "views.0.size"), Value::Integer(24));
+        assert!(applied("[[views]]\nsize = 1", "views.0=").unwrap_err().contains("emptied"));
+        for text in ["d=", "a.d=", "d.b=", "seed.b=", "views.2=", "views.x="] {
+            let error = applied(recipe, text).unwrap_err();
+            assert!(error.contains("is not set, so there is nothing to remove"), "{text}: {error}");
+        }
+        assert!(applied(recipe, "method=").unwrap_err().contains("is required"));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! log.txt          the same for people
 //! checkpoints/     see `checkpoint`
 //! summary.json     the result
+//! classes.json     the accuracy by class, and confusion.csv the classes that images were given
+//! recipe-step-….toml, summary-step-….json     of an earlier length: see `earlier`
 //! events.out.…     the figures for TensorBoard, where the recipe asks for them
 //! linear/          the folder of `vssl linear`, which has settings.toml in place of the recipe
 //! ```
@@ -24,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     checkpoint::{self, Store},
+    earlier,
     history::{self, Entry},
     json_lines, metrics,
     names::LOG,
@@ -33,7 +36,7 @@ use super::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{LINEAR, RECIPE, SETTINGS, SUMMARY},
+    names::{CLASSES, CONFUSION, LINEAR, RECIPE, SETTINGS, SUMMARY},
 };
 
 /// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.
@@ -331,9 +334,15 @@ pub fn summary_of<Summary: DeserializeOwned>(
         .map_err(|error| RunFolderError::Summary { path: file, what: error.to_string() })
 }
 
+/// Returns whether the folder holds files. An empty log is none: a start that was killed before it wrote its
+/// settings leaves it.
 fn occupied(path: &Path) -> io::Result<bool> {
+    let counts = |entry: io::Result<fs::DirEntry>| match entry {
+        Ok(entry) => entry.file_name() != LOG || entry.metadata().is_ok_and(|log| log.len() > 0),
+        Err(_) => true,
+    };
     match fs::read_dir(path) {
-        Ok(mut entries) => Ok(entries.next().is_some()),
+        Ok(mut entries) => Ok(entries.any(counts)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }
@@ -361,13 +370,13 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
     for entry in fs::read_dir(path).map_err(io(path))? {
         let entry = entry.map_err(io(path))?.path();
         let name = entry.file_name().unwrap_or_default().to_string_lossy();
-        if tensorboard::is_event_file(&name) {
+        if tensorboard::is_event_file(&name) || earlier::is_kept(&name) {
             removed(&entry, fs::remove_file(&entry))?;
         } else if name == checkpoint::FOLDER || is_on_labels(&entry) {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    for name in [metrics::FILE, history::FILE, LOG, SUMMARY, SETTINGS, RECIPE] {
+    for name in [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, SETTINGS, RECIPE] {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;
     }

@@ -114,6 +114,14 @@ impl<'a> Journal<'a> {
         self.folder.record(step, line)
     }
 
+    /// Writes the file `name` of the folder completely or not at all.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, name: &str, text: &str) -> Result<(), RunFolderError> {
+        self.folder.write(name, text)
+    }
+
     /// Saves a checkpoint, as the best so far if `is_best`, and removes all checkpoints but the last `keep`.
     ///
     /// # Errors

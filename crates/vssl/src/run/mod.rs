@@ -7,6 +7,7 @@
 pub mod checkpoint;
 pub mod clock;
 pub(crate) mod digest;
+pub(crate) mod earlier;
 mod error;
 pub mod events;
 pub mod folder;
@@ -14,6 +15,7 @@ pub mod history;
 pub mod images;
 pub mod journal;
 pub mod json_lines;
+pub mod length;
 pub mod metrics;
 mod names;
 pub(crate) mod past;

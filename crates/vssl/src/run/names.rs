@@ -9,5 +9,9 @@ pub const SUMMARY: &str = "summary.json";
 pub const SETTINGS: &str = "settings.toml";
 /// The folder of `vssl linear`'s results inside the folder of the run that it evaluates.
 pub const LINEAR: &str = "linear";
+/// The accuracy by class of the last evaluation: see [`crate::eval::confusion`].
+pub const CLASSES: &str = "classes.json";
+/// The number of images of each class by the class that they were given.
+pub const CONFUSION: &str = "confusion.csv";
 /// The messages to people.
 pub(super) const LOG: &str = "log.txt";

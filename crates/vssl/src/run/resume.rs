@@ -8,7 +8,10 @@ use std::error::Error;
 
 use toml::Table;
 
-use super::images::Images;
+use super::{
+    images::Images,
+    length::{self, LENGTH, Length},
+};
 use crate::{
     methods,
     recipe::{self, Difference, Recipe},
@@ -33,7 +36,7 @@ pub fn binding_differences(was: &Recipe, now: &Recipe) -> Vec<Difference> {
 ///
 /// # Errors
 /// The text is not a recipe.
-pub(crate) fn differences_since(
+pub fn differences_since(
     was: &str,
     now: &Recipe,
 ) -> Result<Vec<Difference>, Box<dyn Error + Send + Sync>> {
@@ -46,8 +49,15 @@ pub(crate) fn differences_since(
 
 /// Returns the differences between the settings `was` of a training on labels and `now` that forbid the
 /// training to go on.
-pub(crate) fn binding_differences_on_labels(was: &Table, now: &Table) -> Vec<Difference> {
+pub fn binding_differences_on_labels(was: &Table, now: &Table) -> Vec<Difference> {
     binding(recipe::of_tables(was, now), &FREE_ON_LABELS)
+}
+
+/// Returns the differences without those in the length of a training: a training goes on with another length,
+/// and a note tells the effect.
+pub fn apart_from_length(mut differences: Vec<Difference>) -> Vec<Difference> {
+    differences.retain(|difference| !LENGTH.contains(&difference.key.as_str()));
+    differences
 }
 
 fn binding(mut differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
@@ -55,28 +65,14 @@ fn binding(mut differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
     differences
 }
 
-/// The length of a training, for any number of images.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Length {
-    /// The number of images of a step.
-    pub batch: usize,
-    /// The number of passes over the images.
-    pub epochs: u64,
-    /// The largest number of steps.
-    pub max_steps: Option<u64>,
-}
+/// The words by which the note on other images is known.
+const CHANGED_DATA: &str = "(--allow-changed-data)";
 
-impl Length {
-    /// Returns the number of steps of a pass over `images` images: whole batches only.
-    pub fn steps_per_epoch(&self, images: usize) -> u64 {
-        (images / self.batch) as u64
-    }
-
-    /// Returns the number of steps of the whole training.
-    pub fn total_steps(&self, images: usize) -> u64 {
-        let scheduled = self.steps_per_epoch(images).saturating_mul(self.epochs);
-        self.max_steps.map_or(scheduled, |most| most.min(scheduled))
-    }
+/// Returns those of the `notes` of a result that tell that the training is not one that went on as it began:
+/// its length or its images changed on the way.
+pub fn changes_of_course(notes: &[String]) -> Vec<&str> {
+    let tells = |note: &&String| length::is_note(note) || note.contains(CHANGED_DATA);
+    notes.iter().filter(tells).map(String::as_str).collect()
 }
 
 /// Checks that a training that has done `step` steps on the images `was` may go on with the images `now`.
@@ -109,7 +105,7 @@ pub fn check_images(
                 }
                 false => meaning(was.training.count, now.training.count, length, step),
             };
-            Ok(Some(format!("{} (--allow-changed-data); {meaning}", changes.join("; "))))
+            Ok(Some(format!("{} {CHANGED_DATA}; {meaning}", changes.join("; "))))
         }
     }
 }

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     encoder::{Encoder, Reading},
-    eval::linear::{LinearResult, linear_probe_watched},
+    eval::{
+        confusion,
+        linear::{LinearResult, linear_probe_watched},
+    },
     features::Features,
     run::{
         events::{Event, Observer},
@@ -96,6 +99,7 @@ pub fn cached(
         chosen: Some(name(result.l2)),
         top1: Some(result.accuracy.top1),
         top5: Some(result.accuracy.top5),
+        balanced_top1: result.confusion.balanced_top1(),
         best_top1: None,
         best_top5: None,
         best_epoch: None,
@@ -106,6 +110,11 @@ pub fn cached(
         )],
         folder: output.folder.clone(),
     };
+    let classifier = format!("linear classifier, {}", name(result.l2));
+    let counts = [(classifier.as_str(), &result.confusion)];
+    for (file, text) in confusion::files(summary.steps, &counts, train.classes()) {
+        journal.write(file, &text)?;
+    }
     journal.finish(&summary, summary.steps, summary.interrupted)?;
     Ok(summary)
 }
@@ -120,6 +129,7 @@ fn heads(result: &LinearResult) -> Vec<HeadSummary> {
             train_top1,
             top1: accuracy.map(|accuracy| accuracy.top1),
             top5: accuracy.map(|accuracy| accuracy.top5),
+            balanced_top1: accuracy.and_then(|_| result.confusion.balanced_top1()),
         };
         HeadSummary { name: name(l2), diverged: false, last: Some(last), best: None }
     };

@@ -57,7 +57,10 @@ impl Job {
         output: OutputOptions,
     ) -> Result<Self, TrainError> {
         let FinetuneSettings { seed, train, view, data, checkpoint, log, .. } = settings;
-        let common = Common { seed: *seed, train, view, data, checkpoint, log };
+        let (schedule, base) = (settings.schedule(), settings.optimizer.base_rate(train.batch));
+        let rate = &|_, at: &Step| schedule.at(base, at);
+        let rate_name = "the learning rate".to_owned();
+        let common = Common { seed: *seed, train, view, data, checkpoint, log, rate_name, rate };
         let [all, validation] = labelled(splits)?;
         let known = all.labels().expect("they were asked for");
         let chosen = labels::choose(known, all.classes().len(), settings.labels, *seed);

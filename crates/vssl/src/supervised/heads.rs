@@ -33,6 +33,9 @@ pub struct HeadEpoch {
     pub top1: Option<f64>,
     /// The share of validation images whose class is among the five with the highest scores, percent.
     pub top5: Option<f64>,
+    /// The mean over the classes of the share of right images in each, percent.
+    #[serde(default)]
+    pub balanced_top1: Option<f64>,
 }
 
 /// The result of one classifier.
@@ -82,7 +85,8 @@ mod tests {
     use super::*;
 
     fn epoch(epoch: u64, train_top1: f64, top1: f64) -> HeadEpoch {
-        HeadEpoch { epoch, train_loss: Some(1.0), train_top1, top1: Some(top1), top5: Some(100.0) }
+        let (train_loss, top1, top5) = (Some(1.0), Some(top1), Some(100.0));
+        HeadEpoch { epoch, train_loss, train_top1, top1, top5, balanced_top1: top1 }
     }
 
     #[test]

@@ -17,8 +17,9 @@ use crate::{
         checkpoint::{Checkpoint, LATEST, StandIn, Store},
         clock::is_due,
         digest::sha256,
-        folder,
+        folder::{self, SETTINGS},
         images::Images,
+        length::{self, NewLength},
         past::Past,
         resume,
     },
@@ -54,6 +55,10 @@ pub(super) struct Common<'a> {
     pub data: &'a ReadingSection,
     pub checkpoint: &'a Saving,
     pub log: &'a LogSection,
+    /// The name of the learning rate that a note on another length tells.
+    pub rate_name: String,
+    /// Returns that learning rate at a step of a training of so many epochs.
+    pub rate: &'a dyn Fn(u64, &Step) -> f64,
 }
 
 /// A training that is ready to start.
@@ -135,7 +140,7 @@ impl Job {
                  at most {count}: --set train.batch={count}, or leave train.batch out"
             )));
         }
-        let length = resume::Length { batch, epochs, max_steps: None };
+        let length = length::Length { batch, epochs, max_steps: None };
         let images = Images::of(train.as_ref(), Some(validation.as_ref()));
         let group = common.view.group(encoder.input.size);
         let normalisation = encoder.input.normalisation;
@@ -143,7 +148,7 @@ impl Job {
         let table = Table::try_from(settings).expect("settings are a table of plain values");
         let settings = table.to_string();
         let identity = identity(task, table, encoder, [&train, &validation]);
-        let (resume_from, notes) = resumption(&identity, &images, &output, length)?;
+        let (resume_from, notes) = resumption(&identity, &images, &output, length, common)?;
         Ok(Self {
             task,
             settings,
@@ -171,6 +176,38 @@ impl Job {
     /// Returns the number of steps of the whole training.
     pub fn total_steps(&self) -> u64 {
         self.steps_per_epoch.saturating_mul(self.length.epochs)
+    }
+
+    /// Returns the result of a training that goes on although it had come to its end; `None` for any other
+    /// training.
+    ///
+    /// # Errors
+    /// The result cannot be read.
+    pub fn result(&self) -> Result<Option<Summary>, TrainError> {
+        let Some(Checkpoint { position, .. }) = &self.resume_from else { return Ok(None) };
+        let is_whole = |summary: &Summary| {
+            !summary.interrupted
+                && summary.steps == position.step
+                && position.notes.iter().all(|note| summary.notes.contains(note))
+        };
+        match position.step == self.total_steps() {
+            false => Ok(None),
+            true => Ok(folder::summary_of(&self.output.folder)?.filter(is_whole)),
+        }
+    }
+
+    /// Returns whether the settings in the output folder say something else than what the training goes on
+    /// with.
+    pub(super) fn differs_from_folder(&self) -> bool {
+        let tables = std::fs::read_to_string(self.output.folder.join(SETTINGS)).map(|stored| {
+            let [stored, now] = [stored, self.settings.clone()].map(|text| text.parse::<Table>());
+            Some((recipe::upgraded(stored.ok()?), now.ok()?))
+        });
+        match tables {
+            Ok(Some((was, now))) => !resume::binding_differences_on_labels(&was, &now).is_empty(),
+            // Settings that cannot be read are written anew.
+            _ => true,
+        }
     }
 
     /// Returns the position in the training after `index` steps.
@@ -287,7 +324,8 @@ fn resumption(
     identity: &Table,
     images: &Images,
     output: &OutputOptions,
-    length: resume::Length,
+    length: length::Length,
+    common: &Common,
 ) -> Result<(Option<Checkpoint>, Vec<String>), TrainError> {
     if !output.resume {
         return Ok((None, Vec::new()));
@@ -295,10 +333,42 @@ fn resumption(
     let Some((mut checkpoint, stand_in)) = resumed(identity, output)? else {
         return Ok((None, vec![note_on_new_start(output)?]));
     };
-    let note = checked(&checkpoint, images, output, length)?;
-    checkpoint.position.notes.extend(note.clone());
+    let mut notes: Vec<String> =
+        note_on_new_length(&checkpoint, images, output, length, common)?.into_iter().collect();
+    notes.extend(checked(&checkpoint, images, output, length)?);
+    checkpoint.position.notes.extend(notes.iter().cloned());
     let stand_in = stand_in.map(|stand_in| stand_in.note("goes on from"));
-    Ok((Some(checkpoint), stand_in.into_iter().chain(note).collect()))
+    Ok((Some(checkpoint), stand_in.into_iter().chain(notes).collect()))
+}
+
+/// Returns a note on a training that goes on with another number of epochs.
+fn note_on_new_length(
+    checkpoint: &Checkpoint,
+    images: &Images,
+    output: &OutputOptions,
+    length: length::Length,
+    common: &Common,
+) -> Result<Option<String>, TrainError> {
+    let was = length.stated_in(&settings_of(checkpoint, output)?);
+    let now = images.training.count;
+    let then = checkpoint.images.as_ref().map_or(now, |images| images.training.count);
+    let change = NewLength {
+        was: (was, then),
+        now: (length, now),
+        step: checkpoint.position.step,
+        rate_name: &common.rate_name,
+        rate: &|length, at| (common.rate)(length.epochs, at),
+    };
+    let note = (was != length).then(|| change.note()).transpose();
+    note.map_err(|what| TrainError::EndHasPassed { run: output.folder.clone(), what })
+}
+
+/// Returns the settings with which `checkpoint` was made.
+fn settings_of(checkpoint: &Checkpoint, output: &OutputOptions) -> Result<Table, TrainError> {
+    let settings = checkpoint.recipe.parse().map_err(|error: toml::de::Error| {
+        TrainError::StoredRecipe { run: output.folder.clone(), source: error.into() }
+    })?;
+    Ok(recipe::upgraded(settings))
 }
 
 /// Returns the last checkpoint, if it belongs to the same training, and whether it stands in for `latest`.
@@ -308,10 +378,9 @@ fn resumed(
 ) -> Result<Option<(Checkpoint, Option<StandIn>)>, TrainError> {
     let run = &output.folder;
     let Some((checkpoint, stand_in)) = Store::of(run).find(LATEST)? else { return Ok(None) };
-    let was: Table = checkpoint.recipe.parse().map_err(|error: toml::de::Error| {
-        TrainError::StoredRecipe { run: run.clone(), source: error.into() }
-    })?;
-    let mut differences = resume::binding_differences_on_labels(&recipe::upgraded(was), now);
+    let was = settings_of(&checkpoint, output)?;
+    let differences = resume::binding_differences_on_labels(&was, now);
+    let mut differences = resume::apart_from_length(differences);
     if checkpoint.images.is_some() || output.allow_changed_data {
         differences.retain(|difference| !COUNTS.contains(&difference.key.as_str()));
     }
@@ -335,7 +404,7 @@ fn checked(
     checkpoint: &Checkpoint,
     now: &Images,
     output: &OutputOptions,
-    length: resume::Length,
+    length: length::Length,
 ) -> Result<Option<String>, TrainError> {
     let (was, allowed) = (checkpoint.images.as_ref(), output.allow_changed_data);
     let checked = resume::check_images(was, now, allowed, length, checkpoint.position.step);

@@ -37,7 +37,16 @@ impl Job {
         output: OutputOptions,
     ) -> Result<Self, TrainError> {
         let LinearSettings { seed, train, view, data, checkpoint, log, .. } = settings;
-        let common = Common { seed: *seed, train, view, data, checkpoint, log };
+        let scale = train.batch as f64 / 256.0;
+        let first = settings.rates.first().copied().unwrap_or_default();
+        // Unless the settings name milestones, they follow the number of epochs.
+        let rate = |epochs: u64, at: &Step| {
+            let train = super::Length { epochs, ..train.clone() };
+            LinearSettings { train, ..settings.clone() }.schedule().at(first * scale, at)
+        };
+        let rate_name = format!("the learning rate of `lr {first}`");
+        let rate = &rate;
+        let common = Common { seed: *seed, train, view, data, checkpoint, log, rate_name, rate };
         Job::new("linear", encoder, splits, settings, &common, output)
     }
 }

@@ -12,10 +12,14 @@ use super::{
 };
 use crate::{
     encoder::images::{each_evaluated, images_to_tensor},
-    eval::topk::top_hits,
+    eval::{
+        confusion::{self, Confusion},
+        topk::{predicted, top_hits},
+    },
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
+        earlier,
         events::{Event, Observer},
         folder::{RunFolder, SETTINGS},
         journal::Journal,
@@ -61,6 +65,15 @@ struct HeadLine<'a> {
     epoch: HeadEpoch,
 }
 
+/// What a classifier says of the validation split.
+#[derive(Clone)]
+struct Judged {
+    /// The classes that the images were given.
+    classes: Confusion,
+    /// The share of images whose class is among the five with the highest scores, percent.
+    top5: f64,
+}
+
 struct Training<'a> {
     job: &'a Job,
     classifier: &'a mut dyn Classifier,
@@ -98,7 +111,13 @@ impl<'a> Training<'a> {
         let loader = job.loader(position.step)?;
         let tensorboard = job.log.tensorboard;
         let folder = match job.output.resume {
-            true => RunFolder::resume(path, position.step, tensorboard)?,
+            true => {
+                let folder = RunFolder::resume(path, position.step, tensorboard)?;
+                if job.differs_from_folder() {
+                    earlier::replace_settings(path, SETTINGS, &job.settings, position.step)?;
+                }
+                folder
+            }
             false => {
                 let settings = (SETTINGS, job.settings.as_str());
                 RunFolder::create_with(settings, path, job.output.force, tensorboard)?
@@ -204,24 +223,26 @@ impl<'a> Training<'a> {
     /// Closes the sums of an epoch, and evaluates on the validation split when that is due. Where `stop` is
     /// requested meanwhile, the sums stay open, and the next start evaluates.
     fn end_epoch(&mut self, epoch: u64, stop: &Stop) -> Result<(), TrainError> {
-        let accuracies = match self.job.evaluates_after(epoch).then(|| self.evaluate(stop)) {
-            Some(Err(TrainError::Stopped)) => {
-                self.position.unevaluated = true;
-                return Ok(());
-            }
-            Some(accuracies) => accuracies?.into_iter().map(Some).collect(),
-            None => vec![None; self.names.len()],
-        };
+        let judged: Vec<Option<Judged>> =
+            match self.job.evaluates_after(epoch).then(|| self.evaluate(stop)) {
+                Some(Err(TrainError::Stopped)) => {
+                    self.position.unevaluated = true;
+                    return Ok(());
+                }
+                Some(judged) => judged?.into_iter().map(Some).collect(),
+                None => vec![None; self.names.len()],
+            };
         self.position.unevaluated = false;
-        for (head, accuracy) in self.heads.iter_mut().zip(accuracies) {
-            let accuracy = accuracy.filter(|_| !head.diverged);
+        for (head, judged) in self.heads.iter_mut().zip(&judged) {
+            let accuracy = judged.as_ref().filter(|_| !head.diverged);
             let images = head.steps * self.job.length.batch as u64;
             head.epochs.push(HeadEpoch {
                 epoch,
                 train_loss: (!head.diverged).then(|| head.loss / head.steps as f64),
                 train_top1: 100.0 * head.correct as f64 / images as f64,
-                top1: accuracy.map(|[top1, _]| top1),
-                top5: accuracy.map(|[_, top5]| top5),
+                top1: accuracy.and_then(|judged| judged.classes.top1()),
+                top5: accuracy.map(|judged| judged.top5),
+                balanced_top1: accuracy.and_then(|judged| judged.classes.balanced_top1()),
             });
             (head.steps, head.loss, head.correct) = (0, 0.0, 0);
         }
@@ -230,42 +251,68 @@ impl<'a> Training<'a> {
         let heads = self.names.iter().zip(&self.heads);
         let heads = heads.map(|(name, head)| HeadLine { name, epoch: last(head) }).collect();
         self.journal.record(step, &Line::Evaluation { step, epoch, heads })?;
-        let top1 = choose(&self.results()).and_then(|head| head.last?.top1);
+        let results = self.results();
+        let chosen = choose(&results);
+        let top1 = chosen.and_then(|head| head.last?.top1);
+        self.write_classes(chosen.map(|head| head.name.as_str()), &judged)?;
         self.journal.tell(&Event::Evaluated { step, epoch, knn_top1: None, probe_top1: top1 })?;
         self.clock.leave_out();
         Ok(())
     }
 
-    /// Returns the top-1 and top-5 accuracy of each classifier on the validation split, in percent.
-    fn evaluate(&mut self, stop: &Stop) -> Result<Vec<[f64; 2]>, TrainError> {
+    /// Writes the classes that the `chosen` classifier gave, if it was evaluated now.
+    fn write_classes(
+        &self,
+        chosen: Option<&str>,
+        judged: &[Option<Judged>],
+    ) -> Result<(), TrainError> {
+        let own = self.names.iter().zip(judged).find(|(name, _)| Some(name.as_str()) == chosen);
+        let Some((name, Some(judged))) = own else { return Ok(()) };
+        let classifier = format!("{}, {name}", self.job.task);
+        let counts = [(classifier.as_str(), &judged.classes)];
+        let files = confusion::files(self.position.step, &counts, self.job.train.classes());
+        for (file, text) in files {
+            self.journal.write(file, &text)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what each classifier says of the validation split.
+    fn evaluate(&mut self, stop: &Stop) -> Result<Vec<Judged>, TrainError> {
         let (job, judge, heads) = (self.job, self.classifier.judge(), self.names.len());
         let (images, plan) = (Arc::clone(&job.validation), job.evaluation());
         let (size, device) = (job.input.size, job.device.clone());
         let mut watch = Watch { stop, observer: self.journal.observer() };
-        let (hits, seen, left_out) = watch.run("validation images", move |task| {
+        let (found, in_five, left_out) = watch.run("validation images", move |task| {
             task.begin(images.len() as u64);
             let labels = images.labels().expect("a job's images have labels");
-            let (mut hits, mut seen) = (vec![[0_usize; 2]; heads], 0);
+            let mut found = vec![Confusion::default(); heads];
+            let mut in_five = vec![0_usize; heads];
             let left_out = each_evaluated(&images, plan, TrainError::from, |indices, pixels| {
                 let x = images_to_tensor(pixels, indices.len(), size, &device);
                 let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
-                for (hits, scores) in hits.iter_mut().zip(judge(x)) {
+                for ((found, in_five), scores) in found.iter_mut().zip(&mut in_five).zip(judge(x)) {
                     let classes = scores.dims()[1];
                     let scores: Vec<f32> =
                         scores.into_data().try_into_vec().expect("scores are f32"); // device read
-                    for (sum, more) in hits.iter_mut().zip(top_hits(&scores, classes, &targets)) {
-                        *sum += more;
-                    }
+                    *in_five += top_hits(&scores, classes, &targets)[1];
+                    let answers = predicted(&scores, classes).into_iter();
+                    targets
+                        .iter()
+                        .zip(answers)
+                        .for_each(|(&class, answer)| found.add(class, answer));
                 }
-                seen += indices.len();
                 task.advance(indices.len() as u64);
                 if task.is_left() { Err(TrainError::Stopped) } else { Ok(()) }
             })?;
-            Ok((hits, seen, left_out))
+            Ok((found, in_five, left_out))
         })?;
         self.left_out = left_out;
-        let percent = |count: usize| 100.0 * count as f64 / seen.max(1) as f64;
-        Ok(hits.into_iter().map(|hits| hits.map(percent)).collect())
+        let percent = |count: usize, of: u64| 100.0 * count as f64 / of.max(1) as f64;
+        let judged = found.into_iter().zip(in_five);
+        Ok(judged
+            .map(|(classes, five)| Judged { top5: percent(five, classes.images()), classes })
+            .collect())
     }
 
     fn results(&self) -> Vec<HeadSummary> {
@@ -315,6 +362,7 @@ impl<'a> Training<'a> {
             chosen: chosen.map(|head| head.name),
             top1: last.and_then(|epoch| epoch.top1),
             top5: last.and_then(|epoch| epoch.top5),
+            balanced_top1: last.and_then(|epoch| epoch.balanced_top1),
             best_top1: best.and_then(|epoch| epoch.top1),
             best_top5: best.and_then(|epoch| epoch.top5),
             best_epoch: best.map(|epoch| epoch.epoch),

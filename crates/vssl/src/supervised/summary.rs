@@ -50,6 +50,10 @@ pub struct Summary {
     pub top1: Option<f64>,
     /// The top-5 accuracy of the chosen classifier after the last epoch.
     pub top5: Option<f64>,
+    /// The mean over the classes of the chosen classifier's accuracy in each, after the last epoch. The file
+    /// `classes.json` has the accuracy of each class.
+    #[serde(default)]
+    pub balanced_top1: Option<f64>,
     /// The top-1 accuracy of the chosen classifier after its best epoch. The validation split itself picks
     /// that epoch, so the figure is optimistic; it is given because others report it.
     pub best_top1: Option<f64>,

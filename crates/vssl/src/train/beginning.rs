@@ -2,11 +2,19 @@
 
 use std::path::Path;
 
+use toml::Table;
+
 use super::TrainError;
-use crate::run::{
-    checkpoint::{Checkpoint, CheckpointError, Store},
-    events::Summary,
-    past::Past,
+use crate::{
+    run::{
+        checkpoint::{Checkpoint, CheckpointError, Store},
+        events::Summary,
+        images::Images,
+        length::{Length, NewLength},
+        past::Past,
+        resume,
+    },
+    schedule::Step,
 };
 
 /// Where a run begins: the default is at the first step of a new run.
@@ -53,5 +61,53 @@ impl Beginning {
             past => beginning.note = Some(past.note("run")),
         }
         Ok(beginning)
+    }
+}
+
+/// The length and the images of a run that goes on.
+pub(super) struct Continuation<'a> {
+    /// The run folder.
+    pub run: &'a Path,
+    /// The length from now on.
+    pub length: Length,
+    /// The images from now on.
+    pub images: &'a Images,
+    /// Whether the images may be others than those of the checkpoint.
+    pub allow_changed_data: bool,
+    /// Returns the learning rate at a step.
+    pub rate: &'a dyn Fn(&Step) -> f64,
+}
+
+impl Continuation<'_> {
+    /// Returns the notes on a run that goes on from `checkpoint`: on another length and on other images. The
+    /// checkpoint takes the notes as well, so that they last.
+    ///
+    /// # Errors
+    /// The new length has passed already, or the images are others and may not be.
+    pub(super) fn notes(&self, checkpoint: &mut Checkpoint) -> Result<Vec<String>, TrainError> {
+        let run = || self.run.to_owned();
+        let (images, step) = (checkpoint.images.as_ref(), checkpoint.position.step);
+        let settings: Table = checkpoint.recipe.parse().map_err(|source: toml::de::Error| {
+            TrainError::StoredRecipe { run: run(), source: source.into() }
+        })?;
+        let was = self.length.stated_in(&settings);
+        let mut notes = Vec::new();
+        if was != self.length {
+            let now = self.images.training.count;
+            let change = NewLength {
+                was: (was, images.map_or(now, |images| images.training.count)),
+                now: (self.length, now),
+                step,
+                rate_name: "the learning rate",
+                rate: &|_, at| (self.rate)(at),
+            };
+            let note = change.note();
+            notes.push(note.map_err(|what| TrainError::EndHasPassed { run: run(), what })?);
+        }
+        let allowed = self.allow_changed_data;
+        let checked = resume::check_images(images, self.images, allowed, self.length, step);
+        notes.extend(checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?);
+        checkpoint.position.notes.extend(notes.iter().cloned());
+        Ok(notes)
     }
 }

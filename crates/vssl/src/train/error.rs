@@ -124,6 +124,14 @@ pub enum TrainError {
         /// The keys that differ, each with both values.
         differences: Vec<Difference>,
     },
+    /// The training has done more steps than the length has that it should go on with.
+    #[error("{}: {what}", run.display())]
+    EndHasPassed {
+        /// The folder of the training.
+        run: PathBuf,
+        /// The length, the steps done, and what to do.
+        what: String,
+    },
     /// The images are not those of the checkpoint: a run goes on only with the images that it began with.
     #[error(
         "{}: the images are not those that the checkpoint was made with:\n{}\n\
@@ -224,6 +232,7 @@ impl TrainError {
             self,
             Self::Setting(_)
                 | Self::OtherRecipe { .. }
+                | Self::EndHasPassed { .. }
                 | Self::NoLabels { .. }
                 | Self::FolderOfRun { .. }
                 | Self::NothingToResume { .. }

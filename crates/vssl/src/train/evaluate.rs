@@ -15,7 +15,7 @@ use crate::{
         images::{features, features_of_set, images_to_tensor},
     },
     eval::{
-        evaluators::{Judged, Splits},
+        evaluators::{Judged, Judgement, Splits},
         topk,
     },
     features::{Features, SpillWriter},
@@ -54,9 +54,11 @@ impl Evaluation {
             let (own, splits) = (Arc::clone(evaluator), Arc::clone(&splits));
             let names: Vec<&str> = evaluator.figures().iter().map(|figure| figure.name).collect();
             let measured =
-                watch.run(&names.join(", "), move |task| Ok(own.run_watched(&splits, task)?));
-            let values = measured?.into_iter();
+                watch.run(&names.join(", "), move |task| Ok(own.judge_watched(&splits, task)?));
+            let Judgement { figures, classes } = measured?;
+            let values = figures.into_iter();
             self.figures.extend(values.map(|(name, value)| (judged.key(name), Some(value))));
+            self.classes.extend(classes.filter(|_| judged == Judged::Trained));
         }
         Ok(())
     }

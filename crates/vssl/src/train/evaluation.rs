@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::events::Summary;
+use crate::{eval::confusion::Confusion, run::events::Summary};
 
 /// The beginning of the note that names figures of an earlier evaluation.
 const KEPT: &str = "kept from an earlier evaluation of the same weights: ";
@@ -16,6 +16,9 @@ pub struct Evaluation {
     pub left_out: usize,
     /// The notes on figures of an earlier evaluation.
     pub notes: Vec<String>,
+    /// The evaluators that classify, in words, and the classes that they gave to the validation images by the
+    /// trained encoder.
+    pub classes: Vec<(String, Confusion)>,
 }
 
 impl Evaluation {

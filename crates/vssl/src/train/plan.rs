@@ -11,7 +11,7 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 
 use super::{
     TrainError,
-    beginning::Beginning,
+    beginning::{Beginning, Continuation},
     environment::{
         Environment, adapt_batch, check_group, check_views, find_data, share, smaller_batch,
     },
@@ -32,8 +32,8 @@ use crate::{
         events::Summary,
         folder::{self, RunFolderError},
         images::Images,
-        resume::{self, Length},
-        space,
+        length::Length,
+        resume, space,
     },
     schedule::Step,
 };
@@ -88,11 +88,11 @@ impl Plan {
     }
 
     /// Plans to go on with the run in the folder `run` after the checkpoint `from` (`latest`, `best` or
-    /// `step-…`). `recipe` is read from the folder; some of its settings may have been changed.
+    /// `step-…`). `recipe` is read from the folder; some of its settings may have been changed, the length among them.
     ///
     /// # Errors
-    /// The errors of [`Plan::new`]; also, the checkpoint is damaged, or was made with another recipe or other
-    /// images.
+    /// The errors of [`Plan::new`]; also, the checkpoint is damaged, was made with other settings than the
+    /// length or with other images, or has done more steps than the new length has.
     pub fn resume(
         mut recipe: Recipe,
         run: &Path,
@@ -105,6 +105,7 @@ impl Plan {
             let differences = resume::differences_since(&checkpoint.recipe, &recipe);
             let differences = differences
                 .map_err(|source| TrainError::StoredRecipe { run: run.to_owned(), source })?;
+            let differences = resume::apart_from_length(differences);
             if !differences.is_empty() {
                 return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
             }
@@ -181,19 +182,17 @@ impl Plan {
 
     fn remarks(&mut self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
         let mut notes = Vec::new();
-        if let Some(Checkpoint { images, position, .. }) = &mut self.resume_from {
-            let checked = resume::check_images(
-                images.as_ref(),
-                &self.images,
-                allow_changed,
+        if let Some(checkpoint) = &mut self.resume_from {
+            let Recipe { schedule, optimizer, train, .. } = &self.recipe;
+            let base = optimizer.base_rate(train.batch);
+            let continuation = Continuation {
+                run: &self.run,
                 length,
-                position.step,
-            );
-            let run = || self.run.clone();
-            let note =
-                checked.map_err(|changes| TrainError::OtherImages { run: run(), changes })?;
-            position.notes.extend(note.clone());
-            notes.extend(note);
+                images: &self.images,
+                allow_changed_data: allow_changed,
+                rate: &|at| schedule.at(base, at),
+            };
+            notes.extend(continuation.notes(checkpoint)?);
         }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
@@ -253,6 +252,16 @@ impl Plan {
     /// Returns the result with the path of this folder, which may have been moved or copied since.
     fn here(&self, summary: Summary) -> Summary {
         Summary { run: self.run.clone(), ..summary }
+    }
+
+    /// Returns whether the recipe in the run folder says something else than what the run goes on with.
+    ///
+    /// # Errors
+    /// The recipe cannot be read.
+    pub(super) fn differs_from_folder(&self) -> Result<bool, TrainError> {
+        let stored = folder::recipe_of(&self.run)?;
+        let differences = resume::differences_since(&stored, &self.recipe);
+        Ok(differences.map_or(true, |differences| !differences.is_empty()))
     }
 
     /// Checks that the run is not one that came to its end and lost its checkpoints: to train it again would

@@ -289,6 +289,9 @@ impl<'a> Run<'a> {
                 evaluation.keep(earlier);
             }
         }
+        if let Some(reporter) = self.reporter.as_mut().filter(|_| !interrupted) {
+            reporter.classes(self.position.step, &evaluation.classes)?;
+        }
         let mut summary = self.plan.summary(&self.position, seconds, evaluation);
         summary.interrupted = interrupted;
         // Half an evaluation does not replace an earlier result of the same weights.

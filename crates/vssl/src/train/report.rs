@@ -8,13 +8,15 @@ use vssl_data::Batch;
 
 use super::{Plan, TrainError, health::Health, probe::ProbeStep, watch::Watch};
 use crate::{
+    eval::confusion::{self, Confusion},
     method::learner::Outcome,
     optim::LossScale,
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
+        earlier,
         events::{Event, Observer, Summary},
-        folder::RunFolder,
+        folder::{RECIPE, RunFolder},
         journal::Journal,
         stop::Stop,
     },
@@ -182,7 +184,8 @@ pub struct Reporter<'a> {
 }
 
 impl<'a> Reporter<'a> {
-    /// Opens the run folder: a new one, or that of a run that goes on at `position`.
+    /// Opens the run folder: a new one, or that of a run that goes on at `position`. The folder of a run that
+    /// goes on with another length gets the recipe with that length, and keeps the earlier one beside it.
     ///
     /// # Errors
     /// The folder cannot be made or written.
@@ -193,7 +196,14 @@ impl<'a> Reporter<'a> {
     ) -> Result<Self, TrainError> {
         let tensorboard = plan.recipe.log.tensorboard;
         let folder = match plan.continues {
-            true => RunFolder::resume(&plan.run, position.step, tensorboard)?,
+            true => {
+                let folder = RunFolder::resume(&plan.run, position.step, tensorboard)?;
+                let (run, text) = (&plan.run, &plan.recipe_text);
+                if plan.differs_from_folder()? {
+                    earlier::replace_settings(run, RECIPE, text, position.step)?;
+                }
+                folder
+            }
             false => RunFolder::create(&plan.run, &plan.recipe_text, plan.force, tensorboard)?,
         };
         Ok(Self { journal: Journal::new(folder, observer), plan })
@@ -298,6 +308,21 @@ impl<'a> Reporter<'a> {
         let epoch = step / self.plan.steps_per_epoch;
         self.journal.record(step, &Line::Evaluation { step, epoch, knn_top1, probe_top1 })?;
         Ok(self.journal.tell(&Event::Evaluated { step, epoch, knn_top1, probe_top1 })?)
+    }
+
+    /// Writes the classes that evaluators gave to the validation images after `step` steps, if any did.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn classes(&self, step: u64, found: &[(String, Confusion)]) -> Result<(), TrainError> {
+        if found.is_empty() {
+            return Ok(());
+        }
+        let counts: Vec<_> = found.iter().map(|(name, counts)| (name.as_str(), counts)).collect();
+        for (name, text) in confusion::files(step, &counts, self.plan.train.classes()) {
+            self.journal.write(name, &text)?;
+        }
+        Ok(())
     }
 
     /// Writes a checkpoint.

@@ -85,6 +85,21 @@ pub(super) fn shown(root: &TempDir, format: Format) -> String {
     compare(root).write(format).replace(&format!("{}/", root.path().display()), "")
 }
 
+#[test]
+fn a_run_that_was_trained_longer_is_not_taken_for_one_long_run_in_silence() {
+    let root = root();
+    Made::new(&root, "a", "byol", 0).accuracies(70.0, 80.0, 75.0).finished();
+    let note = "train.epochs = 4 instead of train.epochs = 2 since step 9: …, and the result is not that of \
+                one training of train.epochs = 4";
+    let notes = json!([note, "the images have no labels"]);
+    Made::new(&root, "b", "byol", 1).accuracies(72.0, 80.0, 75.0).with("notes", notes).finished();
+    let found = compare(&root).notes;
+    let found: Vec<_> = found.iter().filter(|note| note.kind == NoteKind::Course).collect();
+    assert_eq!(found.len(), 1);
+    assert!(found[0].text.ends_with(&format!("b: {note}")), "{}", found[0].text);
+    assert!(shown(&root, Format::Markdown).contains("not that of one training"));
+}
+
 /// Two methods with two seeds, one with one, a tie, a run that was stopped and one that was killed.
 fn study() -> TempDir {
     let root = root();

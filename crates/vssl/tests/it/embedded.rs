@@ -13,10 +13,10 @@ use parquet::{
 };
 use vssl::{
     backbone::{Backbone, BackboneConfig, ResnetConfig},
-    embed::{Block, Entry, Form, Index, Job, Layout, Origin, Split, create, embed},
+    embed::{Block, Entry, Form, Index, Job, LabelledRows, Layout, Origin, Split, create, embed},
     encoder::{Encoder, Input, Reading},
     eval::neighbours::{Distance, neighbours},
-    features::{self, Features},
+    features::{self, Features, Source},
     layers::Init,
     method::learner::Network,
     posterior::Posteriors,
@@ -49,6 +49,39 @@ pub(super) fn encoder(seed: u64) -> Encoder {
         step: Some(7),
         device,
     }
+}
+
+#[test]
+fn labels_of_several_row_groups_come_out_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    // A row group has at most 16,384 rows.
+    let (images, dim, to) = (40_000, 2, folder.path().join("a.parquet"));
+    let encoder = encoder(1);
+    let images_of = source(Path::new("a"));
+    let origin = Origin::new(&encoder, "latest", Network::Student, &images_of, Split::Train);
+    let origin = Origin { classes: vec!["cat".to_owned(), "dog".to_owned()], ..origin };
+    let layout = Layout { images, path_bytes: 0, dim, labels: true, posterior: None, origin };
+    let label = |at: usize| i64::from(at % 7 == 3 || at > 30_000);
+    let mut rows = create(&to, Form::Parquet, layout).unwrap();
+    for first in (0..images).step_by(1000) {
+        let numbers = first..first + 1000;
+        let block = Block {
+            images: numbers.clone().map(|at| at as i64).collect(),
+            paths: numbers.clone().map(|at| at.to_string()).collect(),
+            labels: Some(numbers.clone().map(label).collect()),
+            features: numbers.flat_map(|at| [at as f32, 1.0]).collect(),
+            ..Block::default()
+        };
+        rows.write(&block).unwrap();
+    }
+    rows.finish().unwrap();
+    let stored = LabelledRows::open(&to, None).unwrap();
+    assert_eq!((stored.rows(), stored.dim()), (images, dim));
+    assert!(stored.labels().unwrap().iter().copied().eq((0..images).map(label)));
+    assert_eq!(stored.classes, ["cat", "dog"]);
+    let mut row = [0.0; 4];
+    stored.read(16_383, &mut row).unwrap();
+    assert_eq!(row, [16_383.0, 1.0, 16_384.0, 1.0]);
 }
 
 /// Nineteen pictures of two classes; one name is not ASCII.

@@ -96,6 +96,7 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     page.absent("limit_train", 1000, "at most this many training images");
     page.absent("limit_validation", 1000, "at most this many validation images");
     page.key("missing_classes", "error", "imagenet100: error or allow");
+    page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if matches!(survey.format, Format::Folder | Format::Idx) {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");

@@ -25,8 +25,21 @@ use sources::Crate;
 
 /// Modules of `vssl-data`, lowest first.
 const DATA: &[&str] = &[
-    "panics", "error", "rng", "share", "sampler", "picture", "augment", "collage", "dataset",
-    "shift", "loader", "fetch", "check", "bench",
+    "panics",
+    "error",
+    "rng",
+    "share",
+    "sampler",
+    "picture",
+    "augment",
+    "collage",
+    "view_sheet",
+    "dataset",
+    "shift",
+    "loader",
+    "fetch",
+    "check",
+    "bench",
 ];
 
 /// Modules of `vssl-kernels`, lowest first.

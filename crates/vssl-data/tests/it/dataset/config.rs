@@ -17,6 +17,7 @@ fn every_field_has_its_name_in_the_recipe() {
         limit_train = 500
         limit_validation = 100
         missing_classes = "allow"
+        bits_used = 12
     "#;
     let expected = DataConfig {
         format: Format::ImageNet100,
@@ -25,6 +26,7 @@ fn every_field_has_its_name_in_the_recipe() {
         limit_train: Some(500),
         limit_validation: Some(100),
         missing_classes: MissingClasses::Allow,
+        bits_used: 12,
     };
     assert_eq!(toml::from_str::<DataConfig>(text).unwrap(), expected);
     for format in ["idx", "cifar10", "cifar100", "folder"] {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tempfile::tempdir;
 use vssl_data::dataset::{Format, Labels};
-use vssl_data::{DataError, Image};
+use vssl_data::{DataConfig, DataError, Image};
 
 use super::{assert_says, open, png, write};
 
@@ -58,9 +58,17 @@ fn pixels_agree_with_pillow() {
 
 #[test]
 fn a_truncated_jpeg_is_bad_however_little_is_missing() {
-    for missing in [1, 2, 3, 20, 300] {
-        let bytes = jpeg();
-        assert_says(&complaint(&bytes[..bytes.len() - missing]), &["x.jpg", "truncated"]);
+    let bytes = jpeg();
+    for missing in [3, 4, 20, 300] {
+        let cut = complaint(&bytes[..bytes.len() - missing]);
+        assert_says(&cut, &["x.jpg", "truncated", "its end marker is missing", "too few blocks"]);
+    }
+    // Without its end marker, a picture is whole.
+    for missing in [1, 2] {
+        assert_eq!(
+            read(&bytes[..bytes.len() - missing], "x.jpg").unwrap(),
+            read(&bytes, "x.jpg").unwrap()
+        );
     }
 }
 
@@ -81,12 +89,13 @@ fn a_thumbnail_does_not_hide_that_a_jpeg_is_truncated() {
     let segment = [&[0xff, 0xe5], length.as_slice(), &bytes].concat();
     let whole = [start, &segment, rest].concat();
     assert_eq!(read(&whole, "x.jpg").unwrap(), read(&bytes, "x.jpg").unwrap());
-    assert_says(&complaint(&whole[..whole.len() - 2]), &["truncated"]);
+    assert_says(&complaint(&whole[..whole.len() - 9]), &["truncated"]);
 }
 
 #[test]
 fn text_named_jpg_is_bad_and_named() {
-    assert_says(&complaint(b"hello"), &["x.jpg", "(image 0)", "not a JPEG"]);
+    assert_says(&complaint(b"hello"), &["x.jpg", "(image 0)", "a text file", "\"hello\""]);
+    assert_says(&complaint(b"GIF89a\x01\0\x01\0"), &["x.jpg", "a GIF", "expected a JPEG"]);
     assert_says(&complaint(b""), &["x.jpg", "empty"]);
 }
 
@@ -129,4 +138,71 @@ fn a_decompression_bomb_is_refused_before_it_unpacks() {
 fn one_pixel_is_an_image() {
     let image = read(&png(1, 1, [9, 8, 7]), "x.png").unwrap();
     assert_eq!(image, Image { width: 1, height: 1, rgb: vec![9, 8, 7] });
+}
+
+/// A file of the given format.
+fn encoded(image: &image::DynamicImage, format: image::ImageFormat) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image.write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn tiff_and_pnm_are_read() {
+    let rgb = image::RgbImage::from_fn(5, 3, |x, y| image::Rgb([x as u8 * 40, y as u8 * 70, 9]));
+    let image = image::DynamicImage::ImageRgb8(rgb.clone());
+    for (name, format) in [("x.tiff", image::ImageFormat::Tiff), ("x.PPM", image::ImageFormat::Pnm)]
+    {
+        let bytes = encoded(&image, format);
+        assert_eq!(read(&bytes, name).unwrap().rgb, rgb.as_raw().as_slice(), "{name}");
+        let error = read(&bytes[..bytes.len() - 20], name).unwrap_err().to_string();
+        assert_says(&error, &[name, "damaged"]);
+    }
+    // Samples of fewer bits are spread over 0 to 255.
+    let grey = read(b"P5\n3 1\n15\n\x00\x05\x0f", "x.pgm").unwrap();
+    assert_eq!(grey.rgb, [[0; 3], [85; 3], [255; 3]].concat());
+    let float = image::DynamicImage::ImageRgb32F(image::Rgb32FImage::new(2, 2));
+    let bytes = encoded(&float, image::ImageFormat::Tiff);
+    assert_says(&read(&bytes, "x.tif").unwrap_err().to_string(), &["floating point"]);
+}
+
+#[test]
+fn the_setting_says_which_of_16_bits_are_used() {
+    let samples = vec![0, 15, 16, 255, 256, 2048, 4095, 4096, 65535];
+    let grey = image::ImageBuffer::from_raw(9, 1, samples).unwrap();
+    let image = image::DynamicImage::ImageLuma16(grey);
+    for (name, format) in [("x.png", image::ImageFormat::Png), ("x.tif", image::ImageFormat::Tiff)]
+    {
+        let folder = tempdir().unwrap();
+        write(folder.path().join(name), &encoded(&image, format));
+        let with = |bits_used| {
+            let config =
+                DataConfig { path: folder.path().into(), bits_used, ..DataConfig::default() };
+            let set = vssl_data::dataset::open(&config, None)?.train;
+            assert_eq!(set.largest_of_sixteen_bits(0), Some(65535));
+            set.image(0).map(|image| image.rgb.into_iter().step_by(3).collect::<Vec<_>>())
+        };
+        assert_eq!(with(16).unwrap(), [0, 0, 0, 0, 1, 8, 15, 16, 255], "{name}");
+        assert_eq!(with(12).unwrap(), [0, 0, 1, 15, 16, 128, 255, 255, 255], "{name}");
+        assert_eq!(with(8).unwrap(), [0, 15, 16, 255, 255, 255, 255, 255, 255], "{name}");
+        for bits in [7, 17] {
+            assert_says(&with(bits).unwrap_err().to_string(), &["data.bits_used", "8 to 16"]);
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_bad_and_not_opened() {
+    let folder = tempdir().unwrap();
+    write(folder.path().join("a.png"), &png(1, 1, [0; 3]));
+    std::os::unix::net::UnixListener::bind(folder.path().join("b.png")).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", folder.path().join("c.png")).unwrap();
+    let pipe = folder.path().join("d.png");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let set = open(Format::Folder, folder.path(), Labels::Auto).unwrap().train;
+    assert_eq!(set.len(), 4);
+    for (index, what) in [(1, "a socket"), (2, "a device"), (3, "a named pipe")] {
+        assert_says(&set.image(index).unwrap_err().to_string(), &[what, "not a file"]);
+    }
 }

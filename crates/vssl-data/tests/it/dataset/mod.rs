@@ -6,6 +6,7 @@ mod decode;
 mod folder;
 mod idx;
 mod imagenet100;
+mod jpeg;
 
 use std::fs;
 use std::path::Path;

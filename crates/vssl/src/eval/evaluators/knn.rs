@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Entry, Evaluator, Figure, Splits, Unit};
+use super::{Entry, Evaluator, Figure, Judgement, Splits, Unit};
 use crate::{
-    eval::{EvalError, knn, neighbours::Distance},
+    eval::{EvalError, confusion::Confusion, knn, neighbours::Distance},
     recipe::KnnSection,
 };
 
@@ -38,10 +38,15 @@ impl Knn {
     /// # Errors
     /// Features or labels that cannot be judged.
     pub fn top1(&self, splits: &Splits) -> Result<f64, EvalError> {
+        Ok(self.judged(splits)?.0)
+    }
+
+    /// Top-1 on the validation images, percent, and the classes that they were given.
+    fn judged(&self, splits: &Splits) -> Result<(f64, Confusion), EvalError> {
         let Splits { train, validation } = splits;
         let (ks, temperatures) = ([self.k], [self.temperature]);
-        let found = knn::grid(train, validation, &[Distance::Cosine], &ks, &temperatures)?;
-        Ok(found[0].accuracy.top1)
+        let found = knn::judged(train, validation, &[Distance::Cosine], &ks, &temperatures)?;
+        Ok((found.cells[0].accuracy.top1, found.confusion(0)))
     }
 }
 
@@ -52,6 +57,13 @@ impl Evaluator for Knn {
 
     fn run(&self, splits: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError> {
         Ok(vec![(FIGURES[0].name, self.top1(splits)?)])
+    }
+
+    fn judge(&self, splits: &Splits) -> Result<Judgement, EvalError> {
+        let (top1, confusion) = self.judged(splits)?;
+        let classifier = format!("nearest neighbours, k = {}, T = {}", self.k, self.temperature);
+        let figures = vec![(FIGURES[0].name, top1)];
+        Ok(Judgement { figures, classes: Some((classifier, confusion)) })
     }
 
     fn judges_pixels(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Entry, Evaluator, Figure, Splits, Unit};
+use super::{Entry, Evaluator, Figure, Judgement, Splits, Unit};
 use crate::{
     eval::{
         EvalError,
@@ -34,15 +34,17 @@ impl Evaluator for Linear {
     }
 
     fn run(&self, splits: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError> {
-        self.run_watched(splits, &Task::default())
+        Ok(self.judge(splits)?.figures)
     }
 
-    fn run_watched(
-        &self,
-        splits: &Splits,
-        task: &Task,
-    ) -> Result<Vec<(&'static str, f64)>, EvalError> {
+    fn judge(&self, splits: &Splits) -> Result<Judgement, EvalError> {
+        self.judge_watched(splits, &Task::default())
+    }
+
+    fn judge_watched(&self, splits: &Splits, task: &Task) -> Result<Judgement, EvalError> {
         let found = linear_probe_watched(&splits.train, &splits.validation, &self.0, task)?;
-        Ok(vec![(FIGURES[0].name, found.accuracy.top1)])
+        let classifier = format!("linear classifier, L2 penalty {}", found.l2);
+        let figures = vec![(FIGURES[0].name, found.accuracy.top1)];
+        Ok(Judgement { figures, classes: Some((classifier, found.confusion)) })
     }
 }

@@ -19,7 +19,7 @@ pub use knn::Knn;
 pub use linear::Linear;
 pub use spectrum::Spectrum;
 
-use super::EvalError;
+use super::{EvalError, confusion::Confusion};
 use crate::{
     features::Features,
     recipe::{EvaluationSection, KnnSection, Recipe},
@@ -45,17 +45,22 @@ pub trait Evaluator: Send + Sync {
     /// Features or labels that cannot be judged.
     fn run(&self, splits: &Splits) -> Result<Vec<(&'static str, f64)>, EvalError>;
 
+    /// The same values and, of an evaluator that classifies, the classes that it gave to the validation
+    /// images.
+    ///
+    /// # Errors
+    /// As [`Evaluator::run`].
+    fn judge(&self, splits: &Splits) -> Result<Judgement, EvalError> {
+        Ok(Judgement { figures: self.run(splits)?, classes: None })
+    }
+
     /// The same, and tells `task` how far it is.
     ///
     /// # Errors
     /// As [`Evaluator::run`].
-    fn run_watched(
-        &self,
-        splits: &Splits,
-        task: &Task,
-    ) -> Result<Vec<(&'static str, f64)>, EvalError> {
+    fn judge_watched(&self, splits: &Splits, task: &Task) -> Result<Judgement, EvalError> {
         let _ = task;
-        self.run(splits)
+        self.judge(splits)
     }
 
     /// Whether it is also asked about the pixels themselves. These are long rows: only what is quick
@@ -63,6 +68,15 @@ pub trait Evaluator: Send + Sync {
     fn judges_pixels(&self) -> bool {
         false
     }
+}
+
+/// What an evaluator says of the features of both splits.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// A value for each of the figures, by name.
+    pub figures: Vec<(&'static str, f64)>,
+    /// The classifier in words, and the classes that it gave to the validation images.
+    pub classes: Option<(String, Confusion)>,
 }
 
 /// A number that an evaluator gives, and how it is shown.
@@ -271,6 +285,11 @@ mod tests {
             let evaluator = (entry.configure)(&settings);
             assert_eq!(evaluator.figures(), entry.figures, "{}", entry.name);
             let values = evaluator.run(&splits()).unwrap();
+            let judged = evaluator.judge(&splits()).unwrap();
+            assert_eq!(judged.figures, values, "{}", entry.name);
+            if let Some((_, classes)) = judged.classes {
+                assert_eq!((classes.images(), classes.top1()), (20, Some(values[0].1)));
+            }
             let got: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
             let announced: Vec<&str> = entry.figures.iter().map(|figure| figure.name).collect();
             assert_eq!(got, announced, "{}", entry.name);

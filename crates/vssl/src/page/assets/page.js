@@ -29,11 +29,15 @@ function themes() {
 
 /** A place in the page whose content is replaced when its data change. */
 const slot = () => element("div", { class: "slot" });
-const slots = { result: slot(), curves: slot(), spectrum: slot(), pictures: slot(), recipe: slot() };
+const slots = { result: slot(), classes: slot(), curves: slot(), spectrum: slot(), pictures: slot(), recipe: slot() };
 
 function showResult() {
   const { runs } = data;
   slots.result.replaceChildren(runs.length === 1 ? heading(runs[0]) : comparison(runs));
+}
+
+function showClasses() {
+  slots.classes.replaceChildren(classSection(data.runs) ?? "");
 }
 
 /** Charts that are there are given their new lines: the crosshair and the focus stay. */
@@ -125,6 +129,7 @@ async function follow() {
     if (run) {
       data.runs[0] = run.run;
       showResult();
+      showClasses();
       showCurves();
       if (run.run.recipe !== slots.recipe.dataset.text) {
         slots.recipe.dataset.text = run.run.recipe;
@@ -160,6 +165,7 @@ async function follow() {
 main.replaceChildren(...Object.values(slots));
 themes();
 showResult();
+showClasses();
 showCurves();
 showSpectrum();
 showLook();

@@ -1,13 +1,15 @@
-//! `vssl data`: downloads datasets, and checks images before hours are spent on them.
+//! `vssl data`: downloads datasets, checks images before hours are spent on them, and draws them.
 
-use std::{fs, path::Path};
+mod show;
+
+use std::{cmp::Ordering, fs, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
 use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
-    check::{Report, check},
+    check::{Report, SixteenBits, check},
     dataset::{self, DataConfig, Format},
     fetch::{Source, fetch},
     loader::workers,
@@ -27,6 +29,10 @@ pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
     match action {
         DataAction::Fetch { name } => fetch_one(name, common),
         DataAction::Check { source, format } => check_one(source, *format, common),
+        DataAction::Show { images, to, recipe, draws, seed } => {
+            let views = recipe.as_deref().map(|recipe| show::Views { recipe, seed: *seed });
+            show::run(images, to, views, u64::from(*draws), common)
+        }
     }
 }
 
@@ -60,7 +66,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
         let Some(split) = split else { continue };
         let report = look(name, split.as_ref(), common)?;
         bad += report.bad.len();
-        tell(name, split.as_ref(), &report, common)?;
+        tell(name, split.as_ref(), &report, config.bits_used, common)?;
     }
     match bad {
         0 => Ok(()),
@@ -127,7 +133,34 @@ fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Fail
     Ok(report)
 }
 
-fn tell(name: &str, split: &dyn Dataset, report: &Report, common: &Common) -> Result<(), Failure> {
+/// Whether `used`, the setting for 16-bit images, fits those that were found.
+fn sixteen_bits(found: SixteenBits, used: u32) -> String {
+    let SixteenBits { images, largest } = found;
+    let bits = found.bits();
+    let advice = match bits.cmp(&used) {
+        Ordering::Equal => format!("data.bits_used = {used} fits"),
+        Ordering::Less => {
+            format!(
+                "they are read darker than they could be; data.bits_used = {bits} would fit, it is {used}"
+            )
+        }
+        Ordering::Greater => {
+            format!(
+                "larger samples than {} bits hold become white; data.bits_used = {bits} would fit",
+                used
+            )
+        }
+    };
+    format!("  16 bits a sample: {images} of them, largest sample {largest}: {advice}")
+}
+
+fn tell(
+    name: &str,
+    split: &dyn Dataset,
+    report: &Report,
+    bits_used: u32,
+    common: &Common,
+) -> Result<(), Failure> {
     let classes = split.labels().map(|_| split.classes().len());
     if common.json {
         let bad: Vec<_> = report
@@ -139,7 +172,9 @@ fn tell(name: &str, split: &dyn Dataset, report: &Report, common: &Common) -> Re
             report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
         let value = json!({
             "event": "checked", "split": name, "images": report.images, "classes": classes,
-            "sizes": sizes, "bad": bad,
+            "sizes": sizes, "bad": bad, "sixteen_bits": report.sixteen_bits.map(|found| {
+                json!({ "images": found.images, "largest": found.largest })
+            }),
         });
         return say(&value.to_string());
     }
@@ -155,6 +190,9 @@ fn tell(name: &str, split: &dyn Dataset, report: &Report, common: &Common) -> Re
         format!(", {} pixels wide and {} high", sides(sizes.width), sides(sizes.height))
     });
     say(&format!("{name}: {} images, {classes}{sizes}", report.images))?;
+    if let Some(found) = report.sixteen_bits {
+        say(&sixteen_bits(found, bits_used))?;
+    }
     for bad in report.bad.iter().take(LISTED) {
         say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))?;
     }

@@ -1,0 +1,116 @@
+//! `vssl data show`: draws images as they are decoded, and their views as the network gets them.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde_json::{Value, json};
+use vssl::{
+    methods::METHODS,
+    recipe::Recipe,
+    run::{folder::RECIPE, whole_file},
+};
+use vssl_data::{
+    Dataset, Draw, Image, Pipeline,
+    augment::{Adjustment, ViewParameters},
+    dataset::Folder,
+    view_sheet,
+};
+
+use crate::{arguments::Common, failure::Failure, output::say};
+
+/// The recipe whose views are drawn, and their seed if it is not the recipe's.
+pub(super) struct Views<'a> {
+    pub recipe: &'a Path,
+    pub seed: Option<u64>,
+}
+
+pub(super) fn run(
+    files: &[PathBuf],
+    to: &Path,
+    views: Option<Views>,
+    draws: u64,
+    common: &Common,
+) -> Result<(), Failure> {
+    if !to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("png")) {
+        let error = anyhow!("--to {}: expected a file that ends in .png", to.display());
+        return Err(Failure::usage(error));
+    }
+    let pipeline = views.as_ref().map(pipeline).transpose()?;
+    let set = Folder::of_files(files.to_vec());
+    let images = (0..files.len()).map(|at| set.image(at)).collect::<Result<Vec<_>, _>>()?;
+    let pipe = pipeline.as_ref().map(|(pipeline, _)| pipeline);
+    let (collage, drawn) = view_sheet(&images, pipe, draws).map_err(Failure::usage)?;
+    let (width, height) = collage.size();
+    let png = collage.png();
+    let png = png.map_err(|what| anyhow!("a picture of {width} x {height} pixels: {what}"))?;
+    whole_file::write(to, png)
+        .with_context(|| format!("writing the picture to {}", to.display()))?;
+    if common.json {
+        let seed = pipeline.as_ref().map(|(_, seed)| seed);
+        let images = files.iter().zip(&images).enumerate();
+        let images: Vec<Value> =
+            images.map(|(at, (file, image))| told(at, file, image, &drawn)).collect();
+        let value = json!({
+            "event": "shown", "path": to.to_string_lossy(), "width": width, "height": height,
+            "seed": seed, "images": images,
+        });
+        return say(&value.to_string());
+    }
+    if common.quiet {
+        return say(&to.display().to_string());
+    }
+    for (file, image) in files.iter().zip(&images) {
+        say(&format!("{}: {} x {} pixels", file.display(), image.width, image.height))?;
+    }
+    let rows = match &pipeline {
+        None => String::new(),
+        Some((pipeline, seed)) => format!(
+            ", a row for each of {draws} draws of {} views with seed {seed}; --json tells their parameters",
+            pipeline.views().len()
+        ),
+    };
+    say(&format!("{}: {} images{rows}", to.display(), files.len()))
+}
+
+/// The views of a recipe, and their seed.
+fn pipeline(views: &Views) -> Result<(Pipeline, u64), Failure> {
+    let path = match views.recipe.is_dir() {
+        true => views.recipe.join(RECIPE),
+        false => views.recipe.to_owned(),
+    };
+    let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
+    let (normalisation, seed) = (recipe.data.normalisation(), views.seed.unwrap_or(recipe.seed));
+    Ok((Pipeline::new(recipe.views, normalisation, seed)?, seed))
+}
+
+fn told(at: usize, file: &Path, image: &Image, drawn: &[Draw]) -> Value {
+    let own = drawn.iter().filter(|draw| draw.image == at);
+    let draws: Vec<Value> = own
+        .map(|draw| {
+            let views: Vec<Value> = draw.views.iter().map(parameters).collect();
+            json!({ "draw": draw.draw, "views": views })
+        })
+        .collect();
+    json!({
+        "path": file.to_string_lossy(), "width": image.width, "height": image.height, "draws": draws,
+    })
+}
+
+fn parameters(view: &ViewParameters) -> Value {
+    let ViewParameters { region, jitter, grayscale, blur, solarize, equalize, flip } = view;
+    let adjustment = |adjustment: &Adjustment| match adjustment {
+        Adjustment::Nothing => None,
+        Adjustment::Brightness(value) => Some(json!({ "brightness": value })),
+        Adjustment::Contrast(value) => Some(json!({ "contrast": value })),
+        Adjustment::Saturation(value) => Some(json!({ "saturation": value })),
+        Adjustment::Hue(value) => Some(json!({ "hue": value })),
+    };
+    let jitter = jitter.map(|all| all.iter().filter_map(adjustment).collect::<Vec<Value>>());
+    json!({
+        "crop": {
+            "left": region.left, "top": region.top, "width": region.width, "height": region.height,
+        },
+        "jitter": jitter, "grayscale": grayscale, "blur": blur, "solarize": solarize,
+        "equalize": equalize, "flip": flip,
+    })
+}

@@ -1,0 +1,3 @@
+//! The targets of cargo-fuzz, as functions of bytes.
+
+pub mod targets;
