@@ -192,7 +192,12 @@ impl Job {
         };
         match position.step == self.total_steps() {
             false => Ok(None),
-            true => Ok(folder::summary_of(&self.output.folder)?.filter(is_whole)),
+            true => {
+                let folder = &self.output.folder;
+                let summary = folder::summary_of(folder)?.filter(is_whole);
+                // The folder may have been moved or copied since.
+                Ok(summary.map(|summary| Summary { folder: folder.clone(), ..summary }))
+            }
         }
     }
 
