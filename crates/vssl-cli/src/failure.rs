@@ -7,6 +7,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use crate::{notes::complain, signals};
+
 /// Name of the device that is being opened, if any.
 static OPENING: Mutex<Option<String>> = Mutex::new(None);
 
@@ -17,6 +19,9 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// The request makes sense but could not be fulfilled. Exit code 1.
     Failed(anyhow::Error),
+    /// A signal asked the command to stop before it was done, and everything that can be said was said. Exit
+    /// code 128 and the number of the signal, or 0 where another program asked by `--stop-at-eof`.
+    Interrupted,
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -31,18 +36,20 @@ impl Failure {
         Self::Usage(error.into())
     }
 
-    /// The message and its causes.
+    /// The message and its causes; empty where everything was said.
     pub fn message(&self) -> String {
-        let (Self::Usage(error) | Self::Failed(error)) = self;
-        message(error)
+        match self {
+            Self::Usage(error) | Self::Failed(error) => message(error),
+            Self::Interrupted => String::new(),
+        }
     }
 
     /// Writes the message and its causes to standard error.
     pub fn print(&self) {
-        let label = console::style("error:").red().bold().for_stderr();
-        // In one piece: the processes of a job share a terminal, and `mpirun` marks what it gets.
-        let line = format!("{label} {}\n", self.message());
-        eprint!("{line}");
+        if let Self::Usage(_) | Self::Failed(_) = self {
+            let label = console::style("error:").red().bold().for_stderr();
+            complain(&format!("{label} {}", self.message()));
+        }
     }
 
     /// Exit code of the process.
@@ -50,6 +57,7 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Failed(_) => ExitCode::FAILURE,
+            Self::Interrupted => ExitCode::from(signals::exit_code()),
         }
     }
 }
@@ -89,23 +97,23 @@ pub fn catch_panics() {
         };
         // `try_lock`, because a panic while the lock is held must not wait for itself.
         if let Some(device) = OPENING.try_lock().ok().and_then(|mut opening| opening.take()) {
-            eprintln!(
+            complain(&format!(
                 "error: device {device} cannot be opened on this machine: {}\n  its driver or \
                  library has to be installed and to see the device; --device cpu always works",
                 first_line(&what.to_string())
-            );
+            ));
             process::exit(1);
         }
         let place = panic.location().map(|place| format!(" ({place})")).unwrap_or_default();
-        eprintln!(
+        complain(&format!(
             "error: vssl has a bug: {what}{place}\n  please report it with the command and the \
              recipe; version {}, commit {}",
             env!("CARGO_PKG_VERSION"),
             option_env!("VSSL_COMMIT").unwrap_or("unknown"),
-        );
+        ));
         let trace = std::backtrace::Backtrace::capture();
         if trace.status() == std::backtrace::BacktraceStatus::Captured {
-            eprintln!("{trace}");
+            complain(&trace.to_string());
         }
         process::exit(1);
     }));

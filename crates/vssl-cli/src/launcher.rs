@@ -61,8 +61,24 @@ fn visible(backend: Backend) -> &'static [&'static str] {
 
 /// The device of this process: `choice`, with the process's local rank as index where a back end has
 /// several devices and `choice` names no index.
-pub fn device(choice: DeviceChoice) -> DeviceChoice {
-    device_of(choice, Launch::detect(), |name| env::var(name).ok())
+///
+/// # Errors
+/// The machine has fewer GPUs than processes, and software would stand in for one.
+pub fn device(choice: DeviceChoice) -> Result<DeviceChoice, Failure> {
+    let launch = Launch::detect();
+    let device = device_of(choice, launch, |name| env::var(name).ok());
+    let hardware = device::hardware_adapters(device.backend);
+    if let (Some(launch), Some(hardware), None) = (launch, hardware, choice.index)
+        && (1..=launch.local).contains(&hardware)
+    {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--device {choice}: process {} of this machine is one more than it has GPUs for {choice} \
+             ({hardware}), and the next adapter is software: start at most {hardware} processes a machine, or \
+             name the adapter of all of them, as in {choice}:0",
+            launch.local + 1
+        )));
+    }
+    Ok(device)
 }
 
 fn device_of(
@@ -143,7 +159,8 @@ impl ProcessGroup {
     /// Prints what went wrong on this rank and ends the job. The other ranks give rank 0 time to print
     /// first: when all fail for the same reason, its message is the one that is seen.
     pub fn fail(&self, failure: Failure) -> Failure {
-        if self.group.is_alone() {
+        // All processes of a job stop together, when they have saved.
+        if self.group.is_alone() || matches!(failure, Failure::Interrupted) {
             return failure;
         }
         if !self.group.leads() {

@@ -1,19 +1,62 @@
-//! What commands print: lines on standard output, and numbers, durations and paths in text.
+//! What commands print: lines on standard output, and numbers, durations and paths in text. The macros of the
+//! standard library are not used, because they panic where a stream cannot be written.
 
 use std::{
-    io::{ErrorKind, Write, stdout},
+    io::{self, ErrorKind, Write, stdout},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
 use crate::failure::Failure;
 
+/// The first error of [`Out`], if there was one.
+static FAILED: Mutex<Option<io::Error>> = Mutex::new(None);
+
 /// Writes a line to standard output. A reader that went away, as `| head` does, is not an error.
 pub fn say(text: &str) -> Result<(), Failure> {
     match writeln!(stdout(), "{text}") {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("writing to standard output").into())
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(unwritten(error)),
         _ => Ok(()),
+    }
+}
+
+fn unwritten(error: io::Error) -> Failure {
+    anyhow::Error::new(error).context("writing to standard output").into()
+}
+
+/// Standard output for what shows a training while it goes on. An error does not end the training;
+/// [`check`] reports it when the training is done.
+pub struct Out;
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        stdout().write_all(bytes).map(|()| bytes.len()).inspect_err(remember)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        stdout().flush().inspect_err(remember)
+    }
+}
+
+fn remember(error: &io::Error) {
+    if error.kind() != ErrorKind::BrokenPipe {
+        let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.get_or_insert_with(|| {
+            error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error)
+        });
+    }
+}
+
+/// Checks that everything that was written through [`Out`] has arrived.
+///
+/// # Errors
+/// The first error of a write.
+pub fn check() -> Result<(), Failure> {
+    // What is left of the last line is written, too.
+    let _ = Out.flush();
+    match FAILED.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(error) => Err(unwritten(error)),
+        None => Ok(()),
     }
 }
 

@@ -1,23 +1,101 @@
-//! Ctrl-C and `kill`: the first signal asks the run to stop, the second ends the process.
+//! Ctrl-C and `kill`.
+//!
+//! A command that has something to save is asked to stop by the first signal, and ended by the second. Any
+//! other command ends at the first one, without half-written files. The exit code is 128 and the number of the
+//! signal either way.
 
-use std::io;
+use std::{
+    io, process,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
-    flag,
+    iterator::Signals,
+    low_level,
 };
-use vssl::run::stop::Stop;
+use vssl::run::{stop::Stop, whole_file};
+
+use crate::notes;
 
 /// Exit code of a process that a signal ended, without the number of the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
 
-/// Lets SIGINT and SIGTERM request a stop. A signal after that ends the process with exit code 130
-/// or 143.
-pub fn listen(stop: &Stop) -> io::Result<()> {
-    for signal in [SIGINT, SIGTERM] {
-        // Handlers run in the order of registration: the first one sees the flag of an earlier signal.
-        flag::register_conditional_shutdown(signal, ENDED_BY_SIGNAL + signal, stop.flag())?;
-        flag::register(signal, stop.flag())?;
-    }
+/// The time that a command has for its own farewell where nothing is to be saved.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// The first signal; 0 before there was one.
+static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// What a signal does first.
+static ASKED: Mutex<Option<Asked>> = Mutex::new(None);
+
+#[derive(Clone)]
+struct Asked {
+    stop: Stop,
+    /// Whether the process ends soon, however far the command is.
+    soon: bool,
+}
+
+/// Attends to SIGINT and SIGTERM from now on, in a thread of its own.
+///
+/// # Errors
+/// The system refuses.
+pub fn attend() -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            received(signal);
+        }
+    })?;
     Ok(())
+}
+
+/// Lets the first signal request a stop, after which the command saves its state and ends.
+pub fn listen(stop: &Stop) {
+    ask(Asked { stop: stop.clone(), soon: false });
+}
+
+/// Lets the first signal request a stop of a command that saves nothing: it may say how far it came, if it is
+/// quick about it.
+pub fn listen_briefly(stop: &Stop) {
+    ask(Asked { stop: stop.clone(), soon: true });
+}
+
+fn ask(asked: Asked) {
+    *ASKED.lock().unwrap_or_else(PoisonError::into_inner) = Some(asked);
+}
+
+fn received(signal: i32) {
+    let asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let is_first = RECEIVED.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+    match asked.filter(|asked| is_first && !asked.stop.requested()) {
+        Some(asked) => {
+            asked.stop.request();
+            if !asked.soon {
+                return;
+            }
+            thread::sleep(FAREWELL);
+            notes::complain("stopped before the end: nothing was written");
+        }
+        None if signal == SIGINT => notes::complain(""),
+        None => {}
+    }
+    whole_file::remove_unfinished();
+    // So a shell sees that a signal ended the process, and ends a loop around it, too.
+    let _ = low_level::emulate_default_handler(signal);
+    process::exit(ENDED_BY_SIGNAL + signal);
+}
+
+/// The exit code of a command that was asked to stop.
+pub fn exit_code() -> u8 {
+    match RECEIVED.load(Ordering::SeqCst) {
+        0 => 0,
+        signal => u8::try_from(ENDED_BY_SIGNAL + signal).unwrap_or(u8::MAX),
+    }
 }

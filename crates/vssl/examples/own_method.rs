@@ -162,6 +162,7 @@ pub fn run(
         commit: None,
         force: true,
         allow_changed_data: false,
+        adapts_batch: false,
     };
     let plan = Plan::new(recipe, run, environment)?;
     let summary = pretrain(&plan, &Stop::default(), &mut Print(out))?;

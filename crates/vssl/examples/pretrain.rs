@@ -40,6 +40,7 @@ fn run(recipe: &str, folder: &str) -> Result<(), Box<dyn std::error::Error>> {
         commit: None,
         force: false,
         allow_changed_data: false,
+        adapts_batch: false,
     };
     let plan = Plan::new(recipe, Path::new(folder), environment)?;
     pretrain(&plan, &Stop::default(), &mut Print)?;

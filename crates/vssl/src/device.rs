@@ -251,6 +251,24 @@ impl Adapter {
     }
 }
 
+/// Returns the number of adapters of this machine for a graphics API that are not software; `None` for other
+/// backends, which have none in software.
+pub fn hardware_adapters(backend: Backend) -> Option<usize> {
+    match backend {
+        #[cfg(feature = "vulkan")]
+        Backend::Vulkan => Some(hardware(DeviceType::Vulkan)),
+        #[cfg(feature = "webgpu")]
+        Backend::Webgpu => Some(hardware(DeviceType::Wgpu)),
+        _ => None,
+    }
+}
+
+#[cfg(any(feature = "vulkan", feature = "webgpu"))]
+fn hardware(api: DeviceType) -> usize {
+    let adapters = Device::enumerate(api).into_iter();
+    adapters.filter(|device| Adapter::of(device) != Adapter::Software).count()
+}
+
 /// Sorts adapters by kind; adapters of one kind stay in the order in which they were found.
 #[cfg(any(feature = "vulkan", feature = "webgpu", test))]
 fn nth_adapter<T>(mut found: Vec<(Adapter, T)>, index: usize) -> Option<T> {

@@ -6,7 +6,9 @@
 
 use std::f64::consts::PI;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use crate::tagged::TaggedTable;
 
 /// The position in a run. Every quantity that changes over a run and is not learned is a function of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub enum Interval {
 }
 
 /// The learning rate over a run, as a function of the base rate and the step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "name", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "name", rename_all = "kebab-case")]
 pub enum Schedule {
     /// The rate is the base rate throughout.
     Constant {},
@@ -71,14 +73,12 @@ pub enum Schedule {
         /// The epochs at whose beginning the rate is multiplied; an epoch that is listed twice counts twice.
         milestones: Vec<u64>,
         /// The factor; 0.1 unless given.
-        #[serde(default = "tenth")]
         gamma: f64,
     },
 }
 
 /// The parameters of [`Schedule::WarmupCosine`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WarmupCosine {
     /// The length of the warm-up in epochs; 10, as in solo-learn's recipes.
     pub warmup_epochs: f64,
@@ -91,8 +91,69 @@ pub struct WarmupCosine {
     pub interval: Interval,
 }
 
-fn tenth() -> f64 {
-    0.1
+/// The keys of `[schedule]` by its `name`.
+pub(crate) const TABLE: TaggedTable = TaggedTable {
+    tag: "name",
+    default: "warmup-cosine",
+    choices: &[
+        ("warmup-cosine", "warmup_epochs start min interval"),
+        ("steps", "milestones gamma"),
+        ("constant", ""),
+    ],
+};
+
+/// The names of the schedules.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Name {
+    #[default]
+    WarmupCosine,
+    Steps,
+    Constant,
+}
+
+/// A table as it is read: any key may be absent, and [`TABLE`] says which keys are allowed.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Keys {
+    name: Name,
+    warmup_epochs: Option<f64>,
+    start: Option<f64>,
+    min: Option<f64>,
+    interval: Option<Interval>,
+    milestones: Option<Vec<u64>>,
+    gamma: Option<f64>,
+}
+
+impl<'de> Deserialize<'de> for Schedule {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Keys::deserialize(deserializer)?;
+        let present = [
+            ("warmup_epochs", read.warmup_epochs.is_some()),
+            ("start", read.start.is_some()),
+            ("min", read.min.is_some()),
+            ("interval", read.interval.is_some()),
+            ("milestones", read.milestones.is_some()),
+            ("gamma", read.gamma.is_some()),
+        ];
+        TABLE.refuse_foreign(TABLE.choices[read.name as usize].0, &present)?;
+        Ok(match read.name {
+            Name::Constant => Self::Constant {},
+            Name::Steps => Self::Steps {
+                milestones: read.milestones.ok_or_else(|| D::Error::missing_field("milestones"))?,
+                gamma: read.gamma.unwrap_or(0.1),
+            },
+            Name::WarmupCosine => {
+                let default = WarmupCosine::default();
+                Self::WarmupCosine(WarmupCosine {
+                    warmup_epochs: read.warmup_epochs.unwrap_or(default.warmup_epochs),
+                    start: read.start.unwrap_or(default.start),
+                    min: read.min.unwrap_or(default.min),
+                    interval: read.interval.unwrap_or(default.interval),
+                })
+            }
+        })
+    }
 }
 
 impl Default for WarmupCosine {
@@ -133,6 +194,20 @@ impl Schedule {
                 base * gamma.powi(passed as i32)
             }
         }
+    }
+
+    /// Returns a note on milestones, set by `key`, that a training of `epochs` epochs does not reach.
+    pub fn remark(&self, key: &str, epochs: u64) -> Option<String> {
+        let Schedule::Steps { milestones, .. } = self else { return None };
+        let late = milestones.iter().filter(|&&milestone| milestone >= epochs);
+        let late: Vec<String> = late.map(u64::to_string).collect();
+        (!late.is_empty()).then(|| {
+            format!(
+                "{key}: the rate would change after epoch {}, and the training ends after {epochs} \
+                 (train.epochs): that has no effect",
+                late.join(", ")
+            )
+        })
     }
 
     /// Checks that no parameter is negative or not finite.
@@ -299,6 +374,19 @@ mod tests {
         let got = toml::from_str::<Schedule>("name = \"warmup-cosine\"\nwarmup = 3");
         assert!(got.unwrap_err().to_string().contains("warmup"));
         assert!(toml::from_str::<Schedule>("name = \"constant\"\nmin = 3").is_err());
+    }
+
+    #[test]
+    fn keys_of_another_schedule_are_refused_and_those_that_are_left_out_have_defaults() {
+        let error = toml::from_str::<Schedule>("name = \"steps\"\nmin = 3").unwrap_err();
+        assert!(error.to_string().contains("min is a key of warmup-cosine"), "{error}");
+        let error = toml::from_str::<Schedule>("name = \"steps\"").unwrap_err();
+        assert!(error.to_string().contains("milestones"), "{error}");
+        assert_eq!(toml::from_str::<Schedule>("").unwrap(), Schedule::default());
+        for (name, _) in TABLE.choices {
+            assert_eq!(TABLE.keys(name).unwrap()[0], "name");
+        }
+        assert_eq!(TABLE.keys("constant").unwrap(), ["name"]);
     }
 
     #[test]

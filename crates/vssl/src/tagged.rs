@@ -1,5 +1,5 @@
 //! Tables of a recipe in which the value of one key, the tag, decides which other keys exist: `[optimizer]`
-//! by its `name`, `[backbone]` by its `architecture`.
+//! and `[schedule]` by their `name`, `[backbone]` by its `architecture`.
 //!
 //! The tagged enums of serde read a copy of the table that has lost its line numbers, and they have no keys
 //! in common. So such a table is read with every key optional, and [`TaggedTable::refuse_foreign`] refuses a
@@ -24,12 +24,13 @@ impl TaggedTable {
     /// exist.
     pub(crate) fn keys(&self, choice: &str) -> Option<Vec<&'static str>> {
         let (_, keys) = self.choices.iter().find(|(name, _)| *name == choice)?;
-        Some([self.tag].into_iter().chain(keys.split(' ')).collect())
+        Some([self.tag].into_iter().chain(keys.split_whitespace()).collect())
     }
 
     /// Returns the values of the tag that have the key `key`.
     pub(crate) fn choices_with(&self, key: &str) -> Vec<&'static str> {
-        let with = self.choices.iter().filter(|(_, keys)| keys.split(' ').any(|own| own == key));
+        let with =
+            self.choices.iter().filter(|(_, keys)| keys.split_whitespace().any(|own| own == key));
         with.map(|(name, _)| *name).collect()
     }
 

@@ -99,9 +99,9 @@ pub struct StepArguments {
     /// Side of the views in pixels.
     #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=1024))]
     pub size: u16,
-    /// Padding of the CIFAR stem.
-    #[arg(long, value_name = "P", default_value_t = 1, value_parser = value_parser!(u16).range(..=3))]
-    pub stem_padding: u16,
+    /// Padding of the CIFAR stem of a ResNet; by default 1.
+    #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(..=3))]
+    pub stem_padding: Option<u16>,
     /// Images of a step, each seen as two views.
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub batch: u16,
@@ -134,9 +134,9 @@ pub struct BackboneArguments {
     /// Channels of a ResNet's first stage; by default the published 64, for `agreement` 8.
     #[arg(long, value_name = "W", value_parser = value_parser!(u16).range(1..=1024))]
     pub width: Option<u16>,
-    /// First layers of a ResNet.
-    #[arg(long, value_enum, default_value_t)]
-    pub stem: StemName,
+    /// First layers of a ResNet; by default those for small images.
+    #[arg(long, value_enum)]
+    pub stem: Option<StemName>,
     /// Side of a transformer's patches in pixels; by default 16.
     #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(1..=1024))]
     pub patch: Option<u16>,

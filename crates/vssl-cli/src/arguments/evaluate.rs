@@ -24,12 +24,6 @@ pub struct Evaluate {
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
     pub k: Option<u32>,
     /// Temperature of the neighbours' weights; by default as in the run's recipe, and 0.07 for a file.
-    #[arg(long, value_name = "T", value_parser = positive)]
+    #[arg(long, value_name = "T", value_parser = super::knn::temperature)]
     pub temperature: Option<f64>,
-}
-
-/// Parses a number above zero.
-fn positive(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
-    number.ok_or_else(|| "expected a number above 0, as 0.07".to_owned())
 }

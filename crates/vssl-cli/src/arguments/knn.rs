@@ -72,6 +72,7 @@ pub struct Knn {
         long,
         value_name = "T,…",
         value_delimiter = ',',
+        value_parser = temperature,
         default_value = "0.02,0.07,0.1,0.2,0.5,1"
     )]
     pub temperature: Vec<f64>,
@@ -84,6 +85,12 @@ pub struct Knn {
         default_value = "cosine,euclidean"
     )]
     pub distance: Vec<DistanceName>,
+}
+
+/// Parses a temperature.
+pub(super) fn temperature(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "expected a number above 0, such as 0.07".to_owned())
 }
 
 /// Parses a number of bytes with its unit: KiB, MiB, GiB, TiB, B or none for bytes.

@@ -22,7 +22,7 @@ use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{
     AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
-    DataArguments, KernelArguments, KnnBenchArguments, StepArguments,
+    DataArguments, KernelArguments, KnnBenchArguments, StemName, StepArguments,
 };
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
@@ -47,7 +47,8 @@ pub use version::COMMIT;
     about,
     arg_required_else_help = true,
     after_help = "Example:\n  vssl pretrain recipes/quickstart.toml\n\nExit codes: 0 done, 1 failed, \
-                  2 wrong arguments or a wrong recipe."
+                  2 wrong arguments or a wrong recipe, 128 and the number of a signal that ended the \
+                  command early (130 after Ctrl-C)."
 )]
 pub struct Arguments {
     /// The command.
@@ -64,6 +65,15 @@ pub struct Common {
     /// Print the result and nothing else.
     #[arg(short, long, global = true, help_heading = "For every command")]
     pub quiet: bool,
+    /// Show all figures of a training step, not only the five that matter most.
+    #[arg(
+        short,
+        long,
+        global = true,
+        conflicts_with_all = ["quiet", "json"],
+        help_heading = "For every command"
+    )]
+    pub verbose: bool,
     /// Print one JSON object a line, for programs.
     #[arg(long, global = true, conflicts_with = "quiet", help_heading = "For every command")]
     pub json: bool,

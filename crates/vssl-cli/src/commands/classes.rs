@@ -5,19 +5,14 @@ use std::collections::BTreeSet;
 use anyhow::anyhow;
 use vssl::features::Source;
 
-use super::encoder::note;
-use crate::{arguments::Common, failure::Failure};
+use crate::{failure::Failure, notes::note};
 
 /// Largest number of classes that a message lists.
 const LISTED: usize = 5;
 
 /// Refuses images without a single class of the known images, and tells of those whose class is not known: no
 /// answer about them can be right.
-pub(super) fn check_common(
-    known: &dyn Source,
-    asked: &dyn Source,
-    common: &Common,
-) -> Result<(), Failure> {
+pub(super) fn check_common(known: &dyn Source, asked: &dyn Source) -> Result<(), Failure> {
     let (Some(known), Some(asked)) = (known.labels(), asked.labels()) else { return Ok(()) };
     let classes = |labels: &[i64]| -> BTreeSet<i64> { labels.iter().copied().collect() };
     let (known, wanted) = (classes(known), classes(asked));
@@ -33,14 +28,11 @@ pub(super) fn check_common(
     let unknown: BTreeSet<i64> = wanted.difference(&known).copied().collect();
     if !unknown.is_empty() {
         let images = asked.iter().filter(|label| unknown.contains(label)).count();
-        note(
-            &format!(
-                "{images} of {} images have classes without known images ({}): they count as errors",
-                asked.len(),
-                listed(&unknown)
-            ),
-            common,
-        );
+        note(&format!(
+            "{images} of {} images have classes without known images ({}): they count as errors",
+            asked.len(),
+            listed(&unknown)
+        ));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use vssl::{eval::evaluators, methods::METHODS, recipe::Recipe};
 use crate::{
     arguments::{Common, Config},
     failure::Failure,
+    notes::note,
     output::say,
 };
 
@@ -15,6 +16,7 @@ pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
         Recipe::load(&arguments.recipe, &arguments.overrides, METHODS).map_err(Failure::usage)?;
     evaluators::chosen(&evaluators::Settings::of(&recipe))
         .map_err(|problem| Failure::usage(anyhow!("evaluation.evaluators: {problem}")))?;
+    provenance.notes.iter().for_each(|text| note(text));
     if common.json {
         let value = json!({ "recipe": recipe.to_table(), "origin": provenance });
         say(&value.to_string())

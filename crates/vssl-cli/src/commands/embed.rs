@@ -1,6 +1,6 @@
 //! `vssl embed`: writes the features of a set of images to a file.
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     embed::{EmbedError, Embedded, Form, Job, Origin, Split, embed},
@@ -14,8 +14,10 @@ use super::{destination, encoder};
 use crate::{
     arguments::{Common, Embed, FormName, SplitName},
     failure::Failure,
+    notes::complain,
     output::say,
-    progress, signals,
+    progress::Meter,
+    signals,
 };
 
 pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
@@ -34,7 +36,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         SplitName::Test => Split::Test,
     };
     let splits = split.open(&source)?;
-    encoder::tell_found(&source, &splits, common);
+    encoder::tell_found(&source, &splits);
     let images = split.of(&splits).ok_or_else(|| {
         anyhow!(
             "{}: there are no validation images; expected the folder val/ beside train/",
@@ -51,7 +53,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         reading.on_bad_image = OnBadImage::Skip;
     }
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen_briefly(&stop);
     let job = Job {
         posteriors: posteriors.as_ref(),
         network,
@@ -62,13 +64,15 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         batch: arguments.batch as usize,
         stop,
     };
-    let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
+    let bar = Meter::counting(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     bar.set_message("embedding");
     bar.set_length(job.images.len() as u64);
     let mut heard = |done: usize, left_out: &[DataError]| {
         bar.set_position(done as u64);
         if !common.quiet {
-            bar.suspend(|| left_out.iter().for_each(|error| eprintln!("left out: {error}")));
+            bar.suspend(|| {
+                left_out.iter().for_each(|error| complain(&format!("left out: {error}")))
+            });
         }
     };
     let done = embed(&job, &arguments.to, form, &mut heard).map_err(advised)?;
@@ -80,6 +84,10 @@ fn advised(error: EmbedError) -> Failure {
     match error {
         EmbedError::Encoder(EncoderError::Data(DataError::BadImage { .. })) => {
             anyhow!("{error}\nhelp: --skip-unreadable leaves out such images and names them").into()
+        }
+        EmbedError::Stopped { .. } => {
+            complain(&error.to_string());
+            Failure::Interrupted
         }
         other => other.into(),
     }

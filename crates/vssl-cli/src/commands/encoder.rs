@@ -1,10 +1,6 @@
 //! Opens the encoder and the images that the arguments name. Called by the commands that evaluate.
 
-use std::{
-    fmt::Display,
-    io::{Write, stderr},
-    path::Path,
-};
+use std::{fmt::Display, path::Path};
 
 use anyhow::anyhow;
 use vssl::{
@@ -24,6 +20,7 @@ use crate::{
     arguments::{Common, EncoderArguments, EncoderCopy, FormatName, ReadingArguments},
     failure::Failure,
     launcher,
+    notes::note,
 };
 
 /// Reads the encoder from the run folder or file that the arguments name.
@@ -34,13 +31,13 @@ pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> 
     Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
 }
 
-/// Tells on standard error which checkpoint is taken where `latest` of the run `path` leads to none.
+/// Tells on standard error, unless `--quiet` was given, which checkpoint is taken where `latest` of the run `path` leads to none.
 pub(super) fn tell_stand_in(path: &Path, checkpoint: &str) -> Result<(), Failure> {
     if checkpoint == LATEST
         && folder::is_run(path)
         && let Some(stand_in) = Store::of(path).stand_in()?
     {
-        eprintln!("note: {}: {}", path.display(), stand_in.note("takes"));
+        note(&format!("{}: {}", path.display(), stand_in.note("takes")));
     }
     Ok(())
 }
@@ -91,38 +88,27 @@ pub(super) fn splits(
     common: &Common,
 ) -> Result<Splits, Failure> {
     let config = images(arguments.named(), encoder, common)?;
-    opened(&arguments.reading.allowing(config), evaluated, common)
+    opened(&arguments.reading.allowing(config), evaluated)
 }
 
 /// Opens a set of images and tells what was taken for what.
-pub(super) fn opened(
-    config: &DataConfig,
-    evaluated: Evaluated,
-    common: &Common,
-) -> Result<Splits, Failure> {
+pub(super) fn opened(config: &DataConfig, evaluated: Evaluated) -> Result<Splits, Failure> {
     let splits = dataset::open_for(config, None, evaluated)?;
-    tell_found(config, &splits, common);
+    tell_found(config, &splits);
     Ok(splits)
 }
 
 /// Tells on standard error what was taken for what in a set of images, and what was left out.
-pub(super) fn tell_found(config: &DataConfig, splits: &Splits, common: &Common) {
+pub(super) fn tell_found(config: &DataConfig, splits: &Splits) {
     if !splits.found.is_empty() {
-        note(&format!("{}: {}", text_of(&config.path), splits.found), common);
+        note(&format!("{}: {}", text_of(&config.path), splits.found));
     }
 }
 
 /// Tells on standard error how many images could not be read and were left out.
-pub(super) fn tell_left_out(images: usize, common: &Common) {
+pub(super) fn tell_left_out(images: usize) {
     if images > 0 {
-        note(&format!("{images} images could not be read and were left out"), common);
-    }
-}
-
-/// Writes a note to standard error, for people. Nothing depends on whether it can be written.
-pub(super) fn note(text: &str, common: &Common) {
-    if !common.quiet {
-        let _ = writeln!(stderr(), "note: {text}");
+        note(&format!("{images} images could not be read and were left out"));
     }
 }
 

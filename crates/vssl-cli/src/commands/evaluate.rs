@@ -12,7 +12,7 @@ use crate::{
     arguments::{Common, Evaluate},
     failure::Failure,
     output::{rounded, say},
-    progress,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> {
@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> 
         evaluators::chosen(&settings).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     evaluators::check_names(&evaluators).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let splits = features(arguments, &encoder, common)?;
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     let mut measured = Vec::new();
     for (evaluator, name) in evaluators.iter().zip(&settings.evaluators) {
         bar.set_message(format!("evaluator {name}"));
@@ -59,14 +59,14 @@ fn features(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<
     })?;
     let reading = encoder::reading(&source.reading, source.images.is_some(), encoder);
     let asked = images.train.len() + validation.len();
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", images.train.len()));
     let train = encoder.features(&images.train, &reading).map_err(encoder::advised)?;
     bar.set_message(format!("features of {} validation images", validation.len()));
     let validation = encoder.features(&validation, &reading).map_err(encoder::advised)?;
     bar.finish_and_clear();
-    encoder::tell_left_out(asked - train.rows - validation.rows, common);
-    classes::check_common(&train, &validation, common)?;
+    encoder::tell_left_out(asked - train.rows - validation.rows);
+    classes::check_common(&train, &validation)?;
     Ok(Splits { train, validation })
 }
 
@@ -93,9 +93,8 @@ fn tell(measured: &[(&Figure, f64)], splits: &Splits, common: &Common) -> Result
             Unit::Percent => format!("{value:.2} %"),
             Unit::Number => rounded(*value),
         };
-        say(&format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title)
-            .trim_end()
-            .to_owned())?;
+        let line = format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title);
+        say(line.trim_end())?;
     }
     Ok(())
 }

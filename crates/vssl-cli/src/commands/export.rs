@@ -16,6 +16,7 @@ use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
     output::say,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
@@ -36,6 +37,8 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             )));
         }
     };
+    let meter = Meter::waiting(common);
+    meter.set_message(format!("exporting {}", run.display()));
     let is_run = !run.is_file();
     tell_stand_in(run, checkpoint)?;
     let exported = if is_run && form == Form::Safetensors {
@@ -46,6 +49,7 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             .map_err(Failure::usage)?;
         write(&Encoder::open(run, checkpoint, (*network).into(), &cpu)?, to, form)?
     };
+    meter.finish_and_clear();
     let name = match network {
         _ if !is_run => "file",
         NetworkName::Student => "student",

@@ -25,6 +25,7 @@ use vssl::{
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
+    notes::complain,
     output::duration,
     signals,
 };
@@ -63,7 +64,7 @@ pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran
     fs::create_dir_all(&grid.out)
         .with_context(|| format!("making the folder out = {}", grid.out.display()))?;
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen(&stop);
     let runner = Runner { device: arguments.device, common, stop };
     let cells = grid.cells();
     // Cells that cannot run are reported at once, not after the hours that the others take.
@@ -96,7 +97,7 @@ impl Runner<'_> {
     /// Writes a line to standard error, because standard output is for the table.
     fn tell(&self, text: &str) {
         if !self.is_silent() {
-            eprintln!("{text}");
+            complain(text);
         }
     }
 
@@ -197,6 +198,10 @@ impl Runner<'_> {
 
     fn outcome(&self, cell: &Cell, status: ExitStatus, said: &str) -> anyhow::Result<Outcome> {
         let said = said.trim().trim_start_matches("error:").trim();
+        // A signal from the terminal reaches the run as well.
+        if self.stop.requested() && matches!(status.code(), Some(130 | 143)) {
+            return Ok(Outcome::Stopped);
+        }
         if !status.success() {
             let how = if said.is_empty() {
                 format!("the run ended with {status}")
@@ -234,7 +239,7 @@ impl Runner<'_> {
             ));
         }
         if failed.is_empty() {
-            return Ok(());
+            return if stopped.is_empty() { Ok(()) } else { Err(Failure::Interrupted) };
         }
         let (count, all, names) = (failed.len(), cells.len(), failed.join(", "));
         Err(anyhow!("{count} of {all} runs failed: {names}; the table says why").into())

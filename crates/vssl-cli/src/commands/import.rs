@@ -15,6 +15,7 @@ use crate::{
     arguments::{Common, Import},
     failure::Failure,
     output::say,
+    progress::Meter,
 };
 
 /// The largest number of tensors that a warning names.
@@ -36,7 +37,10 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
         network: arguments.network.into(),
         prefix: arguments.prefix.clone(),
     };
+    let meter = Meter::waiting(common);
+    meter.set_message(format!("reading {}", file.display()));
     let found = foreign::read(file, &request).map_err(|error| named(error, file))?;
+    meter.finish_and_clear();
     if common.json {
         for row in &found.rows {
             let mut value = serde_json::to_value(row)?;

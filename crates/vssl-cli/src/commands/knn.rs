@@ -21,8 +21,9 @@ use super::{classes, encoder};
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
+    notes::note,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 /// Number of classes, and of pairs of classes, that are listed; JSON lists more.
@@ -33,12 +34,18 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
         (Some(features), Some(queries)) => stored_sets(features, queries, arguments)?,
         _ => encoded_sets(arguments, common)?,
     };
-    classes::check_common(&train, &test, common)?;
+    classes::check_common(&train, &test)?;
     let held = train.bytes_in_memory + test.bytes_in_memory;
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
+    if let Some(most) = ks.iter().max().filter(|&&k| k > train.rows()) {
+        let rows = train.rows();
+        note(&format!(
+            "--k {most}: only {rows} images have known classes; where k is larger, all of them vote"
+        ));
+    }
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();
     let memory = arguments.memory.saturating_sub(held);
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
     let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
@@ -112,7 +119,7 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], F
         )
         .into());
     };
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", train.len()));
     let reading = encoder::reading(reading, images.is_some(), &encoder);
     let features = |name, set: &_, memory| {
@@ -123,7 +130,7 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], F
     let asked = features("test features", &validation, memory / 4)?;
     bar.finish_and_clear();
     let read = known.source().rows() + asked.source().rows();
-    encoder::tell_left_out(train.len() + validation.len() - read, common);
+    encoder::tell_left_out(train.len() + validation.len() - read);
     let classes = train.classes();
     Ok([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())))
 }

@@ -28,11 +28,15 @@ use anyhow::Context;
 use crate::{
     arguments::{Arguments, Command},
     failure::Failure,
+    notes,
 };
 
 /// Runs the command that was asked for.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let common = &arguments.common;
+    if common.quiet {
+        notes::be_quiet();
+    }
     vssl_kernels::requested().map_err(Failure::usage)?;
     if let Some(threads) = common.threads {
         vssl_kernels::set_threads(threads.into());

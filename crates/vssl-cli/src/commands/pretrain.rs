@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use vssl::{
     collective::Group,
     methods::METHODS,
@@ -22,11 +22,11 @@ use vssl::{
 };
 use vssl_data::DataError;
 
-use super::encoder::note;
 use crate::{
     arguments::{COMMIT, Common, Pretrain},
     failure::Failure,
     launcher::{self, ProcessGroup},
+    notes::note,
     progress, signals,
 };
 
@@ -52,7 +52,7 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
         }
     };
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen(&stop);
     if arguments.stop_at_eof {
         stop_at_eof(&stop);
     }
@@ -62,8 +62,8 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
         tell_finished(summary, common, group, observer.as_mut());
         return Ok(());
     }
-    pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
-    Ok(())
+    let summary = pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
+    if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 /// The result of a finished run whose images are not there any more: nothing is left to do with them.
@@ -85,7 +85,7 @@ fn tell_finished(summary: Summary, common: &Common, group: &Group, observer: &mu
         // Programs see it by the result.
         if !common.json {
             let run = summary.run.display();
-            note(&format!("{run}: finished before; nothing is left to do"), common);
+            note(&format!("{run}: finished before; nothing is left to do"));
         }
         observer.event(&Event::Finished { summary });
     }
@@ -103,10 +103,12 @@ fn start(
             "{path}: a folder; expected a recipe (.toml). To go on with a run: --resume {path}"
         )));
     }
-    let (recipe, _) = Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
+    let (recipe, origins) =
+        Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     let folder = path.parent().map(Path::to_owned);
-    let environment = environment(arguments, common, group, folder)?;
+    let mut environment = environment(arguments, common, group, folder)?;
+    environment.adapts_batch = !origins.is_given("train.batch");
     let plan = match arguments.continues && is_begun(&run, group)? {
         true => {
             check_same(&recipe, &run)?;
@@ -114,7 +116,9 @@ fn start(
         }
         false => Plan::new(recipe, &run, environment),
     };
-    plan.map_err(classified)
+    let mut plan = plan.map_err(classified)?;
+    plan.notes.extend(origins.notes);
+    Ok(plan)
 }
 
 /// Whether there is a run in the folder `run`. Rank 0 looks, and all ranks get its answer: another rank may
@@ -181,17 +185,18 @@ fn environment(
 ) -> Result<Environment, Failure> {
     Ok(Environment {
         group: group.clone(),
-        device: launcher::open(launcher::device(arguments.device))?,
+        device: launcher::open(launcher::device(arguments.device)?)?,
         data_root: Some(common.data.clone()),
         recipe_folder,
         commit: COMMIT.map(str::to_owned),
         force: arguments.force,
         allow_changed_data: arguments.allow_changed_data,
+        adapts_batch: false,
     })
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
-fn classified(error: TrainError) -> Failure {
+pub(super) fn classified(error: TrainError) -> Failure {
     match error {
         error if error.is_usage() => Failure::usage(error),
         TrainError::Data(DataError::BadImage { .. }) => anyhow!(

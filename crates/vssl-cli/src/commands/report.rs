@@ -17,8 +17,9 @@ use crate::{
     arguments::{Common, Report, Shown},
     failure::Failure,
     launcher,
+    notes::note,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 /// Largest number of thumbnails of all runs together; a page with more takes seconds to open.
@@ -41,7 +42,9 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
             listed(&folders)
         )));
     }
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
+    // Runs that cannot be shown: each costs its own place on the page and no other.
+    let mut left_out = Vec::new();
     let mut document = Document {
         live: false,
         version: env!("CARGO_PKG_VERSION"),
@@ -51,9 +54,16 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     };
     for folder in &folders {
         bar.set_message(format!("reading {}", folder.display()));
-        let run = RunView::read(folder)?;
-        if !run.has_figures() {
-            return Err(PageError::NoMetrics { run: folder.clone() }.into());
+        let run = match RunView::read(folder) {
+            Ok(run) if run.has_figures() => run,
+            found => {
+                let nothing = || PageError::NoMetrics { run: folder.clone() };
+                left_out.push(found.err().unwrap_or_else(nothing));
+                continue;
+            }
+        };
+        for remark in &run.remarks {
+            bar.suspend(|| note(&format!("{}: {remark}", folder.display())));
         }
         bar.set_message(format!("asking the encoder of {}", folder.display()));
         let points = (shown.points as usize).min((MOST_THUMBNAILS / folders.len()).max(100));
@@ -62,25 +72,32 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
             false => pictures(folder, points, shown, projector.as_deref(), common)?,
         };
         if let Some(missing) = missing.as_ref().filter(|_| !shown.curves && !common.quiet) {
-            bar.suspend(|| eprintln!("note: {}: no pictures: {missing}", folder.display()));
+            bar.suspend(|| note(&format!("{}: no pictures: {missing}", folder.display())));
         }
         document.runs.push(run);
         document.pictures.push(pictures);
         document.missing.push(missing);
     }
     bar.finish_and_clear();
+    if document.runs.is_empty() {
+        return Err(left_out.swap_remove(0).into());
+    }
+    for error in &left_out {
+        note(&format!("a run is left out: {error}"));
+    }
+    let shown: Vec<PathBuf> = document.runs.iter().map(|run| run.folder.clone()).collect();
     let page = html(&document);
     vssl::run::whole_file::write(to, &page)
         .with_context(|| format!("writing the page to {}", to.display()))?;
-    tell(arguments, &folders, &document, page.len(), common)
+    tell(arguments, &shown, &left_out, (&document, page.len()), common)
 }
 
 /// Prints what was written: `bytes` of a page of `document`, with the runs in `folders`.
 fn tell(
     arguments: &Report,
     folders: &[PathBuf],
-    document: &Document,
-    bytes: usize,
+    left_out: &[PageError],
+    (document, bytes): (&Document, usize),
     common: &Common,
 ) -> Result<(), Failure> {
     let Report { to, projector, .. } = arguments;
@@ -90,6 +107,7 @@ fn tell(
         let value = json!({
             "event": "written", "path": to.to_string_lossy(), "runs": folders.len(),
             "bytes": bytes, "runs_with_pictures": pictures, "projector": projector,
+            "left_out": left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         return say(&value.to_string());
     }
@@ -124,9 +142,9 @@ fn pictures(
     let opened = open(run, shown, common)?;
     let found = opened.map_err(anyhow::Error::new).and_then(|(encoder, splits)| {
         let sample = sampled(&encoder, &splits, points, shown)?;
-        encoder::tell_left_out(sample.left_out(), common);
+        encoder::tell_left_out(sample.left_out());
         if let Some(recipe) = &encoder.recipe {
-            encoder::tell_found(&recipe.data.source(), &splits, common);
+            encoder::tell_found(&recipe.data.source(), &splits);
         }
         if let (Some(folder), Some(recipe)) = (projector, &encoder.recipe) {
             sample.project(&recipe.data.path, folder)?;

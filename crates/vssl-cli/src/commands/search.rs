@@ -15,14 +15,15 @@ use vssl_data::{
 
 use super::{
     destination,
-    encoder::{moved, note, tell_stand_in},
+    encoder::{moved, tell_stand_in},
 };
 use crate::{
     arguments::{Common, Search},
     failure::Failure,
     launcher,
+    notes::note,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 /// The images that were found for one query.
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     }
     let encoder = open(&index, arguments)?;
     index.check(&encoder)?;
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     bar.set_message(format!("searching {} images", index.rows()));
     let bits = index.origin.images.bits_used;
     let queries: std::sync::Arc<dyn Dataset> =
@@ -124,10 +125,7 @@ fn picture(
     }
     if let Some(first) = unread.first() {
         let count = unread.len();
-        note(
-            &format!("{count} images could not be read and are not drawn, such as {first}"),
-            common,
-        );
+        note(&format!("{count} images could not be read and are not drawn, such as {first}"));
     }
     let png = draw(&rows, arguments.side as usize)?;
     vssl::run::whole_file::write(to, png)

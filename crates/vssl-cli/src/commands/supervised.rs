@@ -11,7 +11,7 @@ use serde_json::json;
 use toml::Table;
 use vssl::{
     encoder::Encoder,
-    recipe::{self, Settings},
+    recipe::{self, Provenance, Settings},
     run::{
         folder::{self, LINEAR, SETTINGS},
         resume,
@@ -31,6 +31,7 @@ use crate::{
         COMMIT, Common, EncoderArguments, EvaluatedName, Finetune, Linear, TrainingArguments,
     },
     failure::Failure,
+    notes::{complain, note},
     output::{duration, say},
     progress, signals,
 };
@@ -41,19 +42,24 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let name = if *fast { "linear-cached" } else { LINEAR };
     let output = output(training, &frozen, || name.to_owned())?;
     let bad_images = bad_images(source, &frozen);
-    let settings: LinearSettings = settings(training, &output, bad_images, Vec::new())?;
+    let (mut settings, origins): (LinearSettings, _) =
+        settings(training, &output, bad_images, Vec::new())?;
     let splits = encoder::splits(source, training.split.into(), &frozen, common)?;
+    let notes = [origins.notes.clone(), settings.adapt(&splits, &origins)].concat();
+    check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let summary = if *fast {
+        notes.iter().for_each(|text| note(text));
         let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
         summary.map_err(classified)?
     } else {
-        let job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
+        let mut job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
+        job.notes.extend(notes);
         match finished_before(&job, training, common)? {
             Some(summary) => summary,
             None => {
-                signals::listen(&stop).context("listening for signals")?;
+                signals::listen(&stop);
                 linear(&job, &frozen, &settings, &stop, observer.as_mut()).map_err(classified)?
             }
         }
@@ -68,20 +74,25 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let pretrained = encoder::open(&source.encoder, &source.copy)?;
     // The folder is named after the share, which may also come from the settings.
     let bad_images = bad_images(source, &pretrained);
-    let share = read::<FinetuneSettings>(training, None, &bad_images, more.clone())?.labels;
+    let share = read::<FinetuneSettings>(training, None, &bad_images, more.clone())?.0.labels;
     // Rounded to a millionth of a percent: 0.07 must give 7, not 7.000000000000001.
     let percent = (share * 1e8).round() / 1e6;
     let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
-    let settings: FinetuneSettings = settings(training, &output, bad_images, more)?;
+    let (mut settings, origins): (FinetuneSettings, _) =
+        settings(training, &output, bad_images, more)?;
     let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
-    let job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
+    let notes = settings.adapt(&splits, &origins);
+    check_continued(training, &settings, &output)?;
+    let mut job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
+    job.notes.extend(origins.notes.into_iter().chain(notes));
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
     let summary = match finished_before(&job, training, common)? {
         Some(summary) => summary,
-        None => finetune(&job, &pretrained, &settings, &stop, observer.as_mut())
-            .map_err(classified)?,
+        None => {
+            finetune(&job, &pretrained, &settings, &stop, observer.as_mut()).map_err(classified)?
+        }
     };
     drop(observer);
     tell(&summary, common)
@@ -151,18 +162,27 @@ fn settings<S: Settings>(
     output: &OutputOptions,
     bad_images: BadImages,
     more: Vec<String>,
-) -> Result<S, Failure> {
+) -> Result<(S, Provenance), Failure> {
     let begun = output.folder.join(SETTINGS);
     if arguments.continues {
-        let asked: S = read(arguments, None, &bad_images, more)?;
-        if output.resume {
-            check_same(&asked, &begun, output)?;
-        }
+        let asked: (S, Provenance) = read(arguments, None, &bad_images, more)?;
         return Ok(asked);
     }
     // Where the file is missing, the library reports that there is nothing to resume.
     let begun = (output.resume && begun.is_file()).then_some(begun);
     read(arguments, begun, &bad_images, more)
+}
+
+/// Refuses settings of `--continue` that did not begin the training which goes on.
+fn check_continued<S: Settings>(
+    arguments: &TrainingArguments,
+    asked: &S,
+    output: &OutputOptions,
+) -> Result<(), Failure> {
+    match arguments.continues && output.resume {
+        true => check_same(asked, &output.folder.join(SETTINGS), output),
+        false => Ok(()),
+    }
 }
 
 /// Refuses settings that did not begin the training whose settings are in the file `begun`.
@@ -195,7 +215,8 @@ fn finished_before(
     if let Some(summary) = &summary
         && !(common.quiet || common.json)
     {
-        eprintln!("{}: finished before; nothing is left to do", summary.folder.display());
+        let folder = summary.folder.display();
+        complain(&format!("{folder}: finished before; nothing is left to do"));
     }
     Ok(summary)
 }
@@ -205,7 +226,7 @@ fn read<S: Settings>(
     begun: Option<PathBuf>,
     bad_images: &BadImages,
     more: Vec<String>,
-) -> Result<S, Failure> {
+) -> Result<(S, Provenance), Failure> {
     let (text, name) = match begun.as_ref().or(arguments.config.as_ref()) {
         None => (String::new(), "defaults".to_owned()),
         Some(path) => {
@@ -219,7 +240,7 @@ fn read<S: Settings>(
     let [of_run, asked] = bad_images.changes(&text);
     let overrides: Vec<String> =
         of_run.into_iter().chain(arguments.overrides.clone()).chain(more).chain(asked).collect();
-    recipe::settings(&text, &name, &overrides).map_err(Failure::usage)
+    recipe::settings_and_origins(&text, &name, &overrides).map_err(Failure::usage)
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
@@ -233,10 +254,11 @@ fn classified(error: TrainError) -> Failure {
 }
 
 fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
-    if common.json {
-        return say(&json!({ "event": "finished", "summary": summary }).to_string());
+    match common.json {
+        true => say(&json!({ "event": "finished", "summary": summary }).to_string())?,
+        false => say(closing(summary).trim_end())?,
     }
-    say(closing(summary).trim_end())
+    if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
 /// The result as a table and a sentence.

@@ -14,6 +14,7 @@ use super::{destination, grid};
 use crate::{
     arguments::{Common, Table},
     failure::Failure,
+    notes::note,
     output::say,
 };
 
@@ -87,7 +88,7 @@ fn show(
     let text = comparison.write_as(format, arguments.layout.layout());
     if format == Format::Csv && !common.quiet {
         // A spreadsheet has no place for them.
-        comparison.notes.iter().for_each(|note| eprintln!("note: {}", note.text));
+        comparison.notes.iter().for_each(|found| note(&found.text));
     }
     let Some(path) = &arguments.out else { return say(text.trim_end()) };
     whole_file::write(path, &text)

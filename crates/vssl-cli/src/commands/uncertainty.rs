@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     launcher,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failure> {
@@ -49,7 +49,7 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
         )
         .into());
     }
-    let bar = progress::bar(common, "{spinner} {msg}");
+    let bar = Meter::waiting(common);
     let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
         bar.set_message(what.to_owned())
     })
@@ -75,8 +75,7 @@ fn material(
     let named = (arguments.images.as_deref(), arguments.format);
     let config = encoder::images(named, &subject.encoder, common)?;
     let config = arguments.reading.allowing(config);
-    let Splits { train, validation, .. } =
-        encoder::opened(&config, arguments.split.into(), common)?;
+    let Splits { train, validation, .. } = encoder::opened(&config, arguments.split.into())?;
     let Some(test) = validation else {
         return Err(anyhow!(
             "{}: there are no validation images, and training images would not be a fair test; \
@@ -88,8 +87,7 @@ fn material(
     let mut others: Vec<(String, Arc<dyn Dataset>)> = Vec::new();
     for source in &arguments.ood {
         let config = arguments.reading.allowing(described(source, None, common)?);
-        let Splits { train, validation, .. } =
-            encoder::opened(&config, Evaluated::Validation, common)?;
+        let Splits { train, validation, .. } = encoder::opened(&config, Evaluated::Validation)?;
         let mut name = name(source);
         if others.iter().any(|(other, _)| *other == name) {
             name = source.display().to_string();

@@ -26,18 +26,21 @@ pub struct Bar<W> {
     figures: Figures,
     began: Instant,
     stop: Stop,
+    /// Whether all figures of a step are shown.
+    verbose: bool,
 }
 
 impl<W: Write> Bar<W> {
     /// Draws the bar to `target` and writes the table at the end to `out`.
-    pub fn new(out: W, target: ProgressDrawTarget, stop: Stop) -> Self {
+    pub fn new(out: W, target: ProgressDrawTarget, stop: Stop, verbose: bool) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), target);
-        Self { out, bar, figures: Figures::default(), began: Instant::now(), stop }
+        Self { out, bar, figures: Figures::default(), began: Instant::now(), stop, verbose }
     }
 
     fn draw(&self) {
         let width = terminal_width();
-        let (template, status, learning) = screen(&self.figures, self.began.elapsed(), width);
+        let (template, status, learning) =
+            screen(&self.figures, self.began.elapsed(), width, self.verbose);
         let style =
             ProgressStyle::with_template(&template).expect("made of a literal and a number");
         self.bar.set_style(style.progress_chars("=> "));
@@ -52,13 +55,18 @@ impl<W: Write> Bar<W> {
 }
 
 /// The bar's template and its two texts, for a terminal of `width` characters.
-fn screen(figures: &Figures, elapsed: Duration, width: usize) -> (String, String, String) {
+fn screen(
+    figures: &Figures,
+    elapsed: Duration,
+    width: usize,
+    verbose: bool,
+) -> (String, String, String) {
     // The last column stays free: some terminals wrap when it is written.
     let width = width.saturating_sub(1);
     let bar = if width >= 80 { BAR } else { width / 5 };
     let template = format!("[{{bar:{}}}] {{prefix}}\n{{msg}}", bar.max(1));
-    let status = fitted(&figures.pace(elapsed), width.saturating_sub(bar.max(1) + 3));
-    (template, status, fitted(&figures.learning(), width))
+    let status = fitted(&figures.pace(elapsed, verbose), width.saturating_sub(bar.max(1) + 3));
+    (template, status, fitted(&figures.learning(verbose), width))
 }
 
 fn terminal_width() -> usize {
@@ -78,6 +86,9 @@ impl<W: Write> Observer for Bar<W> {
             // Checkpoints are frequent, and the run folder shows them.
             Event::Checkpoint { .. } => {}
             Event::Phase { what } => self.bar.set_message(format!("{what} …")),
+            Event::Progress { .. } => {
+                self.bar.set_message(words::note(event).unwrap_or_default());
+            }
             Event::Warning { .. } => {
                 let text = words::note(event).unwrap_or_default();
                 self.bar.println(console::style(text).yellow().for_stderr().to_string());
@@ -107,15 +118,15 @@ mod tests {
             figures.take(&event);
         }
         for width in 0..200 {
-            let (_, status, learning) = screen(&figures, Duration::from_secs(61), width);
+            let (_, status, learning) = screen(&figures, Duration::from_secs(61), width, true);
             let bar = if width > 80 { BAR } else { width.saturating_sub(1) / 5 };
             assert!(status.is_empty() || bar + 3 + status.chars().count() < width, "{width}");
             assert!(learning.is_empty() || learning.chars().count() < width, "{width}");
         }
-        let (_, status, learning) = screen(&figures, Duration::from_secs(61), 120);
+        let (_, status, learning) = screen(&figures, Duration::from_secs(61), 120, true);
         assert_eq!(status, "step 100/780  6 min 55 s left  812 images/s  loader 3 %  epoch 2");
         assert!(learning.starts_with("loss -3.21  kNN 72.1 %  probe 61.2 %  kl -1.25"));
-        let (_, status, _) = screen(&figures, Duration::from_secs(61), 50);
+        let (_, status, _) = screen(&figures, Duration::from_secs(61), 50, false);
         assert_eq!(status, "step 100/780  6 min 55 s left");
     }
 
@@ -123,7 +134,7 @@ mod tests {
     fn warnings_stay_above_the_bar_and_the_bar_goes_at_the_end() {
         let term = InMemoryTerm::new(20, 120);
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let mut bar = Bar::new(Vec::new(), target, Stop::default());
+        let mut bar = Bar::new(Vec::new(), target, Stop::default(), false);
         bar.event(&started());
         bar.event(&step(10));
         bar.event(&Event::Warning { step: 10, message: "the features are collapsing".into() });
@@ -141,7 +152,7 @@ mod tests {
         let term = InMemoryTerm::new(20, 120);
         let stop = Stop::default();
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        let mut bar = Bar::new(Vec::new(), target, stop.clone());
+        let mut bar = Bar::new(Vec::new(), target, stop.clone(), false);
         bar.event(&started());
         stop.request();
         bar.event(&step(10));

@@ -68,21 +68,27 @@ impl Figures {
         Duration::try_from_secs_f64(elapsed.as_secs_f64() * left / done as f64).ok()
     }
 
-    /// Progress and speed, the most important figure first.
-    pub fn pace(&self, elapsed: Duration) -> Vec<String> {
+    /// Progress and speed, the most important figure first. The files of a run have all figures; `all` shows
+    /// them, too.
+    pub fn pace(&self, elapsed: Duration, all: bool) -> Vec<String> {
         let mut pace = vec![format!("step {}/{}", self.step, self.steps)];
         pace.extend(self.left(elapsed).map(|left| format!("{} left", duration(left))));
         pace.push(format!("{} images/s", rounded(self.images_per_s)));
-        pace.push(format!("loader {:.0} %", 100.0 * self.loader_wait));
-        pace.push(format!("epoch {}", self.epoch + 1));
+        if all {
+            pace.push(format!("loader {:.0} %", 100.0 * self.loader_wait));
+            pace.push(format!("epoch {}", self.epoch + 1));
+        }
         pace
     }
 
-    /// Losses and accuracies, the most important figure first.
-    pub fn learning(&self) -> Vec<String> {
+    /// The loss and the accuracies, the most important figure first, and with `more` what else a step has.
+    pub fn learning(&self, more: bool) -> Vec<String> {
         let mut all = vec![format!("loss {}", rounded(self.loss))];
         all.extend(self.knn_top1.map(|top1| format!("kNN {top1:.1} %")));
         all.extend(self.probe_top1.map(|top1| format!("probe {top1:.1} %")));
+        if !more {
+            return all;
+        }
         all.extend(self.parts.iter().map(|(name, value)| format!("{name} {}", rounded(*value))));
         all.push(format!("lr {}", rounded(self.lr)));
         all.extend(self.gradient_norm.map(|norm| format!("gradient {}", rounded(norm))));
@@ -124,7 +130,8 @@ mod tests {
         for event in [started(), step(10), evaluated(78), step(100)] {
             figures.take(&event);
         }
-        let learning = figures.learning();
+        assert_eq!(fitted(&figures.learning(false), 200), "loss -3.21  kNN 72.1 %  probe 61.2 %");
+        let learning = figures.learning(true);
         assert_eq!(fitted(&learning, 24), "loss -3.21  kNN 72.1 %");
         let all = "loss -3.21  kNN 72.1 %  probe 61.2 %  kl -1.25  nll 1.20e-5  lr 0.00300  \
                    gradient 1.50";

@@ -21,12 +21,17 @@ pub struct Lines<W> {
     figures: Figures,
     began: Instant,
     told: Option<Instant>,
+    /// When the progress of a phase was last told, or the phase began.
+    phase: Instant,
+    /// Whether all figures of a step are shown.
+    verbose: bool,
 }
 
 impl<W: Write> Lines<W> {
     /// An observer that writes to `out`.
-    pub fn new(out: W) -> Self {
-        Self { out, figures: Figures::default(), began: Instant::now(), told: None }
+    pub fn new(out: W, verbose: bool) -> Self {
+        let (began, figures) = (Instant::now(), Figures::default());
+        Self { out, figures, began, told: None, phase: began, verbose }
     }
 
     fn is_due(&mut self) -> bool {
@@ -48,16 +53,20 @@ impl<W: Write> Observer for Lines<W> {
                 words::opening(event)
             }
             Event::Step { .. } if self.is_due() => {
-                let mut all = self.figures.pace(self.began.elapsed());
-                all.extend(self.figures.learning());
+                let mut all = self.figures.pace(self.began.elapsed(), self.verbose);
+                all.extend(self.figures.learning(self.verbose));
                 fitted(&all, usize::MAX)
             }
             Event::Step { .. } => return,
+            Event::Progress { .. } if self.phase.elapsed() < PAUSE => return,
             other => match words::note(other) {
                 Some(note) => note,
                 None => return,
             },
         };
+        if let Event::Phase { .. } | Event::Progress { .. } = event {
+            self.phase = Instant::now();
+        }
         // A reader that went away does not end the run: the log is in the run folder.
         let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
     }
@@ -72,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_log_has_the_first_step_the_last_and_no_control_characters() {
-        let mut lines = Lines::new(Vec::new());
+        let mut lines = Lines::new(Vec::new(), false);
         let warning = Event::Warning { step: 20, message: "the features are collapsing".into() };
         let finished = Event::Finished { summary: summary() };
         for event in [started(), step(10), step(20), warning, evaluated(78), step(780), finished] {
@@ -85,7 +94,7 @@ mod tests {
         assert_eq!(text.matches("step 20/780").count(), 0);
         assert_eq!(text.matches("step 780/780").count(), 1);
         assert!(text.contains("warning, step 20: the features are collapsing"));
-        assert!(text.contains("kNN 72.1 %"));
+        assert!(text.contains("kNN 72.1 %") && !text.contains("gradient"), "{text}");
         assert!(text.contains("vssl export runs/a --to encoder.safetensors"));
     }
 }

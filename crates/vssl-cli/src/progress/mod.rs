@@ -4,37 +4,32 @@ mod bar;
 mod figures;
 mod json;
 mod lines;
+mod meter;
 mod quiet;
 #[cfg(test)]
 mod samples;
 mod words;
 
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{IsTerminal, stdout};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressDrawTarget;
 use vssl::run::{events::Observer, stop::Stop};
 
-use crate::arguments::Common;
+pub use meter::Meter;
+
+use crate::{arguments::Common, output::Out};
 
 /// The observer that the arguments ask for: JSON lines, the result alone, a bar on a terminal, or
-/// plain lines.
+/// plain lines. Plain lines are for terminals, too, that cannot move their cursor: `TERM` is unset or `dumb`.
 pub fn observer(common: &Common, stop: &Stop) -> Box<dyn Observer> {
+    let target = ProgressDrawTarget::stderr();
     if common.json {
-        Box::new(json::Json::new(stdout()))
+        Box::new(json::Json::new(Out))
     } else if common.quiet {
-        Box::new(quiet::Quiet::new(stdout()))
-    } else if stdout().is_terminal() && stderr().is_terminal() {
-        Box::new(bar::Bar::new(stdout(), ProgressDrawTarget::stderr(), stop.clone()))
+        Box::new(quiet::Quiet::new(Out))
+    } else if stdout().is_terminal() && !target.is_hidden() {
+        Box::new(bar::Bar::new(Out, target, stop.clone(), common.verbose))
     } else {
-        Box::new(lines::Lines::new(stdout()))
+        Box::new(lines::Lines::new(Out, common.verbose))
     }
-}
-
-/// A progress bar on standard error, hidden where there is no terminal or `--quiet` or `--json` was
-/// given.
-pub fn bar(common: &Common, template: &str) -> ProgressBar {
-    let hidden = common.json || common.quiet || !stderr().is_terminal();
-    let target = if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let style = ProgressStyle::with_template(template).expect("templates are literals in here");
-    ProgressBar::with_draw_target(Some(0), target).with_style(style.progress_chars("=> "))
 }

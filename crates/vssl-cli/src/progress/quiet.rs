@@ -22,7 +22,7 @@ impl<W: Write> Observer for Quiet<W> {
     fn event(&mut self, event: &Event) {
         if let Event::Finished { summary } = event {
             // A failed write is ignored: the summary is in the run folder as well.
-            let _ = write!(self.out, "{}", words::accuracies(summary));
+            let _ = write!(self.out, "{}", words::result(summary));
         }
     }
 }

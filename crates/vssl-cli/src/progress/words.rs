@@ -60,12 +60,36 @@ pub fn note(event: &Event) -> Option<String> {
             Some(format!("saved step {step} in {}", path.display()))
         }
         Event::Phase { what } => Some(what.clone()),
+        Event::Progress { what, done, of, seconds } => {
+            let share = match of {
+                0 if *done == 0 => String::new(),
+                0 => format!(" {done} done,"),
+                _ => format!(" {done} of {of},"),
+            };
+            let time = duration(Duration::from_secs(*seconds));
+            Some(format!("{what}:{share} {time}"))
+        }
         Event::Finished { summary } => Some(closing(summary)),
     }
 }
 
+/// The table of figures, or the reasons where there are no figures.
+pub fn result(summary: &Summary) -> String {
+    let table = table(summary);
+    if table.is_empty() { notes(summary) } else { table }
+}
+
+/// The table of figures and the notes on them.
+fn accuracies(summary: &Summary) -> String {
+    table(summary) + &notes(summary)
+}
+
+fn notes(summary: &Summary) -> String {
+    summary.notes.iter().map(|note| format!("note: {note}\n")).collect()
+}
+
 /// The table of figures: a row for each encoder that was judged, a column for each figure.
-pub fn accuracies(summary: &Summary) -> String {
+fn table(summary: &Summary) -> String {
     let names = ["trained encoder", "untrained encoder", "raw pixels"];
     let rows = Judged::ALL.map(|judged| judged.of(summary));
     let mut columns = shown([summary].into_iter());
@@ -91,9 +115,6 @@ pub fn accuracies(summary: &Summary) -> String {
             let _ = write!(text, "{cell:>width$}");
         }
         text.push('\n');
-    }
-    for note in &summary.notes {
-        let _ = writeln!(text, "note: {note}");
     }
     text
 }

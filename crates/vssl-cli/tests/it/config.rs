@@ -109,3 +109,36 @@ fn an_unknown_evaluator_is_refused_with_the_list() {
     let refused = run(&["config", "recipes/quickstart.toml", "--set", unknown]);
     refused.refused(2, &["knm", "knn, linear, spectrum"]);
 }
+
+#[test]
+fn another_choice_on_the_command_line_leaves_out_the_keys_of_the_first_and_says_so() {
+    let recipe = "recipes/cifar10/vssl.toml";
+    let switched =
+        run(&["config", recipe, "--set", "optimizer.name=adamw", "--set", "optimizer.lr=0.001"]);
+    let text = switched.succeeded();
+    assert!(text.contains("name = \"adamw\"") && !text.contains("\neta"), "{text}");
+    assert!(
+        switched.error.contains("belong to another name and are left out"),
+        "{}",
+        switched.error
+    );
+    let typed =
+        run(&["config", recipe, "--set", "optimizer.name=adamw", "--set", "optimizer.eta=0.1"]);
+    typed.refused(2, &["--set optimizer.eta=0.1", "eta is a key of lars"]);
+}
+
+#[test]
+fn a_key_of_another_schedule_is_named_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "method = \"vssl\"\n[data]\npath = \"x\"\n[schedule]\nname = \"steps\"\n\
+                milestones = [1]\nmin = 0.5\n";
+    let recipe = super::recipe(folder.path(), text);
+    run(&["config", &recipe]).refused(
+        2,
+        &[
+            "a.toml:7",
+            "schedule.min is a key of warmup-cosine",
+            "expected one of name, milestones, gamma",
+        ],
+    );
+}

@@ -42,7 +42,7 @@ fn what_cannot_be_trained_is_refused() {
     with(&["--labels", "half"]).refused(2, &["--labels", "half"]);
     with(&["--set", "optimizer.momentum=2"]).refused(2, &["optimizer.momentum", "2"]);
     with(&["--set", "mixup=-1"]).refused(2, &["mixup", "-1"]);
-    with(&["--labels", "0.1"]).refused(2, &["train.batch = 256"]);
+    with(&["--labels", "0.1", "--set", "train.batch=256"]).refused(2, &["train.batch = 256"]);
     with(&["--resume"]).refused(2, &["nothing to go on with"]);
     run(&["finetune", "no/such/run"]).refused(1, &["no/such/run"]);
     assert!(!out.join("finetune-100").exists() && !out.join("finetune-10").exists());

@@ -198,7 +198,7 @@ fn a_flipped_bit_or_a_cut_file_is_named_and_nothing_is_lost() {
         for damaged in [&flipped[..], &whole[..middle], &[]] {
             fs::write(&path, damaged).unwrap();
             let done = done(resume(&run).output().unwrap());
-            done.refused(1, &[file, "damaged"]);
+            done.refused(1, &[file, "damaged", "move it away to go on from step-"]);
         }
         fs::write(&path, &whole).unwrap();
     }

@@ -218,11 +218,8 @@ fn a_grid_that_is_stopped_or_killed_goes_on() {
     let id = stopped.id().to_string();
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let stopped = done(stopped.wait_with_output().unwrap());
-    assert!(
-        stopped.succeeded().contains("interrupted: stopped on request after step"),
-        "{}",
-        stopped.out
-    );
+    assert_eq!(stopped.code, Some(130), "{}", stopped.error);
+    assert!(stopped.out.contains("interrupted: stopped on request after step"), "{}", stopped.out);
     assert!(
         stopped.error.contains("the same command does the 2 runs that are left"),
         "{}",

@@ -136,7 +136,10 @@ impl Folder {
         };
         let labels = labelled.then(|| files.iter().map(of).collect());
         let classes = if labelled { classes.to_vec() } else { Vec::new() };
-        Ok((Self { root: root.into(), files, labels, classes, class_folders, bits_used: 16 }, missing))
+        Ok((
+            Self { root: root.into(), files, labels, classes, class_folders, bits_used: 16 },
+            missing,
+        ))
     }
 }
 

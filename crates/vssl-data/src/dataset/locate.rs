@@ -1,16 +1,28 @@
 //! Finds the folder that a relative data path is meant from. Called by the command line and by the
 //! plan of a run, each with its own order of folders.
 
-use std::path::{Path, PathBuf};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 /// `path` below the first of `folders` where it exists; `path` itself when it is absolute or exists
-/// below none of them, for the message that says so.
+/// below none of them, for the message that says so. A `~` at the beginning is the home folder.
 pub fn locate(path: &Path, folders: &[&Path]) -> PathBuf {
     folders
         .iter()
         .map(|folder| folder.join(path))
         .find(|candidate| candidate.exists())
-        .unwrap_or_else(|| path.to_owned())
+        .unwrap_or_else(|| in_home(path))
+}
+
+/// `path` with the home folder in place of a `~` at the beginning; `path` itself where it begins otherwise
+/// or the home folder is unknown.
+pub fn in_home(path: &Path) -> PathBuf {
+    match (path.strip_prefix("~"), env::home_dir()) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => path.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -28,5 +40,11 @@ mod tests {
         assert_eq!(locate(Path::new("y"), &[&a, &b]), b.join("y"));
         assert_eq!(locate(Path::new("z"), &[&a, &b]), Path::new("z"));
         assert_eq!(locate(&a, &[&b]), a);
+        let home = env::home_dir().unwrap();
+        assert_eq!(
+            locate(Path::new("~/x-that-is-not-there"), &[&a]),
+            home.join("x-that-is-not-there")
+        );
+        assert_eq!(in_home(Path::new("~x/y")), Path::new("~x/y"));
     }
 }

@@ -32,7 +32,7 @@ pub use config::{
 };
 pub use folder::Folder;
 pub use found::{Found, LeftOut};
-pub use locate::locate;
+pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use name_text::text_of;
 pub use subset::Subset;
@@ -152,7 +152,9 @@ pub fn open_for(
     let path = root.map_or_else(|| config.path.clone(), |root| root.join(&config.path));
     let labels = config.labels;
     Ok(match config.format {
-        Format::Folder => limited(with_bits(folder::open(&path, config, evaluated)?, config), config),
+        Format::Folder => {
+            limited(with_bits(folder::open(&path, config, evaluated)?, config), config)
+        }
         Format::Cifar10 => limited(in_files(cifar::open_ten(&path, labels)?), config),
         Format::Cifar100 => limited(in_files(cifar::open_hundred(&path, labels)?), config),
         Format::Idx => limited(in_files(idx::open(&path, labels)?), config),

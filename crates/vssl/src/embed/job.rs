@@ -64,7 +64,7 @@ pub fn embed(
     progress: &mut dyn FnMut(usize, &[DataError]),
 ) -> Result<Embedded, EmbedError> {
     let mut plan = job.encoder.plan(&job.reading);
-    plan.batch = job.batch;
+    plan.batch = job.batch.min(job.images.len()).max(1);
     // Before the long part: a place that cannot be written to.
     drop(super::partial::Partial::create(to)?);
     let data = |error: DataError| EmbedError::from(EncoderError::from(error));

@@ -13,7 +13,10 @@ use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
     formats::safetensors as format,
-    layers::Init,
+    layers::{
+        Init,
+        budget::{self, TooLarge},
+    },
     tensors::{
         file::{self, TensorFileError},
         state::{self, StateError},
@@ -53,6 +56,14 @@ pub enum ImportError {
         key: &'static str,
         /// The fault of the value.
         problem: String,
+    },
+    /// The description of the network has sizes that no machine could hold.
+    #[error("{}: the network that it describes takes {source}; its description is damaged", path.display())]
+    TooLarge {
+        /// The file or run folder.
+        path: PathBuf,
+        /// The memory that the network takes.
+        source: TooLarge,
     },
     /// The tensors belong to another network than the metadata say.
     #[error("{}: {source}", path.display())]
@@ -97,7 +108,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let step = metadatum(path, &bytes, STEP).ok();
     let network = format::metadata(&bytes).ok().and_then(|mut all| all.remove(NETWORK));
     let tensors = file::parse(path, &bytes)?;
-    let fresh = Backbone::new(&config, &Init::new(device, 0));
+    let fresh = budget::fitted(|| Backbone::new(&config, &Init::new(device, 0)));
+    let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     match state::restore(fresh, tensors) {
         Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),
         Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),

@@ -29,7 +29,7 @@ use images::{each_evaluated, features, features_of_set, images_to_tensor};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     features::{FeatureError, FeatureRows, Features, SpillWriter},
-    layers::{Init, Mode},
+    layers::{Init, Mode, budget},
     method::learner::Network,
     recipe::Recipe,
     tensors::state,
@@ -171,7 +171,9 @@ impl Encoder {
         }
         let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
         let config = recipe.backbone.clone();
-        let fresh = Backbone::new(&config, &Init::new(device, 0));
+        let fresh = budget::fitted(|| Backbone::new(&config, &Init::new(device, 0)));
+        let fresh =
+            fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
         let backbone = state::restore(fresh, encoder)
             .map_err(|source| ImportError::Tensors { path: path.to_owned(), source })?
             .no_grad();

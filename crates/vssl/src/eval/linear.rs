@@ -11,7 +11,10 @@ use super::{
     logistic::{Problem, Scaling},
     same_width,
 };
-use crate::features::{FeatureError, Features};
+use crate::{
+    features::{FeatureError, Features},
+    run::task::Task,
+};
 
 pub use super::lbfgs::Stop;
 
@@ -62,9 +65,22 @@ pub fn linear_probe(
     test: &Features,
     config: &LinearConfig,
 ) -> Result<LinearResult, EvalError> {
+    linear_probe_watched(train, test, config, &Task::default())
+}
+
+/// Does the same, and counts the evaluations of the function in `task`.
+///
+/// # Errors
+/// As [`linear_probe`].
+pub fn linear_probe_watched(
+    train: &Features,
+    test: &Features,
+    config: &LinearConfig,
+    task: &Task,
+) -> Result<LinearResult, EvalError> {
     same_width(train, test)?;
     let labels = Labelled::of(train, test)?;
-    let probe = LinearProbe::of_classes(train, &labels.train, labels.classes, config)?;
+    let probe = LinearProbe::of_classes(train, &labels.train, labels.classes, config, task)?;
     let check = Problem::new(&probe.scaling, test, &all(test), &labels.test, labels.classes);
     let accuracy = check.accuracy(&probe.weights);
     let targets = labels.test.iter().map(|&class| class as u32);
@@ -96,7 +112,7 @@ impl LinearProbe {
     /// As [`linear_probe`].
     pub fn fit(train: &Features, config: &LinearConfig) -> Result<Self, EvalError> {
         let labels = Labelled::of(train, train)?;
-        Self::of_classes(train, &labels.train, labels.classes, config)
+        Self::of_classes(train, &labels.train, labels.classes, config, &Task::default())
     }
 
     fn of_classes(
@@ -104,7 +120,9 @@ impl LinearProbe {
         labels: &[usize],
         classes: usize,
         config: &LinearConfig,
+        task: &Task,
     ) -> Result<Self, EvalError> {
+        task.begin(0);
         let strengths = strengths(config)?;
         let limits = Limits { gradient: config.tolerance, iterations: config.iterations };
         let scaling = Scaling::of(train);
@@ -113,13 +131,17 @@ impl LinearProbe {
         let (held, kept) = split(labels, classes);
         let mut l2 = strengths[strengths.len() / 2];
         let problem = |rows: &[usize]| Problem::new(&scaling, train, rows, labels, classes);
+        let value = |problem: &Problem, weights: &[f64], l2| {
+            task.advance(1);
+            problem.value(weights, l2)
+        };
         if strengths.len() > 1 && !held.is_empty() {
             let (fit, check) = (problem(&kept), problem(&held));
             let mut best = f64::NEG_INFINITY;
             let mut point = start.clone();
             // From strong to weak: each minimum is a good start for the next one.
             for &strength in &strengths {
-                point = minimise(|w| fit.value(w, strength), point, limits).point;
+                point = minimise(|w| value(&fit, w, strength), point, limits).point;
                 let top1 = check.accuracy(&point).top1;
                 tried.push((strength, top1));
                 if top1 > best {
@@ -128,7 +150,7 @@ impl LinearProbe {
             }
         }
         let fit = problem(&all(train));
-        let minimum = minimise(|w| fit.value(w, l2), start, limits);
+        let minimum = minimise(|w| value(&fit, w, l2), start, limits);
         drop(fit);
         let (iterations, stop) = (minimum.iterations, minimum.stop);
         Ok(Self { classes, l2, tried, iterations, stop, scaling, weights: minimum.point })

@@ -173,6 +173,8 @@ pub fn read_labels(path: &Path, rows: usize) -> Result<Vec<i64>, StoredError> {
         Dtype::I32 => |b| i32::from_le_bytes(whole(b)).into(),
         Dtype::I16 => |b| i16::from_le_bytes(whole(b)).into(),
         Dtype::I8 => |b| i8::from_le_bytes(whole(b)).into(),
+        // Larger numbers are no class either.
+        Dtype::U64 => |b| i64::try_from(u64::from_le_bytes(whole(b))).unwrap_or(i64::MAX),
         Dtype::U32 => |b| u32::from_le_bytes(whole(b)).into(),
         Dtype::U16 => |b| u16::from_le_bytes(whole(b)).into(),
         Dtype::U8 => |b| b[0].into(),
@@ -284,6 +286,8 @@ mod tests {
         let other = folder.path().join("other.npy");
         npy_file(&other, Dtype::I32, &[3], &[1i32, 2, 0].map(i32::to_le_bytes).concat());
         assert_eq!(open(&safe, Some(&other)).unwrap().labels(), Some(&[1, 2, 0][..]));
+        npy_file(&other, Dtype::U64, &[3], &[1u64, 2, 0].map(u64::to_le_bytes).concat());
+        assert_eq!(open(&safe, Some(&other)).unwrap().labels(), Some(&[1, 2, 0][..]));
         // Halves are exact; doubles are rounded.
         npy_file(&other, Dtype::F16, &[1, 2], &[0x3c00_u16, 0xc100].map(u16::to_le_bytes).concat());
         assert_eq!(open(&other, None).unwrap().load().unwrap().values, [1.0, -2.5]);
@@ -316,6 +320,10 @@ mod tests {
         assert!(error(&npy, Some(&labels)).contains("l.npy: 2 labels for 3 rows"));
         npy_file(&labels, Dtype::I8, &[3], &[0, 3, 255]);
         assert!(error(&npy, Some(&labels)).contains("l.npy: label of row 2 is -1"));
+        npy_file(&labels, Dtype::U64, &[3], &[0, 3, u64::MAX].map(u64::to_le_bytes).concat());
+        assert!(
+            error(&npy, Some(&labels)).contains("l.npy: label of row 2 is 9223372036854775807")
+        );
         npy_file(&labels, Dtype::F32, &[3], &[0; 12]);
         assert!(error(&npy, Some(&labels)).contains("expected whole numbers"));
         npy_file(&npy, Dtype::F32, &[3, 2], &bytes(&[0.0, 1.0, 2.0, f32::NAN, 1.0, 1.0]));

@@ -91,7 +91,9 @@ fn described(text: &str, offset: u64) -> Result<Array, String> {
     let order = value(text, "fortran_order").ok_or_else(|| missing("'fortran_order'"))?;
     let list = value(text, "shape").and_then(|rest| rest.strip_prefix('('));
     let (list, _) = list.and_then(|rest| rest.split_once(')')).ok_or_else(|| missing("'shape'"))?;
-    let sizes = list.split(',').map(str::trim).filter(|size| !size.is_empty());
+    // Python 2 writes long integers with an L.
+    let sizes = list.split(',').map(|size| size.trim().trim_end_matches('L'));
+    let sizes = sizes.filter(|size| !size.is_empty());
     let shape: Vec<usize> =
         sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| missing("'shape'"))?;
     if !order.starts_with("False") && shape.len() > 1 {
@@ -136,6 +138,8 @@ mod tests {
         let text = "{\"shape\" : (12,3,), 'fortran_order':False, 'descr': \"<f4\"}  \n";
         let array = described(text, 80).unwrap();
         assert_eq!((array.kind, array.shape, array.offset), (Dtype::F32, vec![12, 3], 80));
+        let python2 = "{'descr': '<f4', 'fortran_order': False, 'shape': (240L, 32L), }";
+        assert_eq!(described(python2, 80).unwrap().shape, [240, 32]);
         let scalar = described("{'descr': '<f8', 'fortran_order': True, 'shape': ()}", 0).unwrap();
         assert!(scalar.shape.is_empty());
     }

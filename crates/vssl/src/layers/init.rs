@@ -13,6 +13,8 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use vssl_data::rng::{Stream, rng};
 
+use super::budget::claim;
+
 /// The source of all initial parameters of a network.
 pub struct Init<'a> {
     device: &'a Device,
@@ -60,6 +62,7 @@ impl<'a> Init<'a> {
 
     /// Makes a parameter whose entries are all `value`.
     pub fn constant<const D: usize>(&self, shape: [usize; D], value: f32) -> Param<Tensor<D>> {
+        claim(&shape);
         Param::from_tensor(Tensor::full(shape, value, self.device))
     }
 
@@ -68,6 +71,7 @@ impl<'a> Init<'a> {
         shape: [usize; D],
         mut value: impl FnMut(&mut dyn rand::RngCore) -> f32,
     ) -> Param<Tensor<D>> {
+        claim(&shape);
         let index = self.drawn.replace(self.drawn.get() + 1);
         let mut rng = rng(self.seed, Stream::Init, 0, index);
         let shape = Shape::from(shape);

@@ -4,6 +4,7 @@
 //! that a state dict is a plain list of what `tensors::state` collects.
 
 mod activation;
+pub mod budget;
 mod conv;
 mod init;
 mod layer_norm;

@@ -11,6 +11,8 @@ use burn::{
     tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
 };
 
+use crate::layers::budget::claim;
+
 /// A matrix `[images, dim]` for each view, without gradient.
 #[derive(Module, Debug)]
 pub struct Embeddings {
@@ -20,6 +22,7 @@ pub struct Embeddings {
 impl Embeddings {
     /// Makes a memory that has not seen any image.
     pub fn empty(views: usize, images: usize, dim: usize, device: &Device) -> Self {
+        claim(&[views, images, dim]);
         let zeros = || Param::from_tensor(Tensor::zeros([images, dim], device));
         Self { views: (0..views).map(|_| zeros()).collect() }.no_grad()
     }

@@ -8,6 +8,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
+use crate::layers::budget::claim;
+
 /// The latest rows of each view without gradient, `[views, length, dim]`.
 #[derive(Module, Debug)]
 pub struct Recent {
@@ -17,6 +19,7 @@ pub struct Recent {
 impl Recent {
     /// Makes a memory of zeros.
     pub fn empty(views: usize, length: usize, dim: usize, device: &Device) -> Self {
+        claim(&[views, length, dim]);
         Self { rows: Param::from_tensor(Tensor::zeros([views, length, dim], device)) }.no_grad()
     }
 

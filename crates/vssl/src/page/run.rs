@@ -18,8 +18,9 @@ use crate::{
     recipe::{HealthConfig, Recipe},
     run::{
         events::Summary,
-        folder,
+        folder::{self, RunFolderError},
         history::{self, Entry},
+        json_lines::JsonLinesError,
         metrics::{self, Line},
     },
     train::health::Health,
@@ -68,6 +69,8 @@ pub struct RunView {
     pub limits: BTreeMap<&'static str, f64>,
     /// The latest warnings.
     pub warnings: Vec<String>,
+    /// What was left out of the files of the run because it is damaged.
+    pub remarks: Vec<String>,
     /// Figures of logged steps.
     pub training: Curves,
     /// Figures of evaluations between epochs.
@@ -126,9 +129,19 @@ impl RunView {
             path: folder.join(folder::RECIPE),
             source: Box::new(source),
         })?;
-        let lines = metrics::read(folder)?;
-        let history = history::read(folder)?;
-        let summary: Option<Summary> = folder::summary_of(folder)?;
+        let (lines, damaged) = metrics::readable(folder)?;
+        let (history, more) = history::readable(folder)?;
+        let mut remarks: Vec<String> =
+            [left_out(&damaged), left_out(&more)].into_iter().flatten().collect();
+        let summary: Option<Summary> = match folder::summary_of(folder) {
+            Err(error @ RunFolderError::Summary { .. }) => {
+                remarks.push(format!("the result is left out: {error}"));
+                None
+            }
+            summary => summary?,
+        };
+        // The folder may have been moved or copied since.
+        let summary = summary.map(|summary| Summary { run: folder.to_owned(), ..summary });
         let (evaluations, steps): (Vec<Line>, Vec<Line>) =
             lines.into_iter().partition(|line| line.evaluation);
         let warnings: Vec<String> = history.iter().filter_map(warning).collect();
@@ -153,7 +166,8 @@ impl RunView {
                 ("health/effective_rank", recipe.health.min_rank),
                 ("health/spread", recipe.health.min_spread),
             ]),
-            warnings: warnings[latest..].to_vec(),
+            warnings: warnings[latest..].iter().chain(&remarks).cloned().collect(),
+            remarks,
             training: Curves::of(&steps),
             evaluations: Curves::of(&evaluations),
             recipe: recipe_text,
@@ -186,6 +200,7 @@ impl RunView {
             verdict: Verdict { level: "unknown", text: "nothing was logged yet".to_owned() },
             limits: BTreeMap::new(),
             warnings: Vec::new(),
+            remarks: Vec::new(),
             training: Curves::default(),
             evaluations: Curves::default(),
             recipe: String::new(),
@@ -235,8 +250,15 @@ fn state(folder: &Path, summary: Option<&Summary>) -> State {
     }
 }
 
+/// A remark on the damaged lines of a file: their number, and the first one.
+fn left_out(damaged: &[JsonLinesError]) -> Option<String> {
+    let first = damaged.first()?;
+    Some(format!("damaged lines that are left out: {}; {first}", damaged.len()))
+}
+
 fn warning(entry: &Entry) -> Option<String> {
     match entry {
+        Entry::Failed { step, message } => Some(format!("step {step}: the run failed: {message}")),
         Entry::Warning { step, message } => Some(format!("step {step}: {message}")),
         _ => None,
     }

@@ -14,6 +14,9 @@ use crate::{
 /// Views smaller than this are no longer pictures after the strides of a ResNet.
 const SMALLEST_VIEW: u64 = 8;
 
+/// The largest number of epochs.
+const MOST_EPOCHS: u64 = 1_000_000_000;
+
 /// Collects what is out of bounds.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -26,6 +29,8 @@ pub(super) struct Complaint {
     /// Keys from the root.
     pub(super) path: Vec<String>,
     pub(super) message: String,
+    /// What to do about it, where the message does not say so.
+    pub(super) help: Option<String>,
 }
 
 impl Complaint {
@@ -42,7 +47,14 @@ impl Checker {
         if !holds {
             let path = key.split('.').map(String::from).collect();
             let message = format!("is {got}; expected {expected}");
-            self.complaints.push(Complaint { path, message });
+            self.complaints.push(Complaint { path, message, help: None });
+        }
+    }
+
+    /// Says what to do about the last complaint, unless the last requirement held.
+    fn help(&mut self, holds: bool, help: impl FnOnce() -> String) {
+        if let Some(complaint) = self.complaints.last_mut().filter(|_| !holds) {
+            complaint.help = Some(help());
         }
     }
 
@@ -67,6 +79,13 @@ impl Checker {
     pub fn momentum(&mut self, momentum: &Momentum) {
         self.share("momentum.base", momentum.base);
         self.share("momentum.last", momentum.last);
+    }
+
+    /// The number of epochs: a larger one than anybody waits for would overflow the count of steps.
+    pub fn epochs(&mut self, epochs: u64) {
+        self.at_least("train.epochs", epochs, 1);
+        let expected = format_args!("at most {MOST_EPOCHS}");
+        self.require("train.epochs", epochs <= MOST_EPOCHS, epochs, expected);
     }
 
     /// A count.
@@ -94,7 +113,7 @@ impl Checker {
             }
             Err(other) => (vec!["optimizer".into()], other.to_string()),
         };
-        self.complaints.push(Complaint { path, message });
+        self.complaints.push(Complaint { path, message, help: None });
     }
 
     pub(super) fn into_complaints(self) -> Vec<Complaint> {
@@ -200,12 +219,19 @@ fn schedule(recipe: &Recipe, checker: &mut Checker) {
         let expected = format_args!("at most train.epochs, which is {epochs}");
         let holds = epochs == 0 || warmup <= epochs as f64;
         checker.require("schedule.warmup_epochs", holds, warmup, expected);
+        checker.help(holds, || {
+            format!(
+                "shorten the warm-up together with the run, for instance --set schedule.warmup_epochs={}, or \
+                 train for more epochs with train.epochs",
+                epochs as f64 / 10.0
+            )
+        });
     }
 }
 
 fn train(recipe: &Recipe, checker: &mut Checker) {
     let train = &recipe.train;
-    checker.at_least("train.epochs", train.epochs, 1);
+    checker.epochs(train.epochs);
     checker.at_least("train.accumulate", train.accumulate as u64, 1);
     checker.at_least("train.max_steps", train.max_steps.unwrap_or(1), 1);
     checker.positive("train.clip_norm", train.clip_norm.unwrap_or(1.0));

@@ -286,7 +286,7 @@ impl Source<'_> {
         Problem {
             message: format!("{key} {}{note}", complaint.message),
             location: self.locate(&node.place, part),
-            help: None,
+            help: complaint.help,
             key,
         }
     }

@@ -46,7 +46,12 @@ impl Serialize for Origin {
 /// The origin of every setting, by its key as `--set` takes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Provenance(BTreeMap<String, Origin>);
+pub struct Provenance {
+    origins: BTreeMap<String, Origin>,
+    /// Notes on keys that were left out, and on defaults that were adapted.
+    #[serde(skip)]
+    pub notes: Vec<String>,
+}
 
 impl Provenance {
     pub(super) fn of(resolved: &Table, typed: &Node, source: &Source) -> Self {
@@ -62,12 +67,23 @@ impl Provenance {
             };
             (path.join("."), origin)
         });
-        Self(origins.collect())
+        Self { origins: origins.collect(), notes: Vec::new() }
+    }
+
+    /// The same with notes.
+    pub(super) fn with(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+
+    /// Whether somebody has given the setting `key` a value.
+    pub fn is_given(&self, key: &str) -> bool {
+        *self.origin(key) != Origin::Default
     }
 
     /// The origin of the setting `key`; [`Origin::Default`] for a key that does not exist.
     pub fn origin(&self, key: &str) -> &Origin {
-        self.0.get(key).unwrap_or(&Origin::Default)
+        self.origins.get(key).unwrap_or(&Origin::Default)
     }
 }
 

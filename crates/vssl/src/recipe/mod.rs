@@ -27,7 +27,7 @@ pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
     ProbeConfig, TrainSection,
 };
-pub use settings::{Entry, Settings, settings};
+pub use settings::{Entry, Settings, settings, settings_and_origins};
 pub(crate) use tables::upgraded;
 
 use crate::{
@@ -162,7 +162,7 @@ impl Recipe {
         let names: Vec<&str> = methods.iter().map(|entry| entry.name).collect();
         let named = source.method(&typed, &names).map_err(|problem| invalid(vec![*problem]))?;
         let entry = &methods[named];
-        source.refuse_foreign(&mut typed)?;
+        let mut notes = source.refuse_foreign(&mut typed)?;
         let misread = |error| invalid(vec![source.misread(error, &typed, entry.name)]);
 
         let mut rest = typed.clone();
@@ -173,12 +173,30 @@ impl Recipe {
         recipe.method = method;
         recipe.data.normalisation = Some(recipe.data.normalisation());
 
+        notes.extend(recipe.adapt_warmup(&typed));
         let complaints = [check::check(&recipe), complaints].concat();
         if !complaints.is_empty() {
             return Err(invalid(source.complaints(complaints, &typed)));
         }
-        let provenance = Provenance::of(&recipe.to_table(), &typed, &source);
+        let provenance = Provenance::of(&recipe.to_table(), &typed, &source).with(notes);
         Ok((recipe, provenance))
+    }
+
+    /// Shortens a warm-up that nobody has asked for and that is longer than the run. Returns a note on it.
+    fn adapt_warmup(&mut self, typed: &Node) -> Option<String> {
+        let path = ["schedule", "warmup_epochs"].map(str::to_owned);
+        let epochs = self.train.epochs;
+        let Schedule::WarmupCosine(shape) = &mut self.schedule else { return None };
+        let default = shape.warmup_epochs;
+        if typed.find(&path).is_some() || default <= epochs as f64 || epochs == 0 {
+            return None;
+        }
+        shape.warmup_epochs = epochs as f64 / 10.0;
+        Some(format!(
+            "train.epochs = {epochs} is shorter than the warm-up of {default} epochs that a run has unless \
+             schedule.warmup_epochs is given: the warm-up takes {} epochs",
+            shape.warmup_epochs
+        ))
     }
 
     /// Takes over what `table` says; the method and its settings are read elsewhere.

@@ -1,11 +1,13 @@
 //! Tables of settings: those of a method, those that are a file of their own, and which keys a table
 //! has whose tag decides.
 
+use std::collections::BTreeMap;
+
 use serde::{Serialize, de::DeserializeOwned};
 use toml::Table;
 
 use super::{
-    Checker, RecipeError,
+    Checker, Provenance, RecipeError,
     check::Complaint,
     error::{Part, Problem, Source},
     read::Misread,
@@ -122,6 +124,18 @@ pub fn settings<S: Settings>(
     name: &str,
     overrides: &[String],
 ) -> Result<S, RecipeError> {
+    settings_and_origins(text, name, overrides).map(|(settings, _)| settings)
+}
+
+/// Reads settings as [`settings()`] does, and returns where each of them comes from as well.
+///
+/// # Errors
+/// As [`settings()`].
+pub fn settings_and_origins<S: Settings>(
+    text: &str,
+    name: &str,
+    overrides: &[String],
+) -> Result<(S, Provenance), RecipeError> {
     let source = Source { name, text, overrides };
     let invalid = |problems| RecipeError::Invalid { problems };
     let mut tree = source.tree()?;
@@ -131,35 +145,53 @@ pub fn settings<S: Settings>(
         let tag = |(key, _): &(String, toml::Value)| key == tagged.tag;
         own.complete(&table.as_table().cloned().into_iter().flatten().filter(tag).collect());
     }
-    source.refuse_foreign(&mut tree)?;
-    let (settings, complaints) =
-        typed(tree.clone()).map_err(|error| invalid(vec![source.misread(error, &tree, "")]))?;
-    match complaints.is_empty() {
-        true => Ok(settings),
-        false => Err(invalid(source.complaints(complaints, &tree))),
+    let notes = source.refuse_foreign(&mut tree)?;
+    let (settings, complaints) = typed::<S>(tree.clone())
+        .map_err(|error| invalid(vec![source.misread(error, &tree, "")]))?;
+    if !complaints.is_empty() {
+        return Err(invalid(source.complaints(complaints, &tree)));
     }
+    let table = Table::try_from(&settings).expect("settings are plain values");
+    Ok((settings, Provenance::of(&table, &tree, &source).with(notes)))
 }
 
 impl Source<'_> {
-    /// Takes out the foreign keys that earlier versions wrote, and refuses all others. A key that was
-    /// set on the command line is always of today.
+    /// Takes out the foreign keys that earlier versions wrote, and those of the choice that a tag on the command
+    /// line replaces; refuses all others. A key that was set on the command line is always of today. Returns
+    /// notes on what was left out because of the command line.
     ///
     /// # Errors
     /// Every foreign key, with its line and the keys that there are.
-    pub(super) fn refuse_foreign(&self, typed: &mut Node) -> Result<(), RecipeError> {
+    pub(super) fn refuse_foreign(&self, typed: &mut Node) -> Result<Vec<String>, RecipeError> {
         let file = typed.table();
         let is_of_earlier_version = is_of_earlier_version(&file);
-        let mut problems = Vec::new();
+        let (mut problems, mut left_out) = (Vec::new(), BTreeMap::<_, Vec<String>>::new());
         for (name, key) in foreign(&file) {
             let Some(table) = typed.get_mut(name) else { continue };
             let Some(place) = table.get(&key).map(|node| node.place.clone()) else { continue };
+            let is_replaced = tagged(name)
+                .and_then(|tagged| table.get(tagged.tag))
+                .is_some_and(|tag| matches!(tag.place, Place::Override(_)));
             match place {
                 Place::File { .. } if is_of_earlier_version => table.remove(&key),
+                Place::File { .. } if is_replaced => {
+                    table.remove(&key);
+                    left_out.entry(name).or_default().push(key);
+                }
                 place => problems.push(self.foreign(&file, name, &key, &place)),
             }
         }
+        let note = |(name, keys): (&str, Vec<String>)| {
+            let tagged = tagged(name)?;
+            let choice = tagged.choice(file.get(name)?.as_table()?)?;
+            let (tag, keys) = (tagged.tag, keys.join(", "));
+            Some(format!(
+                "{name}.{tag} is {choice:?} on the command line: {keys} of the file belong to another {tag} and \
+                 are left out; all other keys of [{name}] stay as the file has them"
+            ))
+        };
         match problems.is_empty() {
-            true => Ok(()),
+            true => Ok(left_out.into_iter().filter_map(note).collect()),
             false => Err(RecipeError::Invalid { problems }),
         }
     }

@@ -2,11 +2,11 @@
 
 use toml::Table;
 
-use crate::{backbone, optim, tagged::TaggedTable};
+use crate::{backbone, optim, schedule, tagged::TaggedTable};
 
 /// The tables of recipes and settings that have a tag.
-const TAGGED: [(&str, &TaggedTable); 2] =
-    [("optimizer", &optim::TABLE), ("backbone", &backbone::TABLE)];
+const TAGGED: [(&str, &TaggedTable); 3] =
+    [("optimizer", &optim::TABLE), ("backbone", &backbone::TABLE), ("schedule", &schedule::TABLE)];
 
 /// What the tag of the table called `table` decides; `None` for a table without a tag.
 pub(super) fn tagged(table: &str) -> Option<&'static TaggedTable> {

@@ -85,6 +85,16 @@ pub enum CheckpointError {
         /// The damaged checkpoints, newest first, each with the damage; empty if there are none.
         damaged: Vec<(String, String)>,
     },
+    /// The checkpoint that `latest` names is damaged.
+    #[error("{source}; {}", advice(folder, other.as_deref()))]
+    LatestDamaged {
+        /// The folder of the checkpoint.
+        folder: PathBuf,
+        /// The name of the newest whole checkpoint, if there is one.
+        other: Option<String>,
+        /// The damage.
+        source: Box<CheckpointError>,
+    },
     /// The checkpoint is of another method, width or architecture.
     #[error(
         "{}: {source}; the checkpoint is of another method, architecture or width than the recipe, or of a \
@@ -109,6 +119,21 @@ impl CheckpointError {
             Self::Tensors(_) | Self::Damaged { .. } => true,
             _ => false,
         }
+    }
+}
+
+/// Returns what to do about the damaged checkpoint in `folder`. An older checkpoint is not taken in silence:
+/// it has other weights, and the damaged one may come back from a copy.
+fn advice(folder: &Path, other: Option<&str>) -> String {
+    let folder = folder.display();
+    match other {
+        Some(other) => format!(
+            "bring {folder} back from a copy, or move it away to go on from {other}, the newest whole checkpoint"
+        ),
+        None => format!(
+            "bring {folder} back from a copy: no other checkpoint is whole. Or train again with another --out \
+             or with --force"
+        ),
     }
 }
 
@@ -141,6 +166,9 @@ pub struct Position {
     /// The state of loss scaling, in a precision that needs it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_scale: Option<LossScale>,
+    /// Whether the evaluation that is due after this step was left out, because the run was asked to stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unevaluated: bool,
     /// The notes on how the run came here that its result has to repeat, such as that its images changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -453,7 +481,10 @@ impl Store {
     ) -> Result<Option<(Checkpoint, Option<StandIn>)>, CheckpointError> {
         let name = match name {
             LATEST => match self.latest()? {
-                Ok(name) => name,
+                Ok(name) => {
+                    let read = self.read(&name).map_err(|error| self.advised(&name, error));
+                    return Ok(Some((read?, None)));
+                }
                 Err(reason) => {
                     let found = self.newest_whole(reason)?;
                     return Ok(found.map(|(checkpoint, stand_in)| (checkpoint, Some(stand_in))));
@@ -466,6 +497,17 @@ impl Store {
             name => name.to_owned(),
         };
         Ok(Some((self.read(&name)?, None)))
+    }
+
+    /// Adds to the error of the checkpoint `name`, which `latest` names, what to do about it.
+    fn advised(&self, name: &str, error: CheckpointError) -> CheckpointError {
+        if !error.is_damage() {
+            return error;
+        }
+        let others = self.by_step().unwrap_or_default().into_iter().filter(|other| other != name);
+        let other = others.into_iter().find(|other| self.read(other).is_ok());
+        let folder = self.folder.join(name);
+        CheckpointError::LatestDamaged { folder, other, source: Box::new(error) }
     }
 
     fn read(&self, name: &str) -> Result<Checkpoint, CheckpointError> {

@@ -43,6 +43,19 @@ pub enum RunFolderError {
         /// The folder.
         path: PathBuf,
     },
+    /// Somebody has moved or removed the run folder while the run was at work.
+    #[error(
+        "{}: the run folder was moved or removed while the run was at work; the run ends here. The whole state \
+         after step {step} was saved in {}: go on with --resume there", path.display(), saved.display()
+    )]
+    Lost {
+        /// The folder.
+        path: PathBuf,
+        /// The number of steps done.
+        step: u64,
+        /// The folder in which the state was saved.
+        saved: PathBuf,
+    },
     /// The path of a run to resume or to read does not exist.
     #[error("{}: does not exist; expected a run folder, as `vssl pretrain` makes them", path.display())]
     Missing {

@@ -93,6 +93,17 @@ pub enum Event {
         /// The name of the work.
         what: String,
     },
+    /// A long piece of work goes on.
+    Progress {
+        /// The name of the work.
+        what: String,
+        /// The number of things done so far.
+        done: u64,
+        /// The number of things to do; 0 where it is not known.
+        of: u64,
+        /// The seconds since the work began.
+        seconds: u64,
+    },
     /// The run ended, or stopped on request.
     Finished {
         /// The result of the run.

@@ -30,6 +30,7 @@ use super::{
     history::{self, Entry},
     json_lines, metrics,
     names::LOG,
+    place::Place,
     tensorboard::{self, EventFile},
     whole_file,
 };
@@ -50,6 +51,7 @@ fn io(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
 /// An open run folder.
 pub struct RunFolder {
     path: PathBuf,
+    place: Place,
     metrics: File,
     history: File,
     tensorboard: Option<EventFile>,
@@ -130,7 +132,8 @@ impl RunFolder {
         let history = append(&path.join(history::FILE))?;
         let events = tensorboard.then(|| EventFile::create(path));
         let tensorboard = events.transpose().map_err(io(path))?;
-        Ok(Self { path: path.to_owned(), metrics, history, tensorboard, log })
+        let place = Place::of(path).map_err(io(path))?;
+        Ok(Self { path: path.to_owned(), place, metrics, history, tensorboard, log })
     }
 
     /// Returns the path of the folder.
@@ -141,6 +144,12 @@ impl RunFolder {
     /// Returns the checkpoints of the run.
     pub fn checkpoints(&self) -> Store {
         Store::of(&self.path)
+    }
+
+    /// Returns the folder in which the state of the run can be saved where somebody has moved or removed the
+    /// run folder; `None` while it is in its place.
+    pub fn refuge(&self) -> Option<PathBuf> {
+        self.place.refuge()
     }
 
     /// Appends one line about `step` to `metrics.jsonl`, in a single write, and the figures of the line to

@@ -68,6 +68,13 @@ pub enum Entry {
         /// Whether the process was asked to stop before the last step.
         interrupted: bool,
     },
+    /// The process ended its work on the run because of an error, such as a loss that is not a finite number.
+    Failed {
+        /// The number of steps done.
+        step: u64,
+        /// The message of the error.
+        message: String,
+    },
     /// An event that only another version of vssl writes.
     #[serde(other, skip_serializing)]
     Unknown,
@@ -88,7 +95,10 @@ impl Entry {
                 Self::Checkpoint { step: *step, path: path.clone() }
             }
             Event::Phase { what } => Self::Phase { step, what: what.clone() },
-            Event::Step { .. } | Event::Evaluated { .. } | Event::Finished { .. } => return None,
+            Event::Step { .. }
+            | Event::Evaluated { .. }
+            | Event::Progress { .. }
+            | Event::Finished { .. } => return None,
         })
     }
 
@@ -104,6 +114,7 @@ impl Entry {
                 format!("stopped on request after step {step}")
             }
             Self::Finished { step, interrupted: false } => format!("finished after step {step}"),
+            Self::Failed { step, message } => format!("failed after step {step}: {message}"),
             Self::Unknown => String::new(),
         }
     }
@@ -114,6 +125,14 @@ impl Entry {
 /// # Errors
 /// The file cannot be read, or a line of it is damaged; the error names the first such line.
 pub fn read(run: &Path) -> Result<Vec<Entry>, JsonLinesError> {
+    json_lines::all(readable(run)?)
+}
+
+/// Returns the events as [`read`] does, without damaged lines, and the error of each damaged line.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn readable(run: &Path) -> Result<(Vec<Entry>, Vec<JsonLinesError>), JsonLinesError> {
     json_lines::read(&run.join(FILE), |line| {
         let expected = "expected a JSON object with \"event\" and \"step\"";
         serde_json::from_slice(line).map_err(|error| format!("{error}; {expected}"))

@@ -1,12 +1,15 @@
 //! The reports of a training to the files of its folder and to its observer. Both training loops use them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use vssl_data::Batch;
 
 use super::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Store},
     events::{Event, Observer},
     folder::{RunFolder, RunFolderError},
     history::Entry,
@@ -57,6 +60,16 @@ impl<'a> Journal<'a> {
         }
         self.observer.event(event);
         Ok(())
+    }
+
+    /// Returns the observer, for a piece of work that reports its own progress.
+    pub fn observer(&mut self) -> &mut dyn Observer {
+        self.observer
+    }
+
+    /// Notes the error that ends the training after `step` steps. A folder that cannot be written does not hide the error.
+    pub fn failed(&mut self, step: u64, error: &dyn std::error::Error) {
+        let _ = self.folder.note(&Entry::Failed { step, message: error.to_string() });
     }
 
     /// Warns after `step` steps. The folder gets every warning, the observer one of each kind in each epoch,
@@ -135,11 +148,27 @@ impl<'a> Journal<'a> {
         is_best: bool,
         keep: usize,
     ) -> Result<(), RunFolderError> {
-        let store = self.folder.checkpoints();
         let step = checkpoint.position.step;
-        let saved = store.save(checkpoint, is_best, keep);
-        let path = saved.map_err(|source| RunFolderError::not_saved(&store, step, source))?;
-        self.tell(&Event::Checkpoint { step, path })
+        let store = |refuge: &Option<PathBuf>| match refuge {
+            Some(refuge) => Store::of(refuge),
+            None => self.folder.checkpoints(),
+        };
+        let mut refuge = self.folder.refuge();
+        let mut saved = store(&refuge).save(checkpoint, is_best, keep);
+        if saved.is_err() && refuge.is_none() {
+            // The folder may have moved in the middle of it.
+            refuge = self.folder.refuge();
+            if refuge.is_some() {
+                saved = store(&refuge).save(checkpoint, is_best, keep);
+            }
+        }
+        let path =
+            saved.map_err(|source| RunFolderError::not_saved(&store(&refuge), step, source))?;
+        self.tell(&Event::Checkpoint { step, path })?;
+        match refuge {
+            Some(saved) => Err(RunFolderError::Lost { path: self.path().to_owned(), step, saved }),
+            None => Ok(()),
+        }
     }
 
     /// Writes the result of a training that ended after `step` steps, on request if it was `interrupted`. The

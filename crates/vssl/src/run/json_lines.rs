@@ -32,27 +32,44 @@ pub enum JsonLinesError {
     },
 }
 
-/// Returns the results of `parse` for each line of the file at `path`, in order; an empty list if the file is
-/// missing. An incomplete last line is left out: it is being written at the moment, or was when the run was
-/// killed.
+/// The content of a file: its lines, and an error for each damaged line.
+type Content<T> = (Vec<T>, Vec<JsonLinesError>);
+
+/// Returns the results of `parse` for each line of the file at `path`, in order, and the error of each line
+/// that `parse` refuses; empty lists if the file is missing. An incomplete last line is left out: it is being
+/// written at the moment, or was when the run was killed.
 ///
 /// # Errors
-/// The file cannot be read, or `parse` refuses a line; the error has the words of `parse`.
+/// The file cannot be read.
 pub(super) fn read<T>(
     path: &Path,
     parse: impl Fn(&[u8]) -> Result<T, String>,
-) -> Result<Vec<T>, JsonLinesError> {
+) -> Result<Content<T>, JsonLinesError> {
     let bytes = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
         bytes => bytes.map_err(|source| JsonLinesError::Io { path: path.to_owned(), source })?,
     };
     let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
     let lines = bytes[..whole].split_inclusive(|&byte| byte == b'\n').enumerate();
-    let parsed = lines.map(|(index, line)| {
-        let (path, line_number) = (path.to_owned(), index + 1);
-        parse(line).map_err(|what| JsonLinesError::Damaged { path, line: line_number, what })
-    });
-    parsed.collect()
+    let (mut parsed, mut damaged) = (Vec::new(), Vec::new());
+    for (index, line) in lines {
+        match parse(line) {
+            Ok(value) => parsed.push(value),
+            Err(what) => {
+                let (path, line) = (path.to_owned(), index + 1);
+                damaged.push(JsonLinesError::Damaged { path, line, what });
+            }
+        }
+    }
+    Ok((parsed, damaged))
+}
+
+/// Returns all lines of a file.
+///
+/// # Errors
+/// The error of the first damaged line.
+pub(super) fn all<T>((lines, damaged): Content<T>) -> Result<Vec<T>, JsonLinesError> {
+    damaged.into_iter().next().map_or(Ok(lines), Err)
 }
 
 /// Returns the lines of `bytes` up to the first line about a later step than `step`, without damaged lines:

@@ -38,7 +38,7 @@ impl Length {
 
     /// Returns the number of steps of the whole training.
     pub fn total_steps(&self, images: usize) -> u64 {
-        let scheduled = self.steps_per_epoch(images) * self.epochs;
+        let scheduled = self.steps_per_epoch(images).saturating_mul(self.epochs);
         self.max_steps.map_or(scheduled, |most| most.min(scheduled))
     }
 

@@ -38,6 +38,14 @@ impl Line {
 /// # Errors
 /// The file cannot be read, or a line of it is damaged; the error names the first such line.
 pub fn read(run: &Path) -> Result<Vec<Line>, JsonLinesError> {
+    json_lines::all(readable(run)?)
+}
+
+/// Returns the lines as [`read`] does, without damaged lines, and the error of each damaged line.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn readable(run: &Path) -> Result<(Vec<Line>, Vec<JsonLinesError>), JsonLinesError> {
     json_lines::read(&run.join(FILE), |line| {
         let expected = "expected a JSON object with \"kind\", \"step\" and \"epoch\"";
         parse(line).map_err(|what| format!("{what}; {expected}"))

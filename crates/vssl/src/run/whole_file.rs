@@ -5,10 +5,12 @@
 //! process writes the same file. Used wherever this crate writes a file that the user may already have.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, Permissions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tempfile::{Builder, TempPath};
@@ -19,9 +21,25 @@ const READ_AND_WRITE: u32 = 0o666;
 /// The number of symbolic links that are followed to a file: as many as Linux follows.
 const MOST_LINKS: usize = 40;
 
+/// The temporary files of all [`WholeFile`]s that are being written.
+static UNFINISHED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn unfinished() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes all files that are being written: for a program that is about to end.
+pub fn remove_unfinished() {
+    for path in std::mem::take(&mut *unfinished()) {
+        // The process ends; half a file that cannot be removed is the lesser evil.
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// A file that is being written beside its final name. It is removed with this value unless it was finished.
 pub struct WholeFile {
-    temporary: TempPath,
+    /// `None` once the file has its name.
+    temporary: Option<TempPath>,
     to: PathBuf,
     target: PathBuf,
 }
@@ -44,8 +62,11 @@ impl WholeFile {
         let mut builder = Builder::new();
         builder.prefix(".vssl-").suffix(".part");
         builder.permissions(Permissions::from_mode(READ_AND_WRITE));
-        let (file, temporary) = builder.tempfile_in(folder_of(&target))?.into_parts();
-        Ok((Self { temporary, to: to.to_owned(), target }, file))
+        let folder = folder_of(&target);
+        let made = builder.tempfile_in(folder).map_err(|error| without_name(folder, &error));
+        let (file, temporary) = made?.into_parts();
+        unfinished().insert(temporary.to_path_buf());
+        Ok((Self { temporary: Some(temporary), to: to.to_owned(), target }, file))
     }
 
     /// Returns the final name of the file.
@@ -57,13 +78,42 @@ impl WholeFile {
     ///
     /// # Errors
     /// The system refuses; before the renaming, the old file is untouched.
-    pub fn finish(self, file: &File) -> io::Result<()> {
+    pub fn finish(mut self, file: &File) -> io::Result<()> {
         if let Ok(old) = self.target.metadata() {
             file.set_permissions(old.permissions())?;
         }
         file.sync_all()?;
-        self.temporary.persist(&self.target)?;
+        if let Some(temporary) = self.temporary.take() {
+            let path = temporary.to_path_buf();
+            let named = temporary.persist(&self.target);
+            unfinished().remove(&path);
+            named?;
+        }
         sync_folder(folder_of(&self.target))
+    }
+}
+
+impl Drop for WholeFile {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            unfinished().remove(&**temporary);
+        }
+    }
+}
+
+/// Returns the error of a temporary file in `folder` without the name of the temporary file, which tells the
+/// user nothing.
+fn without_name(folder: &Path, error: &io::Error) -> io::Error {
+    let kind = error.kind();
+    match kind {
+        io::ErrorKind::NotFound => {
+            let what = format!("the folder {} does not exist; make it first", folder.display());
+            io::Error::new(kind, what)
+        }
+        io::ErrorKind::NotADirectory => {
+            io::Error::new(kind, format!("{} is not a folder", folder.display()))
+        }
+        kind => kind.into(),
     }
 }
 
@@ -213,6 +263,13 @@ mod tests {
         write(device, "text").unwrap();
         assert!(is_special(device));
         assert!(WholeFile::create(device).is_err());
+    }
+
+    #[test]
+    fn a_missing_folder_is_named_and_the_temporary_file_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write(&folder.path().join("no/a.txt"), "text").unwrap_err().to_string();
+        assert!(error.contains("no does not exist") && !error.contains(".part"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The penalty is chosen on a held-out tenth of the training images ([`crate::eval::linear`]); the validation
 //! split is used once, at the end.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use serde::Serialize;
 use vssl_data::{Splits, loader::workers};
@@ -17,7 +17,7 @@ use crate::{
     encoder::{Encoder, Reading},
     eval::{
         confusion,
-        linear::{LinearResult, linear_probe},
+        linear::{LinearResult, linear_probe_watched},
     },
     features::Features,
     run::{
@@ -25,8 +25,9 @@ use crate::{
         folder::{RunFolder, SETTINGS},
         journal::Journal,
         space,
+        stop::Stop,
     },
-    train::{TrainError, evaluation::result_notes},
+    train::{TrainError, evaluation::result_notes, watch::Watch},
 };
 
 /// A line of `metrics.jsonl`: a penalty that was tried and its result.
@@ -67,7 +68,13 @@ pub fn cached(
     };
     let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
     journal.tell(&Event::Phase { what: "logistic regression".to_owned() })?;
-    let result = linear_probe(&fit, &test, &settings.cached.config())?;
+    let (fit, test) = (Arc::new(fit), Arc::new(test));
+    let (own_fit, own_test, config) = (fit.clone(), test.clone(), settings.cached.config());
+    let never = Stop::default();
+    let mut watch = Watch { stop: &never, observer: journal.observer() };
+    let result = watch.run("logistic regression", move |task| {
+        Ok(linear_probe_watched(&own_fit, &own_test, &config, task)?)
+    })?;
     for (step, &(l2, held_out_top1)) in result.tried.iter().enumerate() {
         journal.record(step as u64 + 1, &Line::Penalty { l2, held_out_top1 })?;
     }

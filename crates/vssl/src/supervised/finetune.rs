@@ -253,7 +253,7 @@ impl Classifier for Tuned {
         self.schedule.at(self.base_rate, at)
     }
 
-    fn judge(&self) -> Judge<'_> {
+    fn judge(&self) -> Judge {
         let network = self.network().valid();
         Box::new(move |x| vec![network.forward(x, Mode::Eval)])
     }

@@ -137,7 +137,7 @@ impl Job {
         if batch > count {
             return Err(TrainError::Setting(format!(
                 "train.batch = {batch}: larger than the training set of {count} images; expected \
-                 at most {count}"
+                 at most {count}: --set train.batch={count}, or leave train.batch out"
             )));
         }
         let length = length::Length { batch, epochs, max_steps: None };
@@ -175,7 +175,7 @@ impl Job {
 
     /// Returns the number of steps of the whole training.
     pub fn total_steps(&self) -> u64 {
-        self.steps_per_epoch * self.length.epochs
+        self.steps_per_epoch.saturating_mul(self.length.epochs)
     }
 
     /// Returns the result of a training that goes on although it had come to its end; `None` for any other
@@ -192,7 +192,12 @@ impl Job {
         };
         match position.step == self.total_steps() {
             false => Ok(None),
-            true => Ok(folder::summary_of(&self.output.folder)?.filter(is_whole)),
+            true => {
+                let folder = &self.output.folder;
+                let summary = folder::summary_of(folder)?.filter(is_whole);
+                // The folder may have been moved or copied since.
+                Ok(summary.map(|summary| Summary { folder: folder.clone(), ..summary }))
+            }
         }
     }
 
@@ -256,7 +261,7 @@ impl Job {
     }
 
     pub(super) fn saves_after(&self, done: u64) -> bool {
-        is_due(done, self.saving.every_epochs * self.steps_per_epoch)
+        is_due(done, self.saving.every_epochs.saturating_mul(self.steps_per_epoch))
             || is_due(done, self.saving.every_steps.unwrap_or(0))
             || done == self.total_steps()
     }

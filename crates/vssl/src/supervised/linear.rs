@@ -123,10 +123,12 @@ impl Classifier for Heads<'_> {
         self.heads.first().map_or(0.0, |(_, rate, _)| self.schedule.at(*rate, at))
     }
 
-    fn judge(&self) -> Judge<'_> {
-        Box::new(|x| {
-            let features = self.backbone.forward(x, Mode::Eval);
-            self.heads.iter().map(|(probe, _, _)| probe.logits(features.clone())).collect()
+    fn judge(&self) -> Judge {
+        let backbone = self.backbone.clone();
+        let probes: Vec<Probe> = self.heads.iter().map(|(probe, _, _)| probe.clone()).collect();
+        Box::new(move |x| {
+            let features = backbone.forward(x, Mode::Eval);
+            probes.iter().map(|probe| probe.logits(features.clone())).collect()
         })
     }
 

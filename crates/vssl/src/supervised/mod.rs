@@ -46,8 +46,9 @@ pub(crate) struct HeadStep {
     pub correct: u64,
 }
 
-/// A function from a batch of images `[n, 3, size, size]` to the scores `[n, classes]` of each classifier.
-pub(crate) type Judge<'a> = Box<dyn Fn(Tensor<4>) -> Vec<Tensor<2>> + 'a>;
+/// A function from a batch of images `[n, 3, size, size]` to the scores `[n, classes]` of each classifier. It
+/// owns what it needs, so that an evaluation can run in a thread of its own.
+pub(crate) type Judge = Box<dyn Fn(Tensor<4>) -> Vec<Tensor<2>> + Send>;
 
 /// One classifier or several side by side that learn from labels.
 pub(crate) trait Classifier {
@@ -64,7 +65,7 @@ pub(crate) trait Classifier {
     fn rate(&self, at: &Step) -> f64;
 
     /// Returns a function that scores images by the classifiers as they are now.
-    fn judge(&self) -> Judge<'_>;
+    fn judge(&self) -> Judge;
 
     /// Returns the number of trained parameters.
     fn numbers(&self) -> usize;

@@ -1,8 +1,10 @@
 //! The loop of a training on labels. It reads from top to bottom; the classifiers are in [`super::linear`]
 //! and [`super::finetune`].
 
+use std::sync::Arc;
+
 use serde::Serialize;
-use vssl_data::Batch;
+use vssl_data::{Batch, Loader};
 
 use super::{
     Classifier, HeadEpoch, HeadStep, HeadSummary, Job, Sample, Summary,
@@ -25,7 +27,7 @@ use crate::{
         stop::Stop,
     },
     schedule::Step,
-    train::{TrainError, evaluation::result_notes},
+    train::{TrainError, evaluation::result_notes, watch::Watch},
 };
 
 /// Runs `job` from the position of its folder to the last step, or until `stop` is requested; then writes the
@@ -40,23 +42,12 @@ pub(super) fn run(
     stop: &Stop,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
-    let mut training = Training::start(job, classifier, observer)?;
-    for batch in job.loader(training.position.step)? {
-        let batch = batch?;
-        let at = job.step(training.position.step);
-        training.learn(batch, &at)?;
-        let (done, stops) = (training.position.step, stop.requested());
-        if done.is_multiple_of(job.steps_per_epoch) {
-            training.end_epoch(at.epoch + 1)?;
-        }
-        if job.saves_after(done) || stops {
-            training.save()?;
-        }
-        if stops {
-            break;
-        }
+    let (mut training, loader) = Training::start(job, classifier, observer)?;
+    let ended = training.train(loader, stop).and_then(|()| training.finish());
+    if let Err(error) = &ended {
+        training.journal.failed(training.position.step, error);
     }
-    training.finish()
+    ended
 }
 
 /// A line of `metrics.jsonl`.
@@ -101,7 +92,7 @@ impl<'a> Training<'a> {
         job: &'a Job,
         classifier: &'a mut dyn Classifier,
         observer: &'a mut dyn Observer,
-    ) -> Result<Self, TrainError> {
+    ) -> Result<(Self, Loader), TrainError> {
         let names = classifier.heads();
         let path = &job.output.folder;
         let mut position = Position::default();
@@ -116,6 +107,8 @@ impl<'a> Training<'a> {
                 heads.iter_mut().for_each(|head| head.steps = position.step % job.steps_per_epoch);
             }
         }
+        // An earlier training in the folder stays if this one cannot begin.
+        let loader = job.loader(position.step)?;
         let tensorboard = job.log.tensorboard;
         let folder = match job.output.resume {
             true => {
@@ -146,7 +139,38 @@ impl<'a> Training<'a> {
             notes: job.notes.clone(),
         })?;
         let (clock, left_out) = (Clock::start(position.seconds), 0);
-        Ok(Self { job, classifier, journal, names, position, heads, clock, left_out })
+        let training = Self { job, classifier, journal, names, position, heads, clock, left_out };
+        Ok((training, loader))
+    }
+
+    /// Runs all steps, or until `stop` is requested.
+    fn train(&mut self, loader: Loader, stop: &Stop) -> Result<(), TrainError> {
+        let job = self.job;
+        if self.position.unevaluated {
+            // The training was stopped before it could evaluate.
+            self.end_epoch(self.position.step / job.steps_per_epoch, stop)?;
+            self.save()?;
+        }
+        for batch in loader {
+            if self.position.unevaluated {
+                break;
+            }
+            let batch = batch?;
+            let at = job.step(self.position.step);
+            self.learn(batch, &at)?;
+            let done = self.position.step;
+            if done.is_multiple_of(job.steps_per_epoch) {
+                self.end_epoch(at.epoch + 1, stop)?;
+            }
+            let stops = stop.requested();
+            if job.saves_after(done) || stops {
+                self.save()?;
+            }
+            if stops {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn learn(&mut self, mut batch: Batch, at: &Step) -> Result<(), TrainError> {
@@ -196,12 +220,19 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Closes the sums of an epoch, and evaluates on the validation split when that is due.
-    fn end_epoch(&mut self, epoch: u64) -> Result<(), TrainError> {
-        let judged: Vec<Option<Judged>> = match self.job.evaluates_after(epoch) {
-            true => self.evaluate()?.into_iter().map(Some).collect(),
-            false => vec![None; self.names.len()],
-        };
+    /// Closes the sums of an epoch, and evaluates on the validation split when that is due. Where `stop` is
+    /// requested meanwhile, the sums stay open, and the next start evaluates.
+    fn end_epoch(&mut self, epoch: u64, stop: &Stop) -> Result<(), TrainError> {
+        let judged: Vec<Option<Judged>> =
+            match self.job.evaluates_after(epoch).then(|| self.evaluate(stop)) {
+                Some(Err(TrainError::Stopped)) => {
+                    self.position.unevaluated = true;
+                    return Ok(());
+                }
+                Some(judged) => judged?.into_iter().map(Some).collect(),
+                None => vec![None; self.names.len()],
+            };
+        self.position.unevaluated = false;
         for (head, judged) in self.heads.iter_mut().zip(&judged) {
             let accuracy = judged.as_ref().filter(|_| !head.diverged);
             let images = head.steps * self.job.length.batch as u64;
@@ -247,16 +278,18 @@ impl<'a> Training<'a> {
     }
 
     /// Returns what each classifier says of the validation split.
-    fn evaluate(&mut self) -> Result<Vec<Judged>, TrainError> {
-        let (validation, job) = (&self.job.validation, self.job);
-        let labels = validation.labels().expect("a job's images have labels");
-        let judge = self.classifier.judge();
-        let mut found = vec![Confusion::default(); self.names.len()];
-        let mut in_five = vec![0_usize; self.names.len()];
-        let evaluation = job.evaluation();
-        let left_out =
-            each_evaluated(validation, evaluation, TrainError::from, |indices, pixels| {
-                let x = images_to_tensor(pixels, indices.len(), job.input.size, &job.device);
+    fn evaluate(&mut self, stop: &Stop) -> Result<Vec<Judged>, TrainError> {
+        let (job, judge, heads) = (self.job, self.classifier.judge(), self.names.len());
+        let (images, plan) = (Arc::clone(&job.validation), job.evaluation());
+        let (size, device) = (job.input.size, job.device.clone());
+        let mut watch = Watch { stop, observer: self.journal.observer() };
+        let (found, in_five, left_out) = watch.run("validation images", move |task| {
+            task.begin(images.len() as u64);
+            let labels = images.labels().expect("a job's images have labels");
+            let mut found = vec![Confusion::default(); heads];
+            let mut in_five = vec![0_usize; heads];
+            let left_out = each_evaluated(&images, plan, TrainError::from, |indices, pixels| {
+                let x = images_to_tensor(pixels, indices.len(), size, &device);
                 let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
                 for ((found, in_five), scores) in found.iter_mut().zip(&mut in_five).zip(judge(x)) {
                     let classes = scores.dims()[1];
@@ -269,8 +302,11 @@ impl<'a> Training<'a> {
                         .zip(answers)
                         .for_each(|(&class, answer)| found.add(class, answer));
                 }
-                Ok(())
+                task.advance(indices.len() as u64);
+                if task.is_left() { Err(TrainError::Stopped) } else { Ok(()) }
             })?;
+            Ok((found, in_five, left_out))
+        })?;
         self.left_out = left_out;
         let percent = |count: usize, of: u64| 100.0 * count as f64 / of.max(1) as f64;
         let judged = found.into_iter().zip(in_five);
@@ -299,7 +335,7 @@ impl<'a> Training<'a> {
         Ok(self.journal.save(&checkpoint, false, self.job.saving.keep)?)
     }
 
-    fn finish(mut self) -> Result<Summary, TrainError> {
+    fn finish(&mut self) -> Result<Summary, TrainError> {
         let (job, heads) = (self.job, self.results());
         let chosen = choose(&heads).filter(|head| head.last.is_some()).cloned();
         let (last, best) = (
@@ -314,7 +350,7 @@ impl<'a> Training<'a> {
             pretraining_seed: job.encoder.seed,
             seed: job.seed,
             steps: self.position.step,
-            interrupted: self.position.step < job.total_steps(),
+            interrupted: self.position.step < job.total_steps() || self.position.unevaluated,
             train_images: job.train.len(),
             validation_images: job.validation.len() - self.left_out,
             classes: job.train.classes().len(),

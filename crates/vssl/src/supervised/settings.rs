@@ -6,12 +6,13 @@
 //! so several are trained at once. Fine-tuning has the numbers of SimCLR (arXiv:2002.05709, appendix B.5).
 
 use serde::{Deserialize, Serialize};
-use vssl_data::{OnBadImage, ViewGroup, augment::Interpolation};
+use vssl_data::{OnBadImage, Splits, ViewGroup, augment::Interpolation};
 
+use super::labels;
 use crate::{
     eval::linear::LinearConfig,
     optim::{Algorithm, OptimizerConfig, Sgd},
-    recipe::{Checker, LogSection, Settings},
+    recipe::{Checker, LogSection, Provenance, Settings},
     schedule::{Schedule, WarmupCosine},
 };
 
@@ -76,6 +77,19 @@ impl LinearSettings {
             vec![first, share(80).max(first + 1)]
         });
         Schedule::Steps { milestones, gamma: self.gamma }
+    }
+}
+
+impl LinearSettings {
+    /// Lowers a batch that nobody has chosen to the number of training images. Returns notes on that, and on
+    /// milestones that the training does not reach.
+    pub fn adapt(&mut self, splits: &Splits, origins: &Provenance) -> Vec<String> {
+        let late = self
+            .milestones
+            .as_ref()
+            .and_then(|_| self.schedule().remark("milestones", self.train.epochs));
+        let batch = self.train.adapt(splits.train.len(), origins);
+        late.into_iter().chain(batch).collect()
     }
 }
 
@@ -166,6 +180,17 @@ impl FinetuneSettings {
     }
 }
 
+impl FinetuneSettings {
+    /// Lowers a batch that nobody has chosen to the number of images that keep their labels. Returns a note on
+    /// that.
+    pub fn adapt(&mut self, splits: &Splits, origins: &Provenance) -> Option<String> {
+        let labels = splits.train.labels()?;
+        let classes = splits.train.classes().len();
+        let images = labels::choose(labels, classes, self.labels, self.seed).len();
+        self.train.adapt(images, origins)
+    }
+}
+
 impl Settings for FinetuneSettings {
     fn check(&self, checker: &mut Checker) {
         // Batch normalisation has no variance over a single image.
@@ -196,6 +221,19 @@ pub struct Length {
     /// The number of epochs from one evaluation on the validation split to the next; 1. The last epoch is
     /// always evaluated.
     pub evaluate_every: u64,
+}
+
+impl Length {
+    fn adapt(&mut self, images: usize, origins: &Provenance) -> Option<String> {
+        if self.batch <= images || images < 2 || origins.is_given("train.batch") {
+            return None;
+        }
+        let default = std::mem::replace(&mut self.batch, images);
+        Some(format!(
+            "there are {images} training images with labels, fewer than the {default} of a batch unless \
+             train.batch is given: train.batch is {images}"
+        ))
+    }
 }
 
 impl Default for Length {
@@ -328,7 +366,7 @@ fn check_common(
     checkpoint: &Saving,
     checker: &mut Checker,
 ) {
-    checker.at_least("train.epochs", train.epochs, 1);
+    checker.epochs(train.epochs);
     checker.at_least("train.batch", train.batch as u64, 1);
     checker.at_least("train.evaluate_every", train.evaluate_every, 1);
     checker.range("view.crop_scale", view.crop_scale, 1.0);

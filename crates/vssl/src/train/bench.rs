@@ -12,6 +12,7 @@ use crate::{
     backbone::{BackboneConfig, Stem},
     collective::Group,
     encoder::images::images_to_tensor,
+    layers::budget,
     method::{
         Sizes, Views,
         learner::{AnyMethod, Learner},
@@ -192,7 +193,9 @@ impl StepBench {
     pub fn run(&self, method: &dyn AnyMethod, device: &Device) -> Result<StepTimes, TrainError> {
         self.precision.check(device)?;
         let device = device.clone().autodiff();
-        let mut learner = method.learner(&self.backbone, &self.sizes(), &device, SEED);
+        let made = || method.learner(&self.backbone, &self.sizes(), &device, SEED);
+        let mut learner = budget::fitted(made)
+            .map_err(|space| TrainError::Setting(format!("the networks take {space}")))?;
         let mut optimizer = Optimizer::new(optimizer(), self.batch)?;
         let global = (0..2).map(|view| self.view(view, &device)).collect();
         let views = self.precision.of(Views {
@@ -251,6 +254,13 @@ pub(super) fn check(
         }
         _ => {}
     }
+    let side = size as u64;
+    let numbers = [2, sizes.batch as u64, side, side, 3, size_of::<f32>() as u64];
+    let bytes = numbers.into_iter().fold(1_u64, u64::saturating_mul);
+    budget::check_memory(bytes).map_err(|space| {
+        let batch = sizes.batch;
+        BenchError::Sizes(format!("two views of {batch} images of {size} pixels take {space}"))
+    })?;
     method.check(sizes).map_err(BenchError::Sizes)
 }
 

@@ -31,10 +31,15 @@ impl Plan {
     /// # Errors
     /// The room does not suffice; the error says how much is free and how much the checkpoints take.
     pub fn check_space(&self, numbers: u64) -> Result<(), TrainError> {
-        let saves = (1..=self.total_steps).filter(|&done| self.saves_after(done));
-        let kept = saves.take(self.recipe.checkpoint.keep).count();
+        let config = &self.recipe.checkpoint;
+        let by_epoch = config.every_epochs.saturating_mul(self.steps_per_epoch);
+        let periods = [by_epoch, config.every_steps.unwrap_or(0)];
+        let shortest = periods.into_iter().filter(|&steps| steps > 0).min();
+        // There is a checkpoint at the end in any case.
+        let saves = shortest.map_or(1, |steps| self.total_steps.div_ceil(steps)).max(1);
+        let kept = saves.min(config.keep as u64);
         // The best checkpoint is kept as well, and one more exists while the next is written.
-        let checkpoints = kept as u64 + 2;
+        let checkpoints = kept.saturating_add(2);
         let needed = numbers.saturating_mul(BYTES_A_NUMBER).saturating_mul(checkpoints);
         // The folder of the checkpoints may be a link to another disk.
         let folder = self.run.join(checkpoint::FOLDER);

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use vssl_data::{Share, dataset};
 
 use super::TrainError;
-use crate::{collective::Group, recipe::Recipe, run::folder::RunFolderError};
+use crate::{collective::Group, layers::budget, recipe::Recipe, run::folder::RunFolderError};
 
 /// The part of a run's settings that does not belong in a recipe.
 #[derive(Clone, Debug)]
@@ -25,11 +25,51 @@ pub struct Environment {
     pub force: bool,
     /// Whether to go on with a run although its images are not those of its checkpoint.
     pub allow_changed_data: bool,
+    /// Whether `train.batch` is a default that nobody has chosen: it is lowered where there are fewer images.
+    pub adapts_batch: bool,
 }
 
 /// Returns which part of each batch belongs to this process.
 pub(super) fn share(recipe: &Recipe, group: &Group) -> Share {
     Share { rank: group.rank(), world: group.world(), parts: recipe.train.accumulate }
+}
+
+/// Returns the batch for `images` images where the batch of `recipe` is larger: the largest power of two that
+/// fits, so that queues, micro-batches and processes divide it as before. `None` where no batch fits.
+pub(super) fn smaller_batch(recipe: &Recipe, group: &Group, images: usize) -> Option<usize> {
+    let least = 2 * recipe.train.accumulate.max(1) * group.world();
+    let batch = 1_usize << images.checked_ilog2()?;
+    (batch >= least && images < recipe.train.batch).then_some(batch)
+}
+
+/// Lowers a batch that nobody has chosen and that is larger than the training set of `images` images. Returns a
+/// note on it.
+pub(super) fn adapt_batch(recipe: &mut Recipe, group: &Group, images: usize) -> Option<String> {
+    let batch = smaller_batch(recipe, group, images)?;
+    let default = std::mem::replace(&mut recipe.train.batch, batch);
+    Some(format!(
+        "there are {images} training images, fewer than the {default} of a batch unless train.batch is given: \
+         train.batch is {batch}"
+    ))
+}
+
+/// Checks that the memory of this machine can hold the views of the batches that wait.
+pub(super) fn check_views(recipe: &Recipe) -> Result<(), TrainError> {
+    let numbers = recipe.views.iter().fold(0_u64, |sum, group| {
+        let side = group.size as u64;
+        let view = side.saturating_mul(side).saturating_mul(3);
+        sum.saturating_add(view.saturating_mul(group.count as u64))
+    });
+    let batches = (recipe.data.prefetch as u64).max(1);
+    let images = batches.saturating_mul(recipe.train.batch as u64);
+    let bytes = numbers.saturating_mul(images).saturating_mul(size_of::<f32>() as u64);
+    budget::check_memory(bytes).map_err(|space| {
+        TrainError::Setting(format!(
+            "the views of {batches} batches (data.prefetch) of {} images (train.batch) take {space}: lower one of \
+             these, or the size or the number of views",
+            recipe.train.batch
+        ))
+    })
 }
 
 /// Checks that the processes of `group` can share the batches of `recipe`.
@@ -79,7 +119,7 @@ pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBu
         return Ok(real);
     }
     let mut looked = Vec::new();
-    for candidate in folders.iter().map(|folder| folder.join(path)) {
+    for candidate in folders.iter().map(|folder| folder.join(dataset::in_home(path))) {
         if !looked.contains(&candidate) {
             looked.push(candidate);
         }

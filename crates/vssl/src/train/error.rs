@@ -113,7 +113,11 @@ pub enum TrainError {
     #[error("{0}")]
     Setting(String),
     /// The recipe is not the one of the checkpoint: a run goes on only as it began.
-    #[error("{}: the recipe differs from the one that the checkpoint was made with:\n{}", run.display(), lines(differences))]
+    #[error(
+        "{}: the recipe differs from the one that the checkpoint was made with:\n{}\na run goes on only with the \
+         settings that it began with: give these keys their first value again (leave out the --set, or mend the \
+         file in the run folder), or begin a new run with the new settings and another --out", run.display(), lines(differences)
+    )]
     OtherRecipe {
         /// The run folder.
         run: PathBuf,
@@ -216,6 +220,9 @@ pub enum TrainError {
     /// The encoder that is judged, or its features, cannot be read.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
+    /// A piece of work was ended by a request to stop.
+    #[error("stopped on request")]
+    Stopped,
     /// The disk has too little room for the checkpoints.
     #[error(
         "{}: {free_mib} MiB free, the checkpoints need about {needed_mib} MiB; \
@@ -243,6 +250,8 @@ impl TrainError {
                 | Self::NoLabels { .. }
                 | Self::FolderOfRun { .. }
                 | Self::NothingToResume { .. }
+                | Self::Precision(_)
+                | Self::Optimizer(OptimError::Rule { .. } | OptimError::Setting { .. })
         )
     }
 }

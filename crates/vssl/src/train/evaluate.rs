@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use burn::tensor::{Tensor, TensorData};
 use vssl_data::Dataset;
 
-use super::{Plan, TrainError, evaluation::Evaluation, probe::Probe, report::Reporter};
+use super::{
+    Plan, TrainError, evaluation::Evaluation, probe::Probe, report::Reporter, watch::Watch,
+};
 use crate::{
     backbone::Backbone,
     encoder::{
@@ -19,6 +21,7 @@ use crate::{
     features::{Features, SpillWriter},
     layers::Mode,
     method::learner::Network,
+    run::stop::Stop,
     tensors::reading,
 };
 
@@ -38,10 +41,21 @@ impl Evaluation {
     }
 
     /// Adds the figures that the evaluators of the plan measure on `splits`.
-    fn measure(&mut self, plan: &Plan, judged: Judged, splits: &Splits) -> Result<(), TrainError> {
+    fn measure(
+        &mut self,
+        plan: &Plan,
+        judged: Judged,
+        splits: Splits,
+        watch: &mut Watch,
+    ) -> Result<(), TrainError> {
         let asked = |pixels: bool| judged != Judged::Pixels || pixels;
+        let splits = Arc::new(splits);
         for evaluator in plan.evaluators.iter().filter(|e| asked(e.judges_pixels())) {
-            let Judgement { figures, classes } = evaluator.judge(splits)?;
+            let (own, splits) = (Arc::clone(evaluator), Arc::clone(&splits));
+            let names: Vec<&str> = evaluator.figures().iter().map(|figure| figure.name).collect();
+            let measured =
+                watch.run(&names.join(", "), move |task| Ok(own.judge_watched(&splits, task)?));
+            let Judgement { figures, classes } = measured?;
             let values = figures.into_iter();
             self.figures.extend(values.map(|(name, value)| (judged.key(name), Some(value))));
             self.classes.extend(classes.filter(|_| judged == Judged::Trained));
@@ -54,27 +68,42 @@ impl Evaluation {
 /// read, where the recipe allows such images; `None` without labels or a validation split.
 ///
 /// # Errors
-/// An image cannot be read.
-pub fn splits(plan: &Plan, encoder: &Backbone) -> Result<Option<(Splits, usize)>, TrainError> {
-    splits_by(plan, |pixels, rows| {
-        let x = images_to_tensor(pixels, rows, plan.evaluation_size(), &plan.device);
+/// An image cannot be read, or a stop was requested.
+pub fn splits(
+    plan: &Plan,
+    encoder: &Backbone,
+    watch: &mut Watch,
+) -> Result<Option<(Splits, usize)>, TrainError> {
+    let (encoder, device, size) = (encoder.clone(), plan.device.clone(), plan.evaluation_size());
+    splits_by(plan, watch, move |pixels, rows| {
+        let x = images_to_tensor(pixels, rows, size, &device);
         features(encoder.forward(x, Mode::Eval))
     })
 }
 
 fn splits_by(
     plan: &Plan,
-    embed: impl Fn(Vec<f32>, usize) -> Features,
+    watch: &mut Watch,
+    embed: impl Fn(Vec<f32>, usize) -> Features + Clone + Send + 'static,
 ) -> Result<Option<(Splits, usize)>, TrainError> {
     let with_labels = |_: &&Arc<dyn Dataset>| plan.has_validation_labels();
     let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
         return Ok(None);
     };
-    let of_split = |set, images: &Arc<dyn Dataset>| -> Result<(Features, usize), TrainError> {
-        let writer = SpillWriter::new(set, images.len(), u64::MAX);
-        let (rows, left_out) =
-            features_of_set::<TrainError>(images, plan.evaluation(BATCH), writer, &embed)?;
-        Ok((rows.into_memory()?, left_out))
+    let mut of_split = |set, images: &Arc<dyn Dataset>| {
+        let (images, embed) = (Arc::clone(images), embed.clone());
+        let evaluation = plan.evaluation(BATCH);
+        watch.run(set, move |task| {
+            task.begin(images.len() as u64);
+            let writer = SpillWriter::new(set, images.len(), u64::MAX);
+            let embed = |pixels, rows| {
+                task.advance(rows as u64);
+                embed(pixels, rows)
+            };
+            let (rows, left_out) =
+                features_of_set::<TrainError>(&images, evaluation, writer, embed)?;
+            Ok((rows.into_memory()?, left_out))
+        })
     };
     let (train, left_out) = of_split("training features", &plan.train)?;
     let (validation, more) = of_split("validation features", validation)?;
@@ -98,11 +127,12 @@ pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, Tr
 /// Measures all figures of the end of a run.
 ///
 /// # Errors
-/// An image cannot be read, or a feature is not a finite number.
+/// An image cannot be read, a feature is not a finite number, or a stop was requested.
 pub fn at_the_end(
     plan: &Plan,
     encoder: &Backbone,
     reporter: &mut Reporter,
+    stop: &Stop,
 ) -> Result<Evaluation, TrainError> {
     let mut evaluation = Evaluation::unmeasured(plan);
     let wanted = &plan.recipe.evaluation;
@@ -110,16 +140,18 @@ pub fn at_the_end(
         return Ok(evaluation);
     }
     reporter.phase("evaluating the trained encoder")?;
-    if let Some((splits, left_out)) = splits(plan, encoder)? {
-        evaluation.measure(plan, Judged::Trained, &splits)?;
+    let watch = &mut reporter.watch(stop);
+    if let Some((splits, left_out)) = splits(plan, encoder, watch)? {
+        evaluation.measure(plan, Judged::Trained, splits, watch)?;
         evaluation.left_out = left_out;
     }
     if wanted.untrained {
         reporter.phase("evaluating the same encoder untrained")?;
         let untrained = plan.learner().encoder(Network::Student);
         let untrained = untrained.expect("every method has a student");
-        if let Some((splits, _)) = splits(plan, &untrained)? {
-            evaluation.measure(plan, Judged::Untrained, &splits)?;
+        let watch = &mut reporter.watch(stop);
+        if let Some((splits, _)) = splits(plan, &untrained, watch)? {
+            evaluation.measure(plan, Judged::Untrained, splits, watch)?;
         }
     }
     if wanted.pixels && plan.evaluators.iter().any(|evaluator| evaluator.judges_pixels()) {
@@ -128,8 +160,9 @@ pub fn at_the_end(
             let dim = values.len() / rows;
             Features { rows, dim, values, labels: None }
         };
-        if let Some((splits, _)) = splits_by(plan, pixels)? {
-            evaluation.measure(plan, Judged::Pixels, &splits)?;
+        let watch = &mut reporter.watch(stop);
+        if let Some((splits, _)) = splits_by(plan, watch, pixels)? {
+            evaluation.measure(plan, Judged::Pixels, splits, watch)?;
         }
     }
     Ok(evaluation)

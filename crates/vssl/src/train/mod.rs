@@ -16,6 +16,7 @@ pub mod probe;
 mod remembered;
 mod report;
 mod step;
+pub mod watch;
 
 pub use beginning::finished;
 pub use environment::Environment;

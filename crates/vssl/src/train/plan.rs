@@ -12,7 +12,9 @@ use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, 
 use super::{
     TrainError,
     beginning::{Beginning, Continuation},
-    environment::{Environment, check_group, find_data, share},
+    environment::{
+        Environment, adapt_batch, check_group, check_views, find_data, share, smaller_batch,
+    },
     evaluation::{Evaluation, add_new, result_notes},
     probe::Probe,
 };
@@ -20,6 +22,7 @@ use crate::{
     collective::Group,
     encoder::Input,
     eval::evaluators::{self, Evaluator},
+    layers::budget,
     method::{Sizes, learner::Learner},
     optim::Optimizer,
     recipe::Recipe,
@@ -62,7 +65,7 @@ pub struct Plan {
     /// The number of steps of the whole run.
     pub total_steps: u64,
     /// The evaluators that measure the encoder at the end: those that the recipe names. Others can be added.
-    pub evaluators: Vec<Box<dyn Evaluator>>,
+    pub evaluators: Vec<Arc<dyn Evaluator>>,
     /// The notes that a person should read before the run starts.
     pub notes: Vec<String>,
     /// Whether to replace an earlier run: see [`Environment::force`].
@@ -122,20 +125,26 @@ impl Plan {
         // A recipe that a program made may lack the normalisation; the recipe of the run has it.
         recipe.data.normalisation = Some(recipe.data.normalisation());
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        check_group(&recipe, &group)?;
         recipe.train.precision.check(&environment.device)?;
         if !beginning.continues && !environment.force && group.leads() {
             folder::check_free(run)?;
         }
         let splits = dataset::open(&recipe.data.source(), None)?;
+        let images = splits.train.len();
+        let mut notes: Vec<String> = beginning.note.into_iter().collect();
+        if environment.adapts_batch {
+            notes.extend(adapt_batch(&mut recipe, &group, images));
+        }
+        check_group(&recipe, &group)?;
+        check_views(&recipe)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
-        let images = splits.train.len();
         if recipe.train.batch > images {
             return Err(TrainError::Setting(format!(
                 "train.batch = {}: larger than the training set of {images} images; expected at \
-                 most {images}",
-                recipe.train.batch
+                 most {images}, for instance --set train.batch={}",
+                recipe.train.batch,
+                smaller_batch(&recipe, &group, images).unwrap_or(images)
             )));
         }
         let sizes = sizes(&recipe, images);
@@ -161,7 +170,7 @@ impl Plan {
             )?,
             steps_per_epoch: length.steps_per_epoch(images),
             total_steps: length.total_steps(images),
-            notes: beginning.note.into_iter().chain(found).collect(),
+            notes: notes.into_iter().chain(found).collect(),
             force: environment.force,
             group,
             pipeline,
@@ -197,6 +206,12 @@ impl Plan {
         } else if self.validation.as_ref().is_some_and(|split| split.labels().is_none()) {
             notes.push("the validation split has no labels: evaluations are skipped".to_owned());
         }
+        if self.has_validation_labels() && self.recipe.knn.k > self.train.len() {
+            let (k, images) = (self.recipe.knn.k, self.train.len());
+            notes
+                .push(format!("knn.k = {k}: there are {images} training images, all of them vote"));
+        }
+        notes.extend(self.recipe.schedule.remark("schedule.milestones", self.recipe.train.epochs));
         let memory = self.loading(0).memory_bound(&self.pipeline) >> 20;
         notes.push(format!("prefetched views take at most {memory} MiB"));
         Ok(notes)
@@ -209,7 +224,7 @@ impl Plan {
     /// The result cannot be read.
     pub fn result(&self) -> Result<Option<Summary>, TrainError> {
         if self.without_weights.is_some() {
-            return Ok(self.without_weights.clone());
+            return Ok(self.without_weights.clone().map(|summary| self.here(summary)));
         }
         let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
         match trained == Some(self.total_steps) {
@@ -235,8 +250,13 @@ impl Plan {
         match folder::summary_of(&self.run) {
             // A result of another version or a damaged result is made again.
             Err(RunFolderError::Summary { .. }) => Ok(None),
-            summary => Ok(summary?.filter(is_of_these_weights)),
+            summary => Ok(summary?.filter(is_of_these_weights).map(|summary| self.here(summary))),
         }
+    }
+
+    /// Returns the result with the path of this folder, which may have been moved or copied since.
+    fn here(&self, summary: Summary) -> Summary {
+        Summary { run: self.run.clone(), ..summary }
     }
 
     /// Returns whether the recipe in the run folder says something else than what the run goes on with.
@@ -259,6 +279,19 @@ impl Plan {
             Some(_) => Err(TrainError::CheckpointsGone { run: self.run.clone() }),
             None => Ok(()),
         }
+    }
+
+    /// Makes the networks with their first weights, as [`Plan::learner`] does.
+    ///
+    /// # Errors
+    /// This machine has too little memory for them.
+    pub fn fitting_learner(&self) -> Result<Box<dyn Learner>, TrainError> {
+        budget::fitted(|| self.learner()).map_err(|space| {
+            let method = self.recipe.method.name();
+            TrainError::Setting(format!(
+                "the networks of this recipe take {space}: lower the sizes in [backbone] or in [{method}]"
+            ))
+        })
     }
 
     /// Makes the networks with their first weights. The same seed gives the same weights.
@@ -370,14 +403,14 @@ impl Plan {
 
     /// Returns whether an evaluation by nearest neighbours on the validation split is due after `done` steps.
     pub fn evaluates_after(&self, done: u64) -> bool {
-        let every = self.recipe.knn.every_epochs * self.steps_per_epoch;
+        let every = self.recipe.knn.every_epochs.saturating_mul(self.steps_per_epoch);
         is_due(done, every) || (every > 0 && done == self.total_steps)
     }
 
     /// Returns whether a checkpoint is due after `done` steps.
     pub fn saves_after(&self, done: u64) -> bool {
         let config = &self.recipe.checkpoint;
-        is_due(done, config.every_epochs * self.steps_per_epoch)
+        is_due(done, config.every_epochs.saturating_mul(self.steps_per_epoch))
             || is_due(done, config.every_steps.unwrap_or(0))
             || done == self.total_steps
     }

@@ -2,9 +2,9 @@
 //! [`crate::run::folder`] what a run leaves behind. Where several processes train together, all run this loop
 //! in step, as [`crate::collective`] describes; rank 0 alone evaluates, writes and reports.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use vssl_data::Batch;
+use vssl_data::{Batch, Loader};
 
 use super::{
     Plan, TrainError,
@@ -43,31 +43,12 @@ pub fn pretrain(
     stop: &Stop,
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
-    let group = &plan.group;
-    let mut run = Run::start(plan, observer)?;
-    for batch in plan.loader(run.position.step)? {
-        let batch = batch?;
-        let at = plan.step(run.position.step);
-        if at.starts_epoch() {
-            run.learner.before_epoch(&at);
-        }
-        let mut report = run.forward_backward(&batch, &at)?;
-        run.update(&mut report, &at)?;
-        run.position.step += 1;
-        run.clock.step(batch.wait);
-        let own = [batch.replaced.len() as u64, u64::from(stop.requested())];
-        let [replaced, stops] = group.sum_numbers(own);
-        group.check()?;
-        run.position.replaced += replaced;
-        if let Some(reporter) = &mut run.reporter {
-            reporter.step(&report, &batch, &run.position, &at, &mut run.clock)?;
-        }
-        run.evaluate_and_save(stops > 0)?;
-        if stops > 0 {
-            break;
-        }
+    let (mut run, loader) = Run::start(plan, observer)?;
+    let ended = run.train(loader, stop).and_then(|()| run.finish(stop));
+    if let (Err(error), Some(reporter)) = (&ended, &mut run.reporter) {
+        reporter.failed(run.position.step, error);
     }
-    run.finish()
+    ended
 }
 
 /// The state that changes while a run goes on.
@@ -87,10 +68,12 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<Self, TrainError> {
+    /// Checks everything that can be checked before the run folder is touched: an earlier run in it stays if
+    /// the new one cannot begin.
+    fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<(Self, Loader), TrainError> {
         plan.check_weights()?;
         evaluators::check_names(&plan.evaluators).map_err(TrainError::Setting)?;
-        let mut learner = plan.learner();
+        let mut learner = plan.fitting_learner()?;
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let parameters = learner.parameters();
         let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
@@ -106,6 +89,7 @@ impl<'a> Run<'a> {
         if plan.recipe.train.precision.scales_loss() {
             position.loss_scale.get_or_insert_default();
         }
+        let loader = plan.loader(position.step)?;
         // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
         plan.group.barrier();
         plan.group.check()?;
@@ -118,7 +102,40 @@ impl<'a> Run<'a> {
         plan.group.wait_for_leader();
         plan.group.check()?;
         let (clock, first, new_best) = (Clock::start(position.seconds), position.step, false);
-        Ok(Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter })
+        let run =
+            Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter };
+        Ok((run, loader))
+    }
+
+    /// Runs all steps, or until `stop` is requested in a process of the group.
+    fn train(&mut self, loader: Loader, stop: &Stop) -> Result<(), TrainError> {
+        let group = &self.plan.group;
+        // The run was stopped before it could evaluate.
+        if self.position.unevaluated && self.evaluate_and_save(stop, false)? {
+            return Ok(());
+        }
+        for batch in loader {
+            let batch = batch?;
+            let at = self.plan.step(self.position.step);
+            if at.starts_epoch() {
+                self.learner.before_epoch(&at);
+            }
+            let mut report = self.forward_backward(&batch, &at)?;
+            self.update(&mut report, &at)?;
+            self.position.step += 1;
+            self.clock.step(batch.wait);
+            let own = [batch.replaced.len() as u64, u64::from(stop.requested())];
+            let [replaced, stops] = group.sum_numbers(own);
+            group.check()?;
+            self.position.replaced += replaced;
+            if let Some(reporter) = &mut self.reporter {
+                reporter.step(&report, &batch, &self.position, &at, &mut self.clock)?;
+            }
+            if self.evaluate_and_save(stop, stops > 0)? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Runs both passes over the micro-batches of this rank. The gradients, this rank's share of the mean
@@ -172,30 +189,50 @@ impl<'a> Run<'a> {
     }
 
     /// Evaluates and saves on rank 0 where that is due; the other ranks wait, however long it takes. `stops`
-    /// says whether the run ends here on request.
-    fn evaluate_and_save(&mut self, stops: bool) -> Result<(), TrainError> {
-        let evaluates = self.plan.evaluates_after(self.position.step);
-        let saves = self.plan.saves_after(self.position.step) || stops;
-        if !evaluates && !saves {
-            return Ok(());
-        }
-        if self.plan.group.leads() {
-            if evaluates {
-                self.evaluate()?;
+    /// says whether the run ends here on request. Returns whether it does: a stop may also be requested during
+    /// the evaluation, which then is left to the next start.
+    fn evaluate_and_save(&mut self, stop: &Stop, mut stops: bool) -> Result<bool, TrainError> {
+        let (plan, catches_up) = (self.plan, self.position.unevaluated);
+        let evaluates = plan.evaluates_after(self.position.step) && plan.has_validation_labels();
+        if evaluates {
+            self.position.unevaluated = true;
+            if self.reporter.is_some() && !stops {
+                match self.evaluate(stop) {
+                    Ok(()) => self.position.unevaluated = false,
+                    Err(TrainError::Stopped) => {}
+                    Err(error) => return Err(error),
+                }
                 self.clock.leave_out();
             }
+            plan.group.wait_for_leader();
+            let left = self.position.unevaluated && plan.group.leads();
+            let own = [u64::from(stop.requested()), u64::from(left)];
+            let [asked, left] = plan.group.sum_numbers(own);
+            plan.group.check()?;
+            self.position.unevaluated = left > 0;
+            stops |= asked > 0;
+        }
+        let saves = plan.saves_after(self.position.step) || stops || catches_up;
+        if saves || self.new_best || evaluates {
             if saves || self.new_best {
                 self.save()?;
             }
+            plan.group.wait_for_leader();
+            plan.group.check()?;
         }
-        self.plan.group.wait_for_leader();
-        Ok(self.plan.group.check()?)
+        Ok(stops)
     }
 
-    fn evaluate(&mut self) -> Result<(), TrainError> {
+    fn evaluate(&mut self, stop: &Stop) -> Result<(), TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
-        let Some((splits, _)) = evaluate::splits(self.plan, &encoder)? else { return Ok(()) };
-        let knn = Knn::of(&self.plan.recipe.knn).top1(&splits)?;
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
+        let watch = &mut reporter.watch(stop);
+        let Some((splits, _)) = evaluate::splits(self.plan, &encoder, watch)? else {
+            return Ok(());
+        };
+        let (knn, splits) = (Knn::of(&self.plan.recipe.knn), Arc::new(splits));
+        let own = Arc::clone(&splits);
+        let knn = watch.run("nearest neighbours", move |_| Ok(knn.top1(&own)?))?;
         self.position.online = match &self.probe {
             Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
             None => None,
@@ -204,12 +241,7 @@ impl<'a> Run<'a> {
             self.position.best = Some((knn, self.position.step));
             self.new_best = self.plan.recipe.checkpoint.best;
         }
-        match &mut self.reporter {
-            Some(reporter) => {
-                reporter.evaluated(self.position.step, Some(knn), self.position.online)
-            }
-            None => Ok(()),
-        }
+        reporter.evaluated(self.position.step, Some(knn), self.position.online)
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
@@ -234,27 +266,40 @@ impl<'a> Run<'a> {
         reporter.save(&checkpoint, is_best)
     }
 
-    fn finish(mut self) -> Result<Summary, TrainError> {
+    fn finish(&mut self, stop: &Stop) -> Result<Summary, TrainError> {
         let seconds = self.clock.seconds();
-        let interrupted = self.position.step < self.plan.total_steps;
+        let mut interrupted =
+            self.position.step < self.plan.total_steps || self.position.unevaluated;
         let mut evaluation = Evaluation::unmeasured(self.plan);
+        let earlier = match self.position.step == self.first {
+            true => self.plan.earlier_result()?,
+            false => None,
+        };
         if let Some(reporter) = &mut self.reporter
             && !interrupted
         {
             let encoder = self.learner.encoder(Network::Student);
             let encoder = encoder.expect("every method has a student");
-            evaluation = evaluate::at_the_end(self.plan, &encoder, reporter)?;
-            if self.position.step == self.first
-                && let Some(earlier) = self.plan.earlier_result()?
-            {
-                evaluation.keep(&earlier);
+            match evaluate::at_the_end(self.plan, &encoder, reporter, stop) {
+                Ok(measured) => evaluation = measured,
+                Err(TrainError::Stopped) => interrupted = true,
+                Err(error) => return Err(error),
+            }
+            if let Some(earlier) = &earlier {
+                evaluation.keep(earlier);
             }
         }
-        if let Some(reporter) = &mut self.reporter {
+        if let Some(reporter) = self.reporter.as_mut().filter(|_| !interrupted) {
             reporter.classes(self.position.step, &evaluation.classes)?;
         }
-        let summary = self.plan.summary(&self.position, seconds, evaluation);
-        if let Some(reporter) = &mut self.reporter {
+        let mut summary = self.plan.summary(&self.position, seconds, evaluation);
+        summary.interrupted = interrupted;
+        // Half an evaluation does not replace an earlier result of the same weights.
+        let replaces = !interrupted || earlier.is_none();
+        if let Some(reporter) = self.reporter.as_mut().filter(|_| replaces) {
+            if interrupted && self.position.step == self.plan.total_steps {
+                reporter.stopped(self.position.step)?;
+            }
             let done = self.position.step.saturating_sub(self.first).max(1);
             if let Some(traffic) = self.plan.group.traffic_of(done) {
                 reporter.phase(&traffic)?;

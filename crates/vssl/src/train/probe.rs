@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// The weights `[classes, dim]`, the bias `[classes]` and their momentum. They live off the autodiff device.
+#[derive(Clone)]
 pub struct Probe {
     config: ProbeConfig,
     weight: Tensor<2>,

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 use vssl_data::Batch;
 
-use super::{Plan, TrainError, health::Health, probe::ProbeStep};
+use super::{Plan, TrainError, health::Health, probe::ProbeStep, watch::Watch};
 use crate::{
     eval::confusion::{self, Confusion},
     method::learner::Outcome,
@@ -18,6 +18,7 @@ use crate::{
         events::{Event, Observer, Summary},
         folder::{RECIPE, RunFolder},
         journal::Journal,
+        stop::Stop,
     },
     schedule::Step,
     tensors::reading::Waiting,
@@ -330,6 +331,30 @@ impl<'a> Reporter<'a> {
     /// The checkpoint cannot be written; the error says which earlier checkpoint stays.
     pub fn save(&mut self, checkpoint: &Checkpoint, is_best: bool) -> Result<(), TrainError> {
         Ok(self.journal.save(checkpoint, is_best, self.plan.recipe.checkpoint.keep)?)
+    }
+
+    /// Returns what watches an evaluation.
+    pub fn watch<'b>(&'b mut self, stop: &'b Stop) -> Watch<'b> {
+        Watch { stop, observer: self.journal.observer() }
+    }
+
+    /// Notes the error that ends the run after `step` steps.
+    pub fn failed(&mut self, step: u64, error: &TrainError) {
+        self.journal.failed(step, error);
+    }
+
+    /// Notes that the run was asked to stop after `step` steps, with an evaluation still to be made.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn stopped(&mut self, step: u64) -> Result<(), TrainError> {
+        self.journal.warn(
+            "evaluation",
+            step,
+            step / self.plan.steps_per_epoch.max(1),
+            "stopped on request during the evaluation; --resume evaluates".to_owned(),
+        )?;
+        Ok(())
     }
 
     /// Reports that a long piece of work begins.

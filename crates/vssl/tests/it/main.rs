@@ -35,6 +35,7 @@ mod ranks_wait;
 mod recipe;
 mod recipes;
 mod resume;
+mod stopped_evaluation;
 mod supervised;
 mod supervised_images;
 mod tensorboard;

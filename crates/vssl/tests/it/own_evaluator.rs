@@ -82,7 +82,7 @@ fn figures_of_an_own_evaluator_reach_the_summary_the_table_and_the_page() {
     let run = folder.path().join("run");
     let mut plan = Plan::new(recipe(RECIPE), &run, environment(Device::flex())).unwrap();
     // ANCHOR: use
-    plan.evaluators.push(Box::new(Gap));
+    plan.evaluators.push(std::sync::Arc::new(Gap));
     // ANCHOR_END: use
     let summary = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
     let gap = summary.figure("gap").unwrap();

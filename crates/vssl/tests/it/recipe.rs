@@ -258,10 +258,11 @@ fn values_out_of_bounds_name_key_line_value_and_bounds() {
 
 #[test]
 fn values_that_do_not_fit_together_are_refused() {
-    let warmup = only(&format!("{MINIMAL}[train]\nepochs = 5\n"), &[]);
-    let expected = "schedule.warmup_epochs is 10; expected at most train.epochs, which is 5 \
-                    (the recipe does not say)";
+    let warmup =
+        only(&format!("{MINIMAL}[schedule]\nwarmup_epochs = 10\n[train]\nepochs = 5\n"), &[]);
+    let expected = "schedule.warmup_epochs is 10; expected at most train.epochs, which is 5";
     assert_eq!(warmup.message, expected);
+    assert!(warmup.help.unwrap().contains("--set schedule.warmup_epochs=0.5"));
     let parts = only(&format!("{MINIMAL}[train]\nbatch = 10\naccumulate = 4\n"), &[]);
     let expected = "train.batch is 10; expected a multiple of train.accumulate, which is 4";
     assert_eq!(parts.message, expected);

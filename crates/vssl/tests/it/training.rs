@@ -36,6 +36,7 @@ pub fn environment(device: Device) -> Environment {
         commit: None,
         force: false,
         allow_changed_data: false,
+        adapts_batch: false,
     }
 }
 

@@ -13,7 +13,10 @@ use vssl::{
     },
 };
 
-use super::{super::destination, backbone};
+use super::{
+    super::{destination, pretrain::classified},
+    backbone,
+};
 use crate::{
     arguments::{AgreementArguments, Common},
     failure::Failure,
@@ -58,7 +61,7 @@ pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(),
                 line.say_error(&error)?;
                 apart.push(format!("{method}: {error}"));
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(classified(error)),
         }
     }
     match apart.is_empty() {

@@ -20,13 +20,16 @@ pub(super) fn of(
     if !matches!(config, BackboneConfig::Resnet(_)) && arguments.width.is_some() {
         return Err(Failure::usage(anyhow!("--width: only ResNets have one; leave it out")));
     }
+    if !matches!(config, BackboneConfig::Resnet(_)) && stem.is_some() {
+        return Err(Failure::usage(anyhow!("--stem: only ResNets have one; leave it out")));
+    }
     if config.vit().is_none() && patch.is_some() {
         return Err(Failure::usage(anyhow!("--patch: only transformers have one; leave it out")));
     }
     match &mut config {
         BackboneConfig::Resnet(resnet) => {
             resnet.width = arguments.width.unwrap_or(width).into();
-            resnet.stem = stem.stem();
+            resnet.stem = stem.unwrap_or_default().stem();
         }
         BackboneConfig::Vit(vit) => {
             vit.patch = patch.map_or(vit.patch, usize::from);

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
+use anyhow::anyhow;
 use rayon::prelude::*;
 use serde_json::json;
 use vssl::{
     eval::{knn, neighbours::Distance},
     features::Features,
+    layers::budget::check_memory,
 };
 use vssl_data::rng::{Stream, rng, uniform};
 
@@ -23,6 +25,12 @@ const CENTRE_SPREAD: f64 = 0.2;
 
 pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), Failure> {
     let KnnBenchArguments { train, queries, dim, k, classes } = *arguments;
+    let numbers = (u64::from(train) + u64::from(queries)).saturating_mul(dim.into());
+    check_memory(numbers.saturating_mul(size_of::<f32>() as u64)).map_err(|space| {
+        Failure::usage(anyhow!(
+            "--train {train} and --queries {queries} rows of --dim {dim} take {space}"
+        ))
+    })?;
     let dim = dim as usize;
     let known = rows(0, train as usize, dim, classes);
     let asked = rows(1, queries as usize, dim, classes);

@@ -1,5 +1,6 @@
 //! `vssl bench step`: measures the time of a training step.
 
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     backbone::BackboneConfig,
@@ -8,9 +9,9 @@ use vssl::{
 };
 use vssl_kernels::Isa;
 
-use super::backbone;
+use super::{super::pretrain::classified, backbone};
 use crate::{
-    arguments::{Common, StepArguments},
+    arguments::{Common, StemName, StepArguments},
     failure::Failure,
     launcher,
     output::{say, to_digits},
@@ -25,8 +26,13 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
     let mut backbone = backbone::of(&arguments.backbone, arguments.size, PUBLISHED)?;
-    if let BackboneConfig::Resnet(resnet) = &mut backbone {
-        resnet.stem_padding = arguments.stem_padding.into();
+    match (&mut backbone, arguments.stem_padding) {
+        (BackboneConfig::Resnet(resnet), Some(padding)) => resnet.stem_padding = padding.into(),
+        (_, Some(_)) => {
+            let error = anyhow!("--stem-padding: only ResNets have one; leave it out");
+            return Err(Failure::usage(error));
+        }
+        (_, None) => {}
     }
     let bench = StepBench {
         backbone,
@@ -38,7 +44,7 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
     };
     bench.check(method.as_ref()).map_err(Failure::usage)?;
     let device = launcher::open(arguments.device)?;
-    let times = bench.run(method.as_ref(), &device)?;
+    let times = bench.run(method.as_ref(), &device).map_err(classified)?;
     let median = median(&times.seconds);
     let speed = to_digits(bench.batch as f64 / median, 2);
     // Our kernels run on our own back end only.
@@ -47,12 +53,16 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         _ => Isa::Reference,
     };
     let (threads, isa) = (vssl_kernels::threads(), isa.name());
+    let stem = match &bench.backbone {
+        BackboneConfig::Resnet(_) => Some(arguments.backbone.stem.unwrap_or_default()),
+        _ => None,
+    };
     let (name, width) = (arguments.backbone.backbone.name(), width(&bench.backbone));
     if common.json {
         let value = json!({
             "device": arguments.device.to_string(), "method": arguments.method, "backbone": name, "width": width,
             "size": bench.size, "precision": bench.precision.name(),
-            "stem": arguments.backbone.stem.name(), "batch": bench.batch, "threads": threads, "isa": isa,
+            "stem": stem.map(StemName::name), "batch": bench.batch, "threads": threads, "isa": isa,
             "step_s_median": to_digits(median, 4), "step_s_min": to_digits(times.seconds[0], 4),
             "first_step_s": to_digits(times.first, 2), "images_per_s": speed, "loss": to_digits(times.loss, 4),
             "peak_rss_mib": times.peak_rss_mib, "device_mib": times.device_mib,

@@ -19,7 +19,7 @@ use crate::{
     arguments::{Common, DataAction, FormatName},
     failure::Failure,
     output::say,
-    progress,
+    progress::Meter,
 };
 
 /// Largest number of bad images that are listed; JSON lists all of them.
@@ -38,7 +38,7 @@ pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
 
 fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
     let source: Source = name.parse().map_err(Failure::usage)?;
-    let bar = progress::bar(common, "{msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec}");
+    let bar = Meter::counting(common, "{msg} [{bar:30}] {bytes}/{total_bytes}, {bytes_per_sec}");
     let mut file = String::new();
     let folder = fetch(source, &common.data, None, &mut |progress| {
         if file != progress.file {
@@ -157,7 +157,7 @@ pub(super) fn guess(path: &Path) -> Option<Format> {
 }
 
 fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Failure> {
-    let bar = progress::bar(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
+    let bar = Meter::counting(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     bar.set_message(format!("reading {name}"));
     bar.set_length(split.len() as u64);
     let workers = workers(common.threads.map(usize::from));

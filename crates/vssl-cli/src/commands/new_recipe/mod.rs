@@ -23,10 +23,11 @@ use vssl::{
     run::whole_file,
 };
 
-use super::{destination, encoder::note};
+use super::destination;
 use crate::{
     arguments::{Common, NewRecipe},
     failure::Failure,
+    notes::note,
     output::{quoted, say},
 };
 use survey::Survey;
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     }
     let survey = Survey::of(&arguments.data)?;
     if let Some(found) = &survey.found {
-        note(&format!("{}: {found}", survey.path.display()), common);
+        note(&format!("{}: {found}", survey.path.display()));
     }
     let text = text::write(entry, &survey, &path)?;
     check(entry, &survey, &text, &path)?;

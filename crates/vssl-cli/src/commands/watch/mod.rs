@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Watch, common: &Common) -> Result<(), Failure> {
         Server::http((Ipv4Addr::LOCALHOST, *port)).map_err(|error| refused(error, *port))?;
     let address = server.server_addr().to_ip().context("the server has no address")?;
     let stop = Stop::default();
-    signals::listen(&stop).context("listening for signals")?;
+    signals::listen(&stop);
     if common.json {
         let url = format!("http://{address}/");
         say(&json!({ "event": "listening", "run": run.to_string_lossy(), "address": url })

@@ -92,8 +92,17 @@ const VSSL: &[&str] = &[
 ];
 
 /// Modules of `vssl-cli`, lowest first.
-const CLI: &[&str] =
-    &["arguments", "failure", "launcher", "signals", "output", "progress", "commands"];
+const CLI: &[&str] = &[
+    "arguments",
+    "home",
+    "notes",
+    "signals",
+    "failure",
+    "launcher",
+    "output",
+    "progress",
+    "commands",
+];
 
 #[track_caller]
 fn keeps_the_order(root_file: &str, order: &[&str]) {

@@ -5,6 +5,7 @@
 //! Everything that a kernel calls must be `#[inline(always)]`, because only then does it inherit the target
 //! features of the function that `Isa::run` enters.
 
+use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -248,7 +249,8 @@ pub fn isa() -> Isa {
         Some(isa) => isa,
         None => *FROM_ENVIRONMENT.get_or_init(|| {
             requested().unwrap_or_else(|error| {
-                eprintln!("warning: {error}");
+                // Where standard error cannot be written, the default is taken all the same.
+                let _ = writeln!(std::io::stderr(), "warning: {error}");
                 Isa::all_available()[0]
             })
         }),

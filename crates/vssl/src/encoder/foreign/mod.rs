@@ -31,7 +31,7 @@ use crate::{
         Input,
         export::{self, ExportError},
     },
-    layers::Init,
+    layers::{Init, budget},
     method::learner::Network,
     tensors::state::{self, Tensors},
 };
@@ -283,7 +283,11 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     let shapes = keys.iter().map(|(name, key)| (name.clone(), sources[key].shape.as_slice()));
     let hints = Hints { told: described(&metadata), ..names::hints(&sources, &chosen) };
     let (config, input) = infer::network(&shapes.collect(), request, &hints)?;
-    let expected = state::collect(&Backbone::new(&config, &Init::new(&Device::flex(), 0)));
+    let expected = budget::fitted(|| Backbone::new(&config, &Init::new(&Device::flex(), 0)))
+        .map_err(|space| {
+            ForeignError::Architecture(format!("the network of its shapes takes {space}"))
+        })?;
+    let expected = state::collect(&expected);
     let (mut rows, tensors) = matched(path, &sources, &keys, expected)?;
     let used: Vec<&String> = rows.iter().filter_map(|row| row.key.as_ref()).collect();
     let rest = sources.iter().filter(|(key, _)| !used.contains(key)).map(|(key, source)| {

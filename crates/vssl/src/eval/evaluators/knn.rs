@@ -1,5 +1,7 @@
 //! Weighted nearest neighbours by cosine, with the settings of `[knn]` ([`crate::eval::knn`]).
 
+use std::sync::Arc;
+
 use super::{Entry, Evaluator, Figure, Judgement, Splits, Unit};
 use crate::{
     eval::{EvalError, confusion::Confusion, knn, neighbours::Distance},
@@ -7,7 +9,7 @@ use crate::{
 };
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "knn", figures: FIGURES, configure: |settings| Box::new(Knn::of(&settings.knn)) };
+    Entry { name: "knn", figures: FIGURES, configure: |settings| Arc::new(Knn::of(&settings.knn)) };
 
 const FIGURES: &[Figure] = &[Figure {
     name: "knn_top1",

@@ -1,15 +1,20 @@
 //! A logistic regression on the features, fitted to its minimum ([`crate::eval::linear`]).
 
+use std::sync::Arc;
+
 use super::{Entry, Evaluator, Figure, Judgement, Splits, Unit};
-use crate::eval::{
-    EvalError,
-    linear::{LinearConfig, linear_probe},
+use crate::{
+    eval::{
+        EvalError,
+        linear::{LinearConfig, linear_probe_watched},
+    },
+    run::task::Task,
 };
 
 pub(super) const ENTRY: Entry = Entry {
     name: "linear",
     figures: FIGURES,
-    configure: |_| Box::new(Linear(LinearConfig::default())),
+    configure: |_| Arc::new(Linear(LinearConfig::default())),
 };
 
 const FIGURES: &[Figure] = &[Figure {
@@ -33,7 +38,11 @@ impl Evaluator for Linear {
     }
 
     fn judge(&self, splits: &Splits) -> Result<Judgement, EvalError> {
-        let found = linear_probe(&splits.train, &splits.validation, &self.0)?;
+        self.judge_watched(splits, &Task::default())
+    }
+
+    fn judge_watched(&self, splits: &Splits, task: &Task) -> Result<Judgement, EvalError> {
+        let found = linear_probe_watched(&splits.train, &splits.validation, &self.0, task)?;
         let classifier = format!("linear classifier, L2 penalty {}", found.l2);
         let figures = vec![(FIGURES[0].name, found.accuracy.top1)];
         Ok(Judgement { figures, classes: Some((classifier, found.confusion)) })

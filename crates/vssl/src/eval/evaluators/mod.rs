@@ -10,7 +10,10 @@ mod knn;
 mod linear;
 mod spectrum;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub use knn::Knn;
 pub use linear::Linear;
@@ -20,7 +23,7 @@ use super::{EvalError, confusion::Confusion};
 use crate::{
     features::Features,
     recipe::{EvaluationSection, KnnSection, Recipe},
-    run::events::Summary,
+    run::{events::Summary, task::Task},
 };
 
 /// The features of both splits of a data set that one encoder made.
@@ -49,6 +52,15 @@ pub trait Evaluator: Send + Sync {
     /// As [`Evaluator::run`].
     fn judge(&self, splits: &Splits) -> Result<Judgement, EvalError> {
         Ok(Judgement { figures: self.run(splits)?, classes: None })
+    }
+
+    /// The same, and tells `task` how far it is.
+    ///
+    /// # Errors
+    /// As [`Evaluator::run`].
+    fn judge_watched(&self, splits: &Splits, task: &Task) -> Result<Judgement, EvalError> {
+        let _ = task;
+        self.judge(splits)
     }
 
     /// Whether it is also asked about the pixels themselves. These are long rows: only what is quick
@@ -96,7 +108,7 @@ pub struct Entry {
     /// The same as [`Evaluator::figures`].
     pub figures: &'static [Figure],
     /// Makes it with its settings.
-    pub configure: fn(&Settings) -> Box<dyn Evaluator>,
+    pub configure: fn(&Settings) -> Arc<dyn Evaluator>,
 }
 
 /// Which evaluators are run, and their settings. The default is that of a recipe that says nothing.
@@ -129,7 +141,7 @@ pub const EVALUATORS: &[Entry] = &[knn::ENTRY, linear::ENTRY, spectrum::ENTRY];
 ///
 /// # Errors
 /// A name that no evaluator has, in words.
-pub fn chosen(settings: &Settings) -> Result<Vec<Box<dyn Evaluator>>, String> {
+pub fn chosen(settings: &Settings) -> Result<Vec<Arc<dyn Evaluator>>, String> {
     let names = settings.evaluators.iter();
     let evaluator = |name: &String| {
         let entry = EVALUATORS.iter().find(|entry| entry.name == name);
@@ -147,7 +159,7 @@ pub fn chosen(settings: &Settings) -> Result<Vec<Box<dyn Evaluator>>, String> {
 ///
 /// # Errors
 /// The name, and what is wrong with it.
-pub fn check_names(evaluators: &[Box<dyn Evaluator>]) -> Result<(), String> {
+pub fn check_names(evaluators: &[Arc<dyn Evaluator>]) -> Result<(), String> {
     let mut known = BTreeSet::new();
     for Figure { name, .. } in evaluators.iter().flat_map(|evaluator| evaluator.figures()) {
         if !known.insert(name) {
@@ -318,7 +330,7 @@ mod tests {
         const PIXELS: &[Figure] = &[figure("own"), figure("pixels_own")];
         const OWN: &[Figure] = &[figure("own")];
         let check = |sets: &[&'static [Figure]]| {
-            let evaluators = sets.iter().map(|&set| Box::new(Named(set)) as Box<dyn Evaluator>);
+            let evaluators = sets.iter().map(|&set| Arc::new(Named(set)) as Arc<dyn Evaluator>);
             check_names(&evaluators.collect::<Vec<_>>())
         };
         assert_eq!(check(&[OWN, EVALUATORS[0].figures]), Ok(()));

@@ -1,10 +1,12 @@
 //! How much of the feature space the validation images use ([`crate::eval::spectrum`]).
 
+use std::sync::Arc;
+
 use super::{Entry, Evaluator, Figure, Splits, Unit};
 use crate::eval::{EvalError, spectrum::spectrum};
 
 pub(super) const ENTRY: Entry =
-    Entry { name: "spectrum", figures: FIGURES, configure: |_| Box::new(Spectrum) };
+    Entry { name: "spectrum", figures: FIGURES, configure: |_| Arc::new(Spectrum) };
 
 const FIGURES: &[Figure] = &[
     figure("spectrum_rank", "rank", "Effective rank, all validation images"),

@@ -36,6 +36,7 @@ use crate::{
     collective::Group,
     device,
     encoder::images::images_to_tensor,
+    layers::budget,
     method::{
         Sizes, Views,
         learner::{AnyMethod, Learner},
@@ -163,7 +164,11 @@ impl Agreement {
     /// # Errors
     /// An unknown method; what [`bench::StepBench::check`] refuses.
     pub fn check(&self, method: &str) -> Result<(), BenchError> {
-        bench::check(&self.backbone, self.size, self.method(method)?.as_ref(), &self.sizes())
+        let method = self.method(method)?;
+        bench::check(&self.backbone, self.size, method.as_ref(), &self.sizes())?;
+        let made = budget::fitted(|| self.learner(method.as_ref(), &Device::flex(), SEED));
+        let refused = |space| BenchError::Sizes(format!("the networks take {space}"));
+        made.map(drop).map_err(refused)
     }
 
     fn sizes(&self) -> Sizes {
