@@ -203,7 +203,7 @@ impl Walk {
         for table in TABLES {
             let kept = |key: Id| pickle.text(key).is_none_or(|key| !passing.contains(key));
             let of = entry(table).expect("it was looked for above");
-            let items: Vec<_> = items_of(&pickle, of).iter().copied().collect();
+            let items: Vec<_> = items_of(&pickle, of).to_vec();
             let items: Vec<_> = items.into_iter().filter(|&(key, _)| kept(key)).collect();
             self.items(&items, name)?;
         }
@@ -259,7 +259,7 @@ pub(super) fn class(pickle: &Pickle, id: Id) -> Option<&str> {
 /// Returns whether an object is a module of PyTorch, by its state, or one of TorchScript, by its class.
 fn is_module(pickle: &Pickle, call: &Call, state: &[(Id, Id)]) -> bool {
     let has = |table: &&str| state.iter().any(|&(key, _)| pickle.text(key) == Some(table));
-    TABLES.iter().all(|table| has(&table))
+    TABLES.iter().all(|table| has(table))
         || pickle.global(call.callable).is_some_and(|(module, _)| module.starts_with("__torch__"))
 }
 

@@ -59,7 +59,7 @@ impl Machine {
         Ok(&mut self.values[id.0 as usize])
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Id>, PickleError> {
+    fn take_to_mark(&mut self) -> Result<Vec<Id>, PickleError> {
         match self.marks.pop() {
             Some(mark) if mark <= self.stack.len() => Ok(self.stack.split_off(mark)),
             _ => damaged("a mark is missing"),
@@ -159,25 +159,25 @@ impl Machine {
             b'(' => self.marks.push(self.stack.len()),
             b')' => self.push(Value::Tuple(Box::default()))?,
             b']' | 0x8f => self.push(Value::List(Vec::new()))?,
-            b'}' => self.push(Value::Dict(Box::default()))?,
+            b'}' => self.push(Value::Dict(Vec::new()))?,
             b'0' if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
             b'0' => drop(self.pop()?),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.take_to_mark()?),
             b'2' => {
                 let id = self.pop()?;
                 self.stack.extend([id, id]);
             }
             b't' => {
-                let elements = self.to_mark()?.into();
+                let elements = self.take_to_mark()?.into();
                 self.push(Value::Tuple(elements))?;
             }
             b'l' | 0x91 => {
-                let elements = self.to_mark()?;
+                let elements = self.take_to_mark()?;
                 self.push(Value::List(elements))?;
             }
             b'd' => {
-                let items = self.to_mark()?;
-                self.push(Value::Dict(Box::default()))?;
+                let items = self.take_to_mark()?;
+                self.push(Value::Dict(Vec::new()))?;
                 self.insert(&items)?;
             }
             b'a' => {
@@ -189,11 +189,11 @@ impl Machine {
                 self.insert(&[key, value])?;
             }
             b'u' => {
-                let items = self.to_mark()?;
+                let items = self.take_to_mark()?;
                 self.insert(&items)?;
             }
             b'e' | 0x90 => {
-                let elements = self.to_mark()?;
+                let elements = self.take_to_mark()?;
                 self.append(elements)?;
             }
             _ => self.tuple(usize::from(op - 0x84))?,

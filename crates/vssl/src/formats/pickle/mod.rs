@@ -59,7 +59,7 @@ pub enum Value {
     /// A list or a set.
     List(Vec<Id>),
     /// A dictionary, in the order of its insertions.
-    Dict(Box<Vec<(Id, Id)>>),
+    Dict(Vec<(Id, Id)>),
     /// A class or function by its module and name.
     Global(Box<(String, String)>),
     /// An object that a call makes.
