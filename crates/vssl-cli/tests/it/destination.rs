@@ -76,6 +76,6 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
     }
     // What is written beside the files of a run is welcome, and its ending is its format.
     run(&["table", &run_folder, "--out", &own("table.csv")]).succeeded();
-    assert!(fs::read_to_string(own("table.csv")).unwrap().starts_with("method,"));
+    assert!(fs::read_to_string(own("table.csv")).unwrap().starts_with("dataset,method,"));
     run(&["report", &run_folder, "--curves", "--to", &own("page.html")]).succeeded();
 }
