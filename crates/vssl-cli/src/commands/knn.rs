@@ -1,6 +1,6 @@
 //! `vssl knn`: accuracy of nearest neighbours over a grid of their number, temperature and distance.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -17,7 +17,7 @@ use vssl::{
 };
 use vssl_data::Splits;
 
-use super::{classes, encoder};
+use super::{classes, destination, encoder};
 use crate::{
     arguments::{Common, DistanceName, EncoderArguments, Knn},
     failure::Failure,
@@ -30,6 +30,12 @@ use crate::{
 const LISTED: usize = 3;
 
 pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
+    if let Some(file) = &arguments.confusion {
+        let Knn { encoder, images, features, queries, labels, query_labels, .. } = arguments;
+        let read = [encoder, images, features, queries, labels, query_labels];
+        let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
+        destination::check("--confusion", file, &read)?;
+    }
     let [train, test] = match (&arguments.features, &arguments.queries) {
         (Some(features), Some(queries)) => stored_sets(features, queries, arguments)?,
         _ => encoded_sets(arguments, common)?,

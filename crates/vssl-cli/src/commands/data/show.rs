@@ -16,6 +16,7 @@ use vssl_data::{
     view_sheet,
 };
 
+use super::super::destination;
 use crate::{arguments::Common, failure::Failure, output::say};
 
 /// The recipe whose views are drawn, and their seed if it is not the recipe's.
@@ -35,6 +36,9 @@ pub(super) fn run(
         let error = anyhow!("--to {}: expected a file that ends in .png", to.display());
         return Err(Failure::usage(error));
     }
+    let recipe = views.as_ref().map(|views| views.recipe);
+    let read: Vec<&Path> = files.iter().map(PathBuf::as_path).chain(recipe).collect();
+    destination::check("--to", to, &read)?;
     let pipeline = views.as_ref().map(pipeline).transpose()?;
     let set = Folder::of_files(files.to_vec());
     let images = (0..files.len()).map(|at| set.image(at)).collect::<Result<Vec<_>, _>>()?;
