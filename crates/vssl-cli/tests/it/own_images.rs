@@ -62,6 +62,11 @@ fn last(done: &Done) -> Value {
     serde_json::from_str(done.succeeded().lines().last().unwrap()).unwrap()
 }
 
+/// The only cell of a grid of `vssl knn`; the accuracies of classes are on the line behind it.
+fn cell(done: &Done) -> Value {
+    serde_json::from_str(done.succeeded().lines().next().unwrap()).unwrap()
+}
+
 #[test]
 fn what_a_run_does_about_bad_images_holds_for_all_that_reads_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -78,7 +83,7 @@ fn what_a_run_does_about_bad_images_holds_for_all_that_reads_them() {
     let done = run(&knn);
     done.succeeded();
     assert!(done.error.contains("note: 2 images could not be read"), "{}", done.error);
-    let cell = last(&run(&[&knn[..], &["--json"]].concat()));
+    let cell = cell(&run(&[&knn[..], &["--json"]].concat()));
     assert_eq!((&cell["train"], &cell["test"]), (&8.into(), &8.into()));
     let stop = ["--on-bad-image", "stop"];
     run(&[&knn[..], &stop].concat()).refused(1, &["train/a/bad.png", "--on-bad-image skip"]);
@@ -156,8 +161,8 @@ fn test_images_are_judged_where_they_are_asked_for() {
     let summary = fs::read_to_string(out.join("summary.json")).unwrap();
     assert!(summary.contains("validation images: Valid/; not used: Test/"), "{summary}");
     let knn = |split: &str| {
-        let done = run(&["knn", text(&out), "--k", "2", "--split", split, "--json"]);
-        last(&done)["test"].clone()
+        let grid = ["--k", "2", "--distance", "euclidean", "--split", split, "--json"];
+        cell(&run(&[&["knn", text(&out)], &grid[..]].concat()))["test"].clone()
     };
     assert_eq!((knn("validation"), knn("test")), (8.into(), 6.into()));
     let evaluated = last(&run(&["evaluate", text(&out), "--split", "test", "--json"]));
