@@ -19,8 +19,8 @@ pub enum Failure {
     Usage(anyhow::Error),
     /// The request makes sense but could not be fulfilled. Exit code 1.
     Failed(anyhow::Error),
-    /// A signal asked the command to stop before it was done, and everything that can be said was said. Exit
-    /// code 128 and the number of the signal, or 0 where another program asked by `--stop-at-eof`.
+    /// The command was asked to stop before it was done, and everything that can be said was said. Exit code
+    /// 128 and the number of the signal; 143 where another process was asked.
     Interrupted,
 }
 

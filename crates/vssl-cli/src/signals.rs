@@ -5,10 +5,11 @@
 //! signal either way.
 
 use std::{
-    io, process,
+    io::{self, IsTerminal},
+    process,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicI32, Ordering},
+        atomic::{AtomicBool, AtomicI32, Ordering},
     },
     thread,
     time::Duration,
@@ -21,7 +22,7 @@ use signal_hook::{
 };
 use vssl::run::{stop::Stop, whole_file};
 
-use crate::notes;
+use crate::{launcher::Launch, notes};
 
 /// Exit code of a process that a signal ended, without the number of the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
@@ -31,6 +32,9 @@ const FAREWELL: Duration = Duration::from_millis(700);
 
 /// The first signal; 0 before there was one.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
+
+/// Whether nothing is said to people: `--quiet` or `--json`.
+static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// What a signal does first.
 static ASKED: Mutex<Option<Asked>> = Mutex::new(None);
@@ -54,6 +58,11 @@ pub fn attend() -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// Writes nothing for people to the terminal from now on.
+pub fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
 }
 
 /// Lets the first signal request a stop, after which the command saves its state and ends.
@@ -83,7 +92,7 @@ fn received(signal: i32) {
             thread::sleep(FAREWELL);
             notes::complain("stopped before the end: nothing was written");
         }
-        None if signal == SIGINT => notes::complain(""),
+        None if signal == SIGINT && shows_the_keys() => notes::complain(""),
         None => {}
     }
     whole_file::remove_unfinished();
@@ -92,10 +101,18 @@ fn received(signal: i32) {
     process::exit(ENDED_BY_SIGNAL + signal);
 }
 
-/// The exit code of a command that was asked to stop.
+/// Whether the terminal shows `^C`, behind which the shell would write its prompt.
+fn shows_the_keys() -> bool {
+    let is_silent = SILENT.load(Ordering::Relaxed) || Launch::is_follower();
+    !is_silent && io::stderr().is_terminal()
+}
+
+/// The exit code of a command that was stopped before it was done. Where this process got no signal itself,
+/// another process asked for the stop, of the same job or by `--stop-at-eof`: the code then is that of SIGTERM.
 pub fn exit_code() -> u8 {
-    match RECEIVED.load(Ordering::SeqCst) {
-        0 => 0,
-        signal => u8::try_from(ENDED_BY_SIGNAL + signal).unwrap_or(u8::MAX),
-    }
+    let signal = match RECEIVED.load(Ordering::SeqCst) {
+        0 => SIGTERM,
+        signal => signal,
+    };
+    u8::try_from(ENDED_BY_SIGNAL + signal).unwrap_or(u8::MAX)
 }

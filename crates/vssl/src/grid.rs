@@ -17,6 +17,7 @@ use std::{
 };
 
 use serde::Deserialize;
+use vssl_data::dataset::in_home;
 
 use crate::{
     comparison::{self, ComparisonError},
@@ -34,13 +35,13 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grid {
-    /// Paths of the recipes; a relative path is looked for in the working folder, then in the folder of
+    /// Paths of the recipes, in which `~` is the home folder; a relative path is looked for in the working folder, then in the folder of
     /// the grid's file.
     pub recipes: Vec<PathBuf>,
     /// Seeds, which replace those of the recipes; by default 0 alone.
     #[serde(default = "first_seed")]
     pub seeds: Vec<u64>,
-    /// Folder of the run folders.
+    /// Folder of the run folders, in which `~` is the home folder.
     pub out: PathBuf,
     /// Changes to all recipes, as `vssl pretrain --set` takes them.
     #[serde(default)]
@@ -142,9 +143,11 @@ impl Grid {
         let text = fs::read_to_string(path).map_err(io)?;
         let syntax = |source| GridError::Syntax { path: path.to_owned(), source: Box::new(source) };
         let mut grid: Self = toml::from_str(&text).map_err(syntax)?;
+        grid.out = in_home(&grid.out);
         grid.check().map_err(|problem| GridError::Setting { path: path.to_owned(), problem })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         for recipe in &mut grid.recipes {
+            *recipe = in_home(recipe);
             let beside = folder.join(&recipe);
             if !recipe.exists() && beside.exists() {
                 *recipe = beside;
@@ -243,6 +246,13 @@ mod tests {
         let runs: Vec<_> = cells.iter().map(|cell| cell.run.to_str().unwrap()).collect();
         assert_eq!(runs, ["o/a-3", "o/a-1", "o/b-c-3", "o/b-c-1"]);
         assert_eq!(cells[1].overrides, ["train.epochs=2", "seed=1"]);
+    }
+
+    #[test]
+    fn a_tilde_is_the_home_folder() {
+        let home = std::env::home_dir().unwrap();
+        let grid = load("recipes = [\"~/a.toml\"]\nout = \"~/runs/study\"").unwrap();
+        assert_eq!((&grid.out, &grid.recipes[0]), (&home.join("runs/study"), &home.join("a.toml")));
     }
 
     #[test]

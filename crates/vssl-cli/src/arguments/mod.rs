@@ -149,10 +149,10 @@ pub enum Command {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
                   recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
-                  vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set train.epochs=400\n  vssl \
-                  pretrain recipes/cifar10/vssl.toml --out runs/a --continue\n  vssl pretrain \
-                  recipes/imagenet100/vssl.toml --device cuda --precision bf16\n\nCtrl-C finishes the step and saves; a second \
-                  one ends at once.")]
+                  vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set \
+                  train.epochs=400\n  vssl pretrain recipes/cifar10/vssl.toml --out runs/a \
+                  --continue\n  vssl pretrain recipes/imagenet100/vssl.toml --device cuda \
+                  --precision bf16\n\nCtrl-C finishes the step and saves; a second one ends at once.")]
 pub struct Pretrain {
     /// The recipe.
     #[arg(required_unless_present = "resume", conflicts_with = "resume")]

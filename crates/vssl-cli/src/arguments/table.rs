@@ -12,7 +12,8 @@ use vssl::{
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vssl table runs/\n  vssl table runs/byol-0 runs/byol-1 runs/vssl-0 \
-                  --format latex --out table.tex\n  vssl table runs/ --layout paper --format latex\n  vssl table --grid study.toml\n\nA grid is TOML: \
+                  --format latex --out table.tex\n  vssl table runs/ --layout paper --format \
+                  latex\n  vssl table --grid study.toml\n\nA grid is TOML: \
                   recipes = [\"a.toml\", …], seeds = [0, 1], out = \"runs/study\", set = \
                   [\"KEY=VALUE\", …].\nCtrl-C stops it after a checkpoint; the same command goes on."
 )]

@@ -31,7 +31,8 @@ pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> 
     Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
 }
 
-/// Tells on standard error, unless `--quiet` was given, which checkpoint is taken where `latest` of the run `path` leads to none.
+/// Tells on standard error, unless `--quiet` was given, which checkpoint is taken where `latest` of the run `path`
+/// leads to none.
 pub(super) fn tell_stand_in(path: &Path, checkpoint: &str) -> Result<(), Failure> {
     if checkpoint == LATEST
         && folder::is_run(path)

@@ -4,7 +4,10 @@ use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 use vssl::{
     encoder::Encoder,
-    eval::evaluators::{self, Figure, Settings, Splits, Unit},
+    eval::{
+        confusion::ClassReport,
+        evaluators::{self, Figure, Judgement, Settings, Splits, Unit},
+    },
 };
 
 use super::{classes, encoder};
@@ -21,18 +24,37 @@ pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> 
     let evaluators =
         evaluators::chosen(&settings).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     evaluators::check_names(&evaluators).map_err(|problem| Failure::usage(anyhow!(problem)))?;
-    let splits = features(arguments, &encoder, common)?;
+    let images = images(arguments, &encoder, common)?;
     let bar = Meter::waiting(common);
-    let mut measured = Vec::new();
+    let mut found = Found::default();
     for (evaluator, name) in evaluators.iter().zip(&settings.evaluators) {
         bar.set_message(format!("evaluator {name}"));
-        let values = evaluator.run(&splits)?;
-        measured.extend(
-            evaluator.figures().iter().zip(values).map(|(figure, (_, value))| (figure, value)),
+        let Judgement { figures, classes } = evaluator.judge(&images.splits)?;
+        let values = figures.into_iter().map(|(_, value)| value);
+        found.figures.extend(evaluator.figures().iter().zip(values));
+        found.classes.extend(
+            classes.map(|(classifier, counts)| counts.report(&classifier, &images.classes)),
         );
     }
     bar.finish_and_clear();
-    tell(&measured, &splits, common)
+    tell(&found, &images, common)
+}
+
+/// What the evaluators say.
+#[derive(Default)]
+struct Found {
+    figures: Vec<(&'static Figure, f64)>,
+    /// A report of each evaluator that classifies.
+    classes: Vec<ClassReport>,
+}
+
+/// The features of the images.
+struct Images {
+    splits: Splits,
+    /// The names of the classes.
+    classes: Vec<String>,
+    /// The number of images of both splits that could not be read.
+    left_out: usize,
 }
 
 /// The settings in the recipe of the run, or the defaults for a file, with what the arguments change.
@@ -51,7 +73,7 @@ fn settings(arguments: &Evaluate, encoder: &Encoder) -> Settings {
 }
 
 /// The features of the training and of the validation images.
-fn features(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Splits, Failure> {
+fn images(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Images, Failure> {
     let source = &arguments.encoder;
     let images = encoder::splits(source, arguments.split.into(), encoder, common)?;
     let validation = images.validation.ok_or_else(|| {
@@ -59,25 +81,29 @@ fn features(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<
     })?;
     let reading = encoder::reading(&source.reading, source.images.is_some(), encoder);
     let asked = images.train.len() + validation.len();
+    let classes = images.train.classes().to_vec();
     let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", images.train.len()));
     let train = encoder.features(&images.train, &reading).map_err(encoder::advised)?;
     bar.set_message(format!("features of {} validation images", validation.len()));
     let validation = encoder.features(&validation, &reading).map_err(encoder::advised)?;
     bar.finish_and_clear();
-    encoder::tell_left_out(asked - train.rows - validation.rows);
+    let left_out = asked - train.rows - validation.rows;
+    encoder::tell_left_out(left_out);
     classes::check_common(&train, &validation)?;
-    Ok(Splits { train, validation })
+    Ok(Images { splits: Splits { train, validation }, classes, left_out })
 }
 
-fn tell(measured: &[(&Figure, f64)], splits: &Splits, common: &Common) -> Result<(), Failure> {
+fn tell(found: &Found, images: &Images, common: &Common) -> Result<(), Failure> {
+    let splits = &images.splits;
     let (train, validation) = (splits.train.rows, splits.validation.rows);
     if common.json {
+        let figures = found.figures.iter();
         let figures: Map<String, Value> =
-            measured.iter().map(|(figure, value)| (figure.name.to_owned(), json!(value))).collect();
+            figures.map(|(figure, value)| (figure.name.to_owned(), json!(value))).collect();
         let event = json!({
             "event": "evaluated", "figures": figures, "train": train, "validation": validation,
-            "dim": splits.train.dim,
+            "left_out": images.left_out, "dim": splits.train.dim, "classes": found.classes,
         });
         return say(&event.to_string());
     }
@@ -87,14 +113,22 @@ fn tell(measured: &[(&Figure, f64)], splits: &Splits, common: &Common) -> Result
             "{validation} images by {train} with known classes, features of {dim} numbers\n"
         ))?;
     }
-    let width = measured.iter().map(|(figure, _)| figure.name.len()).max().unwrap_or(0);
-    for (figure, value) in measured {
+    let width = found.figures.iter().map(|(figure, _)| figure.name.len()).max().unwrap_or(0);
+    for (figure, value) in &found.figures {
         let value = match figure.unit {
             Unit::Percent => format!("{value:.2} %"),
             Unit::Number => rounded(*value),
         };
         let line = format!("{:<width$}  {value:>9}  {}", figure.name, figure.long_title);
         say(line.trim_end())?;
+    }
+    if common.quiet || found.classes.is_empty() {
+        return Ok(());
+    }
+    say("")?;
+    for report in &found.classes {
+        let balanced = report.balanced_top1.unwrap_or_default();
+        say(&format!("balanced accuracy {balanced:.2} %: {}", report.classifier))?;
     }
     Ok(())
 }

@@ -199,8 +199,11 @@ impl Runner<'_> {
     fn outcome(&self, cell: &Cell, status: ExitStatus, said: &str) -> anyhow::Result<Outcome> {
         let said = said.trim().trim_start_matches("error:").trim();
         // A signal from the terminal reaches the run as well.
-        if self.stop.requested() && matches!(status.code(), Some(130 | 143)) {
-            return Ok(Outcome::Stopped);
+        if matches!(status.code(), Some(130 | 143)) {
+            return Ok(match self.stop.requested() {
+                true => Outcome::Stopped,
+                false => Outcome::Failed("a signal stopped the run before its end".to_owned()),
+            });
         }
         if !status.success() {
             let how = if said.is_empty() {
@@ -211,12 +214,9 @@ impl Runner<'_> {
             return Ok(Outcome::Failed(how));
         }
         self.tell_if_any(said);
-        if comparison::is_finished(&cell.run)? {
-            return Ok(Outcome::Finished);
-        }
-        Ok(match self.stop.requested() {
-            true => Outcome::Stopped,
-            false => Outcome::Failed("a signal stopped the run before its end".to_owned()),
+        Ok(match comparison::is_finished(&cell.run)? {
+            true => Outcome::Finished,
+            false => Outcome::Failed("the run ended without a result".to_owned()),
         })
     }
 

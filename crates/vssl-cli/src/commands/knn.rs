@@ -36,8 +36,8 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
         let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
         destination::check("--confusion", file, &read)?;
     }
-    let [train, test] = match (&arguments.features, &arguments.queries) {
-        (Some(features), Some(queries)) => stored_sets(features, queries, arguments)?,
+    let ([train, test], left_out) = match (&arguments.features, &arguments.queries) {
+        (Some(features), Some(queries)) => (stored_sets(features, queries, arguments)?, 0),
         _ => encoded_sets(arguments, common)?,
     };
     classes::check_common(&train, &test)?;
@@ -56,7 +56,17 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
     let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
-    tell(&grid, [&train, &test], classes, arguments, common)
+    let sets = Sets { train: &train, test: &test, classes, left_out };
+    tell(&grid, &sets, arguments, common)
+}
+
+/// The features that were compared.
+struct Sets<'a> {
+    train: &'a LabelledRows,
+    test: &'a LabelledRows,
+    classes: &'a [String],
+    /// The number of images of both sets that could not be read.
+    left_out: usize,
 }
 
 /// The features of two files. The rows stay in the files, those of CSV files apart.
@@ -103,8 +113,9 @@ fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<Labell
 }
 
 /// The features of the training and of the validation images. Half of the memory is for the training
-/// images and a quarter for the others; the rest is left for the search.
-fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], Failure> {
+/// images and a quarter for the others; the rest is left for the search. Also returns how many images could not
+/// be read.
+fn encoded_sets(arguments: &Knn, common: &Common) -> Result<([LabelledRows; 2], usize), Failure> {
     let Knn { copy, images, format, reading, split, memory, .. } = arguments;
     let path = arguments.encoder.clone().ok_or_else(|| {
         Failure::usage(anyhow!("expected a run folder, a file of an encoder, or --features FILE"))
@@ -136,18 +147,14 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<[LabelledRows; 2], F
     let asked = features("test features", &validation, memory / 4)?;
     bar.finish_and_clear();
     let read = known.source().rows() + asked.source().rows();
-    encoder::tell_left_out(train.len() + validation.len() - read);
+    let left_out = train.len() + validation.len() - read;
+    encoder::tell_left_out(left_out);
     let classes = train.classes();
-    Ok([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())))
+    Ok(([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())), left_out))
 }
 
-fn tell(
-    grid: &Grid,
-    [train, test]: [&LabelledRows; 2],
-    classes: &[String],
-    arguments: &Knn,
-    common: &Common,
-) -> Result<(), Failure> {
+fn tell(grid: &Grid, sets: &Sets, arguments: &Knn, common: &Common) -> Result<(), Failure> {
+    let Sets { train, test, classes, left_out } = *sets;
     let cells = &grid.cells;
     let best = cells.iter().map(|cell| cell.accuracy.top1).fold(f64::MIN, f64::max);
     let at = cells.iter().position(|cell| cell.accuracy.top1 == best).unwrap_or(0);
@@ -163,7 +170,8 @@ fn tell(
                 "event": "knn", "distance": name(cell.distance), "k": cell.k,
                 "temperature": temperature(cell), "top1": cell.accuracy.top1,
                 "top5": cell.accuracy.top5, "balanced_top1": cell.balanced_top1,
-                "train": train.rows(), "test": test.rows(), "dim": train.dim(),
+                "train": train.rows(), "test": test.rows(), "left_out": left_out,
+                "dim": train.dim(),
             });
             say(&value.to_string())?;
         }

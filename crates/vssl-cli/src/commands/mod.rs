@@ -28,7 +28,7 @@ use anyhow::Context;
 use crate::{
     arguments::{Arguments, Command},
     failure::Failure,
-    notes,
+    notes, signals,
 };
 
 /// Runs the command that was asked for.
@@ -36,6 +36,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let common = &arguments.common;
     if common.quiet {
         notes::be_quiet();
+    }
+    if common.quiet || common.json {
+        signals::be_silent();
     }
     vssl_kernels::requested().map_err(Failure::usage)?;
     if let Some(threads) = common.threads {

@@ -22,6 +22,7 @@ use vssl::{
 };
 use vssl_data::DataError;
 
+use super::destination;
 use crate::{
     arguments::{COMMIT, Common, Pretrain},
     failure::Failure,
@@ -106,6 +107,7 @@ fn start(
     let (recipe, origins) =
         Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
+    destination::check::<&Path>("--out", &run, &[])?;
     let folder = path.parent().map(Path::to_owned);
     let mut environment = environment(arguments, common, group, folder)?;
     environment.adapts_batch = !origins.is_given("train.batch");
@@ -170,11 +172,13 @@ fn resumed(
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let load = |overrides: &[String]| Recipe::load(&path, overrides, METHODS);
-    let (recipe, _) = load(&overrides(arguments)).map_err(Failure::usage)?;
+    let (recipe, origins) = load(&overrides(arguments)).map_err(Failure::usage)?;
     // Settings that only the overrides make valid ask for more in any case.
     let asks_for_more = load(&[]).map_or(true, |(stored, _)| stored != recipe);
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
-    Ok((plan.map_err(classified)?, asks_for_more))
+    let mut plan = plan.map_err(classified)?;
+    plan.notes.extend(origins.notes);
+    Ok((plan, asks_for_more))
 }
 
 fn environment(

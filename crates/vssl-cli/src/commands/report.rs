@@ -34,6 +34,9 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
         )));
     }
     destination::check::<&Path>("--to", to, &[])?;
+    if let Some(folder) = projector {
+        destination::check::<&Path>("--projector", folder, &[])?;
+    }
     let folders = comparison::folders(&arguments.runs)?;
     if projector.is_some() && folders.len() > 1 {
         return Err(Failure::usage(anyhow!(

@@ -18,14 +18,14 @@ use vssl::{
         stop::Stop,
     },
     supervised::{
-        FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
+        self, FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
         finetune, linear,
     },
     train::TrainError,
 };
 use vssl_data::{DataError, OnBadImage};
 
-use super::encoder;
+use super::{destination, encoder};
 use crate::{
     arguments::{
         COMMIT, Common, EncoderArguments, EvaluatedName, Finetune, Linear, TrainingArguments,
@@ -44,13 +44,20 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let bad_images = bad_images(source, &frozen);
     let (mut settings, origins): (LinearSettings, _) =
         settings(training, &output, bad_images, Vec::new())?;
+    if let Some(summary) = without_images(source, training, &output, (&frozen, common))? {
+        return tell(&summary, common);
+    }
     let splits = encoder::splits(source, training.split.into(), &frozen, common)?;
-    let notes = [origins.notes.clone(), settings.adapt(&splits, &origins)].concat();
+    // The fast evaluation has no batches.
+    let adapted = if *fast { Vec::new() } else { settings.adapt(&splits, &origins) };
+    let notes = [origins.notes, adapted].concat();
     check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let summary = if *fast {
         notes.iter().for_each(|text| note(text));
+        // It keeps nothing to go on with: a signal ends it at once.
+        signals::listen_briefly(&Stop::default());
         let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
         summary.map_err(classified)?
     } else {
@@ -80,6 +87,11 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
     let (mut settings, origins): (FinetuneSettings, _) =
         settings(training, &output, bad_images, more)?;
+    if labels.is_none()
+        && let Some(summary) = without_images(source, training, &output, (&pretrained, common))?
+    {
+        return tell(&summary, common);
+    }
     let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
     let notes = settings.adapt(&splits, &origins);
     check_continued(training, &settings, &output)?;
@@ -118,6 +130,7 @@ fn output(
             )));
         }
     };
+    destination::check::<&Path>("--out", &folder, &[])?;
     Ok(OutputOptions {
         resume: arguments.resume || (arguments.continues && folder::is_on_labels(&folder)),
         folder,
@@ -212,13 +225,38 @@ fn finished_before(
     common: &Common,
 ) -> Result<Option<Summary>, Failure> {
     let summary = job.result()?.filter(|_| arguments.continues || arguments.overrides.is_empty());
-    if let Some(summary) = &summary
-        && !(common.quiet || common.json)
-    {
+    summary.iter().for_each(|summary| tell_finished(summary, common));
+    Ok(summary)
+}
+
+/// The result of a finished training whose images are not there any more: nothing is left to do with them.
+fn without_images(
+    source: &EncoderArguments,
+    arguments: &TrainingArguments,
+    output: &OutputOptions,
+    (encoder, common): (&Encoder, &Common),
+) -> Result<Option<Summary>, Failure> {
+    let asks_for_more = !arguments.overrides.is_empty() || arguments.config.is_some();
+    if !arguments.resume || asks_for_more || !folder::is_on_labels(&output.folder) {
+        return Ok(None);
+    }
+    let images = match source.named().0 {
+        Some(named) => named.to_owned(),
+        None => encoder::images((None, None), encoder, common)?.path,
+    };
+    if images.exists() {
+        return Ok(None);
+    }
+    let summary = supervised::finished(&output.folder)?;
+    summary.iter().for_each(|summary| tell_finished(summary, common));
+    Ok(summary)
+}
+
+fn tell_finished(summary: &Summary, common: &Common) {
+    if !(common.quiet || common.json) {
         let folder = summary.folder.display();
         complain(&format!("{folder}: finished before; nothing is left to do"));
     }
-    Ok(summary)
 }
 
 fn read<S: Settings>(

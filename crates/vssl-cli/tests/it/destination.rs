@@ -37,7 +37,8 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
     let checkpoint = own("checkpoints/step-00000003/student.safetensors");
     let (summary, recipe, link) = (own("summary.json"), own("recipe.toml"), at("link.json"));
     let (grid, query_png) = (at("grid.toml"), at("query.png"));
-    let metrics = own("metrics.jsonl");
+    let [metrics, confusion, inside] =
+        ["metrics.jsonl", "confusion.csv", "checkpoints/inside"].map(own);
     let encoder = at("encoder.safetensors");
     let before = files(folder.path());
     let [of_run, of_input] = ["one of the files of the run", "the command reads this file"];
@@ -59,6 +60,10 @@ fn no_command_writes_over_a_file_of_a_run_or_over_its_own_input() {
         (vec!["bench", "agreement", "--store", &summary], of_run),
         (vec!["data", "show", &query_png, "--to", &query_png], of_input),
         (vec!["knn", &run_folder, "--confusion", &metrics], of_run),
+        (vec!["knn", &run_folder, "--confusion", &confusion], of_run),
+        (vec!["report", &run_folder, "--projector", &inside], of_run),
+        (vec!["pretrain", "recipes/quickstart.toml", "--out", &inside], of_run),
+        (vec!["linear", &run_folder, "--out", &inside], of_run),
     ];
     for (arguments, part) in cases {
         run(&arguments).refused(2, &[part]);

@@ -30,7 +30,7 @@ const LEFT_OUT: [(&str, &str); 12] = [
 ];
 
 /// The first words of lines that belong to the shell, or that prepare a machine.
-const SHELL: [&str; 9] = [
+const SHELL: [&str; 11] = [
     "#",
     "#!/bin/bash",
     "python3",
@@ -38,6 +38,8 @@ const SHELL: [&str; 9] = [
     "export",
     "sudo",
     "run=runs/imagenet100-vssl-0",
+    "code=$?",
+    "exit",
     "if",
     "else",
 ];
@@ -116,10 +118,14 @@ fn make(world: &Path) {
         copy(&plain, &world.join(name));
     }
     let picture = plain.join("light/08.bmp");
-    for name in ["query.jpg", "plane.png", "truck.png", "ship.png", "frog.png"] {
+    for name in
+        ["query.jpg", "leaf.jpg", "root.png", "plane.png", "truck.png", "ship.png", "frog.png"]
+    {
         copy(&picture, &world.join(name));
     }
-    copy(&world.join("recipes/quickstart.toml"), &world.join("my-recipe.toml"));
+    for name in ["my.toml", "my-recipe.toml"] {
+        copy(&world.join("recipes/quickstart.toml"), &world.join(name));
+    }
     fs::write(
         world.join("study.toml"),
         "recipes = [\"recipes/cifar10-small/vssl.toml\", \"recipes/cifar10/vssl.toml\"]\nseeds = [0, 1]\n\
@@ -132,7 +138,7 @@ fn make(world: &Path) {
         copy(&run, &world.join("runs").join(name));
     }
     for (split, name) in [("train", "a"), ("validation", "b")] {
-        for ending in ["npy", "safetensors"] {
+        for ending in ["npy", "safetensors", "parquet"] {
             let to = format!("{name}.{ending}");
             works(world, &["embed", "runs/quickstart-0", "--split", split, "--to", &to]);
         }
@@ -156,7 +162,8 @@ fn make(world: &Path) {
 /// The lines of the shell's blocks of a document, without comments.
 fn commands(text: &str) -> Vec<String> {
     let (mut found, mut in_shell) = (Vec::new(), false);
-    for line in text.lines() {
+    // A line that ends in a backslash goes on in the next one.
+    for line in text.replace("\\\n", "").lines() {
         if line.trim_start().starts_with("```") {
             in_shell = line.trim() == "```sh";
         } else if in_shell {
@@ -239,7 +246,15 @@ fn obey(world: &Path, arguments: &[&str]) {
         }
         _ => {}
     }
-    works(world, arguments);
+    match arguments {
+        // The shell would do this.
+        [command @ .., ">", file] => {
+            let file = world.join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, works(world, command).out).unwrap();
+        }
+        _ => drop(works(world, arguments)),
+    }
 }
 
 #[test]

@@ -21,6 +21,12 @@ fn the_figures_are_those_that_the_run_ended_with() {
         assert_eq!(value, &summary[name], "{name}");
     }
     assert_eq!((&event["train"], &event["validation"]), (&64.into(), &40.into()));
+    let classes = event["classes"].as_array().unwrap();
+    assert_eq!(classes.len(), 2);
+    for (report, figure) in classes.iter().zip(["knn_top1", "linear_top1"]) {
+        assert_eq!((&report["top1"], &report["images"]), (&figures[figure], &40.into()));
+        assert_eq!(report["per_class"].as_array().unwrap().len(), 10);
+    }
 
     // An exported file takes the defaults, which are those of this run; the other evaluators are named.
     let file = folder.path().join("encoder.safetensors");
@@ -31,7 +37,8 @@ fn the_figures_are_those_that_the_run_ended_with() {
     let done = run(&[&named[..], &images[..]].concat());
     let names: Vec<&str> =
         done.succeeded().lines().skip(2).filter_map(|line| line.split(' ').next()).collect();
-    assert_eq!(names, ["spectrum_rank", "spectrum_spread", "spectrum_cosine", "knn_top1"]);
+    assert_eq!(names[..4], ["spectrum_rank", "spectrum_spread", "spectrum_cosine", "knn_top1"]);
+    assert_eq!(done.out.matches("balanced accuracy ").count(), 1, "{}", done.out);
 
     run(&["evaluate", file]).refused(2, &["--images"]);
     run(&["evaluate", out, "--evaluators", "knm"])

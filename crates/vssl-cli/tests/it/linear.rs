@@ -1,10 +1,15 @@
 //! `vssl linear` on a run of seconds: its results, its refusals, and kills in the middle.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
-use super::{killed, killed::text, report::trained, run};
+use super::{killed, killed::text, report::trained, run, vssl};
 
 #[test]
 fn results_go_into_the_run_and_are_told_to_programs() {
@@ -80,4 +85,52 @@ fn a_training_killed_in_the_middle_ends_as_one_that_never_was() {
     let resume = ["linear", text(&out), "--out", text(&whole), "--resume"];
     run(&[&resume[..], &["--set", "rates=[0.1]"]].concat()).refused(2, &["rates", "0.1", "3"]);
     run(&[&resume[..], &["--set", "data.workers=1"]].concat()).succeeded();
+}
+
+#[test]
+fn a_signal_ends_the_fast_evaluation_and_leaves_nothing_in_its_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let made = out.join("linear-cached");
+    // So many penalties take minutes.
+    let penalties: Vec<String> = (1..10_000).map(|at| format!("{at}e-9")).collect();
+    let penalties = format!("cached.l2=[{}]", penalties.join(","));
+    let mut command = vssl(&["linear", text(&out), "--cached", "--json", "--set", &penalties]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut phases = lines.map(|line| line.unwrap()).filter(|line| line.contains("\"phase\""));
+    assert!(phases.any(|line| line.contains("logistic regression")));
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let mut error = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(2), "{error}");
+    assert_eq!(error, "stopped before the end: nothing was written\n");
+    assert!(!made.exists());
+
+    // Earlier versions made the folder first.
+    fs::create_dir(&made).unwrap();
+    fs::write(made.join("settings.toml"), "").unwrap();
+    let fast = run(&["linear", text(&out), "--cached", "--set", "cached.l2=[0.1]"]);
+    assert!(fast.succeeded().contains("linear-cached"), "{}", fast.out);
+    assert!(!fast.error.contains("train.batch"), "it has no batches: {}", fast.error);
+    run(&["linear", text(&out), "--cached"]).refused(1, &["already something here"]);
+}
+
+#[test]
+fn a_finished_training_says_so_without_its_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let short = ["--set", "train.epochs=1", "--set", "train.batch=16", "--quiet"];
+    for command in ["linear", "finetune"] {
+        run(&[&[command, text(&out)][..], &short].concat()).succeeded();
+    }
+    fs::remove_dir_all(folder.path().join("images")).unwrap();
+    for command in ["linear", "finetune"] {
+        let done = run(&[command, text(&out), "--resume"]);
+        assert!(done.succeeded().contains("of 64 images"), "{}", done.out);
+        assert!(done.error.contains("finished before"), "{}", done.error);
+        let longer = [command, text(&out), "--resume", "--set", "train.epochs=2"];
+        run(&longer).refused(1, &["images"]);
+    }
 }

@@ -327,3 +327,21 @@ fn names_that_are_no_text_lose_nothing() {
         assert_eq!(last(&done)["images"], 6, "{form}");
     }
 }
+
+#[test]
+fn images_that_were_left_out_are_counted_for_programs_and_on_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (images, out, page) = (at("images"), at("run"), at("page.html"));
+    pictures(&images, &["train", "val"], &["a", "b"], 4);
+    for file in ["train/a/bad.png", "val/b/bad.png"] {
+        fs::write(images.join(file), "no picture").unwrap();
+    }
+    trained(&images, &out, &["data.on_bad_image=\"skip\""]);
+    let done = run(&["knn", text(&out), "--k", "2", "--json"]);
+    let cell: Value = serde_json::from_str(done.succeeded().lines().next().unwrap()).unwrap();
+    assert_eq!((&cell["event"], &cell["left_out"]), (&"knn".into(), &2.into()));
+    assert_eq!(last(&run(&["evaluate", text(&out), "--json"]))["left_out"], 2);
+    run(&["report", text(&out), "--to", text(&page)]).succeeded();
+    assert!(fs::read_to_string(&page).unwrap().contains("\"left_out\":1,"));
+}

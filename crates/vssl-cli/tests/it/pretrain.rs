@@ -126,6 +126,17 @@ fn a_first_signal_stops_after_a_checkpoint() {
     assert!(out.join(format!("checkpoints/step-{step:08}")).exists());
 }
 
+#[test]
+fn a_run_that_another_process_stops_does_not_end_as_if_it_were_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("run");
+    let mut command = small(&out, &["train.epochs=100000"]);
+    let ended = command.arg("--stop-at-eof").stdin(std::process::Stdio::null()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(143));
+    let summary = std::fs::read_to_string(out.join("summary.json")).unwrap();
+    assert!(summary.contains("\"interrupted\": true"), "{summary}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_second_signal_ends_at_once() {

@@ -129,10 +129,14 @@ fn a_finished_run_is_evaluated_again_only_if_a_setting_asks_for_it() {
     assert!(again.out.contains("trained encoder"), "its result is shown: {}", again.out);
     assert!(files.iter().map(|file| fs::read(file).unwrap()).eq(before));
     let mut command = resume(&run);
-    command.args(["--set", "evaluation.pixels=true"]);
-    assert_eq!(done(command.output().unwrap()).code, Some(0));
+    command.args(["--set", "evaluation.pixels="]);
+    let done = done(command.output().unwrap());
+    assert_eq!(done.code, Some(0), "{}", done.error);
     let summary: Value = serde_json::from_slice(&fs::read(&files[0]).unwrap()).unwrap();
     assert!(summary["pixels_knn_top1"].is_number(), "{summary}");
+    // What a missing value did is told: it may come from a variable that is not set.
+    let note = "evaluation.pixels is removed by --set: it is true, the default";
+    assert!(summary["notes"].to_string().contains(note), "{summary}");
 }
 
 #[test]

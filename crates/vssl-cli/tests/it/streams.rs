@@ -234,14 +234,16 @@ fn a_run_whose_folder_moves_saves_and_ends() {
 
 #[test]
 fn a_signal_ends_a_command_that_saves_nothing() {
-    let mut command = vssl(&["bench", "knn", "--train", "200000", "--queries", "20000"]);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    thread::sleep(Duration::from_millis(500));
-    let id = child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    let status = child.wait().unwrap();
-    // A shell shows it as 143.
-    assert_eq!(status.signal(), Some(15), "{status}");
+    // A shell shows them as 143 and 130.
+    for (name, number) in [("-TERM", 15), ("-INT", 2)] {
+        let mut command = vssl(&["bench", "knn", "--train", "200000", "--queries", "20000"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        thread::sleep(Duration::from_millis(500));
+        let id = child.id().to_string();
+        assert!(Command::new("kill").args([name, &id]).status().unwrap().success());
+        let ended = done(child.wait_with_output().unwrap());
+        assert_eq!((ended.code, ended.error.as_str()), (None, ""), "{name} of {number}");
+    }
 }
 
 #[test]

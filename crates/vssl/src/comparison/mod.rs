@@ -1,8 +1,8 @@
 //! Compares runs in a table: a row for each method, with mean and sample deviation over seeds.
 //!
-//! `run` finds run folders and reads their figures, `identity` tells sets of images of one name apart, `column` names the figures, `group` groups runs that differ in the seed only and
-//! names the rows, `notes` lists what a fair comparison needs to know, [`Format`] writes the table. Called
-//! by `vssl table`.
+//! `run` finds run folders and reads their figures, `identity` tells sets of images of one name apart, `column`
+//! names the figures, `group` groups runs that differ in the seed only and names the rows, `notes` lists what a
+//! fair comparison needs to know, [`Format`] writes the table. Called by `vssl table`.
 
 mod column;
 mod figure;

@@ -54,6 +54,8 @@ pub struct RunPictures {
     split: &'static str,
     /// Number of images of the split.
     of: usize,
+    /// Number of images of the sample that could not be read.
+    left_out: usize,
     /// Length of a feature.
     dim: usize,
     classes: Vec<String>,
@@ -163,6 +165,7 @@ impl ImageSample {
             step: encoder.step,
             split: self.split,
             of: self.of,
+            left_out: self.left_out,
             dim: features.dim,
             classes: self.images.classes().to_vec(),
             labels: features.labels.clone(),

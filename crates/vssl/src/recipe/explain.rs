@@ -8,7 +8,7 @@ use toml::{Table, Value};
 use super::{
     Recipe,
     error::Source,
-    tree::{Node, Place},
+    tree::{Node, Place, removed},
 };
 
 /// Where a setting comes from. Shown by `vssl config`.
@@ -67,7 +67,7 @@ impl Provenance {
             };
             (path.join("."), origin)
         });
-        Self { origins: origins.collect(), notes: Vec::new() }
+        Self { origins: origins.collect(), notes: removals(resolved, typed, source) }
     }
 
     /// The same with notes.
@@ -85,6 +85,32 @@ impl Provenance {
     pub fn origin(&self, key: &str) -> &Origin {
         self.origins.get(key).unwrap_or(&Origin::Default)
     }
+}
+
+/// Returns a note on every key that an override without a value removes and that no later override sets: such
+/// an override may come from a variable of the shell that is not set.
+fn removals(resolved: &Table, typed: &Node, source: &Source) -> Vec<String> {
+    let note = |path: Vec<&str>| {
+        let key = path.join(".");
+        let owned: Vec<String> = path.iter().copied().map(str::to_owned).collect();
+        let is_element = path.last().is_some_and(|last| last.parse::<usize>().is_ok());
+        if is_element {
+            return Some(format!("{key} is removed from its list by --set"));
+        }
+        if typed.find(&owned).is_some() {
+            return None;
+        }
+        let (first, rest) = path.split_first()?;
+        let value = rest.iter().try_fold(resolved.get(*first)?, |value, key| value.get(key));
+        Some(match value {
+            Some(Value::Table(_)) => {
+                format!("[{key}] is removed by --set: its settings have their defaults")
+            }
+            Some(value) => format!("{key} is removed by --set: it is {value}, the default"),
+            None => format!("{key} is removed by --set: it is not set"),
+        })
+    };
+    source.overrides.iter().filter_map(|text| removed(text)).filter_map(note).collect()
 }
 
 /// A setting that is not the same.

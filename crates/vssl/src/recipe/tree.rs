@@ -164,17 +164,15 @@ impl Node {
     /// # Errors
     /// What is wrong with it and what to do, for a person.
     pub(super) fn apply(&mut self, text: &str, position: usize) -> Result<(), String> {
-        let (key, value) = text
-            .split_once('=')
+        let (path, value) = split(text)
             .ok_or("there is no `=`; write it as key=value, for example train.epochs=10")?;
-        let path: Vec<&str> = key.trim().split('.').map(str::trim).collect();
         if path.iter().any(|part| part.is_empty()) {
             return Err("a part of the key is empty; write it as table.key=value".into());
         }
-        if value.trim().is_empty() {
+        if value.is_empty() {
             return self.take(&path);
         }
-        let value = parse_value(value.trim())?;
+        let value = parse_value(value)?;
         self.put(&path, 0, Node::at(&Place::Override(position), &value))
     }
 
@@ -260,6 +258,17 @@ impl Node {
             }
         }
     }
+}
+
+/// The path of the key that the override `text` removes; `None` where it sets a value.
+pub(super) fn removed(text: &str) -> Option<Vec<&str>> {
+    split(text).filter(|(_, value)| value.is_empty()).map(|(path, _)| path)
+}
+
+/// The path of the key and the value of an override; `None` without `=`.
+fn split(text: &str) -> Option<(Vec<&str>, &str)> {
+    let (key, value) = text.split_once('=')?;
+    Some((key.trim().split('.').map(str::trim).collect(), value.trim()))
 }
 
 /// A TOML value. Text that is not TOML is a string, unless it begins like a value that needs an end.

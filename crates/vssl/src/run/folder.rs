@@ -36,7 +36,7 @@ use super::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{CLASSES, CONFUSION, LINEAR, RECIPE, SETTINGS, SUMMARY},
+    names::{CLASSES, CONFUSION, LABELS, LINEAR, RECIPE, SETTINGS, SUMMARY},
 };
 
 /// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.

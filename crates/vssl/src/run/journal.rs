@@ -67,7 +67,8 @@ impl<'a> Journal<'a> {
         self.observer
     }
 
-    /// Notes the error that ends the training after `step` steps. A folder that cannot be written does not hide the error.
+    /// Notes the error that ends the training after `step` steps. A folder that cannot be written does not
+    /// hide the error.
     pub fn failed(&mut self, step: u64, error: &dyn std::error::Error) {
         let _ = self.folder.note(&Entry::Failed { step, message: error.to_string() });
     }

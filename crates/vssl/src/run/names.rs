@@ -13,5 +13,7 @@ pub const LINEAR: &str = "linear";
 pub const CLASSES: &str = "classes.json";
 /// The number of images of each class by the class that they were given.
 pub const CONFUSION: &str = "confusion.csv";
+/// The images that keep their labels in a fine-tuning on a share of them.
+pub const LABELS: &str = "labels.json";
 /// The messages to people.
 pub(super) const LOG: &str = "log.txt";

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    checkpoint, history, metrics,
-    names::{LOG, RECIPE, SETTINGS, SUMMARY},
+    checkpoint, earlier, history, metrics,
+    names::{CLASSES, CONFUSION, LABELS, LOG, RECIPE, SETTINGS, SUMMARY},
     tensorboard,
 };
 
@@ -37,8 +37,10 @@ fn is_begun(folder: &Path) -> bool {
 }
 
 fn is_own(name: &str) -> bool {
-    [RECIPE, SETTINGS, SUMMARY, LOG, metrics::FILE, history::FILE, checkpoint::FOLDER]
-        .contains(&name)
+    let names = [RECIPE, SETTINGS, SUMMARY, CLASSES, CONFUSION, LABELS, LOG];
+    names.contains(&name)
+        || [metrics::FILE, history::FILE, checkpoint::FOLDER].contains(&name)
+        || earlier::is_kept(name)
         || tensorboard::is_event_file(name)
 }
 
@@ -83,6 +85,12 @@ mod tests {
             "run/events.jsonl",
             "run/log.txt",
             "run/events.out.tfevents.1.host",
+            "run/classes.json",
+            "run/confusion.csv",
+            "run/labels.json",
+            "run/recipe-step-00000003.toml",
+            "run/settings-step-00000003.toml",
+            "run/summary-step-00000003.json",
             "run/checkpoints",
             "run/checkpoints/latest",
             "run/checkpoints/step-00000003/student.safetensors",

@@ -4,7 +4,7 @@
 //! The penalty is chosen on a held-out tenth of the training images ([`crate::eval::linear`]); the validation
 //! split is used once, at the end.
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use vssl_data::{Splits, loader::workers};
@@ -21,8 +21,9 @@ use crate::{
     },
     features::Features,
     run::{
+        checkpoint,
         events::{Event, Observer},
-        folder::{RunFolder, SETTINGS},
+        folder::{self, RunFolder, SETTINGS, SUMMARY},
         journal::Journal,
         space,
         stop::Stop,
@@ -37,7 +38,8 @@ enum Line {
     Penalty { l2: f64, held_out_top1: f64 },
 }
 
-/// Computes the features, fits the classifier and writes the summary.
+/// Computes the features, fits the classifier, then makes the folder and writes the summary: an evaluation that
+/// is ended before leaves nothing behind.
 ///
 /// # Errors
 /// Labels are missing, the folder is taken, an image cannot be read, a feature is not a finite number, or a
@@ -55,26 +57,28 @@ pub fn cached(
         let message = "--resume: a cached evaluation keeps nothing to go on with; use --force";
         return Err(TrainError::Setting(message.to_owned()));
     }
+    let force = output.force || is_left_unfinished(&output.folder);
+    let output = &OutputOptions { force, ..output.clone() };
     check_folder(output)?;
-    let text = toml::to_string(settings).expect("settings are plain values");
-    let folder = RunFolder::create_with((SETTINGS, &text), &output.folder, output.force, false)?;
-    let mut journal = Journal::new(folder, observer);
     let data = &settings.data;
     let (prefetch, on_bad_image) = (data.prefetch, data.on_bad_image);
     let reading = Reading { workers: workers(data.workers), prefetch, on_bad_image };
     let mut features = |what: &str, images| -> Result<Features, TrainError> {
-        journal.tell(&Event::Phase { what: format!("features of the {what} images") })?;
+        observer.event(&Event::Phase { what: format!("features of the {what} images") });
         Ok(encoder.features(images, &reading)?)
     };
     let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
-    journal.tell(&Event::Phase { what: "logistic regression".to_owned() })?;
+    observer.event(&Event::Phase { what: "logistic regression".to_owned() });
     let (fit, test) = (Arc::new(fit), Arc::new(test));
     let (own_fit, own_test, config) = (fit.clone(), test.clone(), settings.cached.config());
     let never = Stop::default();
-    let mut watch = Watch { stop: &never, observer: journal.observer() };
+    let mut watch = Watch { stop: &never, observer: &mut *observer };
     let result = watch.run("logistic regression", move |task| {
         Ok(linear_probe_watched(&own_fit, &own_test, &config, task)?)
     })?;
+    let text = toml::to_string(settings).expect("settings are plain values");
+    let folder = RunFolder::create_with((SETTINGS, &text), &output.folder, output.force, false)?;
+    let mut journal = Journal::new(folder, observer);
     for (step, &(l2, held_out_top1)) in result.tried.iter().enumerate() {
         journal.record(step as u64 + 1, &Line::Penalty { l2, held_out_top1 })?;
     }
@@ -119,6 +123,13 @@ pub fn cached(
     }
     journal.finish(&summary, summary.steps, summary.interrupted)?;
     Ok(summary)
+}
+
+/// Returns whether an evaluation by an earlier version ended in `folder` before it had a result: it kept nothing
+/// to go on with, so that another one takes its place.
+fn is_left_unfinished(folder: &Path) -> bool {
+    let has = |name: &str| folder.join(name).exists();
+    folder::is_on_labels(folder) && !has(SUMMARY) && !has(checkpoint::FOLDER)
 }
 
 /// Returns a summary of each penalty that was tried; its `train_top1` is the accuracy on the held-out tenth.

@@ -7,11 +7,13 @@
 use serde::Serialize;
 use vssl_data::rng::{Stream, below, rng};
 
+use crate::run::folder::LABELS;
+
 /// The first part of the random numbers' address: the letters "labels".
 const ADDRESS: u64 = 0x6c61_6265_6c73;
 
 /// The name of the file in the output folder that lists the chosen images.
-pub const FILE: &str = "labels.json";
+pub const FILE: &str = LABELS;
 
 /// The content of that file.
 #[derive(Debug, Serialize)]

@@ -26,7 +26,7 @@ pub use linear::linear;
 pub use settings::{
     Cached, FinetuneSettings, Length, LinearSettings, ReadingSection, Saving, View,
 };
-pub use summary::Summary;
+pub use summary::{Summary, finished};
 
 use crate::{schedule::Step, tensors::state::Tensors, train::TrainError};
 

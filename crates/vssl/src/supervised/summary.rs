@@ -1,11 +1,14 @@
 //! The result of a training on labels: `summary.json` in its output folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::HeadSummary;
-use crate::run::images::Images;
+use crate::{
+    run::{images::Images, past::Past},
+    train::TrainError,
+};
 
 /// The result of a training on labels, which `vssl table` reads as well. Accuracies are percent of the
 /// validation split.
@@ -72,4 +75,18 @@ pub struct Summary {
     /// The output folder.
     #[serde(serialize_with = "crate::run::path_text::one")]
     pub folder: PathBuf,
+}
+
+/// Returns the result of the training in `folder` if it came to its end; `None` for any other training. Neither
+/// its images nor its checkpoints are needed.
+///
+/// # Errors
+/// The result cannot be read.
+pub fn finished(folder: &Path) -> Result<Option<Summary>, TrainError> {
+    let past = Past::of(folder, |summary: &Summary| summary.interrupted)?;
+    Ok(match past {
+        // The folder may have been moved or copied since.
+        Past::Finished(summary) => Some(Summary { folder: folder.to_owned(), ..summary }),
+        _ => None,
+    })
 }

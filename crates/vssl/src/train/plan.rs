@@ -89,7 +89,8 @@ impl Plan {
     }
 
     /// Plans to go on with the run in the folder `run` after the checkpoint `from` (`latest`, `best` or
-    /// `step-…`). `recipe` is read from the folder; some of its settings may have been changed, the length among them.
+    /// `step-…`). `recipe` is read from the folder; some of its settings may have been changed, the length
+    /// among them.
     ///
     /// # Errors
     /// The errors of [`Plan::new`]; also, the checkpoint is damaged, was made with other settings than the

@@ -562,3 +562,22 @@ fn settings_of_an_evaluation_are_as_strict_about_their_optimizer() {
     assert!(refused("[optimizer]\nname = \"adamw\"\nnesterov = true\n").contains("a.toml:3"));
     assert_eq!(read(&all_keys("adam")).unwrap().optimizer.lr, 0.5);
 }
+
+#[test]
+fn what_a_missing_value_removes_is_noted() {
+    let file = "method = \"toy\"\ndata.path = \"d\"\noptimizer.lr = 3e-3\ntrain.max_steps = 9\n\
+                [probe]\nlr = 0.7\n[[views]]\nsize = 32\n[[views]]\nsize = 24\n";
+    let notes = |overrides: &[&str]| load(file, overrides).unwrap().1.notes;
+    let lr = load(file, &["optimizer.lr="]).unwrap().0.optimizer.lr;
+    let removed = format!("optimizer.lr is removed by --set: it is {lr:?}, the default");
+    assert_eq!(notes(&["optimizer.lr="]), [removed]);
+    assert_eq!(
+        notes(&["train.max_steps="]),
+        ["train.max_steps is removed by --set: it is not set"]
+    );
+    let table = "[probe] is removed by --set: its settings have their defaults";
+    assert_eq!(notes(&["probe="]), [table]);
+    assert_eq!(notes(&["views.1="]), ["views.1 is removed from its list by --set"]);
+    let set_later = notes(&["optimizer.lr=", "optimizer.lr=1e-4", "seed=3"]);
+    assert!(set_later.is_empty(), "{set_later:?}");
+}

@@ -246,7 +246,8 @@ function spectrumSection(runs, pictures) {
   const chart = new Chart({ id: "spectrum", title: "Singular values", unit: "relative to the largest", lines, marks: [], log: true, plain: true, sort: "spectrum", xTitle: "value" });
   const facts = pictures.map((own, index) => own && element("p", {}, runs.length > 1 ? [swatch(colour(index)), element("b", {}, runs[index].name), ": "] : "",
     `effective rank ${number(own.effective_rank)} of ${own.dim}, spread ${number(own.spread)}, mean cosine ${number(own.mean_cosine)}`,
-    element("span", { class: "muted" }, ` (${whole(own.names.length)} of ${whole(own.of)} ${own.split} images, step ${whole(own.step ?? 0)})`)));
+    element("span", { class: "muted" }, ` (${whole(own.names.length)} of ${whole(own.of)} ${own.split} images, step ${whole(own.step ?? 0)})`),
+    own.left_out ? ` ${whole(own.left_out)} ${own.left_out === 1 ? "image" : "images"} of the sample could not be read and ${own.left_out === 1 ? "is" : "are"} left out.` : ""));
   return section("features", "Features", element("p", { class: "lead" },
     "How many directions the encoder uses. A curve that falls off a cliff early has collapsed into few of them, whatever the loss says."),
     facts, element("div", { class: "single" }, chart.node));
