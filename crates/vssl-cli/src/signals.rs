@@ -1,14 +1,15 @@
-//! Ctrl-C and `kill`.
+//! Ctrl-C, `kill`, and the end of the terminal.
 //!
 //! A command that has something to save is asked to stop by the first signal, and ended by the second. Any
 //! other command ends at the first one, without half-written files. The exit code is 128 and the number of the
 //! signal either way.
 
 use std::{
+    fs,
     io::{self, IsTerminal},
     process,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicI32, Ordering},
     },
     thread,
@@ -16,7 +17,8 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ},
+    flag,
     iterator::Signals,
     low_level,
 };
@@ -46,18 +48,31 @@ struct Asked {
     soon: bool,
 }
 
-/// Attends to SIGINT and SIGTERM from now on, in a thread of its own.
+/// Attends to SIGINT, SIGTERM and SIGHUP from now on, in a thread of its own. `nohup` starts a program with SIGHUP
+/// ignored, and that stays so. A file that outgrows the limit of `ulimit -f` becomes an error of its writer.
 ///
 /// # Errors
 /// The system refuses.
 pub fn attend() -> io::Result<()> {
+    flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    if !is_ignored(SIGHUP) {
+        signals.add_signal(SIGHUP)?;
+    }
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
             received(signal);
         }
     })?;
     Ok(())
+}
+
+/// Whether the process was started with `signal` ignored, as far as the system tells.
+fn is_ignored(signal: i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal - 1) & 1 == 1
 }
 
 /// Writes nothing for people to the terminal from now on.

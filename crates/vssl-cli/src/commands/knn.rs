@@ -1,6 +1,9 @@
 //! `vssl knn`: accuracy of nearest neighbours over a grid of their number, temperature and distance.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use serde_json::json;
@@ -75,6 +78,11 @@ fn stored_sets(
     queries: &Path,
     arguments: &Knn,
 ) -> Result<[LabelledRows; 2], Failure> {
+    if fs::canonicalize(features).ok() == fs::canonicalize(queries).ok() {
+        note(
+            "--features and --queries are one file: every image finds itself among its neighbours",
+        );
+    }
     let train = stored_set(features, arguments.labels.as_deref(), "--labels")?;
     let test = stored_set(queries, arguments.query_labels.as_deref(), "--query-labels")?;
     if train.dim() != test.dim() {

@@ -40,7 +40,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let Linear { encoder: source, training, cached: fast } = arguments;
     let frozen = encoder::open(&source.encoder, &source.copy)?;
     let name = if *fast { "linear-cached" } else { LINEAR };
-    let output = output(training, &frozen, || name.to_owned())?;
+    let output = output(training, source, &frozen, || name.to_owned())?;
     let bad_images = bad_images(source, &frozen);
     let (mut settings, origins): (LinearSettings, _) =
         settings(training, &output, bad_images, Vec::new())?;
@@ -84,7 +84,7 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let share = read::<FinetuneSettings>(training, None, &bad_images, more.clone())?.0.labels;
     // Rounded to a millionth of a percent: 0.07 must give 7, not 7.000000000000001.
     let percent = (share * 1e8).round() / 1e6;
-    let output = output(training, &pretrained, || format!("finetune-{percent}"))?;
+    let output = output(training, source, &pretrained, || format!("finetune-{percent}"))?;
     let (mut settings, origins): (FinetuneSettings, _) =
         settings(training, &output, bad_images, more)?;
     if labels.is_none()
@@ -113,9 +113,16 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
 /// The output folder: the folder that was named, or else `name` inside the run.
 fn output(
     arguments: &TrainingArguments,
+    source: &EncoderArguments,
     encoder: &Encoder,
     name: impl Fn() -> String,
 ) -> Result<OutputOptions, Failure> {
+    if arguments.out.is_none() && source.images.is_some() && encoder.recipe.is_some() {
+        return Err(Failure::usage(anyhow!(
+            "--images names a set of its own, and the results in the run's folder are of the run's images; \
+             say where these results go with --out DIR"
+        )));
+    }
     let folder = match (&arguments.out, &encoder.recipe) {
         (Some(folder), _) => folder.clone(),
         // Results on test images must not be taken for those on validation images.
@@ -302,10 +309,14 @@ fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
 /// The result as a table and a sentence.
 fn closing(summary: &Summary) -> String {
     let mut text = String::new();
+    if summary.interrupted {
+        let _ = writeln!(text, "stopped after step {}; go on with --resume", summary.steps);
+    }
     let _ =
         writeln!(text, "\n{:<12} {:>7} {:>7} {:>9}  train %", "", "top-1 %", "top-5 %", "best %");
     for head in &summary.heads {
-        let chosen = summary.chosen.as_ref() == Some(&head.name);
+        // Before the end there is nothing to choose by.
+        let chosen = !summary.interrupted && summary.chosen.as_ref() == Some(&head.name);
         let _ = writeln!(text, "{}", line(head, chosen && summary.heads.len() > 1));
     }
     if let (true, Some(top1)) = (summary.heads.is_empty(), summary.top1) {
@@ -329,9 +340,6 @@ fn closing(summary: &Summary) -> String {
         summary.classes,
         summary.folder.display()
     );
-    if summary.interrupted {
-        let _ = write!(text, "\nstopped after step {}; go on with --resume", summary.steps);
-    }
     text
 }
 

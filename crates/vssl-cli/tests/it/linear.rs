@@ -48,7 +48,7 @@ fn what_cannot_be_judged_is_refused() {
     with(&["--cached", "--resume"]).refused(2, &["--cached", "--resume"]);
     with(&["--out", run_folder]).refused(2, &["folder of a pretraining run", "--out"]);
     with(&["--config", "no/such.toml"]).refused(1, &["no/such.toml"]);
-    with(&["--images", "no/such/images"]).refused(1, &["no/such/images"]);
+    with(&["--images", "no/such/images"]).refused(2, &["--images", "--out"]);
     run(&["linear", "no/such/run"]).refused(1, &["no/such/run"]);
     let file = folder.path().join("encoder.safetensors");
     run(&["export", run_folder, "--to", text(&file)]).succeeded();
