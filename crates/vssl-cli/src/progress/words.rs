@@ -75,6 +75,13 @@ pub fn note(event: &Event) -> Option<String> {
 
 /// The table of figures, or the reasons where there are no figures.
 pub fn result(summary: &Summary) -> String {
+    if summary.interrupted {
+        let run = quoted(&summary.run.display().to_string());
+        return format!(
+            "stopped on request after {} steps; go on: vssl pretrain --resume {run}\n",
+            summary.steps
+        );
+    }
     let table = table(summary);
     if table.is_empty() { notes(summary) } else { table }
 }
