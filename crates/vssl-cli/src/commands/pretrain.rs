@@ -134,11 +134,7 @@ fn is_begun(run: &Path, group: &Group) -> Result<bool, Failure> {
 
 /// Refuses a recipe that did not begin the run in the folder `run`. Returns the recipe with the defaults that the
 /// run has adapted.
-fn same_as_begun(
-    mut recipe: Recipe,
-    origins: &Provenance,
-    run: &Path,
-) -> Result<Recipe, Failure> {
+fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result<Recipe, Failure> {
     let was = folder::recipe_of(run)?;
     // The comparison says what is wrong with a stored recipe that cannot be read.
     if let Ok(was) = methods::recipe_from(&was) {

@@ -176,14 +176,12 @@ mod tests {
     #[test]
     fn one_thread_does_all_work_until_it_is_left_to_itself() {
         let (workers, stop) = (Workers(Mutex::new(Vec::new())), Stop::default());
-        let thread = || {
-            Task::run_by(&workers, "asking", &stop, &mut |_| {}, |_| thread::current().id())
-        };
+        let thread =
+            || Task::run_by(&workers, "asking", &stop, &mut |_| {}, |_| thread::current().id());
         let first = thread().unwrap();
         assert_eq!(thread(), Some(first));
-        let panics = || {
-            Task::run_by(&workers, "failing", &stop, &mut |_| {}, |_| panic::panic_any(7_u8))
-        };
+        let panics =
+            || Task::run_by(&workers, "failing", &stop, &mut |_| {}, |_| panic::panic_any(7_u8));
         let payload = panic::catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
         assert_eq!(payload.downcast_ref::<u8>(), Some(&7));
         assert_eq!(thread(), Some(first), "a panic does not end the worker");
@@ -198,7 +196,8 @@ mod tests {
             thread::sleep(4 * PAUSE);
         });
         assert_eq!(left, None);
-        let other = Task::run_by(&workers, "asking", &once, &mut |_| {}, |_| thread::current().id());
+        let other =
+            Task::run_by(&workers, "asking", &once, &mut |_| {}, |_| thread::current().id());
         assert!(other.is_some_and(|other| other != first), "the first one is still busy");
     }
 

@@ -145,8 +145,11 @@ mod tests {
         let mut recipe = methods::recipe_from(text).unwrap();
         recipe.train.batch = 1 << 40;
         let said = |group: &Group| check_views(&recipe, group).unwrap_err().to_string();
-        let alone = said(&Group::single());
-        assert!(alone.contains(&format!("of {} images (train.batch) take", 1_u64 << 40)), "{alone}");
+        let alone = said(&Group::alone());
+        assert!(
+            alone.contains(&format!("of {} images (train.batch) take", 1_u64 << 40)),
+            "{alone}"
+        );
         let mut ranks = Threads::new(4, Duration::from_secs(1));
         let shared = said(&Group::new(ranks.remove(0)));
         let expected = format!("of {} images (train.batch / 4 processes) take", 1_u64 << 38);
