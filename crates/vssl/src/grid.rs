@@ -26,7 +26,7 @@ use crate::{
     run::{
         checkpoint::{CheckpointError, Store},
         folder::{self, RunFolderError},
-        resume::binding_differences,
+        resume::{binding_differences, keep_adapted_defaults},
     },
     train::TrainError,
 };
@@ -209,7 +209,7 @@ impl Cell {
     /// A recipe that is not valid, or a folder with a run of another recipe, whose figures would be taken
     /// for those of this cell.
     pub fn state(&self) -> Result<CellState, CellError> {
-        let (recipe, _) = Recipe::load(&self.recipe, &self.overrides, METHODS)?;
+        let (mut recipe, origins) = Recipe::load(&self.recipe, &self.overrides, METHODS)?;
         if !folder::is_run(&self.run) {
             return Ok(CellState::New);
         }
@@ -218,6 +218,7 @@ impl Cell {
             return Ok(CellState::Again);
         }
         let was = methods::recipe_from(&folder::recipe_of(&self.run)?)?;
+        keep_adapted_defaults(&was, &mut recipe, &origins);
         let differences = binding_differences(&was, &recipe);
         if !differences.is_empty() {
             let run = self.run.clone();

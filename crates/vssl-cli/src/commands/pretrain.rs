@@ -10,9 +10,9 @@ use std::{
 use anyhow::anyhow;
 use vssl::{
     collective::Group,
-    methods::METHODS,
+    methods::{self, METHODS},
     precision::Precision,
-    recipe::Recipe,
+    recipe::{Provenance, Recipe, RecipeError},
     run::{
         events::{Event, Observer, Summary},
         folder, resume,
@@ -107,13 +107,15 @@ fn start(
     destination::check::<&Path>("--out", &run, &[])?;
     let folder = path.parent().map(Path::to_owned);
     let mut environment = environment(arguments, common, group, folder)?;
-    environment.adapts_batch = !origins.is_given("train.batch");
     let plan = match arguments.continues && is_begun(&run, group)? {
         true => {
-            check_same(&recipe, &run)?;
+            let recipe = same_as_begun(recipe, &origins, &run)?;
             Plan::resume(recipe, &run, "latest", environment)
         }
-        false => Plan::new(recipe, &run, environment),
+        false => {
+            environment.adapts_batch = !origins.is_given("train.batch");
+            Plan::new(recipe, &run, environment)
+        }
     };
     let mut plan = plan.map_err(classified)?;
     plan.notes.extend(origins.notes);
@@ -129,15 +131,20 @@ fn is_begun(run: &Path, group: &Group) -> Result<bool, Failure> {
     Ok(begun > 0)
 }
 
-/// Refuses a recipe that did not begin the run in the folder `run`.
-fn check_same(recipe: &Recipe, run: &Path) -> Result<(), Failure> {
+/// Refuses a recipe that did not begin the run in the folder `run`. Returns the recipe with the defaults that the
+/// run has adapted.
+fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result<Recipe, Failure> {
     let was = folder::recipe_of(run)?;
-    let differences = resume::differences_since(&was, recipe);
+    // The comparison says what is wrong with a stored recipe that cannot be read.
+    if let Ok(was) = methods::recipe_from(&was) {
+        resume::keep_adapted_defaults(&was, &mut recipe, origins);
+    }
+    let differences = resume::differences_since(&was, &recipe);
     let differences = differences.map_err(|error| {
         anyhow!("{}: {error}; expected the recipe of the run", run.join(folder::RECIPE).display())
     })?;
     if differences.is_empty() {
-        return Ok(());
+        return Ok(recipe);
     }
     let run = run.display();
     let lines: Vec<String> = differences.iter().map(|found| format!("  {found}\n")).collect();
@@ -169,7 +176,9 @@ fn resumed(
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let load = |overrides: &[String]| Recipe::load(&path, overrides, METHODS);
-    let (recipe, origins) = load(&overrides(arguments)).map_err(Failure::usage)?;
+    let (recipe, origins) = load(&overrides(arguments))
+        .map_err(RecipeError::of_a_run_that_goes_on)
+        .map_err(Failure::usage)?;
     // Settings that only the overrides make valid ask for more in any case.
     let asks_for_more = load(&[]).map_or(true, |(stored, _)| stored != recipe);
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);

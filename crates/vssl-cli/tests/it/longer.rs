@@ -4,7 +4,7 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
-use super::{Done, done, report::trained, root, vssl};
+use super::{Done, done, recipe, report::trained, root, vssl};
 
 fn resume(run: &Path, more: &[&str]) -> Done {
     let mut command = vssl(&["pretrain", "--resume"]);
@@ -106,6 +106,43 @@ fn another_recipe_is_not_continued() {
     fs::create_dir(&other).unwrap();
     fs::write(other.join("mine.txt"), "mine").unwrap();
     done(script(&other, &[]).output().unwrap()).refused(1, &["already something here"]);
+}
+
+/// A recipe whose run adapts the batch and, with few epochs, the warm-up.
+fn without_batch(folder: &Path, epochs: u32) -> String {
+    let text = format!(
+        "method = \"vssl\"\n[data]\nformat = \"idx\"\npath = \"data/fashion-mnist-tenth\"\n\
+         limit_train = 100\nlimit_validation = 20\n[[views]]\nsize = 28\ncount = 2\n[backbone]\nwidth = 2\n\
+         [vssl]\nhidden = 8\ndim = 4\n[train]\nepochs = {epochs}\nmax_steps = 2\n[evaluation]\nenabled = false\n"
+    );
+    recipe(folder, &text)
+}
+
+#[test]
+fn a_run_with_adapted_defaults_is_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipe, run) = (without_batch(folder.path(), 2), folder.path().join("run"));
+    let start = |more: &[&str]| {
+        let mut command = vssl(&["pretrain", &recipe, "--continue", "--out"]);
+        done(command.arg(&run).args(more).output().unwrap())
+    };
+    let first = start(&[]);
+    assert!(first.succeeded().contains("train.batch is 64"), "{}", first.out);
+    let again = start(&[]);
+    assert_eq!(again.code, Some(0), "{}", again.error);
+    assert!(again.error.contains("finished before"), "{}", again.error);
+    start(&["--set", "train.batch=32"]).refused(2, &["train.batch: 64 -> 32"]);
+}
+
+#[test]
+fn a_run_is_not_made_shorter_than_its_warm_up_and_the_help_can_be_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recipe, run) = (without_batch(folder.path(), 20), folder.path().join("run"));
+    done(vssl(&["pretrain", &recipe, "--out"]).arg(&run).output().unwrap()).succeeded();
+    let shorter = resume(&run, &["--set", "train.epochs=8"]);
+    shorter.refused(2, &["schedule.warmup_epochs is 10", "keeps its warm-up", "train.epochs"]);
+    assert!(!shorter.error.contains("--set schedule.warmup_epochs"), "{}", shorter.error);
+    assert_eq!(resume(&run, &["--set", "train.epochs=10"]).code, Some(0));
 }
 
 #[test]

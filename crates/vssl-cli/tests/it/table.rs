@@ -188,6 +188,20 @@ fn a_grid_goes_on_where_a_run_was_killed_and_past_one_that_fails() {
 
 /// A file-size limit stands in for a full disk.
 #[test]
+fn a_cell_with_an_adapted_batch_is_finished_when_the_grid_is_given_again() {
+    let study = Study::new();
+    let recipe = study.recipe("a.toml", "byol", IMAGES, 1);
+    let text = fs::read_to_string(&recipe).unwrap();
+    fs::write(&recipe, text.replace("batch = 16, ", "")).unwrap();
+    let grid = study.grid(&[&recipe]);
+    let first = run(&["table", "--grid", &grid]);
+    assert_eq!(first.code, Some(0), "{}", first.error);
+    let again = run(&["table", "--grid", &grid]);
+    assert_eq!(again.code, Some(0), "{}", again.error);
+    assert!(again.error.contains("is finished already"), "{}", again.error);
+}
+
+#[test]
 fn a_table_that_cannot_be_written_leaves_the_old_one() {
     let folder = tempfile::tempdir().unwrap();
     let out = super::report::trained(folder.path(), "run", &[]);

@@ -38,12 +38,12 @@ pub fn each_evaluated<Error>(
 /// their labels, and how many images were left out. `embed` takes the pixels of some images and their number.
 ///
 /// # Errors
-/// An image cannot be read, or `writer` cannot keep a row.
+/// An image cannot be read, `embed` failed, or `writer` cannot keep a row.
 pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
     images: &Arc<dyn Dataset>,
     plan: EvaluationPlan,
     mut writer: SpillWriter,
-    embed: impl Fn(Vec<f32>, usize) -> Features,
+    embed: impl Fn(Vec<f32>, usize) -> Result<Features, Error>,
 ) -> Result<(FeatureRows, usize), Error> {
     let known = images.labels();
     let mut labels = known.map(|_| Vec::new());
@@ -51,7 +51,7 @@ pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
         if let (Some(labels), Some(known)) = (&mut labels, known) {
             labels.extend(indices.iter().map(|&index| i64::from(known[index])));
         }
-        Ok(writer.push(&embed(pixels, indices.len()))?)
+        Ok(writer.push(&embed(pixels, indices.len())?)?)
     })?;
     Ok((writer.finish(labels)?, left_out))
 }

@@ -238,7 +238,7 @@ impl Encoder {
         limit: u64,
     ) -> Result<FeatureRows, EncoderError> {
         let writer = SpillWriter::new(set, images.len(), limit);
-        let embed = |pixels, count| self.embed(pixels, count);
+        let embed = |pixels, count| Ok(self.embed(pixels, count));
         let (rows, _) = features_of_set::<EncoderError>(images, self.plan(reading), writer, embed)?;
         Ok(rows)
     }

@@ -2,11 +2,14 @@
 //! description in a file may have any width.
 //!
 //! Making a network cannot fail, because its parts are made in many places. So the part that would be too
-//! large panics, and [`fitted`] turns that into an error.
+//! large unwinds the stack with the refusal, without a call of the panic hook, and [`fitted`] turns that into an
+//! error. Other panics pass through as they are.
 
-use std::{cell::Cell, fmt};
-
-use vssl_data::panics::caught;
+use std::{
+    cell::Cell,
+    fmt,
+    panic::{self, AssertUnwindSafe},
+};
 
 /// More memory than a machine has, in bytes, for systems that do not tell theirs.
 const LARGEST_MEMORY: u64 = 1 << 44;
@@ -56,8 +59,6 @@ fn memory() -> Option<u64> {
 thread_local! {
     /// The bytes that were claimed on this thread inside [`fitted`]; `None` outside of it.
     static CLAIMED: Cell<Option<u64>> = const { Cell::new(None) };
-    /// The claim that was refused.
-    static REFUSED: Cell<Option<TooLarge>> = const { Cell::new(None) };
 }
 
 /// Makes something of tensors by `make`.
@@ -69,13 +70,12 @@ thread_local! {
 /// `make` panics for another reason.
 pub fn fitted<T>(make: impl FnOnce() -> T) -> Result<T, TooLarge> {
     let before = CLAIMED.replace(Some(0));
-    let made = caught(make);
+    let made = panic::catch_unwind(AssertUnwindSafe(make));
     CLAIMED.set(before);
-    match (made, REFUSED.take()) {
-        (Ok(made), _) => Ok(made),
-        (Err(_), Some(refused)) => Err(refused),
-        (Err(message), None) => panic!("{message}"),
-    }
+    made.or_else(|payload| match payload.downcast::<TooLarge>() {
+        Ok(refused) => Err(*refused),
+        Err(payload) => panic::resume_unwind(payload),
+    })
 }
 
 /// Claims the memory of single-precision numbers of the shape `shape`.
@@ -88,8 +88,7 @@ pub fn claim(shape: &[usize]) {
     let claimed = claimed.saturating_add(bytes);
     CLAIMED.set(Some(claimed));
     if let Err(refused) = check_memory(claimed) {
-        REFUSED.set(Some(refused));
-        panic!("tensors of {refused}");
+        panic::resume_unwind(Box::new(refused));
     }
 }
 
@@ -114,6 +113,13 @@ mod tests {
                 .to_string()
                 .contains("more memory than any machine")
         );
+    }
+
+    #[test]
+    fn another_panic_passes_with_its_payload() {
+        let made = panic::catch_unwind(|| fitted(|| panic::panic_any(7_u8)));
+        assert_eq!(made.unwrap_err().downcast_ref::<u8>(), Some(&7));
+        assert_eq!(fitted(|| claim(&[usize::MAX])).unwrap_err().needed, u64::MAX);
     }
 
     #[test]

@@ -43,6 +43,27 @@ pub enum RecipeError {
     },
 }
 
+impl RecipeError {
+    /// Returns the error for the recipe of a run that goes on: help that such a run cannot follow, because its
+    /// schedule is bound, gives way to help that it can follow.
+    #[must_use]
+    pub fn of_a_run_that_goes_on(mut self) -> Self {
+        if let Self::Invalid { problems } = &mut self {
+            for problem in problems.iter_mut().filter(|problem| problem.key == WARMUP) {
+                problem.help = Some(
+                    "a run that goes on keeps its warm-up: give train.epochs at least that many epochs, or begin \
+                     another run with another --out"
+                        .to_owned(),
+                );
+            }
+        }
+        self
+    }
+}
+
+/// The key of the number of epochs of the warm-up.
+const WARMUP: &str = "schedule.warmup_epochs";
+
 fn each(problems: &[Problem]) -> String {
     let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
     texts.join("\n\n")

@@ -2,7 +2,8 @@
 //!
 //! `checkpoints/step-00001200/` holds one safetensors file for each kind of state and a manifest with their
 //! checksums and its own. A checkpoint is written to a hidden folder, synced and renamed; the file `latest`
-//! changes after that. So `latest` names a complete checkpoint at any moment, also when the machine stops.
+//! changes after that. So `latest` names a complete checkpoint at any moment, also when the machine stops. A
+//! checkpoint of a step that has one already replaces it, and the earlier one stays under a hidden name until then.
 //! Where somebody removed or changed `latest`, the newest whole checkpoint is taken: see [`StandIn`].
 
 use std::{
@@ -17,7 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::stand_in::StandIn;
-use super::{digest::sha256, images::Images};
+use super::{
+    digest::sha256,
+    images::Images,
+    replacement::{self, ASIDE},
+};
 use crate::{
     optim::LossScale,
     tensors::{
@@ -296,6 +301,9 @@ impl Store {
             fs::remove_dir_all(temporary).map_err(io(temporary))?;
         }
         fs::create_dir_all(temporary).map_err(io(temporary))?;
+        for name in self.replaced()? {
+            replacement::bring_back(&self.folder, &name).map_err(io(&self.folder.join(&name)))?;
+        }
         let mut manifest = Manifest {
             format: FORMAT,
             vssl: env!("CARGO_PKG_VERSION").to_owned(),
@@ -316,11 +324,9 @@ impl Store {
         write_synced(&temporary.join(MANIFEST), &manifest.signed())?;
         sync_folder(temporary)?;
         let folder = self.folder.join(name);
-        if folder.exists() {
-            // An earlier start of this run wrote it and was killed before `latest` changed.
-            fs::remove_dir_all(&folder).map_err(io(&folder))?;
-        }
-        fs::rename(temporary, &folder).map_err(io(&folder))?;
+        // A checkpoint of this step may be there already: of a start that was killed before `latest` changed, or
+        // of a start that was stopped before the evaluation after this step.
+        replacement::replace(&self.folder, name, temporary).map_err(io(&folder))?;
         sync_folder(&self.folder)?;
         Ok(folder)
     }
@@ -343,7 +349,10 @@ impl Store {
         let superfluous = own.into_iter().take(old).chain(overtaken);
         // A start was killed while it wrote these folders.
         let halves = self.names_with(".step-")?;
-        for name in superfluous.filter(|name| Some(name) != best.as_ref()).chain(halves) {
+        // Checkpoints of the same steps have taken the places of these.
+        let replaced = self.names_with(ASIDE)?;
+        let superfluous = superfluous.filter(|name| Some(name) != best.as_ref());
+        for name in superfluous.chain(halves).chain(replaced) {
             let folder = self.folder.join(name);
             fs::remove_dir_all(&folder).map_err(io(&folder))?;
         }
@@ -355,7 +364,21 @@ impl Store {
     /// # Errors
     /// The folder cannot be read; a missing folder has no checkpoints.
     pub fn list(&self) -> Result<Vec<String>, CheckpointError> {
-        self.names_with("step-")
+        let mut names = self.names_with("step-")?;
+        names.extend(self.replaced()?);
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// Returns the names that checkpoints had before others of the same steps were to replace them.
+    fn replaced(&self) -> Result<Vec<String>, CheckpointError> {
+        let aside = self.names_with(ASIDE)?;
+        Ok(aside.iter().filter_map(|name| Some(name.strip_prefix(ASIDE)?.to_owned())).collect())
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        replacement::path_of(&self.folder, name)
     }
 
     fn names_with(&self, prefix: &str) -> Result<Vec<String>, CheckpointError> {
@@ -396,7 +419,7 @@ impl Store {
     }
 
     fn exists(&self, name: &str) -> Result<bool, CheckpointError> {
-        let path = self.folder.join(name);
+        let path = self.path_of(name);
         path.try_exists().map_err(io(&path))
     }
 
@@ -506,12 +529,12 @@ impl Store {
         }
         let others = self.by_step().unwrap_or_default().into_iter().filter(|other| other != name);
         let other = others.into_iter().find(|other| self.read(other).is_ok());
-        let folder = self.folder.join(name);
+        let folder = self.path_of(name);
         CheckpointError::LatestDamaged { folder, other, source: Box::new(error) }
     }
 
     fn read(&self, name: &str) -> Result<Checkpoint, CheckpointError> {
-        let folder = self.folder.join(name);
+        let folder = self.path_of(name);
         let manifest = read_manifest(&folder.join(MANIFEST))?;
         let mut tensors = BTreeMap::new();
         for (file, digest) in &manifest.files {

@@ -14,7 +14,7 @@ use super::{checkpoint::Store, folder::RunFolderError, names::SUMMARY, whole_fil
 /// # Errors
 /// A file cannot be read, written or renamed. The settings change last, so a start that fails here can be
 /// repeated.
-pub(crate) fn replace_settings(
+pub(super) fn replace_settings(
     run: &Path,
     name: &str,
     text: &str,
@@ -28,7 +28,10 @@ pub(crate) fn replace_settings(
     if step > 0 {
         let earlier = fs::read(&file).map_err(io(&file))?;
         let kept = run.join(kept_as(name, step));
-        whole_file::write(&kept, earlier).map_err(io(&kept))?;
+        // Another length that was given up before its first checkpoint has not trained these steps.
+        if !kept.try_exists().map_err(io(&kept))? {
+            whole_file::write(&kept, earlier).map_err(io(&kept))?;
+        }
         let summary = run.join(SUMMARY);
         if let Some(steps) = steps_of_result(&summary).map_err(io(&summary))? {
             fs::rename(&summary, run.join(kept_as(SUMMARY, steps))).map_err(io(&summary))?;
@@ -81,6 +84,16 @@ mod tests {
         let names = fs::read_dir(folder.path()).unwrap();
         let kept = names.filter(|n| is_kept(&n.as_ref().unwrap().file_name().to_string_lossy()));
         assert_eq!(kept.count(), 3);
+    }
+
+    #[test]
+    fn a_length_that_was_given_up_at_once_does_not_hide_the_settings_that_trained() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        fs::write(folder.path().join("recipe.toml"), "first").unwrap();
+        replace_settings(folder.path(), "recipe.toml", "given up", 4).unwrap();
+        replace_settings(folder.path(), "recipe.toml", "last", 4).unwrap();
+        assert_eq!([read("recipe.toml"), read("recipe-step-00000004.toml")], ["last", "first"]);
     }
 
     #[test]

@@ -136,6 +136,21 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), place, metrics, history, tensorboard, log })
     }
 
+    /// Makes `text` the settings in the file `name` of a run that goes on after `step` steps: see `earlier`.
+    ///
+    /// # Errors
+    /// A file cannot be read, written or renamed.
+    pub(crate) fn replace_settings(
+        &mut self,
+        name: &'static str,
+        text: &str,
+        step: u64,
+    ) -> Result<(), RunFolderError> {
+        earlier::replace_settings(&self.path, name, text, step)?;
+        self.place.remember(name, text);
+        Ok(())
+    }
+
     /// Returns the path of the folder.
     pub fn path(&self) -> &Path {
         &self.path

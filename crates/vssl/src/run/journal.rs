@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    thread,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -15,6 +17,8 @@ use super::{
     history::Entry,
 };
 
+/// The time for which a checkpoint that could not be written waits for the rest of the folder to be removed.
+const REMOVAL: Duration = Duration::from_millis(200);
 /// Largest number of bad images that a warning on the screen names.
 const TOLD: usize = 3;
 
@@ -157,8 +161,11 @@ impl<'a> Journal<'a> {
         let mut refuge = self.folder.refuge();
         let mut saved = store(&refuge).save(checkpoint, is_best, keep);
         if saved.is_err() && refuge.is_none() {
-            // The folder may have moved in the middle of it.
-            refuge = self.folder.refuge();
+            // The folder may have moved in the middle of it, or its removal may be on the way.
+            refuge = self.folder.refuge().or_else(|| {
+                thread::sleep(REMOVAL);
+                self.folder.refuge()
+            });
             if refuge.is_some() {
                 saved = store(&refuge).save(checkpoint, is_best, keep);
             }
@@ -185,5 +192,47 @@ impl<'a> Journal<'a> {
     ) -> Result<(), RunFolderError> {
         self.folder.summarise(summary)?;
         self.folder.note(&Entry::Finished { step, interrupted })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{super::checkpoint::Position, *};
+
+    struct Silent;
+
+    impl Observer for Silent {
+        fn event(&mut self, _: &Event) {}
+    }
+
+    #[test]
+    fn a_folder_that_is_removed_during_a_checkpoint_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let open = RunFolder::create(&run, "seed = 0", false, false).unwrap();
+        let mut silent = Silent;
+        let mut journal = Journal::new(open, &mut silent);
+        // The checkpoint cannot be written while the folder is still there.
+        fs::write(run.join("checkpoints"), "in the way").unwrap();
+        let removed = run.clone();
+        let remover = thread::spawn(move || {
+            thread::sleep(REMOVAL / 4);
+            fs::remove_dir_all(removed).unwrap();
+        });
+        let checkpoint = Checkpoint {
+            position: Position { step: 3, ..Position::default() },
+            method: "simclr".to_owned(),
+            recipe: "seed = 0".to_owned(),
+            images: None,
+            tensors: BTreeMap::new(),
+        };
+        let saved = journal.save(&checkpoint, false, 1);
+        remover.join().unwrap();
+        assert!(matches!(saved, Err(RunFolderError::Lost { step: 3, .. })), "{saved:?}");
+        let found = Store::of(&run).load("latest").unwrap().unwrap();
+        assert_eq!(found.position.step, 3);
+        assert_eq!(fs::read_to_string(run.join("recipe.toml")).unwrap(), "seed = 0");
     }
 }

@@ -22,6 +22,7 @@ pub mod ownership;
 pub(crate) mod past;
 pub(crate) mod path_text;
 mod place;
+mod replacement;
 pub mod resume;
 pub(crate) mod space;
 mod stand_in;

@@ -14,7 +14,8 @@ use super::{
 };
 use crate::{
     methods,
-    recipe::{self, Difference, Recipe},
+    recipe::{self, Difference, Provenance, Recipe},
+    schedule::Schedule,
 };
 
 /// The keys of a recipe, or the beginnings of keys, that change no number of a run.
@@ -54,6 +55,24 @@ pub fn differences_since(
     }
     let was = recipe::upgraded(was.parse()?);
     Ok(binding(recipe::of_tables(&was, &now.to_table()), &FREE_IN_RUNS))
+}
+
+/// Gives `now` the defaults that the run of the recipe `was` has adapted: the batch, where the training set was
+/// smaller, and the warm-up, where the run was shorter. A setting that somebody has given for `now`, as `origins`
+/// tell, stays.
+pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenance) {
+    let batch = was.train.batch;
+    let adapts = batch.is_power_of_two() && batch < now.train.batch;
+    if adapts && !origins.is_given("train.batch") {
+        now.train.batch = batch;
+    }
+    if let (Schedule::WarmupCosine(was), Schedule::WarmupCosine(now)) =
+        (&was.schedule, &mut now.schedule)
+        && was.warmup_epochs < now.warmup_epochs
+        && !origins.is_given("schedule.warmup_epochs")
+    {
+        now.warmup_epochs = was.warmup_epochs;
+    }
 }
 
 /// Returns the differences between the settings `was` of a training on labels and `now` that forbid the
@@ -155,6 +174,27 @@ mod tests {
         });
         let training = Fingerprint { count: training, digest: training.to_string(), names: None };
         Images { training, validation, classes: None }
+    }
+
+    #[test]
+    fn only_defaults_are_taken_from_the_run() {
+        let read = |more: &str| {
+            let text = format!("method = \"simclr\"\ndata.path = \"x\"\n{more}");
+            Recipe::parse(&text, "test.toml", &[], methods::METHODS).unwrap()
+        };
+        let (mut was, _) = read("train = { epochs = 8 }\n");
+        was.train.batch = 64;
+        let kept = |more: &str| {
+            let (mut now, origins) = read(more);
+            keep_adapted_defaults(&was, &mut now, &origins);
+            binding_differences(&was, &now).into_iter().map(|found| found.key).collect::<Vec<_>>()
+        };
+        assert!(kept("train = { epochs = 8 }\n").is_empty());
+        assert_eq!(kept("train = { epochs = 30 }\n"), ["train.epochs"]);
+        assert_eq!(kept("train = { epochs = 8, batch = 256 }\n"), ["train.batch"]);
+        let warmup = "train = { epochs = 8 }\n\
+                      schedule = { name = \"warmup-cosine\", warmup_epochs = 2 }\n";
+        assert_eq!(kept(warmup), ["schedule.warmup_epochs"]);
     }
 
     const LENGTH: Length = Length { batch: 8, epochs: 60, max_steps: None };

@@ -1,14 +1,18 @@
 //! A long piece of work between steps, which a request to stop ends at once.
 //!
-//! The work runs in a thread of its own, because one product of an evaluation can take longer than anybody
-//! wants to wait for. On request the thread is left to itself: the program is about to save and to end.
+//! The work runs in a worker thread, because one product of an evaluation can take longer than anybody wants to
+//! wait for. On request the worker is left to itself: the program is about to save and to end.
+//!
+//! The worker lives as long as the process and does one piece of work after another: a GPU runtime gives each
+//! thread a stream with a pool of memory, and keeps both after the end of the thread. Only a second piece of
+//! work at the same time, and work after a worker that was left to itself, get another thread.
 
 use std::{
-    panic,
+    panic::{self, AssertUnwindSafe},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-        mpsc::{self, RecvTimeoutError},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{self, RecvTimeoutError, Sender},
     },
     thread,
     time::{Duration, Instant},
@@ -23,6 +27,43 @@ const REPORT: Duration = Duration::from_secs(1);
 /// The stack of the thread: as large as that of a program's first thread.
 const STACK: usize = 8 << 20;
 
+/// A piece of work that is given to a worker.
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The worker threads that have nothing to do. A worker ends when its sender is dropped.
+struct Workers(Mutex<Vec<Sender<Job>>>);
+
+/// The workers of this process.
+static WORKERS: Workers = Workers(Mutex::new(Vec::new()));
+
+impl Workers {
+    fn idle(&self) -> MutexGuard<'_, Vec<Sender<Job>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives `job` to an idle worker, or to a new worker where all are busy. Returns the worker: the caller
+    /// hands it to [`Workers::release`] after the end of the job, and drops it if the job goes on unwatched.
+    fn give(&self, mut job: Job) -> Sender<Job> {
+        while let Some(worker) = { self.idle().pop() } {
+            match worker.send(job) {
+                Ok(()) => return worker,
+                // The thread is gone; the job comes back.
+                Err(mpsc::SendError(back)) => job = back,
+            }
+        }
+        let (worker, jobs) = mpsc::channel::<Job>();
+        let thread = thread::Builder::new().name("evaluation".to_owned()).stack_size(STACK);
+        let thread = thread.spawn(move || jobs.into_iter().for_each(|job| job()));
+        thread.expect("the system has one more thread");
+        worker.send(job).expect("a new worker waits for its first job");
+        worker
+    }
+
+    fn release(&self, worker: Sender<Job>) {
+        self.idle().push(worker);
+    }
+}
+
 /// How far a piece of work is. Copies are of the same work.
 #[derive(Clone, Debug, Default)]
 pub struct Task(Arc<Counts>);
@@ -31,7 +72,7 @@ pub struct Task(Arc<Counts>);
 struct Counts {
     done: AtomicU64,
     of: AtomicU64,
-    is_left: std::sync::atomic::AtomicBool,
+    is_left: AtomicBool,
 }
 
 impl Task {
@@ -62,27 +103,38 @@ impl Task {
         heard: &mut dyn FnMut(&Event),
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Option<T> {
+        Self::run_by(&WORKERS, what, stop, heard, work)
+    }
+
+    fn run_by<T: Send + 'static>(
+        workers: &Workers,
+        what: &str,
+        stop: &Stop,
+        heard: &mut dyn FnMut(&Event),
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Option<T> {
         if stop.requested() {
             return None;
         }
         let task = Self::default();
         let own = task.clone();
         let (sender, receiver) = mpsc::channel();
-        let thread = thread::Builder::new().name("evaluation".to_owned()).stack_size(STACK);
-        let thread = thread.spawn(move || {
+        let worker = workers.give(Box::new(move || {
+            let done = panic::catch_unwind(AssertUnwindSafe(|| work(&own)));
             // Nobody listens any more after a request to stop.
-            let _ = sender.send(work(&own));
-        });
-        let thread = thread.expect("the system has one more thread");
+            let _ = sender.send(done);
+        }));
         let (began, mut told) = (Instant::now(), Instant::now());
         loop {
             match receiver.recv_timeout(PAUSE) {
-                Ok(result) => return Some(result),
+                Ok(done) => {
+                    workers.release(worker);
+                    return Some(done.unwrap_or_else(|payload| panic::resume_unwind(payload)));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => match thread.join() {
-                    Err(payload) => panic::resume_unwind(payload),
-                    Ok(()) => unreachable!("a thread that ends well has sent its result"),
-                },
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("a worker sends what became of its work")
+                }
             }
             if stop.requested() {
                 task.0.is_left.store(true, Ordering::Relaxed);
@@ -119,6 +171,34 @@ mod tests {
         assert_eq!(left, None);
         assert!(began.elapsed() < Duration::from_secs(1));
         assert_eq!(Task::run("nothing", &stop, &mut |_| {}, |_| ()), None);
+    }
+
+    #[test]
+    fn one_thread_does_all_work_until_it_is_left_to_itself() {
+        let (workers, stop) = (Workers(Mutex::new(Vec::new())), Stop::default());
+        let thread =
+            || Task::run_by(&workers, "asking", &stop, &mut |_| {}, |_| thread::current().id());
+        let first = thread().unwrap();
+        assert_eq!(thread(), Some(first));
+        let panics =
+            || Task::run_by(&workers, "failing", &stop, &mut |_| {}, |_| panic::panic_any(7_u8));
+        let payload = panic::catch_unwind(AssertUnwindSafe(panics)).unwrap_err();
+        assert_eq!(payload.downcast_ref::<u8>(), Some(&7));
+        assert_eq!(thread(), Some(first), "a panic does not end the worker");
+
+        let (asked, once) = (Stop::default(), Stop::default());
+        let own = asked.clone();
+        let left = Task::run_by(&workers, "waiting", &asked, &mut |_| {}, move |task| {
+            own.request();
+            while !task.is_left() {
+                thread::sleep(PAUSE);
+            }
+            thread::sleep(4 * PAUSE);
+        });
+        assert_eq!(left, None);
+        let other =
+            Task::run_by(&workers, "asking", &once, &mut |_| {}, |_| thread::current().id());
+        assert!(other.is_some_and(|other| other != first), "the first one is still busy");
     }
 
     #[test]

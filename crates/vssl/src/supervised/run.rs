@@ -19,7 +19,6 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
-        earlier,
         events::{Event, Observer},
         folder::{RunFolder, SETTINGS},
         journal::Journal,
@@ -112,9 +111,9 @@ impl<'a> Training<'a> {
         let tensorboard = job.log.tensorboard;
         let folder = match job.output.resume {
             true => {
-                let folder = RunFolder::resume(path, position.step, tensorboard)?;
+                let mut folder = RunFolder::resume(path, position.step, tensorboard)?;
                 if job.differs_from_folder() {
-                    earlier::replace_settings(path, SETTINGS, &job.settings, position.step)?;
+                    folder.replace_settings(SETTINGS, &job.settings, position.step)?;
                 }
                 folder
             }

@@ -53,21 +53,26 @@ pub(super) fn adapt_batch(recipe: &mut Recipe, group: &Group, images: usize) -> 
     ))
 }
 
-/// Checks that the memory of this machine can hold the views of the batches that wait.
-pub(super) fn check_views(recipe: &Recipe) -> Result<(), TrainError> {
+/// Checks that the memory of this machine can hold the views of the batches that wait in this process: its part of
+/// each batch.
+pub(super) fn check_views(recipe: &Recipe, group: &Group) -> Result<(), TrainError> {
     let numbers = recipe.views.iter().fold(0_u64, |sum, group| {
         let side = group.size as u64;
         let view = side.saturating_mul(side).saturating_mul(3);
         sum.saturating_add(view.saturating_mul(group.count as u64))
     });
     let batches = (recipe.data.prefetch as u64).max(1);
-    let images = batches.saturating_mul(recipe.train.batch as u64);
+    let own = (recipe.train.batch / group.world()) as u64;
+    let images = batches.saturating_mul(own);
     let bytes = numbers.saturating_mul(images).saturating_mul(size_of::<f32>() as u64);
+    let share = match group.world() {
+        1 => "train.batch".to_owned(),
+        world => format!("train.batch / {world} processes"),
+    };
     budget::check_memory(bytes).map_err(|space| {
         TrainError::Setting(format!(
-            "the views of {batches} batches (data.prefetch) of {} images (train.batch) take {space}: lower one of \
-             these, or the size or the number of views",
-            recipe.train.batch
+            "the views of {batches} batches (data.prefetch) of {own} images ({share}) take {space}: lower one of \
+             these, or the size or the number of views"
         ))
     })
 }
@@ -125,4 +130,29 @@ pub(super) fn find_data(path: &Path, environment: &Environment) -> Result<PathBu
         }
     }
     Err(TrainError::NoData { path: path.to_owned(), looked })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{collective::Threads, methods};
+
+    #[test]
+    fn each_process_holds_the_views_of_its_part_of_a_batch() {
+        let text = "method = \"simclr\"\ndata.path = \"x\"\n";
+        let mut recipe = methods::recipe_from(text).unwrap();
+        recipe.train.batch = 1 << 40;
+        let said = |group: &Group| check_views(&recipe, group).unwrap_err().to_string();
+        let alone = said(&Group::alone());
+        assert!(
+            alone.contains(&format!("of {} images (train.batch) take", 1_u64 << 40)),
+            "{alone}"
+        );
+        let mut ranks = Threads::new(4, Duration::from_secs(1));
+        let shared = said(&Group::new(ranks.remove(0)));
+        let expected = format!("of {} images (train.batch / 4 processes) take", 1_u64 << 38);
+        assert!(shared.contains(&expected), "{shared}");
+    }
 }

@@ -97,8 +97,11 @@ fn splits_by(
             task.begin(images.len() as u64);
             let writer = SpillWriter::new(set, images.len(), u64::MAX);
             let embed = |pixels, rows| {
+                if task.is_left() {
+                    return Err(TrainError::Stopped);
+                }
                 task.advance(rows as u64);
-                embed(pixels, rows)
+                Ok(embed(pixels, rows))
             };
             let (rows, left_out) =
                 features_of_set::<TrainError>(&images, evaluation, writer, embed)?;

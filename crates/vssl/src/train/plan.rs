@@ -137,7 +137,7 @@ impl Plan {
             notes.extend(adapt_batch(&mut recipe, &group, images));
         }
         check_group(&recipe, &group)?;
-        check_views(&recipe)?;
+        check_views(&recipe, &group)?;
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
         if recipe.train.batch > images {

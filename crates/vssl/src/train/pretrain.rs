@@ -211,6 +211,9 @@ impl<'a> Run<'a> {
             plan.group.check()?;
             self.position.unevaluated = left > 0;
             stops |= asked > 0;
+        } else {
+            // With another length or other settings no evaluation is due here any more.
+            self.position.unevaluated = false;
         }
         let saves = plan.saves_after(self.position.step) || stops || catches_up;
         if saves || self.new_best || evaluates {
@@ -271,10 +274,8 @@ impl<'a> Run<'a> {
         let mut interrupted =
             self.position.step < self.plan.total_steps || self.position.unevaluated;
         let mut evaluation = Evaluation::unmeasured(self.plan);
-        let earlier = match self.position.step == self.first {
-            true => self.plan.earlier_result()?,
-            false => None,
-        };
+        let reports_again = self.reporter.is_some() && self.position.step == self.first;
+        let earlier = if reports_again { self.plan.earlier_result()? } else { None };
         if let Some(reporter) = &mut self.reporter
             && !interrupted
         {
@@ -296,6 +297,9 @@ impl<'a> Run<'a> {
         summary.interrupted = interrupted;
         // Half an evaluation does not replace an earlier result of the same weights.
         let replaces = !interrupted || earlier.is_none();
+        if let Some(reporter) = self.reporter.as_mut().filter(|_| !replaces) {
+            reporter.stopped_again(self.position.step)?;
+        }
         if let Some(reporter) = self.reporter.as_mut().filter(|_| replaces) {
             if interrupted && self.position.step == self.plan.total_steps {
                 reporter.stopped(self.position.step)?;
@@ -307,7 +311,10 @@ impl<'a> Run<'a> {
             reporter.finish(&summary)?;
         }
         self.plan.group.wait_for_leader();
+        // Rank 0 alone evaluates, and all ranks end alike.
+        let [stopped] = self.plan.group.sum_numbers([u64::from(interrupted)]);
         self.plan.group.check()?;
+        summary.interrupted = stopped > 0;
         Ok(summary)
     }
 }

@@ -14,7 +14,6 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
-        earlier,
         events::{Event, Observer, Summary},
         folder::{RECIPE, RunFolder},
         journal::Journal,
@@ -197,10 +196,9 @@ impl<'a> Reporter<'a> {
         let tensorboard = plan.recipe.log.tensorboard;
         let folder = match plan.continues {
             true => {
-                let folder = RunFolder::resume(&plan.run, position.step, tensorboard)?;
-                let (run, text) = (&plan.run, &plan.recipe_text);
+                let mut folder = RunFolder::resume(&plan.run, position.step, tensorboard)?;
                 if plan.differs_from_folder()? {
-                    earlier::replace_settings(run, RECIPE, text, position.step)?;
+                    folder.replace_settings(RECIPE, &plan.recipe_text, position.step)?;
                 }
                 folder
             }
@@ -348,13 +346,22 @@ impl<'a> Reporter<'a> {
     /// # Errors
     /// The folder cannot be written.
     pub fn stopped(&mut self, step: u64) -> Result<(), TrainError> {
-        self.journal.warn(
-            "evaluation",
-            step,
-            step / self.plan.steps_per_epoch.max(1),
-            "stopped on request during the evaluation; --resume evaluates".to_owned(),
-        )?;
-        Ok(())
+        self.warn_of_stop(step, "stopped on request during the evaluation; --resume evaluates")
+    }
+
+    /// Notes that a run with a result was asked to stop during a further evaluation after `step` steps.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn stopped_again(&mut self, step: u64) -> Result<(), TrainError> {
+        let message = "stopped on request during the evaluation; the result of the earlier evaluation stays, and \
+                       the same command evaluates again";
+        self.warn_of_stop(step, message)
+    }
+
+    fn warn_of_stop(&mut self, step: u64, message: &str) -> Result<(), TrainError> {
+        let epoch = step / self.plan.steps_per_epoch.max(1);
+        Ok(self.journal.warn("evaluation", step, epoch, message.to_owned())?)
     }
 
     /// Reports that a long piece of work begins.

@@ -94,6 +94,31 @@ fn half_a_checkpoint_of_a_killed_start_goes_with_the_next_one() {
     assert_eq!(steps(&store), [1, 2]);
 }
 
+/// A checkpoint replaces another of its step by two renames; a start may be killed between them.
+#[test]
+fn a_checkpoint_that_was_about_to_be_replaced_is_found_and_gets_its_name_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = saved(folder.path(), &[1, 2], &[2], 2);
+    let aside = path(folder.path(), ".replaced-step-00000002");
+    fs::rename(store.folder_of(2), &aside).unwrap();
+    fs::create_dir(path(folder.path(), ".step-00000002")).unwrap();
+    assert_eq!(store.stand_in().unwrap(), None);
+    assert_eq!((step_of(&store, "latest"), step_of(&store, "best")), (2, 2));
+    assert_eq!((steps(&store), store.has_saved().unwrap()), (vec![1, 2], true));
+    fs::remove_file(path(folder.path(), "latest")).unwrap();
+    assert_eq!(step_of(&store, "latest"), 2, "it is the newest whole checkpoint");
+
+    store.save(&checkpoint(3), false, 2).unwrap();
+    assert!(store.folder_of(2).exists() && !aside.exists());
+    assert_eq!((steps(&store), step_of(&store, "best")), (vec![2, 3], 2));
+
+    // As after a kill before the earlier one of two was removed.
+    fs::create_dir(path(folder.path(), ".replaced-step-00000003")).unwrap();
+    store.save(&checkpoint(3), false, 2).unwrap();
+    assert_eq!(steps(&store), [2, 3]);
+    assert!(!path(folder.path(), ".replaced-step-00000003").exists());
+}
+
 fn path(run: &Path, name: &str) -> PathBuf {
     run.join("checkpoints").join(name)
 }
