@@ -215,6 +215,10 @@ pub struct NewRecipe {
     /// The images: a folder, or a CIFAR archive; the format is recognised from the files.
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
+    /// The folder of the training images below DIR, where the usual names are not meant, as data.train of the
+    /// recipe; "." takes all images.
+    #[arg(long, value_name = "FOLDER")]
+    pub train: Option<String>,
     /// The file to write; by default <method>.toml.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -10,12 +10,21 @@ use crate::{failure::Failure, notes::note};
 /// Largest number of classes that a message lists.
 const LISTED: usize = 5;
 
-/// Refuses images without a single class of the known images, and tells of those whose class is not known: no
+/// Refuses images of which none could be read. Refuses images without a single class of the known images, and tells of those whose class is not known: no
 /// answer about them can be right.
 pub(super) fn check_common(known: &dyn Source, asked: &dyn Source) -> Result<(), Failure> {
     let (Some(known), Some(asked)) = (known.labels(), asked.labels()) else { return Ok(()) };
     let classes = |labels: &[i64]| -> BTreeSet<i64> { labels.iter().copied().collect() };
     let (known, wanted) = (classes(known), classes(asked));
+    for (classes, what) in [(&known, "with known classes"), (&wanted, "to classify")] {
+        if classes.is_empty() {
+            return Err(anyhow!(
+                "none of the images {what} could be read; expected at least one. `vssl data check` names \
+                 them with the reasons"
+            )
+            .into());
+        }
+    }
     if known.is_disjoint(&wanted) {
         return Err(anyhow!(
             "no class of the images to classify ({}) is one of the images with known classes ({}); expected \

@@ -108,8 +108,10 @@ pub(super) fn tell_found(config: &DataConfig, splits: &Splits) {
 
 /// Tells on standard error how many images could not be read and were left out.
 pub(super) fn tell_left_out(images: usize) {
-    if images > 0 {
-        note(&format!("{images} images could not be read and were left out"));
+    match images {
+        0 => {}
+        1 => note("1 image could not be read and was left out"),
+        _ => note(&format!("{images} images could not be read and were left out")),
     }
 }
 

@@ -72,6 +72,8 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
         }
     };
     drop(observer);
+    let asked = splits.validation.map_or(0, |images| images.len());
+    encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
     tell(&summary, common)
 }
 
@@ -107,6 +109,8 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
         }
     };
     drop(observer);
+    let asked = splits.validation.map_or(0, |images| images.len());
+    encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
     tell(&summary, common)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! With "auto", a split has labels exactly if its images are directly in the folders below it, or in
 //! folders `images/` of these as in Tiny-ImageNet, and there are at least two such folders. A few images
-//! beside the class folders are left out and counted. With "fine" the folders below the split are the classes
+//! beside the class folders are left out and counted. A folder whose images are all of formats that are not
+//! read is a class that was lost, if the others have labels. With "fine" the folders below the split are the classes
 //! whatever is inside them, as in torchvision's `ImageFolder`, and an image outside of them is an error.
 //! Classes are sorted by the bytes of their names; a folder without images is not a class.
 
@@ -91,9 +92,11 @@ pub(super) fn labelled(
     if asked.labels == Labels::None {
         return Ok(Labelled { files: listing.images, classes: None });
     }
+    if let Some(annotations) = annotations(root, &places, asked)? {
+        return annotated(root, listing, &annotations, (asked, split), found);
+    }
     if asked.labels == Labels::Fine
         && let Some(&outside) = places.strays.first()
-        && annotations(root, &places, asked)?.is_none()
     {
         return Err(DataError::Format {
             path: root.join(&listing.images[outside]),
@@ -102,9 +105,6 @@ pub(super) fn labelled(
                 "the class folders that data.labels = \"fine\" asks for; \"auto\" does without"
                     .into(),
         });
-    }
-    if let Some(annotations) = annotations(root, &places, asked)? {
-        return annotated(root, listing, &annotations, asked, found);
     }
     let lost = listing.without_images(root);
     if asked.labels == Labels::Auto
@@ -137,8 +137,8 @@ pub(super) fn label(classes: &[OsString], class: &OsStr) -> Option<u32> {
     classes.binary_search_by(order).ok().map(|at| at as u32)
 }
 
-/// Why the split has no labels with "auto"; `None` if it has some. The folders `lost` would be classes if
-/// their images could be read.
+/// Why the split has no labels with "auto"; `None` if it has some. The images of the folders `lost` are of
+/// formats that are not read: such folders make no labels, and are only named.
 fn unlabelled(
     places: &Places,
     lost: &[OsString],
@@ -165,8 +165,15 @@ fn unlabelled(
         }
     } else if folders.is_empty() {
         return Some("the images are in no class folders".to_owned());
-    } else if folders.len() + lost.len() < 2 {
-        return Some(format!("only one folder has images, {}", listed(&folders)));
+    } else if folders.len() < 2 {
+        let others: Vec<&OsString> = lost.iter().collect();
+        let others = match others.is_empty() {
+            true => String::new(),
+            false => {
+                format!("; the images in {} are of formats that are not read", listed(&others))
+            }
+        };
+        return Some(format!("only one folder has images, {}{others}", listed(&folders)));
     }
     if let Some(deep) = places.deep {
         return Some(format!(
@@ -176,10 +183,12 @@ fn unlabelled(
         ));
     }
     let strays = places.strays.len();
-    let few = strays < places.folders.len() || strays * 20 <= files.len();
+    // No more than a cover or two, or a twentieth: what is left out is lost for the training.
+    let few = (strays <= 2 && strays < places.folders.len()) || strays * 20 <= files.len();
     (!few).then(|| {
         format!(
-            "{strays} images lie beside the folders {} ({})",
+            "{strays} of {} images lie beside the folders {} ({}), too many to leave them out",
+            files.len(),
             listed(&folders),
             name(places.strays[0])
         )
@@ -227,8 +236,8 @@ fn check_lost(
             counted(&files)
         ),
         expected: format!(
-            "files that end in {}: convert the images, or go on without these classes by \
-             data.missing_classes = \"allow\" or --allow-missing-classes",
+            "files that end in {}: convert the images; or, in a recipe, go on without these classes by \
+             data.missing_classes = \"allow\", or without labels by data.labels = \"none\"",
             endings()
         ),
     })
@@ -249,7 +258,7 @@ fn annotated(
     root: &Path,
     listing: Listing,
     annotations: &Annotations,
-    asked: &Asked<'_>,
+    (asked, split): (&Asked<'_>, &str),
     found: &mut Found,
 ) -> Result<Labelled, DataError> {
     let known = asked.known.unwrap_or_default();
@@ -267,7 +276,7 @@ fn annotated(
         })
     });
     let labels = labels.collect::<Result<_, _>>()?;
-    found.taken.push(format!("their labels: {}", text_of(&file)));
+    found.taken.push(format!("{split} labels: {}", text_of(&file)));
     // The file was used after all.
     if let Some(texts) = found.left_out.get_mut(".txt") {
         texts.count -= 1;

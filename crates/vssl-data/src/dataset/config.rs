@@ -52,7 +52,8 @@ pub struct DataConfig {
     /// read as an image.
     pub missing_classes: MissingClasses,
     /// The bits that the samples of 16-bit PNG, TIFF and PNM images use: 8 to 16. A sample becomes its
-    /// highest eight of these bits; larger ones become 255.
+    /// highest eight of these bits; larger ones become 255. A PNM file whose header gives a largest sample
+    /// below 65535 is scaled by that, whatever is set here.
     #[serde(skip_serializing_if = "is_sixteen")]
     pub bits_used: u32,
 }
@@ -134,6 +135,16 @@ pub enum Evaluated {
     Validation,
     /// The test images. CIFAR and IDX files have these and no others.
     Test,
+}
+
+impl Evaluated {
+    /// The name of the split in messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// Treatment of classes without images.

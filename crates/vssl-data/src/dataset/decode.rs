@@ -8,8 +8,9 @@
 
 use std::io::Cursor;
 
+use image::codecs::pnm::PnmDecoder;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
 use super::orientation::{self, upright};
 use super::size::check_size;
@@ -18,7 +19,8 @@ use crate::Image;
 use crate::panics::caught;
 
 /// Decodes an image. The content decides the format, not the extension: ImageNet has a PNG named
-/// `.JPEG`. Of samples with 16 bits, the lowest `bits_used` (8 to 16) count.
+/// `.JPEG`. Of samples with 16 bits, the lowest `bits_used` (8 to 16) count;
+/// a PNM file says itself how large its samples are.
 ///
 /// # Errors
 /// Why the bytes are not an image, for a [`crate::DataError::BadImage`].
@@ -27,19 +29,44 @@ pub(crate) fn decode(mut bytes: Vec<u8>, bits_used: u32) -> Result<Image, String
         Ok(ImageFormat::Jpeg) => jpeg::decode(&mut bytes),
         _ => {
             let (image, orientation) = other(&bytes)?;
-            Ok(upright(eight_bits(image, bits_used)?, orientation))
+            // The decoder has scaled the samples by the largest one of the header.
+            let bits = if is_scaled_pnm(&bytes) { 16 } else { bits_used };
+            Ok(upright(eight_bits(image, bits)?, orientation))
         }
     })?;
     let (width, height) = rgb.dimensions();
     Ok(Image { width: width as usize, height: height as usize, rgb: rgb.into_raw() })
 }
 
-/// The largest sample of an image that has 16 bits a sample; `None` for other images, and for bytes that
-/// [`decode`] refuses.
+/// Whether a file that begins with `first` (64 bytes, unless the file is shorter) may have 16 bits a sample.
+pub(crate) fn may_have_sixteen_bits(first: &[u8]) -> bool {
+    match image::guess_format(first) {
+        Ok(ImageFormat::Png) => first.get(24) == Some(&16),
+        Ok(ImageFormat::Tiff) => true,
+        // A header with comments may be longer.
+        Ok(ImageFormat::Pnm) => largest_of_header(first).is_none_or(|largest| largest > 255),
+        _ => false,
+    }
+}
+
+/// The largest sample that the header of a PNM file allows; `None` where the header cannot be read.
+fn largest_of_header(bytes: &[u8]) -> Option<u32> {
+    let decoder = caught(|| PnmDecoder::new(Cursor::new(bytes)).ok()).ok().flatten()?;
+    Some(decoder.into_inner().1.maximal_sample())
+}
+
+/// Whether this is a PNM file whose samples do not use all bits, which the decoder scales to all bits.
+fn is_scaled_pnm(bytes: &[u8]) -> bool {
+    matches!(image::guess_format(bytes), Ok(ImageFormat::Pnm))
+        && largest_of_header(bytes).is_some_and(|largest| largest != u32::from(u16::MAX))
+}
+
+/// The largest sample of an image that has 16 bits a sample, of which a setting says how many are used;
+/// `None` for other images, and for bytes that [`decode`] refuses.
 pub(crate) fn largest_of_sixteen_bits(bytes: &[u8]) -> Option<u16> {
     let colours = match image::guess_format(bytes) {
         // The header says it, without all being decoded.
-        Ok(ImageFormat::Png) if bytes.get(24) != Some(&16) => return None,
+        _ if !may_have_sixteen_bits(bytes) || is_scaled_pnm(bytes) => return None,
         Ok(ImageFormat::Png | ImageFormat::Tiff | ImageFormat::Pnm) => {
             guarded(|| other(bytes)).ok()?.0
         }
@@ -73,7 +100,13 @@ fn other(bytes: &[u8]) -> Result<(DynamicImage, Option<Orientation>), String> {
         ) => format,
         _ => return Err(signature::named(bytes)),
     };
-    let damaged = |error: image::ImageError| format!("damaged {format:?}: {error}");
+    let damaged = |error: ImageError| match error {
+        ImageError::Unsupported(error) => format!(
+            "this kind of {} is not supported: {error}; convert the image, for example to PNG",
+            format!("{format:?}").to_uppercase()
+        ),
+        error => format!("damaged {format:?}: {error}"),
+    };
     let mut decoder =
         ImageReader::with_format(Cursor::new(bytes), format).into_decoder().map_err(damaged)?;
     let (width, height) = decoder.dimensions();

@@ -5,10 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::class_folders::{Asked, Labelled, label, labelled};
-use super::decode::{decode, largest_of_sixteen_bits};
+use super::decode::{decode, largest_of_sixteen_bits, may_have_sixteen_bits};
 use super::found::{Found, counted};
 use super::name_text::{text_of, unique_texts};
-use super::read::image_file;
+use super::read::{first_bytes, image_file};
 use super::split_folders::SplitFolders;
 use super::walk::{Listing, endings, images_below};
 use super::{DataConfig, Dataset, Evaluated, Labels};
@@ -46,7 +46,8 @@ pub(super) fn open(
                 .into(),
         ));
     }
-    let SplitFolders { train, evaluated, taken } = SplitFolders::find(path, config, evaluated)?;
+    let SplitFolders { train, evaluated: judged, taken } =
+        SplitFolders::find(path, config, evaluated)?;
     let mut found = Found { taken, ..Found::default() };
     let mut asked = Asked { labels: config.labels, missing: config.missing_classes, known: None };
     let train = Folder::split(train, &asked, "training", &mut found)?;
@@ -55,8 +56,8 @@ pub(super) fn open(
         // Labels that training does not have are of no use.
         asked.labels = Labels::None;
     }
-    let validation = evaluated
-        .map(|folder| Folder::split(folder, &asked, "validation", &mut found))
+    let validation = judged
+        .map(|folder| Folder::split(folder, &asked, evaluated.name(), &mut found))
         .transpose()?;
     Ok((train, validation, found))
 }
@@ -188,11 +189,16 @@ impl Dataset for Folder {
         let file = &self.files[index];
         // An image that cannot be looked at will not be read either: it counts as an empty one.
         let bytes = self.root.join(file).metadata().map_or(0, |file| file.len());
-        Some((file.to_string_lossy().into_owned(), bytes))
+        Some((text_of(file), bytes))
     }
 
     fn largest_of_sixteen_bits(&self, index: usize) -> Option<u16> {
-        let bytes = image_file(&self.root.join(&self.files[index])).ok()?;
+        let path = self.root.join(&self.files[index]);
+        // Most images are not of this kind, and need not be read for this.
+        if !may_have_sixteen_bits(&first_bytes(&path).ok()?) {
+            return None;
+        }
+        let bytes = image_file(&path).ok()?;
         largest_of_sixteen_bits(&bytes)
     }
 }

@@ -22,6 +22,7 @@ mod signature;
 mod size;
 mod split_folders;
 mod subset;
+mod usual_names;
 mod walk;
 
 use std::{path::Path, sync::Arc};
@@ -36,6 +37,8 @@ pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use name_text::text_of;
 pub use subset::Subset;
+
+use split_folders::SplitFolders;
 
 use crate::{DataError, Image};
 
@@ -162,6 +165,17 @@ pub fn open_for(
             limited(with_bits(imagenet100::open(&path, config, evaluated)?, config), config)
         }
     })
+}
+
+/// Whether a set in folders has test images that are not its validation images: [`open_for`] opens them.
+///
+/// # Errors
+/// As [`open`], for what is wrong with the folders of the splits.
+pub fn has_own_test(config: &DataConfig) -> Result<bool, DataError> {
+    match config.format {
+        Format::Folder | Format::ImageNet100 => SplitFolders::has_own_test(&config.path, config),
+        Format::Cifar10 | Format::Cifar100 | Format::Idx => Ok(false),
+    }
 }
 
 fn with_bits(

@@ -43,10 +43,7 @@ const MOST_BYTES: u64 = 1 << 32;
 /// What the system says, or that this is no file: a named pipe would wait for a writer.
 pub(super) fn image_file(path: &Path) -> Result<Vec<u8>, String> {
     let said = |error: std::io::Error| error.to_string();
-    let metadata = fs::metadata(path).map_err(said)?;
-    if let Some(what) = no_file(metadata.file_type()) {
-        return Err(format!("this is {what}, not a file"));
-    }
+    let metadata = metadata_of_file(path)?;
     if metadata.len() > MOST_BYTES {
         return Err(format!("{} bytes: more than {MOST_BYTES} are refused", metadata.len()));
     }
@@ -55,6 +52,25 @@ pub(super) fn image_file(path: &Path) -> Result<Vec<u8>, String> {
     bytes.try_reserve_exact(metadata.len() as usize + 64).map_err(|error| error.to_string())?;
     File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(said)?;
     Ok(bytes)
+}
+
+/// The first bytes of an image file, at most 64: enough for what its header says of the samples.
+///
+/// # Errors
+/// As [`image_file`].
+pub(super) fn first_bytes(path: &Path) -> Result<Vec<u8>, String> {
+    metadata_of_file(path)?;
+    let mut bytes = Vec::with_capacity(64);
+    let file = File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes));
+    file.map(|_| bytes).map_err(|error| error.to_string())
+}
+
+fn metadata_of_file(path: &Path) -> Result<fs::Metadata, String> {
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    match no_file(metadata.file_type()) {
+        Some(what) => Err(format!("this is {what}, not a file")),
+        None => Ok(metadata),
+    }
 }
 
 /// What something is that cannot be read as a file; `None` for a file.

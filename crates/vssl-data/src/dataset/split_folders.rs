@@ -1,30 +1,26 @@
 //! Finds the folders of the splits of a set: those that the recipe names, or else those with a usual name.
 //!
-//! Usual names, in any case: `train`, `training`; `val`, `valid`, `validation`, `dev`; `test`, `testing`.
 //! A guess is told in a sentence. What could pretrain on the images of an evaluation is refused.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::OsString,
     path::{Component, Path, PathBuf},
 };
 
-use super::{DataConfig, Evaluated, name_text::text_of, walk::folders_in};
+use super::{
+    DataConfig, Evaluated,
+    name_text::text_of,
+    usual_names::{Names, TEST, TRAIN, VALIDATION, are_splits},
+    walk::{check_folder, folders_in, holds_images},
+};
 use crate::DataError;
 
 /// Number of folders that are looked into for splits of their own. Each costs a call of the file system, and a
 /// set may have thousands of class folders.
 const LOOKED_INTO: usize = 20;
 
-/// A split: the key of the recipe that names its folder, and the usual names of such folders.
-struct Names {
-    key: &'static str,
-    usual: &'static [&'static str],
-}
-
-const TRAIN: Names = Names { key: "train", usual: &["train", "training"] };
-const VALIDATION: Names =
-    Names { key: "validation", usual: &["val", "valid", "validation", "dev"] };
-const TEST: Names = Names { key: "test", usual: &["test", "testing"] };
+/// Number of levels that are gone down where a folder holds a single folder.
+const LEVELS: usize = 5;
 
 /// The folders of the splits.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,31 +45,33 @@ impl SplitFolders {
     /// Finds the folders of the set in `path`.
     ///
     /// # Errors
-    /// A folder that is named is missing; several folders have usual names of one split; images of an
-    /// evaluation lie among those that would be trained on; there are no test images, and they were asked
-    /// for.
+    /// The set or a folder that is named is missing; several folders have usual names of one split; a folder
+    /// with the usual name of the training images may be a class; images of an evaluation lie among those that
+    /// would be trained on; there are no test images, and they were asked for.
     pub(super) fn find(
         path: &Path,
         config: &DataConfig,
         evaluated: Evaluated,
     ) -> Result<Self, DataError> {
-        let folders = if path.is_dir() { folders_in(path)? } else { Vec::new() };
-        let whole = config.train.as_deref().is_some_and(is_whole);
-        let search = Search { path, folders, whole };
+        let search = Search::of(path, config)?;
         let train = search.folder(&TRAIN, config.train.as_deref())?;
         let test = |search: &Search<'_>| search.folder(&TEST, config.test.as_deref());
-        let (judged, what) = match evaluated {
-            Evaluated::Test => (Some(test(&search)?.ok_or_else(|| search.no_test())?), "test"),
+        let judged = match evaluated {
+            Evaluated::Test => Some(test(&search)?.ok_or_else(|| search.no_test())?),
             Evaluated::Validation => {
                 match search.folder(&VALIDATION, config.validation.as_deref())? {
-                    Some(folder) => (Some(folder), "validation"),
-                    None => (test(&search)?, "validation"),
+                    Some(folder) => Some(folder),
+                    None => test(&search)?,
                 }
             }
         };
+        if let (Some(train), None, None) = (&train, &judged, &config.train)
+            && let Some(sibling) = search.sibling_class(train)
+        {
+            return Err(search.no_split(train, sibling));
+        }
         let own = train.clone().unwrap_or_else(|| path.to_owned());
         if let Some(judged) = &judged
-            && !whole
             && (judged.starts_with(&own) || own.starts_with(judged))
         {
             return Err(search.overlapping(&own, judged));
@@ -81,10 +79,20 @@ impl SplitFolders {
         if train.is_none()
             && let Some(inner) = search.nested()
         {
-            return Err(search.split_below(inner));
+            return Err(search.split_below(&inner));
         }
-        let taken = search.sentences(train.as_deref(), judged.as_deref(), what);
+        let taken = search.sentences(train.as_deref(), judged.as_deref(), evaluated);
         Ok(Self { train: own, evaluated: judged, taken })
+    }
+
+    /// Whether the set has test images that are not its validation images.
+    ///
+    /// # Errors
+    /// As [`SplitFolders::find`].
+    pub(super) fn has_own_test(path: &Path, config: &DataConfig) -> Result<bool, DataError> {
+        let test = Search::of(path, config)?.folder(&TEST, config.test.as_deref())?;
+        let judged = Self::find(path, config, Evaluated::Validation)?.evaluated;
+        Ok(test.is_some() && test != judged)
     }
 }
 
@@ -93,10 +101,17 @@ fn is_whole(named: &Path) -> bool {
     named.components().all(|part| part == Component::CurDir)
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
+    fn of(path: &'a Path, config: &DataConfig) -> Result<Self, DataError> {
+        check_folder(path)?;
+        let is_all = |named: &Path| is_whole(named) || path.join(named) == path;
+        let whole = config.train.as_deref().is_some_and(is_all);
+        Ok(Self { path, folders: folders_in(path)?, whole })
+    }
+
     /// The folder of a split: the one that is `named`, or else the one with a usual name.
     fn folder(&self, names: &Names, named: Option<&Path>) -> Result<Option<PathBuf>, DataError> {
-        let Names { key, usual } = names;
+        let key = names.key;
         if let Some(named) = named {
             // Without the point, so that messages and names of images do not have it.
             let folder = if is_whole(named) { self.path.to_owned() } else { self.path.join(named) };
@@ -111,45 +126,95 @@ impl Search<'_> {
         if self.whole {
             return Ok(None);
         }
-        let matches: Vec<&OsString> =
-            self.folders.iter().filter(|name| is_any(name, usual)).collect();
+        let mut matches: Vec<&OsString> =
+            self.folders.iter().filter(|name| names.has(name)).collect();
+        if matches.is_empty() && are_splits(&self.folders) {
+            matches = self.folders.iter().filter(|name| names.is_like(name)).collect();
+        }
         match matches.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(self.path.join(one))),
             several => Err(DataError::Format {
                 path: self.path.into(),
                 what: format!("{} could each hold the {key} images", listed(several)),
-                expected: format!("one of them, or the name of the right one: data.{key} = \"…\""),
+                expected: format!(
+                    "one of them; or in a recipe the name of the right one, data.{key} = \"…\"{}",
+                    if key == "train" { "; data.train = \".\" takes all images" } else { "" }
+                ),
             }),
         }
     }
 
-    /// A folder in the set that has splits of its own.
-    fn nested(&self) -> Option<&OsString> {
-        self.folders.iter().take(LOOKED_INTO).find(|name| {
-            let inner = folders_in(&self.path.join(name)).unwrap_or_default();
-            let has = |names: &Names| inner.iter().any(|folder| is_any(folder, names.usual));
-            has(&TRAIN) && (has(&VALIDATION) || has(&TEST))
-        })
+    /// A folder in the set that has splits of its own; one with images, if there are several.
+    fn nested(&self) -> Option<PathBuf> {
+        let from = below_single(self.path.to_owned());
+        let folders = match from == self.path {
+            true => self.folders.clone(),
+            false => folders_in(&from).unwrap_or_default(),
+        };
+        if from != self.path && are_splits(&folders) {
+            return Some(from);
+        }
+        let inner = folders.iter().take(LOOKED_INTO).map(|name| below_single(from.join(name)));
+        let split: Vec<PathBuf> =
+            inner.filter(|inner| folders_in(inner).is_ok_and(|below| are_splits(&below))).collect();
+        split.iter().find(|inner| begins_with_images(inner)).or(split.first()).cloned()
     }
 
-    fn split_below(&self, inner: &OsString) -> DataError {
-        let inner = text_of(&self.path.join(inner));
+    /// A folder beside the training folder that holds images as this does, directly.
+    fn sibling_class(&self, train: &Path) -> Option<&OsString> {
+        if !holds_images(train) || folders_in(train).is_ok_and(|below| !below.is_empty()) {
+            return None;
+        }
+        let siblings = self.folders.iter().filter(|name| self.path.join(name) != train);
+        siblings.take(LOOKED_INTO).find(|name| holds_images(&self.path.join(name)))
+    }
+
+    fn no_split(&self, train: &Path, sibling: &OsString) -> DataError {
+        let own = self.relative(train);
+        let named = own.trim_end_matches('/');
+        DataError::Format {
+            path: self.path.into(),
+            what: format!(
+                "{own} may hold the training images, or be a class as {}/ beside it: there is no folder of \
+                 validation or test images",
+                text_of(Path::new(sibling))
+            ),
+            expected: format!(
+                "in a recipe, data.train = \".\" to take all images with the folders as classes, or \
+                 data.train = \"{named}\" to take the images in {own} alone"
+            ),
+        }
+    }
+
+    fn split_below(&self, inner: &Path) -> DataError {
+        let inner = text_of(inner);
         DataError::Format {
             path: self.path.into(),
             what: format!(
                 "{inner} has splits of its own: all its images would be trained on, those to evaluate on too"
             ),
             expected: format!(
-                "the folder of the splits, say data.path = \"{inner}\"; data.train = \".\" takes all images"
+                "the folder of the splits, say {inner}; data.train = \".\" in a recipe takes all images"
             ),
         }
     }
 
     fn no_test(&self) -> DataError {
+        if self.whole {
+            return DataError::Format {
+                path: self.path.into(),
+                what: "no folder holds the test images: data.train = \".\" takes all images for training"
+                    .into(),
+                expected: "a folder of test images elsewhere, which data.test names in a recipe".into(),
+            };
+        }
         DataError::Missing {
             path: self.path.join("test"),
-            expected: format!("a folder of test images, or its name in data.test; {}", self.seen()),
+            expected: format!(
+                "a folder of test images, or its name in a recipe, data.test; {}",
+                self.seen()
+            ),
         }
     }
 
@@ -167,6 +232,18 @@ impl Search<'_> {
 
     fn overlapping(&self, train: &Path, judged: &Path) -> DataError {
         let judged = self.relative(judged);
+        if self.whole {
+            return DataError::Format {
+                path: self.path.into(),
+                what: format!(
+                    "data.train = \".\" takes all images for training, and the images to evaluate on, \
+                     {judged}, are among them"
+                ),
+                expected: format!(
+                    "another folder of training images in data.train, or {judged} moved out of the set"
+                ),
+            };
+        }
         if train == self.path {
             return DataError::Format {
                 path: self.path.into(),
@@ -175,7 +252,7 @@ impl Search<'_> {
                      images would be trained on, these too"
                 ),
                 expected: format!(
-                    "a folder train/ beside it; data.train = \"…\" names another folder, and \
+                    "a folder train/ beside it; in a recipe, data.train = \"…\" names another folder, and \
                      data.train = \".\" takes all images. To use {judged} alone, give it as the folder of \
                      the images"
                 ),
@@ -200,7 +277,13 @@ impl Search<'_> {
         }
     }
 
-    fn sentences(&self, train: Option<&Path>, judged: Option<&Path>, what: &str) -> Vec<String> {
+    fn sentences(
+        &self,
+        train: Option<&Path>,
+        judged: Option<&Path>,
+        evaluated: Evaluated,
+    ) -> Vec<String> {
+        let what = evaluated.name();
         let mut taken = Vec::new();
         taken.push(match train {
             None => format!("training images: all in {}, which has no train/", text_of(self.path)),
@@ -209,7 +292,9 @@ impl Search<'_> {
         match judged {
             Some(judged) => {
                 let instead = self.folders.iter().any(|name| {
-                    is_any(name, TEST.usual) && self.path.join(name) == judged && what != "test"
+                    TEST.is_like(name)
+                        && self.path.join(name) == judged
+                        && evaluated == Evaluated::Validation
                 });
                 let why = if instead { " (there is no val/)" } else { "" };
                 taken.push(format!("{what} images: {}{why}", self.relative(judged)));
@@ -226,9 +311,8 @@ impl Search<'_> {
         };
         let unused: Vec<&OsString> = self.folders.iter().filter(|name| !is_used(name)).collect();
         if !unused.is_empty() {
-            let is_test = |name: &&OsString| is_any(name, TEST.usual);
-            let hint = match unused.iter().any(is_test) {
-                true => " (--split test evaluates on the test images)",
+            let hint = match unused.iter().any(|name| TEST.has(name)) {
+                true => " (evaluations such as `vssl linear --split test` take the test images)",
                 false => "",
             };
             taken.push(format!("not used: {}{hint}", listed(&unused)));
@@ -237,8 +321,27 @@ impl Search<'_> {
     }
 }
 
-fn is_any(name: &OsStr, usual: &[&str]) -> bool {
-    name.to_str().is_some_and(|name| usual.iter().any(|usual| name.eq_ignore_ascii_case(usual)))
+/// The first folder from `folder` down that holds no folder, or more than one.
+fn below_single(mut folder: PathBuf) -> PathBuf {
+    for _ in 0..LEVELS {
+        let below = folders_in(&folder).unwrap_or_default();
+        let [only] = below.as_slice() else { break };
+        folder.push(only);
+    }
+    folder
+}
+
+/// Whether images are in the folder, or in the first folder in it, and so on.
+fn begins_with_images(folder: &Path) -> bool {
+    let mut folder = folder.to_owned();
+    for _ in 0..LEVELS {
+        if holds_images(&folder) {
+            return true;
+        }
+        let Some(first) = folders_in(&folder).unwrap_or_default().into_iter().next() else { break };
+        folder.push(first);
+    }
+    false
 }
 
 /// Names of folders, such as `cat/, dog/`; at most five of them.

@@ -22,9 +22,9 @@ pub(super) fn endings() -> String {
 }
 
 /// Extensions of images in formats that are not read.
-const OTHER_IMAGES: [&str; 21] = [
-    "gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "psd", "svg", "pnm", "tga", "exr", "hdr",
-    "dcm", "cr2", "cr3", "nef", "arw", "dng", "raf", "orf",
+const OTHER_IMAGES: [&str; 20] = [
+    "gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "psd", "pnm", "tga", "exr", "hdr", "dcm",
+    "cr2", "cr3", "nef", "arw", "dng", "raf", "orf",
 ];
 
 /// The kind of hidden files with the name of an image, among the files that are left out.
@@ -53,19 +53,50 @@ impl Listing {
         kinds
     }
 
-    /// The folders directly below `root` that hold no image of a format that is read, but images of other
-    /// formats, or images without an ending.
+    /// The folders directly below `root` that hold no image of a format that is read, and whose files are
+    /// mostly images of other formats, or images without an ending. Hidden files are not counted.
     pub(super) fn without_images(&self, root: &Path) -> Vec<OsString> {
         let with: BTreeSet<&OsStr> =
             self.images.iter().filter_map(|image| image.iter().next()).collect();
-        let without = self.left_out.iter().filter(|((folder, kind), files)| {
-            !folder.is_empty()
-                && !with.contains(folder.as_os_str())
-                && is_other_image(kind, &root.join(&files.example))
-        });
-        let folders: BTreeSet<&OsString> = without.map(|((folder, _), _)| folder).collect();
-        folders.into_iter().cloned().collect()
+        // The number of images of other formats in each folder, and of all files.
+        let mut counts = BTreeMap::<&OsString, (usize, usize)>::new();
+        for ((folder, kind), files) in &self.left_out {
+            if folder.is_empty() || kind == HIDDEN || with.contains(folder.as_os_str()) {
+                continue;
+            }
+            let (images, all) = counts.entry(folder).or_default();
+            *all += files.count;
+            if is_other_image(kind, &root.join(&files.example)) {
+                *images += files.count;
+            }
+        }
+        let lost = counts.into_iter().filter(|(_, (images, all))| images * 2 > *all);
+        lost.map(|(folder, _)| folder.clone()).collect()
     }
+}
+
+/// Checks that `root` is a folder.
+///
+/// # Errors
+/// [`DataError::Missing`]; [`DataError::Format`] when `root` is a file.
+pub(super) fn check_folder(root: &Path) -> Result<(), DataError> {
+    let expected = "a folder of images".to_owned();
+    if !root.exists() {
+        return Err(DataError::Missing { path: root.into(), expected });
+    }
+    match root.is_dir() {
+        true => Ok(()),
+        false => Err(DataError::Format { path: root.into(), what: "is a file".into(), expected }),
+    }
+}
+
+/// Whether files with the name of an image, which is not hidden, lie directly in `folder`.
+pub(super) fn holds_images(folder: &Path) -> bool {
+    let is_one = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        is_image(&name) && !is_hidden(&name) && !entry.path().is_dir()
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.filter_map(Result::ok).any(is_one))
 }
 
 /// Lists the image files below `root`. Files with other extensions, hidden files and hidden folders are
@@ -76,19 +107,7 @@ impl Listing {
 /// [`DataError::Missing`], [`DataError::Io`] when a folder cannot be listed, [`DataError::Format`]
 /// when `root` is a file.
 pub(super) fn images_below(root: &Path) -> Result<Listing, DataError> {
-    if !root.exists() {
-        return Err(DataError::Missing {
-            path: root.into(),
-            expected: "a folder of images".into(),
-        });
-    }
-    if !root.is_dir() {
-        return Err(DataError::Format {
-            path: root.into(),
-            what: "is a file".into(),
-            expected: "a folder of images".into(),
-        });
-    }
+    check_folder(root)?;
     let mut found = Listing::default();
     list(root, Path::new(""), &mut Vec::new(), &mut found)?;
     found.images.sort_unstable_by(|a, b| {

@@ -183,10 +183,13 @@ fn offline(folder: &Path, run: &Summary) -> Result<Result<Offline, String>, Comp
         Ok(None) => return Ok(Ok((None, None))),
         Err(problem) => return Ok(Err(problem)),
     };
-    let judged = |images: &Images| images.validation.clone();
-    if let (Some(own), Some(other)) =
-        (run.images.as_deref().map(judged), linear.images.as_ref().map(judged))
-        && own != other
+    // Labels that the run did not read, and images that were repaired, do not make them others.
+    let same = |own: &Images, other: &Images| match (&own.validation, &other.validation) {
+        (Some(own), Some(other)) => other.keeps_names_of(own),
+        (own, other) => own == other,
+    };
+    if let (Some(own), Some(other)) = (run.images.as_deref(), linear.images.as_ref())
+        && !same(own, other)
     {
         let remark = format!("{LINEAR}/{SUMMARY} is of other validation images: it is left out");
         return Ok(Ok((None, Some(remark))));

@@ -12,6 +12,7 @@ use vssl_data::{Splits, loader::workers};
 use super::{
     HeadEpoch, HeadSummary, LinearSettings, OutputOptions, Summary,
     job::{EncoderFacts, check_folder, labelled},
+    run::check_some_read,
 };
 use crate::{
     encoder::{Encoder, Reading},
@@ -68,6 +69,7 @@ pub fn cached(
         Ok(encoder.features(images, &reading)?)
     };
     let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
+    check_some_read(validation.len(), validation.len() - test.rows)?;
     observer.event(&Event::Phase { what: "logistic regression".to_owned() });
     let (fit, test) = (Arc::new(fit), Arc::new(test));
     let (own_fit, own_test, config) = (fit.clone(), test.clone(), settings.cached.config());

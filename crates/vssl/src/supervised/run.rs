@@ -306,6 +306,7 @@ impl<'a> Training<'a> {
             })?;
             Ok((found, in_five, left_out))
         })?;
+        check_some_read(job.validation.len(), left_out)?;
         self.left_out = left_out;
         let percent = |count: usize, of: u64| 100.0 * count as f64 / of.max(1) as f64;
         let judged = found.into_iter().zip(in_five);
@@ -372,5 +373,13 @@ impl<'a> Training<'a> {
         };
         self.journal.finish(&summary, summary.steps, summary.interrupted)?;
         Ok(summary)
+    }
+}
+
+/// Refuses a result without a single validation image.
+pub(super) fn check_some_read(images: usize, left_out: usize) -> Result<(), TrainError> {
+    match left_out == images {
+        true => Err(TrainError::NoImageRead { images }),
+        false => Ok(()),
     }
 }

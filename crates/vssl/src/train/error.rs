@@ -223,6 +223,15 @@ pub enum TrainError {
     /// A piece of work was ended by a request to stop.
     #[error("stopped on request")]
     Stopped,
+    /// Every validation image was left out, so there is nothing to judge by.
+    #[error(
+        "no validation image could be read: all {images} were left out (data.on_bad_image = \"skip\"); \
+         expected at least one. `vssl data check` names them with the reasons"
+    )]
+    NoImageRead {
+        /// The number of validation images.
+        images: usize,
+    },
     /// The disk has too little room for the checkpoints.
     #[error(
         "{}: {free_mib} MiB free, the checkpoints need about {needed_mib} MiB; \

@@ -60,9 +60,8 @@ pub(super) fn add_new(notes: &mut Vec<String>, more: impl IntoIterator<Item = St
 /// Returns a sentence on how many images a result leaves out; `None` where every image was read.
 fn left_out_note(images: usize) -> Option<String> {
     (images > 0).then(|| {
-        format!(
-            "{images} images could not be read: accuracies are of the others (data.on_bad_image)"
-        )
+        let images = if images == 1 { "1 image".to_owned() } else { format!("{images} images") };
+        format!("{images} could not be read: accuracies are of the others (data.on_bad_image)")
     })
 }
 

@@ -298,7 +298,10 @@ fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if left_out > 0 {
-        notes.push(format!("{left_out} images could not be read and were left out"));
+        notes.push(match left_out {
+            1 => "1 image could not be read and was left out".to_owned(),
+            _ => format!("{left_out} images could not be read and were left out"),
+        });
     }
     match free_variance {
         Some(true) => notes.push(

@@ -183,7 +183,7 @@ fn images_that_an_evaluation_is_without_are_counted() {
         .replace("enabled = false", "enabled = true")
         .replace("epochs = 4", "epochs = 1");
     let summary = trained(&folder.path().join("run"), &text);
-    let expected = "1 images could not be read: accuracies are of the others (data.on_bad_image)";
+    let expected = "1 image could not be read: accuracies are of the others (data.on_bad_image)";
     assert!(summary.notes.iter().any(|note| note == expected), "{:?}", summary.notes);
 }
 

@@ -10,7 +10,7 @@ use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{self, DataConfig, Format, Found, MissingClasses, text_of},
+    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, text_of},
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -68,9 +68,20 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
     let splits = dataset::open(&config, None)?;
     let found = splits.found;
     tell_found(&found, common)?;
-    let lost = if allowed { Vec::new() } else { found.lost_classes.clone() };
+    let mut lost = if allowed { Vec::new() } else { found.lost_classes.clone() };
+    let test = match dataset::has_own_test(&config)? {
+        true => Some(dataset::open_for(&config, None, Evaluated::Test)?),
+        false => None,
+    };
+    if let Some(test) = test.as_ref().filter(|_| !allowed) {
+        let new = |class: &&String| !found.lost_classes.contains(class);
+        lost.extend(test.found.lost_classes.iter().filter(new).cloned());
+    }
+    let test = test.and_then(|test| test.validation);
     let mut bad = 0;
-    for (name, split) in [("train", Some(splits.train)), ("validation", splits.validation)] {
+    for (name, split) in
+        [("train", Some(splits.train)), ("validation", splits.validation), ("test", test)]
+    {
         let Some(split) = split else { continue };
         let report = look(name, split.as_ref(), common)?;
         bad += report.bad.len();

@@ -41,8 +41,12 @@ pub(super) fn run(
     destination::check("--to", to, &read)?;
     let pipeline = views.as_ref().map(pipeline).transpose()?;
     let set = Folder::of_files(files.to_vec());
+    let set = match &pipeline {
+        Some(seen) => set.with_bits(seen.bits),
+        None => set,
+    };
     let images = (0..files.len()).map(|at| set.image(at)).collect::<Result<Vec<_>, _>>()?;
-    let pipe = pipeline.as_ref().map(|(pipeline, _)| pipeline);
+    let pipe = pipeline.as_ref().map(|seen| &seen.pipeline);
     let (collage, drawn) = view_sheet(&images, pipe, draws).map_err(Failure::usage)?;
     let (width, height) = collage.size();
     let png = collage.png();
@@ -50,7 +54,7 @@ pub(super) fn run(
     whole_file::write(to, png)
         .with_context(|| format!("writing the picture to {}", to.display()))?;
     if common.json {
-        let seed = pipeline.as_ref().map(|(_, seed)| seed);
+        let seed = pipeline.as_ref().map(|seen| seen.seed);
         let images = files.iter().zip(&images).enumerate();
         let images: Vec<Value> =
             images.map(|(at, (file, image))| told(at, file, image, &drawn)).collect();
@@ -68,23 +72,33 @@ pub(super) fn run(
     }
     let rows = match &pipeline {
         None => String::new(),
-        Some((pipeline, seed)) => format!(
-            ", a row for each of {draws} draws of {} views with seed {seed}; --json tells their parameters",
-            pipeline.views().len()
+        Some(seen) => format!(
+            ", a row for each of {draws} draws of {} views with seed {}; --json tells their parameters",
+            seen.pipeline.views().len(),
+            seen.seed
         ),
     };
     say(&format!("{}: {} images{rows}", to.display(), files.len()))
 }
 
-/// The views of a recipe, and their seed.
-fn pipeline(views: &Views) -> Result<(Pipeline, u64), Failure> {
+/// How a recipe reads and changes images.
+struct Seen {
+    pipeline: Pipeline,
+    seed: u64,
+    /// The bits that samples of 16 bits use.
+    bits: u32,
+}
+
+/// The views of a recipe, their seed, and the bits of its images.
+fn pipeline(views: &Views) -> Result<Seen, Failure> {
     let path = match views.recipe.is_dir() {
         true => views.recipe.join(RECIPE),
         false => views.recipe.to_owned(),
     };
     let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
     let (normalisation, seed) = (recipe.data.normalisation(), views.seed.unwrap_or(recipe.seed));
-    Ok((Pipeline::new(recipe.views, normalisation, seed)?, seed))
+    let bits = recipe.data.bits_used;
+    Ok(Seen { pipeline: Pipeline::new(recipe.views, normalisation, seed)?, seed, bits })
 }
 
 fn told(at: usize, file: &Path, image: &Image, drawn: &[Draw]) -> Value {

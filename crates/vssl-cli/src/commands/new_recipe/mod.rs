@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     if path.exists() && !arguments.force {
         return Err(exists(&path));
     }
-    let survey = Survey::of(&arguments.data)?;
+    let survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
     if let Some(found) = &survey.found {
         note(&format!("{}: {found}", survey.path.display()));
     }

@@ -19,6 +19,8 @@ pub(super) struct Survey {
     /// Absolute path of the images.
     pub(super) path: PathBuf,
     pub(super) format: Format,
+    /// Folder of the training images below `path`, if it was named.
+    pub(super) train: Option<String>,
     /// What was taken for what, and what was left out.
     pub(super) found: Option<String>,
     /// Number of training images.
@@ -42,11 +44,11 @@ pub(super) struct Validation {
 }
 
 impl Survey {
-    /// Surveys the images at `source`.
+    /// Surveys the images at `source`; `train` names the folder of the training images there.
     ///
     /// # Errors
     /// When there are no images or a single one, or none of the sampled images can be decoded.
-    pub(super) fn of(source: &Path) -> Result<Self, Failure> {
+    pub(super) fn of(source: &Path, train: Option<&str>) -> Result<Self, Failure> {
         let path =
             source.canonicalize().with_context(|| format!("looking for {}", source.display()))?;
         if path.to_str().is_none() {
@@ -57,7 +59,10 @@ impl Survey {
             .into());
         }
         let format = data::guess(&path).unwrap_or_default();
-        let config = DataConfig { format, path: path.clone(), ..DataConfig::default() };
+        let named = train.map(str::to_owned);
+        let folder = named.as_ref().map(PathBuf::from);
+        let config =
+            DataConfig { format, path: path.clone(), train: folder, ..DataConfig::default() };
         let splits = dataset::open(&config, None)?;
         let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
         let train = splits.train.as_ref();
@@ -75,6 +80,7 @@ impl Survey {
         Ok(Self {
             path,
             format,
+            train: named,
             found,
             images: train.len(),
             classes: train.labels().map(|_| train.classes().len()),

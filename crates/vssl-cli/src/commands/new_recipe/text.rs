@@ -92,11 +92,11 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     page.table("[data]");
     page.key("format", format, "folder, cifar10, cifar100, idx or imagenet100");
     page.key("path", path, "folder or archive of the images");
-    page.absent(
-        "train",
-        "train",
-        "folder of the training images, where the usual names are not meant",
-    );
+    let comment = "folder of the training images, where the usual names are not meant";
+    match &survey.train {
+        Some(train) => page.key("train", train.as_str(), comment),
+        None => page.absent("train", "train", comment),
+    }
     page.absent("validation", "val", "folder of the validation images");
     page.absent("test", "test", "folder of the test images");
     page.key("labels", "auto", "auto, fine, coarse or none; only probes and reports see them");

@@ -21,10 +21,14 @@ use zune_jpeg::errors::DecodeErrors;
 use super::orientation::{self, upright};
 use super::size::check_size;
 use crate::panics::caught;
-use file::{File, Frame, Scan};
+use file::{Component, File, Frame, Scan};
 
 /// Largest number of scans: a scan of a few bytes can take the time of a whole picture.
 const MOST_SCANS: usize = 500;
+
+/// Largest number of blocks that all scans together pass over: sixteen times those of the largest picture. The
+/// usual progressive picture needs about five times its own blocks.
+const MOST_BLOCKS: usize = 1 << 27;
 
 /// Decodes a JPEG and turns it upright. `bytes` are used up.
 ///
@@ -53,11 +57,7 @@ pub(super) fn decode(bytes: &mut Vec<u8>) -> Result<RgbImage, String> {
 /// Refuses a file that is too short for its picture before the picture takes memory: a block takes one bit
 /// at least, and two where its coefficients are not in scans of their own.
 fn check_length(bytes: usize, frame: &Frame) -> Result<(), String> {
-    let blocks = |component| {
-        let (width, height) = frame.size_of(component);
-        width.div_ceil(8) * height.div_ceil(8)
-    };
-    let blocks: usize = frame.components.iter().map(blocks).sum();
+    let blocks: usize = frame.components.iter().map(|component| blocks(frame, component)).sum();
     let least = blocks * if frame.progressive { 1 } else { 2 } / 8;
     if bytes < least {
         return Err(format!(
@@ -69,13 +69,32 @@ fn check_length(bytes: usize, frame: &Frame) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses a progressive image of which scans are missing. A file that was cut between two scans, and closed
+/// The number of blocks of a component.
+fn blocks(frame: &Frame, component: &Component) -> usize {
+    let (width, height) = frame.size_of(component);
+    width.div_ceil(8) * height.div_ceil(8)
+}
+
+/// Refuses scans that together take too long, and a progressive image of which scans are missing. A file that was cut between two scans, and closed
 /// by an end marker, looks like one that is meant to be blurred; libjpeg reads both.
 fn check_scans(frame: &Frame, scans: &[Scan]) -> Result<(), String> {
     if scans.len() > MOST_SCANS {
         return Err(format!(
             "damaged JPEG: {} scans; {MOST_SCANS} are more than any image needs",
             scans.len()
+        ));
+    }
+    let in_scan = |scan: &Scan| -> usize {
+        scan.components.iter().map(|&(index, ..)| blocks(frame, &frame.components[index])).sum()
+    };
+    let passed: usize = scans.iter().map(in_scan).sum();
+    if passed > MOST_BLOCKS {
+        return Err(format!(
+            "damaged JPEG: {} scans of {}×{} pixels pass over {passed} blocks; {MOST_BLOCKS} are more than \
+             any image needs",
+            scans.len(),
+            frame.width,
+            frame.height
         ));
     }
     // The usual one needs no count.

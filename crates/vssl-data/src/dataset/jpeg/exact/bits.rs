@@ -29,10 +29,14 @@ impl<'a> Bits<'a> {
             && let Some(&byte) = self.bytes.get(self.at)
         {
             if byte == 0xff {
-                if self.bytes.get(self.at + 1) != Some(&0) {
+                // A zero follows such a byte of the data. More of them may stand before the zero, as
+                // they may before a marker: libjpeg reads them all as one.
+                let rest = &self.bytes[self.at..];
+                let repeated = rest.iter().take_while(|&&byte| byte == 0xff).count();
+                if rest.get(repeated) != Some(&0) {
                     return;
                 }
-                self.at += 1;
+                self.at += repeated;
             }
             self.at += 1;
             self.held |= u64::from(byte) << (56 - self.count);
