@@ -151,24 +151,7 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
         _ => request.network,
     };
     let chosen = names::choose(&sources, &copies, wanted, request.prefix.as_deref())?;
-    if chosen.layout == names::Layout::Numbered(2) {
-        return Err(ForeignError::Architecture(
-            "a Sequential over the children of a ResNet without a max-pool, as lightly's \
-             ResNetGenerator gives it, has no activation after its first normalisation (that is in \
-             forward(), not a child), so it is no ResNet and its features would differ"
-                .to_owned(),
-        ));
-    }
-    if chosen.layout == names::Layout::Numbered(3) {
-        let stem = sources.get(&format!("{}0.weight", chosen.prefix));
-        if stem.is_none_or(|stem| !stem.shape.ends_with(&[3, 3, 3])) {
-            return Err(ForeignError::Architecture(
-                "a Sequential over three layers and the stages of a ResNet without a 3×3 convolution at the \
-                 beginning: a ReLU or the max-pool of a ResNet is missing"
-                    .to_owned(),
-            ));
-        }
-    }
+    chosen.check(&sources)?;
     let mut keys = BTreeMap::new();
     for key in sources.keys() {
         if let Some(rest) = key.strip_prefix(&chosen.prefix) {

@@ -79,6 +79,27 @@ impl Candidate {
         })
     }
 
+    /// Checks that the layers behind the prefix can be those of a ResNet, where they have numbers.
+    ///
+    /// # Errors
+    /// A layer without weights is missing between them, so the features would be others.
+    pub(super) fn check(&self, sources: &Sources) -> Result<(), ForeignError> {
+        let stem = || sources.get(&format!("{}0.weight", self.prefix));
+        let problem = match self.layout {
+            Layout::Numbered(2) => {
+                "a Sequential over the children of a ResNet without a max-pool, as lightly's \
+                 ResNetGenerator gives it, has no activation after its first normalisation (that is in \
+                 forward(), not a child), so it is no ResNet and its features would differ"
+            }
+            Layout::Numbered(3) if stem().is_none_or(|stem| !stem.shape.ends_with(&[3, 3, 3])) => {
+                "a Sequential whose fourth layer is the first stage of a ResNet, without a 3×3 convolution \
+                 at its beginning, lacks the activation or the max-pool of a ResNet"
+            }
+            _ => return Ok(()),
+        };
+        Err(ForeignError::Architecture(problem.to_owned()))
+    }
+
     /// The name in this program's networks of the tensor `rest`, which is the name behind the prefix.
     pub(super) fn name(&self, rest: &str) -> String {
         match self.layout {
