@@ -35,8 +35,8 @@ pub struct Import {
     /// Padding of a 3×3 stem, which no file states: 1 is usual, solo-learn's recipes have 2.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(0..=8))]
     pub stem_padding: Option<u16>,
-    /// Attention heads of a transformer: 3 for vit-tiny, 6 for vit-small and 12 for vit-base in timm; MoCo
-    /// V3's vit-small has 12.
+    /// Attention heads of a transformer: 3 for vit-tiny, 6 for vit-small and 12 for vit-base in timm; MAE-Lite's
+    /// vit-tiny and MoCo V3's vit-small have 12.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub heads: Option<u16>,
     /// Which tokens of a transformer become the feature: token (the class token) or mean (of the patches).

@@ -94,13 +94,13 @@ def cases():
     net = timm.create_model("vit_tiny_patch16_224", num_classes=10).eval()
     full = weights(net)
     net.reset_classifier(0)
-    token = ["--pooling", "token"]
+    token = ["--pooling", "token", "--heads", "3"]
     yield "timm-vit-tiny.pth", full, net.eval(), 224, token
     yield from transformers()
     net = torchvision.models.VisionTransformer(32, 16, 12, 3, 192, 768)
     full = weights(net)
     net.heads = torch.nn.Identity()
-    yield "torchvision-vit.pt", full, net.eval(), 32, []
+    yield "torchvision-vit.pt", full, net.eval(), 32, ["--heads", "3"]
     small = ["--stem-padding", "1", "--normalisation", "cifar10"]
     net = alive(cifar(torchvision.models.resnet18(), 1))
     children = torch.nn.Sequential(*list(net.children())[:-1])
@@ -144,11 +144,12 @@ def transformers():
     # facebookresearch/dino, main_dino.py; the small one has heads that only the file's user knows.
     net = attending(timm.create_model("vit_tiny_patch16_224", num_classes=0))
     state = named("backbone.", net) | {"head.last_layer.weight_v": torch.zeros(4, 4)}
-    yield "dino-vit-tiny.pth", {"teacher": state, "epoch": 9}, net, 224, ["--network", "teacher"]
+    said = ["--network", "teacher", "--heads", "3"]
+    yield "dino-vit-tiny.pth", {"teacher": state, "epoch": 9}, net, 224, said
     # A token for masked patches, and the counter of torch.optim.swa_utils.AveragedModel.
     state = named("module.", net) | {"module.mask_token": torch.zeros(1, 1, 192)}
     state["n_averaged"] = torch.tensor(3)
-    yield "averaged-vit-tiny.pth", state, net, 224, ["--pooling", "token"]
+    yield "averaged-vit-tiny.pth", state, net, 224, ["--pooling", "token", "--heads", "3"]
 
 
 class Gated(torchvision.models.resnet.BasicBlock):

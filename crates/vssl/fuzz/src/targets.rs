@@ -9,7 +9,7 @@ use std::{fs, path::Path};
 use tempfile::TempDir;
 use vssl::{
     DeviceChoice, Recipe,
-    embed::Index,
+    embed::{Index, LabelledRows},
     encoder::{
         file,
         foreign::{self, Request},
@@ -72,6 +72,7 @@ pub fn safetensors(bytes: &[u8]) {
     with_file("fuzzed.safetensors", bytes, |file| {
         stored_features(file);
         index(file);
+        let _ = LabelledRows::open(file, None);
         let device = "cpu"
             .parse::<DeviceChoice>()
             .expect("the CPU has a name")
@@ -87,6 +88,7 @@ pub fn npy(bytes: &[u8]) {
     with_file("fuzzed.npy", bytes, |file| {
         stored_features(file);
         let _ = features::open(file, Some(file));
+        let _ = LabelledRows::open(file, Some(file));
     });
 }
 
@@ -95,9 +97,16 @@ pub fn pickle(bytes: &[u8]) {
     with_file("fuzzed.pth", bytes, foreign_weights);
 }
 
-/// A table that `vssl embed` wrote.
+/// A table that `vssl embed` wrote: as an index of images, and as features with labels.
 pub fn parquet(bytes: &[u8]) {
-    with_file("fuzzed.parquet", bytes, index);
+    with_file("fuzzed.parquet", bytes, |file| {
+        index(file);
+        let _ = LabelledRows::open(file, None);
+    });
+    // The same bytes as a table of text.
+    with_file("fuzzed.csv", bytes, |file| {
+        let _ = LabelledRows::open(file, None);
+    });
 }
 
 /// Lines of metrics and of events, and the page of a run that has them.

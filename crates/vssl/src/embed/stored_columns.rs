@@ -24,7 +24,7 @@ use super::{
 };
 use crate::features::{FeatureError, MOST_CLASSES, Source};
 
-/// The largest number of floats for which memory is reserved before they are read.
+/// The largest number of floats or labels for which memory is reserved before they are read.
 const MOST_RESERVED: usize = 1 << 24;
 
 /// Calls a function that reads the file. The library panics at some numbers that no writer makes, such as a
@@ -180,7 +180,8 @@ impl StoredColumns {
         if !self.has_labels {
             return Ok(None);
         }
-        let labels = self.labels_of_groups().map_err(|error| contents(error.to_string()))?;
+        let labels =
+            guarded(|| self.labels_of_groups()).map_err(|error| contents(error.to_string()))?;
         if labels.len() != self.rows() {
             let what = format!("{} labels for {} rows", labels.len(), self.rows());
             return Err(contents(what));
@@ -192,13 +193,14 @@ impl StoredColumns {
     }
 
     fn labels_of_groups(&self) -> Result<Vec<i64>, ParquetError> {
-        let mut labels = Vec::with_capacity(self.rows());
+        let mut labels = Vec::with_capacity(self.rows().min(MOST_RESERVED));
         for (group, starts) in self.starts.windows(2).enumerate() {
             let reader = self.reader.get_row_group(group)?;
             let mut column = self.reader::<Int64Type>(&*reader, "label", 0)?;
             let mut left = starts[1] - starts[0];
             while left > 0 {
-                let (records, ..) = column.read_records(left, None, None, &mut labels)?;
+                let (records, ..) =
+                    column.read_records(left.min(1 << 16), None, None, &mut labels)?;
                 if records == 0 {
                     break;
                 }

@@ -106,6 +106,19 @@ pub enum ExportError {
     },
 }
 
+/// Returns the name of a network in the metadata.
+pub(super) fn name_of(network: Network) -> &'static str {
+    match network {
+        Network::Student => "student",
+        Network::Teacher => "teacher",
+    }
+}
+
+/// Returns the network that has a name in the metadata.
+pub(super) fn network_of(name: &str) -> Option<Network> {
+    [Network::Student, Network::Teacher].into_iter().find(|&network| name_of(network) == name)
+}
+
 fn listed(names: &[String]) -> String {
     match names {
         [] => "is none".to_owned(),
@@ -137,12 +150,8 @@ pub fn export(
 ) -> Result<Exported, ExportError> {
     let Stored { recipe, step, encoder } = Stored::read(run, checkpoint, network)?;
     let steps = step.to_string();
-    let name = match network {
-        Network::Student => "student",
-        Network::Teacher => "teacher",
-    };
-    let origin =
-        [("method", recipe.method.name().to_owned()), (NETWORK, name.to_owned()), (STEP, steps)];
+    let (method, network) = (recipe.method.name().to_owned(), name_of(network).to_owned());
+    let origin = [("method", method), (NETWORK, network), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
     Ok(Exported { step, tensors: encoder.len() })
 }
@@ -169,6 +178,9 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
     let mut origin = Vec::new();
     if let Some(recipe) = &encoder.recipe {
         origin.push(("method", recipe.method.name().to_owned()));
+    }
+    if let Some(network) = encoder.network {
+        origin.push((NETWORK, name_of(network).to_owned()));
     }
     if let Some(step) = encoder.step {
         origin.push((STEP, step.to_string()));

@@ -8,7 +8,7 @@ use std::{
 use burn::{module::Module, tensor::Device};
 use serde::de::DeserializeOwned;
 
-use super::export::{CONFIG, INPUT, NETWORK, STEP};
+use super::export::{CONFIG, INPUT, NETWORK, STEP, network_of};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
@@ -17,6 +17,7 @@ use crate::{
         Init,
         budget::{self, TooLarge},
     },
+    method::learner::Network,
     tensors::{
         file::{self, TensorFileError},
         state::{self, StateError},
@@ -86,8 +87,8 @@ pub struct Imported {
     pub input: Input,
     /// The number of training steps, if the file states it.
     pub step: Option<u64>,
-    /// The network of its run, `student` or `teacher`, if the file states it.
-    pub network: Option<String>,
+    /// Which network of its run it is, if the file states it.
+    pub network: Option<Network>,
 }
 
 /// Reads an encoder that [`export`](super::export::export()) wrote.
@@ -106,7 +107,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     })?;
     let input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
-    let network = format::metadata(&bytes).ok().and_then(|mut all| all.remove(NETWORK));
+    let metadata = format::metadata(&bytes).unwrap_or_default();
+    let network = metadata.get(NETWORK).and_then(|name| network_of(name));
     let tensors = file::parse(path, &bytes)?;
     let fresh = budget::fitted(|| Backbone::new(&config, &Init::new(device, 0)));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;

@@ -138,6 +138,8 @@ pub struct Encoder {
     pub path: PathBuf,
     /// The recipe that trained the encoder; `None` for a file.
     pub recipe: Option<Recipe>,
+    /// Whether the network is the student of its run or the teacher; `None` where the file does not say.
+    pub network: Option<Network>,
     /// The number of training steps; `None` where the file does not say.
     pub step: Option<u64>,
     /// The device on which the network computes.
@@ -163,11 +165,20 @@ impl Encoder {
         if path.is_file() {
             let Imported { backbone, config, input, step, network: own } =
                 file::import(path, device)?;
-            if network == Network::Teacher && own.as_deref() != Some("teacher") {
+            if network == Network::Teacher && own != Some(Network::Teacher) {
                 return Err(EncoderError::OneNetwork { path: path.to_owned() });
             }
             let (path, device) = (path.to_owned(), device.clone());
-            return Ok(Self { backbone, config, input, path, recipe: None, step, device });
+            return Ok(Self {
+                backbone,
+                config,
+                input,
+                path,
+                recipe: None,
+                network: own,
+                step,
+                device,
+            });
         }
         let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
         let config = recipe.backbone.clone();
@@ -179,7 +190,8 @@ impl Encoder {
             .no_grad();
         let (input, path, device) = (Input::of(&recipe), path.to_owned(), device.clone());
         let (recipe, step) = (Some(recipe), Some(step));
-        Ok(Self { backbone, config, input, path, recipe, step, device })
+        let network = Some(network);
+        Ok(Self { backbone, config, input, path, recipe, network, step, device })
     }
 
     /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in

@@ -37,6 +37,7 @@ fn the_example_prints_a_line_for_each_picture_of_a_folder() {
         input: Input::new(32, Format::Folder, Format::Folder.normalisation()),
         path: "encoder".into(),
         recipe: None,
+        network: None,
         step: None,
         device,
     };

@@ -46,6 +46,7 @@ pub(super) fn encoder(seed: u64) -> Encoder {
         input: Input { size: 16, resize: Some(16), normalisation: IMAGENET },
         path: PathBuf::from("encoder.safetensors"),
         recipe: None,
+        network: None,
         step: Some(7),
         device,
     }
@@ -82,6 +83,17 @@ fn labels_of_several_row_groups_come_out_in_their_order() {
     let mut row = [0.0; 4];
     stored.read(16_383, &mut row).unwrap();
     assert_eq!(row, [16_383.0, 1.0, 16_384.0, 1.0]);
+}
+
+/// A damaged footer that says 2⁶¹ rows: memory is taken for rows that are there.
+#[test]
+fn labels_take_no_more_memory_than_the_file_has() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/parquet");
+    let file = tempfile::Builder::new().suffix(".parquet").tempfile().unwrap();
+    fs::copy(corpus.join("claimed-rows"), file.path()).unwrap();
+    let error = LabelledRows::open(file.path(), None).err().unwrap().to_string();
+    assert!(error.contains(&file.path().display().to_string()), "{error}");
+    assert!(error.contains("labels for 2305843009213693952 rows"), "{error}");
 }
 
 /// Nineteen pictures of two classes; one name is not ASCII.

@@ -109,6 +109,7 @@ fn a_gate_inside_a_block_is_no_head() {
         let path = checkpoint(folder.path(), gate(name));
         let error = foreign::read(&path, &request()).unwrap().check().unwrap_err().to_string();
         assert!(error.contains("1 are unexpected") && error.contains(name), "{error}");
+        assert!(error.ends_with("takes over what fits"), "{error}");
     }
     for name in ["fc.weight", "mask_token", "n_averaged"] {
         let path = checkpoint(folder.path(), gate(name));
@@ -134,6 +135,33 @@ fn a_file_of_this_program_keeps_its_network_and_its_input() {
     }
 }
 
+/// A file holds one network; its description says that it is a teacher, and so does that of each copy.
+#[test]
+fn a_copy_of_a_teacher_is_a_teacher() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let teacher = Encoder { network: Some(Network::Teacher), ..encoder(small(), 40) };
+    export::write(&teacher, &at("a.safetensors"), Form::Safetensors).unwrap();
+    let open = |name: &str| {
+        Encoder::open(&at(name), "latest", Network::Teacher, &Device::flex())
+            .map(|read| read.network)
+    };
+    assert_eq!(open("a.safetensors").unwrap(), Some(Network::Teacher));
+    for network in [Network::Student, Network::Teacher] {
+        let request = Request { network, ..Request::default() };
+        let found = foreign::read(&at("a.safetensors"), &request).unwrap();
+        found.write(&at("b.safetensors"), &at("a.safetensors")).unwrap();
+        assert_eq!(open("b.safetensors").unwrap(), Some(Network::Teacher));
+    }
+    // The names of another program's file say it.
+    let path = checkpoint(folder.path(), |_| {});
+    let request = Request { network: Network::Teacher, ..request() };
+    foreign::read(&path, &request).unwrap().write(&at("c.safetensors"), &path).unwrap();
+    assert_eq!(open("c.safetensors").unwrap(), Some(Network::Teacher));
+    export::write(&encoder(small(), 40), &at("d.safetensors"), Form::Safetensors).unwrap();
+    assert!(open("d.safetensors").is_err());
+}
+
 /// `Sequential` over a network's children. Without an activation and a max-pool among them the
 /// stages begin at 2, and it is another network.
 #[test]
@@ -157,6 +185,10 @@ fn numbered_layers_are_read_where_they_are_a_resnet_and_refused_where_not() {
     let found = numbered(4).unwrap();
     found.check().unwrap();
     assert_eq!((found.config, found.prefix.as_str()), (small(), "backbone."));
+    // A 3×3 stem with its activation, and no place for a max-pool.
+    let found = numbered(3).unwrap();
+    found.check().unwrap();
+    assert_eq!(found.config, small());
     let error = numbered(2).unwrap_err().to_string();
     assert!(error.contains("no activation after its first normalisation"), "{error}");
 }
@@ -181,6 +213,7 @@ fn every_tensor_that_does_not_fit_is_reported_by_name_and_shape() {
     assert_eq!(row(MatchStatus::Mismatched).expected, Some(vec![32]));
     let error = found.check().unwrap_err().to_string();
     assert!(error.starts_with("1 tensors are missing, 1 have another shape and 1 are"), "{error}");
+    assert!(error.ends_with("leaves the rest at its initial values"), "{error}");
     let to = folder.path().join("partial.safetensors");
     found.write(&to, &path).unwrap();
     vssl::encoder::file::import(&to, &Device::flex()).unwrap();
@@ -255,6 +288,7 @@ fn encoder(config: BackboneConfig, size: usize) -> Encoder {
         input: Input::new(size, Format::Folder, IMAGENET),
         path: PathBuf::new(),
         recipe: None,
+        network: None,
         step: Some(3),
         device: Device::flex(),
     }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
 };
 
@@ -51,6 +52,21 @@ impl Writer {
         self.raw(b"t");
     }
 
+    /// A tensor of one number that is repeated, as `expand()` makes it.
+    fn repeated(&mut self, key: usize, shape: &[usize]) {
+        self.raw(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        self.text("storage");
+        self.raw(b"ctorch\nFloatStorage\n");
+        self.text(&key.to_string());
+        self.text("cpu");
+        self.number(1);
+        self.raw(b"tQ");
+        self.number(0);
+        self.tuple(shape);
+        self.tuple(&vec![0; shape.len()]);
+        self.raw(b"\x89ccollections\nOrderedDict\n)RtR");
+    }
+
     /// A tensor on storage `key`, as `torch._utils._rebuild_tensor_v2` rebuilds it.
     fn tensor(&mut self, key: usize, shape: &[usize]) {
         let mut strides = vec![1; shape.len()];
@@ -87,6 +103,23 @@ impl Writer {
         self.text(&values.iter().map(|&byte| char::from(byte)).collect::<String>());
         self.text("latin1");
         self.raw(b"tRtb");
+    }
+
+    /// An array of numpy in protocol 5; with `axes` it was transposed.
+    fn buffer(&mut self, values: &[u8], shape: &[usize], axes: Option<&[usize]>) {
+        self.raw(b"cnumpy._core.numeric\n_frombuffer\n(");
+        self.raw(b"\x96");
+        self.raw(&(values.len() as u64).to_le_bytes());
+        self.raw(values);
+        self.raw(b"cnumpy\ndtype\n(");
+        self.text("f4");
+        self.raw(b"\x89\x88tR(K\x03");
+        self.text("<");
+        self.raw(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb");
+        self.tuple(shape);
+        self.text(if axes.is_some() { "K" } else { "C" });
+        axes.iter().for_each(|axes| self.tuple(axes));
+        self.raw(b"tR");
     }
 
     fn dictionary(fill: impl FnOnce(&mut Self)) -> Vec<u8> {
@@ -284,4 +317,190 @@ fn files_that_end_early_or_lack_a_storage_are_refused_by_name() {
     let path = write(folder.path(), "none.pth", &archive(&[("a/data.pkl".into(), pickle)]));
     let error = foreign::read(&path, &request()).unwrap_err().to_string();
     assert!(error.contains("its storage 0 is not in the file"), "{error}");
+}
+
+/// The last axis of convolutions first, as in TensorFlow, and turned to where PyTorch has it.
+#[test]
+fn transposed_arrays_of_protocol_5_are_read_and_arrays_that_are_not_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = state::collect(&network());
+    let turned = |tensor: &burn::tensor::TensorData| {
+        let (values, shape) = (values(tensor), tensor.shape());
+        let inner: usize = shape.as_slice()[1..].iter().product();
+        let at = |index: usize| values[index % shape[0] * inner + index / shape[0]];
+        (0..values.len()).map(at).collect::<Vec<f32>>()
+    };
+    let pickle = |more: &[u8]| {
+        Writer::dictionary(|writer| {
+            for (name, tensor) in &tensors {
+                writer.text(name);
+                let (shape, rank) = (tensor.shape(), tensor.shape().num_dims());
+                if rank == 4 {
+                    let stored = [shape[1], shape[2], shape[3], shape[0]];
+                    writer.buffer(&bytes_of(&turned(tensor)), &stored, Some(&[3, 0, 1, 2]));
+                } else {
+                    writer.buffer(&bytes_of(&values(tensor)), shape.as_slice(), None);
+                }
+            }
+            writer.raw(more);
+        })
+    };
+    let found = foreign::read(&write(folder.path(), "a.pkl", &pickle(b"")), &request()).unwrap();
+    found.check().unwrap();
+    let plain = write(folder.path(), "a.pth", &saved("archive", &tensors, |_| {}));
+    assert_eq!(found.test_features(), foreign::read(&plain, &request()).unwrap().test_features());
+    let mut unknown = Writer::default();
+    unknown.text("layer1.0.scale");
+    unknown.raw(b"cnumpy.ma.core\n_mareconstruct\n(B\x01\x00\x00\x00btR");
+    unknown.text("accuracy");
+    unknown.raw(b"cnumpy.core.multiarray\nscalar\n(NB\x01\x00\x00\x00btR");
+    let path = write(folder.path(), "b.pkl", &pickle(&unknown.0));
+    let error = foreign::read(&path, &request()).unwrap().check().unwrap_err().to_string();
+    assert!(error.contains("1 are unexpected: layer1.0.scale"), "{error}");
+}
+
+#[test]
+fn a_tensor_that_is_its_own_wrapper_is_followed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\nq\x01]q\x00(h\x01h\x01h\x00eR.";
+    let path = write(folder.path(), "circle.pth", bytes);
+    let error = foreign::read(&path, &request()).unwrap_err();
+    assert!(matches!(error, ForeignError::NoEncoder { tensors: 0, .. }), "{error}");
+    let tensors = state::collect(&network());
+    let wrapped = Writer::dictionary(|writer| {
+        for (key, (name, tensor)) in tensors.iter().enumerate() {
+            writer.text(name);
+            let mut inner = Writer::default();
+            inner.tensor(key, tensor.shape().as_slice());
+            // Without the call at the end, and with the function apart.
+            let inner = inner.0.strip_prefix(b"ctorch._utils\n_rebuild_tensor_v2\n").unwrap();
+            let inner = &inner[..inner.len() - 1];
+            writer.raw(b"ctorch._tensor\n_rebuild_from_type_v2\n(");
+            writer.raw(b"ctorch._utils\n_rebuild_tensor_v2\nctorch\nTensor\n");
+            writer.raw(inner);
+            writer.raw(b"}tR");
+        }
+    });
+    let mut entries = vec![("a/data.pkl".to_owned(), wrapped)];
+    for (key, tensor) in tensors.values().enumerate() {
+        entries.push((format!("a/data/{key}"), bytes_of(&values(tensor))));
+    }
+    let path = write(folder.path(), "wrapped.pth", &archive(&entries));
+    foreign::read(&path, &request()).unwrap().check().unwrap();
+}
+
+#[test]
+fn many_labels_beside_the_weights_are_no_attack_and_endless_names_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = state::collect(&network());
+    let bytes = saved("archive", &tensors, |writer| {
+        writer.text("labels");
+        writer.raw(b"](");
+        writer.text("cat");
+        writer.raw(b"q\x00");
+        writer.raw(&b"h\x00".repeat(50_000));
+        writer.raw(b"e");
+    });
+    let path = write(folder.path(), "labels.pth", &bytes);
+    foreign::read(&path, &request()).unwrap().check().unwrap();
+    for depth in [1, 20] {
+        let bytes = saved("archive", &tensors, |writer| {
+            (0..depth).for_each(|_| {
+                writer.text(&"n".repeat(5000 / depth));
+                writer.raw(b"}(");
+            });
+            (0..depth).for_each(|_| writer.raw(b"u"));
+        });
+        let path = write(folder.path(), "long.pth", &bytes);
+        let error = foreign::read(&path, &request()).unwrap_err().to_string();
+        assert!(error.contains("longer than 4096 bytes"), "{error}");
+    }
+}
+
+/// A list of 3000 numbers or a dictionary of 3000 entries at 3000 places: nine million looks in few bytes.
+#[test]
+fn long_containers_with_many_names_are_refused_before_each_is_looked_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let object = |state: &mut Writer| {
+        state.raw(b"cmodels\nNet\n)\x81q\x01}(");
+        for index in 0..3000 {
+            state.text(&index.to_string());
+            state.raw(b"N");
+        }
+        state.raw(b"ub");
+    };
+    let list =
+        |writer: &mut Writer| writer.raw(&[b"](", &b"N".repeat(3000)[..], b"eq\x01"].concat());
+    for fill in [&object as &dyn Fn(&mut Writer), &list] {
+        let mut writer = Writer(b"\x80\x02](".to_vec());
+        fill(&mut writer);
+        writer.raw(&b"h\x01".repeat(3000));
+        writer.raw(b"e.");
+        let path = write(folder.path(), "wide.pth", &writer.0);
+        let error = foreign::read(&path, &request()).unwrap_err().to_string();
+        assert!(error.contains("so often"), "{error}");
+    }
+}
+
+#[test]
+fn a_tensor_that_repeats_one_number_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tensors = state::collect(&network());
+    let ones = tensors.remove("bn1.weight").unwrap();
+    let bytes = saved("archive", &tensors, |writer| {
+        writer.text("bn1.weight");
+        // Every norm begins with ones.
+        let key = tensors.keys().position(|name| name == "layer1.0.bn1.weight").unwrap();
+        writer.repeated(key, ones.shape().as_slice());
+    });
+    let found = foreign::read(&write(folder.path(), "a.pth", &bytes), &request()).unwrap();
+    found.check().unwrap();
+    tensors.insert("bn1.weight".to_owned(), ones);
+    let plain = write(folder.path(), "b.pth", &saved("archive", &tensors, |_| {}));
+    assert_eq!(found.test_features(), foreign::read(&plain, &request()).unwrap().test_features());
+}
+
+/// Packs an archive with compression, as no version of PyTorch does.
+fn compressed(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated);
+    for (name, bytes) in entries {
+        archive.start_file(*name, options).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+#[test]
+fn compressed_entries_that_expand_far_beyond_their_tensors_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = state::collect(&network());
+    let pickle = Writer::dictionary(|writer| {
+        for (name, tensor) in &tensors {
+            writer.text(name);
+            writer.tensor(0, tensor.shape().as_slice());
+        }
+    });
+    let read = |pickle: &[u8], storage: usize| {
+        let entries = [("a/data.pkl", pickle.to_vec()), ("a/data/0", vec![0; storage])];
+        let path = write(folder.path(), "packed.pth", &compressed(&entries));
+        foreign::read(&path, &request())
+    };
+    read(&pickle, 100_000).unwrap().check().unwrap();
+    let error = read(&pickle, 4 << 20).unwrap_err().to_string();
+    assert!(error.contains("compressed") && error.contains("storage 0"), "{error}");
+    let mut long = pickle.clone();
+    long.resize((64 << 20) + 1, 0);
+    let error = read(&long, 4).unwrap_err().to_string();
+    assert!(error.contains("data.pkl") && error.contains("at most"), "{error}");
+}
+
+#[test]
+fn a_pipe_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.pth");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let error = foreign::read(&path, &request()).unwrap_err().to_string();
+    assert!(error.contains("pipe.pth") && error.contains("save it first"), "{error}");
 }

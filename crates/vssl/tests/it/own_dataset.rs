@@ -78,6 +78,7 @@ fn own_images_have_features_and_labels_in_their_order() {
         input: Input::new(32, Format::Cifar10, CIFAR10),
         path: "made here".into(),
         recipe: None,
+        network: None,
         step: None,
         device,
     };

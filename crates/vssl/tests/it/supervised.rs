@@ -47,6 +47,7 @@ pub(super) fn encoder() -> Encoder {
         input: Input::new(28, Format::Idx, Format::Idx.normalisation()),
         path: "encoder".into(),
         recipe: None,
+        network: None,
         step: None,
         device,
     }

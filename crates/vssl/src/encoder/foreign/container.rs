@@ -46,10 +46,18 @@ pub(super) struct Opened {
 /// A file that cannot be read, is cut short, or has no known format.
 pub(super) fn open(path: &Path) -> Result<Opened, ForeignError> {
     let io = |source| ForeignError::Io { path: path.to_owned(), source };
-    let mut file = File::open(path).map_err(io)?;
-    if path.is_dir() {
+    let kind = fs::metadata(path).map_err(io)?;
+    if kind.is_dir() {
         return Err(damaged(path, &"a folder; a run folder is read without an import"));
     }
+    // A pipe would keep the reader waiting, and it cannot be read twice.
+    if !kind.is_file() {
+        return Err(damaged(
+            path,
+            &"a pipe or device; a file is read several times: save it first",
+        ));
+    }
+    let mut file = File::open(path).map_err(io)?;
     let mut start = Vec::new();
     file.by_ref().take(TAR.end as u64).read_to_end(&mut start).map_err(io)?;
     // A safetensors file begins with the length of its header, then the header's brace.

@@ -1,4 +1,4 @@
-//! Infers a network from the names and shapes of its tensors.
+//! Infers a network and its input from its tensors, the arguments and what the file says.
 //!
 //! Settings that the tensors do not hold (the padding of a 3×3 stem, the normalisation of small images, the
 //! number of heads, the pooling of a transformer) are asked for, never guessed: a wrong guess gives other
@@ -10,17 +10,14 @@ use vssl_data::{
 };
 
 use crate::{
-    backbone::{
-        BackboneConfig, Pooling, ResnetConfig, ResnetDepth, Stem, VitConfig, VitSize,
-        WideResnetConfig,
-    },
+    backbone::{BackboneConfig, Pooling, Stem, VitConfig, VitSize},
     encoder::Input,
 };
 
-use super::{ForeignError, Request};
-
-/// Shapes of the tensors by their names in this program's networks.
-pub(super) type Shapes<'a> = std::collections::BTreeMap<String, &'a [usize]>;
+use super::{
+    ForeignError, Request,
+    architectures::{self, Shapes},
+};
 
 /// What a file says of its network by more than tensors.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,13 +42,7 @@ pub(super) fn network(
     request: &Request,
     hints: &Hints,
 ) -> Result<(BackboneConfig, Input), ForeignError> {
-    let mut config = if shapes.contains_key("patch_embed.proj.weight") {
-        transformer(shapes)?
-    } else if shapes.contains_key("block1.layer.0.conv1.weight") {
-        wide_resnet(shapes)?
-    } else {
-        resnet(shapes)?
-    };
+    let mut config = architectures::of(shapes)?;
     if let Some((told, _)) = &hints.told {
         contradiction("the file's description", Some(told.architecture()), config.architecture())?;
         config = told.clone();
@@ -123,8 +114,8 @@ fn padded(
     Ok(())
 }
 
-/// Settles the heads and the pooling of a transformer. Of the known sizes only ViT-S exists with two numbers
-/// of heads.
+/// Settles the heads and the pooling of a transformer. Of the known sizes only ViT-B exists with one number of
+/// heads: ViT-Tiny has 12 in MAE-Lite, and ViT-S has 12 in MoCo V3.
 fn attending(
     vit: &mut VitConfig,
     request: &Request,
@@ -133,7 +124,9 @@ fn attending(
 ) -> Result<(), ForeignError> {
     let (width, _, usual) = vit.size.shape();
     let known = hints.told.as_ref().map(|_| (vit.heads(), vit.pooling));
-    let heads = known.map(|(heads, _)| heads).or(hints.heads);
+    // The names tell the author, who has published one ViT-S; a network of another width is a reader's own.
+    let named = hints.heads.filter(|_| vit.size == VitSize::Small);
+    let heads = known.map(|(heads, _)| heads).or(named);
     let pooling = known.map(|(_, pooling)| pooling).or(hints.pooling);
     if let Some(told) = heads {
         contradiction("--heads", request.heads, told).map_err(|error| whose(error, hints))?;
@@ -154,6 +147,10 @@ fn attending(
         None if vit.size == VitSize::Small => unknown.push(
             "the number of attention heads is not in the weights, and ViT-S exists with two: give \
              --heads 6 for timm, DeiT and DINO, or --heads 12 for MoCo V3",
+        ),
+        None if vit.size == VitSize::Tiny => unknown.push(
+            "the number of attention heads is not in the weights, and ViT-Tiny exists with two: give \
+             --heads 3 for timm and DeiT, or --heads 12 for MAE-Lite",
         ),
         None => {}
     }
@@ -235,110 +232,29 @@ fn contradiction<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-fn shape<const D: usize>(shapes: &Shapes, name: &str) -> Result<[usize; D], ForeignError> {
-    let found = shapes.get(name).copied();
-    found.and_then(|shape| shape.try_into().ok()).ok_or_else(|| {
-        ForeignError::Architecture(match found {
-            Some(found) => format!("{name:?} has shape {found:?}, expected {D} dimensions"),
-            None => format!("there is no {name:?}"),
-        })
-    })
-}
-
-/// Counts the numbers 0, 1, … that occur between `before` and `after` in the names.
-fn count(shapes: &Shapes, before: &str, after: &str) -> usize {
-    (0..).take_while(|index| shapes.contains_key(&format!("{before}{index}{after}"))).count()
-}
-
-fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
-    let [width, channels, kernel, _] = shape(shapes, "conv1.weight")?;
-    let depths =
-        [1, 2, 3, 4].map(|layer| count(shapes, &format!("layer{layer}."), ".conv1.weight"));
-    let bottleneck = shapes.contains_key("layer1.0.conv3.weight");
-    let depth = match (depths, bottleneck) {
-        ([2, 2, 2, 2], false) => ResnetDepth::Resnet18,
-        ([3, 4, 6, 3], false) => ResnetDepth::Resnet34,
-        ([3, 4, 6, 3], true) => ResnetDepth::Resnet50,
-        _ => {
-            let blocks = if bottleneck { "bottlenecks" } else { "basic blocks" };
-            return Err(ForeignError::Architecture(format!(
-                "its stages have {depths:?} {blocks}; known are ResNet-18 and -34 (basic, 2 2 2 2 \
-                 and 3 4 6 3) and ResNet-50 (bottlenecks, 3 4 6 3)"
-            )));
-        }
-    };
-    let stem = match (channels, kernel) {
-        (3, 7) => Stem::Imagenet,
-        (3, 3) => Stem::Cifar,
-        _ => {
-            return Err(ForeignError::Architecture(format!(
-                "its first convolution is {kernel}×{kernel} on {channels} channels; known are 7×7 \
-                 and 3×3 on 3"
-            )));
-        }
-    };
-    Ok(ResnetConfig { depth, width, stem, ..ResnetConfig::default() }.into())
-}
-
-fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
-    let [width, ..] = shape::<4>(shapes, "block1.layer.0.conv1.weight")?;
-    let depths =
-        [1, 2, 3].map(|block| count(shapes, &format!("block{block}.layer."), ".conv1.weight"));
-    if depths != [4, 4, 4] || width == 0 || !width.is_multiple_of(16) {
-        return Err(ForeignError::Architecture(format!(
-            "a Wide ResNet of {depths:?} blocks and {width} channels in the first stage; known is \
-             Wide ResNet-28, of 4 4 4 and a multiple of 16"
-        )));
-    }
-    Ok(WideResnetConfig { widen: width / 16 }.into())
-}
-
-fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
-    let [width, channels, patch, other] = shape(shapes, "patch_embed.proj.weight")?;
-    if channels != 3 || patch != other || patch == 0 {
-        return Err(ForeignError::Architecture(format!(
-            "its patches are {patch}×{other} on {channels} channels; known are squares on 3"
-        )));
-    }
-    let blocks = count(shapes, "blocks.", ".norm1.weight");
-    let size = match (width, blocks) {
-        (192, 12) => VitSize::Tiny,
-        (384, 12) => VitSize::Small,
-        (768, 12) => VitSize::Base,
-        _ => {
-            return Err(ForeignError::Architecture(format!(
-                "a transformer of width {width} with {blocks} blocks; known are 192, 384 and 768 \
-                 with 12"
-            )));
-        }
-    };
-    let [_, tokens, _] = shape(shapes, "pos_embed")?;
-    let side = tokens.saturating_sub(1).isqrt();
-    if side == 0 || side * side + 1 != tokens {
-        return Err(ForeignError::Architecture(format!(
-            "{tokens} positions are not a square of patches and a class token"
-        )));
-    }
-    let image_size = side * patch;
-    Ok(VitConfig { size, patch, image_size, ..VitConfig::default() }.into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const VIT_S: [(&str, &[usize]); 2] =
-        [("patch_embed.proj.weight", &[384, 3, 16, 16]), ("pos_embed", &[1, 197, 384])];
 
     /// What becomes of the shapes of a ViT-S.
     fn vit_small(
         request: &Request,
         hints: &Hints,
     ) -> Result<(BackboneConfig, Input), ForeignError> {
-        let mut shapes: Shapes =
-            VIT_S.iter().map(|&(name, shape)| (name.to_owned(), shape)).collect();
+        vit(384, request, hints)
+    }
+
+    fn vit(
+        width: usize,
+        request: &Request,
+        hints: &Hints,
+    ) -> Result<(BackboneConfig, Input), ForeignError> {
+        let (patch, positions) = ([width, 3, 16, 16], [1, 197, width]);
+        let mut shapes = Shapes::new();
+        shapes.insert("patch_embed.proj.weight".to_owned(), &patch);
+        shapes.insert("pos_embed".to_owned(), &positions);
         for block in 0..12 {
-            shapes.insert(format!("blocks.{block}.norm1.weight"), &[384]);
+            shapes.insert(format!("blocks.{block}.norm1.weight"), &positions[2..]);
         }
         network(&shapes, request, hints)
     }
@@ -366,6 +282,25 @@ mod tests {
             let request = Request { heads: Some(wrong), ..told.clone() };
             let refused = heads(&request, &Hints::default()).unwrap_err();
             assert!(refused.contains(&format!("--heads {wrong}")), "{refused}");
+        }
+    }
+
+    /// MAE-Lite's ViT-Tiny has 12 heads; the names of MoCo V3 tell the heads of its own ViT-S only.
+    #[test]
+    fn only_a_base_transformer_has_a_usual_number_of_heads() {
+        let token = Some(Pooling::Token);
+        let request = Request { pooling: token, ..Request::default() };
+        let moco = Hints { author: "MoCo V3", heads: Some(12), pooling: token, ..Hints::default() };
+        for hints in [&Hints::default(), &moco] {
+            let asked = vit(192, &request, hints).unwrap_err().to_string();
+            assert!(asked.contains("--heads 3") && asked.contains("--heads 12"), "{asked}");
+            for (width, given, expected) in [(192, 3, 3), (192, 12, 12), (768, 6, 6)] {
+                let request = Request { heads: Some(given), ..request.clone() };
+                let (config, _) = vit(width, &request, hints).unwrap();
+                assert_eq!(config.vit().unwrap().heads(), expected);
+            }
+            let (config, _) = vit(768, &request, hints).unwrap();
+            assert_eq!(config.vit().unwrap().heads(), 12);
         }
     }
 

@@ -6,20 +6,20 @@
 //! an encoder. [`ImportReport::write`] writes a file as [`export`](mod@crate::encoder::export) does, so that
 //! everything that takes an encoder takes it. Called by `vssl import`.
 
+mod architectures;
+mod arrays;
 mod container;
+mod error;
 mod infer;
 mod names;
+mod purpose;
 mod source;
 mod storages;
 mod strided;
 mod tensors;
 mod verify;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use burn::tensor::{Device, TensorData};
 use serde::Serialize;
@@ -27,140 +27,17 @@ use vssl_data::Normalisation;
 
 use crate::{
     backbone::{Architecture, Backbone, BackboneConfig, Pooling, Stem},
-    encoder::{
-        Input,
-        export::{self, ExportError},
-    },
+    encoder::{Input, export},
     layers::{Init, budget},
     method::learner::Network,
     tensors::state::{self, Tensors},
 };
 
+pub use error::ForeignError;
+
 use container::Opened;
 use infer::Hints;
 use source::Sources;
-
-/// Why no encoder could be imported from a file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForeignError {
-    /// The operating system refused.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The file has neither format, or ends early.
-    #[error(
-        "{}: {problem}; expected a state dict that torch.save wrote (.pth, .pt, .ckpt) or a \
-         safetensors file. A whole pickled model has to be saved as its state_dict() first",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What its reader said.
-        problem: String,
-    },
-    /// A tensor of the encoder does not hold floats.
-    #[error("{}: tensor {key:?} holds no floats (expected 16, 32 or 64 bits)", path.display())]
-    Type {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        key: String,
-    },
-    /// A tensor of the encoder holds values that are not numbers.
-    #[error(
-        "{}: tensor {key:?}: {count} of its {values} values are infinite or not a number (as 32-bit \
-         floats); the training diverged, or the file was damaged: take an earlier checkpoint",
-        path.display()
-    )]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        key: String,
-        /// Number of values that are not finite.
-        count: usize,
-        /// Number of all values.
-        values: usize,
-    },
-    /// No tensor has the name of an encoder's first layer.
-    #[error(
-        "none of the {tensors} tensors is the first layer of a known encoder (ResNet, Wide \
-         ResNet-28, vision transformer); the first names are {keys:?}"
-    )]
-    NoEncoder {
-        /// Number of tensors in the file.
-        tensors: usize,
-        /// The first few names in the file.
-        keys: Vec<String>,
-    },
-    /// The file has no encoder at the requested prefix.
-    #[error("there is no encoder at {wanted:?}; there are encoders at {available:?}")]
-    Prefix {
-        /// The requested prefix.
-        wanted: String,
-        /// The prefixes of the encoders in the file.
-        available: Vec<String>,
-    },
-    /// The file has several encoders, and the request does not choose one.
-    #[error("there are several encoders, at {available:?}; choose one with --prefix")]
-    Several {
-        /// Their prefixes.
-        available: Vec<String>,
-    },
-    /// The teacher was requested, but no encoder has the name of a moving average.
-    #[error("no encoder has the name of a teacher; there are encoders at {available:?}")]
-    NoTeacher {
-        /// Their prefixes.
-        available: Vec<String>,
-    },
-    /// The network is not an architecture that this program has.
-    #[error("not a known architecture: {0}")]
-    Architecture(String),
-    /// The tensors contradict an argument.
-    #[error("{0}")]
-    Contradiction(String),
-    /// Neither the tensors nor the arguments give a needed setting.
-    #[error("{0}")]
-    Unknown(String),
-    /// The tensors of the file are not exactly the tensors of the network.
-    #[error(
-        "{missing} tensors are missing, {mismatched} have another shape and {unexpected} are \
-         unexpected: {}; --allow-partial takes over what fits and leaves the rest at its initial values",
-        few(tensors)
-    )]
-    Incomplete {
-        /// Number of tensors that the file lacks.
-        missing: usize,
-        /// Number of tensors of another shape.
-        mismatched: usize,
-        /// Number of tensors that do not belong to the network or to a known part of a checkpoint.
-        unexpected: usize,
-        /// The names of all of them.
-        tensors: Vec<String>,
-    },
-    /// No tensor of the network is in the file.
-    #[error("none of the network's tensors fits the file: there is nothing to import")]
-    Nothing,
-    /// The encoder could not be written.
-    #[error(transparent)]
-    Write(#[from] ExportError),
-}
-
-/// The first names of a list, and how many more there are.
-fn few(names: &[String]) -> String {
-    const SHOWN: usize = 6;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
 
 /// What the user says of a file: settings that it does not hold, and expectations that are checked.
 #[derive(Clone, Debug, Default)]
@@ -252,6 +129,8 @@ pub struct ImportReport {
     pub input: Input,
     /// Prefix of the encoder's names in the file.
     pub prefix: String,
+    /// Whether the network is the student or its moving average; `None` where the file does not say.
+    pub network: Option<Network>,
     /// Every tensor, sorted by status and name.
     pub rows: Vec<Row>,
     /// The tensors by their names in the network; a tensor that did not match has initial values.
@@ -265,15 +144,14 @@ pub struct ImportReport {
 pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError> {
     let Opened { sources, metadata } = container::open(path)?;
     let copies = names::copies(&sources);
-    let chosen = names::choose(&sources, &copies, request.network, request.prefix.as_deref())?;
-    if chosen.layout == names::Layout::Numbered(2) {
-        return Err(ForeignError::Architecture(
-            "a Sequential over the children of a ResNet without a max-pool, as lightly's \
-             ResNetGenerator gives it, has no activation after its first normalisation (that is in \
-             forward(), not a child), so it is no ResNet and its features would differ"
-                .to_owned(),
-        ));
-    }
+    let told = metadata.get(export::NETWORK).and_then(|name| export::network_of(name));
+    // A file of this program says what its only network is.
+    let wanted = match (copies.len(), told) {
+        (1, Some(told)) if told == request.network => Network::Student,
+        _ => request.network,
+    };
+    let chosen = names::choose(&sources, &copies, wanted, request.prefix.as_deref())?;
+    chosen.check(&sources)?;
     let mut keys = BTreeMap::new();
     for key in sources.keys() {
         if let Some(rest) = key.strip_prefix(&chosen.prefix) {
@@ -291,14 +169,15 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     let (mut rows, tensors) = matched(path, &sources, &keys, expected)?;
     let used: Vec<&String> = rows.iter().filter_map(|row| row.key.as_ref()).collect();
     let rest = sources.iter().filter(|(key, _)| !used.contains(key)).map(|(key, source)| {
-        let (status, reason) = names::purpose(key, &copies, &chosen);
+        let (status, reason) = purpose::purpose(key, source, &copies, &chosen);
         let (key, shape) = (Some(key.clone()), Some(source.shape.clone()));
         Row { status, key, name: None, shape, expected: None, reason }
     });
     let rest: Vec<Row> = rest.collect();
     rows.extend(rest);
     rows.sort_by(|a, b| (a.status, &a.key, &a.name).cmp(&(b.status, &b.key, &b.name)));
-    Ok(ImportReport { config, input, prefix: chosen.prefix, rows, tensors })
+    let network = told.or(chosen.is_teacher().then_some(Network::Teacher));
+    Ok(ImportReport { config, input, prefix: chosen.prefix, network, rows, tensors })
 }
 
 /// The network and input of a file that this program wrote.
@@ -379,7 +258,7 @@ impl ImportReport {
     /// Returns what the weights do not tell and is taken for granted: whoever imports a network that differs
     /// in one of these points gets other features.
     pub fn assumptions(&self) -> Vec<String> {
-        verify::assumptions(&self.config)
+        verify::assumptions(&self.config, &self.input)
     }
 
     /// Returns the side of a test picture and its features, by which the import can be compared with the
@@ -395,7 +274,10 @@ impl ImportReport {
     /// A file that cannot be written.
     pub fn write(&self, to: &Path, from: &Path) -> Result<(), ForeignError> {
         let name = from.file_name().map(|name| name.to_string_lossy().into_owned());
-        let origin = [("imported_from", name.unwrap_or_default())];
+        let mut origin = vec![("imported_from", name.unwrap_or_default())];
+        if let Some(network) = self.network {
+            origin.push((export::NETWORK, export::name_of(network).to_owned()));
+        }
         Ok(export::write_tensors(to, &self.tensors, &self.config, &self.input, &origin)?)
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::{backbone::Pooling, method::learner::Network};
 
-use super::{ForeignError, MatchStatus, infer::Hints, source::Sources};
+use super::{ForeignError, infer::Hints, source::Sources};
 
 /// Conventions for the names of an encoder's tensors behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(super) enum Layout {
     /// torchvision's and timm's ResNets, and lightly's own, whose `downsample` is a `shortcut`.
     Resnet,
     /// `Sequential` over a ResNet's children: 0 is the convolution, 1 its normalisation, and the
-    /// number is that of the first stage: 4 for torchvision's, 2 for lightly's. The latter is
-    /// recognised in order to be refused: it computes something else.
+    /// number is that of the first stage: 4 for torchvision's, 3 where the max-pool was taken out, 2
+    /// for lightly's. The last is recognised in order to be refused: it computes something else.
     Numbered(usize),
     /// timm's vision transformers.
     Vit,
@@ -26,9 +26,10 @@ pub(super) enum Layout {
 }
 
 /// For each layout, a name that only encoders have.
-const ANCHORS: [(Layout, &str); 6] = [
+const ANCHORS: [(Layout, &str); 7] = [
     (Layout::Resnet, "layer1.0.conv1.weight"),
     (Layout::Numbered(4), "4.0.conv1.weight"),
+    (Layout::Numbered(3), "3.0.conv1.weight"),
     (Layout::Numbered(2), "2.0.conv1.weight"),
     (Layout::Vit, "patch_embed.proj.weight"),
     (Layout::TorchvisionVit, "conv_proj.weight"),
@@ -48,11 +49,16 @@ pub(super) fn copies(sources: &Sources) -> Vec<Candidate> {
     for key in sources.keys() {
         for (layout, anchor) in ANCHORS {
             let Some(prefix) = key.strip_suffix(anchor) else { continue };
-            let numbered = matches!(layout, Layout::Numbered(_));
-            let stem = |part: &str| sources.contains_key(&format!("{prefix}{part}"));
-            let mut whole = !numbered || stem("0.weight") && stem("1.running_mean");
-            // Where the first stage is number 2, number 4 is the third.
-            whole &= layout != Layout::Numbered(4) || !stem("2.0.conv1.weight");
+            let has = |part: &str| sources.contains_key(&format!("{prefix}{part}"));
+            let whole = match layout {
+                // Where the first stage is number 2, numbers 3 and 4 are later stages.
+                Layout::Numbered(first) => {
+                    has("0.weight")
+                        && has("1.running_mean")
+                        && (2..first).all(|before| !has(&format!("{before}.0.conv1.weight")))
+                }
+                _ => true,
+            };
             if whole && (prefix.is_empty() || prefix.ends_with('.')) {
                 copies.push(Candidate { prefix: prefix.to_owned(), layout });
             }
@@ -63,7 +69,7 @@ pub(super) fn copies(sources: &Sources) -> Vec<Candidate> {
 
 impl Candidate {
     /// Whether the prefix says that the encoder is a moving average of another.
-    fn is_teacher(&self) -> bool {
+    pub(super) fn is_teacher(&self) -> bool {
         self.prefix.split('.').any(|part| {
             ["momentum", "teacher", "target"].iter().any(|word| part.contains(word))
                 || part == "ema"
@@ -71,6 +77,27 @@ impl Candidate {
                 || part.ends_with("_ema")
                 || part.ends_with("_k")
         })
+    }
+
+    /// Checks that the layers behind the prefix can be those of a ResNet, where they have numbers.
+    ///
+    /// # Errors
+    /// A layer without weights is missing between them, so the features would be others.
+    pub(super) fn check(&self, sources: &Sources) -> Result<(), ForeignError> {
+        let stem = || sources.get(&format!("{}0.weight", self.prefix));
+        let problem = match self.layout {
+            Layout::Numbered(2) => {
+                "a Sequential over the children of a ResNet without a max-pool, as lightly's \
+                 ResNetGenerator gives it, has no activation after its first normalisation (that is in \
+                 forward(), not a child), so it is no ResNet and its features would differ"
+            }
+            Layout::Numbered(3) if stem().is_none_or(|stem| !stem.shape.ends_with(&[3, 3, 3])) => {
+                "a Sequential whose fourth layer is the first stage of a ResNet, without a 3×3 convolution \
+                 at its beginning, lacks the activation or the max-pool of a ResNet"
+            }
+            _ => return Ok(()),
+        };
+        Err(ForeignError::Architecture(problem.to_owned()))
     }
 
     /// The name in this program's networks of the tensor `rest`, which is the name behind the prefix.
@@ -159,7 +186,7 @@ pub(super) fn choose(
 pub(super) fn hints(sources: &Sources, chosen: &Candidate) -> Hints {
     let has = |part: &str| chosen.prefix.split('.').any(|own| own == part);
     let token = Some(Pooling::Token);
-    // facebookresearch/moco-v3 calls its networks so; all of its transformers have 12 heads.
+    // facebookresearch/moco-v3 calls its networks so; its ViT-S and its ViT-B have 12 heads.
     if chosen.layout == Layout::Vit && (has("base_encoder") || has("momentum_encoder")) {
         return Hints { author: "MoCo V3", heads: Some(12), pooling: token, ..Hints::default() };
     }
@@ -177,94 +204,6 @@ pub(super) fn hints(sources: &Sources, chosen: &Candidate) -> Hints {
     }
 }
 
-/// How a tensor that the encoder `chosen` does not have belongs to its file, and what it is.
-pub(super) fn purpose(
-    key: &str,
-    copies: &[Candidate],
-    chosen: &Candidate,
-) -> (MatchStatus, Option<&'static str>) {
-    let owner = copies
-        .iter()
-        .filter(|copy| key.starts_with(&copy.prefix))
-        .max_by_key(|copy| copy.prefix.len());
-    if owner.is_some_and(|owner| owner != chosen) {
-        return (MatchStatus::LeftOut, Some("another copy of the encoder"));
-    }
-    let last = key.rsplit('.').next().unwrap_or(key);
-    if ["num_batches_tracked", "total_ops", "total_params"].contains(&last) {
-        return (MatchStatus::LeftOut, Some("a count, which no feature depends on"));
-    }
-    let Some(owner) = owner else {
-        // Beside the encoder, so no part of its forward pass: `state_dict.projector.0.weight`.
-        return match key.split('.').find_map(companion) {
-            Some(reason) => (MatchStatus::LeftOut, Some(reason)),
-            None => (MatchStatus::Unexpected, None),
-        };
-    };
-    // Behind the encoder's prefix a head has its name at the top: what is called `fc` inside a block is a gate.
-    let name = owner.name(&key[owner.prefix.len()..]);
-    let first = name.split('.').next().unwrap_or(&name);
-    match companion(first).filter(|_| !is_body(first)) {
-        Some(reason) => (MatchStatus::LeftOut, Some(reason)),
-        None => (MatchStatus::Unexpected, name.split('.').find_map(stranger)),
-    }
-}
-
-/// Whether a name at the top of an encoder is that of a part which images pass through.
-fn is_body(first: &str) -> bool {
-    let numbered =
-        |word: &str| first.strip_prefix(word).is_some_and(|rest| rest.parse::<u8>().is_ok());
-    ["conv1", "bn1", "blocks", "patch_embed", "pos_embed", "cls_token", "norm", "encoder"]
-        .contains(&first)
-        || numbered("layer")
-        || numbered("block")
-}
-
-/// What a part of a checkpoint with this name is, if the part is known and images do not pass through it.
-fn companion(part: &str) -> Option<&'static str> {
-    let part = part.to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| part.contains(word));
-    let is = |words: &[&str]| words.contains(&part.as_str());
-    if has(&["optimizer", "optimiser", "scheduler", "scaler", "callbacks", "loops", "rng_state"])
-        || is(&["n_averaged", "num_updates", "initted", "step", "steps", "iteration", "epoch"])
-        || is(&["global_step", "decay", "ema_decay", "optim", "hyper_parameters", "args", "amp"])
-    {
-        Some("state of the training")
-    } else if is(&["mask_token", "masked_embed"]) {
-        Some("the token of masked patches, which only training uses")
-    } else if has(&["queue", "prototype", "center", "centre", "memory_bank", "criterion", "loss"]) {
-        Some("memory of the method")
-    } else if has(&["project", "predict", "classifier", "linear_head", "decoder", "denoise"])
-        || is(&["fc", "head", "heads", "linear", "head_dist", "probe", "mlp_head", "neck"])
-        || part.ends_with("_head")
-    {
-        Some("a head")
-    } else {
-        None
-    }
-}
-
-/// What a part of a network with this name is that the networks of this program do not have.
-fn stranger(part: &str) -> Option<&'static str> {
-    Some(match part {
-        "se" | "fc" | "gate" | "eca" | "cbam" | "ca" | "sa" => "a gate",
-        "gamma" | "gamma_1" | "gamma_2" | "ls1" | "ls2" | "layer_scale" => "layer scale",
-        "q_norm" | "k_norm" => "a norm of queries and keys",
-        "q_bias" | "v_bias" => "a bias of its own for queries or values",
-        "reg_token" | "register_tokens" => "register tokens",
-        "dist_token" => "a distillation token",
-        "fc_norm" => "a norm behind the mean of the patches",
-        "norm_pre" | "ln_pre" => "a norm before the blocks",
-        "pre_logits" => "a layer between feature and head",
-        "attn_pool" | "attnpool" => "pooling by attention",
-        "filt" | "aa" => "blur pooling",
-        "rel_pos" | "rel_pos_bias" | "relative_position_bias_table" | "relative_position_index" => {
-            "relative positions"
-        }
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +216,7 @@ mod tests {
             (Layout::Numbered(4), "0.weight", "conv1.weight"),
             (Layout::Numbered(4), "1.running_var", "bn1.running_var"),
             (Layout::Numbered(4), "7.1.bn2.weight", "layer4.1.bn2.weight"),
+            (Layout::Numbered(3), "6.1.bn2.weight", "layer4.1.bn2.weight"),
             (Layout::Numbered(4), "7.0.shortcut.0.weight", "layer4.0.downsample.0.weight"),
             (
                 Layout::TorchvisionVit,
@@ -293,55 +233,5 @@ mod tests {
         ] {
             assert_eq!(name(layout, theirs), ours);
         }
-    }
-
-    #[test]
-    fn heads_and_other_copies_are_explained_and_the_unknown_is_not() {
-        let at = |prefix: &str| Candidate { prefix: prefix.to_owned(), layout: Layout::Resnet };
-        let (student, teacher) = (at("state_dict.backbone."), at("state_dict.momentum_backbone."));
-        let copies = [student.clone(), teacher.clone()];
-        assert!(teacher.is_teacher() && !student.is_teacher());
-        for (key, explained) in [
-            ("state_dict.momentum_backbone.conv1.weight", true),
-            ("state_dict.projector.0.weight", true),
-            ("state_dict.backbone.bn1.num_batches_tracked", true),
-            ("state_dict.backbone.fc.weight", true),
-            ("optimizer_states.0.state.0.exp_avg", true),
-            ("state_dict.queue", true),
-            ("state_dict.backbone.layer1.0.gate.weight", false),
-            ("state_dict.something.weight", false),
-        ] {
-            let (status, _) = purpose(key, &copies, &student);
-            assert_eq!(status == MatchStatus::LeftOut, explained, "{key}");
-        }
-    }
-
-    /// Gates of SE-ResNets are called `fc` too, inside of the blocks.
-    #[test]
-    fn a_head_has_its_name_at_the_top_and_inside_of_a_block_nothing_is_left_out() {
-        let bare = Candidate { prefix: String::new(), layout: Layout::Resnet };
-        let vit = Candidate { prefix: "model.".to_owned(), layout: Layout::Vit };
-        for (chosen, key, left_out) in [
-            (&bare, "fc.weight", true),
-            (&bare, "n_averaged", true),
-            (&bare, "optimizer.state.0.exp_avg", true),
-            (&bare, "layer1.0.bn1.total_ops", true),
-            (&bare, "layer1.0.se.fc.0.weight", false),
-            (&bare, "layer1.0.fc.0.weight", false),
-            (&bare, "layer2.1.predict.weight", false),
-            (&vit, "model.head.weight", true),
-            (&vit, "model.mask_token", true),
-            (&vit, "model.decoder_blocks.0.norm1.weight", true),
-            (&vit, "ibot_loss.center", true),
-            (&vit, "model.blocks.0.attn.projection.weight", false),
-            (&vit, "model.pre_logits.fc.weight", false),
-            (&vit, "model.fc_norm.weight", false),
-            (&vit, "model.blocks.0.ls1.gamma", false),
-        ] {
-            let (status, _) = purpose(key, std::slice::from_ref(chosen), chosen);
-            assert_eq!(status == MatchStatus::LeftOut, left_out, "{key}");
-        }
-        let gate = purpose("layer1.0.se.fc.0.weight", std::slice::from_ref(&bare), &bare);
-        assert_eq!(gate, (MatchStatus::Unexpected, Some("a gate")));
     }
 }

@@ -43,6 +43,13 @@ impl Source {
         Self::new(Vec::new(), None, Place::Unknown)
     }
 
+    /// Whether the tensor is a record of a training, such as a count or the best accuracy: one number, or
+    /// numbers that are not floats.
+    pub(super) fn is_record(&self) -> bool {
+        let one = self.shape.iter().all(|&axis| axis == 1);
+        !matches!(self.place, Place::Unknown) && (one || self.float.is_none())
+    }
+
     /// Reads the values as 32-bit floats.
     ///
     /// # Errors

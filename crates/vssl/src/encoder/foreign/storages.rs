@@ -20,6 +20,12 @@ use zip::{
 
 /// The largest pickle in an archive, in bytes: a compressed one can claim any size.
 const LARGEST_PICKLE: u64 = 1 << 30;
+/// The largest compressed pickle, in bytes, unless it is at most [`EXPANSION`] times its compressed size.
+const COMPRESSED_PICKLE: u64 = 1 << 26;
+/// How many times its compressed size the pickle of an honest archive may have: names compress well.
+const EXPANSION: u64 = 20;
+/// How many bytes of a compressed storage may lie behind those that a tensor needs.
+const SLACK: u64 = 1 << 20;
 /// The largest entry of text in an archive, in bytes.
 const LARGEST_TEXT: u64 = 4096;
 
@@ -61,7 +67,9 @@ impl Storages {
                 return Err("the numbers have their highest byte first".to_owned());
             }
         }
-        let pickle = whole(&mut archive, &format!("{root}data.pkl"), LARGEST_PICKLE);
+        let name = format!("{root}data.pkl");
+        let place = place(&mut archive, &name).map_err(|error| text(&error))?;
+        let pickle = whole(&mut archive, &name, place.largest_pickle());
         let pickle = pickle.map_err(|error| text(&error))?;
         Ok((Self::Archive { archive: Mutex::new(archive), file, root }, pickle))
     }
@@ -72,7 +80,7 @@ impl Storages {
             Self::Runs { runs, .. } => runs.get(key).map(|&(_, bytes)| bytes),
             Self::Archive { archive, root, .. } => {
                 let mut archive = archive.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                place(&mut archive, &format!("{root}data/{key}")).ok().map(|(bytes, _)| bytes)
+                place(&mut archive, &format!("{root}data/{key}")).ok().map(|place| place.bytes)
             }
         }
     }
@@ -97,9 +105,14 @@ impl Storages {
             Self::Archive { archive, file, root } => {
                 let name = format!("{root}data/{key}");
                 let mut archive = archive.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                let (bytes, stored_at) = place(&mut archive, &name)?;
+                let Entry { bytes, stored_at, .. } = place(&mut archive, &name)?;
                 match stored_at {
                     _ if end > bytes => Err(ends(bytes)),
+                    // It would be expanded whole for each tensor.
+                    None if bytes - end > SLACK => Err(fault(format!(
+                        "storage {key} is compressed and has {bytes} bytes, of which its tensor needs {end}; \
+                         save the file anew with torch.save, which does not compress"
+                    ))),
                     // Only a whole entry can be checked by its checksum.
                     Some(at) if length < bytes => window(file, at + start, length),
                     _ => {
@@ -126,12 +139,34 @@ fn window(file: &File, at: u64, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns the size of an entry, and where in the file it begins unless it is compressed.
-fn place(archive: &mut Archive, name: &str) -> io::Result<(u64, Option<u64>)> {
+/// Where an entry of an archive lies.
+struct Entry {
+    /// The number of its bytes, and of those that they take in the archive.
+    bytes: u64,
+    packed: u64,
+    /// Where in the file it begins unless it is compressed.
+    stored_at: Option<u64>,
+}
+
+impl Entry {
+    /// Returns how large this entry may be if it is the pickle.
+    fn largest_pickle(&self) -> u64 {
+        match self.stored_at {
+            Some(_) => LARGEST_PICKLE,
+            None => {
+                let expanded = self.packed.saturating_mul(EXPANSION);
+                expanded.clamp(COMPRESSED_PICKLE, LARGEST_PICKLE)
+            }
+        }
+    }
+}
+
+fn place(archive: &mut Archive, name: &str) -> io::Result<Entry> {
     let index = archive.index_for_name(name).ok_or_else(|| fault(format!("there is no {name}")))?;
     let entry = archive.by_index_raw(index)?;
     let stored = entry.compression() == CompressionMethod::Stored;
-    Ok((entry.size(), entry.data_start().filter(|_| stored)))
+    let stored_at = entry.data_start().filter(|_| stored);
+    Ok(Entry { bytes: entry.size(), packed: entry.compressed_size(), stored_at })
 }
 
 /// Reads a whole entry of at most `most` bytes and checks its checksum. PyTorch can leave checksums out; it

@@ -48,6 +48,17 @@ impl Strided {
         Self::new(shape, strides, 0, size)
     }
 
+    /// Returns the same numbers with their axes in another order; `None` where `order` is none.
+    pub(super) fn turned(&self, order: &[u64]) -> Option<Self> {
+        let mut sorted = order.to_vec();
+        sorted.sort_unstable();
+        if !sorted.into_iter().eq(0..self.shape.len() as u64) {
+            return None;
+        }
+        let of = |all: &[usize]| order.iter().map(|&axis| all[axis as usize]).collect();
+        Some(Self { shape: of(&self.shape), strides: of(&self.strides), ..self.clone() })
+    }
+
     /// Returns the sizes of the axes.
     pub(super) fn shape(&self) -> Vec<usize> {
         self.shape.clone()
@@ -110,6 +121,10 @@ mod tests {
         assert_eq!(turned, Strided { start: 4, ..Strided::whole(vec![2, 3], true, 1).unwrap() });
         let plain = Strided::whole(vec![2, 1, 3], false, 2).unwrap();
         assert_eq!((plain.window(), plain.strides.as_slice()), ((0, 12), &[3, 3, 1][..]));
+        let order = Strided::whole(vec![2, 3, 1], false, 1).unwrap().turned(&[1, 2, 0]).unwrap();
+        assert_eq!(order.shape(), [3, 1, 2]);
+        assert_eq!(order.gather(vec![0, 1, 2, 3, 4, 5]), [0, 3, 1, 4, 2, 5]);
+        assert!(plain.turned(&[0, 1, 1]).is_none() && plain.turned(&[0, 1]).is_none());
         let repeated = Strided::new(vec![2, 2], vec![0, 1], 0, 1).unwrap();
         assert_eq!(repeated.gather(vec![7, 8]), [7, 8, 7, 8]);
         let empty = Strided::whole(vec![0, 4], false, 4).unwrap();

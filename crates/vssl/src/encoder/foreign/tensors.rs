@@ -6,6 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use burn::tensor::DType;
 
 use super::{
+    arrays,
     source::{Place, Source, Sources},
     storages::Storages,
     strided::Strided,
@@ -14,8 +15,16 @@ use crate::formats::pickle::{Call, Id, Pickle, Value};
 
 /// The deepest nesting that is followed: deeper values would not fit on the thread's stack.
 const DEEPEST: usize = 1000;
-/// How often a value may be visited on average. Honest files name a value a few times.
+/// How often a value may be visited for each time that the pickle names it. Honest files name a container a few
+/// times.
 const VISITS: u64 = 16;
+/// The longest path to a value, in bytes, and the length of all paths together, which are copied.
+const LONGEST: usize = 4096;
+const ALL_PATHS: u64 = 1 << 28;
+/// The largest number of axes of a tensor, as in PyTorch.
+const MOST_AXES: usize = 64;
+/// The largest tensor in bytes that may repeat the numbers of a smaller storage, as `expand()` does.
+const EXPANDED: u64 = 1 << 26;
 
 /// The tables of a `torch.nn.Module`.
 const TABLES: [&str; 3] = ["_parameters", "_buffers", "_modules"];
@@ -44,7 +53,10 @@ pub(super) struct Walk {
     /// Tensors that the pickle refers to by a key alone, as the oldest format does.
     named: Sources,
     found: Sources,
+    /// How many values were looked at, how many may be, and the length of all paths to them.
     visits: u64,
+    most: u64,
+    paths: u64,
     /// The containers around the present value: what holds itself is not followed again.
     around: HashSet<Id>,
 }
@@ -59,20 +71,37 @@ impl Walk {
         storages: Arc<Storages>,
         named: Sources,
     ) -> Result<Sources, String> {
-        let (visits, root) = (0, pickle.root);
+        let names: usize = pickle.values().map(named_by).sum();
+        let most = VISITS * (pickle.len() + names) as u64;
+        let (visits, paths, root) = (0, 0, pickle.root);
         let (pickle, found, around) = (Arc::new(pickle), Sources::new(), HashSet::new());
-        let mut walk = Self { pickle, storages, named, found, visits, around };
+        let mut walk = Self { pickle, storages, named, found, visits, most, paths, around };
         walk.visit(root, "")?;
         Ok(walk.found)
     }
 
-    fn visit(&mut self, id: Id, name: &str) -> Result<(), String> {
-        self.visits += 1;
-        if self.visits > VISITS * self.pickle.len() as u64 {
-            return Err(
-                "the pickle names its values so often that it cannot be a checkpoint".into()
-            );
+    /// Counts values that are looked at.
+    fn count(&mut self, values: usize) -> Result<(), String> {
+        self.visits += values as u64;
+        match self.visits > self.most || self.paths > ALL_PATHS {
+            true => {
+                Err("the pickle names its values so often that it cannot be a checkpoint".into())
+            }
+            false => Ok(()),
         }
+    }
+
+    /// Returns the path to a value behind `key`.
+    fn joined(&mut self, name: &str, key: &str) -> Result<String, String> {
+        if name.len() + key.len() >= LONGEST {
+            return Err(format!("the path to a value is longer than {LONGEST} bytes"));
+        }
+        self.paths += (name.len() + key.len()) as u64;
+        Ok(if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") })
+    }
+
+    fn visit(&mut self, id: Id, name: &str) -> Result<(), String> {
+        self.count(1)?;
         if self.around.len() > DEEPEST {
             return Err(format!("the pickle nests values more than {DEEPEST} deep"));
         }
@@ -103,17 +132,26 @@ impl Walk {
 
     fn items(&mut self, items: &[(Id, Id)], name: &str) -> Result<(), String> {
         let pickle = Arc::clone(&self.pickle);
-        for &(key, value) in items {
+        self.count(items.len())?;
+        for &(key, value) in items.iter().filter(|&&(_, value)| may_hold(&pickle, value)) {
+            if matches!(pickle.get(key), Value::Text(text) if text.len() >= LONGEST) {
+                return Err(format!("the path to a value is longer than {LONGEST} bytes"));
+            }
             if let Some(key) = key_of(&pickle, key) {
-                self.visit(value, &joined(name, &key))?;
+                let name = self.joined(name, &key)?;
+                self.visit(value, &name)?;
             }
         }
         Ok(())
     }
 
     fn list(&mut self, elements: &[Id], name: &str) -> Result<(), String> {
-        for (index, &value) in elements.iter().enumerate() {
-            self.visit(value, &joined(name, &index.to_string()))?;
+        let pickle = Arc::clone(&self.pickle);
+        self.count(elements.len())?;
+        let holding = elements.iter().enumerate().filter(|&(_, &value)| may_hold(&pickle, value));
+        for (index, &value) in holding {
+            let name = self.joined(name, &index.to_string())?;
+            self.visit(value, &name)?;
         }
         Ok(())
     }
@@ -128,7 +166,7 @@ impl Walk {
     fn object(&mut self, pickle: &Arc<Pickle>, call: &Call, name: &str) -> Result<(), String> {
         let arguments = pickle.elements(call.arguments).unwrap_or_default();
         let tensor = self.rebuilt(pickle, call.callable, arguments);
-        if let Some(tensor) = tensor.or_else(|| array(pickle, call, arguments)) {
+        if let Some(tensor) = tensor.or_else(|| arrays::array(pickle, call, arguments)) {
             let tensor = self.held(tensor, name)?;
             return self.insert(name, tensor);
         }
@@ -140,6 +178,7 @@ impl Walk {
             }
             (Some(("collections", "OrderedDict")), [pairs]) => {
                 let pairs = pickle.elements(*pairs).unwrap_or_default();
+                self.count(pairs.len())?;
                 let pair = |&pair| <[Id; 2]>::try_from(pickle.elements(pair)?).ok();
                 let pairs: Vec<_> = pairs.iter().filter_map(pair).map(|[k, v]| (k, v)).collect();
                 self.items(&pairs, name)?;
@@ -149,6 +188,8 @@ impl Walk {
         self.items(&call.items, name)?;
         self.list(&call.elements, name)?;
         let Some(state) = call.state else { return self.opaque(pickle, call, name) };
+        // The tables of a module are looked for.
+        self.count(items_of(pickle, state).len() * 2 * TABLES.len())?;
         match pickle.get(state) {
             Value::Dict(state) if is_module(pickle, call, state) => self.module(state, name),
             _ => self.opaque(pickle, call, name),
@@ -156,13 +197,13 @@ impl Walk {
     }
 
     /// Checks that the file holds the numbers of a tensor, before anything is made as large as its shape. A
-    /// tensor that repeats its numbers can have any shape, and no encoder has one.
+    /// tensor that repeats its numbers can have any shape: a large one is not read.
     fn held(&self, tensor: Source, name: &str) -> Result<Source, String> {
         let Place::Storage { key, view, .. } = &tensor.place else { return Ok(tensor) };
         let (start, length) = view.window();
         let (needed, bytes) = ((start + length) as u64, self.storages.bytes(key));
         match bytes {
-            Some(bytes) if needed <= bytes && view.bytes() <= bytes => Ok(tensor),
+            Some(bytes) if needed <= bytes && view.bytes() <= bytes.max(EXPANDED) => Ok(tensor),
             Some(bytes) if needed <= bytes => Ok(Source::unreadable()),
             Some(bytes) => {
                 Err(format!("tensor {name:?} needs {needed} bytes, its storage {key} has {bytes}"))
@@ -175,11 +216,10 @@ impl Walk {
     /// sparse and quantised tensors, for instance.
     fn opaque(&mut self, pickle: &Pickle, call: &Call, name: &str) -> Result<(), String> {
         let known = pickle.global(call.callable).is_some_and(|(module, _)| module == "collections");
-        let mut seen = HashSet::new();
-        let holds = |id: Id, seen: &mut HashSet<Id>| holds_storage(pickle, id, seen);
-        let held = holds(call.arguments, &mut seen)
-            || call.state.is_some_and(|state| holds(state, &mut seen));
-        self.visits += seen.len() as u64;
+        let (mut seen, mut looks) = (HashSet::new(), 0);
+        let mut holds = |id: Id| holds_storage(pickle, id, &mut seen, &mut looks);
+        let held = holds(call.arguments) || call.state.is_some_and(&mut holds);
+        self.count(looks)?;
         match held && !known {
             true => self.insert(name, Source::unreadable()),
             false => Ok(()),
@@ -195,7 +235,9 @@ impl Walk {
                 .find(|&&(key, _)| pickle.text(key) == Some(wanted))
                 .map(|&(_, value)| value)
         };
-        let passing = entry("_non_persistent_buffers_set").map(|set| texts(&pickle, set));
+        let passing = entry("_non_persistent_buffers_set");
+        self.count(passing.and_then(|set| pickle.elements(set)).map_or(0, <[Id]>::len))?;
+        let passing = passing.map(|set| texts(&pickle, set));
         let passing = passing.unwrap_or_default();
         if TABLES.iter().any(|table| entry(table).is_none()) {
             return self.items(state, name);
@@ -203,20 +245,35 @@ impl Walk {
         for table in TABLES {
             let kept = |key: Id| pickle.text(key).is_none_or(|key| !passing.contains(key));
             let of = entry(table).expect("it was looked for above");
-            let items: Vec<_> = items_of(&pickle, of).to_vec();
-            let items: Vec<_> = items.into_iter().filter(|&(key, _)| kept(key)).collect();
+            let items = items_of(&pickle, of);
+            self.count(items.len())?;
+            let items: Vec<_> = items.iter().copied().filter(|&(key, _)| kept(key)).collect();
             self.items(&items, name)?;
         }
         Ok(())
     }
 
-    /// Returns the tensor that a function of `torch._utils` would rebuild of a storage.
+    /// Returns the tensor that a function of `torch._utils` would rebuild of a storage, also where it is wrapped
+    /// once as a tensor of another type.
     fn rebuilt(&self, pickle: &Pickle, callable: Id, arguments: &[Id]) -> Option<Source> {
-        let (module, name) = pickle.global(callable)?;
-        if (module, name) == ("torch._tensor", "_rebuild_from_type_v2") {
-            // func, type, arguments of func, state
-            return self.rebuilt(pickle, *arguments.first()?, pickle.elements(*arguments.get(2)?)?);
+        if pickle.global(callable)? != ("torch._tensor", "_rebuild_from_type_v2") {
+            return self.plain(pickle, callable, arguments);
         }
+        // func, type, arguments of func, state
+        let [function, _, inner, ..] = arguments else { return None };
+        let inner = pickle.elements(*inner)?;
+        let (module, name) = pickle.global(*function)?;
+        match (inner.first().map(|&data| pickle.get(data)), module) {
+            (Some(Value::Call(data)), "torch._utils") if name.starts_with("_rebuild_par") => {
+                self.plain(pickle, data.callable, pickle.elements(data.arguments)?)
+            }
+            _ => self.plain(pickle, *function, inner),
+        }
+    }
+
+    /// Returns the tensor that `_rebuild_tensor` or one of its later versions would make.
+    fn plain(&self, pickle: &Pickle, callable: Id, arguments: &[Id]) -> Option<Source> {
+        let (module, name) = pickle.global(callable)?;
         if module != "torch._utils" || !name.starts_with("_rebuild_tensor") {
             return None;
         }
@@ -233,14 +290,36 @@ impl Walk {
         if let Some(view) = storage.get(5).and_then(|&view| pickle.elements(view)) {
             start = start.checked_add(pickle.size(*view.get(1)?)?)?;
         }
-        let view = Strided::new(pickle.sizes(*shape)?, pickle.sizes(*strides)?, start, size)?;
+        let view = Strided::new(axes(pickle, *shape)?, axes(pickle, *strides)?, start, size)?;
         let (storages, key) = (Arc::clone(&self.storages), key_of(pickle, *storage.get(2)?)?);
         Some(Source::new(view.shape(), float, Place::Storage { storages, key, view }))
     }
 }
 
-fn joined(name: &str, key: &str) -> String {
-    if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
+/// Returns how many values a value names.
+fn named_by(value: &Value) -> usize {
+    match value {
+        Value::Dict(items) => 2 * items.len(),
+        Value::List(elements) => elements.len(),
+        Value::Tuple(elements) => elements.len(),
+        Value::Call(call) => 3 + 2 * call.items.len() + call.elements.len(),
+        _ => 0,
+    }
+}
+
+/// Returns whether a value can be a tensor or hold one.
+fn may_hold(pickle: &Pickle, id: Id) -> bool {
+    let value = pickle.get(id);
+    matches!(
+        value,
+        Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Call(_) | Value::Persistent(_)
+    )
+}
+
+/// Returns a shape, strides or an order of axes.
+pub(super) fn axes(pickle: &Pickle, id: Id) -> Option<Vec<u64>> {
+    let few = pickle.elements(id).is_some_and(|axes| axes.len() <= MOST_AXES);
+    if few { pickle.sizes(id) } else { None }
 }
 
 /// Returns a key of a dictionary as a part of a name.
@@ -284,9 +363,10 @@ fn texts(pickle: &Pickle, set: Id) -> HashSet<String> {
 }
 
 /// Returns whether a storage lies anywhere inside a value.
-fn holds_storage(pickle: &Pickle, id: Id, seen: &mut HashSet<Id>) -> bool {
+fn holds_storage(pickle: &Pickle, id: Id, seen: &mut HashSet<Id>, looks: &mut usize) -> bool {
     let mut open = vec![id];
     while let Some(id) = open.pop() {
+        *looks += 1;
         if !seen.insert(id) {
             continue;
         }
@@ -301,64 +381,4 @@ fn holds_storage(pickle: &Pickle, id: Id, seen: &mut HashSet<Id>) -> bool {
         }
     }
     false
-}
-
-/// Returns the array that numpy would make: by `_reconstruct` and a state, or by `_frombuffer`.
-fn array(pickle: &Arc<Pickle>, call: &Call, arguments: &[Id]) -> Option<Source> {
-    let (module, name) = pickle.global(call.callable)?;
-    if !module.starts_with("numpy") {
-        return None;
-    }
-    let (shape, kind, columns_first, data) = match (name, arguments) {
-        ("_reconstruct", _) => match pickle.elements(call.state?)? {
-            [_version, shape, kind, order, data] => {
-                (*shape, *kind, matches!(pickle.get(*order), Value::Bool(true)), *data)
-            }
-            _ => return None,
-        },
-        ("_frombuffer", [data, kind, shape, order]) => {
-            (*shape, *kind, pickle.text(*order) == Some("F"), *data)
-        }
-        _ => return None,
-    };
-    let shape = pickle.sizes(shape)?;
-    let (size, float, swapped) = kind_of(pickle, kind)?;
-    let view = Strided::whole(shape, columns_first, size)?;
-    if length_of(pickle, data) != Some(view.window().1) {
-        return Some(Source::unreadable());
-    }
-    let place = Place::Array { pickle: Arc::clone(pickle), data, view: view.clone(), swapped };
-    Some(Source::new(view.shape(), float, place))
-}
-
-/// Returns the number of bytes of an array's data, which [`Source::read`] reads.
-fn length_of(pickle: &Pickle, id: Id) -> Option<usize> {
-    match pickle.get(id) {
-        Value::Bytes(bytes) => Some(bytes.len()),
-        Value::Call(call) => match pickle.elements(call.arguments)? {
-            [] => Some(0),
-            [data, ..] => match pickle.get(*data) {
-                Value::Text(text) => Some(text.chars().count()),
-                Value::Bytes(bytes) => Some(bytes.len()),
-                _ => None,
-            },
-        },
-        _ => None,
-    }
-}
-
-/// Returns the size of a number of a `numpy.dtype`, its type if it is a float, and whether its highest byte
-/// comes first; `None` where the array holds texts or objects.
-fn kind_of(pickle: &Pickle, id: Id) -> Option<(u64, Option<DType>, bool)> {
-    let Value::Call(call) = pickle.get(id) else { return None };
-    let name = pickle.text(*pickle.elements(call.arguments)?.first()?)?;
-    let order = pickle.text(*pickle.elements(call.state?)?.get(1)?)?;
-    let size = name.strip_prefix(['f', 'i', 'u', 'b'])?.parse().ok()?;
-    let float = match name {
-        "f8" => Some(DType::F64),
-        "f4" => Some(DType::F32),
-        "f2" => Some(DType::F16),
-        _ => None,
-    };
-    Some((size, float, order == ">"))
 }

@@ -4,7 +4,7 @@
 use burn::{module::Module, tensor::Device};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig, Pooling, Stem},
+    backbone::{Backbone, BackboneConfig, Pooling, ResnetDepth, Stem},
     encoder::{
         Input,
         images::{self, images_to_tensor},
@@ -16,12 +16,13 @@ use crate::{
 /// The largest side of the test picture: larger pictures would take minutes.
 const LARGEST: usize = 512;
 
-/// Returns the side of the test picture: that of the images, unless they are large.
+/// Returns the side of the test picture: that of the images, unless they are large. For a transformer it is the
+/// side that the positions are for: other programs refuse every other side, or resample the positions in
+/// their own way.
 pub(super) fn side(config: &BackboneConfig, input: &Input) -> usize {
     match config.vit() {
-        _ if input.size <= LARGEST => input.size,
-        Some(vit) => vit.patch * (LARGEST / vit.patch).max(1),
-        None => LARGEST,
+        Some(vit) => vit.image_size,
+        None => input.size.min(LARGEST),
     }
 }
 
@@ -48,7 +49,21 @@ pub(super) fn features(config: &BackboneConfig, tensors: &Tensors, side: usize) 
 }
 
 /// Returns what the weights do not tell of a network.
-pub(super) fn assumptions(config: &BackboneConfig) -> Vec<String> {
+pub(super) fn assumptions(config: &BackboneConfig, input: &Input) -> Vec<String> {
+    let mut assumptions = of_network(config);
+    if let Some(vit) = config.vit()
+        && vit.image_size != input.size
+    {
+        assumptions.push(format!(
+            "positions that are resampled from images of {} pixels to images of {}; the test \
+             picture has {} pixels, so its features do not show the resampling",
+            vit.image_size, input.size, vit.image_size
+        ));
+    }
+    assumptions
+}
+
+fn of_network(config: &BackboneConfig) -> Vec<String> {
     match config {
         BackboneConfig::Resnet(resnet) => vec![
             match resnet.stem {
@@ -57,8 +72,14 @@ pub(super) fn assumptions(config: &BackboneConfig) -> Vec<String> {
                     format!("a stem of stride 1, padding {} and no max-pool", resnet.stem_padding)
                 }
             },
-            "strides of 1, 2, 2 and 2 without dilation (output_stride 32) or blur pooling"
-                .to_owned(),
+            match resnet.depth {
+                ResnetDepth::Resnet50 => {
+                    "strides of 1, 2, 2 and 2, on the 3×3 convolution of a bottleneck as in \
+                     torchvision, without dilation (output_stride 32) or blur pooling"
+                }
+                _ => "strides of 1, 2, 2 and 2 without dilation (output_stride 32) or blur pooling",
+            }
+            .to_owned(),
             "ReLU, and ε = 1e-5 in the norms".to_owned(),
         ],
         BackboneConfig::WideResnet(_) => {
@@ -77,7 +98,23 @@ pub(super) fn assumptions(config: &BackboneConfig) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use vssl_data::dataset::{Format, IMAGENET};
+
     use super::*;
+    use crate::backbone::{ResnetConfig, VitConfig};
+
+    #[test]
+    fn a_transformer_is_compared_at_the_side_of_its_positions() {
+        let input = Input::new(96, Format::Folder, IMAGENET);
+        let vit = VitConfig { patch: 16, image_size: 224, ..VitConfig::default() }.into();
+        let said = assumptions(&vit, &input).join("; ");
+        assert_eq!(side(&vit, &input), 224);
+        assert!(said.contains("resampled from images of 224 pixels to images of 96"), "{said}");
+        let resnet = ResnetConfig { depth: ResnetDepth::Resnet50, ..Default::default() }.into();
+        let said = assumptions(&resnet, &input).join("; ");
+        assert_eq!(side(&resnet, &input), 96);
+        assert!(said.contains("3×3 convolution of a bottleneck"), "{said}");
+    }
 
     #[test]
     fn the_picture_is_the_one_that_pytorch_makes() {

@@ -11,6 +11,9 @@ use super::{
 /// The largest number of values in a pickle: three times those of a million tensors with four axes each.
 const MOST_VALUES: usize = 1 << 26;
 
+/// The largest number of marks at a time: a container that is being filled has one.
+const MOST_MARKS: usize = 1 << 20;
+
 /// The values so far, and the stack, marks and memo that the opcodes work on.
 #[derive(Default)]
 pub(super) struct Machine {
@@ -41,8 +44,24 @@ impl Machine {
         if self.values.len() == MOST_VALUES {
             return damaged(format!("it has more than {MOST_VALUES} values"));
         }
-        self.stack.push(Id(self.values.len() as u32));
         self.values.push(value);
+        self.lay(Id(self.values.len() as u32 - 1))
+    }
+
+    /// Lays a value on the stack. Opcodes of one byte lay the same value on it again and again.
+    fn lay(&mut self, id: Id) -> Result<(), PickleError> {
+        if self.stack.len() == MOST_VALUES {
+            return damaged(format!("its stack has more than {MOST_VALUES} values"));
+        }
+        self.stack.push(id);
+        Ok(())
+    }
+
+    fn mark(&mut self) -> Result<(), PickleError> {
+        if self.marks.len() == MOST_MARKS {
+            return damaged(format!("it has more than {MOST_MARKS} marks at a time"));
+        }
+        self.marks.push(self.stack.len());
         Ok(())
     }
 
@@ -68,10 +87,7 @@ impl Machine {
 
     fn fetch(&mut self, place: u32) -> Result<(), PickleError> {
         match self.memo.get(&place) {
-            Some(&id) => {
-                self.stack.push(id);
-                Ok(())
-            }
+            Some(&id) => self.lay(id),
             None => damaged(format!("there is no value {place} in the memo")),
         }
     }
@@ -156,7 +172,7 @@ impl Machine {
     /// Opcodes that move values into containers.
     fn collect(&mut self, op: u8) -> Result<(), PickleError> {
         match op {
-            b'(' => self.marks.push(self.stack.len()),
+            b'(' => self.mark()?,
             b')' => self.push(Value::Tuple(Box::default()))?,
             b']' | 0x8f => self.push(Value::List(Vec::new()))?,
             b'}' => self.push(Value::Dict(Vec::new()))?,
@@ -165,7 +181,8 @@ impl Machine {
             b'1' => drop(self.take_to_mark()?),
             b'2' => {
                 let id = self.pop()?;
-                self.stack.extend([id, id]);
+                self.lay(id)?;
+                self.lay(id)?;
             }
             b't' => {
                 let elements = self.take_to_mark()?.into();

@@ -116,11 +116,11 @@ impl Pickle {
         self.values.len()
     }
 
-    /// Returns the text of a value. Python 2 wrote texts as bytes.
+    /// Returns the text of a value. Python 2 wrote texts as bytes; 4096 bytes or more are data.
     pub fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {
             Value::Text(text) => Some(text),
-            Value::Bytes(bytes) => std::str::from_utf8(bytes).ok(),
+            Value::Bytes(bytes) if bytes.len() < 4096 => std::str::from_utf8(bytes).ok(),
             _ => None,
         }
     }
@@ -201,6 +201,26 @@ mod tests {
             assert!(matches!(pickle.get(found[4]), Value::Bool(true)));
             assert_eq!(pickle.text(found[5]), Some("é"));
         }
+    }
+
+    /// pickle.dumps(["a'\n\xff"]) of Python 2
+    #[test]
+    fn a_text_of_python_2_in_protocol_0_is_read() {
+        let pickle = read(b"(lp0\nS\"a'\\n\\xff\"\np1\naS'b'\na.").unwrap();
+        let [first, second] = pickle.elements(pickle.root).unwrap() else { panic!("two texts") };
+        assert!(matches!(pickle.get(*first), Value::Bytes(bytes) if **bytes == *b"a'\n\xff"));
+        assert_eq!(pickle.text(*second), Some("b"));
+        assert!(read(b"S'b\n.").is_err() && read(b"S'\\x4'\n.").is_err());
+    }
+
+    #[test]
+    fn marks_and_values_on_the_stack_take_a_bounded_room() {
+        let error = read(&vec![b'('; 3 << 20]).unwrap_err().to_string();
+        assert!(error.contains("marks"), "{error}");
+        let mut bytes = b"\x80\x02N".to_vec();
+        bytes.resize((1 << 26) + 100, b'2');
+        let error = read(&bytes).unwrap_err().to_string();
+        assert!(error.contains("stack"), "{error}");
     }
 
     #[test]

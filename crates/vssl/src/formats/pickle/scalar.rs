@@ -31,6 +31,7 @@ pub(super) fn scalar(op: u8, reader: &mut impl BufRead) -> Result<Value, PickleE
                 Err(_) => return damaged(format!("{text:?} is no number")),
             }
         }
+        b'S' => Value::Bytes(quoted(&line(reader)?)?.into()),
         b'V' => Value::Text(escaped(&line(reader)?).into()),
         0x8c => text(short_bytes(reader)?)?,
         b'X' => text(sized_bytes(reader)?)?,
@@ -70,6 +71,34 @@ fn long(bytes: &[u8]) -> Value {
     let mut whole = [fill; 8];
     whole[..bytes.len()].copy_from_slice(bytes);
     Value::Int(i64::from_le_bytes(whole))
+}
+
+/// Reads a text of Python 2 as `repr` writes it: in quotes, with the escapes of a program.
+fn quoted(text: &str) -> Result<Vec<u8>, PickleError> {
+    let wrong = || PickleError::Damaged(format!("{text:?} is no text in quotes"));
+    let trimmed = text.trim_end();
+    let inner =
+        ['\'', '"'].into_iter().find_map(|quote| trimmed.strip_prefix(quote)?.strip_suffix(quote));
+    let mut letters = inner.ok_or_else(wrong)?.chars();
+    let mut bytes = Vec::new();
+    while let Some(letter) = letters.next() {
+        let letter = match letter {
+            '\\' => match letters.next().ok_or_else(wrong)? {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                'x' => {
+                    let digits: String = letters.by_ref().take(2).collect();
+                    char::from(u8::from_str_radix(&digits, 16).map_err(|_| wrong())?)
+                }
+                same @ ('\\' | '\'' | '"') => same,
+                _ => return Err(wrong()),
+            },
+            letter => letter,
+        };
+        bytes.push(u8::try_from(letter).map_err(|_| wrong())?);
+    }
+    Ok(bytes)
 }
 
 /// Replaces the escapes of Python's codec `raw-unicode-escape`.
