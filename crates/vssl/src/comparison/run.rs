@@ -22,6 +22,7 @@ use crate::{
     run::{
         events::Summary,
         folder::{self, LINEAR, RECIPE, RunFolderError, SUMMARY},
+        history::{self, Entry},
         images::Images,
         json_lines::JsonLinesError,
         metrics,
@@ -107,6 +108,14 @@ fn walk(
     below.iter().try_for_each(|path| walk(path, visited, found))
 }
 
+/// Returns why the last start of the run in `folder` failed; `None` where it did not, as far as its events tell.
+fn failure(folder: &Path) -> Option<String> {
+    match history::read(folder).ok()?.pop()? {
+        Entry::Failed { message, .. } => Some(message),
+        _ => None,
+    }
+}
+
 /// Reads the run in `folder`, which has a recipe.
 pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
     let mut left_out = LeftOut {
@@ -131,7 +140,13 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
             let reached = last_step.map_or("no step was logged".to_owned(), |step| {
                 format!("its last logged step is {step}")
             });
-            let reason = format!("no {SUMMARY}: it is running or was killed; {reached}");
+            let end = match failure(folder) {
+                Some(message) => {
+                    format!("it failed: {}", message.lines().next().unwrap_or_default())
+                }
+                None => "it is running or was killed".to_owned(),
+            };
+            let reason = format!("no {SUMMARY}: {end}; {reached}");
             return Ok(Found::LeftOut(LeftOut { state: State::Unfinished, reason, ..left_out }));
         }
         Err(problem) => return damaged(left_out, format!("{SUMMARY}: {problem}")),

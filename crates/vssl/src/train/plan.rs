@@ -142,10 +142,14 @@ impl Plan {
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
         if recipe.train.batch > images {
             return Err(TrainError::Setting(format!(
-                "train.batch = {}: larger than the training set of {images} images; expected at \
-                 most {images}, for instance --set train.batch={}",
+                "train.batch = {}: larger than the training set of {images} images; {}",
                 recipe.train.batch,
-                smaller_batch(&recipe, &group, images).unwrap_or(images)
+                match smaller_batch(&recipe, &group, images) {
+                    Some(batch) => {
+                        format!("expected at most {images}, for instance --set train.batch={batch}")
+                    }
+                    None => "too few for any batch of this recipe: expected more images".to_owned(),
+                }
             )));
         }
         let sizes = sizes(&recipe, images);
