@@ -49,3 +49,31 @@ pub(super) fn bring_back(parent: &Path, name: &str) -> io::Result<()> {
 fn aside(parent: &Path, name: &str) -> PathBuf {
     parent.join(format!("{ASIDE}{name}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_replaced_keeps_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let parent = folder.path();
+        let make = |name: &str, text: &str| {
+            fs::create_dir(parent.join(name)).unwrap();
+            fs::write(parent.join(name).join("content"), text).unwrap();
+        };
+        let content = || fs::read_to_string(path_of(parent, "step").join("content")).unwrap();
+        make("step", "old");
+        assert!(replace(parent, "step", &parent.join("missing")).is_err());
+        assert!(parent.join("step").exists() && !aside(parent, "step").exists());
+        make("new", "new");
+        replace(parent, "step", &parent.join("new")).unwrap();
+        assert_eq!(content(), "new");
+        assert!(aside(parent, "step").exists());
+        // As after a kill between the two renames.
+        fs::remove_dir_all(parent.join("step")).unwrap();
+        assert_eq!(content(), "old");
+        bring_back(parent, "step").unwrap();
+        assert_eq!((content().as_str(), aside(parent, "step").exists()), ("old", false));
+    }
+}
