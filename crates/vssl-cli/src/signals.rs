@@ -24,7 +24,7 @@ use signal_hook::{
 };
 use vssl::run::{stop::Stop, whole_file};
 
-use crate::{launcher::Launch, notes};
+use crate::notes;
 
 /// Exit code of a process that a signal ended, without the number of the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
@@ -35,7 +35,7 @@ const FAREWELL: Duration = Duration::from_millis(700);
 /// The first signal; 0 before there was one.
 static RECEIVED: AtomicI32 = AtomicI32::new(0);
 
-/// Whether nothing is said to people: `--quiet` or `--json`.
+/// Whether nothing is said to people: `--quiet`, `--json`, or another rank than the first.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
 /// What a signal does first.
@@ -118,8 +118,7 @@ fn received(signal: i32) {
 
 /// Whether the terminal shows `^C`, behind which the shell would write its prompt.
 fn shows_the_keys() -> bool {
-    let is_silent = SILENT.load(Ordering::Relaxed) || Launch::is_follower();
-    !is_silent && io::stderr().is_terminal()
+    !SILENT.load(Ordering::Relaxed) && io::stderr().is_terminal()
 }
 
 /// The exit code of a command that was stopped before it was done. Where this process got no signal itself,

@@ -28,6 +28,7 @@ use anyhow::Context;
 use crate::{
     arguments::{Arguments, Command},
     failure::Failure,
+    launcher::Launch,
     notes, signals,
 };
 
@@ -37,7 +38,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if common.quiet {
         notes::be_quiet();
     }
-    if common.quiet || common.json {
+    if common.quiet || common.json || Launch::is_follower() {
         signals::be_silent();
     }
     vssl_kernels::requested().map_err(Failure::usage)?;

@@ -13,7 +13,7 @@ use vssl::{
     encoder::Encoder,
     recipe::{self, Provenance, Settings},
     run::{
-        folder::{self, LINEAR, SETTINGS},
+        folder::{self, LINEAR, RunFolderError, SETTINGS},
         resume,
         stop::Stop,
     },
@@ -59,7 +59,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
         // It keeps nothing to go on with: a signal ends it at once.
         signals::listen_briefly(&Stop::default());
         let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
-        summary.map_err(classified)?
+        summary.map_err(classified_cached)?
     } else {
         let mut job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
         job.notes.extend(notes);
@@ -299,6 +299,18 @@ fn classified(error: TrainError) -> Failure {
         TrainError::Encoder(error) => encoder::advised(error),
         TrainError::Data(DataError::BadImage { .. }) => encoder::bad_image(&error),
         other => other.into(),
+    }
+}
+
+/// Makes a failure of `error` in the fast evaluation, which cannot be resumed.
+fn classified_cached(error: TrainError) -> Failure {
+    match error {
+        TrainError::Folder(RunFolderError::Occupied { path }) => anyhow!(
+            "{}: there is already something here; choose another --out, or replace it with --force",
+            path.display()
+        )
+        .into(),
+        other => classified(other),
     }
 }
 

@@ -92,10 +92,12 @@ fn a_signal_ends_the_fast_evaluation_and_leaves_nothing_in_its_way() {
     let folder = tempfile::tempdir().unwrap();
     let out = trained(folder.path(), "run", &[]);
     let made = out.join("linear-cached");
-    // So many penalties take minutes.
+    // So many penalties take minutes on all images.
+    let all = ["--images", "data/fashion-mnist-tenth", "--json"];
     let penalties: Vec<String> = (1..10_000).map(|at| format!("{at}e-9")).collect();
     let penalties = format!("cached.l2=[{}]", penalties.join(","));
-    let mut command = vssl(&["linear", text(&out), "--cached", "--json", "--set", &penalties]);
+    let mut command = vssl(&["linear", text(&out), "--cached", "--set", &penalties]);
+    command.args(all);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut phases = lines.map(|line| line.unwrap()).filter(|line| line.contains("\"phase\""));
@@ -114,7 +116,9 @@ fn a_signal_ends_the_fast_evaluation_and_leaves_nothing_in_its_way() {
     let fast = run(&["linear", text(&out), "--cached", "--set", "cached.l2=[0.1]"]);
     assert!(fast.succeeded().contains("linear-cached"), "{}", fast.out);
     assert!(!fast.error.contains("train.batch"), "it has no batches: {}", fast.error);
-    run(&["linear", text(&out), "--cached"]).refused(1, &["already something here"]);
+    let again = run(&["linear", text(&out), "--cached"]);
+    again.refused(1, &["linear-cached", "already something here", "--out", "--force"]);
+    assert!(!again.error.contains("--resume"), "{}", again.error);
 }
 
 #[test]
