@@ -89,6 +89,9 @@ fn quoted(text: &str) -> Result<Vec<u8>, PickleError> {
                 't' => '\t',
                 'x' => {
                     let digits: String = letters.by_ref().take(2).collect();
+                    if digits.len() != 2 {
+                        return Err(wrong());
+                    }
                     char::from(u8::from_str_radix(&digits, 16).map_err(|_| wrong())?)
                 }
                 same @ ('\\' | '\'' | '"') => same,
