@@ -169,7 +169,9 @@ fn unlabelled(
         let others: Vec<&OsString> = lost.iter().collect();
         let others = match others.is_empty() {
             true => String::new(),
-            false => format!("; the images in {} are of formats that are not read", listed(&others)),
+            false => {
+                format!("; the images in {} are of formats that are not read", listed(&others))
+            }
         };
         return Some(format!("only one folder has images, {}{others}", listed(&folders)));
     }

@@ -8,8 +8,8 @@
 
 use std::io::Cursor;
 
-use image::metadata::Orientation;
 use image::codecs::pnm::PnmDecoder;
+use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
 use super::orientation::{self, upright};

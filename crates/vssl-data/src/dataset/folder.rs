@@ -56,8 +56,9 @@ pub(super) fn open(
         // Labels that training does not have are of no use.
         asked.labels = Labels::None;
     }
-    let validation =
-        judged.map(|folder| Folder::split(folder, &asked, evaluated.name(), &mut found)).transpose()?;
+    let validation = judged
+        .map(|folder| Folder::split(folder, &asked, evaluated.name(), &mut found))
+        .transpose()?;
     Ok((train, validation, found))
 }
 
