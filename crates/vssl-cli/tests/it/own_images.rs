@@ -104,7 +104,7 @@ fn what_a_run_does_about_bad_images_holds_for_all_that_reads_them() {
         let arguments = [&[command, out, "--json"], &small[..]].concat();
         let summary = last(&run(&arguments))["summary"].clone();
         assert_eq!(summary["validation_images"], 8, "{summary}");
-        assert!(summary["notes"].to_string().contains("1 images could not be read"), "{summary}");
+        assert!(summary["notes"].to_string().contains("1 image could not be read"), "{summary}");
         let force = [&arguments[..], &["--force"], &stop].concat();
         run(&force).refused(1, &["bad.png", "--on-bad-image skip"]);
     }
@@ -119,7 +119,7 @@ fn what_a_run_does_about_bad_images_holds_for_all_that_reads_them() {
     let page = at("page.html");
     let done = run(&["report", out, "--to", text(&page)]);
     done.succeeded();
-    assert!(done.error.contains("1 images could not be read"), "{}", done.error);
+    assert!(done.error.contains("1 image could not be read"), "{}", done.error);
     assert!(!done.error.contains("no pictures"), "{}", done.error);
 
     // A file of an encoder has no run whose settings would hold.

@@ -195,7 +195,8 @@ impl<'a> Search<'a> {
                 "{inner} has splits of its own: all its images would be trained on, those to evaluate on too"
             ),
             expected: format!(
-                "the folder of the splits, say {inner}; data.train = \".\" in a recipe takes all images"
+                "the folder of the splits, {inner}, in data.path; data.train = \".\" in a recipe takes all \
+                 images"
             ),
         }
     }

@@ -63,7 +63,7 @@ impl Survey {
         let folder = named.as_ref().map(PathBuf::from);
         let config =
             DataConfig { format, path: path.clone(), train: folder, ..DataConfig::default() };
-        let splits = dataset::open(&config, None)?;
+        let splits = dataset::open(&config, None).map_err(advised)?;
         let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
         let train = splits.train.as_ref();
         if train.len() < 2 {
@@ -112,6 +112,18 @@ impl Survey {
             "{} {colour} images of about {} pixels, {classes}, {validation}",
             self.images, self.side
         )
+    }
+}
+
+/// A failure because of the folders of the set, with advice where the recipe can say which one is meant.
+fn advised(error: DataError) -> Failure {
+    let text = error.to_string();
+    match text.contains("data.train = ") {
+        true => anyhow!(
+            "{text}\nhelp: --train FOLDER writes data.train into the recipe; --train . takes all images"
+        )
+        .into(),
+        false => error.into(),
     }
 }
 

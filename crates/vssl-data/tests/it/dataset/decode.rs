@@ -191,6 +191,56 @@ fn the_setting_says_which_of_16_bits_are_used() {
     }
 }
 
+#[test]
+fn the_header_of_a_pnm_file_says_which_bits_are_used() {
+    let folder = tempdir().unwrap();
+    let samples = [0_u16, 256, 2048, 4095].map(u16::to_be_bytes).concat();
+    write(folder.path().join("1.pgm"), &[&b"P5\n4 1\n4095\n"[..], &samples].concat());
+    write(folder.path().join("2.pgm"), &[&b"P5\n4 1\n65535\n"[..], &samples].concat());
+    let of = |bits_used, index| {
+        let config = DataConfig { path: folder.path().into(), bits_used, ..DataConfig::default() };
+        let set = vssl_data::dataset::open(&config, None).unwrap().train;
+        let largest = set.largest_of_sixteen_bits(index);
+        (set.image(index).unwrap().rgb.into_iter().step_by(3).collect::<Vec<_>>(), largest)
+    };
+    let bright = vec![0, 16, 128, 255];
+    for bits in [12, 16] {
+        assert_eq!(of(bits, 0), (bright.clone(), None), "{bits}");
+    }
+    assert_eq!(of(12, 1), (bright, Some(4095)));
+    assert_eq!(of(16, 1), (vec![0, 1, 8, 15], Some(4095)));
+}
+
+#[test]
+fn a_whole_tiff_of_another_kind_is_not_called_damaged() {
+    let grey = image::DynamicImage::new_luma8(2, 2);
+    let bytes = encoded(&grey, image::ImageFormat::Tiff);
+    let tag = bytes.windows(4).position(|entry| entry == [0x06, 0x01, 3, 0]).unwrap();
+    // Colours from a palette, and YCbCr, by the tag that says what samples mean (262).
+    for kind in [3, 6] {
+        let mut other = bytes.clone();
+        other[tag + 8] = kind;
+        let message = read(&other, "x.tif").unwrap_err().to_string();
+        assert_says(&message, &["this kind of TIFF is not supported", "convert"]);
+        assert!(!message.contains("damaged"), "{message}");
+    }
+    let message = read(b"II\x2b\0\x08\0\0\0", "x.tif").unwrap_err().to_string();
+    assert_says(&message, &["a BigTIFF image, which is not read"]);
+}
+
+#[test]
+fn repeated_bytes_before_a_stuffed_zero_are_one_byte() {
+    for name in ["jpeg_420.jpg", "jpeg_progressive.jpg"] {
+        let bytes = fs::read(Path::new(IMAGES).join(name)).unwrap();
+        let scan = bytes.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap();
+        let stuffed = (scan..bytes.len() - 1).find(|&at| bytes[at..at + 2] == [0xff, 0]).unwrap();
+        let mut more = bytes.clone();
+        more.insert(stuffed, 0xff);
+        let clean = read(&bytes, "x.jpg").unwrap();
+        assert_eq!(read(&more, "x.jpg").unwrap(), clean, "{name}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn what_is_no_file_is_bad_and_not_opened() {

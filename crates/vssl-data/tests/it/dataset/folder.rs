@@ -86,7 +86,18 @@ fn a_stray_picture_beside_the_class_folders_costs_no_labels() {
     // As many pictures as folders are not strays.
     let splits = open(tree(&["a/1.png", "b/1.png", "1.png", "2.png"]).path()).unwrap();
     assert_eq!((splits.train.len(), splits.train.labels()), (4, None));
-    assert_says(&splits.found.to_string(), &["no training labels: 2 images lie beside", "1.png"]);
+    assert_says(
+        &splits.found.to_string(),
+        &["no training labels: 2 of 4 images lie beside", "1.png"],
+    );
+    // Nor are a few in each of many folders, and as many beside them.
+    let mut files: Vec<String> = (0..30).map(|at| format!("{:02}/{at}.png", at / 3)).collect();
+    files.extend((0..9).map(|at| format!("loose{at}.png")));
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let splits = open(tree(&files).path()).unwrap();
+    assert_eq!((splits.train.len(), splits.train.labels()), (39, None));
+    let said = ["9 of 39 images lie beside the folders 00/", "too many"];
+    assert_says(&splits.found.to_string(), &said);
 }
 
 #[test]
@@ -135,7 +146,7 @@ fn tiny_imagenet_has_its_labels() {
     assert_eq!(splits.train.classes(), ["n1", "n2"]);
     assert_eq!(splits.validation.unwrap().labels().unwrap(), [1, 0]);
     let found = splits.found.to_string();
-    assert_says(&found, &["their labels: val/val_annotations.txt", "not used: test/"]);
+    assert_says(&found, &["validation labels: val/val_annotations.txt", "not used: test/"]);
     assert!(!found.contains(".txt ("), "{found}");
 
     write(&file, b"v1.png\tn1\n");
@@ -212,6 +223,9 @@ mod unix {
         let files = listed(&*splits.train, folder.path());
         assert_eq!(files[..2], ["a\\xE9/1\\xE9.png", "a\\xE9/1\\xEA.png"]);
         assert!((0..4).all(|index| splits.train.image(index).is_ok()));
+        // What a training remembers of them stays apart too.
+        let stored = |index| splits.train.stored_as(index).unwrap().0;
+        assert_eq!([stored(0), stored(1)], ["a\\xE9/1\\xE9.png", "a\\xE9/1\\xEA.png"]);
     }
 
     #[test]

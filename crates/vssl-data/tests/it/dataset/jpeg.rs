@@ -284,6 +284,20 @@ fn a_progressive_image_without_its_last_scans_is_refused() {
 }
 
 #[test]
+fn scans_that_take_too_long_are_refused() {
+    let mut large = shipped("jpeg_progressive.jpg");
+    let frame = large.windows(2).position(|pair| pair == [0xff, 0xc2]).unwrap();
+    large[frame + 5..frame + 9].copy_from_slice(&[13000_u16.to_be_bytes(); 2].concat());
+    let scans: Vec<usize> =
+        (0..large.len() - 1).filter(|&at| large[at..at + 2] == [0xff, 0xda]).collect();
+    let again = large[scans[1]..scans[2]].repeat(60);
+    // Long enough for the blocks of the picture.
+    let tail = vec![0; 1 << 20];
+    let many = [&large[..scans[2]], &again, &large[scans[2]..], &tail].concat();
+    assert_says(&refusal(&many), &["damaged JPEG", "pass over", "more than any image needs"]);
+}
+
+#[test]
 fn kinds_that_are_not_read_are_called_by_their_name() {
     let recipe = Recipe {
         width: 16,

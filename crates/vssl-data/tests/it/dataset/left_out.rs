@@ -73,7 +73,8 @@ fn a_class_that_loses_all_its_images_is_refused_unless_that_is_allowed() {
     let folder = tree(&files);
     for labels in [Labels::Auto, Labels::Fine] {
         let message = refusal(open(&folder, labels, MissingClasses::Error));
-        assert_says(&message, &["train/c", "2 .heic (c/1.heic)", "missing_classes = \"allow\""]);
+        let said = ["missing_classes = \"allow\"", "data.labels = \"none\""];
+        assert_says(&message, &["train/c", "2 .heic (c/1.heic)", said[0], said[1]]);
     }
     let splits = open(&folder, Labels::Auto, MissingClasses::Allow).unwrap();
     assert_eq!(splits.train.classes(), ["a", "b"]);
@@ -81,9 +82,9 @@ fn a_class_that_loses_all_its_images_is_refused_unless_that_is_allowed() {
     let none = open(&folder, Labels::None, MissingClasses::Error).unwrap();
     assert_says(&none.found.to_string(), &["2 .heic (train/c/1.heic)"]);
 
-    // Also where only one class is left, and in the validation split.
+    // Also where only one class is left that was asked for, and in the validation split.
     let message =
-        refusal(open(&tree(&["a/1.png", "b/1.heic"]), Labels::Auto, MissingClasses::Error));
+        refusal(open(&tree(&["a/1.png", "b/1.heic"]), Labels::Fine, MissingClasses::Error));
     assert_says(&message, &["/b", "1 .heic (b/1.heic)"]);
     let folder = tree(&["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.gif"]);
     let message = refusal(open(&folder, Labels::Auto, MissingClasses::Error));
@@ -107,6 +108,23 @@ fn a_folder_of_other_files_is_no_lost_class() {
     let splits =
         open(&tree(&["1.png", "2.png", "raw/1.heic"]), Labels::Auto, MissingClasses::Error);
     assert_says(&splits.unwrap().found.to_string(), &["left out: 1 .heic"]);
+}
+
+#[test]
+fn a_folder_of_other_formats_makes_no_labels() {
+    // A photographer's folder: pictures, and what the camera gave.
+    let folder = tree(&["jpg/1.png", "jpg/2.png", "raw/1.cr2", "raw/2.cr2"]);
+    let splits = open(&folder, Labels::Auto, MissingClasses::Error).unwrap();
+    assert_eq!((splits.train.len(), splits.train.labels()), (2, None));
+    let said =
+        ["only one folder has images, jpg/", "raw/ are of formats that are not read", "2 .cr2"];
+    assert_says(&splits.found.to_string(), &said);
+    // Drawings and a picture among other files are beside the classes, not lost.
+    for beside in [&["figures/logo.svg"][..], &["notes/1.gif", "notes/1.txt", "notes/2.txt"]] {
+        let folder = tree(&[&["cats/1.png", "dogs/1.png"], beside].concat());
+        let splits = open(&folder, Labels::Auto, MissingClasses::Error).unwrap();
+        assert_eq!(splits.train.classes(), ["cats", "dogs"]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use tempfile::{TempDir, tempdir};
-use vssl_data::dataset::{self, Evaluated};
+use vssl_data::dataset::{self, Evaluated, has_own_test};
 use vssl_data::{DataConfig, DataError, Splits};
 
 use super::{assert_says, png, refusal, write};
@@ -52,7 +52,7 @@ fn validation_images_come_before_test_images_and_both_are_said() {
         assert_eq!(folder(&root, &splits, false), train);
         assert_eq!(folder(&root, &splits, true), validation);
         let said = format!(
-            "training images: {train}/; validation images: {validation}/; not used: {test}/ (--split test"
+            "training images: {train}/; validation images: {validation}/; not used: {test}/ (evaluations such as `vssl linear --split test`"
         );
         assert_says(&splits.found.to_string(), &[&said]);
 
@@ -141,4 +141,109 @@ fn folders_beside_the_splits_are_said() {
     let root = tree(&[""]);
     let splits = dataset::open(&named(&root, [None; 3]), None).unwrap();
     assert_says(&splits.found.to_string(), &["training images: all in ", "has no train/"]);
+}
+
+/// Pictures directly in each of the folders.
+fn flat(folders: &[&str]) -> TempDir {
+    let root = tempdir().unwrap();
+    for folder in folders {
+        write(root.path().join(folder).join("1.png"), &png(1, 1, [0; 3]));
+    }
+    root
+}
+
+#[test]
+fn a_class_called_train_is_not_taken_for_the_split() {
+    let root = flat(&["Bus", "Car", "Train"]);
+    let message = refusal(dataset::open(&named(&root, [None; 3]), None));
+    let hints = ["data.train = \".\"", "data.train = \"Train\""];
+    assert_says(&message, &["Train/ may hold the training images", "Bus/", hints[0], hints[1]]);
+    let all = dataset::open(&named(&root, [Some("."), None, None]), None).unwrap();
+    assert_eq!(all.train.classes(), ["Bus", "Car", "Train"]);
+    let one = dataset::open(&named(&root, [Some("Train"), None, None]), None).unwrap();
+    assert_eq!((one.train.len(), one.train.labels()), (1, None));
+    // Beside images to evaluate on, it is the split.
+    let root = flat(&["train", "test", "extra"]);
+    assert_eq!(dataset::open(&named(&root, [None; 3]), None).unwrap().train.len(), 1);
+}
+
+#[test]
+fn more_may_stand_behind_a_usual_name_where_both_splits_have_one() {
+    for [train, validation] in
+        [["train2017", "val2017"], ["train_images", "Test-Images"], ["train", "validation_1"]]
+    {
+        let root = tree(&[train, validation]);
+        let splits = dataset::open(&named(&root, [None; 3]), None).unwrap();
+        assert_eq!(folder(&root, &splits, false), train);
+        assert_eq!(folder(&root, &splits, true), validation);
+    }
+    // The plain name comes first.
+    let root = tree(&["train", "train_old", "val"]);
+    let splits = dataset::open(&named(&root, [None; 3]), None).unwrap();
+    assert_eq!(folder(&root, &splits, false), "train");
+    // Alone they may be classes, and other words are no names.
+    for folders in [["bus", "train-station"], ["bus", "test_tube"], ["tests", "trainers"]] {
+        let root = flat(&folders);
+        let splits = dataset::open(&named(&root, [None; 3]), None).unwrap();
+        assert_eq!(splits.train.classes(), folders);
+    }
+}
+
+#[test]
+fn splits_deep_in_the_set_are_found_and_refused() {
+    for around in ["ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "one"] {
+        let root = tree(&[&format!("{around}/train"), &format!("{around}/val")]);
+        let message = refusal(dataset::open(&named(&root, [None; 3]), None));
+        assert_says(&message, &[&format!("{around} has splits of its own")]);
+    }
+    // Of several, the one with images is named.
+    let root = tree(&["Data/CLS-LOC/train", "Data/CLS-LOC/val"]);
+    for split in ["train", "val"] {
+        write(root.path().join(format!("Annotations/CLS-LOC/{split}/a/1.xml")), b"<a/>");
+    }
+    let message = refusal(dataset::open(&named(&root, [None; 3]), None));
+    assert_says(&message, &["Data/CLS-LOC has splits of its own"]);
+}
+
+#[test]
+fn images_to_evaluate_on_are_not_among_all_images() {
+    let root = tree(&["one", "held"]);
+    let all = named(&root, [Some("."), Some("held"), None]);
+    let message = refusal(dataset::open(&all, None));
+    assert_says(&message, &["data.train = \".\" takes all images", "held/, are among them"]);
+    let all = named(&root, [root.path().to_str(), None, Some("held")]);
+    assert_says(&refusal(dataset::open(&all, None)), &["held/, are among them"]);
+    let elsewhere = tree(&["held"]);
+    let path = elsewhere.path().join("held");
+    let apart = named(&root, [Some("."), path.to_str(), None]);
+    assert_eq!(dataset::open(&apart, None).unwrap().validation.unwrap().len(), 2);
+}
+
+#[test]
+fn a_set_that_is_missing_is_not_a_missing_split() {
+    let root = tree(&["test"]);
+    let path = root.path().join("nowhere");
+    for train in [None, Some("train".into())] {
+        let config = DataConfig { path: path.clone(), train, ..DataConfig::default() };
+        for evaluated in [Evaluated::Validation, Evaluated::Test] {
+            let message = refusal(dataset::open_for(&config, None, evaluated));
+            assert_says(&message, &["nowhere: does not exist; expected a folder of images"]);
+        }
+    }
+    let whole = named(&root, [Some("."), None, None]);
+    let message = refusal(dataset::open_for(&whole, None, Evaluated::Test));
+    assert_says(&message, &["takes all images for training", "data.test"]);
+    assert!(!message.contains("does not exist"), "{message}");
+}
+
+#[test]
+fn test_images_are_called_test_images() {
+    let root = tree(&["train", "val"]);
+    write(root.path().join("test/1.png"), &png(1, 1, [0; 3]));
+    let config = named(&root, [None; 3]);
+    let splits = dataset::open_for(&config, None, Evaluated::Test).unwrap();
+    assert_says(&splits.found.to_string(), &["test images: test/", "no test labels: "]);
+    assert!(has_own_test(&config).unwrap());
+    let root = tree(&["train", "test"]);
+    assert!(!has_own_test(&named(&root, [None; 3])).unwrap());
 }
