@@ -121,7 +121,9 @@ fn output(
     encoder: &Encoder,
     name: impl Fn() -> String,
 ) -> Result<OutputOptions, Failure> {
-    if arguments.out.is_none() && source.images.is_some() && encoder.recipe.is_some() {
+    if let (None, Some(images), Some(recipe)) = (&arguments.out, &source.images, &encoder.recipe)
+        && fs::canonicalize(images).ok() != fs::canonicalize(&recipe.data.path).ok()
+    {
         return Err(Failure::usage(anyhow!(
             "--images names a set of its own, and the results in the run's folder are of the run's images; \
              say where these results go with --out DIR"

@@ -345,3 +345,31 @@ fn images_that_were_left_out_are_counted_for_programs_and_on_the_page() {
     run(&["report", text(&out), "--to", text(&page)]).succeeded();
     assert!(fs::read_to_string(&page).unwrap().contains("\"left_out\":1,"));
 }
+
+#[test]
+fn images_that_a_run_read_without_labels_are_its_own_in_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let (set, out) = (folder.path().join("set"), folder.path().join("run"));
+    pictures(&set, &["train", "val"], &["a", "b"], 4);
+    trained(&set, &out, &["data.labels=\"none\""]);
+    let judge = |more: &[&str]| {
+        let fixed = ["linear", text(&out), "--images", text(&set), "--force"];
+        let changes = ["--set", "train.epochs=1", "--set", "train.batch=4"];
+        run(&[&fixed[..], &changes, more].concat())
+    };
+    judge(&[]).succeeded();
+    let table = run(&["table", text(&out)]);
+    assert!(!table.error.contains("other validation images"), "{}", table.error);
+
+    // One image that cannot be read is said, and none that can be read is an error.
+    fs::write(set.join("val/a/0.bmp"), "text").unwrap();
+    let done = judge(&["--on-bad-image", "skip"]);
+    assert!(done.error.contains("1 image could not be read and was left out"), "{}", done.error);
+    for file in ["a/1", "a/2", "a/3", "b/0", "b/1", "b/2", "b/3"] {
+        fs::write(set.join("val").join(format!("{file}.bmp")), "text").unwrap();
+    }
+    let done = judge(&["--on-bad-image", "skip"]);
+    assert!(done.error.contains("no validation image could be read"), "{}", done.error);
+    let done = run(&["knn", text(&out), "--images", text(&set), "--on-bad-image", "skip"]);
+    assert!(done.error.contains("none of the images to classify"), "{}", done.error);
+}
