@@ -338,7 +338,7 @@ pub(super) fn class(pickle: &Pickle, id: Id) -> Option<&str> {
 /// Returns whether an object is a module of PyTorch, by its state, or one of TorchScript, by its class.
 fn is_module(pickle: &Pickle, call: &Call, state: &[(Id, Id)]) -> bool {
     let has = |table: &&str| state.iter().any(|&(key, _)| pickle.text(key) == Some(table));
-    TABLES.iter().all(|table| has(table))
+    TABLES.iter().all(has)
         || pickle.global(call.callable).is_some_and(|(module, _)| module.starts_with("__torch__"))
 }
 
