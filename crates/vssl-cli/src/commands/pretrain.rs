@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> 
 /// Trains as one rank of `group`.
 fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
     let (plan, asks_for_more) = match (&arguments.resume, &arguments.recipe) {
-        (Some(run), _) => match result_of(run, arguments)? {
+        (Some(run), _) => match without_images(run, arguments)? {
             Some(summary) => {
                 let mut observer = progress::observer(common, &Stop::default());
                 tell_finished(summary, common, group, observer.as_mut());
@@ -67,11 +67,14 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
     if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
-/// The result of a finished run of which nothing else is asked. Nothing is left to do with its images: they may
-/// have changed, or be gone.
-fn result_of(run: &Path, arguments: &Pretrain) -> Result<Option<Summary>, Failure> {
-    let asks_for_more = !overrides(arguments).is_empty() || arguments.allow_changed_data;
-    match asks_for_more || !folder::is_run(run) {
+/// The result of a finished run whose images are not there any more: nothing is left to do with them.
+fn without_images(run: &Path, arguments: &Pretrain) -> Result<Option<Summary>, Failure> {
+    let path = run.join(folder::RECIPE);
+    if !overrides(arguments).is_empty() || !path.is_file() {
+        return Ok(None);
+    }
+    let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
+    match recipe.data.path.exists() {
         true => Ok(None),
         false => Ok(finished(run)?),
     }

@@ -22,7 +22,7 @@ fn what_is_no_state_dict_is_refused() {
     let (path, to) = (path.to_str().unwrap(), to.to_str().unwrap());
     run(&["import", "no/such.pth", "--to", to]).refused(1, &["no/such.pth"]);
     fs::write(path, "no pickle").unwrap();
-    run(&["import", path, "--to", to]).refused(1, &["a.pth", "state_dict"]);
+    run(&["import", path, "--to", to]).refused(1, &["a.pth", "state dict"]);
     run(&["import", path, "--to", to, "--normalisation", "1"]).refused(2, &["--normalisation"]);
     run(&["import", path, "--to", to, "--architecture", "vgg"]).refused(2, &["resnet18"]);
     run(&["export", path, "--to", to]).refused(1, &["vssl import"]);

@@ -97,7 +97,7 @@ fn a_signal_ends_the_fast_evaluation_and_leaves_nothing_in_its_way() {
     let penalties: Vec<String> = (1..10_000).map(|at| format!("{at}e-9")).collect();
     let penalties = format!("cached.l2=[{}]", penalties.join(","));
     let mut command = vssl(&["linear", text(&out), "--cached", "--set", &penalties]);
-    command.args(all);
+    command.args(all).args(["--out", text(&made)]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut phases = lines.map(|line| line.unwrap()).filter(|line| line.contains("\"phase\""));

@@ -171,9 +171,9 @@ def strangers():
     resnet = timm.create_model("resnet18d", num_classes=0)
     yield "resnet-d.pth", resnet.state_dict(), [], ["conv1.weight"]
     small = {"embed_dim": 192, "depth": 12, "num_heads": 3, "num_classes": 0}
-    said = ["--pooling", "token"]
+    said = ["--pooling", "token", "--heads", "3"]
     vit = timm.models.vision_transformer.VisionTransformer
-    yield "unsaid.pth", vit(**small).state_dict(), [], ["--pooling token", "--pooling mean"]
+    yield "unsaid.pth", vit(**small).state_dict(), said[2:], ["--pooling token", "--pooling mean"]
     for name, more, words in [
         ("scaled", {"init_values": 1e-5}, "layer scale"),
         ("normed", {"qk_norm": True}, "a norm of queries and keys"),
@@ -187,7 +187,7 @@ def strangers():
     ]:
         yield f"{name}.pth", vit(**small, **more).state_dict(), said, [words]
     beit = timm.create_model("beit_base_patch16_224", num_classes=0).state_dict()
-    yield "beit.pth", beit, said, ["pos_embed"]
+    yield "beit.pth", beit, said[:2], ["pos_embed"]
     named = {"module.base_encoder." + k: v for k, v in vit(**small | {"embed_dim": 384}).state_dict().items()}
     yield "moco.pth", named, ["--heads", "6"], ["MoCo V3", "--heads"]
     net = torchvision.models.resnet18()

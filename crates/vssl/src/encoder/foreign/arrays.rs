@@ -6,8 +6,7 @@ use burn::tensor::DType;
 
 use super::{
     source::{Place, Source},
-    strided::Strided,
-    tensors::axes,
+    strided::{Strided, axes},
 };
 use crate::formats::pickle::{Call, Id, Pickle, Value};
 

@@ -1,6 +1,11 @@
 //! Views of a run of numbers: a shape, the steps between neighbours on each axis, and a start. Called by
 //! [`super::tensors`] and [`super::source`].
 
+use crate::formats::pickle::{Id, Pickle};
+
+/// The largest number of axes of a tensor, as in PyTorch.
+const MOST_AXES: usize = 64;
+
 /// A view whose numbers need not lie side by side. It fits into the address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Strided {
@@ -107,6 +112,12 @@ impl Strided {
             fits
         })
     }
+}
+
+/// Returns a shape, strides or an order of axes.
+pub(super) fn axes(pickle: &Pickle, id: Id) -> Option<Vec<u64>> {
+    let few = pickle.elements(id).is_some_and(|axes| axes.len() <= MOST_AXES);
+    if few { pickle.sizes(id) } else { None }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::{
     arrays,
     source::{Place, Source, Sources},
     storages::Storages,
-    strided::Strided,
+    strided::{Strided, axes},
 };
 use crate::formats::pickle::{Call, Id, Pickle, Value};
 
@@ -21,8 +21,6 @@ const VISITS: u64 = 16;
 /// The longest path to a value, in bytes, and the length of all paths together, which are copied.
 const LONGEST: usize = 4096;
 const ALL_PATHS: u64 = 1 << 28;
-/// The largest number of axes of a tensor, as in PyTorch.
-const MOST_AXES: usize = 64;
 /// The largest tensor in bytes that may repeat the numbers of a smaller storage, as `expand()` does.
 const EXPANDED: u64 = 1 << 26;
 
@@ -314,12 +312,6 @@ fn may_hold(pickle: &Pickle, id: Id) -> bool {
         value,
         Value::Dict(_) | Value::List(_) | Value::Tuple(_) | Value::Call(_) | Value::Persistent(_)
     )
-}
-
-/// Returns a shape, strides or an order of axes.
-pub(super) fn axes(pickle: &Pickle, id: Id) -> Option<Vec<u64>> {
-    let few = pickle.elements(id).is_some_and(|axes| axes.len() <= MOST_AXES);
-    if few { pickle.sizes(id) } else { None }
 }
 
 /// Returns a key of a dictionary as a part of a name.
