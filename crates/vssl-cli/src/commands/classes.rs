@@ -10,8 +10,8 @@ use crate::{failure::Failure, notes::note};
 /// Largest number of classes that a message lists.
 const LISTED: usize = 5;
 
-/// Refuses images of which none could be read. Refuses images without a single class of the known images, and tells of those whose class is not known: no
-/// answer about them can be right.
+/// Refuses images of which none could be read, and images without a single class of the known images. Tells of
+/// images whose class is not known: no answer about them can be right.
 pub(super) fn check_common(known: &dyn Source, asked: &dyn Source) -> Result<(), Failure> {
     let (Some(known), Some(asked)) = (known.labels(), asked.labels()) else { return Ok(()) };
     let classes = |labels: &[i64]| -> BTreeSet<i64> { labels.iter().copied().collect() };

@@ -17,7 +17,7 @@ const SMALL: [&str; 7] = [
     "log.every_steps=1",
 ];
 
-fn small(out: &Path, overrides: &[&str]) -> Command {
+pub(super) fn small(out: &Path, overrides: &[&str]) -> Command {
     let mut command = vssl(&["pretrain", "recipes/quickstart.toml", "--out"]);
     command.arg(out);
     for text in SMALL.iter().chain(overrides) {

@@ -13,26 +13,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::{done, run, vssl};
+use super::{done, pretrain, run, vssl};
 
-const SMALL: [&str; 8] = [
-    "data.limit_train=64",
-    "data.limit_validation=32",
-    "backbone.width=2",
-    "vssl.hidden=16",
-    "vssl.dim=8",
-    "train.batch=16",
-    "log.every_steps=1",
-    "checkpoint.every_steps=1",
-];
-
+/// The run of seconds, with a checkpoint after every step.
 fn small(out: &Path, settings: &[&str]) -> Command {
-    let mut command = vssl(&["pretrain", "recipes/quickstart.toml", "--out"]);
-    command.arg(out);
-    for setting in SMALL.iter().chain(settings) {
-        command.args(["--set", setting]);
-    }
-    command
+    pretrain::small(out, &[&["checkpoint.every_steps=1"], settings].concat())
 }
 
 fn finished(out: &Path) -> PathBuf {
