@@ -10,6 +10,7 @@
 mod accumulate;
 mod autodiff;
 pub mod bench;
+pub mod breakdown;
 mod choice;
 mod extension;
 mod joint;

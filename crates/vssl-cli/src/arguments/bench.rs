@@ -6,6 +6,7 @@ use clap::{Args, Subcommand, ValueEnum, value_parser};
 use vssl::{
     backbone::{Architecture, Stem},
     device::DeviceChoice,
+    optim::{Adam, Algorithm, Lars, Sgd},
 };
 
 use super::values::PrecisionName;
@@ -25,7 +26,7 @@ pub struct BenchCommand {
 /// The subcommands of `vssl bench`.
 #[derive(Debug, Subcommand)]
 pub enum BenchAction {
-    /// Training steps of a method on random views: forward, backward, optimiser, teacher.
+    /// Training steps of a method on random views, or of a recipe on its images: forward, backward, optimiser, teacher.
     Step(StepArguments),
     /// Whether a device computes what the CPU computes: three steps of every method on both.
     Agreement(AgreementArguments),
@@ -88,8 +89,25 @@ pub struct AllreduceArguments {
 #[command(after_help = "Examples:\n  vssl bench step --method vssl --width 64 --size 32 --batch \
                         64 --steps 5 --threads 2 --json\n  vssl bench step --stem imagenet --size \
                         224 --batch 16\n  vssl bench step --backbone vit-small --size 224 --batch 64 \
-                        --device cuda --precision bf16")]
+                        --device cuda --precision bf16\n  vssl bench step --method dino --backbone vit-tiny --patch 4 --local-views 6 \
+                        --local-size 16 --optimizer adamw --breakdown\n  vssl bench step --recipe \
+                        recipes/quickstart.toml --set train.batch=64 --breakdown")]
 pub struct StepArguments {
+    /// Train by a recipe, on its images and with its loader, instead of a method's default settings on random views.
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["method", "backbone", "width", "stem", "patch", "size", "stem_padding", "batch",
+            "local_views", "local_size", "optimizer", "precision", "hidden", "dim"]
+    )]
+    pub recipe: Option<PathBuf>,
+    /// Change a setting of the recipe, or remove it (KEY=); can be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE", requires = "recipe")]
+    pub overrides: Vec<String>,
+    /// Show which part of a step takes how long; on the CPU only.
+    #[arg(long)]
+    pub breakdown: bool,
+
     /// The method, with the default settings of its recipe table.
     #[arg(long, value_name = "NAME", default_value = "vssl")]
     pub method: String,
@@ -102,7 +120,16 @@ pub struct StepArguments {
     /// Padding of the CIFAR stem of a ResNet; by default 1.
     #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(..=3))]
     pub stem_padding: Option<u16>,
-    /// Images of a step, each seen as two views.
+    /// Small crops of each image, which only the student sees.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = value_parser!(u16).range(..=64))]
+    pub local_views: u16,
+    /// Side of the small crops in pixels; by default half of --size.
+    #[arg(long, value_name = "S", requires = "local_views", value_parser = value_parser!(u16).range(1..=1024))]
+    pub local_size: Option<u16>,
+    /// The update rule, with its default settings.
+    #[arg(long, value_enum, value_name = "RULE", default_value_t)]
+    pub optimizer: OptimizerName,
+    /// Images of a step, each seen as two views and the small crops.
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = value_parser!(u16).range(1..))]
     pub batch: u16,
     /// Number of steps that are timed.
@@ -125,11 +152,32 @@ pub struct StepArguments {
     pub dim: Option<u32>,
 }
 
+/// Update rules, as the command line names them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OptimizerName {
+    #[default]
+    Lars,
+    Sgd,
+    Adam,
+    Adamw,
+}
+
+impl From<OptimizerName> for Algorithm {
+    fn from(name: OptimizerName) -> Self {
+        match name {
+            OptimizerName::Lars => Self::Lars(Lars::default()),
+            OptimizerName::Sgd => Self::Sgd(Sgd::default()),
+            OptimizerName::Adam => Self::Adam(Adam::default()),
+            OptimizerName::Adamw => Self::Adamw(Adam::default()),
+        }
+    }
+}
+
 /// The encoder that a benchmark runs.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct BackboneArguments {
     /// Architecture of the encoder, by its name in recipes.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    #[arg(long, visible_alias = "architecture", value_enum, value_name = "NAME", default_value_t)]
     pub backbone: BackboneName,
     /// Channels of a ResNet's first stage; by default the published 64, for `agreement` 8.
     #[arg(long, value_name = "W", value_parser = value_parser!(u16).range(1..=1024))]

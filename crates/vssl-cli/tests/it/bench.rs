@@ -140,3 +140,43 @@ fn benchmarks_that_make_no_sense_end_with_2() {
     let missing = run(&["bench", "data", "--root", "no/such/folder"]);
     missing.refused(1, &["no/such/folder"]);
 }
+
+#[test]
+fn small_crops_and_another_optimizer_take_part() {
+    let dino = ["--method", "dino", "--local-views", "3", "--optimizer", "adamw", "--dim", "8"];
+    let small = &TINY_STEP[..TINY_STEP.len() - 2];
+    let value = object(&[small, &dino].concat());
+    assert_eq!((&value["views"], &value["method"]), (&5.into(), &"dino".into()), "{value}");
+    let done = run(&[small, &["--method", "byol", "--local-size", "4"]].concat());
+    done.refused(2, &["--local-views"]);
+}
+
+#[test]
+fn the_parts_of_a_step_are_shown() {
+    let value = object(&[TINY_STEP.as_slice(), &["--breakdown"]].concat());
+    for part in ["teacher", "backbone", "heads", "loss", "optimizer", "memory"] {
+        assert!(value["parts_s"][part][0].as_f64().is_some_and(|seconds| seconds > 0.0), "{value}");
+    }
+    positive(&value, &["step_by_networks"]);
+    let table = run(&[TINY_STEP.as_slice(), &["--breakdown"]].concat());
+    for part in ["part          forward   backward", "backbone", "times as long as the passes"] {
+        assert!(table.succeeded().contains(part), "{}", table.out);
+    }
+}
+
+#[test]
+fn a_step_of_a_recipe_is_that_of_its_run() {
+    let recipe = root().join("recipes/quickstart.toml");
+    let recipe = recipe.to_str().unwrap();
+    let bench = ["bench", "step", "--recipe", recipe, "--steps", "1", "--warmup", "1"];
+    let small = ["--set", "backbone.width=4", "--set", "train.batch=16", "--set", "vssl.dim=8"];
+    let value = object(&[bench.as_slice(), &small, &["--breakdown"]].concat());
+    assert_eq!((&value["batch"], &value["width"]), (&16.into(), &4.into()), "{value}");
+    assert!(value["parts_s"]["loader"][0].as_f64().is_some_and(|seconds| seconds > 0.0), "{value}");
+    let other = object(&[bench.as_slice(), &small, &["--set", "seed=7"]].concat());
+    assert_ne!(value["loss"], other["loss"]);
+    let done = run(&[bench.as_slice(), &["--batch", "16"]].concat());
+    done.refused(2, &["--recipe", "--batch"]);
+    let done = run(&[bench.as_slice(), &small, &["--set", "train.max_steps=1"]].concat());
+    done.refused(2, &["the recipe makes 1 steps", "--warmup"]);
+}

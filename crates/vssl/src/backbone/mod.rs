@@ -8,6 +8,7 @@ mod vit;
 mod wide_resnet;
 
 use burn::{module::Module, tensor::Tensor};
+use vssl_kernels::breakdown::{self, Part};
 
 pub use config::{
     Architecture, BackboneConfig, Pooling, Positions, ResnetConfig, ResnetDepth, Stem, VitConfig,
@@ -45,10 +46,10 @@ impl Backbone {
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
-        match self {
+        breakdown::network(Part::Backbone, || match self {
             Self::Resnet(network) => network.forward(x, mode),
             Self::Vit(network) => network.forward(x),
             Self::WideResnet(network) => network.forward(x, mode),
-        }
+        })
     }
 }

@@ -5,6 +5,8 @@ use burn::{
     tensor::Tensor,
 };
 
+use vssl_kernels::breakdown::{self, Part};
+
 use super::Init;
 use crate::objective::unit_rows;
 
@@ -73,6 +75,6 @@ impl WeightNormLinear {
 
     /// # Shapes — `[n, in]` to `[n, out]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        vssl_kernels::linear(x, self.weight(), None)
+        breakdown::network(Part::Heads, || vssl_kernels::linear(x, self.weight(), None))
     }
 }

@@ -5,6 +5,8 @@ use burn::{
     tensor::{Tensor, activation},
 };
 
+use vssl_kernels::breakdown::{self, Part};
+
 use super::{BatchNorm, Init, Linear, Mode, gelu};
 
 /// A multi-layer perceptron, `[linear → norm → activation]… → linear → norm`, each part as [`MlpStyle`] says.
@@ -111,7 +113,10 @@ impl Mlp {
 
     /// # Shapes — `[n, in]` to `[n, out]`.
     pub fn forward(&self, x: Tensor<2>, mode: Mode) -> Tensor<2> {
-        let mut x = x;
+        breakdown::network(Part::Heads, || self.layers(x, mode))
+    }
+
+    fn layers(&self, mut x: Tensor<2>, mode: Mode) -> Tensor<2> {
         for layer in &self.hidden {
             x = layer.linear.forward(x);
             x = match &layer.norm {

@@ -7,6 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use serde::{Serialize, Serializer};
+use vssl_kernels::breakdown::{self, Part};
 
 use crate::{
     backbone::{Backbone, BackboneConfig},
@@ -231,18 +232,21 @@ impl<M: Method> TypedLearner<M> {
 
 impl<M: Method> Learner for TypedLearner<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
+        breakdown::enter(Part::Loss);
         let (student, memory) = self.parts();
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
         let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
         let global = features.into_iter().take(views.global.len());
         let features = global.map(Tensor::detach).collect();
-        let mut gradients = Gradients::collect((total.clone() * share).backward(), student);
+        let mut gradients = Gradients::collect(breakdown::backward(total.clone() * share), student);
         gradients.0.retain(|path, _| !self.is_frozen(path, at));
         self.gradients = Some(match self.gradients.take() {
             Some(earlier) => earlier.accumulate(gradients),
             None => gradients,
         });
+        breakdown::enter(Part::Memory);
         self.update_memory(|method, memory, _| method.remember(memory, carry, at));
+        breakdown::enter(Part::Loss);
         Outcome { total: total.detach(), parts, features }
     }
 
@@ -257,13 +261,16 @@ impl<M: Method> Learner for TypedLearner<M> {
         rate: &dyn Fn(f64) -> f64,
         at: &Step,
     ) -> Result<(), OptimError> {
+        breakdown::enter(Part::Optimizer);
         let student = self.student.take().expect(WHOLE);
         self.student = Some(optimizer.step(student, gradients, rate)?);
+        breakdown::enter(Part::Memory);
         self.update_memory(|method, memory, student| method.after_step(memory, student, at));
         Ok(())
     }
 
     fn before_epoch(&mut self, at: &Step) {
+        breakdown::enter(Part::Memory);
         self.update_memory(|method, memory, student| method.before_epoch(memory, student, at));
     }
 

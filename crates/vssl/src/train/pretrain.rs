@@ -5,6 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use vssl_data::{Batch, Loader};
+use vssl_kernels::breakdown::{self, Part};
 
 use super::{
     Plan, TrainError,
@@ -52,7 +53,7 @@ pub fn pretrain(
 }
 
 /// The state that changes while a run goes on.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     plan: &'a Plan,
     learner: Box<dyn Learner>,
     optimizer: Optimizer,
@@ -71,12 +72,30 @@ impl<'a> Run<'a> {
     /// Checks everything that can be checked before the run folder is touched: an earlier run in it stays if
     /// the new one cannot begin.
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<(Self, Loader), TrainError> {
+        let mut run = Self::prepared(plan)?;
+        let loader = plan.loader(run.position.step)?;
+        // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
+        plan.group.barrier();
+        plan.group.check()?;
+        if plan.group.leads() {
+            let parameters = run.learner.parameters();
+            let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+            let mut opened = Reporter::open(plan, &run.position, observer)?;
+            opened.started(numbers, &run.position)?;
+            run.reporter = Some(opened);
+        }
+        plan.group.wait_for_leader();
+        plan.group.check()?;
+        run.clock = Clock::start(run.position.seconds);
+        Ok((run, loader))
+    }
+
+    /// Makes the networks and what trains them, or takes them from the checkpoint, without a file of the run.
+    pub(super) fn prepared(plan: &'a Plan) -> Result<Self, TrainError> {
         plan.check_weights()?;
         evaluators::check_names(&plan.evaluators).map_err(TrainError::Setting)?;
         let mut learner = plan.fitting_learner()?;
         let mut optimizer = plan.optimizer(learner.as_ref())?;
-        let parameters = learner.parameters();
-        let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
         let mut probe = plan.probe();
         plan.check_space(plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref()))?;
         let mut position = match &plan.resume_from {
@@ -89,22 +108,9 @@ impl<'a> Run<'a> {
         if plan.recipe.train.precision.scales_loss() {
             position.loss_scale.get_or_insert_default();
         }
-        let loader = plan.loader(position.step)?;
-        // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
-        plan.group.barrier();
-        plan.group.check()?;
-        let mut reporter = None;
-        if plan.group.leads() {
-            let mut opened = Reporter::open(plan, &position, observer)?;
-            opened.started(numbers, &position)?;
-            reporter = Some(opened);
-        }
-        plan.group.wait_for_leader();
-        plan.group.check()?;
-        let (clock, first, new_best) = (Clock::start(position.seconds), position.step, false);
-        let run =
-            Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter };
-        Ok((run, loader))
+        let (clock, first) = (Clock::start(position.seconds), position.step);
+        let (new_best, reporter) = (false, None);
+        Ok(Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter })
     }
 
     /// Runs all steps, or until `stop` is requested in a process of the group.
@@ -117,12 +123,7 @@ impl<'a> Run<'a> {
         for batch in loader {
             let batch = batch?;
             let at = self.plan.step(self.position.step);
-            if at.starts_epoch() {
-                self.learner.before_epoch(&at);
-            }
-            let mut report = self.forward_backward(&batch, &at)?;
-            self.update(&mut report, &at)?;
-            self.position.step += 1;
+            let report = self.step(&batch, &at)?;
             self.clock.step(batch.wait);
             let own = [batch.replaced.len() as u64, u64::from(stop.requested())];
             let [replaced, stops] = group.sum_numbers(own);
@@ -138,6 +139,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Trains on one batch.
+    pub(super) fn step(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
+        if at.starts_epoch() {
+            self.learner.before_epoch(at);
+        }
+        let mut report = self.forward_backward(batch, at)?;
+        self.update(&mut report, at)?;
+        self.position.step += 1;
+        Ok(report)
+    }
+
     /// Runs both passes over the micro-batches of this rank. The gradients, this rank's share of the mean
     /// over the whole batch, wait in the learner. The report is of the joint batch, and its numbers are still
     /// on the device.
@@ -148,6 +160,7 @@ impl<'a> Run<'a> {
         let device = self.plan.device.clone().autodiff();
         let mut report = StepReport::default();
         for micro in 0..micro_batches {
+            breakdown::enter(Part::Loader);
             let MicroBatch { views, labels } =
                 batch::micro(batch, micro, micro_batches, group, &device);
             let at = Step { micro: micro as u64, ..*at };

@@ -1,6 +1,8 @@
 //! The second half of an optimiser step: the gradients that wait in the learner become new weights. Called by
 //! the training loop and by the benchmark that times it.
 
+use vssl_kernels::breakdown::{self, Part};
+
 use super::{TrainError, report::StepReport};
 use crate::{
     collective::Group,
@@ -39,6 +41,7 @@ impl Update<'_> {
         report: &mut StepReport,
         at: &Step,
     ) -> Result<(), TrainError> {
+        breakdown::enter(Part::Optimizer);
         let step = at.index + 1;
         let mut gradients = self.group.sum_gradients(learner.take_gradients());
         self.group.check()?;

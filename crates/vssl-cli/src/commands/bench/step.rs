@@ -1,19 +1,32 @@
 //! `vssl bench step`: measures the time of a training step.
 
+use std::{fmt::Write as _, path::Path};
+
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    backbone::BackboneConfig,
+    backbone::{BackboneConfig, Stem},
+    collective::Group,
     device::Backend,
-    train::bench::{StepBench, method},
+    methods::METHODS,
+    precision::Precision,
+    recipe::Recipe,
+    train::{
+        Environment, Plan,
+        bench::{self, StepBench, StepClock, StepTimes, method},
+    },
 };
-use vssl_kernels::Isa;
+use vssl_kernels::{
+    Isa,
+    breakdown::{Breakdown, Part},
+};
 
 use super::{super::pretrain::classified, backbone};
 use crate::{
     arguments::{Common, StemName, StepArguments},
     failure::Failure,
     launcher,
+    notes::note,
     output::{say, to_digits},
 };
 
@@ -21,6 +34,42 @@ use crate::{
 const PUBLISHED: u16 = 64;
 
 pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Failure> {
+    if arguments.breakdown && arguments.device.backend != Backend::Cpu {
+        return Err(Failure::usage(anyhow!(
+            "--breakdown: the host's clock measures only the CPU, whose operations are done when they return; leave \
+             it out with --device {}",
+            arguments.device
+        )));
+    }
+    let clock = StepClock {
+        warmup: arguments.warmup.into(),
+        steps: arguments.steps.into(),
+        breakdown: arguments.breakdown,
+    };
+    let (what, times) = match &arguments.recipe {
+        Some(recipe) => of_recipe(recipe, clock, arguments, common)?,
+        None => of_method(clock, arguments)?,
+    };
+    print(&what, &times, arguments, common)
+}
+
+/// What was measured.
+struct Measured {
+    method: String,
+    backbone: BackboneConfig,
+    /// The side of the first view in pixels.
+    size: usize,
+    /// The number of views of an image.
+    views: usize,
+    batch: usize,
+    precision: Precision,
+}
+
+/// Times the steps of a method with its default settings, on random views.
+fn of_method(
+    clock: StepClock,
+    arguments: &StepArguments,
+) -> Result<(Measured, StepTimes), Failure> {
     let changes = [("hidden", arguments.hidden), ("dim", arguments.dim)];
     let changes: Vec<_> =
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
@@ -34,38 +83,88 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         }
         (_, None) => {}
     }
+    let small = arguments.local_size.unwrap_or(arguments.size.div_ceil(2));
     let bench = StepBench {
         backbone,
         size: arguments.size.into(),
+        local: (arguments.local_views.into(), small.into()),
         batch: arguments.batch.into(),
         precision: arguments.precision.into(),
-        warmup: arguments.warmup.into(),
-        steps: arguments.steps.into(),
+        algorithm: arguments.optimizer.into(),
+        clock,
     };
     bench.check(method.as_ref()).map_err(Failure::usage)?;
     let device = launcher::open(arguments.device)?;
     let times = bench.run(method.as_ref(), &device).map_err(classified)?;
+    let StepBench { backbone, size, local, batch, precision, .. } = bench;
+    let method = arguments.method.clone();
+    Ok((Measured { method, backbone, size, views: 2 + local.0, batch, precision }, times))
+}
+
+/// Times the first steps of a run of `recipe`, which leaves no file.
+fn of_recipe(
+    recipe: &Path,
+    clock: StepClock,
+    arguments: &StepArguments,
+    common: &Common,
+) -> Result<(Measured, StepTimes), Failure> {
+    let (parsed, origins) =
+        Recipe::load(recipe, &arguments.overrides, METHODS).map_err(Failure::usage)?;
+    let environment = Environment {
+        group: Group::alone(),
+        device: launcher::open(arguments.device)?,
+        data_root: Some(common.data.clone()),
+        recipe_folder: recipe.parent().map(Path::to_owned),
+        commit: None,
+        force: true,
+        allow_changed_data: false,
+        adapts_batch: !origins.is_given("train.batch"),
+    };
+    // A plan has a folder; no step writes to it.
+    let plan = Plan::new(parsed, &std::env::temp_dir(), environment).map_err(classified)?;
+    if !common.json {
+        origins.notes.iter().chain(&plan.notes).for_each(|text| note(text));
+    }
+    let times = bench::plan(&plan, clock).map_err(classified)?;
+    let Recipe { method, backbone, train, views, .. } = &plan.recipe;
+    let measured = Measured {
+        method: method.name().to_owned(),
+        backbone: backbone.clone(),
+        size: plan.evaluation_size(),
+        views: views.iter().map(|group| group.count).sum(),
+        batch: train.batch,
+        precision: train.precision,
+    };
+    Ok((measured, times))
+}
+
+fn print(
+    what: &Measured,
+    times: &StepTimes,
+    arguments: &StepArguments,
+    common: &Common,
+) -> Result<(), Failure> {
+    let Measured { method, backbone, size, views, batch, precision } = what;
     let median = median(&times.seconds);
-    let speed = to_digits(bench.batch as f64 / median, 2);
+    let speed = to_digits(*batch as f64 / median, 2);
     // Our kernels run on our own back end only.
     let isa = match arguments.device.backend {
         Backend::Cpu => vssl_kernels::isa(),
         _ => Isa::Reference,
     };
     let (threads, isa) = (vssl_kernels::threads(), isa.name());
-    let stem = match &bench.backbone {
-        BackboneConfig::Resnet(_) => Some(arguments.backbone.stem.unwrap_or_default()),
-        _ => None,
-    };
-    let (name, width) = (arguments.backbone.backbone.name(), width(&bench.backbone));
+    let (name, width, stem) = (backbone.architecture().name(), width(backbone), stem(backbone));
+    let parts = times.parts.as_ref().map(|parts| Parts { parts, step: mean(&times.seconds) });
     if common.json {
         let value = json!({
-            "device": arguments.device.to_string(), "method": arguments.method, "backbone": name, "width": width,
-            "size": bench.size, "precision": bench.precision.name(),
-            "stem": stem.map(StemName::name), "batch": bench.batch, "threads": threads, "isa": isa,
+            "device": arguments.device.to_string(), "method": method, "backbone": name, "width": width,
+            "size": size, "views": views, "precision": precision.name(), "recipe": arguments.recipe,
+            "stem": stem, "batch": batch, "threads": threads, "isa": isa,
             "step_s_median": to_digits(median, 4), "step_s_min": to_digits(times.seconds[0], 4),
             "first_step_s": to_digits(times.first, 2), "images_per_s": speed, "loss": to_digits(times.loss, 4),
             "peak_rss_mib": times.peak_rss_mib, "device_mib": times.device_mib,
+            "parts_s": parts.as_ref().map(Parts::json),
+            "step_by_networks": parts.as_ref().map(|parts| to_digits(parts.step_by_networks(), 3)),
         });
         return say(&value.to_string());
     }
@@ -73,7 +172,6 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         return say(&speed.to_string());
     }
     let width = width.map_or(String::new(), |width| format!(" of width {width}"));
-    let (size, batch) = (bench.size, bench.batch);
     let (milliseconds, best) = (median * 1e3, times.seconds[0] * 1e3);
     let mib = |memory: Option<u64>| memory.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
     let mut memory = mib(times.peak_rss_mib);
@@ -81,15 +179,84 @@ pub(super) fn run(arguments: &StepArguments, common: &Common) -> Result<(), Fail
         memory = format!("{}, and {memory} of the host", mib(times.device_mib));
     }
     say(&format!(
-        "{} with {name}{width}, {batch} images of {size}×{size}, in {} on {} with \
+        "{method} with {name}{width}, {batch} images of {size}×{size}, in {} on {} with \
          {threads} threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
-         images/s, each seen as two views\npeak memory   {memory}\nloss          {:.4}",
-        arguments.method,
-        bench.precision.name(),
+         images/s, each seen as {views} views\npeak memory   {memory}\nloss          {:.4}{}",
+        precision.name(),
         arguments.device,
         times.seconds.len(),
-        times.loss
+        times.loss,
+        parts.map_or(String::new(), |parts| parts.table()),
     ))
+}
+
+/// The parts of a step.
+struct Parts<'a> {
+    parts: &'a Breakdown,
+    /// The mean seconds of a step.
+    step: f64,
+}
+
+/// The parts in the order of a step, by their names.
+const PARTS: [(Part, &str); 7] = [
+    (Part::Loader, "loader"),
+    (Part::Teacher, "teacher"),
+    (Part::Backbone, "backbone"),
+    (Part::Heads, "heads"),
+    (Part::Loss, "loss"),
+    (Part::Optimizer, "optimizer"),
+    (Part::Memory, "memory"),
+];
+
+impl Parts<'_> {
+    fn named(&self) -> impl Iterator<Item = (&'static str, [f64; 2])> {
+        PARTS.iter().filter_map(|(part, name)| Some((*name, *self.parts.get(part)?)))
+    }
+
+    /// The time of a step, divided by that of its networks' passes.
+    fn step_by_networks(&self) -> f64 {
+        let networks = [Part::Teacher, Part::Backbone, Part::Heads];
+        let seconds = networks.iter().filter_map(|part| self.parts.get(part)).flatten();
+        self.step / seconds.sum::<f64>()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let seconds = |seconds: [f64; 2]| seconds.map(|seconds| to_digits(seconds, 5));
+        let parts = self.named().map(|(name, both)| (name.to_owned(), json!(seconds(both))));
+        serde_json::Value::Object(parts.collect())
+    }
+
+    fn table(&self) -> String {
+        let mut lines = String::from("\n\npart          forward   backward   share of a step");
+        for (name, [forward, backward]) in self.named() {
+            let share = 100.0 * (forward + backward) / self.step;
+            let backward = match backward {
+                0.0 => "-".to_owned(),
+                backward => format!("{:.1} ms", backward * 1e3),
+            };
+            let forward = format!("{:.1} ms", forward * 1e3);
+            let _ = write!(lines, "\n{name:<12}{forward:>9}{backward:>11}{share:>16.1} %");
+        }
+        let ratio = self.step_by_networks();
+        let _ =
+            write!(lines, "\na step takes {ratio:.2} times as long as the passes of its networks");
+        lines
+    }
+}
+
+/// The stem of a ResNet, as the command line names it.
+fn stem(backbone: &BackboneConfig) -> Option<&'static str> {
+    match backbone {
+        BackboneConfig::Resnet(resnet) => Some(match resnet.stem {
+            Stem::Cifar => StemName::Cifar.name(),
+            Stem::Imagenet => StemName::Imagenet.name(),
+        }),
+        _ => None,
+    }
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
 }
 
 /// The width of a ResNet; that of the other networks is part of their name.

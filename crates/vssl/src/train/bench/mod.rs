@@ -1,11 +1,13 @@
-//! Measures the time of a training step of a real method, with its student, its memory and the real
-//! optimiser, on random views. The steps are those of [`super::pretrain`]; only the loader, the files and the
-//! probe are missing. Called by `vssl bench step`.
+//! Measures the time of a training step: of a method with its default settings on random views, or of a recipe on
+//! its images. The steps are those of [`super::pretrain`]. Those on random views lack loader and probe, and neither
+//! kind writes files. Called by `vssl bench step`.
 
-use std::time::Instant;
+mod clock;
 
 use burn::tensor::Device;
 use vssl_data::rng::{Stream, rng, uniform};
+
+pub use clock::{StepClock, StepTimes, plan};
 
 use super::{TrainError, report::StepReport, step::Update};
 use crate::{
@@ -20,7 +22,6 @@ use crate::{
     methods::{self, METHODS},
     optim::{Algorithm, Lars, LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
-    run::space,
     schedule::Step,
 };
 
@@ -36,30 +37,16 @@ pub struct StepBench {
     pub backbone: BackboneConfig,
     /// The side of the views in pixels.
     pub size: usize,
-    /// The number of images of a step. Each is seen as two views.
+    /// The number of small crops of each image and their side in pixels.
+    pub local: (usize, usize),
+    /// The number of images of a step. Each is seen as two views and the small crops.
     pub batch: usize,
     /// The number format in which the backbone computes.
     pub precision: Precision,
-    /// The number of steps before the clock runs.
-    pub warmup: usize,
-    /// The number of steps that are timed, at least 1.
-    pub steps: usize,
-}
-
-/// The results of a benchmark.
-#[derive(Clone, Debug)]
-pub struct StepTimes {
-    /// The seconds of each timed step, ascending.
-    pub seconds: Vec<f64>,
-    /// The seconds of the very first step, in which a GPU's back end compiles kernels and chooses among them.
-    pub first: f64,
-    /// The loss of the last step.
-    pub loss: f64,
-    /// The largest resident memory of the process so far, where the system tells it.
-    pub peak_rss_mib: Option<u64>,
-    /// The device memory that the back end holds after the last step, in use or kept for the next step, where
-    /// the back end tells it. The back end frees nothing between steps, so this is the peak.
-    pub device_mib: Option<u64>,
+    /// The update rule, with a rate of 0.1 for LARS and 0.001 for the others.
+    pub algorithm: Algorithm,
+    /// The steps that are run.
+    pub clock: StepClock,
 }
 
 /// Why a benchmark cannot run.
@@ -177,16 +164,19 @@ impl StepBench {
     /// # Errors
     /// [`BenchError::TooSmall`], [`BenchError::Patches`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
-        check(&self.backbone, self.size, method, &self.sizes())
+        check(&self.backbone, self.size, method, &self.sizes())?;
+        match self.local {
+            (0, _) => Ok(()),
+            (_, side) => check(&self.backbone, side, method, &self.sizes()),
+        }
     }
 
     fn sizes(&self) -> Sizes {
         let images = IMAGES.max(self.batch);
-        Sizes { images, batch: self.batch, global_views: 2, local_views: 0 }
+        Sizes { images, batch: self.batch, global_views: 2, local_views: self.local.0 }
     }
 
-    /// Times the forward and backward pass of both views, the optimiser's step (LARS) and the update of the
-    /// memory.
+    /// Times the forward and backward pass of all views, the optimiser's step and the update of the memory.
     ///
     /// # Errors
     /// The loss or a gradient is not finite, or the device lacks the precision.
@@ -196,43 +186,39 @@ impl StepBench {
         let made = || method.learner(&self.backbone, &self.sizes(), &device, SEED);
         let mut learner = budget::fitted(made)
             .map_err(|space| TrainError::Setting(format!("the networks take {space}")))?;
-        let mut optimizer = Optimizer::new(optimizer(), self.batch)?;
-        let global = (0..2).map(|view| self.view(view, &device)).collect();
+        let mut optimizer = Optimizer::new(self.optimizer(), self.batch)?;
+        let (count, side) = self.local;
+        let local = (2..).take(count).map(|view| self.view(view, side, &device)).collect();
         let views = self.precision.of(Views {
             images: (0..self.batch).collect(),
-            global,
-            local: Vec::new(),
+            global: (0..2).map(|view| self.view(view, self.size, &device)).collect(),
+            local,
             group: Group::alone(),
         });
         let mut loss_scale = self.precision.scales_loss().then(LossScale::default);
-        let total = (self.warmup + self.steps) as u64;
-        let (mut seconds, mut loss) = (Vec::new(), 0.0);
-        for index in 0..total {
+        let total = self.clock.total() as u64;
+        let mut index = 0;
+        self.clock.run(&device, || {
             let at = Step { index, steps_per_epoch: total, total, seed: SEED, ..Step::default() };
-            let start = Instant::now();
-            loss = step(learner.as_mut(), &mut optimizer, &mut loss_scale, &views, &at)?.loss;
-            seconds.push(start.elapsed().as_secs_f64());
-        }
-        let first = seconds[0];
-        let mut seconds = seconds.split_off(self.warmup);
-        seconds.sort_by(f64::total_cmp);
-        let memory = device.inner().memory_pool_usage();
-        Ok(StepTimes {
-            seconds,
-            first,
-            loss,
-            peak_rss_mib: space::peak_rss_mib(),
-            device_mib: memory.map(|memory| memory.bytes_reserved >> 20),
+            index += 1;
+            Ok(step(learner.as_mut(), &mut optimizer, &mut loss_scale, &views, &at)?.loss)
         })
     }
 
-    /// Returns random pixels, uniform in [0, 1), `[batch, 3, size, size]`, in the memory layout of the
+    fn optimizer(&self) -> OptimizerConfig {
+        match self.algorithm {
+            Algorithm::Lars(_) => optimizer(),
+            algorithm => OptimizerConfig { algorithm, lr: 1e-3, ..optimizer() },
+        }
+    }
+
+    /// Returns random pixels, uniform in [0, 1), `[batch, 3, side, side]`, in the memory layout of the
     /// loader.
-    fn view(&self, number: u16, device: &Device) -> burn::tensor::Tensor<4> {
+    fn view(&self, number: u16, side: usize, device: &Device) -> burn::tensor::Tensor<4> {
         let mut rng = rng(SEED, Stream::View(number), 0, 0);
-        let count = self.batch * self.size * self.size * 3;
+        let count = self.batch * side * side * 3;
         let pixels = (0..count).map(|_| uniform(&mut rng, 0.0, 1.0) as f32).collect();
-        images_to_tensor(pixels, self.batch, self.size, device)
+        images_to_tensor(pixels, self.batch, side, device)
     }
 }
 
@@ -296,8 +282,10 @@ pub(super) fn step(
 
 #[cfg(test)]
 mod tests {
+    use vssl_kernels::breakdown::Part;
+
     use super::*;
-    use crate::backbone::ResnetConfig;
+    use crate::{backbone::ResnetConfig, method::learner::Network, optim::Adam};
 
     #[test]
     fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
@@ -323,14 +311,14 @@ mod tests {
     #[test]
     fn every_method_takes_steps() {
         let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
-        let precision = Precision::F32;
         let bench = StepBench {
             backbone: backbone.into(),
             size: 8,
+            local: (0, 0),
             batch: 4,
-            precision,
-            warmup: 1,
-            steps: 2,
+            precision: Precision::F32,
+            algorithm: Algorithm::default(),
+            clock: StepClock { warmup: 1, steps: 2, breakdown: true },
         };
         for entry in METHODS {
             let method = method(entry.name, &[]).unwrap();
@@ -338,6 +326,47 @@ mod tests {
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
             assert!(times.seconds[0] > 0.0 && times.loss.is_finite());
+            // Every moment of a step is some part's.
+            let parts = times.parts.unwrap();
+            let (sum, steps) =
+                (parts.values().flatten().sum::<f64>(), times.seconds.iter().sum::<f64>() / 2.0);
+            assert!(sum >= steps && sum < 1.5 * steps + 1e-3, "{}: {sum} of {steps}", entry.name);
+            for part in [Part::Backbone, Part::Heads] {
+                let [forward, backward] = parts[&part];
+                assert!(forward > 0.0 && backward > 0.0, "{}: {part:?}", entry.name);
+            }
+            let teacher = bench_has_teacher(method.as_ref());
+            assert_eq!(parts.contains_key(&Part::Teacher), teacher, "{}", entry.name);
         }
+    }
+
+    fn bench_has_teacher(method: &dyn AnyMethod) -> bool {
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
+        let sizes = Sizes { images: 16, batch: 4, global_views: 2, local_views: 0 };
+        let learner = method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1);
+        learner.encoder(Network::Teacher).is_some()
+    }
+
+    #[test]
+    fn small_crops_take_part_in_a_step() {
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let mut bench = StepBench {
+            backbone: backbone.into(),
+            size: 8,
+            local: (3, 6),
+            batch: 4,
+            precision: Precision::F32,
+            algorithm: Algorithm::Adamw(Adam::default()),
+            clock: StepClock { warmup: 0, steps: 1, breakdown: false },
+        };
+        let dino = method("dino", &[]).unwrap();
+        bench.check(dino.as_ref()).unwrap();
+        let with = bench.run(dino.as_ref(), &Device::flex()).unwrap();
+        bench.local.0 = 0;
+        let without = bench.run(dino.as_ref(), &Device::flex()).unwrap();
+        assert_ne!(with.loss, without.loss);
+        bench.local = (3, 0);
+        let error = bench.check(dino.as_ref()).unwrap_err().to_string();
+        assert!(error.contains("views of 0 pixels"), "{error}");
     }
 }
