@@ -2,18 +2,22 @@
 """One self-supervised training step in PyTorch: the counterpart of `vssl bench step`.
 
 The work is that of the Rust program with its default settings: the backbone, the heads of the
-method, two views a step, LARS, and the moving average of the teacher. A view passes the student
-and the teacher on its own, so that batch norm sees one view at a time.
+method, two views a step and the small crops, the optimiser, and the moving average of the teacher.
+A view passes the student and the teacher on its own, so that batch norm sees one view at a time.
 
     python bench/torch_step.py --method vssl --width 64 --batch 64 --threads 2
     python bench/torch_step.py --method byol --channels-last --compile
     python bench/torch_step.py --device cuda --backbone resnet50 --stem imagenet --size 224 \
         --channels-last --precision bf16
+    python bench/torch_step.py --method dino --backbone vit-tiny --patch 4 --local-views 6 \
+        --local-size 16 --optimizer adamw
+    python bench/torch_step.py --backbone timm/convnext_atto --size 224 --batch 16
 
 The last line is one JSON object with the keys of `vssl bench step --json`; images_per_s counts
 images, each of which is seen as two views. On a GPU, single precision multiplies in TF32, bf16 is
 autocast, and memory is the largest that PyTorch's allocator had in use. Needs PyTorch 2, and timm
-for the transformers.
+for the transformers. Beside the networks that vssl has, --backbone takes any of timm's and
+torchvision's: timm/NAME, torchvision/NAME.
 """
 
 import argparse
@@ -28,15 +32,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-HIDDEN = {"vssl": 4096, "byol": 4096, "simclr": 2048}
-DIM = {"vssl": 256, "byol": 256, "simclr": 256}
+HIDDEN = {"vssl": 4096, "byol": 4096, "simclr": 2048, "dino": 2048}
+DIM = 256
+PROTOTYPES = 4096
 RATE, MOMENTUM, DECAY, ETA = 0.1, 0.9, 1e-5, 0.02
 KEPT_BY_TEACHER = 0.99
 TEMPERATURE = 0.2
+STUDENT_TEMPERATURE, TEACHER_TEMPERATURE, CENTER_MOMENTUM = 0.1, 0.04, 0.9
 # Names of vssl, and blocks or names of timm.
 BACKBONES = {
-    "resnet18": [2, 2, 2, 2],
-    "resnet50": [3, 4, 6, 3],
+    "resnet18": (False, [2, 2, 2, 2]),
+    "resnet34": (False, [3, 4, 6, 3]),
+    "resnet50": (True, [3, 4, 6, 3]),
+    "wide-resnet28": "wide-resnet28",
     "vit-tiny": "vit_tiny_patch16_224",
     "vit-small": "vit_small_patch16_224",
     "vit-base": "vit_base_patch16_224",
@@ -48,11 +56,18 @@ def arguments():
     parser.add_argument("--method", choices=sorted(HIDDEN), default="vssl")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--precision", choices=["f32", "bf16"], default="f32")
-    parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet18")
+    parser.add_argument(
+        "--backbone", "--architecture", default="resnet18",
+        help=f"{', '.join(BACKBONES)}, timm/NAME or torchvision/NAME",
+    )
     parser.add_argument("--width", type=int, default=64, help="channels of a ResNet's first stage")
     parser.add_argument("--size", type=int, default=32, help="side of the views in pixels")
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--stem-padding", type=int, default=1, help="of the CIFAR stem")
+    parser.add_argument("--patch", type=int, default=16, help="side of a transformer's patches")
+    parser.add_argument("--local-views", type=int, default=0, help="small crops, for the student only")
+    parser.add_argument("--local-size", type=int, help="side of the small crops; half of --size")
+    parser.add_argument("--optimizer", choices=["lars", "sgd", "adam", "adamw"], default="lars")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5, help="steps that are timed")
     parser.add_argument("--warmup", type=int, default=2, help="steps before the clock runs")
@@ -63,7 +78,13 @@ def arguments():
     parser.add_argument("--compile", action="store_true", help="run through torch.compile")
     chosen = parser.parse_args()
     chosen.hidden = chosen.hidden or HIDDEN[chosen.method]
-    chosen.dim = chosen.dim or DIM[chosen.method]
+    chosen.dim = chosen.dim or DIM
+    chosen.local_size = chosen.local_size or -(-chosen.size // 2)
+    if chosen.local_views and chosen.method in ("vssl", "byol"):
+        parser.error(f"--local-views: {chosen.method} has two views here; leave it out")
+    known = chosen.backbone in BACKBONES or chosen.backbone.startswith(("timm/", "torchvision/"))
+    if not known:
+        parser.error(f"--backbone: expected {', '.join(BACKBONES)}, timm/NAME or torchvision/NAME")
     return chosen
 
 
@@ -112,7 +133,42 @@ class Bottleneck(nn.Module):
         return functional.relu(y, inplace=True)
 
 
-def resnet(blocks, width, stem, padding):
+class WideBlock(nn.Module):
+    """A pre-activation block as solo-learn builds it: biases, LeakyReLU of slope 0.1."""
+
+    def __init__(self, inputs, outputs, stride, activates_first):
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs, momentum=0.001, eps=0.001)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        self.bn2 = nn.BatchNorm2d(outputs, momentum=0.001, eps=0.001)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.activates_first = activates_first
+        self.shortcut = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride)
+
+    def forward(self, x):
+        if self.shortcut is not None and not self.activates_first:
+            y = x
+        else:
+            y = functional.leaky_relu(self.bn1(x), 0.1, inplace=True)
+        if self.shortcut is not None and self.activates_first:
+            x = y
+        y = functional.leaky_relu(self.bn2(self.conv1(y)), 0.1, inplace=True)
+        return self.conv2(y) + (x if self.shortcut is None else self.shortcut(x))
+
+
+def wide_resnet28():
+    """Wide ResNet-28-2 and the length of its features."""
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1)], 16
+    for stage, width in enumerate((32, 64, 128)):
+        for index in range(4):
+            stride = 2 if stage and not index else 1
+            layers.append(WideBlock(channels, width, stride, not stage))
+            channels = width
+    layers += [nn.BatchNorm2d(channels, momentum=0.001, eps=0.001), nn.LeakyReLU(0.1, inplace=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+
+
+def resnet(bottleneck, blocks, width, stem, padding):
     """A ResNet and the length of its features."""
     if stem == "cifar":
         layers = [nn.Conv2d(3, width, 3, 1, padding, bias=False)]
@@ -121,7 +177,7 @@ def resnet(blocks, width, stem, padding):
     layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
     if stem == "imagenet":
         layers.append(nn.MaxPool2d(3, 2, 1))
-    block, expansion = (BasicBlock, 1) if sum(blocks) == 8 else (Bottleneck, 4)
+    block, expansion = (Bottleneck, 4) if bottleneck else (BasicBlock, 1)
     channels = width
     for stage, count in enumerate(blocks):
         for index in range(count):
@@ -132,13 +188,37 @@ def resnet(blocks, width, stem, padding):
 
 def backbone(chosen):
     """The encoder and the length of its features."""
+    source, _, name = chosen.backbone.partition("/")
+    if source == "torchvision":
+        import torchvision
+
+        network = torchvision.models.get_model(name, weights=None)
+        children = list(network.named_children())
+        setattr(network, children[-1][0], nn.Identity())
+        return network, features(network, chosen.size)
+    if source == "timm":
+        import timm
+
+        network = timm.create_model(name, num_classes=0)
+        return network, features(network, chosen.size)
     kind = BACKBONES[chosen.backbone]
-    if isinstance(kind, list):
-        return resnet(kind, chosen.width, chosen.stem, chosen.stem_padding)
+    if kind == "wide-resnet28":
+        return wide_resnet28()
+    if not isinstance(kind, str):
+        return resnet(*kind, chosen.width, chosen.stem, chosen.stem_padding)
     import timm
 
-    network = timm.create_model(kind, num_classes=0, img_size=chosen.size)
+    small = {"dynamic_img_size": True} if chosen.local_views else {}
+    network = timm.create_model(
+        kind, num_classes=0, img_size=chosen.size, patch_size=chosen.patch, **small
+    )
     return network, network.num_features
+
+
+def features(network, size):
+    """The length of a network's features, from one image."""
+    with torch.no_grad():
+        return network.eval()(torch.zeros(1, 3, size, size)).shape[1]
 
 
 def head(inputs, hidden, outputs, norm=True):
@@ -148,12 +228,29 @@ def head(inputs, hidden, outputs, norm=True):
     )
 
 
+class PrototypeHead(nn.Module):
+    """DINO's head: a projector with GELU, unit rows, and prototypes of norm 1 (Caron et al. 2021)."""
+
+    def __init__(self, inputs, hidden, dim):
+        super().__init__()
+        layers = [nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU()]
+        self.projector = nn.Sequential(*layers, nn.Linear(hidden, dim))
+        self.directions = nn.Parameter(torch.randn(PROTOTYPES, dim))
+
+    def forward(self, h):
+        rows = functional.normalize(self.projector(h), dim=1)
+        return rows @ functional.normalize(self.directions, dim=1).T
+
+
 class Encoder(nn.Module):
-    """Backbone and projector: all of SimCLR, and what a momentum teacher copies."""
+    """Backbone and projector: all of SimCLR and DINO, and what a momentum teacher copies."""
 
     def __init__(self, chosen):
         super().__init__()
         self.backbone, features = backbone(chosen)
+        if chosen.method == "dino":
+            self.projector = PrototypeHead(features, chosen.hidden, chosen.dim)
+            return
         outputs = chosen.dim * (2 if chosen.method == "vssl" else 1)
         norm = chosen.method != "simclr"
         self.projector = head(features, chosen.hidden, outputs, norm)
@@ -169,7 +266,7 @@ class Student(nn.Module):
         super().__init__()
         self.encoder = Encoder(chosen)
         self.predictor = nn.Identity()
-        if chosen.method != "simclr":
+        if chosen.method in ("vssl", "byol"):
             outputs = chosen.dim * (2 if chosen.method == "vssl" else 1)
             self.predictor = head(outputs, chosen.hidden, outputs)
         if chosen.method == "vssl":
@@ -214,8 +311,25 @@ def simclr_loss(outputs):
     rows = functional.normalize(torch.cat(outputs), dim=1)
     logits = rows @ rows.T / TEMPERATURE
     logits.fill_diagonal_(float("-inf"))
-    partner = torch.arange(len(rows), device=rows.device).roll(len(rows) // 2)
-    return functional.cross_entropy(logits, partner)
+    if len(outputs) == 2:
+        partner = torch.arange(len(rows), device=rows.device).roll(len(rows) // 2)
+        return functional.cross_entropy(logits, partner)
+    image = torch.arange(len(outputs[0]), device=rows.device).repeat(len(outputs))
+    positive = (image[:, None] == image) & ~torch.eye(len(rows), dtype=bool, device=rows.device)
+    shares = functional.log_softmax(logits, dim=1).masked_fill(~positive, float("-inf"))
+    return -shares.logsumexp(dim=1).mean()
+
+
+def dino_loss(outputs, targets, center):
+    """Cross entropy of each view's prediction with the other global views' targets."""
+    targets = [functional.softmax((t - center) / TEACHER_TEMPERATURE, dim=1) for t in targets]
+    total, pairs = 0.0, 0
+    for index, output in enumerate(outputs):
+        logits = functional.log_softmax(output / STUDENT_TEMPERATURE, dim=1)
+        for other, target in enumerate(targets):
+            if other != index:
+                total, pairs = total - (target * logits).sum(dim=1).mean(), pairs + 1
+    return total / pairs
 
 
 class Lars:
@@ -229,6 +343,8 @@ class Lars:
     def step(self):
         for parameter, buffer in zip(self.parameters, self.buffers):
             gradient = parameter.grad
+            if gradient is None:  # the loss does not depend on it
+                continue
             if parameter.ndim > 1:
                 size, slope = parameter.norm(), gradient.norm()
                 ratio = ETA * size / (slope + DECAY * size)
@@ -242,6 +358,16 @@ class Lars:
             parameter.grad = None
 
 
+def optimizer(name, parameters):
+    """The update rule with the default settings of `vssl bench step`."""
+    if name == "lars":
+        return Lars(parameters)
+    if name == "sgd":
+        return torch.optim.SGD(parameters, 1e-3, momentum=MOMENTUM, weight_decay=DECAY)
+    rule = torch.optim.Adam if name == "adam" else torch.optim.AdamW
+    return rule(parameters, 1e-3, weight_decay=DECAY)
+
+
 class Trainer:
     """Student, teacher and optimiser, and one step of them."""
 
@@ -253,13 +379,15 @@ class Trainer:
         self.teacher = None
         if chosen.method != "simclr":
             self.teacher = copy.deepcopy(self.student.encoder).requires_grad_(False)
-        self.optimizer = Lars(self.student.parameters())
+        self.optimizer = optimizer(chosen.optimizer, self.student.parameters())
+        self.center = torch.zeros(1, PROTOTYPES, device=chosen.device)
         self.run_student, self.run_teacher = self.student, self.teacher
         if chosen.compile:
             self.run_student = torch.compile(self.student)
             self.run_teacher = self.teacher and torch.compile(self.teacher)
-        shape = (chosen.batch, 3, chosen.size, chosen.size)
-        views = [torch.rand(shape).contiguous(memory_format=layout) for _ in range(2)]
+        sides = [chosen.size] * 2 + [chosen.local_size] * chosen.local_views
+        shapes = [(chosen.batch, 3, side, side) for side in sides]
+        views = [torch.rand(shape).contiguous(memory_format=layout) for shape in shapes]
         self.views = [view.to(chosen.device) for view in views]
 
     def forward(self, network, views):
@@ -272,9 +400,14 @@ class Trainer:
         if self.method == "simclr":
             return simclr_loss(outputs)
         with torch.no_grad():
-            targets = self.forward(self.run_teacher, self.views)
+            targets = self.forward(self.run_teacher, self.views[:2])
         if self.method == "byol":
             return byol_loss(outputs, targets)
+        if self.method == "dino":
+            loss = dino_loss(outputs, targets, self.center)
+            mean = torch.cat(targets).mean(dim=0, keepdim=True)
+            self.center = self.center.lerp(mean, 1 - CENTER_MOMENTUM)
+            return loss
         return vssl_loss(self.student, outputs, targets)
 
     def step(self):
@@ -325,6 +458,8 @@ def main():
         "backbone": chosen.backbone,
         "width": chosen.width,
         "size": chosen.size,
+        "views": 2 + chosen.local_views,
+        "optimizer": chosen.optimizer,
         "stem": chosen.stem,
         "batch": chosen.batch,
         "threads": torch.get_num_threads(),
