@@ -5,7 +5,7 @@ use burn::{
     tensor::{Tensor, activation},
 };
 
-use super::{BatchNorm, Init, Linear, Mode, gelu};
+use super::{BatchNorm, Init, Linear, Mode};
 
 /// A multi-layer perceptron, `[linear → norm → activation]… → linear → norm`, each part as [`MlpStyle`] says.
 #[derive(Module, Debug)]
@@ -120,7 +120,7 @@ impl Mlp {
                 None => activation::relu(x),
             };
             if self.gelu {
-                x = gelu(x);
+                x = vssl_kernels::gelu(x);
             }
         }
         let x = self.output.forward(x);
