@@ -21,6 +21,7 @@ mod raw;
 pub mod reference;
 mod steps;
 mod storage;
+mod transformer;
 mod update;
 
 use burn::backend::Dispatch;
@@ -31,6 +32,7 @@ pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
 pub use steps::{AdamStep, MomentumStep, TrustRatio};
+pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear};
 pub use update::{adam_step, ema, momentum_step, sum_of_squares};
 
 use choice::{accelerated, in_single};

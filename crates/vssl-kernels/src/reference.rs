@@ -15,6 +15,8 @@ use burn::tensor::{
 
 use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio, mixed, moments};
 
+pub use crate::transformer::reference::{attention, gelu, layer_norm, linear_added, norm_linear};
+
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
     let weight = weight.cast(x.dtype());
@@ -22,7 +24,7 @@ pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) ->
 }
 
 /// Returns the type in which sums over many numbers of this type are computed: at least single precision.
-fn at_least_single(dtype: DType) -> DType {
+pub(crate) fn at_least_single(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 

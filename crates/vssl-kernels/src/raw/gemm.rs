@@ -243,7 +243,7 @@ struct Right<'a> {
 }
 
 /// Packs the right matrix into slices of [`DEPTH`] rows, each in panels.
-fn pack_right(b: Matrix<'_>, width: usize) -> Buffer {
+pub fn pack_right(b: Matrix<'_>, width: usize) -> Buffer {
     /// Panels of a task.
     const TOGETHER: usize = 4;
     let room = b.columns.next_multiple_of(width);

@@ -10,10 +10,13 @@
 //! that the results have the same bits for any number of threads.
 #![allow(unsafe_code, reason = "the one place for it: each block names the bound it relies on")]
 
+pub mod attention;
 pub mod buffer;
 pub mod conv;
 pub mod direct;
+pub mod gelu;
 pub mod gemm;
+pub mod layer_norm;
 pub mod linear;
 pub mod norm;
 pub mod norm_backward;
@@ -21,10 +24,15 @@ pub mod pack;
 mod patches;
 pub mod pool;
 pub mod pooling;
+pub mod rows;
 pub mod shape;
 pub mod simd;
 #[cfg(test)]
 mod tests;
+pub mod tall;
+mod transcendental;
+#[cfg(test)]
+mod transformer_tests;
 pub mod update;
 pub mod winograd;
 mod winograd_transform;

@@ -8,17 +8,17 @@ use super::simd::Isa;
 use super::{conv, gemm, linear, norm, norm_backward, pack::Matrix, pooling, update};
 
 /// Numbers between −1 and 1 that look random (Knuth's multiplicative hash of their place).
-fn numbers(count: usize, seed: usize) -> Vec<f32> {
+pub(super) fn numbers(count: usize, seed: usize) -> Vec<f32> {
     let number = |i: usize| ((i + 1) * (2 * seed + 1)).wrapping_mul(2_654_435_761) % 2003;
     (0..count).map(|i| number(i) as f32 / 1001.0 - 1.0).collect()
 }
 
 /// Room for a result, which must be written and not added to.
-fn room(count: usize) -> Vec<f32> {
+pub(super) fn room(count: usize) -> Vec<f32> {
     vec![f32::NAN; count]
 }
 
-fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: &str) {
+pub(super) fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), expected.len(), "{what}");
     // Differences of larger numbers may come out small, and are as exact as those.
     let largest = expected.iter().fold(0.1, |largest: f64, value| largest.max(value.abs()));

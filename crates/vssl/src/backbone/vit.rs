@@ -9,11 +9,11 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{DType, Tensor, TensorData, activation},
+    tensor::{DType, Tensor, TensorData},
 };
 
 use super::{Pooling, Positions, VitConfig, positions};
-use crate::layers::{Init, LayerNorm, Linear, gelu};
+use crate::layers::{Init, LayerNorm, Linear};
 
 /// A patch projection, a position embedding and blocks.
 #[derive(Module, Debug)]
@@ -163,37 +163,14 @@ impl Block {
     ///
     /// # Shapes — `[n, tokens, width]`, unchanged.
     fn forward(&self, x: Tensor<3>, precision: DType) -> Tensor<3> {
-        let ([n, tokens, width], own) = (x.dims(), x.dtype());
+        let [n, tokens, width] = x.dims();
         let rows = x.reshape([n * tokens, width]);
-        let seen = self.norm1.forward(rows.clone()).cast(precision);
-        let rows = rows + self.attn.forward(seen, n, tokens).cast(own);
-        let seen = self.norm2.forward(rows.clone()).cast(precision);
-        let rows = rows + self.mlp.forward(seen).cast(own);
+        let qkv = self.norm1.forward_linear(rows.clone(), &self.attn.qkv, precision);
+        let mixed = vssl_kernels::attention(qkv, tokens, self.attn.heads);
+        let rows = self.attn.proj.forward_added(mixed, false, rows);
+        let hidden = self.norm2.forward_linear(rows.clone(), &self.mlp.fc1, precision);
+        let rows = self.mlp.fc2.forward_added(hidden, true, rows);
         rows.reshape([n, tokens, width])
-    }
-}
-
-impl Attention {
-    /// # Shapes — `[n · tokens, width]`, unchanged.
-    fn forward(&self, x: Tensor<2>, n: usize, tokens: usize) -> Tensor<2> {
-        let (width, precision) = (x.dims()[1], x.dtype());
-        let size = width / self.heads;
-        let qkv: Tensor<5> = self.qkv.forward(x).reshape([n, tokens, 3, self.heads, size]);
-        let qkv = qkv.permute([2, 0, 3, 1, 4]); // [3, n, heads, tokens, size]
-        let part = |index: usize| -> Tensor<4> {
-            qkv.clone().narrow(0, index, 1).reshape([n, self.heads, tokens, size])
-        };
-        let (q, k, v) = (part(0) / (size as f64).sqrt(), part(1), part(2));
-        let logits = q.matmul(k.transpose()).cast(self.qkv.weight.val().dtype());
-        let attention = activation::softmax(logits, 3).cast(precision);
-        let mixed = attention.matmul(v).permute([0, 2, 1, 3]); // [n, tokens, heads, size]
-        self.proj.forward(mixed.reshape([n * tokens, width]))
-    }
-}
-
-impl FeedForward {
-    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        self.fc2.forward(gelu(self.fc1.forward(x)))
     }
 }
 

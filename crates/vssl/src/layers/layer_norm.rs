@@ -2,10 +2,10 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
-use super::Init;
+use super::{Init, Linear};
 
 /// The ε of the variance as in timm's transformers; PyTorch's default is 1e-5.
 const EPS: f64 = 1e-6;
@@ -27,9 +27,15 @@ impl LayerNorm {
 
     /// # Shapes — `[n, c]` to `[n, c]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let centred = x.clone() - x.mean_dim(1); // [n, c] − [n, 1]
-        let variance = centred.clone().square().mean_dim(1);
-        let normalised = centred / (variance + EPS).sqrt();
-        normalised * self.weight.val().unsqueeze() + self.bias.val().unsqueeze()
+        vssl_kernels::layer_norm(x, self.weight.val(), self.bias.val(), EPS)
+    }
+
+    /// Returns what `linear` makes of the normalised rows, computed in `precision`.
+    ///
+    /// # Shapes — `[n, in]` to `[n, out]`.
+    pub fn forward_linear(&self, x: Tensor<2>, linear: &Linear, precision: DType) -> Tensor<2> {
+        let factors = [self.weight.val(), self.bias.val()];
+        let (weight, bias) = (linear.weight.val(), linear.bias.as_ref().map(Param::val));
+        vssl_kernels::norm_linear(x, factors, EPS, weight, bias, precision)
     }
 }

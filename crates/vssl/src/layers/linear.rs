@@ -38,6 +38,14 @@ impl Linear {
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
         vssl_kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
+
+    /// Returns `residual + forward(x)`, or with `with_gelu` `residual + forward(gelu(x))`.
+    ///
+    /// # Shapes — `x`: `[n, in]`; `residual`: `[n, out]`, unchanged.
+    pub fn forward_added(&self, x: Tensor<2>, with_gelu: bool, residual: Tensor<2>) -> Tensor<2> {
+        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        vssl_kernels::linear_added(x, with_gelu, weight, bias, residual)
+    }
 }
 
 /// A weight-normalised layer, `x · (g·v/|v|)ᵀ`, with one norm a row and no bias (Salimans and Kingma 2016,

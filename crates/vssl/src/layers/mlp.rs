@@ -7,7 +7,7 @@ use burn::{
 
 use vssl_kernels::breakdown::{self, Part};
 
-use super::{BatchNorm, Init, Linear, Mode, gelu};
+use super::{BatchNorm, Init, Linear, Mode};
 
 /// A multi-layer perceptron, `[linear → norm → activation]… → linear → norm`, each part as [`MlpStyle`] says.
 #[derive(Module, Debug)]
@@ -125,7 +125,7 @@ impl Mlp {
                 None => activation::relu(x),
             };
             if self.gelu {
-                x = gelu(x);
+                x = vssl_kernels::gelu(x);
             }
         }
         let x = self.output.forward(x);

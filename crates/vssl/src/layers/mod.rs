@@ -3,7 +3,6 @@
 //! Parameters hold the names and shapes of PyTorch (`weight` of a linear layer is `[out, in]`), so
 //! that a state dict is a plain list of what `tensors::state` collects.
 
-mod activation;
 pub mod budget;
 mod conv;
 mod init;
@@ -13,7 +12,6 @@ mod mlp;
 mod norm;
 mod prototype_head;
 
-pub use activation::gelu;
 pub use conv::Conv2d;
 pub use init::Init;
 pub use layer_norm::LayerNorm;
