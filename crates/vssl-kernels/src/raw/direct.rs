@@ -1,12 +1,12 @@
 //! Convolution as an implicit matrix product, for any filter, stride and padding.
 //!
 //! With rows for output pixels and columns for taps `(r, s, c)`, the patches of an image form a
-//! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`,
-//! `dW = Pᵀ · dy`, and `dx` collects `dy · Wᵀ` back from patches to pixels.
+//! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`, and `dx` collects
+//! `dy · Wᵀ` back from patches to pixels. The weight gradient is in [`super::weight_gradient`].
 
 use super::buffer::{self, Buffer};
-use super::gemm::{Block, DEPTH, slab_rows};
-use super::pack::{self, Matrix};
+use super::gemm::{Block, DEPTH};
+use super::pack::Matrix;
 use super::patches;
 use super::pool::{Shared, parallel_for};
 use super::shape::Conv;
@@ -205,123 +205,4 @@ fn backward_panels(conv: &Conv, weight: &[f32], width: usize, order: Columns) ->
         }
     });
     packed
-}
-
-/// The number of output pixels whose patches are packed together for the weight gradient: with them, a slab
-/// and a panel fit into L1 together.
-const GRADIENT_PIXELS: usize = 160;
-
-/// See [`super::conv::weight_gradient`], which checks the sizes.
-pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
-    let (k, taps, pixels) = (conv.out_channels, conv.taps(), conv.pixels());
-    let slab = slab_rows(isa);
-    // Eight tasks or more, first over taps, then over pixels; the latter need sums of their own.
-    let row_block = taps.div_ceil(8).next_multiple_of(slab).max(4 * slab).min(taps);
-    let row_tasks = taps.div_ceil(row_block);
-    let chunks = 8usize.div_ceil(row_tasks).min(pixels.div_ceil(GRADIENT_PIXELS)).max(1);
-    let chunk = pixels.div_ceil(chunks).next_multiple_of(GRADIENT_PIXELS);
-    let gradients = gradient_panels(isa, dy, pixels, k);
-    let mut sums = buffer::take(chunks * taps * k);
-    let out = Shared::new(&mut sums);
-    parallel_for(row_tasks * chunks, |task| {
-        let (rows, index) = (task / chunks * row_block, task % chunks);
-        let rows = rows..(rows + row_block).min(taps);
-        let pixels = (index * chunk).min(pixels)..((index + 1) * chunk).min(pixels);
-        // SAFETY: each task has its own rows of its own chunk's sums.
-        unsafe {
-            let sums = out.at((index * taps + rows.start) * k);
-            weight_gradient_part(isa, conv, x, &gradients, rows, pixels, sums);
-        }
-    });
-    // A line of the sums is turned into as many rows of the gradient.
-    const SIDE: usize = 16;
-    let spatial = conv.kernel.0 * conv.kernel.1;
-    let to = Shared::new(dweight);
-    let sums = &sums;
-    parallel_for(k.div_ceil(SIDE), |task| {
-        let first = task * SIDE;
-        let count = SIDE.min(k - first);
-        // SAFETY: each task has its own output channels.
-        let to = unsafe { to.slice(first * taps, count * taps) };
-        for c in 0..conv.in_channels {
-            for tap in 0..spatial {
-                let at = (tap * conv.in_channels + c) * k + first;
-                for (index, to) in to[c * spatial + tap..].iter_mut().step_by(taps).enumerate() {
-                    let of_chunk = |chunk: usize| sums[chunk * taps * k + at + index];
-                    *to = (0..chunks).map(of_chunk).sum();
-                }
-            }
-        }
-    });
-}
-
-/// Returns `dy` as panels of output channels, each of [`GRADIENT_PIXELS`] rows.
-fn gradient_panels(isa: Isa, dy: &[f32], pixels: usize, k: usize) -> Buffer {
-    let width = isa.tile_columns();
-    let size = GRADIENT_PIXELS * k.next_multiple_of(width);
-    let blocks = pixels.div_ceil(GRADIENT_PIXELS);
-    let mut packed = buffer::take(blocks * size);
-    let out = Shared::new(&mut packed);
-    parallel_for(blocks, |block| {
-        let first = block * GRADIENT_PIXELS;
-        let count = GRADIENT_PIXELS.min(pixels - first);
-        // SAFETY: each task has its own block.
-        let to = unsafe { out.slice(block * size, size) };
-        pack::columns(Matrix::row_major(&dy[first * k..], count, k), width, to);
-    });
-    packed
-}
-
-/// Writes `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
-/// start at a block.
-///
-/// # Safety
-///
-/// `sums` must be valid for `rows.len() · out_channels` floats.
-unsafe fn weight_gradient_part(
-    isa: Isa,
-    conv: &Conv,
-    x: &[f32],
-    gradients: &[f32],
-    rows: std::ops::Range<usize>,
-    pixels: std::ops::Range<usize>,
-    sums: *mut f32,
-) {
-    let (k, width) = (conv.out_channels, isa.tile_columns());
-    // A row is read a few floats at a time, all rows of a block in turn: an odd number of cache
-    // lines apart, they do not meet in one set.
-    if pixels.is_empty() {
-        // SAFETY: the caller's bound on `sums`.
-        unsafe { sums.write_bytes(0, rows.len() * k) };
-    }
-    let together = (8 * slab_rows(isa)).min(rows.len());
-    let stride = (together.div_ceil(16) | 1) * 16;
-    buffer::with_scratch(stride * GRADIENT_PIXELS, |patches| {
-        for first in pixels.clone().step_by(GRADIENT_PIXELS) {
-            let count = GRADIENT_PIXELS.min(pixels.end - first);
-            let panels = &gradients[first * k.next_multiple_of(width)..];
-            for row in rows.clone().step_by(together.max(1)) {
-                let taps = row..(row + together).min(rows.end);
-                let part = (first..first + count, taps.clone());
-                patches::pack(isa, conv, x, part, patches, stride);
-                // SAFETY: the caller's bound on `sums`; the scratch holds `count` rows of `P`, and
-                // `panels` begins with `count` rows of `dy`.
-                unsafe {
-                    isa.run(Block {
-                        rows: taps.len(),
-                        columns: k,
-                        depth: count,
-                        a: patches.as_ptr(),
-                        a_row: 1,
-                        a_column: stride,
-                        b: panels.as_ptr(),
-                        b_panel: count * width,
-                        c: sums.add((row - rows.start) * k),
-                        c_row: k,
-                        accumulate: first > pixels.start,
-                    });
-                }
-            }
-        }
-    });
 }

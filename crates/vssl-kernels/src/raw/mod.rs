@@ -25,6 +25,8 @@ pub mod shape;
 pub mod simd;
 #[cfg(test)]
 mod tests;
+mod transpose;
 pub mod update;
+mod weight_gradient;
 pub mod winograd;
 mod winograd_transform;
