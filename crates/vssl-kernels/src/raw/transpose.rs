@@ -3,7 +3,9 @@
 use super::simd::{Isa, Kernel, Simd};
 
 /// The side of a square.
-pub const SIDE: usize = 8;
+const SIDE: usize = 8;
+/// The number of columns that are turned together.
+const TOGETHER: usize = 64;
 
 /// Writes `from`, `[rows, columns]`, to `to` as `[columns, rows]`.
 ///
@@ -49,28 +51,25 @@ impl<F: Fn(usize) -> *mut f32> Kernel for Transpose<F> {
     unsafe fn run<S: Simd>(self) {
         let (rows, columns) = self.size;
         let whole = if S::LANES >= SIDE { rows / SIDE * SIDE } else { 0 };
-        for row in (0..whole).step_by(SIDE) {
-            let from = self.from.wrapping_add(row * self.from_row);
-            let squares = columns / SIDE * SIDE;
-            for column in (0..squares).step_by(SIDE) {
-                // SAFETY: the square is inside the matrix.
-                unsafe {
-                    square::<S>(from.add(column), self.from_row, |i| (self.to)(column + i).add(row));
+        // A few columns at a time, so that the places of a column are written in one go.
+        for start in (0..columns).step_by(TOGETHER) {
+            let end = (start + TOGETHER).min(columns);
+            let squares = start + (end - start) / SIDE * SIDE;
+            for row in (0..whole).step_by(SIDE) {
+                let from = self.from.wrapping_add(row * self.from_row);
+                for column in (start..squares).step_by(SIDE) {
+                    let to = |i: usize| (self.to)(column + i).wrapping_add(row);
+                    // SAFETY: the square is inside the matrix.
+                    unsafe { square::<S>(from.add(column), self.from_row, to) };
                 }
             }
-            for column in squares..columns {
-                let to = (self.to)(column).wrapping_add(row);
-                for i in 0..SIDE {
+            for column in start..end {
+                let to = (self.to)(column);
+                let first = if column < squares { whole } else { 0 };
+                for row in first..rows {
                     // SAFETY: the element is inside the matrix.
-                    unsafe { *to.add(i) = *from.add(i * self.from_row + column) };
+                    unsafe { *to.add(row) = *self.from.add(row * self.from_row + column) };
                 }
-            }
-        }
-        for column in 0..columns {
-            let to = (self.to)(column);
-            for row in whole..rows {
-                // SAFETY: as above.
-                unsafe { *to.add(row) = *self.from.add(row * self.from_row + column) };
             }
         }
     }
