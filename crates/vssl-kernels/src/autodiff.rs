@@ -1,7 +1,10 @@
 //! The backward passes of the operations, for Burn's autodiff back end.
 //!
 //! An operation without a tracked input, such as a teacher's, is not recorded in the graph. Any other
-//! operation keeps only what the gradients of its tracked inputs need.
+//! operation keeps only what the gradients of its tracked inputs need, and of that only what cannot be
+//! computed again at little cost: see [`crate::recompute`].
+
+use std::sync::Arc;
 
 use burn::backend::autodiff::{
     Autodiff,
@@ -15,6 +18,8 @@ use burn::backend::{Backend, TensorMetadata};
 use crate::accumulate;
 use crate::extension::{KernelGradients, KernelOps, Maybe, NormSaved};
 use crate::joint::AcrossRanks;
+use crate::raw::norm::Rectifier;
+use crate::recompute::{self, Kept, Recomputed};
 
 /// Makes a tensor of the graph without gradient.
 pub(crate) fn constant<B: Backend, C: CheckpointStrategy>(
@@ -50,7 +55,7 @@ struct ConvStep;
 
 impl<B: KernelGradients> Backward<B, 2> for ConvStep {
     /// The state is `x` if the weight is tracked, and the weight if `x` is tracked.
-    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, Window);
+    type State = (Option<Kept<B>>, Option<FloatTensor<B>>, Window);
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
@@ -58,7 +63,9 @@ impl<B: KernelGradients> Backward<B, 2> for ConvStep {
         let Window { image, kernel, stride, padding } = window;
         let [x_node, weight_node] = ops.parents;
         if let (Some(node), Some(x)) = (weight_node, x) {
-            let gradient = B::conv2d_weight_gradient(x, dy.clone(), kernel, stride, padding);
+            let gradient =
+                B::conv2d_weight_gradient(x.tensor(), dy.clone(), kernel, stride, padding);
+            drop(x);
             grads.register::<B>(node.id, gradient);
         }
         if let (Some(node), Some(weight)) = (x_node, weight) {
@@ -73,15 +80,18 @@ impl<B: KernelGradients> Backward<B, 2> for ConvStep {
 struct NormStep<const N: usize>;
 
 impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
-    type State = NormSaved<FloatTensor<B>>;
+    type State = Arc<Recomputed<B>>;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
-        // Without a ReLU the residual's gradient is `dy` itself.
+        // Without a rectifier the residual's gradient is `dy` itself.
         let wanted = ops.parents.get(3).is_some_and(Option::is_some);
-        let gated = ops.state.y.is_some();
+        let state = ops.state;
+        let gated = state.saved.rectifier != Rectifier::None;
         let through = (wanted && !gated).then(|| dy.clone());
-        let given = B::batch_norm_backward(ops.state, dy, wanted && gated);
+        let y = (gated && state.residual.is_some()).then(|| state.output());
+        let given = B::batch_norm_backward(&state.saved, y, dy, wanted && gated);
+        drop(state);
         if let (Some(Some(node)), Some(gradient)) = (ops.parents.get(3), given.residual.or(through))
         {
             let place = (node.id, node.parents.is_empty());
@@ -97,15 +107,35 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
 }
 
 #[derive(Debug)]
+struct AddBiasStep<const N: usize>;
+
+impl<B: KernelGradients, const N: usize> Backward<B, N> for AddBiasStep<N> {
+    type State = ();
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let dy = grads.consume::<B>(&ops.node);
+        if let Some(node) = &ops.parents[1] {
+            grads.register::<B>(node.id, B::sum_of_pixels(dy.clone()));
+        }
+        for parent in [ops.parents.get(2), ops.parents.first()] {
+            if let Some(Some(node)) = parent {
+                let place = (node.id, node.parents.is_empty());
+                accumulate::register::<B>(grads, place, dy.clone(), |grads| grads.consume::<B>(node));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
 struct MaxPoolStep;
 
 impl<B: KernelGradients> Backward<B, 1> for MaxPoolStep {
-    type State = (FloatTensor<B>, Window);
+    type State = (Kept<B>, Window);
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (x, Window { kernel: [kernel, _], stride, padding, .. }) = ops.state;
         unary::<B, _>(ops.parents, ops.node, grads, |dy| {
-            B::max_pool2d_backward(x, dy, kernel, stride, padding)
+            B::max_pool2d_backward(x.tensor(), dy, kernel, stride, padding)
         });
     }
 }
@@ -156,8 +186,9 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         let [.., r, s] = weight.primitive().shape().dims::<4>();
         let window = Window { image: [height, width], kernel: [r, s], stride, padding };
         let (keep_x, keep_weight) = (weight.is_tracked(), x.is_tracked());
+        let kept = keep_x.then(|| Kept::new::<C>(&x));
         let ((x, x_guard), (weight, weight_guard)) = (x.into_parts(), weight.into_parts());
-        let state = (keep_x.then(|| x.clone()), keep_weight.then(|| weight.clone()), window);
+        let state = (kept, keep_weight.then(|| weight.clone()), window);
         let y = B::kernel_conv2d(x, weight, stride, padding);
         if !keep_x && !keep_weight {
             return constant::<B, C>(y);
@@ -170,7 +201,7 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         residual: Maybe<Self>,
-        relu: bool,
+        rectifier: Rectifier,
         eps: f64,
         ranks: AcrossRanks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
@@ -179,15 +210,16 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
             || gamma.is_tracked()
             || beta.is_tracked()
             || residual.as_ref().is_some_and(|residual| residual.is_tracked());
+        let kept = residual.as_ref().filter(|_| tracked).map(Kept::new::<C>);
         let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
         let (beta, beta_guard) = beta.into_parts();
         let (residual, residual_guard) = residual.map(|residual| residual.into_parts()).unzip();
         let (y, mean, variance) = B::kernel_batch_norm(
             x.clone(),
             gamma.clone(),
-            beta,
+            beta.clone(),
             residual.into(),
-            relu,
+            rectifier,
             eps,
             ranks.clone(),
         );
@@ -195,14 +227,16 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         if !tracked {
             return (constant::<B, C>(y), statistics.0, statistics.1);
         }
-        let kept = relu.then(|| y.clone());
-        let state = NormSaved { x, y: kept, gamma, mean, variance, eps, ranks };
+        let saved = NormSaved { x, gamma, beta, mean, variance, eps, rectifier, ranks };
+        let output = Arc::new(Recomputed::<B>::new(saved, kept));
+        let state = output.clone();
         let y = match residual_guard {
             Some(guard) => {
                 record!(NormStep::<4>, [x_guard, gamma_guard, beta_guard, guard], state, y)
             }
             None => record!(NormStep::<3>, [x_guard, gamma_guard, beta_guard], state, y),
         };
+        recompute::remember(y.id(), &output);
         (y, statistics.0, statistics.1)
     }
 
@@ -212,12 +246,33 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         residual: Maybe<Self>,
-        relu: bool,
+        rectifier: Rectifier,
     ) -> FloatTensor<Self> {
         let residual = residual.into_option().map(|residual| residual.into_primitive());
         let (centre, scale) = (centre.into_primitive(), scale.into_primitive());
         let (x, shift) = (x.into_primitive(), shift.into_primitive());
-        constant::<B, C>(B::kernel_affine(x, centre, scale, shift, residual.into(), relu))
+        constant::<B, C>(B::kernel_affine(x, centre, scale, shift, residual.into(), rectifier))
+    }
+
+    fn kernel_add_bias(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        residual: Maybe<Self>,
+    ) -> FloatTensor<Self> {
+        let residual = residual.into_option();
+        let tracked = x.is_tracked()
+            || bias.is_tracked()
+            || residual.as_ref().is_some_and(|residual| residual.is_tracked());
+        let ((x, x_guard), (bias, bias_guard)) = (x.into_parts(), bias.into_parts());
+        let (residual, residual_guard) = residual.map(|residual| residual.into_parts()).unzip();
+        let y = B::kernel_add_bias(x, bias, residual.into());
+        if !tracked {
+            return constant::<B, C>(y);
+        }
+        match residual_guard {
+            Some(guard) => record!(AddBiasStep::<3>, [x_guard, bias_guard, guard], (), y),
+            None => record!(AddBiasStep::<2>, [x_guard, bias_guard], (), y),
+        }
     }
 
     fn kernel_max_pool2d(
@@ -228,13 +283,13 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
     ) -> FloatTensor<Self> {
         let [.., height, width] = x.primitive().shape().dims::<4>();
         let window = Window { image: [height, width], kernel: [kernel; 2], stride, padding };
-        let tracked = x.is_tracked();
+        let kept = x.is_tracked().then(|| Kept::new::<C>(&x));
         let (x, guard) = x.into_parts();
-        let y = B::kernel_max_pool2d(x.clone(), kernel, stride, padding);
-        if !tracked {
-            return constant::<B, C>(y);
+        let y = B::kernel_max_pool2d(x, kernel, stride, padding);
+        match kept {
+            Some(x) => record!(MaxPoolStep, [guard], (x, window), y),
+            None => constant::<B, C>(y),
         }
-        record!(MaxPoolStep, [guard], (x, window), y)
     }
 
     fn kernel_average_pool(x: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -12,6 +12,8 @@ use crate::layout::{
     tensor, vector,
 };
 use crate::raw::linear::{self, Linear};
+use crate::raw::norm::Rectifier;
+use crate::raw::norm_backward::Gate;
 use crate::raw::pooling::{self, MaxPool};
 use crate::raw::shape::Conv;
 use crate::raw::simd::isa;
@@ -55,19 +57,26 @@ pub trait KernelOps: Backend {
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
         #[extension_type] residual: Maybe<Self>,
-        relu: bool,
+        rectifier: Rectifier,
         eps: f64,
         ranks: AcrossRanks,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Returns `relu?((x − centre) · scale + shift (+ residual))` without gradient.
+    /// Returns `rectifier((x − centre) · scale + shift (+ residual))` without gradient.
     fn kernel_affine(
         x: FloatTensor<Self>,
         centre: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         #[extension_type] residual: Maybe<Self>,
-        relu: bool,
+        rectifier: Rectifier,
+    ) -> FloatTensor<Self>;
+
+    /// Returns `x + bias (+ residual)`, with a bias for each channel.
+    fn kernel_add_bias(
+        x: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        #[extension_type] residual: Maybe<Self>,
     ) -> FloatTensor<Self>;
 
     fn kernel_max_pool2d(
@@ -106,11 +115,22 @@ pub trait KernelGradients: Backend {
         padding: usize,
     ) -> FloatTensor<Self>;
 
+    /// Returns the output of the normalisation again, with the same bits.
+    fn batch_norm_again(
+        saved: &NormSaved<FloatTensor<Self>>,
+        residual: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self>;
+
+    /// Returns the gradients. `y` is the output, which is needed if there was a residual before the rectifier.
     fn batch_norm_backward(
-        saved: NormSaved<FloatTensor<Self>>,
+        saved: &NormSaved<FloatTensor<Self>>,
+        y: Option<FloatTensor<Self>>,
         dy: FloatTensor<Self>,
         residual: bool,
     ) -> NormGradients<FloatTensor<Self>>;
+
+    /// Returns the sum over all pixels of each channel.
+    fn sum_of_pixels(dy: FloatTensor<Self>) -> FloatTensor<Self>;
 
     fn max_pool2d_backward(
         x: FloatTensor<Self>,
@@ -137,12 +157,12 @@ pub trait KernelGradients: Backend {
 #[derive(Clone, Debug)]
 pub struct NormSaved<T> {
     pub x: T,
-    /// The output, if it went through a ReLU: its zeros stop the gradient.
-    pub y: Option<T>,
     pub gamma: T,
+    pub beta: T,
     pub mean: T,
     pub variance: T,
     pub eps: f64,
+    pub rectifier: Rectifier,
     /// The processes that hold the other rows of the batch.
     pub ranks: AcrossRanks,
 }
@@ -152,7 +172,7 @@ pub struct NormGradients<T> {
     pub x: T,
     pub gamma: T,
     pub beta: T,
-    /// The gradient behind the ReLU, if it was asked for.
+    /// The gradient behind the rectifier, if it was asked for.
     pub residual: Option<T>,
 }
 
@@ -161,6 +181,14 @@ type FlexFloat = FloatTensor<Flex>;
 fn max_pool(x: &FlexFloat, kernel: usize, stride: usize, padding: usize) -> MaxPool {
     let [batch, channels, height, width] = sizes(x);
     MaxPool { batch, height, width, channels, kernel, stride, padding }
+}
+
+/// Returns `γ / √(σ² + ε)` of each channel.
+fn norm_scale(gamma: &[f32], variance: &[f32], eps: f64) -> Vec<f32> {
+    let factor = |(gamma, variance): (&f32, &f32)| {
+        (f64::from(*gamma) / (f64::from(*variance) + eps).sqrt()) as f32
+    };
+    gamma.iter().zip(variance).map(factor).collect()
 }
 
 impl KernelOps for Flex {
@@ -181,7 +209,7 @@ impl KernelOps for Flex {
         gamma: FlexFloat,
         beta: FlexFloat,
         residual: Maybe<Self>,
-        relu: bool,
+        rectifier: Rectifier,
         eps: f64,
         ranks: AcrossRanks,
     ) -> (FlexFloat, FlexFloat, FlexFloat) {
@@ -191,10 +219,7 @@ impl KernelOps for Flex {
         let residual = residual.as_ref().map(rows_of_channels);
         let moments = norm::moments(isa(), rows.floats(), channels);
         let moments = ranks.moments(moments, rows.floats().len() / channels);
-        let factor = |(gamma, variance): (&f32, &f32)| {
-            (f64::from(*gamma) / (f64::from(*variance) + eps).sqrt()) as f32
-        };
-        let scale: Vec<f32> = gamma.floats().iter().zip(&moments.variance).map(factor).collect();
+        let scale = norm_scale(gamma.floats(), &moments.variance, eps);
         let mut y = buffer::take(rows.floats().len());
         norm::apply(
             isa(),
@@ -203,7 +228,7 @@ impl KernelOps for Flex {
             &scale,
             beta.floats(),
             residual.as_ref().map(|residual| residual.floats()),
-            relu,
+            rectifier,
             &mut y,
         );
         (from_rows_of_channels(y, &x), vector(moments.mean), vector(moments.variance))
@@ -215,7 +240,7 @@ impl KernelOps for Flex {
         scale: FlexFloat,
         shift: FlexFloat,
         residual: Maybe<Self>,
-        relu: bool,
+        rectifier: Rectifier,
     ) -> FlexFloat {
         let rows = rows_of_channels(&x);
         let residual = residual.into_option();
@@ -228,7 +253,25 @@ impl KernelOps for Flex {
             dense(scale).floats(),
             dense(shift).floats(),
             residual.as_ref().map(|residual| residual.floats()),
-            relu,
+            rectifier,
+            &mut y,
+        );
+        from_rows_of_channels(y, &x)
+    }
+
+    fn kernel_add_bias(x: FlexFloat, bias: FlexFloat, residual: Maybe<Self>) -> FlexFloat {
+        let channels = sizes::<1>(&bias)[0];
+        let (rows, residual) = (rows_of_channels(&x), residual.into_option());
+        let residual = residual.as_ref().map(rows_of_channels);
+        let mut y = buffer::take(rows.floats().len());
+        norm::apply(
+            isa(),
+            rows.floats(),
+            &vec![0.0; channels],
+            &vec![1.0; channels],
+            dense(bias).floats(),
+            residual.as_ref().map(|residual| residual.floats()),
+            Rectifier::None,
             &mut y,
         );
         from_rows_of_channels(y, &x)
@@ -298,34 +341,80 @@ impl KernelGradients for Flex {
         tensor(dweight, [out_channels, in_channels, r, s].into())
     }
 
+    fn batch_norm_again(saved: &NormSaved<FlexFloat>, residual: Option<FlexFloat>) -> FlexFloat {
+        let NormSaved { x, gamma, beta, mean, variance, eps, rectifier, .. } = saved;
+        let (rows, residual) = (rows_of_channels(x), residual.as_ref().map(rows_of_channels));
+        let [gamma, beta, mean, variance] =
+            [gamma, beta, mean, variance].map(|values| dense(values.clone()));
+        let mut y = buffer::take(rows.floats().len());
+        norm::apply(
+            isa(),
+            rows.floats(),
+            mean.floats(),
+            &norm_scale(gamma.floats(), variance.floats(), *eps),
+            beta.floats(),
+            residual.as_ref().map(|residual| residual.floats()),
+            *rectifier,
+            &mut y,
+        );
+        from_rows_of_channels(y, x)
+    }
+
     fn batch_norm_backward(
-        saved: NormSaved<FlexFloat>,
+        saved: &NormSaved<FlexFloat>,
+        y: Option<FlexFloat>,
         dy: FlexFloat,
         residual: bool,
     ) -> NormGradients<FlexFloat> {
-        let NormSaved { x, y, gamma, mean, variance, eps, ranks } = saved;
+        let NormSaved { x, gamma, beta, mean, variance, rectifier, ranks, .. } = saved;
         let y = y.as_ref().map(rows_of_channels);
-        let (rows, dy) = (rows_of_channels(&x), rows_of_channels(&dy));
-        let (gamma, mean, variance) = (dense(gamma), dense(mean), dense(variance));
+        let (rows, dy) = (rows_of_channels(x), rows_of_channels(&dy));
+        let [gamma, beta, mean, variance] =
+            [gamma, beta, mean, variance].map(|values| dense(values.clone()));
+        let scale = norm_scale(gamma.floats(), variance.floats(), saved.eps);
+        let gate = match (rectifier, &y) {
+            (Rectifier::None, _) => Gate::Open,
+            (_, Some(y)) => Gate::Output(y.floats()),
+            (_, None) => Gate::Input { scale: &scale, shift: beta.floats() },
+        };
         let given = norm_backward::Backward {
             x: rows.floats(),
             dy: dy.floats(),
-            y: y.as_ref().map(|y| y.floats()),
+            gate,
+            slope: if let Rectifier::Leaky(slope) = rectifier { *slope } else { 0.0 },
             gamma: gamma.floats(),
             mean: mean.floats(),
             variance: variance.floats(),
-            eps,
+            eps: saved.eps,
             residual,
         };
         let own = norm_backward::sums(isa(), &given);
         let (joint, count) = ranks.sums(&own, given.x.len() / given.mean.len());
         let gradients = norm_backward::backward(isa(), &given, &own, &joint, count);
         NormGradients {
-            x: from_rows_of_channels(gradients.x, &x),
+            x: from_rows_of_channels(gradients.x, x),
             gamma: vector(gradients.gamma),
             beta: vector(gradients.beta),
-            residual: gradients.residual.map(|residual| from_rows_of_channels(residual, &x)),
+            residual: gradients.residual.map(|residual| from_rows_of_channels(residual, x)),
         }
+    }
+
+    fn sum_of_pixels(dy: FlexFloat) -> FlexFloat {
+        let channels = dy.shape()[1];
+        let (rows, zeros) = (rows_of_channels(&dy), vec![0.0; channels]);
+        let given = norm_backward::Backward {
+            x: rows.floats(),
+            dy: rows.floats(),
+            gate: Gate::Open,
+            slope: 0.0,
+            gamma: &zeros,
+            mean: &zeros,
+            variance: &zeros,
+            eps: 0.0,
+            residual: false,
+        };
+        let [sums, _] = norm_backward::sums(isa(), &given);
+        vector(sums.into_iter().map(|sum| sum as f32).collect())
     }
 
     fn max_pool2d_backward(

@@ -18,6 +18,7 @@ mod layout;
 mod mixed;
 mod moments;
 mod raw;
+mod recompute;
 pub mod reference;
 mod steps;
 mod storage;
@@ -29,6 +30,7 @@ use burn::tensor::Tensor;
 
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
+pub use raw::norm::Rectifier;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
 pub use steps::{AdamStep, MomentumStep, TrustRatio};
@@ -70,8 +72,8 @@ pub struct Normalised<const D: usize> {
     pub variance: Tensor<1>,
 }
 
-/// Training-mode batch normalisation over all axes but the second, then `+ residual`, then ReLU:
-/// `relu?(γ·(x − mean)/√(var + eps) + β (+ residual))` with the batch's own biased variance.
+/// Training-mode batch normalisation over all axes but the second, then `+ residual`, then the rectifier:
+/// `rectifier(γ·(x − mean)/√(var + eps) + β (+ residual))` with the batch's own biased variance.
 ///
 /// # Shapes — `x`, `residual`: `[n, c, h, w]` or `[n, c]`; `gamma`, `beta`: `[c]`.
 ///
@@ -83,10 +85,10 @@ pub fn batch_norm_train<const D: usize>(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     residual: Option<Tensor<D>>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     eps: f64,
 ) -> Normalised<D> {
-    batch_norm_train_joint(x, gamma, beta, residual, relu, eps, &AcrossRanks::alone())
+    batch_norm_train_joint(x, gamma, beta, residual, rectifier, eps, &AcrossRanks::alone())
 }
 
 /// [`batch_norm_train`] of a batch that is spread over several processes, each of which has some rows. The
@@ -101,21 +103,22 @@ pub fn batch_norm_train_joint<const D: usize>(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     residual: Option<Tensor<D>>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     eps: f64,
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
     check_norm(&x, [&gamma, &beta], residual.as_ref());
+    let rectifier = rectifier.into();
     let in_single = [&gamma, &beta].into_iter().all(in_single) && residual.iter().all(in_single);
     if !(accelerated(&x) && in_single) || x.shape().num_elements() == 0 {
-        return reference::batch_norm_train_joint(x, gamma, beta, residual, relu, eps, ranks);
+        return reference::batch_norm_train_joint(x, gamma, beta, residual, rectifier, eps, ranks);
     }
     let (output, mean, variance) = <Dispatch as KernelOps>::kernel_batch_norm(
         x.into_dispatch(),
         gamma.into_dispatch(),
         beta.into_dispatch(),
         residual.map(Tensor::into_dispatch).into(),
-        relu,
+        rectifier,
         eps,
         ranks.clone(),
     );
@@ -126,7 +129,7 @@ pub fn batch_norm_train_joint<const D: usize>(
     }
 }
 
-/// Evaluation-mode batch normalisation with given statistics, then `+ residual`, then ReLU.
+/// Evaluation-mode batch normalisation with given statistics, then `+ residual`, then the rectifier.
 /// No gradient flows to the statistics.
 ///
 /// # Shapes — as [`batch_norm_train`]; `mean`, `variance`: `[c]`.
@@ -142,18 +145,21 @@ pub fn batch_norm_eval<const D: usize>(
     mean: Tensor<1>,
     variance: Tensor<1>,
     residual: Option<Tensor<D>>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     eps: f64,
 ) -> Tensor<D> {
     check_norm(&x, [&gamma, &beta], residual.as_ref());
     check_norm(&x, [&mean, &variance], None);
+    let rectifier = rectifier.into();
     let tracked = [&gamma, &beta].into_iter().any(|factor| factor.is_tracked())
         || x.is_tracked()
         || residual.as_ref().is_some_and(|residual| residual.is_tracked());
     let in_single = [&gamma, &beta, &mean, &variance].into_iter().all(in_single)
         && residual.iter().all(in_single);
     if tracked || !(accelerated(&x) && in_single) || x.shape().num_elements() == 0 {
-        return reference::batch_norm_eval(x, gamma, beta, mean, variance, residual, relu, eps);
+        return reference::batch_norm_eval(
+            x, gamma, beta, mean, variance, residual, rectifier, eps,
+        );
     }
     let scale = gamma / (variance + eps).sqrt();
     Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_affine(
@@ -162,7 +168,30 @@ pub fn batch_norm_eval<const D: usize>(
         scale.into_dispatch(),
         beta.into_dispatch(),
         residual.map(Tensor::into_dispatch).into(),
-        relu,
+        rectifier,
+    ))
+}
+
+/// Adds a bias to each channel, then `residual`: `x + bias (+ residual)`.
+///
+/// # Shapes — `x`, `residual`: `[n, c, h, w]`; `bias`: `[c]`.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+pub fn add_bias(x: Tensor<4>, bias: Tensor<1>, residual: Option<Tensor<4>>) -> Tensor<4> {
+    assert_eq!(bias.dims(), [x.dims()[1]], "add_bias: a number for each channel");
+    if let Some(residual) = &residual {
+        assert_eq!(x.dims(), residual.dims(), "add_bias: shape of the residual");
+    }
+    let singles = in_single(&bias) && residual.iter().all(in_single);
+    if !(accelerated(&x) && singles) || x.shape().num_elements() == 0 {
+        return reference::add_bias(x, bias, residual);
+    }
+    Tensor::from_dispatch(<Dispatch as KernelOps>::kernel_add_bias(
+        x.into_dispatch(),
+        bias.into_dispatch(),
+        residual.map(Tensor::into_dispatch).into(),
     ))
 }
 

@@ -13,7 +13,9 @@ use burn::tensor::{
     ops::{ConvOptions, MaxPoolOptions},
 };
 
-use crate::{AcrossRanks, AdamStep, MomentumStep, Normalised, TrustRatio, mixed, moments};
+use crate::{
+    AcrossRanks, AdamStep, MomentumStep, Normalised, Rectifier, TrustRatio, mixed, moments,
+};
 
 pub use crate::transformer::reference::{attention, gelu, layer_norm, linear_added, norm_linear};
 
@@ -34,10 +36,10 @@ pub fn batch_norm_train<const D: usize>(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     residual: Option<Tensor<D>>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     eps: f64,
 ) -> Normalised<D> {
-    batch_norm_train_joint(x, gamma, beta, residual, relu, eps, &AcrossRanks::alone())
+    batch_norm_train_joint(x, gamma, beta, residual, rectifier, eps, &AcrossRanks::alone())
 }
 
 /// See [`crate::batch_norm_train_joint`].
@@ -46,13 +48,14 @@ pub fn batch_norm_train_joint<const D: usize>(
     gamma: Tensor<1>,
     beta: Tensor<1>,
     residual: Option<Tensor<D>>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     eps: f64,
     ranks: &AcrossRanks,
 ) -> Normalised<D> {
+    let rectifier = rectifier.into();
     if mixed::applies(&x) && ranks.is_alone() {
         let normalised = mixed::batch_norm(x, gamma, beta, eps);
-        return Normalised { output: finish(normalised.output, residual, relu), ..normalised };
+        return Normalised { output: finish(normalised.output, residual, rectifier), ..normalised };
     }
     let (channels, precision) = (x.dims()[1], x.dtype());
     let x = x.cast(at_least_single(precision));
@@ -71,7 +74,7 @@ pub fn batch_norm_train_joint<const D: usize>(
     let scale = per_channel(gamma) / (variance.clone() + eps).sqrt();
     let y = (centred * scale + per_channel(beta)).cast(precision);
     Normalised {
-        output: finish(y, residual, relu),
+        output: finish(y, residual, rectifier),
         mean: mean.detach().reshape([channels]),
         variance: variance.detach().reshape([channels]),
     }
@@ -86,14 +89,14 @@ pub fn batch_norm_eval<const D: usize>(
     mean: Tensor<1>,
     variance: Tensor<1>,
     residual: Option<Tensor<D>>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     eps: f64,
 ) -> Tensor<D> {
     let precision = x.dtype();
     let x = x.cast(at_least_single(precision));
     let scale = gamma / (variance + eps).sqrt();
     let y = (x - per_channel(mean)) * per_channel(scale) + per_channel(beta);
-    finish(y.cast(precision), residual, relu)
+    finish(y.cast(precision), residual, rectifier.into())
 }
 
 fn per_channel<const D: usize>(values: Tensor<1>) -> Tensor<D> {
@@ -106,12 +109,26 @@ fn sum_but_channels<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     (0..D).filter(|axis| *axis != 1).fold(x, |x, axis| x.sum_dim(axis)) // -> [1, c, 1…]
 }
 
-fn finish<const D: usize>(y: Tensor<D>, residual: Option<Tensor<D>>, relu: bool) -> Tensor<D> {
+/// See [`crate::add_bias`].
+pub fn add_bias(x: Tensor<4>, bias: Tensor<1>, residual: Option<Tensor<4>>) -> Tensor<4> {
+    let precision = x.dtype();
+    finish(x + per_channel(bias.cast(precision)), residual, Rectifier::None)
+}
+
+fn finish<const D: usize>(
+    y: Tensor<D>,
+    residual: Option<Tensor<D>>,
+    rectifier: Rectifier,
+) -> Tensor<D> {
     let y = match residual {
         Some(residual) => y + residual,
         None => y,
     };
-    if relu { activation::relu(y) } else { y }
+    match rectifier {
+        Rectifier::None => y,
+        Rectifier::Relu => activation::relu(y),
+        Rectifier::Leaky(slope) => activation::leaky_relu(y, f64::from(slope)),
+    }
 }
 
 /// See [`crate::max_pool2d`].

@@ -2,7 +2,7 @@
 
 use super::shape::Conv;
 use super::simd::Isa;
-use super::{direct, winograd};
+use super::{direct, weight_gradient, winograd};
 
 /// Writes the convolution of `x` with `weight` to `y`.
 ///
@@ -51,6 +51,6 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     if winograd::applies(conv) {
         winograd::weight_gradient(isa, conv, x, dy, dweight);
     } else {
-        direct::weight_gradient(isa, conv, x, dy, dweight);
+        weight_gradient::weight_gradient(isa, conv, x, dy, dweight);
     }
 }

@@ -1,16 +1,17 @@
 //! Convolution as an implicit matrix product, for any filter, stride and padding.
 //!
 //! With rows for output pixels and columns for taps `(r, s, c)`, the patches of an image form a
-//! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`,
-//! `dW = Pᵀ · dy`, and `dx` collects `dy · Wᵀ` back from patches to pixels.
+//! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`, and `dx` collects
+//! `dy · Wᵀ` back from patches to pixels. The weight gradient is in [`super::weight_gradient`].
 
 use super::buffer::{self, Buffer};
-use super::gemm::{Block, DEPTH, slab_rows};
-use super::pack::{self, Matrix};
+use super::gemm::{Block, DEPTH};
+use super::pack::Matrix;
 use super::patches;
 use super::pool::{Shared, parallel_for};
 use super::shape::Conv;
-use super::simd::Isa;
+use super::simd::{Isa, isa};
+use super::transpose::{self, Transpose};
 
 /// The number of output pixels of one task of the forward pass: a slice of their patches fills a fourth of a
 /// 512 KiB L2.
@@ -69,6 +70,9 @@ fn is_pointwise(conv: &Conv) -> bool {
 fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
     let panels = conv.out_channels.div_ceil(width);
+    // Where the taps of a row of the weight, in the order (c, r, s), are in a panel.
+    let places: Vec<usize> =
+        (0..taps).map(|tap| tap % spatial * conv.in_channels + tap / spatial).collect();
     let mut packed = buffer::take(panels * taps * width);
     let out = Shared::new(&mut packed);
     parallel_for(panels, |panel| {
@@ -79,13 +83,13 @@ fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
         if count < width {
             to.fill(0.0);
         }
-        for c in 0..conv.in_channels {
-            for k in 0..count {
-                let from = &weight[((first + k) * conv.in_channels + c) * spatial..][..spatial];
-                for (tap, value) in from.iter().enumerate() {
-                    to[(tap * conv.in_channels + c) * width + k] = *value;
-                }
-            }
+        let (from, size) = (weight[first * taps..].as_ptr(), (count, taps));
+        let to = to.as_mut_ptr();
+        // SAFETY: the panel's rows of the weight, and as many places as it has taps. A copy has the same bits
+        // in every instruction set.
+        unsafe {
+            let to = |tap: usize| to.wrapping_add(places[tap] * width);
+            isa().run(Transpose { from, size, from_row: taps, to });
         }
     });
     packed
@@ -99,6 +103,9 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
         let dy = Matrix::row_major(dy, conv.pixels(), k);
         super::gemm::product(isa, dy, Matrix::row_major(weight, k, taps), dx, false);
         return;
+    }
+    if conv.kernel == (1, 1) && conv.padding == 0 {
+        return scattered_gradient(isa, conv, dy, weight, dx);
     }
     let order = Columns::of(conv, width);
     let panels = backward_panels(conv, weight, width, order);
@@ -175,153 +182,92 @@ impl Columns {
 
 /// Returns `Wᵀ` as panels: the rows are output channels, the columns are in the given order.
 fn backward_panels(conv: &Conv, weight: &[f32], width: usize, order: Columns) -> Buffer {
-    let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
+    let (taps, spatial, all) = (conv.taps(), conv.kernel.0 * conv.kernel.1, conv.in_channels);
     let panels = taps.div_ceil(width);
     let size = conv.out_channels * width;
     let mut packed = buffer::take(panels * size);
     let out = Shared::new(&mut packed);
-    // The panels of a block of channels read the same lines of the weight.
-    let together = if order.block == width { spatial } else { 1 };
-    parallel_for(panels.div_ceil(together), |task| {
-        let first = task * together;
-        // SAFETY: each task has its own panels.
-        let to = unsafe { out.slice(first * size, together * size) };
-        // Where the columns of the panels are in a row of the weight.
-        let places: Vec<Option<usize>> = (first * width..(first + together) * width)
-            .map(|column| {
-                let (block, rest) =
-                    (column / (order.block * spatial), column % (order.block * spatial));
-                let c = block * order.block + rest % order.block;
-                (column < taps).then_some(c * spatial + rest / order.block)
-            })
-            .collect();
-        for (k, from) in weight.chunks_exact(taps).enumerate() {
-            for (panel, places) in places.chunks_exact(width).enumerate() {
-                let to = &mut to[panel * size + k * width..][..width];
-                for (to, place) in to.iter_mut().zip(places) {
-                    *to = place.map_or(0.0, |place| from[place]);
-                }
-            }
-        }
-    });
-    packed
-}
-
-/// The number of output pixels whose patches are packed together for the weight gradient: with them, a slab
-/// and a panel fit into L1 together.
-const GRADIENT_PIXELS: usize = 160;
-
-/// See [`super::conv::weight_gradient`], which checks the sizes.
-pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
-    let (k, taps, pixels) = (conv.out_channels, conv.taps(), conv.pixels());
-    let slab = slab_rows(isa);
-    // Eight tasks or more, first over taps, then over pixels; the latter need sums of their own.
-    let row_block = taps.div_ceil(8).next_multiple_of(slab).max(4 * slab).min(taps);
-    let row_tasks = taps.div_ceil(row_block);
-    let chunks = 8usize.div_ceil(row_tasks).min(pixels.div_ceil(GRADIENT_PIXELS)).max(1);
-    let chunk = pixels.div_ceil(chunks).next_multiple_of(GRADIENT_PIXELS);
-    let gradients = gradient_panels(isa, dy, pixels, k);
-    let mut sums = buffer::take(chunks * taps * k);
-    let out = Shared::new(&mut sums);
-    parallel_for(row_tasks * chunks, |task| {
-        let (rows, index) = (task / chunks * row_block, task % chunks);
-        let rows = rows..(rows + row_block).min(taps);
-        let pixels = (index * chunk).min(pixels)..((index + 1) * chunk).min(pixels);
-        // SAFETY: each task has its own rows of its own chunk's sums.
-        unsafe {
-            let sums = out.at((index * taps + rows.start) * k);
-            weight_gradient_part(isa, conv, x, &gradients, rows, pixels, sums);
-        }
-    });
-    // A line of the sums is turned into as many rows of the gradient.
-    const SIDE: usize = 16;
-    let spatial = conv.kernel.0 * conv.kernel.1;
-    let to = Shared::new(dweight);
-    let sums = &sums;
-    parallel_for(k.div_ceil(SIDE), |task| {
-        let first = task * SIDE;
-        let count = SIDE.min(k - first);
-        // SAFETY: each task has its own output channels.
-        let to = unsafe { to.slice(first * taps, count * taps) };
-        for c in 0..conv.in_channels {
-            for tap in 0..spatial {
-                let at = (tap * conv.in_channels + c) * k + first;
-                for (index, to) in to[c * spatial + tap..].iter_mut().step_by(taps).enumerate() {
-                    let of_chunk = |chunk: usize| sums[chunk * taps * k + at + index];
-                    *to = (0..chunks).map(of_chunk).sum();
-                }
-            }
-        }
-    });
-}
-
-/// Returns `dy` as panels of output channels, each of [`GRADIENT_PIXELS`] rows.
-fn gradient_panels(isa: Isa, dy: &[f32], pixels: usize, k: usize) -> Buffer {
-    let width = isa.tile_columns();
-    let size = GRADIENT_PIXELS * k.next_multiple_of(width);
-    let blocks = pixels.div_ceil(GRADIENT_PIXELS);
-    let mut packed = buffer::take(blocks * size);
-    let out = Shared::new(&mut packed);
+    if !all.is_multiple_of(width) {
+        /// The output channels of a task.
+        const TOGETHER: usize = 16;
+        parallel_for(conv.out_channels.div_ceil(TOGETHER), |task| {
+            let rows = task * TOGETHER..((task + 1) * TOGETHER).min(conv.out_channels);
+            // SAFETY: each task has its own rows of each panel.
+            unsafe { backward_rows(conv, weight, width, rows, out) };
+        });
+        return packed;
+    }
+    // A panel holds `width` channels at one filter position; a task has those of all positions.
+    let blocks = all / width;
     parallel_for(blocks, |block| {
-        let first = block * GRADIENT_PIXELS;
-        let count = GRADIENT_PIXELS.min(pixels - first);
-        // SAFETY: each task has its own block.
-        let to = unsafe { out.slice(block * size, size) };
-        pack::columns(Matrix::row_major(&dy[first * k..], count, k), width, to);
+        let panel = |tap: usize| match order.block == all {
+            true => tap * blocks + block,
+            false => block * spatial + tap,
+        };
+        for (k, from) in weight.chunks_exact(taps).enumerate() {
+            let from = from[block * width * spatial..][..width * spatial].as_ptr();
+            // SAFETY: the channels' part of a row of the weight; each task has its own panels.
+            unsafe {
+                let to = |tap: usize| out.at(panel(tap) * size + k * width);
+                isa().run(Transpose { from, size: (width, spatial), from_row: spatial, to });
+            }
+        }
     });
     packed
 }
 
-/// Writes `P[pixels, rows]ᵀ · dy[pixels]` to `sums`, `dy` as [`gradient_panels`] packs it. The pixels
-/// start at a block.
+/// Writes the rows `rows` of all panels, whose columns are in the order `(r, s, c)`.
 ///
 /// # Safety
 ///
-/// `sums` must be valid for `rows.len() · out_channels` floats.
-unsafe fn weight_gradient_part(
-    isa: Isa,
+/// `out` must be the panels of [`backward_panels`], and no other task may use these rows.
+unsafe fn backward_rows(
     conv: &Conv,
-    x: &[f32],
-    gradients: &[f32],
+    weight: &[f32],
+    width: usize,
     rows: std::ops::Range<usize>,
-    pixels: std::ops::Range<usize>,
-    sums: *mut f32,
+    out: Shared,
 ) {
-    let (k, width) = (conv.out_channels, isa.tile_columns());
-    // A row is read a few floats at a time, all rows of a block in turn: an odd number of cache
-    // lines apart, they do not meet in one set.
-    if pixels.is_empty() {
-        // SAFETY: the caller's bound on `sums`.
-        unsafe { sums.write_bytes(0, rows.len() * k) };
-    }
-    let together = (8 * slab_rows(isa)).min(rows.len());
-    let stride = (together.div_ceil(16) | 1) * 16;
-    buffer::with_scratch(stride * GRADIENT_PIXELS, |patches| {
-        for first in pixels.clone().step_by(GRADIENT_PIXELS) {
-            let count = GRADIENT_PIXELS.min(pixels.end - first);
-            let panels = &gradients[first * k.next_multiple_of(width)..];
-            for row in rows.clone().step_by(together.max(1)) {
-                let taps = row..(row + together).min(rows.end);
-                let part = (first..first + count, taps.clone());
-                patches::pack(isa, conv, x, part, patches, stride);
-                // SAFETY: the caller's bound on `sums`; the scratch holds `count` rows of `P`, and
-                // `panels` begins with `count` rows of `dy`.
-                unsafe {
-                    isa.run(Block {
-                        rows: taps.len(),
-                        columns: k,
-                        depth: count,
-                        a: patches.as_ptr(),
-                        a_row: 1,
-                        a_column: stride,
-                        b: panels.as_ptr(),
-                        b_panel: count * width,
-                        c: sums.add((row - rows.start) * k),
-                        c_row: k,
-                        accumulate: first > pixels.start,
-                    });
-                }
+    let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
+    let size = conv.out_channels * width;
+    buffer::with_scratch(taps, |line| {
+        for k in rows {
+            let from = &weight[k * taps..][..taps];
+            transpose::transpose(isa(), from, conv.in_channels, spatial, line);
+            for (panel, from) in line.chunks(width).enumerate() {
+                // SAFETY: the row of the panel is this task's.
+                let to = unsafe { out.slice(panel * size + k * width, width) };
+                to[..from.len()].copy_from_slice(from);
+                to[from.len()..].fill(0.0);
             }
+        }
+    });
+}
+
+/// The input gradient of a 1×1 filter that visits only some of the pixels: the product `dy · W`, whose rows
+/// are copied to their pixels.
+fn scattered_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+    let (c, k) = (conv.in_channels, conv.out_channels);
+    let mut rows = buffer::take(conv.pixels() * c);
+    let dy = Matrix::row_major(dy, conv.pixels(), k);
+    super::gemm::product(isa, dy, Matrix::row_major(weight, k, c), &mut rows, false);
+    let (line, out_line) = (conv.width * c, conv.out_width() * c);
+    let (rows, out) = (&*rows, Shared::new(dx));
+    // A few lines of the images a task, about a quarter of a megabyte.
+    let together = (65_536 / line).max(1);
+    let lines = conv.batch * conv.height;
+    parallel_for(lines.div_ceil(together), |task| {
+        for at in task * together..((task + 1) * together).min(lines) {
+            let (image, y) = (at / conv.height, at % conv.height);
+            // SAFETY: each task has its own lines.
+            let to = unsafe { out.slice(at * line, line) };
+            to.fill(0.0);
+            if !y.is_multiple_of(conv.stride) || y / conv.stride >= conv.out_height() {
+                continue;
+            }
+            let from = &rows[(image * conv.out_height() + y / conv.stride) * out_line..][..out_line];
+            let pixels = to.chunks_exact_mut(c).step_by(conv.stride);
+            pixels.zip(from.chunks_exact(c)).for_each(|(to, from)| to.copy_from_slice(from));
         }
     });
 }

@@ -45,62 +45,89 @@ impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: handed on to the caller.
-        unsafe {
-            match S::TILE_VECTORS {
-                2 => self.tiles::<S, 2>(),
-                4 => self.tiles::<S, 4>(),
-                _ => unreachable!("the sets have two or four vectors across a tile"),
-            }
-        }
+        unsafe { self.panels::<S>(tile_columns::<S>()) }
+    }
+}
+
+/// A [`Block`] whose right matrix lies in rows, not in panels.
+pub struct RowsBlock {
+    /// The product; its `b` is the first element of `B`, and its `b_panel` has no meaning.
+    pub block: Block,
+    /// The number of floats from a row of `B` to the next, at least the columns filled up to whole panels.
+    pub b_row: usize,
+}
+
+impl Kernel for RowsBlock {
+    type Output = ();
+    /// Bounds: as [`Block`]; `b` must be valid for `depth` rows of `b_row` floats.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: handed on to the caller.
+        unsafe { Block { b_panel: tile_columns::<S>(), ..self.block }.panels::<S>(self.b_row) }
     }
 }
 
 impl Block {
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const V: usize>(&self) {
+    unsafe fn panels<S: Simd>(&self, b_row: usize) {
         let width = tile_columns::<S>();
         for panel in 0..self.columns.div_ceil(width) {
             let columns = (self.columns - panel * width).min(width);
-            let mut row = 0;
-            while row < self.rows {
-                let rows = (self.rows - row).min(S::TILE_ROWS);
-                // SAFETY: `row` and `panel` are inside the matrices of this block.
-                unsafe {
-                    let tile = Tile {
-                        depth: self.depth,
-                        a: self.a.add(row * self.a_row),
-                        a_row: self.a_row,
-                        a_column: self.a_column,
-                        b: self.b.add(panel * self.b_panel),
-                        c: self.c.add(row * self.c_row + panel * width),
-                        c_row: self.c_row,
-                        columns,
-                        accumulate: self.accumulate,
-                    };
-                    match rows {
-                        1 => tile.run::<S, 1, V>(),
-                        2 => tile.run::<S, 2, V>(),
-                        3 => tile.run::<S, 3, V>(),
-                        4 => tile.run::<S, 4, V>(),
-                        5 if S::TILE_ROWS >= 5 => tile.run::<S, 5, V>(),
-                        6 if S::TILE_ROWS >= 6 => tile.run::<S, 6, V>(),
-                        7 if S::TILE_ROWS >= 7 => tile.run::<S, 7, V>(),
-                        8 if S::TILE_ROWS >= 8 => tile.run::<S, 8, V>(),
-                        9 if S::TILE_ROWS >= 9 => tile.run::<S, 9, V>(),
-                        10 if S::TILE_ROWS >= 10 => tile.run::<S, 10, V>(),
-                        11 if S::TILE_ROWS >= 11 => tile.run::<S, 11, V>(),
-                        12 if S::TILE_ROWS >= 12 => tile.run::<S, 12, V>(),
-                        _ => unreachable!("a tile has at most twelve rows"),
-                    }
+            // A narrow panel at the right border takes a narrow tile.
+            let vectors = columns.div_ceil(S::LANES);
+            // SAFETY: handed on to the caller.
+            unsafe {
+                match (S::TILE_VECTORS, vectors) {
+                    (2, 1) => self.tiles::<S, 1>(panel, columns, b_row),
+                    (2, _) | (4, 1 | 2) => self.tiles::<S, 2>(panel, columns, b_row),
+                    (4, _) => self.tiles::<S, 4>(panel, columns, b_row),
+                    _ => unreachable!("the sets have two or four vectors across a tile"),
                 }
-                row += rows;
             }
         }
     }
-}
 
-/// The widest tile of the instruction sets.
-const WIDEST: usize = 32;
+    /// The tiles of a panel, of which the first `V` vectors are in use.
+    #[inline(always)]
+    unsafe fn tiles<S: Simd, const V: usize>(&self, panel: usize, columns: usize, b_row: usize) {
+        let width = tile_columns::<S>();
+        let mut row = 0;
+        while row < self.rows {
+            let rows = (self.rows - row).min(S::TILE_ROWS);
+            // SAFETY: `row` and `panel` are inside the matrices of this block.
+            unsafe {
+                let tile = Tile {
+                    depth: self.depth,
+                    a: self.a.add(row * self.a_row),
+                    a_row: self.a_row,
+                    a_column: self.a_column,
+                    b: self.b.add(panel * self.b_panel),
+                    b_row,
+                    c: self.c.add(row * self.c_row + panel * width),
+                    c_row: self.c_row,
+                    columns,
+                    accumulate: self.accumulate,
+                };
+                match rows {
+                    1 => tile.run::<S, 1, V>(),
+                    2 => tile.run::<S, 2, V>(),
+                    3 => tile.run::<S, 3, V>(),
+                    4 => tile.run::<S, 4, V>(),
+                    5 if S::TILE_ROWS >= 5 => tile.run::<S, 5, V>(),
+                    6 if S::TILE_ROWS >= 6 => tile.run::<S, 6, V>(),
+                    7 if S::TILE_ROWS >= 7 => tile.run::<S, 7, V>(),
+                    8 if S::TILE_ROWS >= 8 => tile.run::<S, 8, V>(),
+                    9 if S::TILE_ROWS >= 9 => tile.run::<S, 9, V>(),
+                    10 if S::TILE_ROWS >= 10 => tile.run::<S, 10, V>(),
+                    11 if S::TILE_ROWS >= 11 => tile.run::<S, 11, V>(),
+                    12 if S::TILE_ROWS >= 12 => tile.run::<S, 12, V>(),
+                    _ => unreachable!("a tile has at most twelve rows"),
+                }
+            }
+            row += rows;
+        }
+    }
+}
 
 struct Tile {
     depth: usize,
@@ -108,6 +135,7 @@ struct Tile {
     a_row: usize,
     a_column: usize,
     b: *const f32,
+    b_row: usize,
     c: *mut f32,
     c_row: usize,
     columns: usize,
@@ -144,16 +172,21 @@ impl Tile {
                     }
                 }
                 offset += self.a_column;
-                b = b.add(VECTORS * S::LANES);
+                // Behind the last row there may be no further one.
+                b = b.wrapping_add(self.b_row);
             }
             if self.columns < VECTORS * S::LANES {
-                let mut lines = [[0.0f32; WIDEST]; ROWS];
-                for (line, sums) in lines.iter_mut().zip(sums) {
+                for (i, sums) in sums.into_iter().enumerate() {
                     for (v, sum) in sums.into_iter().enumerate() {
-                        S::store(line.as_mut_ptr().add(v * S::LANES), sum);
+                        let count = self.columns.saturating_sub(v * S::LANES).min(S::LANES);
+                        let c = self.c.wrapping_add(i * self.c_row + v * S::LANES);
+                        let sum = match self.accumulate {
+                            true => S::add(S::load_partial(c, count), sum),
+                            false => sum,
+                        };
+                        S::store_partial(c, sum, count);
                     }
                 }
-                self.store_columns(&lines);
                 return;
             }
             // Loops that unroll: any index known only later would send the sums through memory.
@@ -169,20 +202,6 @@ impl Tile {
                     for (v, sum) in sums.into_iter().enumerate() {
                         S::store(self.c.add(i * self.c_row + v * S::LANES), sum);
                     }
-                }
-            }
-        }
-    }
-
-    /// The columns at the right border, less than a tile's.
-    #[inline(always)]
-    unsafe fn store_columns<const ROWS: usize>(&self, lines: &[[f32; WIDEST]; ROWS]) {
-        for (i, line) in lines.iter().enumerate() {
-            for (j, sum) in line[..self.columns].iter().enumerate() {
-                // SAFETY: `self.columns` columns of the result are left here.
-                unsafe {
-                    let c = self.c.add(i * self.c_row + j);
-                    *c = if self.accumulate { *c + sum } else { *sum };
                 }
             }
         }

@@ -33,6 +33,8 @@ pub mod tall;
 mod transcendental;
 #[cfg(test)]
 mod transformer_tests;
+mod transpose;
 pub mod update;
+mod weight_gradient;
 pub mod winograd;
 mod winograd_transform;

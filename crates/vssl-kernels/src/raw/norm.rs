@@ -178,7 +178,25 @@ pub(super) unsafe fn store<S: Simd>(to: *mut f32, value: S::Vector, count: usize
     }
 }
 
-/// Writes `relu?((x − centre) · scale + shift (+ residual))`, all `[rows, channels]`.
+/// What happens to the negative outputs of a normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rectifier {
+    /// They stay as they are.
+    None,
+    /// They become zero.
+    Relu,
+    /// They are multiplied by a slope, which must be above zero (leaky ReLU; Maas et al. 2013).
+    Leaky(f32),
+}
+
+impl From<bool> for Rectifier {
+    /// Returns a ReLU or nothing.
+    fn from(relu: bool) -> Self {
+        if relu { Self::Relu } else { Self::None }
+    }
+}
+
+/// Writes `rectifier((x − centre) · scale + shift (+ residual))`, all `[rows, channels]`.
 #[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
 pub fn apply(
     isa: Isa,
@@ -187,9 +205,10 @@ pub fn apply(
     scale: &[f32],
     shift: &[f32],
     residual: Option<&[f32]>,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     y: &mut [f32],
 ) {
+    let rectifier = rectifier.into();
     let channels = centre.len();
     assert!(scale.len() == channels && shift.len() == channels, "a factor for each channel");
     assert!(y.len() == x.len() && residual.is_none_or(|r| r.len() == x.len()), "equal sizes");
@@ -207,7 +226,7 @@ pub fn apply(
                 scale,
                 shift,
                 residual: residual.map(|residual| &residual[from..][..size]),
-                relu,
+                rectifier,
                 y: out.at(from),
             });
         }
@@ -220,7 +239,7 @@ struct Apply<'a> {
     scale: &'a [f32],
     shift: &'a [f32],
     residual: Option<&'a [f32]>,
-    relu: bool,
+    rectifier: Rectifier,
     y: *mut f32,
 }
 
@@ -230,19 +249,30 @@ impl Kernel for Apply<'_> {
     unsafe fn run<S: Simd>(self) {
         // SAFETY: the slices are as long as their shapes say.
         unsafe {
-            match (self.residual, self.relu) {
-                (None, false) => self.rows::<S, false, false>(),
-                (None, true) => self.rows::<S, false, true>(),
-                (Some(_), false) => self.rows::<S, true, false>(),
-                (Some(_), true) => self.rows::<S, true, true>(),
+            match (self.residual, self.rectifier) {
+                (None, Rectifier::None) => self.rows::<S, false>(|y| y),
+                (None, Rectifier::Relu) => self.rows::<S, false>(S::relu),
+                (None, Rectifier::Leaky(slope)) => self.rows::<S, false>(|y| leaky::<S>(slope, y)),
+                (Some(_), Rectifier::None) => self.rows::<S, true>(|y| y),
+                (Some(_), Rectifier::Relu) => self.rows::<S, true>(S::relu),
+                (Some(_), Rectifier::Leaky(slope)) => {
+                    self.rows::<S, true>(|y| leaky::<S>(slope, y));
+                }
             }
         }
     }
 }
 
+/// Returns `y` where it is above zero, else `slope · y`.
+#[inline(always)]
+fn leaky<S: Simd>(slope: f32, y: S::Vector) -> S::Vector {
+    // One of the two parts is zero, and an infinity has none of the other.
+    S::scale_add(-slope, S::relu(S::scale(-1.0, y)), S::relu(y))
+}
+
 impl Apply<'_> {
     #[inline(always)]
-    unsafe fn rows<S: Simd, const ADD: bool, const RELU: bool>(&self) {
+    unsafe fn rows<S: Simd, const ADD: bool>(&self, rectify: impl Fn(S::Vector) -> S::Vector) {
         let channels = self.centre.len();
         let residual = self.residual.map_or(self.x.as_ptr(), <[f32]>::as_ptr);
         let y = self.y;
@@ -259,10 +289,7 @@ impl Apply<'_> {
                     if ADD {
                         value = S::add(value, load::<S>(residual.add(at), count));
                     }
-                    if RELU {
-                        value = S::relu(value);
-                    }
-                    store::<S>(y.add(at), value, count);
+                    store::<S>(y.add(at), rectify(value), count);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The gradients of batch normalisation with the batch's own statistics.
 //!
-//! With `g` the gradient behind the ReLU, `n` rows and `σ̂² = σ² + ε`, per channel:
+//! With `g` the gradient behind the rectifier, `n` rows and `σ̂² = σ² + ε`, per channel:
 //! `dx = γ/σ̂ · (g − Σg / n − (x − μ) / σ̂² · Σ g (x − μ) / n)`, `dγ = Σ g (x − μ) / σ̂`, `dβ = Σg`.
 //! Sums run over blocks in `f32` and over the blocks in `f64`, as in [`super::norm`].
 
@@ -17,19 +17,37 @@ pub struct Gradients {
     pub gamma: Vec<f32>,
     /// The gradient with respect to β.
     pub beta: Vec<f32>,
-    /// The gradient behind the ReLU, if it was asked for.
+    /// The gradient behind the rectifier, if it was asked for.
     pub residual: Option<Buffer>,
 }
 
-/// The arguments of the backward pass; `x`, `dy` and `y` are `[rows, channels]`.
+/// Where it is known from whether an output was above zero, before which the rectifier let the gradient pass.
+#[derive(Clone, Copy)]
+pub enum Gate<'a> {
+    /// There is no rectifier: the gradient passes everywhere.
+    Open,
+    /// The output itself, `[rows, channels]`.
+    Output(&'a [f32]),
+    /// The input, of which the output is `(x − mean) · scale + shift`, computed as in the forward pass.
+    Input {
+        /// The scale of each channel.
+        scale: &'a [f32],
+        /// The shift of each channel.
+        shift: &'a [f32],
+    },
+}
+
+/// The arguments of the backward pass; `x` and `dy` are `[rows, channels]`.
 #[derive(Clone, Copy)]
 pub struct Backward<'a> {
     /// The input of the forward pass.
     pub x: &'a [f32],
     /// The gradient of the output.
     pub dy: &'a [f32],
-    /// The output, if it went through a ReLU: its zeros stop the gradient.
-    pub y: Option<&'a [f32]>,
+    /// Where the gradient passes as it is.
+    pub gate: Gate<'a>,
+    /// The factor of the gradient where the gate is closed.
+    pub slope: f32,
     /// The scale γ.
     pub gamma: &'a [f32],
     /// The batch's mean.
@@ -38,7 +56,7 @@ pub struct Backward<'a> {
     pub variance: &'a [f32],
     /// The ε of the forward pass.
     pub eps: f64,
-    /// Whether the gradient behind the ReLU is wanted.
+    /// Whether the gradient behind the rectifier is wanted.
     pub residual: bool,
 }
 
@@ -125,18 +143,57 @@ impl Backward<'_> {
     fn check(&self) {
         let (size, channels) = (self.x.len(), self.mean.len());
         assert!(self.gamma.len() == channels && self.variance.len() == channels, "channels");
-        assert!(
-            self.dy.len() == size && self.y.is_none_or(|y| y.len() == size),
-            "the gradient and the output are as large as the input"
-        );
+        assert_eq!(self.dy.len(), size, "the gradient is as large as the input");
+        match self.gate {
+            Gate::Open => {}
+            Gate::Output(y) => assert_eq!(y.len(), size, "the output is as large as the input"),
+            Gate::Input { scale, shift } => {
+                assert!(scale.len() == channels && shift.len() == channels, "channels of the gate");
+            }
+        }
     }
 
     fn rows(&self, first: usize, size: usize) -> Self {
         Self {
             x: &self.x[first..][..size],
             dy: &self.dy[first..][..size],
-            y: self.y.map(|y| &y[first..][..size]),
+            gate: match self.gate {
+                Gate::Output(y) => Gate::Output(&y[first..][..size]),
+                gate => gate,
+            },
             ..*self
+        }
+    }
+
+    /// Returns the gradient behind the rectifier of `count` channels from `c` on, at the place `at` of a row,
+    /// and `x − mean` there. The kind of gate is a constant of the loop: 0 for an open gate, 1 for the output,
+    /// 2 for the input.
+    #[inline(always)]
+    unsafe fn gated<S: Simd, const GATE: u8>(
+        &self,
+        at: usize,
+        c: usize,
+        count: usize,
+        mean: S::Vector,
+    ) -> (S::Vector, S::Vector) {
+        // SAFETY: the caller's bounds: `at + count` floats of the rows, `c + count` channels.
+        unsafe {
+            let g = load::<S>(self.dy.as_ptr().add(at), count);
+            let centred = S::sub(load::<S>(self.x.as_ptr().add(at), count), mean);
+            let y = match self.gate {
+                Gate::Output(y) if GATE == 1 => load::<S>(y.as_ptr().add(at), count),
+                Gate::Input { scale, shift } if GATE == 2 => {
+                    let scale = load::<S>(scale.as_ptr().add(c), count);
+                    S::fma(centred, scale, load::<S>(shift.as_ptr().add(c), count))
+                }
+                _ => return (g, centred),
+            };
+            let passing = S::where_positive(y, g);
+            if self.slope == 0.0 {
+                return (passing, centred);
+            }
+            // One of the two parts is zero.
+            (S::scale_add(self.slope, S::sub(g, passing), passing), centred)
         }
     }
 }
@@ -150,21 +207,12 @@ impl Kernel for BlockGradients<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let channels = self.given.mean.len();
-        let mut c = 0;
-        // SAFETY: `c + V · LANES ≤ channels`, then `c < channels` with a partial vector.
+        // SAFETY: handed on to the caller.
         unsafe {
-            while c + 4 * S::LANES <= channels {
-                self.group::<S, 4>(c, S::LANES);
-                c += 4 * S::LANES;
-            }
-            while c + 2 * S::LANES <= channels {
-                self.group::<S, 2>(c, S::LANES);
-                c += 2 * S::LANES;
-            }
-            while c < channels {
-                self.group::<S, 1>(c, S::LANES.min(channels - c));
-                c += S::LANES;
+            match self.given.gate {
+                Gate::Open => self.channels::<S, 0>(),
+                Gate::Output(_) => self.channels::<S, 1>(),
+                Gate::Input { .. } => self.channels::<S, 2>(),
             }
         }
     }
@@ -172,10 +220,30 @@ impl Kernel for BlockGradients<'_> {
 
 impl BlockGradients<'_> {
     #[inline(always)]
-    unsafe fn group<S: Simd, const V: usize>(&self, c: usize, count: usize) {
+    unsafe fn channels<S: Simd, const GATE: u8>(&self) {
+        let channels = self.given.mean.len();
+        let mut c = 0;
+        // SAFETY: `c + V · LANES ≤ channels`, then `c < channels` with a partial vector.
+        unsafe {
+            while c + 4 * S::LANES <= channels {
+                self.group::<S, GATE, 4>(c, S::LANES);
+                c += 4 * S::LANES;
+            }
+            while c + 2 * S::LANES <= channels {
+                self.group::<S, GATE, 2>(c, S::LANES);
+                c += 2 * S::LANES;
+            }
+            while c < channels {
+                self.group::<S, GATE, 1>(c, S::LANES.min(channels - c));
+                c += S::LANES;
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn group<S: Simd, const GATE: u8, const V: usize>(&self, c: usize, count: usize) {
         let (given, channels) = (&self.given, self.given.mean.len());
         let to = self.to;
-        let y = given.y.map(<[f32]>::as_ptr);
         // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut means = [S::splat(0.0); V];
@@ -185,14 +253,10 @@ impl BlockGradients<'_> {
             let (mut sums, mut moments) = ([S::splat(0.0); V], [S::splat(0.0); V]);
             each_row!(given.x.len() / channels, channels, c, |at| {
                 for v in 0..V {
-                    let at = at + v * S::LANES;
-                    let mut g = load::<S>(given.dy.as_ptr().add(at), count);
-                    if let Some(y) = y {
-                        g = S::where_positive(load::<S>(y.add(at), count), g);
-                    }
-                    let x = load::<S>(given.x.as_ptr().add(at), count);
+                    let (at, c) = (at + v * S::LANES, c + v * S::LANES);
+                    let (g, centred) = given.gated::<S, GATE>(at, c, count, means[v]);
                     sums[v] = S::add(sums[v], g);
-                    moments[v] = S::fma(g, S::sub(x, means[v]), moments[v]);
+                    moments[v] = S::fma(g, centred, moments[v]);
                 }
             });
             for v in 0..V {
@@ -213,9 +277,22 @@ struct ApplyGradient<'a> {
 impl Kernel for ApplyGradient<'_> {
     type Output = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(mut self) {
+    unsafe fn run<S: Simd>(self) {
+        // SAFETY: handed on to the caller.
+        unsafe {
+            match self.given.gate {
+                Gate::Open => self.rows::<S, 0>(),
+                Gate::Output(_) => self.rows::<S, 1>(),
+                Gate::Input { .. } => self.rows::<S, 2>(),
+            }
+        }
+    }
+}
+
+impl ApplyGradient<'_> {
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const GATE: u8>(mut self) {
         let (given, channels) = (self.given, self.given.mean.len());
-        let y = given.y.map(<[f32]>::as_ptr);
         let residual = self.residual.as_mut().map(|residual| residual.as_mut_ptr());
         let factors = self.factors.as_ptr();
         for row in 0..given.x.len() / channels {
@@ -224,15 +301,11 @@ impl Kernel for ApplyGradient<'_> {
                 // SAFETY: `at + count` is at most the length of each slice of rows, `c + count`
                 // that of each line of channels.
                 unsafe {
-                    let mut g = load::<S>(given.dy.as_ptr().add(at), count);
-                    if let Some(y) = y {
-                        g = S::where_positive(load::<S>(y.add(at), count), g);
-                    }
+                    let mean = load::<S>(given.mean.as_ptr().add(c), count);
+                    let (g, centred) = given.gated::<S, GATE>(at, c, count, mean);
                     if let Some(residual) = residual {
                         store::<S>(residual.add(at), g, count);
                     }
-                    let x = load::<S>(given.x.as_ptr().add(at), count);
-                    let centred = S::sub(x, load::<S>(given.mean.as_ptr().add(c), count));
                     let scale = load::<S>(factors.add(c), count);
                     let slope = load::<S>(factors.add(channels + c), count);
                     let offset = load::<S>(factors.add(2 * channels + c), count);

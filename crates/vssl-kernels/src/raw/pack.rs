@@ -1,5 +1,8 @@
 //! A strided view of a matrix, and its copy into panels of a fixed number of columns.
 
+use super::simd::isa;
+use super::transpose::Transpose;
+
 /// A matrix in a slice, with any strides.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
@@ -84,7 +87,15 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
                 to[..count].copy_from_slice(&from.data[p * from.row_stride..][..count]);
             }
         } else if from.row_stride == 1 {
-            transpose(from, width, to);
+            from.check();
+            let (data, size) = (from.data.as_ptr(), (from.columns, from.rows));
+            let to = to.as_mut_ptr();
+            // SAFETY: the matrix is in its slice, and each of its rows has a place in the panel. A copy has
+            // the same bits in every instruction set.
+            unsafe {
+                let to = |row: usize| to.wrapping_add(row * width);
+                isa().run(Transpose { from: data, size, from_row: from.column_stride, to });
+            }
         } else {
             for (p, to) in to.chunks_exact_mut(width).enumerate() {
                 for (j, to) in to[..count].iter_mut().enumerate() {
@@ -108,20 +119,6 @@ fn whole_panels<const WIDTH: usize>(from: Matrix<'_>, to: &mut [f32]) {
             let row = &from.data[p * from.row_stride + first..][..length];
             for (panel, values) in row.as_chunks::<WIDTH>().0.iter().enumerate() {
                 to[panel * panel_size + p * WIDTH..][..WIDTH].copy_from_slice(values);
-            }
-        }
-    }
-}
-
-/// Handles contiguous columns: in squares, so that both sides are read and written in lines.
-fn transpose(from: Matrix<'_>, width: usize, to: &mut [f32]) {
-    const SIDE: usize = 16;
-    for start in (0..from.rows).step_by(SIDE) {
-        let side = SIDE.min(from.rows - start);
-        for j in 0..from.columns {
-            let column = &from.data[j * from.column_stride + start..][..side];
-            for (p, value) in column.iter().enumerate() {
-                to[(start + p) * width + j] = *value;
             }
         }
     }

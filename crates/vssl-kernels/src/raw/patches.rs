@@ -26,6 +26,54 @@ pub fn pack(
     unsafe { isa.run(Pack { conv, x: x.as_ptr(), pixels, taps, to: to.as_mut_ptr(), row }) }
 }
 
+/// Copies the `columns` of the `rows` of a matrix of `width` columns to rows of `row` floats.
+///
+/// # Panics
+///
+/// If a slice is too small.
+pub fn copy_rows(
+    isa: Isa,
+    from: &[f32],
+    width: usize,
+    (rows, columns): (Range<usize>, Range<usize>),
+    to: &mut [f32],
+    row: usize,
+) {
+    assert!(columns.end <= width && rows.end * width <= from.len(), "part of the matrix");
+    assert!(columns.len() <= row && rows.len() * row <= to.len(), "room");
+    let from = from.as_ptr().wrapping_add(rows.start * width + columns.start);
+    let size = (rows.len(), columns.len());
+    // SAFETY: the bounds that the kernel asks for were just checked.
+    unsafe { isa.run(Copy { from, from_row: width, size, to: to.as_mut_ptr(), to_row: row }) }
+}
+
+/// Bounds: both matrices, whose rows are `from_row` and `to_row` floats apart, are valid for `size`, rows and
+/// columns.
+struct Copy {
+    from: *const f32,
+    from_row: usize,
+    size: (usize, usize),
+    to: *mut f32,
+    to_row: usize,
+}
+
+impl Kernel for Copy {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        for row in 0..self.size.0 {
+            // SAFETY: the row is inside both matrices.
+            unsafe {
+                copy::<S>(
+                    self.from.add(row * self.from_row),
+                    self.to.add(row * self.to_row),
+                    self.size.1,
+                );
+            }
+        }
+    }
+}
+
 /// Sets `channels` of an image to zero.
 ///
 /// # Safety

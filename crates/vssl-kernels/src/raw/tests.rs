@@ -2,6 +2,8 @@
 //! instruction set of the machine. No Burn is needed, so the table runs under AddressSanitizer in seconds:
 //! all slices have exactly the size of their shape, and a read or write behind one is found.
 
+use super::norm::Rectifier;
+use super::norm_backward::Gate;
 use super::pooling::MaxPool;
 use super::shape::Conv;
 use super::simd::Isa;
@@ -210,19 +212,35 @@ fn batch_norm_and_its_gradients_are_the_definitions() {
             assert_close(&moments.variance, &variance, 1e-5, &format!("{what}: variance"));
             let scale: Vec<f32> =
                 (0..channels).map(|c| (f64::from(gamma[c]) / deviation[c]) as f32).collect();
-            for (added, relu) in [(false, false), (false, true), (true, false), (true, true)] {
+            let means: Vec<f32> = mean.iter().map(|mean| *mean as f32).collect();
+            let rectifiers = [Rectifier::None, Rectifier::Relu, Rectifier::Leaky(0.1)];
+            for (added, rectifier) in rectifiers.iter().flat_map(|r| [(false, *r), (true, *r)]) {
                 let residual = added.then_some(residual.as_slice());
                 let mut y = room(x.len());
-                norm::apply(isa, &x, &moments.mean, &scale, &beta, residual, relu, &mut y);
+                norm::apply(isa, &x, &means, &scale, &beta, residual, rectifier, &mut y);
                 let expected = (0..x.len()).map(|at| {
                     let (row, c) = (at / channels, at % channels);
                     let sum = f64::from(gamma[c]) * unit(row, c)
                         + f64::from(beta[c])
                         + residual.map_or(0.0, |residual| f64::from(residual[at]));
-                    if relu { sum.max(0.0) } else { sum }
+                    match rectifier {
+                        Rectifier::None => sum,
+                        Rectifier::Relu => sum.max(0.0),
+                        Rectifier::Leaky(slope) => sum.max(f64::from(slope) * sum),
+                    }
                 });
                 assert_close(&y, &expected.collect::<Vec<_>>(), 1e-5, &what);
-                check_gradients(isa, &y, relu, [&x, &dy, &gamma], [&mean, &deviation], &what);
+                let (slope, gate) = match rectifier {
+                    Rectifier::None => (1.0, Gate::Open),
+                    Rectifier::Relu => (0.0, Gate::Output(&y)),
+                    Rectifier::Leaky(slope) => (slope, Gate::Output(&y)),
+                };
+                let (images, statistics) = ([&*x, &dy, &gamma], [&*mean, &deviation]);
+                check_gradients(isa, &y, (gate, slope), images, statistics, &what);
+                if !added && rectifier != Rectifier::None {
+                    let gate = Gate::Input { scale: &scale, shift: &beta };
+                    check_gradients(isa, &y, (gate, slope), images, statistics, &what);
+                }
             }
         }
     }
@@ -232,7 +250,7 @@ fn batch_norm_and_its_gradients_are_the_definitions() {
 fn check_gradients(
     isa: Isa,
     y: &[f32],
-    relu: bool,
+    (gate, slope): (Gate<'_>, f32),
     [x, dy, gamma]: [&[f32]; 3],
     [mean, deviation]: [&[f64]; 2],
     what: &str,
@@ -245,7 +263,8 @@ fn check_gradients(
     let given = norm_backward::Backward {
         x,
         dy,
-        y: relu.then_some(y),
+        gate,
+        slope,
         gamma,
         mean: &means,
         variance: &variance,
@@ -257,7 +276,7 @@ fn check_gradients(
     let gated: Vec<f64> = dy
         .iter()
         .zip(y)
-        .map(|(g, y)| if relu && *y <= 0.0 { 0.0 } else { f64::from(*g) })
+        .map(|(g, y)| if *y <= 0.0 { f64::from(slope * *g) } else { f64::from(*g) })
         .collect();
     let unit: Vec<f64> = (0..x.len())
         .map(|at| (f64::from(x[at]) - mean[at % channels]) / deviation[at % channels])
@@ -274,7 +293,7 @@ fn check_gradients(
     assert_close(&got.gamma, &dgamma, 2e-5, &format!("{what}: dgamma"));
     assert_close(&got.beta, &dbeta, 2e-5, &format!("{what}: dbeta"));
     let residual = got.residual.expect("it was asked for");
-    assert_close(&residual, &gated, 0.0, &format!("{what}: gradient behind the ReLU"));
+    assert_close(&residual, &gated, 0.0, &format!("{what}: gradient behind the rectifier"));
 }
 
 #[test]

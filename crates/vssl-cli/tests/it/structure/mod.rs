@@ -52,6 +52,7 @@ const KERNELS: &[&str] = &[
     "steps",
     "extension",
     "accumulate",
+    "recompute",
     "autodiff",
     "moments",
     "mixed",

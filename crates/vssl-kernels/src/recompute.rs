@@ -1,0 +1,97 @@
+//! Activations that are not stored but computed again in the backward pass.
+//!
+//! The output of a normalisation, with its residual sum and rectifier, is one pass over an image whose input
+//! the backward pass of the normalisation keeps in any case. The convolution that follows would keep the
+//! output too, for the gradient of its weight. Instead it keeps a way to compute the output again, with the
+//! same bits (Chen et al. 2016, arXiv:1604.06174, section 4, for the cheapest operations of a network only).
+//! So the graph of a residual network holds one image for each convolution instead of two: its output.
+//!
+//! The residual of an output may itself be one that is computed again, back to the first block of a stage of a
+//! network. Such a chain is computed once: each output stays until its own normalisation has been passed.
+//!
+//! An operation has only the tensors of its inputs. A short list of the last outputs and the numbers of
+//! their nodes tells it which of them it need not keep.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use burn::backend::autodiff::{Autodiff, NodeId, checkpoint::strategy::CheckpointStrategy};
+use burn::backend::tensor::FloatTensor;
+
+use crate::extension::{KernelGradients, NormSaved};
+
+/// The number of outputs that are remembered. Between an output and its last use, as the residual of the next
+/// block, there are at most three normalisations.
+const REMEMBERED: usize = 16;
+
+type Entry = (u64, Weak<dyn Any + Send + Sync>);
+
+thread_local! {
+    /// The last outputs with the numbers of their nodes, newest first. Burn never uses a number twice.
+    static OUTPUTS: RefCell<VecDeque<Entry>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// The output of a normalisation as what it is computed from.
+#[derive(Debug)]
+pub struct Recomputed<B: KernelGradients> {
+    pub saved: NormSaved<FloatTensor<B>>,
+    /// What was added before the rectifier.
+    pub residual: Option<Kept<B>>,
+    /// The output, once it was computed again.
+    output: Mutex<Option<FloatTensor<B>>>,
+}
+
+impl<B: KernelGradients> Recomputed<B> {
+    pub fn new(saved: NormSaved<FloatTensor<B>>, residual: Option<Kept<B>>) -> Self {
+        Self { saved, residual, output: Mutex::new(None) }
+    }
+
+    /// Returns the output.
+    pub fn output(&self) -> FloatTensor<B> {
+        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = || B::batch_norm_again(&self.saved, self.residual.as_ref().map(Kept::tensor));
+        output.get_or_insert_with(again).clone()
+    }
+}
+
+/// An input of an operation that its backward pass needs.
+#[derive(Clone, Debug)]
+pub enum Kept<B: KernelGradients> {
+    /// The tensor itself.
+    Stored(FloatTensor<B>),
+    /// The output of a normalisation.
+    Recomputed(Arc<Recomputed<B>>),
+}
+
+impl<B: KernelGradients> Kept<B> {
+    /// Returns what stands for `tensor` until the backward pass.
+    pub fn new<C: CheckpointStrategy>(tensor: &FloatTensor<Autodiff<B, C>>) -> Self {
+        let number = tensor.id().value;
+        let known = OUTPUTS.with_borrow(|outputs| {
+            outputs.iter().find(|(known, _)| *known == number)?.1.upgrade()
+        });
+        match known.and_then(|output| output.downcast::<Recomputed<B>>().ok()) {
+            Some(output) => Self::Recomputed(output),
+            None => Self::Stored(tensor.primitive().clone()),
+        }
+    }
+
+    /// Returns the tensor.
+    pub fn tensor(&self) -> FloatTensor<B> {
+        match self {
+            Self::Stored(tensor) => tensor.clone(),
+            Self::Recomputed(output) => output.output(),
+        }
+    }
+}
+
+/// Notes that the tensor of this node is `output`, which the caller keeps as long as a gradient may need it.
+pub fn remember<B: KernelGradients>(node: NodeId, output: &Arc<Recomputed<B>>) {
+    let output: Arc<dyn Any + Send + Sync> = output.clone();
+    OUTPUTS.with_borrow_mut(|outputs| {
+        outputs.truncate(REMEMBERED - 1);
+        outputs.push_front((node.value, Arc::downgrade(&output)));
+    });
+}
