@@ -13,6 +13,7 @@ pub mod bench;
 pub mod breakdown;
 mod choice;
 mod extension;
+mod inference;
 mod joint;
 mod layout;
 mod mixed;
@@ -28,6 +29,8 @@ mod update;
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
+pub use choice::accelerates;
+pub use inference::{FoldedConv, affine, in_recycled_memory};
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
 pub use raw::norm::Rectifier;

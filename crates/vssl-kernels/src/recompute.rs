@@ -69,9 +69,8 @@ impl<B: KernelGradients> Kept<B> {
     /// Returns what stands for `tensor` until the backward pass.
     pub fn new<C: CheckpointStrategy>(tensor: &FloatTensor<Autodiff<B, C>>) -> Self {
         let number = tensor.id().value;
-        let known = OUTPUTS.with_borrow(|outputs| {
-            outputs.iter().find(|(known, _)| *known == number)?.1.upgrade()
-        });
+        let known = OUTPUTS
+            .with_borrow(|outputs| outputs.iter().find(|(known, _)| *known == number)?.1.upgrade());
         match known.and_then(|output| output.downcast::<Recomputed<B>>().ok()) {
             Some(output) => Self::Recomputed(output),
             None => Self::Stored(tensor.primitive().clone()),

@@ -124,11 +124,42 @@ fn finish<const D: usize>(
         Some(residual) => y + residual,
         None => y,
     };
+    rectified(y, rectifier)
+}
+
+fn rectified<const D: usize>(y: Tensor<D>, rectifier: Rectifier) -> Tensor<D> {
     match rectifier {
         Rectifier::None => y,
         Rectifier::Relu => activation::relu(y),
         Rectifier::Leaky(slope) => activation::leaky_relu(y, f64::from(slope)),
     }
+}
+
+/// See [`crate::FoldedConv::forward`].
+#[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
+pub fn folded_conv2d(
+    x: Tensor<4>,
+    weight: Tensor<4>,
+    [scale, shift]: [Tensor<1>; 2],
+    residual: Option<Tensor<4>>,
+    activation: Rectifier,
+    stride: usize,
+    padding: usize,
+) -> Tensor<4> {
+    let precision = x.dtype();
+    let weight = weight * scale.reshape([-1, 1, 1, 1]); // [k, c, r, s] · [k] of each filter
+    let y = conv2d(x, weight, stride, padding) + per_channel(shift.cast(precision));
+    let y = match residual {
+        Some(residual) => y + residual,
+        None => y,
+    };
+    rectified(y, activation)
+}
+
+/// See [`crate::affine`].
+pub fn affine(x: Tensor<4>, [scale, shift]: [Tensor<1>; 2], activation: Rectifier) -> Tensor<4> {
+    let [scale, shift] = [scale, shift].map(|factor| per_channel(factor.cast(x.dtype())));
+    rectified(x * scale + shift, activation)
 }
 
 /// See [`crate::max_pool2d`].

@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_dropped_bytes_serves_the_next_request_of_its_size() {
-        const LENGTH: usize = 2_222_222; // a size of this test's own: the store is the process's
+        const LENGTH: usize = 99_999_999; // a size of this test's own: the store is the process's
         let first = take(LENGTH);
         let address = first.as_ptr();
         let bytes = bytes(first);

@@ -13,7 +13,7 @@ use crate::{
     encoder::{
         EncoderError, Input,
         export::{self, ExportError},
-        images::images_to_tensor,
+        images::pixels_to_tensor,
     },
     method::{Posterior, learner::Learner},
     methods,
@@ -93,8 +93,8 @@ impl Posteriors {
     /// Returns the posterior of normalised images.
     ///
     /// `pixels`: `count · size · size · 3`, channels last.
-    pub fn of(&self, pixels: Vec<f32>, count: usize) -> Posterior {
-        self.of_tensor(images_to_tensor(pixels, count, self.input.size, &self.device))
+    pub fn of(&self, pixels: impl AsRef<[f32]>, count: usize) -> Posterior {
+        self.of_tensor(pixels_to_tensor(pixels.as_ref(), count, self.input.size, &self.device))
     }
 
     /// Returns the posterior of images that are on the device, `[n, 3, h, w]`.

@@ -9,7 +9,7 @@ use vssl::{
     optim::{Adam, Algorithm, Lars, Sgd},
 };
 
-use super::values::PrecisionName;
+use super::{bench_embed::EmbedBenchArguments, values::PrecisionName};
 
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
@@ -34,6 +34,8 @@ pub enum BenchAction {
     Kernels(KernelArguments),
     /// The input pipeline: two SimCLR views of each image, decoding included.
     Data(DataArguments),
+    /// The features of a set of images, from files to vectors.
+    Embed(EmbedBenchArguments),
     /// The exact search of nearest neighbours, on random features.
     Knn(KnnBenchArguments),
     /// The sum of gradients over the processes of a job that mpirun or srun started.

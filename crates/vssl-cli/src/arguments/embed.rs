@@ -33,9 +33,9 @@ pub struct Embed {
     /// Leave out the mean, variance and uncertainty that some methods give; this is twice as fast.
     #[arg(long)]
     pub features_only: bool,
-    /// Images of one forward pass.
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub batch: u32,
+    /// Images of one forward pass; by default as many as are fast and leave the process below 1 GiB.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    pub batch: Option<u32>,
     /// Leave out images that cannot be read, and name them; the same as --on-bad-image skip.
     #[arg(long, conflicts_with = "on_bad_image")]
     pub skip_unreadable: bool,

@@ -1,6 +1,7 @@
 //! The command line: every command and its arguments.
 
 mod bench;
+mod bench_embed;
 mod embed;
 mod encoder;
 mod evaluate;
@@ -24,6 +25,7 @@ pub use bench::{
     AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
     DataArguments, KernelArguments, KnnBenchArguments, StemName, StepArguments,
 };
+pub use bench_embed::EmbedBenchArguments;
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
 pub use evaluate::Evaluate;

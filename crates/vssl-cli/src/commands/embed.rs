@@ -61,7 +61,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         encoder: &encoder,
         images,
         reading,
-        batch: arguments.batch as usize,
+        batch: arguments.batch.map(|batch| batch as usize),
         stop,
     };
     let bar = Meter::counting(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
@@ -104,7 +104,7 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         });
         let value = json!({
             "event": "embedded", "path": arguments.to.to_string_lossy(), "images": done.rows,
-            "left_out": done.left_out, "dim": done.dim, "posterior": posterior,
+            "left_out": done.left_out, "dim": done.dim, "batch": job.batch(), "posterior": posterior,
             "sha256": job.origin.sha256,
         });
         return say(&value.to_string());

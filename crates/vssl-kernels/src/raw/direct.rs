@@ -4,6 +4,8 @@
 //! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`, and `dx` collects
 //! `dy · Wᵀ` back from patches to pixels. The weight gradient is in [`super::weight_gradient`].
 
+use std::ops::Range;
+
 use super::buffer::{self, Buffer};
 use super::gemm::{Block, DEPTH};
 use super::pack::Matrix;
@@ -19,9 +21,22 @@ const PIXELS: usize = 96;
 
 /// See [`super::conv::forward`], which checks the sizes.
 pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
+    let panels = forward_panels(conv, weight, isa.tile_columns());
+    forward_then(isa, conv, x, &panels, y, |_, _| {});
+}
+
+/// Writes the convolution of `x` with the weight that [`forward_panels`] packed to `y`. `finish` is called with
+/// pixels whose outputs are complete, and with a pointer to the first of them, while they are in the cache.
+pub(super) fn forward_then(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    panels: &[f32],
+    y: &mut [f32],
+    finish: impl Fn(Range<usize>, *mut f32) + Sync,
+) {
     let width = isa.tile_columns();
     let taps = conv.taps();
-    let panels = forward_panels(conv, weight, width);
     let pixels = conv.pixels();
     let pointwise = is_pointwise(conv);
     let out = Shared::new(y);
@@ -58,6 +73,8 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
                 }
             }
         });
+        // SAFETY: as above.
+        finish(first..first + count, unsafe { out.at(first * conv.out_channels) });
     });
 }
 
@@ -67,7 +84,7 @@ fn is_pointwise(conv: &Conv) -> bool {
 }
 
 /// Returns `W` as panels: the rows are taps `(r, s, c)`, the columns output channels.
-fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
+pub(super) fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
     let panels = conv.out_channels.div_ceil(width);
     // Where the taps of a row of the weight, in the order (c, r, s), are in a panel.
@@ -265,7 +282,8 @@ fn scattered_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
             if !y.is_multiple_of(conv.stride) || y / conv.stride >= conv.out_height() {
                 continue;
             }
-            let from = &rows[(image * conv.out_height() + y / conv.stride) * out_line..][..out_line];
+            let from =
+                &rows[(image * conv.out_height() + y / conv.stride) * out_line..][..out_line];
             let pixels = to.chunks_exact_mut(c).step_by(conv.stride);
             pixels.zip(from.chunks_exact(c)).for_each(|(to, from)| to.copy_from_slice(from));
         }

@@ -16,6 +16,7 @@ pub mod conv;
 pub mod direct;
 pub mod gelu;
 pub mod gemm;
+pub mod inference;
 pub mod layer_norm;
 pub mod linear;
 pub mod norm;
@@ -27,9 +28,9 @@ pub mod pooling;
 pub mod rows;
 pub mod shape;
 pub mod simd;
+pub mod tall;
 #[cfg(test)]
 mod tests;
-pub mod tall;
 mod transcendental;
 #[cfg(test)]
 mod transformer_tests;

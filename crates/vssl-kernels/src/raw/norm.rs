@@ -196,6 +196,17 @@ impl From<bool> for Rectifier {
     }
 }
 
+impl Rectifier {
+    #[inline(always)]
+    pub(super) fn apply<S: Simd>(self, x: S::Vector) -> S::Vector {
+        match self {
+            Rectifier::None => x,
+            Rectifier::Relu => S::relu(x),
+            Rectifier::Leaky(slope) => leaky::<S>(slope, x),
+        }
+    }
+}
+
 /// Writes `rectifier((x − centre) · scale + shift (+ residual))`, all `[rows, channels]`.
 #[allow(clippy::too_many_arguments, reason = "the formula has this many terms")]
 pub fn apply(

@@ -27,10 +27,20 @@ struct Tall<'a> {
 
 impl Tall<'_> {
     /// Packs a rectangle into panels of `width` columns and prepares it there.
-    fn pack(&self, isa: Isa, start: usize, depth: usize, [j, columns]: [usize; 2], width: usize, to: &mut [f32]) {
+    fn pack(
+        &self,
+        isa: Isa,
+        start: usize,
+        depth: usize,
+        [j, columns]: [usize; 2],
+        width: usize,
+        to: &mut [f32],
+    ) {
         let matrix = Matrix::row_major(self.data, self.rows, self.columns);
         pack::columns(matrix.part(start, depth, j, columns), width, to);
-        for (panel, to) in to[..columns.div_ceil(width) * depth * width].chunks_mut(depth * width).enumerate() {
+        for (panel, to) in
+            to[..columns.div_ceil(width) * depth * width].chunks_mut(depth * width).enumerate()
+        {
             let first = j + panel * width;
             let last = (first + width).min(j + columns);
             let (from, place) = ((to.as_ptr(), width), (to.as_mut_ptr(), width));

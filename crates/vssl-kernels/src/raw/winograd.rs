@@ -36,7 +36,8 @@ use super::pool::{Shared, parallel_for};
 use super::shape::Conv;
 use super::simd::Isa;
 use super::winograd_transform::{
-    FilterGradient, FilterPanel, Gather, Grid, Input, OutputAdjoint, POSITIONS, Scatter, Strips,
+    FilterGradient, FilterPanel, Finish, Gather, Grid, Input, OutputAdjoint, POSITIONS, Plain,
+    Scatter, Strips,
 };
 
 /// The number of tiles that a task takes from image to image, when there are enough tiles: its products stay
@@ -118,14 +119,32 @@ impl Pass {
 pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let pass = Pass::forward(conv);
     let filters = filters(isa, conv, weight, false);
-    convolve(isa, &pass, x, &filters, y);
+    convolve(isa, &pass, x, &filters, y, Plain);
+}
+
+/// Returns the filters of the forward pass, transformed and packed for [`forward_then`].
+pub(super) fn forward_filters(isa: Isa, conv: &Conv, weight: &[f32]) -> Buffer {
+    filters(isa, conv, weight, false)
+}
+
+/// Writes the convolution of `x` with the weight that [`forward_filters`] packed to `y`, each number after
+/// `finish`.
+pub(super) fn forward_then(
+    isa: Isa,
+    conv: &Conv,
+    x: &[f32],
+    filters: &[f32],
+    y: &mut [f32],
+    finish: impl Finish,
+) {
+    convolve(isa, &Pass::forward(conv), x, filters, y, finish);
 }
 
 /// See [`super::conv::input_gradient`], which checks the sizes. The padding must not be above two.
 pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
     let pass = Pass::backward(conv);
     let filters = filters(isa, conv, weight, true);
-    convolve(isa, &pass, dy, &filters, dx);
+    convolve(isa, &pass, dy, &filters, dx, Plain);
 }
 
 /// Returns the transformed filters as panels, `[36, panel, depth, width]`.
@@ -158,7 +177,7 @@ fn filters(isa: Isa, conv: &Conv, weight: &[f32], turned: bool) -> Buffer {
     packed
 }
 
-fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
+fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32], finish: impl Finish) {
     let rows = pass.input.channels.next_multiple_of(LANES);
     let columns = pass.output.channels.next_multiple_of(LANES);
     let y = Shared::new(y);
@@ -176,7 +195,7 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
                 unsafe {
                     products.gather(x, tiles, from);
                     (0..POSITIONS).for_each(|p| products.multiply(p, tiles.1, from, to));
-                    products.scatter(tiles, to, y);
+                    products.scatter(tiles, to, y, finish);
                 }
             });
         });
@@ -201,7 +220,8 @@ fn convolve(isa: Isa, pass: &Pass, x: &[f32], filters: &[f32], y: &mut [f32]) {
         // SAFETY: as above.
         parallel_for(pieces, |piece| unsafe {
             let at = piece * 4;
-            products.scatter((first + at, 4.min(count - at)), to.from(at * columns), y);
+            let tiles = (first + at, 4.min(count - at));
+            products.scatter(tiles, to.from(at * columns), y, finish);
         });
     }
 }
@@ -261,7 +281,7 @@ impl Products<'_> {
         }
     }
 
-    unsafe fn scatter(&self, tiles: (usize, usize), from: Shared, y: Shared) {
+    unsafe fn scatter(&self, tiles: (usize, usize), from: Shared, y: Shared, finish: impl Finish) {
         let row = self.pass.output.channels.next_multiple_of(LANES);
         // SAFETY: the caller promises that no other task writes these tiles.
         unsafe {
@@ -272,6 +292,7 @@ impl Products<'_> {
                 grid: self.pass.output,
                 tiles,
                 to: y.at(0),
+                finish,
             });
         }
     }

@@ -326,8 +326,36 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
     }
 }
 
+/// What happens to an output of a convolution before it is stored.
+pub trait Finish: Copy + Sync {
+    /// Returns what is stored in place of `sum`, the outputs of `count` channels from `channel` on. They have
+    /// the places from `at` on in the images.
+    ///
+    /// # Safety
+    ///
+    /// The machine must have `S`; the places must be inside the images, which the implementor knows.
+    unsafe fn finish<S: Simd>(
+        self,
+        sum: S::Vector,
+        at: isize,
+        channel: usize,
+        count: usize,
+    ) -> S::Vector;
+}
+
+/// Nothing happens to the output.
+#[derive(Clone, Copy)]
+pub struct Plain;
+
+impl Finish for Plain {
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(self, sum: S::Vector, _: isize, _: usize, _: usize) -> S::Vector {
+        sum
+    }
+}
+
 /// Transforms the 36 positions of tiles into pixels.
-pub struct Scatter {
+pub struct Scatter<F> {
     /// The place of tile zero of this call; its channels are filled up to whole vectors.
     pub from: *const f32,
     /// The number of floats from a tile to the next.
@@ -340,9 +368,11 @@ pub struct Scatter {
     pub tiles: (usize, usize),
     /// The images.
     pub to: *mut f32,
+    /// What happens to a pixel before it is stored.
+    pub finish: F,
 }
 
-impl Kernel for Scatter {
+impl<F: Finish> Kernel for Scatter<F> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
@@ -355,7 +385,8 @@ impl Kernel for Scatter {
             let corner = self.to.wrapping_offset(window.corner);
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
-                let at = |i: usize, j: usize| corner.wrapping_add(i * line + j * channels + c);
+                let place = |i: usize, j: usize| i * line + j * channels + c;
+                let at = |i: usize, j: usize| corner.wrapping_add(place(i, j));
                 // SAFETY: only pixels inside the images are written; the caller promises the rest.
                 unsafe {
                     if let (0, Some(window)) = (c % LINE, &coming) {
@@ -363,15 +394,21 @@ impl Kernel for Scatter {
                     }
                     let from = self.from.add(tile * self.row + c);
                     let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
+                    let finished = |i: usize, j: usize, value| {
+                        let at = window.corner + place(i, j) as isize;
+                        self.finish.finish::<S>(value, at, c, count)
+                    };
                     if window.inside == Window::<4>::WHOLE && count == S::LANES {
-                        let store = |i, j, value| S::store(at(i, j), value);
+                        let store = |i, j, value| S::store(at(i, j), finished(i, j, value));
                         two_sided::<S, Output, 6, 4>(load, store);
                         continue;
                     }
                     two_sided::<S, Output, 6, 4>(load, |i, j, value| {
                         match window.inside >> (4 * i + j) & 1 == 1 {
-                            true if count == S::LANES => S::store(at(i, j), value),
-                            true => S::store_partial(at(i, j), value, count),
+                            true if count == S::LANES => {
+                                S::store(at(i, j), finished(i, j, value));
+                            }
+                            true => S::store_partial(at(i, j), finished(i, j, value), count),
                             false => {}
                         }
                     });

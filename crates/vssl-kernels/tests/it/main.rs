@@ -7,6 +7,7 @@
 
 mod conv;
 mod half;
+mod inference;
 mod linear;
 mod norm;
 mod pooling;

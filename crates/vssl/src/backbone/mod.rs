@@ -1,6 +1,8 @@
 //! Image encoders, which turn the pixels of an image into a feature vector.
 
 mod config;
+mod footprint;
+mod inference;
 pub(crate) mod positions;
 mod resnet;
 mod table;
@@ -14,6 +16,7 @@ pub use config::{
     Architecture, BackboneConfig, Pooling, Positions, ResnetConfig, ResnetDepth, Stem, VitConfig,
     VitSize, WideResnetConfig,
 };
+pub use inference::InferenceNetwork;
 pub use resnet::Resnet;
 pub(crate) use table::TABLE;
 pub use vit::Vit;

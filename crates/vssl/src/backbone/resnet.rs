@@ -1,7 +1,11 @@
 //! ResNet (He et al. 2016, arXiv:1512.03385) with torchvision's parameter names and without the classifier.
 //! Called by [`super::Backbone`].
 
+mod inference;
+
 use burn::{module::Module, tensor::Tensor};
+
+pub(super) use inference::InferenceResnet;
 
 use super::{ResnetConfig, ResnetDepth, Stem};
 use crate::layers::{BatchNorm, Conv2d, Init, Mode};

@@ -10,10 +10,14 @@
 
 #![allow(non_snake_case, reason = "`convShortcut` is the name in the weights")]
 
+mod inference;
+
 use burn::{
     module::{Module, Param},
     tensor::{Tensor, activation},
 };
+
+pub(super) use inference::InferenceWideResnet;
 
 use super::WideResnetConfig;
 use crate::layers::{BatchNorm, Init, Mode};

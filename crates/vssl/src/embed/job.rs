@@ -10,7 +10,10 @@ use super::{
     columns::Columns, numpy::Numpy, tensors::Tensors, text::Text,
 };
 use crate::{
-    encoder::{Encoder, EncoderError, Reading, images::features},
+    encoder::{
+        Encoder, EncoderError, Reading,
+        images::{OwnMemory, features},
+    },
     method::learner::Network,
     posterior::{self, Posteriors},
     run::stop::Stop,
@@ -30,8 +33,8 @@ pub struct Job<'a> {
     pub origin: Origin,
     /// How images are read.
     pub reading: Reading,
-    /// Images of one forward pass.
-    pub batch: usize,
+    /// Images of one forward pass; `None` for as many as [`Encoder::batch`] says.
+    pub batch: Option<usize>,
     /// This is asked after each forward pass.
     pub stop: Stop,
 }
@@ -64,11 +67,12 @@ pub fn embed(
     progress: &mut dyn FnMut(usize, &[DataError]),
 ) -> Result<Embedded, EmbedError> {
     let mut plan = job.encoder.plan(&job.reading);
-    plan.batch = job.batch.min(job.images.len()).max(1);
+    plan.batch = job.batch().min(job.images.len()).max(1);
     // Before the long part: a place that cannot be written to.
     drop(super::partial::Partial::create(to)?);
     let data = |error: DataError| EmbedError::from(EncoderError::from(error));
     let images = job.images.len();
+    let _memory = OwnMemory::begin();
     let loader = EvaluationLoader::new(Arc::clone(&job.images), plan).map_err(data)?;
     let mut file: Option<(Layout, Box<dyn Rows>)> = None;
     let (mut done, mut rows, mut last) = (0, 0, None);
@@ -76,7 +80,7 @@ pub fn embed(
         let mut batch = batch.map_err(data)?;
         done += batch.indices.len() + batch.left_out.len();
         if !batch.indices.is_empty() {
-            let (block, dim, posterior) = job.block(&batch.indices, batch.pixels.into_vec());
+            let (block, dim, posterior) = job.block(&batch.indices, &batch.pixels);
             let (layout, file) = match &mut file {
                 Some(file) => file,
                 None => {
@@ -118,12 +122,13 @@ pub fn create(to: &Path, form: Form, layout: Layout) -> Result<Box<dyn Rows>, Em
 }
 
 impl Job<'_> {
+    /// Returns the number of images of one forward pass.
+    pub fn batch(&self) -> usize {
+        self.batch.unwrap_or_else(|| self.encoder.batch())
+    }
+
     /// Rows, numbers in a feature, and what the posterior consists of.
-    fn block(
-        &self,
-        indices: &[usize],
-        pixels: Vec<f32>,
-    ) -> (Block, usize, Option<PosteriorLayout>) {
+    fn block(&self, indices: &[usize], pixels: &[f32]) -> (Block, usize, Option<PosteriorLayout>) {
         let images = &*self.images;
         let known = images.labels();
         let mut block = Block {

@@ -21,17 +21,35 @@ pub fn each_evaluated<Error>(
     images: &Arc<dyn Dataset>,
     plan: EvaluationPlan,
     data: impl Fn(DataError) -> Error,
-    mut each: impl FnMut(&[usize], Vec<f32>) -> Result<(), Error>,
+    mut each: impl FnMut(&[usize], &[f32]) -> Result<(), Error>,
 ) -> Result<usize, Error> {
     let mut left_out = 0;
+    let _memory = OwnMemory::begin();
     for batch in EvaluationLoader::new(Arc::clone(images), plan).map_err(&data)? {
         let batch = batch.map_err(&data)?;
         left_out += batch.left_out.len();
         if !batch.indices.is_empty() {
-            each(&batch.indices, batch.pixels.into_vec())?;
+            each(&batch.indices, &batch.pixels)?;
         }
     }
     Ok(left_out)
+}
+
+/// While it lives, the memory of dropped tensors is kept for the next batch. Before and after, what is kept is
+/// of other sizes, those of a training step or of another set, and goes back to the system.
+pub(crate) struct OwnMemory(());
+
+impl OwnMemory {
+    pub(crate) fn begin() -> Self {
+        vssl_kernels::release_buffers();
+        Self(())
+    }
+}
+
+impl Drop for OwnMemory {
+    fn drop(&mut self) {
+        vssl_kernels::release_buffers();
+    }
 }
 
 /// Computes the features of all images of a set by `embed`. Returns them in the order of the images and with
@@ -43,7 +61,7 @@ pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
     images: &Arc<dyn Dataset>,
     plan: EvaluationPlan,
     mut writer: SpillWriter,
-    embed: impl Fn(Vec<f32>, usize) -> Result<Features, Error>,
+    embed: impl Fn(&[f32], usize) -> Result<Features, Error>,
 ) -> Result<(FeatureRows, usize), Error> {
     let known = images.labels();
     let mut labels = known.map(|_| Vec::new());
@@ -62,6 +80,14 @@ pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
 /// channels-last in memory, as the convolutions want it.
 pub fn images_to_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &Device) -> Tensor<4> {
     let data = TensorData::new(pixels, [count, size, size, 3]);
+    Tensor::from_data(data, device).permute([0, 3, 1, 2])
+}
+
+/// Makes a batch of images on the device as [`images_to_tensor`] does, of a copy of the pixels.
+///
+/// # Shapes — as [`images_to_tensor`].
+pub fn pixels_to_tensor(pixels: &[f32], count: usize, size: usize, device: &Device) -> Tensor<4> {
+    let data = vssl_kernels::in_recycled_memory(pixels, [count, size, size, 3]);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
 }
 

@@ -4,6 +4,8 @@
 //! It knows the size, crop and normalisation of its images, because features of images that were prepared in
 //! another way have no meaning. Called by the commands that evaluate.
 
+mod batch;
+pub mod bench;
 pub mod export;
 pub mod file;
 pub mod foreign;
@@ -12,10 +14,13 @@ pub mod onnx;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
-use burn::{module::Module, tensor::Device};
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
 use serde::{Deserialize, Serialize};
 use vssl_data::{
     DataError, Dataset, EvaluationPlan, EvaluationTransform, Normalisation, OnBadImage,
@@ -24,20 +29,18 @@ use vssl_data::{
 
 use export::{ExportError, Stored};
 use file::{ImportError, Imported};
-use images::{each_evaluated, features, features_of_set, images_to_tensor};
+use images::{each_evaluated, features, features_of_set, pixels_to_tensor};
+
+pub(crate) use batch::images_of_a_pass;
 
 use crate::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, InferenceNetwork},
     features::{FeatureError, FeatureRows, Features, SpillWriter},
-    layers::{Init, Mode, budget},
+    layers::{Init, budget},
     method::learner::Network,
     recipe::Recipe,
     tensors::state,
 };
-
-/// The number of images in the forward pass of an evaluation. Without gradients this many images need little
-/// memory.
-pub const BATCH: usize = 256;
 
 /// Why an encoder cannot be read, or features cannot be computed.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +129,11 @@ impl Default for Reading {
     }
 }
 
+/// The network of an encoder as it runs, which is made at the first use: see [`InferenceNetwork`]. A new encoder
+/// has the default value.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared(OnceLock<InferenceNetwork>);
+
 /// A frozen encoder, off the autodiff device.
 pub struct Encoder {
     /// The network.
@@ -144,6 +152,8 @@ pub struct Encoder {
     pub step: Option<u64>,
     /// The device on which the network computes.
     pub device: Device,
+    /// What was made of `backbone` to run it.
+    pub prepared: Prepared,
 }
 
 impl Encoder {
@@ -178,6 +188,7 @@ impl Encoder {
                 network: own,
                 step,
                 device,
+                prepared: Prepared::default(),
             });
         }
         let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
@@ -191,7 +202,8 @@ impl Encoder {
         let (input, path, device) = (Input::of(&recipe), path.to_owned(), device.clone());
         let (recipe, step) = (Some(recipe), Some(step));
         let network = Some(network);
-        Ok(Self { backbone, config, input, path, recipe, network, step, device })
+        let prepared = Prepared::default();
+        Ok(Self { backbone, config, input, path, recipe, network, step, device, prepared })
     }
 
     /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in
@@ -202,24 +214,53 @@ impl Encoder {
         Reading { on_bad_image, ..Reading::default() }
     }
 
-    /// Returns how a set of images is read for this encoder.
+    /// Returns how many images go through the network together: as many as are fast and leave the process below
+    /// 1 GiB, by the architecture and the size of the images. It changes no feature.
+    pub fn batch(&self) -> usize {
+        images_of_a_pass(&self.config, self.input.size, &self.device)
+    }
+
+    /// Returns how a set of images is read for this encoder, in batches of [`Encoder::batch`] images.
     pub fn plan(&self, reading: &Reading) -> EvaluationPlan {
         EvaluationPlan {
             transform: self.input.transform(),
             normalisation: self.input.normalisation,
-            batch: BATCH,
+            batch: self.batch(),
             workers: reading.workers,
             prefetch: reading.prefetch,
             on_bad_image: reading.on_bad_image,
         }
     }
 
-    /// Returns the features of normalised images, one row an image.
+    /// Returns the features of normalised images, one row an image. All of them go through the network together.
     ///
     /// `pixels`: `count · size · size · 3`, channels last.
-    pub fn embed(&self, pixels: Vec<f32>, count: usize) -> Features {
-        let x = images_to_tensor(pixels, count, self.input.size, &self.device);
-        features(self.backbone.forward(x, Mode::Eval))
+    pub fn embed(&self, pixels: impl AsRef<[f32]>, count: usize) -> Features {
+        let x = pixels_to_tensor(pixels.as_ref(), count, self.input.size, &self.device);
+        features(self.network().forward(x))
+    }
+
+    /// Returns the features of normalised images on the device. At most [`Encoder::batch`] images go through the
+    /// network together.
+    ///
+    /// `pixels`: `count · size · size · 3`, channels last.
+    ///
+    /// # Shapes — returns `[count, dim]`.
+    pub(crate) fn embed_on_device(&self, pixels: &[f32], count: usize) -> Tensor<2> {
+        let (image, batch) = (pixels.len() / count.max(1), self.batch());
+        let part = |pixels: &[f32]| {
+            let x = pixels_to_tensor(pixels, pixels.len() / image, self.input.size, &self.device);
+            self.network().forward(x)
+        };
+        if count <= batch {
+            return part(pixels);
+        }
+        Tensor::cat(pixels.chunks(batch * image).map(part).collect(), 0)
+    }
+
+    /// Returns the network as it runs.
+    pub(crate) fn network(&self) -> &InferenceNetwork {
+        self.prepared.0.get_or_init(|| self.backbone.for_inference())
     }
 
     /// Returns the features of all images, in their order and with their labels; images that could not be
@@ -250,7 +291,7 @@ impl Encoder {
         limit: u64,
     ) -> Result<FeatureRows, EncoderError> {
         let writer = SpillWriter::new(set, images.len(), limit);
-        let embed = |pixels, count| Ok(self.embed(pixels, count));
+        let embed = |pixels: &[f32], count| Ok(self.embed(pixels, count));
         let (rows, _) = features_of_set::<EncoderError>(images, self.plan(reading), writer, embed)?;
         Ok(rows)
     }
@@ -265,10 +306,25 @@ impl Encoder {
         &self,
         images: &Arc<dyn Dataset>,
         reading: &Reading,
+        each: impl FnMut(&[usize], Features) -> Result<(), Error>,
+    ) -> Result<usize, Error> {
+        self.each_batch_of(self.batch(), images, reading, each)
+    }
+
+    /// Calls `each` as [`Encoder::each_batch`] does, with batches of `batch` images.
+    ///
+    /// # Errors
+    /// An image cannot be read, or `each` failed.
+    pub fn each_batch_of<Error: From<EncoderError>>(
+        &self,
+        batch: usize,
+        images: &Arc<dyn Dataset>,
+        reading: &Reading,
         mut each: impl FnMut(&[usize], Features) -> Result<(), Error>,
     ) -> Result<usize, Error> {
         let data = |error: DataError| Error::from(EncoderError::from(error));
-        each_evaluated(images, self.plan(reading), data, |indices, pixels| {
+        let plan = EvaluationPlan { batch, ..self.plan(reading) };
+        each_evaluated(images, plan, data, |indices, pixels| {
             each(indices, self.embed(pixels, indices.len()))
         })
     }

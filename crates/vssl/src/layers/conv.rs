@@ -4,8 +4,9 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use vssl_kernels::{FoldedConv, Rectifier};
 
-use super::Init;
+use super::{BatchNorm, Init};
 
 /// A convolution with a square kernel and the same stride and padding in both directions.
 #[derive(Module, Debug)]
@@ -36,5 +37,12 @@ impl Conv2d {
     /// # Shapes — `[n, in, h, w]` to `[n, out, h', w']`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<4> {
         vssl_kernels::conv2d(x, self.weight.val(), self.stride, self.padding)
+    }
+
+    /// Returns this convolution with the running statistics of the normalisation that follows it folded in, and
+    /// with the activation. `keep` is that of [`FoldedConv::new`].
+    pub fn folded(&self, norm: &BatchNorm, activation: Rectifier, keep: bool) -> FoldedConv {
+        let factors = norm.scale_and_shift();
+        FoldedConv::new(self.weight.val(), factors, self.stride, self.padding, activation, keep)
     }
 }

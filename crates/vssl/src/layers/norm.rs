@@ -88,6 +88,25 @@ impl BatchNorm {
         output
     }
 
+    /// Returns the scale `γ / √(σ² + ε)` and the shift `β − μ · scale` of each channel in evaluation mode, without
+    /// gradient: `y = scale · x + shift`.
+    ///
+    /// # Shapes — both `[c]`.
+    pub fn scale_and_shift(&self) -> [Tensor<1>; 2] {
+        let (mean, variance) = (self.running_mean.value_sync(), self.running_var.value_sync());
+        let deviation = (variance.detach() + self.eps).sqrt();
+        let scale = match &self.weight {
+            Some(gamma) => gamma.val().detach() / deviation,
+            None => deviation.recip(),
+        };
+        let offset = mean.detach() * scale.clone();
+        let shift = match &self.bias {
+            Some(beta) => beta.val().detach() - offset,
+            None => -offset,
+        };
+        [scale, shift]
+    }
+
     /// Normalises rows as [`BatchNorm::forward`] does images: the heads' `BatchNorm1d` and its ReLU.
     ///
     /// # Shapes — `[n, c]` to `[n, c]`.

@@ -255,7 +255,8 @@ impl Classifier for Tuned {
 
     fn judge(&self) -> Judge {
         let network = self.network().valid();
-        Box::new(move |x| vec![network.forward(x, Mode::Eval)])
+        let (backbone, head) = (network.backbone.for_inference(), network.head);
+        Box::new(move |x| vec![head.forward(backbone.forward(x))])
     }
 
     fn numbers(&self) -> usize {

@@ -85,6 +85,8 @@ pub struct Job {
     pub notes: Vec<String>,
     pub(super) input: Input,
     pub(super) device: Device,
+    /// The number of images that go through the network together when they are evaluated.
+    evaluated_together: usize,
     pub(super) encoder: EncoderFacts,
     pub(super) seed: u64,
     pub(super) length: Length,
@@ -163,6 +165,7 @@ impl Job {
             notes,
             input: encoder.input,
             device: encoder.device.clone(),
+            evaluated_together: encoder.batch(),
             encoder: EncoderFacts::of(encoder),
             seed: common.seed,
             length: common.train.clone(),
@@ -249,7 +252,7 @@ impl Job {
         EvaluationPlan {
             transform: self.input.transform(),
             normalisation: self.input.normalisation,
-            batch: self.length.batch,
+            batch: self.evaluated_together,
             workers: workers(self.reading.workers),
             prefetch: self.reading.prefetch,
             on_bad_image: self.reading.on_bad_image,

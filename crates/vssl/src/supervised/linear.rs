@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Device;
 use vssl_data::Splits;
 
 use super::{
@@ -14,9 +13,7 @@ use super::{
     run,
 };
 use crate::{
-    backbone::Backbone,
-    encoder::{Encoder, images::images_to_tensor},
-    layers::Mode,
+    encoder::Encoder,
     recipe::ProbeConfig,
     run::{events::Observer, stop::Stop},
     schedule::{Schedule, Step},
@@ -68,9 +65,7 @@ pub fn linear(
 }
 
 struct Heads<'a> {
-    backbone: &'a Backbone,
-    device: &'a Device,
-    size: usize,
+    encoder: &'a Encoder,
     schedule: Schedule,
     /// The classifiers, each with its learning rate (batch size included) and its name.
     heads: Vec<(Probe, f64, String)>,
@@ -89,9 +84,7 @@ impl<'a> Heads<'a> {
         };
         let heads: Vec<_> = settings.rates.iter().map(head).collect();
         Self {
-            backbone: &encoder.backbone,
-            device: &encoder.device,
-            size: encoder.input.size,
+            encoder,
             schedule: settings.schedule(),
             numbers: (dim + 1) * classes * heads.len(),
             heads,
@@ -106,8 +99,7 @@ impl Classifier for Heads<'_> {
 
     fn learn(&mut self, sample: Sample, at: &Step) -> Result<Vec<HeadStep>, TrainError> {
         let Sample { pixels, labels } = sample;
-        let x = images_to_tensor(pixels, labels.len(), self.size, self.device);
-        let features = self.backbone.forward(x, Mode::Eval); // [n, dim]
+        let features = self.encoder.embed_on_device(&pixels, labels.len()); // [n, dim]
         let schedule = &self.schedule;
         let mut waiting = Waiting::default();
         for (probe, rate, _) in &mut self.heads {
@@ -124,10 +116,10 @@ impl Classifier for Heads<'_> {
     }
 
     fn judge(&self) -> Judge {
-        let backbone = self.backbone.clone();
+        let network = self.encoder.network().clone();
         let probes: Vec<Probe> = self.heads.iter().map(|(probe, _, _)| probe.clone()).collect();
         Box::new(move |x| {
-            let features = backbone.forward(x, Mode::Eval);
+            let features = network.forward(x);
             probes.iter().map(|probe| probe.logits(features.clone())).collect()
         })
     }

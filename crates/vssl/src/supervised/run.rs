@@ -11,7 +11,7 @@ use super::{
     heads::{HeadPosition, choose},
 };
 use crate::{
-    encoder::images::{each_evaluated, images_to_tensor},
+    encoder::images::{each_evaluated, pixels_to_tensor},
     eval::{
         confusion::{self, Confusion},
         topk::{predicted, top_hits},
@@ -288,7 +288,7 @@ impl<'a> Training<'a> {
             let mut found = vec![Confusion::default(); heads];
             let mut in_five = vec![0_usize; heads];
             let left_out = each_evaluated(&images, plan, TrainError::from, |indices, pixels| {
-                let x = images_to_tensor(pixels, indices.len(), size, &device);
+                let x = pixels_to_tensor(pixels, indices.len(), size, &device);
                 let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
                 for ((found, in_five), scores) in found.iter_mut().zip(&mut in_five).zip(judge(x)) {
                     let classes = scores.dims()[1];

@@ -10,16 +10,12 @@ use super::{
 };
 use crate::{
     backbone::Backbone,
-    encoder::{
-        BATCH,
-        images::{features, features_of_set, images_to_tensor},
-    },
+    encoder::images::{features, features_of_set, pixels_to_tensor},
     eval::{
         evaluators::{Judged, Judgement, Splits},
         topk,
     },
     features::{Features, SpillWriter},
-    layers::Mode,
     method::learner::Network,
     run::stop::Stop,
     tensors::reading,
@@ -74,17 +70,18 @@ pub fn splits(
     encoder: &Backbone,
     watch: &mut Watch,
 ) -> Result<Option<(Splits, usize)>, TrainError> {
-    let (encoder, device, size) = (encoder.clone(), plan.device.clone(), plan.evaluation_size());
+    let (device, size) = (plan.device.clone(), plan.evaluation_size());
+    let network = encoder.for_inference();
     splits_by(plan, watch, move |pixels, rows| {
-        let x = images_to_tensor(pixels, rows, size, &device);
-        features(encoder.forward(x, Mode::Eval))
+        let x = pixels_to_tensor(pixels, rows, size, &device);
+        features(network.forward(x))
     })
 }
 
 fn splits_by(
     plan: &Plan,
     watch: &mut Watch,
-    embed: impl Fn(Vec<f32>, usize) -> Features + Clone + Send + 'static,
+    embed: impl Fn(&[f32], usize) -> Features + Clone + Send + 'static,
 ) -> Result<Option<(Splits, usize)>, TrainError> {
     let with_labels = |_: &&Arc<dyn Dataset>| plan.has_validation_labels();
     let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
@@ -92,11 +89,11 @@ fn splits_by(
     };
     let mut of_split = |set, images: &Arc<dyn Dataset>| {
         let (images, embed) = (Arc::clone(images), embed.clone());
-        let evaluation = plan.evaluation(BATCH);
+        let evaluation = plan.evaluation();
         watch.run(set, move |task| {
             task.begin(images.len() as u64);
             let writer = SpillWriter::new(set, images.len(), u64::MAX);
-            let embed = |pixels, rows| {
+            let embed = |pixels: &[f32], rows| {
                 if task.is_left() {
                     return Err(TrainError::Stopped);
                 }
@@ -159,9 +156,9 @@ pub fn at_the_end(
     }
     if wanted.pixels && plan.evaluators.iter().any(|evaluator| evaluator.judges_pixels()) {
         reporter.phase("evaluating the raw pixels")?;
-        let pixels = |values: Vec<f32>, rows| {
+        let pixels = |values: &[f32], rows| {
             let dim = values.len() / rows;
-            Features { rows, dim, values, labels: None }
+            Features { rows, dim, values: values.to_vec(), labels: None }
         };
         let watch = &mut reporter.watch(stop);
         if let Some((splits, _)) = splits_by(plan, watch, pixels)? {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     collective::Group,
-    encoder::Input,
+    encoder::{Input, images_of_a_pass},
     eval::evaluators::{self, Evaluator},
     layers::budget,
     method::{Sizes, learner::Learner},
@@ -348,8 +348,9 @@ impl Plan {
     }
 
     /// Returns how a split is read for an evaluation: see [`Input::of`].
-    pub fn evaluation(&self, batch: usize) -> EvaluationPlan {
+    pub fn evaluation(&self) -> EvaluationPlan {
         let input = Input::of(&self.recipe);
+        let batch = images_of_a_pass(&self.recipe.backbone, input.size, &self.device);
         EvaluationPlan {
             transform: input.transform(),
             normalisation: input.normalisation,

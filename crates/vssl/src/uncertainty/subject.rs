@@ -18,7 +18,10 @@ use super::{
     score::{self, Directions, Score, numbers},
 };
 use crate::{
-    encoder::{self, Encoder},
+    encoder::{
+        Encoder,
+        images::{self, OwnMemory},
+    },
     features::Features,
     method::{Posterior, learner::Network},
     posterior::Posteriors,
@@ -98,8 +101,9 @@ impl Subject {
     /// Features and scores of prepared pictures.
     pub(super) fn outputs(&self, pictures: &[Image]) -> Result<Outputs, UncertaintyError> {
         let mut all = Outputs::default();
-        for (number, batch) in pictures.chunks(encoder::BATCH).enumerate() {
-            let part = self.batch(batch, number * encoder::BATCH)?;
+        let (count, _memory) = (self.encoder.batch(), OwnMemory::begin());
+        for (number, batch) in pictures.chunks(count).enumerate() {
+            let part = self.batch(batch, number * count)?;
             all.features.rows += part.features.rows;
             all.features.dim = part.features.dim;
             all.features.values.extend(part.features.values);
@@ -164,7 +168,7 @@ impl Subject {
             return (self.encoder.embed(pixels, count), None);
         };
         let posterior = posteriors.of(pixels, count);
-        let features = encoder::images::features(posterior.student.features.clone());
+        let features = images::features(posterior.student.features.clone());
         (features, Some(posterior))
     }
 

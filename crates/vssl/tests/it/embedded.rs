@@ -49,6 +49,7 @@ pub(super) fn encoder(seed: u64) -> Encoder {
         network: None,
         step: Some(7),
         device,
+        prepared: Default::default(),
     }
 }
 
@@ -122,7 +123,7 @@ pub(super) fn job<'a>(encoder: &'a Encoder, root: &Path, on_bad_image: OnBadImag
         images: dataset::open(&source, None).unwrap().train,
         origin: Origin::new(encoder, "latest", network, &source, Split::Train),
         reading: Reading { on_bad_image, ..Reading::default() },
-        batch: 5,
+        batch: Some(5),
         stop: Stop::default(),
     }
 }
@@ -229,7 +230,7 @@ fn the_posterior_of_a_run_is_written_beside_its_features() {
             images: images.clone(),
             origin,
             reading: Reading::default(),
-            batch: 20,
+            batch: Some(20),
             stop: Stop::default(),
         };
         let to = folder.path().join("p.safetensors");

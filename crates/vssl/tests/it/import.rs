@@ -291,6 +291,7 @@ fn encoder(config: BackboneConfig, size: usize) -> Encoder {
         network: None,
         step: Some(3),
         device: Device::flex(),
+        prepared: Default::default(),
     }
 }
 

@@ -81,6 +81,7 @@ fn own_images_have_features_and_labels_in_their_order() {
         network: None,
         step: None,
         device,
+        prepared: Default::default(),
     };
     // ANCHOR: use
     let images: Arc<dyn Dataset> = Arc::new(Discs::new(30));

@@ -50,6 +50,7 @@ pub(super) fn encoder() -> Encoder {
         network: None,
         step: None,
         device,
+        prepared: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ mod agreement;
 mod allreduce;
 mod backbone;
 mod data;
+mod embed;
 mod kernels;
 mod knn;
 mod step;
@@ -19,6 +20,7 @@ pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> 
         BenchAction::Agreement(arguments) => agreement::run(arguments, common),
         BenchAction::Kernels(arguments) => kernels::run(arguments, common),
         BenchAction::Data(arguments) => data::run(arguments, common),
+        BenchAction::Embed(arguments) => embed::run(arguments, common),
         BenchAction::Knn(arguments) => knn::run(arguments, common),
         BenchAction::Allreduce(arguments) => allreduce::run(arguments, common),
     }

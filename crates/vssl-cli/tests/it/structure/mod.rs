@@ -58,6 +58,7 @@ const KERNELS: &[&str] = &[
     "mixed",
     "reference",
     "update",
+    "inference",
     "bench",
 ];
 

@@ -192,9 +192,9 @@ impl Vssl {
     fn read_posterior(&self, student: &Student, teacher: &Teacher, x: Tensor<4>) -> Posterior {
         let free_variance = self.objective == Objective::Cosine;
         let positive = |x: Gaussian| if free_variance { x } else { x.from_log() };
-        let h = student.backbone.forward(x.clone(), Mode::Eval);
+        let h = student.backbone.for_inference_once().forward(x.clone());
         let q = student.posterior(h.clone(), Mode::Eval);
-        let prior_h = teacher.backbone.forward(x, Mode::Eval);
+        let prior_h = teacher.backbone.for_inference_once().forward(x);
         let p = Gaussian::of_halves(teacher.output(prior_h.clone(), Mode::Eval));
         Posterior {
             divergence: self.kl_rows(&q, &p),

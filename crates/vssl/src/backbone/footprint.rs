@@ -1,0 +1,95 @@
+//! How much memory one image takes on its way through a network without gradients. The number of images of a
+//! forward pass is chosen by it.
+
+use super::{BackboneConfig, ResnetConfig, Stem, VitConfig, WideResnetConfig};
+
+impl BackboneConfig {
+    /// Returns the bytes of the activations of one image of `size` × `size` pixels that are alive at once without
+    /// gradients, from above. The pixels themselves are not counted.
+    pub fn inference_bytes(&self, size: usize) -> usize {
+        let numbers = match self {
+            Self::Resnet(config) => resnet(config, size),
+            Self::WideResnet(config) => wide_resnet(config, size),
+            Self::Vit(config) => vit(config, size),
+        };
+        (numbers * size_of::<f32>() as f64).max(1.0) as usize
+    }
+}
+
+/// The numbers of `channels` images of `side` × `side` pixels. A size that no image has is no overflow.
+fn images(side: usize, channels: usize) -> f64 {
+    (side as f64).powi(2) * channels as f64
+}
+
+fn resnet(config: &ResnetConfig, size: usize) -> f64 {
+    let width = config.width;
+    let mut side = match config.stem {
+        Stem::Imagenet => size.div_ceil(2),
+        Stem::Cifar => size.saturating_add(2 * config.stem_padding).saturating_sub(2),
+    };
+    let mut most = images(side, width);
+    if config.stem == Stem::Imagenet {
+        let pooled = side.div_ceil(2);
+        most += images(pooled, width);
+        side = pooled;
+    }
+    let mut channels = width;
+    for stage in 0..4 {
+        let (inner, output) = (width << stage, (width << stage) * config.depth.expansion());
+        let (from, before) = (side, channels);
+        side = if stage > 0 { side.div_ceil(2) } else { side };
+        // The input, two activations of the inner width (of which a bottleneck's first has the size of its
+        // input), the shortcut and the output.
+        let inner = images(from, inner) + images(side, inner);
+        let first = images(from, before) + inner + 2.0 * images(side, output);
+        let others = 3.0 * images(side, output) + inner;
+        most = most.max(first).max(others);
+        channels = output;
+    }
+    most
+}
+
+fn wide_resnet(config: &WideResnetConfig, size: usize) -> f64 {
+    // The first stage has the largest images: its input, the activated input, the shortcut, one inner
+    // activation and the output.
+    images(size, 5 * 16 * config.widen)
+}
+
+fn vit(config: &VitConfig, size: usize) -> f64 {
+    let ((width, ..), side) = (config.size.shape(), size / config.patch.max(1));
+    let tokens = images(side, 1) + 1.0;
+    let stream = tokens * width as f64;
+    // The residual stream and its normalised copy, then query, key and value twice and the logits with
+    // their softmax, or the hidden layer of four widths with the parts of its GELU.
+    let attention = 9.0 * stream + 3.0 * config.heads() as f64 * tokens.powi(2);
+    attention.max(18.0 * stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backbone::Architecture;
+
+    #[test]
+    fn larger_images_and_wider_networks_take_more() {
+        let mib = |architecture, size| {
+            BackboneConfig::of(architecture).inference_bytes(size) as f64 / f64::from(1 << 20)
+        };
+        // The stem's output is 112 × 112 × 64 numbers, 3.1 MiB.
+        let usual = mib(Architecture::Resnet18, 224);
+        assert!((3.1..6.0).contains(&usual), "{usual}");
+        assert!(mib(Architecture::Resnet50, 224) > usual);
+        assert!(mib(Architecture::Resnet18, 448) > 3.0 * usual);
+        assert!(mib(Architecture::VitBase, 224) > mib(Architecture::VitSmall, 224));
+        assert!(mib(Architecture::WideResnet28, 64) > mib(Architecture::WideResnet28, 32));
+    }
+
+    #[test]
+    fn senseless_sizes_have_a_footprint_as_well() {
+        for architecture in [Architecture::Resnet50, Architecture::WideResnet28] {
+            for size in [0, 1, usize::MAX / 2] {
+                assert!(BackboneConfig::of(architecture).inference_bytes(size) > 0);
+            }
+        }
+    }
+}
