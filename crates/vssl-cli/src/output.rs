@@ -84,6 +84,14 @@ pub fn rounded(x: f64) -> String {
     }
 }
 
+/// A number of things, such as `1 image` or `5 images`; the plural of `thing` has an `s`.
+pub fn counted(count: usize, thing: &str) -> String {
+    match count {
+        1 => format!("1 {thing}"),
+        count => format!("{count} {thing}s"),
+    }
+}
+
 /// A duration in two units at most, such as `2 h 05 min`, `3 min 20 s` or `12 s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;

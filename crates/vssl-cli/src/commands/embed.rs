@@ -8,7 +8,7 @@ use vssl::{
     posterior::{self, Posteriors},
     run::stop::Stop,
 };
-use vssl_data::{DataError, OnBadImage};
+use vssl_data::{DataError, OnBadImage, dataset::Evaluated};
 
 use super::{destination, encoder};
 use crate::{
@@ -37,6 +37,13 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     };
     let splits = split.open(&source)?;
     encoder::tell_found(&source, &splits);
+    if arguments.encoder.images.is_none() {
+        let evaluated = match split {
+            Split::Train | Split::Validation => Evaluated::Validation,
+            Split::Test => Evaluated::Test,
+        };
+        encoder::tell_changed(&encoder, &copy.checkpoint, &splits, evaluated);
+    }
     let images = split.of(&splits).ok_or_else(|| {
         anyhow!(
             "{}: there are no validation images; expected the folder val/ beside train/",

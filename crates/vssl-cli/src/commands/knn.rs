@@ -18,11 +18,11 @@ use vssl::{
     features::Source,
     run::whole_file,
 };
-use vssl_data::Splits;
+use vssl_data::{Splits, dataset::Evaluated};
 
-use super::{classes, destination, encoder};
+use super::{destination, encoder, features};
 use crate::{
-    arguments::{Common, DistanceName, EncoderArguments, Knn},
+    arguments::{Common, DistanceName, EncoderArguments, EvaluatedName, Knn},
     failure::Failure,
     notes::note,
     output::say,
@@ -43,7 +43,8 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
         (Some(features), Some(queries)) => (stored_sets(features, queries, arguments)?, 0),
         _ => encoded_sets(arguments, common)?,
     };
-    classes::check_common(&train, &test)?;
+    let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
+    features::check(&train, &test, classes)?;
     let held = train.bytes_in_memory + test.bytes_in_memory;
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
     if let Some(most) = ks.iter().max().filter(|&&k| k > train.rows()) {
@@ -58,7 +59,6 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
     let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
-    let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
     let sets = Sets { train: &train, test: &test, classes, left_out };
     tell(&grid, &sets, arguments, common)
 }
@@ -147,16 +147,23 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<([LabelledRows; 2], 
     let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", train.len()));
     let reading = encoder::reading(reading, images.is_some(), &encoder);
-    let features = |name, set: &_, memory| {
+    let encoded = |name, set: &_, memory| {
         encoder.features_within(name, set, &reading, memory).map_err(encoder::advised)
     };
-    let known = features("training features", &train, memory / 2)?;
-    bar.set_message(format!("features of {} validation images", validation.len()));
-    let asked = features("test features", &validation, memory / 4)?;
+    let known = encoded("training features", &train, memory / 2)?;
+    let judged = Evaluated::from(*split).name();
+    bar.set_message(format!("features of {} {judged} images", validation.len()));
+    let name = match split {
+        EvaluatedName::Validation => "validation features",
+        EvaluatedName::Test => "test features",
+    };
+    let asked = encoded(name, &validation, memory / 4)?;
     bar.finish_and_clear();
     let read = known.source().rows() + asked.source().rows();
     let left_out = train.len() + validation.len() - read;
     encoder::tell_left_out(left_out);
+    features::tell_lost("training", train.as_ref(), known.source());
+    features::tell_lost(judged, validation.as_ref(), asked.source());
     let classes = train.classes();
     Ok(([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())), left_out))
 }

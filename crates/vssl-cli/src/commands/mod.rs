@@ -1,7 +1,6 @@
 //! The commands, one file each.
 
 mod bench;
-mod classes;
 mod config;
 mod data;
 mod destination;
@@ -9,6 +8,8 @@ mod embed;
 mod encoder;
 mod evaluate;
 mod export;
+mod features;
+mod finished;
 mod grid;
 mod import;
 mod knn;

@@ -10,7 +10,10 @@ use vssl::{
     page::{Document, ImageSample, PageError, RunPictures, RunView, html},
     posterior::Posteriors,
 };
-use vssl_data::{Splits, dataset};
+use vssl_data::{
+    Splits,
+    dataset::{self, Evaluated},
+};
 
 use super::{destination, encoder};
 use crate::{
@@ -188,6 +191,8 @@ pub(super) fn open(
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");
         let config = encoder::moved(recipe.data.source(), common);
         let splits = dataset::open(&config, None)?;
+        let checkpoint = &shown.copy.checkpoint;
+        encoder::tell_changed(&encoder, checkpoint, &splits, Evaluated::Validation);
         Ok((encoder, splits))
     }))
 }

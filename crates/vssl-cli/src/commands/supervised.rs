@@ -14,24 +14,27 @@ use vssl::{
     recipe::{self, Provenance, Settings},
     run::{
         folder::{self, LINEAR, RunFolderError, SETTINGS},
-        resume,
+        past, resume,
         stop::Stop,
     },
     supervised::{
-        self, FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
+        FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
         finetune, linear,
     },
     train::TrainError,
 };
 use vssl_data::{DataError, OnBadImage};
 
-use super::{destination, encoder};
+use super::{
+    destination, encoder,
+    finished::{self, Planned},
+};
 use crate::{
     arguments::{
         COMMIT, Common, EncoderArguments, EvaluatedName, Finetune, Linear, TrainingArguments,
     },
     failure::Failure,
-    notes::{complain, note},
+    notes::note,
     output::{duration, say},
     progress, signals,
 };
@@ -61,11 +64,11 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
         let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
         summary.map_err(classified_cached)?
     } else {
-        let mut job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
-        job.notes.extend(notes);
-        match finished_before(&job, training, common)? {
-            Some(summary) => summary,
-            None => {
+        let folder = output.folder.clone();
+        let job = Job::linear(&frozen, &splits, &settings, output);
+        match planned(job, &folder, training, notes, common)? {
+            Planned::Finished(summary) => summary,
+            Planned::Ready(job) => {
                 signals::listen(&stop);
                 linear(&job, &frozen, &settings, &stop, observer.as_mut()).map_err(classified)?
             }
@@ -97,14 +100,15 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
     let notes = settings.adapt(&splits, &origins);
     check_continued(training, &settings, &output)?;
-    let mut job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
-    job.notes.extend(origins.notes.into_iter().chain(notes));
+    let folder = output.folder.clone();
+    let job = Job::finetune(&pretrained, &splits, &settings, output);
+    let notes = origins.notes.into_iter().chain(notes).collect();
     let stop = Stop::default();
     signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
-    let summary = match finished_before(&job, training, common)? {
-        Some(summary) => summary,
-        None => {
+    let summary = match planned(job, &folder, training, notes, common)? {
+        Planned::Finished(summary) => summary,
+        Planned::Ready(job) => {
             finetune(&job, &pretrained, &settings, &stop, observer.as_mut()).map_err(classified)?
         }
     };
@@ -138,7 +142,7 @@ fn output(
         },
         (None, None) => {
             return Err(Failure::usage(anyhow!(
-                "{} is a file; say where the results go with --out DIR",
+                "{} is no run, whose folder the results go into; say where they go with --out DIR",
                 encoder.path.display()
             )));
         }
@@ -231,15 +235,30 @@ fn check_same<S: Settings>(asked: &S, begun: &Path, output: &OutputOptions) -> R
     )))
 }
 
-/// The result of a training that was finished before, unless a setting asks for more.
-fn finished_before(
-    job: &Job,
+/// The training that was planned in `folder`, with `notes`; or its result, if it was finished before and no setting
+/// asks for more.
+fn planned(
+    job: Result<Job, TrainError>,
+    folder: &Path,
     arguments: &TrainingArguments,
+    notes: Vec<String>,
     common: &Common,
-) -> Result<Option<Summary>, Failure> {
-    let summary = job.result()?.filter(|_| arguments.continues || arguments.overrides.is_empty());
-    summary.iter().for_each(|summary| tell_finished(summary, common));
-    Ok(summary)
+) -> Result<Planned<Job, Summary>, Failure> {
+    let goes_on = arguments.resume || arguments.continues;
+    let asks_for_more = !arguments.continues && !arguments.overrides.is_empty();
+    let planned = finished::or_result(job, folder, asks_for_more || !goes_on);
+    let summary = match planned.map_err(classified)? {
+        Planned::Finished(summary) => summary,
+        Planned::Ready(mut job) => match job.result()?.filter(|_| !asks_for_more) {
+            Some(summary) => summary,
+            None => {
+                job.notes.extend(notes);
+                return Ok(Planned::Ready(job));
+            }
+        },
+    };
+    finished::tell::<Summary>(folder, common.json)?;
+    Ok(Planned::Finished(summary))
 }
 
 /// The result of a finished training whose images are not there any more: nothing is left to do with them.
@@ -260,16 +279,11 @@ fn without_images(
     if images.exists() {
         return Ok(None);
     }
-    let summary = supervised::finished(&output.folder)?;
-    summary.iter().for_each(|summary| tell_finished(summary, common));
-    Ok(summary)
-}
-
-fn tell_finished(summary: &Summary, common: &Common) {
-    if !(common.quiet || common.json) {
-        let folder = summary.folder.display();
-        complain(&format!("{folder}: finished before; nothing is left to do"));
+    let summary = past::finished::<Summary>(&output.folder)?;
+    if summary.is_some() {
+        finished::tell::<Summary>(&output.folder, common.json)?;
     }
+    Ok(summary)
 }
 
 fn read<S: Settings>(

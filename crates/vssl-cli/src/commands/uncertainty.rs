@@ -75,7 +75,12 @@ fn material(
     let named = (arguments.images.as_deref(), arguments.format);
     let config = encoder::images(named, &subject.encoder, common)?;
     let config = arguments.reading.allowing(config);
-    let Splits { train, validation, .. } = encoder::opened(&config, arguments.split.into())?;
+    let splits = encoder::opened(&config, arguments.split.into())?;
+    if arguments.images.is_none() {
+        let (encoder, checkpoint) = (&subject.encoder, &arguments.checkpoint);
+        encoder::tell_changed(encoder, checkpoint, &splits, arguments.split.into());
+    }
+    let Splits { train, validation, .. } = splits;
     let Some(test) = validation else {
         return Err(anyhow!(
             "{}: there are no validation images, and training images would not be a fair test; \

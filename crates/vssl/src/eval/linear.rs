@@ -161,10 +161,10 @@ impl LinearProbe {
     /// # Errors
     /// Features of another width, or not finite.
     pub fn probabilities(&self, features: &Features) -> Result<Vec<f64>, EvalError> {
-        features.check("test features")?;
+        features.check("features to classify")?;
         let (got, expected) = (features.dim, self.scaling.mean.len());
         if got != expected {
-            let (set, what) = ("test features", "width");
+            let (set, what) = ("features to classify", "width");
             return Err(FeatureError::Length { set, what, got, expected }.into());
         }
         let unused = vec![0; features.rows];

@@ -78,13 +78,17 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
         lost.extend(test.found.lost_classes.iter().filter(new).cloned());
     }
     let test = test.and_then(|test| test.validation);
-    let mut bad = 0;
+    let (mut bad, mut unread) = (0, Vec::new());
     for (name, split) in
         [("train", Some(splits.train)), ("validation", splits.validation), ("test", test)]
     {
         let Some(split) = split else { continue };
         let report = look(name, split.as_ref(), common)?;
         bad += report.bad.len();
+        let classes = report.lost_classes(split.as_ref());
+        if !classes.is_empty() {
+            unread.push(format!("classes without a {name} image that can be used: {}", classes.join(", ")));
+        }
         let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
         tell(name, split.as_ref(), (&report, found, config.bits_used), common)?;
     }
@@ -99,7 +103,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
         1 => Some("1 image cannot be used".to_owned()),
         _ => Some(format!("{bad} images cannot be used")),
     };
-    let problems: Vec<String> = bad.into_iter().chain(lost).collect();
+    let problems: Vec<String> = bad.into_iter().chain(unread).chain(lost).collect();
     if problems.is_empty() { Ok(()) } else { Err(anyhow!("{}", problems.join("; ")).into()) }
 }
 
@@ -227,7 +231,7 @@ fn tell(
             report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
         let value = json!({
             "event": "checked", "split": name, "images": report.images, "classes": classes,
-            "sizes": sizes, "bad": bad, "sixteen_bits": report.sixteen_bits.map(|found| {
+            "sizes": sizes, "bad": bad, "lost_classes": report.lost_classes(split), "sixteen_bits": report.sixteen_bits.map(|found| {
                 json!({ "images": found.images, "largest": found.largest })
             }),
             "found": found.map(as_json),
@@ -253,7 +257,15 @@ fn tell(
         say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))?;
     }
     match report.bad.len().saturating_sub(LISTED) {
-        0 => Ok(()),
-        more => say(&format!("  and {more} more; --json lists all")),
+        0 => {}
+        more => say(&format!("  and {more} more; --json lists all"))?,
+    }
+    match report.lost_classes(split) {
+        lost if lost.is_empty() => Ok(()),
+        lost => say(&format!(
+            "  no image of {} can be used: {}",
+            if lost.len() == 1 { "this class" } else { "these classes" },
+            lost.join(", ")
+        )),
     }
 }
