@@ -81,7 +81,10 @@ impl Report {
             good[labels[bad.index] as usize] -= 1;
         }
         let classes = dataset.classes().iter().zip(good.into_iter().zip(has_images));
-        classes.filter(|(_, (good, had))| *had && *good == 0).map(|(name, _)| name.clone()).collect()
+        classes
+            .filter(|(_, (good, had))| *had && *good == 0)
+            .map(|(name, _)| name.clone())
+            .collect()
     }
 
     fn join(mut self, mut other: Self) -> Self {

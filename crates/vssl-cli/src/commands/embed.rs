@@ -15,7 +15,7 @@ use crate::{
     arguments::{Common, Embed, FormName, SplitName},
     failure::Failure,
     notes::complain,
-    output::say,
+    output::{counted, say},
     progress::Meter,
     signals,
 };
@@ -134,7 +134,8 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         0 => String::new(),
         count => format!("; {count} left out"),
     };
-    say(&format!("{to}: {} images, features of {}{posterior}{left_out}", done.rows, done.dim))
+    let images = counted(done.rows, "image");
+    say(&format!("{to}: {images}, features of {}{posterior}{left_out}", done.dim))
 }
 
 fn form(arguments: &Embed) -> Result<Form, Failure> {

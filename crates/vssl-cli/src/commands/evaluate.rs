@@ -15,7 +15,7 @@ use super::{encoder, features};
 use crate::{
     arguments::{Common, Evaluate},
     failure::Failure,
-    output::{rounded, say},
+    output::{counted, rounded, say},
     progress::Meter,
 };
 
@@ -114,7 +114,8 @@ fn tell(found: &Found, images: &Images, common: &Common) -> Result<(), Failure> 
     if !common.quiet {
         let dim = splits.train.dim;
         say(&format!(
-            "{validation} images by {train} with known classes, features of {dim} numbers\n"
+            "{} by {train} with known classes, features of {dim} numbers\n",
+            counted(validation, "image")
         ))?;
     }
     let width = found.figures.iter().map(|(figure, _)| figure.name.len()).max().unwrap_or(0);

@@ -71,6 +71,9 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
         });
         return say(&value.to_string());
     }
+    if common.quiet {
+        return say(&to.display().to_string());
+    }
     let step = exported.step;
     let trained = if step > 0 { format!(" after step {step}") } else { String::new() };
     say(&format!(

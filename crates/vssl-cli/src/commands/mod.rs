@@ -69,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
-        Command::Completions(arguments) => manual::complete(arguments),
+        Command::Completions(arguments) => manual::complete(arguments, common),
         Command::Man(arguments) => manual::man(arguments, common),
     }
 }

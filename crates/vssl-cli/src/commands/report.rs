@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     comparison,
@@ -18,7 +18,7 @@ use vssl_data::{
 use super::{destination, encoder};
 use crate::{
     arguments::{Common, Report, Shown},
-    failure::Failure,
+    failure::{Failure, during},
     launcher,
     notes::note,
     output::say,
@@ -93,8 +93,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     }
     let shown: Vec<PathBuf> = document.runs.iter().map(|run| run.folder.clone()).collect();
     let page = html(&document);
-    vssl::run::whole_file::write(to, &page)
-        .with_context(|| format!("writing the page to {}", to.display()))?;
+    vssl::run::whole_file::write(to, &page).map_err(during("writing the page to", to))?;
     tell(arguments, &shown, &left_out, (&document, page.len()), common)
 }
 

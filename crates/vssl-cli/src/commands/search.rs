@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     embed::{Entry, Index, IndexError, draw, image_of},
@@ -19,10 +19,10 @@ use super::{
 };
 use crate::{
     arguments::{Common, Search},
-    failure::Failure,
+    failure::{Failure, during},
     launcher,
     notes::note,
-    output::{counted, say},
+    output::{counted, say, shown},
     progress::Meter,
 };
 
@@ -138,8 +138,7 @@ fn picture(
         }
     }
     let png = draw(&rows, arguments.side as usize)?;
-    vssl::run::whole_file::write(to, png)
-        .with_context(|| format!("writing the picture to {}", to.display()))?;
+    vssl::run::whole_file::write(to, png).map_err(during("writing the picture to", to))?;
     Ok(())
 }
 
@@ -161,13 +160,14 @@ fn tell(at: usize, answer: &Answer, index: &Index, common: &Common) -> Result<()
     }
     if !common.quiet {
         let gap = if at > 0 { "\n" } else { "" };
-        say(&format!("{gap}{}: nearest of {} images by cosine", answer.query, index.rows()))?;
+        let images = counted(index.rows(), "image");
+        say(&format!("{gap}{}: nearest of {images} by cosine", shown(&answer.query)))?;
     }
     for (entry, cosine) in &answer.found {
-        let class = class(entry).map(|class| format!("  {class}")).unwrap_or_default();
+        let class = class(entry).map(|class| format!("  {}", shown(&class))).unwrap_or_default();
         match common.quiet {
-            true => say(&entry.path)?,
-            false => say(&format!("  {cosine:.4}  {}{class}", entry.path))?,
+            true => say(&shown(&entry.path))?,
+            false => say(&format!("  {cosine:.4}  {}{class}", shown(&entry.path)))?,
         }
     }
     Ok(())

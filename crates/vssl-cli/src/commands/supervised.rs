@@ -33,9 +33,9 @@ use crate::{
     arguments::{
         COMMIT, Common, EncoderArguments, EvaluatedName, Finetune, Linear, TrainingArguments,
     },
-    failure::Failure,
+    failure::{Failure, during},
     notes::note,
-    output::{duration, say},
+    output::{counted, duration, say},
     progress, signals,
 };
 
@@ -48,7 +48,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let (mut settings, origins): (LinearSettings, _) =
         settings(training, &output, bad_images, Vec::new())?;
     if let Some(summary) = without_images(source, training, &output, (&frozen, common))? {
-        return tell(&summary, common);
+        return tell(&summary, &[], common);
     }
     let splits = encoder::splits(source, training.split.into(), &frozen, common)?;
     // The fast evaluation has no batches.
@@ -57,6 +57,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
+    let mut told = Vec::new();
     let summary = if *fast {
         notes.iter().for_each(|text| note(text));
         // It keeps nothing to go on with: a signal ends it at once.
@@ -69,6 +70,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
         match planned(job, &folder, training, notes, common)? {
             Planned::Finished(summary) => summary,
             Planned::Ready(job) => {
+                told.clone_from(&job.notes);
                 signals::listen(&stop);
                 linear(&job, &frozen, &settings, &stop, observer.as_mut()).map_err(classified)?
             }
@@ -77,7 +79,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     drop(observer);
     let asked = splits.validation.map_or(0, |images| images.len());
     encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
-    tell(&summary, common)
+    tell(&summary, &told, common)
 }
 
 pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), Failure> {
@@ -95,7 +97,7 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     if labels.is_none()
         && let Some(summary) = without_images(source, training, &output, (&pretrained, common))?
     {
-        return tell(&summary, common);
+        return tell(&summary, &[], common);
     }
     let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
     let notes = settings.adapt(&splits, &origins);
@@ -106,16 +108,18 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let stop = Stop::default();
     signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
+    let mut told = Vec::new();
     let summary = match planned(job, &folder, training, notes, common)? {
         Planned::Finished(summary) => summary,
         Planned::Ready(job) => {
+            told.clone_from(&job.notes);
             finetune(&job, &pretrained, &settings, &stop, observer.as_mut()).map_err(classified)?
         }
     };
     drop(observer);
     let asked = splits.validation.map_or(0, |images| images.len());
     encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
-    tell(&summary, common)
+    tell(&summary, &told, common)
 }
 
 /// The output folder: the folder that was named, or else `name` inside the run.
@@ -217,8 +221,8 @@ fn check_continued<S: Settings>(
 
 /// Refuses settings that did not begin the training whose settings are in the file `begun`.
 fn check_same<S: Settings>(asked: &S, begun: &Path, output: &OutputOptions) -> Result<(), Failure> {
-    let (name, text) = (begun.display().to_string(), fs::read_to_string(begun));
-    let text = text.with_context(|| format!("reading {name}"))?;
+    let name = begun.display().to_string();
+    let text = fs::read_to_string(begun).map_err(during("reading", begun))?;
     let was: S = recipe::settings(&text, &name, &[]).map_err(Failure::usage)?;
     let table = |settings: &S| Table::try_from(settings).context("settings as a table");
     let differences = resume::binding_differences_on_labels(&table(&was)?, &table(asked)?);
@@ -295,11 +299,8 @@ fn read<S: Settings>(
     let (text, name) = match begun.as_ref().or(arguments.config.as_ref()) {
         None => (String::new(), "defaults".to_owned()),
         Some(path) => {
-            let text = fs::read_to_string(path);
-            (
-                text.with_context(|| format!("reading {}", path.display()))?,
-                path.display().to_string(),
-            )
+            let text = fs::read_to_string(path).map_err(during("reading", path))?;
+            (text, path.display().to_string())
         }
     };
     let [of_run, asked] = bad_images.changes(&text);
@@ -330,10 +331,16 @@ fn classified_cached(error: TrainError) -> Failure {
     }
 }
 
-fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
-    match common.json {
-        true => say(&json!({ "event": "finished", "summary": summary }).to_string())?,
-        false => say(closing(summary).trim_end())?,
+/// Prints the result, and its notes without those that were `told` at the start.
+fn tell(summary: &Summary, told: &[String], common: &Common) -> Result<(), Failure> {
+    if common.json {
+        say(&json!({ "event": "finished", "summary": summary }).to_string())?;
+    } else if common.quiet {
+        say(&percent(summary.top1))?;
+    } else {
+        say(closing(summary).trim_end())?;
+        let new = summary.notes.iter().filter(|text| !told.contains(text));
+        new.for_each(|text| note(text));
     }
     if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
@@ -366,10 +373,13 @@ fn closing(summary: &Summary) -> String {
     let time = duration(std::time::Duration::from_secs_f64(summary.seconds.max(0.0)));
     let _ = write!(
         text,
-        "{} of {} images, {} classes, in {time}; results in {}",
+        "{} of {}, {}, in {time}; results in {}",
         summary.task,
-        summary.train_images,
-        summary.classes,
+        counted(summary.train_images, "image"),
+        match summary.classes {
+            1 => "1 class".to_owned(),
+            classes => format!("{classes} classes"),
+        },
         summary.folder.display()
     );
     text

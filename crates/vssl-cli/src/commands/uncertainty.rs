@@ -12,7 +12,7 @@ use vssl_data::{DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS
 use super::{data::described, destination, encoder};
 use crate::{
     arguments::{Common, Uncertainty},
-    failure::Failure,
+    failure::{Failure, during},
     launcher,
     output::say,
     progress::Meter,
@@ -50,15 +50,16 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
         .into());
     }
     let bar = Meter::waiting(common);
-    let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
-        bar.set_message(what.to_owned())
-    })
-    .map_err(advised)?;
+    let assessment =
+        Assessment::of(&subject, &material, &settings, &mut |what, done, of| match done {
+            0 => bar.set_message(what.to_owned()),
+            _ => bar.update(format!("{what}: {done} of {of}")),
+        })
+        .map_err(advised)?;
     bar.finish_and_clear();
     for file in &arguments.out {
         let text = Kind::of(file)?.text(&assessment)?;
-        vssl::run::whole_file::write(file, &text)
-            .with_context(|| format!("writing to {}", file.display()))?;
+        vssl::run::whole_file::write(file, &text).map_err(during("writing to", file))?;
     }
     if common.json {
         return say(&event(&assessment).to_string());

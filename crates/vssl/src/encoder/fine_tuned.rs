@@ -53,7 +53,11 @@ pub fn description(encoder: &Encoder) -> String {
 /// # Errors
 /// The folder is of another training on labels, the checkpoint is missing or damaged, or nothing describes the
 /// network.
-pub(super) fn open(path: &Path, checkpoint: &str, device: &Device) -> Result<Encoder, EncoderError> {
+pub(super) fn open(
+    path: &Path,
+    checkpoint: &str,
+    device: &Device,
+) -> Result<Encoder, EncoderError> {
     let result = folder::summary_of::<Value>(path).ok().flatten().unwrap_or_default();
     let said = |key: &str| result.get(key).and_then(Value::as_str).map(str::to_owned);
     let began_with = said("encoder").map(PathBuf::from);

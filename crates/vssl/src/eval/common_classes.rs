@@ -74,7 +74,8 @@ pub fn lost(split: &str, all: &[u32], read: &[i64], names: &[String]) -> Option<
     for &label in all {
         *images.entry(label.into()).or_default() += 1;
     }
-    let lost: BTreeSet<i64> = images.keys().filter(|class| !read.contains(class)).copied().collect();
+    let lost: BTreeSet<i64> =
+        images.keys().filter(|class| !read.contains(class)).copied().collect();
     let count: usize = lost.iter().map(|class| images[class]).sum();
     let classes = match lost.len() {
         0 => return None,
@@ -121,6 +122,9 @@ mod tests {
         let names = ["cat", "dog"].map(str::to_owned);
         assert_eq!(lost("training", &[0, 1, 1], &[1, 0], &names), None);
         let note = lost("training", &[0, 1, 1], &[0], &names).unwrap();
-        assert!(note.starts_with("1 class has no training image that can be read (dog; 2"), "{note}");
+        assert!(
+            note.starts_with("1 class has no training image that can be read (dog; 2"),
+            "{note}"
+        );
     }
 }

@@ -347,7 +347,10 @@ mod tests {
         let mut bad = test.clone();
         bad.values[2 * 700 + 1] = f32::NAN;
         let error = grid_within(&train, &bad, &distances, &ks, &temperatures, 0).err().unwrap();
-        assert!(error.to_string().contains("features to classify: row 700, column 1 is NaN"), "{error}");
+        assert!(
+            error.to_string().contains("features to classify: row 700, column 1 is NaN"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -365,7 +368,9 @@ mod tests {
         };
         let mut bad = train();
         bad.values[3] = f32::NAN;
-        assert!(error(&good, &bad, &[1], 0.1).contains("features to classify: row 1, column 1 is NaN"));
+        assert!(
+            error(&good, &bad, &[1], 0.1).contains("features to classify: row 1, column 1 is NaN")
+        );
         bad = train();
         bad.labels = Some(vec![0, -1, 0, 0]);
         assert!(error(&bad, &good, &[1], 0.1).contains("label of row 1 is -1"));

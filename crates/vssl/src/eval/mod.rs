@@ -93,7 +93,8 @@ impl Labelled {
         for (source, set) in [(train, "training features"), (test, "features to classify")] {
             check_size(source, set)?;
         }
-        let (train, test) = (classes(train, "training features")?, classes(test, "features to classify")?);
+        let (train, test) =
+            (classes(train, "training features")?, classes(test, "features to classify")?);
         let classes = 1 + train.iter().chain(&test).copied().max().unwrap_or(0);
         Ok(Self { train, test, classes })
     }

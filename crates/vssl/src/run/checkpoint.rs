@@ -48,7 +48,7 @@ const OLDEST_FORMAT: u32 = 1;
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -323,6 +323,9 @@ pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     if !path.exists() {
         return Err(RunFolderError::Missing { path: path.to_owned() });
     }
+    if path.is_file() {
+        return Err(RunFolderError::File { path: path.to_owned() });
+    }
     let file = path.join(RECIPE);
     match fs::read_to_string(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[non_exhaustive]
 pub enum JsonLinesError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,

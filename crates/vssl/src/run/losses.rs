@@ -19,7 +19,10 @@ pub fn notes<Summary: Outcome>(run: &Path, goes_on: bool) -> Result<Vec<String>,
     let mut notes = Vec::new();
     let lost = [
         (metrics::FILE, "the figures of all steps so far are lost"),
-        (history::FILE, "the warnings so far are unknown (runs of earlier versions lack this file)"),
+        (
+            history::FILE,
+            "the warnings so far are unknown (runs of earlier versions lack this file)",
+        ),
         (LOG, "what was said so far is lost"),
     ];
     for (name, meaning) in lost {
@@ -47,7 +50,9 @@ fn damaged_lines(run: &Path, name: &str, goes_on: bool) -> Result<Option<String>
     let Some(first) = damaged.first() else { return Ok(None) };
     let what = match damaged.len() {
         1 => format!("line {first} is damaged, and its figures are lost"),
-        count => format!("{count} lines are damaged, the first is line {first}, and their figures are lost"),
+        count => format!(
+            "{count} lines are damaged, the first is line {first}, and their figures are lost"
+        ),
     };
     let then = if goes_on { "; they are removed from the file" } else { "" };
     Ok(Some(format!("{name}: {what}{then}")))
@@ -66,7 +71,10 @@ mod tests {
         fs::write(at(LOG), "").unwrap();
         fs::write(at(history::FILE), "{\"step\":1}\n").unwrap();
         let missing = notes(true);
-        assert!(missing.len() == 1 && missing[0].starts_with("metrics.jsonl is missing"), "{missing:?}");
+        assert!(
+            missing.len() == 1 && missing[0].starts_with("metrics.jsonl is missing"),
+            "{missing:?}"
+        );
         // Half a line at the end is the mark of a run that was killed, and no damage.
         fs::write(at(metrics::FILE), "{\"step\":1}\n{\"st").unwrap();
         assert!(notes(true).is_empty());

@@ -67,7 +67,8 @@ pub fn finished<Summary: Outcome>(path: &Path) -> Result<Option<Summary>, RunFol
 
 /// Returns whether the settings in the folder `path` have the length of the settings `then`.
 fn has_length_of(path: &Path, then: &str) -> bool {
-    let file = [RECIPE, SETTINGS].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+    let file =
+        [RECIPE, SETTINGS].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
     let now = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
     let (Ok(now), Ok(then)) = (now.parse::<Table>(), then.parse::<Table>()) else { return false };
     let value = |table: &Table, key: &str| {

@@ -112,11 +112,7 @@ pub fn cached(
         best_epoch: None,
         heads: heads(&result),
         images: None,
-        notes: result_notes(
-            &lasting,
-            &[],
-            train.len() - fit.rows + validation.len() - test.rows,
-        ),
+        notes: result_notes(&lasting, &[], train.len() - fit.rows + validation.len() - test.rows),
         folder: output.folder.clone(),
     };
     let classifier = format!("linear classifier, {}", name(result.l2));
@@ -138,7 +134,8 @@ fn remarks(
     let mut notes =
         vec![format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop)];
     let names = images[0].classes();
-    for ((split, images), features) in ["training", "validation"].into_iter().zip(images).zip(features)
+    for ((split, images), features) in
+        ["training", "validation"].into_iter().zip(images).zip(features)
     {
         notes.extend(Flat::of(features)?.warning(&format!("{split} features")));
         if let (Some(all), Some(read)) = (images.labels(), &features.labels) {

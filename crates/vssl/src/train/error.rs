@@ -259,8 +259,6 @@ impl TrainError {
             Self::Setting(_)
                 | Self::OtherRecipe { .. }
                 | Self::EndHasPassed { .. }
-                | Self::NoLabels { .. }
-                | Self::Classes(_)
                 | Self::FolderOfRun { .. }
                 | Self::NothingToResume { .. }
                 | Self::Precision(_)

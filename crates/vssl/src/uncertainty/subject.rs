@@ -14,7 +14,7 @@ use vssl_data::{
 };
 
 use super::{
-    UncertaintyError,
+    Progress, UncertaintyError,
     score::{self, Directions, Score, numbers},
 };
 use crate::{
@@ -95,10 +95,16 @@ impl Subject {
         Ok((Arc::new(Subset::of(Arc::clone(images), kept)?), pictures))
     }
 
-    /// Features and scores of prepared pictures.
-    pub(super) fn outputs(&self, pictures: &[Image]) -> Result<Outputs, UncertaintyError> {
+    /// Features and scores of prepared pictures, which are called `what` in the progress.
+    pub(super) fn outputs(
+        &self,
+        pictures: &[Image],
+        what: &str,
+        progress: &mut Progress<'_>,
+    ) -> Result<Outputs, UncertaintyError> {
         let mut all = Outputs::default();
         for (number, batch) in pictures.chunks(encoder::BATCH).enumerate() {
+            progress(what, number * encoder::BATCH, pictures.len());
             let part = self.batch(batch, number * encoder::BATCH)?;
             all.features.rows += part.features.rows;
             all.features.dim = part.features.dim;

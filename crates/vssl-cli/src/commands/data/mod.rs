@@ -18,7 +18,7 @@ use vssl_data::{
 use crate::{
     arguments::{Common, DataAction, FormatName},
     failure::Failure,
-    output::say,
+    output::{counted, say},
     progress::Meter,
 };
 
@@ -54,6 +54,7 @@ fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
     match common.json {
         true => say(&json!({ "event": "fetched", "name": name, "path": folder.to_string_lossy() })
             .to_string()),
+        false if common.quiet => say(&folder.display().to_string()),
         false => say(&format!("{name} is in {}, checksums verified", folder.display())),
     }
 }
@@ -87,7 +88,10 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
         bad += report.bad.len();
         let classes = report.lost_classes(split.as_ref());
         if !classes.is_empty() {
-            unread.push(format!("classes without a {name} image that can be used: {}", classes.join(", ")));
+            unread.push(format!(
+                "classes without a {name} image that can be used: {}",
+                classes.join(", ")
+            ));
         }
         let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
         tell(name, split.as_ref(), (&report, found, config.bits_used), common)?;
@@ -115,7 +119,7 @@ fn tell_found(found: &Found, common: &Common) -> Result<(), Failure> {
     found.taken.iter().try_for_each(|sentence| say(sentence))?;
     if !found.left_out.is_empty() {
         let files: usize = found.left_out.values().map(|files| files.count).sum();
-        say(&format!("left out: {files} files"))?;
+        say(&format!("left out: {}", counted(files, "file")))?;
     }
     for (kind, files) in &found.left_out {
         say(&format!("  {} {kind}, such as {}", files.count, text_of(&files.example)))?;
@@ -239,6 +243,7 @@ fn tell(
         return say(&value.to_string());
     }
     let classes = match classes {
+        Some(1) => "1 class".to_owned(),
         Some(classes) => format!("{classes} classes"),
         None => "no labels".to_owned(),
     };
@@ -249,7 +254,7 @@ fn tell(
     let sizes = report.sizes.map_or(String::new(), |sizes| {
         format!(", {} pixels wide and {} high", sides(sizes.width), sides(sizes.height))
     });
-    say(&format!("{name}: {} images, {classes}{sizes}", report.images))?;
+    say(&format!("{name}: {}, {classes}{sizes}", counted(report.images, "image")))?;
     if let Some(found) = report.sixteen_bits {
         say(&sixteen_bits(found, bits_used))?;
     }

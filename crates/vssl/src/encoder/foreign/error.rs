@@ -9,7 +9,7 @@ use crate::encoder::export::ExportError;
 #[non_exhaustive]
 pub enum ForeignError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -123,7 +123,10 @@ pub enum ForeignError {
 fn without_encoder(tensors: usize, keys: &[String]) -> String {
     match tensors {
         0 => "the file holds no tensor".to_owned(),
-        1 => format!("the only tensor, {:?}, is no encoder", keys.first().cloned().unwrap_or_default()),
+        1 => format!(
+            "the only tensor, {:?}, is no encoder",
+            keys.first().cloned().unwrap_or_default()
+        ),
         _ => format!(
             "none of the {tensors} tensors begins an encoder; the first names are {}",
             keys.join(", ")

@@ -325,7 +325,8 @@ mod tests {
         let input =
             Input { size: 96, resize: Some(110), normalisation: vssl_data::dataset::CIFAR10 };
         let hints = Hints { told: Some((vit.into(), input)), ..Hints::default() };
-        let with = |resize| vit_small(&Request { resize: Some(resize), ..Request::default() }, &hints);
+        let with =
+            |resize| vit_small(&Request { resize: Some(resize), ..Request::default() }, &hints);
         assert_eq!(with(96).unwrap().1.resize, Some(96));
         let refused = with(95).unwrap_err().to_string();
         assert!(refused.contains("--resize 95") && refused.contains("at least 96"), "{refused}");

@@ -302,7 +302,9 @@ impl Walk {
 /// Returns a tensor whose shape is the only thing that is known of it.
 fn unread(pickle: &Pickle, shape: Id) -> Source {
     let shape = axes(pickle, shape).unwrap_or_default();
-    Source::unknown(shape.into_iter().map(|axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect())
+    Source::unknown(
+        shape.into_iter().map(|axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect(),
+    )
 }
 
 /// Returns how many values a value names.
