@@ -2,7 +2,9 @@
 
 use std::{
     fmt::Display,
-    panic, process,
+    io, panic,
+    path::Path,
+    process,
     process::ExitCode,
     sync::{Mutex, PoisonError},
 };
@@ -73,6 +75,14 @@ fn message(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// Returns what makes a failure of an error of the system in `what` with the file or folder `path`, as in "writing
+/// the table to".
+pub fn during<'a>(what: &'a str, path: &'a Path) -> impl FnOnce(io::Error) -> anyhow::Error + 'a {
+    move |error| {
+        anyhow::anyhow!("{what} {}: {}", path.display(), vssl_data::explained(path, &error))
+    }
 }
 
 /// Runs `open`. A panic during the call, in any thread, ends the process with the message that this

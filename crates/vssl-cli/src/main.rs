@@ -19,9 +19,9 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::error::ErrorKind as Kind;
 
-use arguments::Arguments;
+use arguments::{Arguments, version_as_json};
 use failure::Failure;
 
 // A training step frees and takes the same hundreds of megabytes again and again; the system's
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     if let Err(error) = signals::attend() {
         return ended(&Failure::from(error));
     }
-    let arguments = match Arguments::try_parse_from(env::args_os().map(home::expanded)) {
+    let arguments = match Arguments::read(env::args_os().map(home::expanded)) {
         Ok(arguments) => arguments,
         Err(error) => return told(&error),
     };
@@ -54,6 +54,12 @@ fn told(error: &clap::Error) -> ExitCode {
     let code = ExitCode::from(error.exit_code() as u8);
     if launcher::Launch::is_follower() {
         return code;
+    }
+    if error.kind() == Kind::DisplayVersion && env::args_os().any(|argument| argument == "--json") {
+        return match output::say(&version_as_json().to_string()) {
+            Ok(()) => code,
+            Err(failure) => ended(&failure),
+        };
     }
     match error.print().and_then(|()| stdout().flush()) {
         // A message on standard error that cannot be written is lost; its exit code is not.

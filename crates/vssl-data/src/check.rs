@@ -71,6 +71,22 @@ impl Sizes {
 }
 
 impl Report {
+    /// The names of the classes of `dataset`, which was checked, that have images and none that can be used.
+    pub fn lost_classes(&self, dataset: &dyn Dataset) -> Vec<String> {
+        let labels = dataset.labels().unwrap_or_default();
+        let mut good = vec![0_usize; dataset.classes().len()];
+        labels.iter().for_each(|&label| good[label as usize] += 1);
+        let has_images: Vec<bool> = good.iter().map(|&images| images > 0).collect();
+        for bad in self.bad.iter().filter(|_| !labels.is_empty()) {
+            good[labels[bad.index] as usize] -= 1;
+        }
+        let classes = dataset.classes().iter().zip(good.into_iter().zip(has_images));
+        classes
+            .filter(|(_, (good, had))| *had && *good == 0)
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
     fn join(mut self, mut other: Self) -> Self {
         self.images += other.images;
         self.bad.append(&mut other.bad);

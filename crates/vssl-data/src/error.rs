@@ -1,6 +1,9 @@
 //! The errors of this crate, each with the place of what is wrong.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Every error of this crate: the message names the file or index, what was found and what was
 /// expected.
@@ -8,7 +11,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), explained(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -79,5 +82,72 @@ impl DataError {
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| DataError::Io { path, source }
+    }
+}
+
+/// Returns what `error`, which the system gave for `path`, means in words, then the system's own words.
+pub fn explained(path: &Path, error: &io::Error) -> String {
+    // An error of this program has words of its own.
+    let own = error.get_ref().is_some();
+    match meaning(path, error.kind()).filter(|_| !own) {
+        Some(meaning) => format!("{meaning} ({error})"),
+        None => error.to_string(),
+    }
+}
+
+fn meaning(path: &Path, kind: io::ErrorKind) -> Option<String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let is_link = || fs::read_link(path).ok();
+    Some(match kind {
+        io::ErrorKind::NotFound => match (is_link(), folder) {
+            (Some(target), _) => {
+                format!("this is a link to {}, which does not exist", target.display())
+            }
+            (None, Some(folder)) if !folder.exists() => {
+                format!("the folder {} does not exist; make it first", folder.display())
+            }
+            _ => "does not exist".to_owned(),
+        },
+        io::ErrorKind::IsADirectory => "this is a folder; expected a file".to_owned(),
+        io::ErrorKind::NotADirectory => {
+            let file = path.ancestors().find(|part| part.is_file())?;
+            match file == path {
+                true => "this is a file; expected a folder".to_owned(),
+                false => format!("{} is a file; expected a folder", file.display()),
+            }
+        }
+        io::ErrorKind::PermissionDenied => "this user may not do this here".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "nothing can be written on this disk".to_owned(),
+        io::ErrorKind::StorageFull => "the disk is full".to_owned(),
+        io::ErrorKind::QuotaExceeded => "the disk space of this user is used up".to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_refuses_is_told_with_what_it_means() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", at("link")).unwrap();
+        let said = |name: &str| {
+            let path = at(name);
+            explained(&path, &fs::read_to_string(&path).unwrap_err())
+        };
+        for (name, expected) in [
+            ("none", "does not exist (No such file"),
+            ("link", "this is a link to nowhere, which does not exist (No such"),
+            ("file/x", "file is a file; expected a folder (Not a directory"),
+            ("", "this is a folder; expected a file (Is a directory"),
+        ] {
+            assert!(said(name).contains(expected), "{}", said(name));
+        }
+        let made = fs::write(at("no/such"), "").unwrap_err();
+        let said = explained(&at("no/such"), &made);
+        assert!(said.contains("no does not exist; make it first"), "{said}");
     }
 }

@@ -25,7 +25,7 @@ mod view_sheet;
 pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use collage::Collage;
 pub use dataset::{DataConfig, Dataset, Splits};
-pub use error::DataError;
+pub use error::{DataError, explained};
 pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
 pub use picture::Image;
 pub use share::Share;

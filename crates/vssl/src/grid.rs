@@ -57,7 +57,7 @@ fn first_seed() -> Vec<u64> {
 #[non_exhaustive]
 pub enum GridError {
     /// The operating system refused.
-    #[error("grid {}: {source}", path.display())]
+    #[error("grid {}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -6,6 +6,9 @@ use clap::{Args, ValueEnum};
 
 use super::{EncoderCopy, EvaluatedName, ReadingArguments, values::FormatName};
 
+/// The numbers of neighbours that vote unless others are given.
+pub const K_BY_DEFAULT: [u32; 7] = [1, 5, 10, 20, 50, 100, 200];
+
 /// Arguments of `vssl knn`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl knn runs/quickstart-0\n  vssl knn encoder.safetensors \
@@ -64,7 +67,7 @@ pub struct Knn {
         value_name = "K,…",
         value_delimiter = ',',
         value_parser = clap::value_parser!(u32).range(1..),
-        default_value = "1,5,10,20,50,100,200"
+        default_values_t = K_BY_DEFAULT
     )]
     pub k: Vec<u32>,
     /// Temperatures: similarities are divided by T before they become weights. Cosine only.

@@ -16,9 +16,12 @@ mod uncertainty;
 mod values;
 mod version;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use clap::{
+    Args, Command as Description, CommandFactory, FromArgMatches, Parser, Subcommand,
+    builder::PossibleValuesParser,
+};
 use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{
@@ -30,7 +33,7 @@ pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
 pub use evaluate::Evaluate;
 pub use interchange::{Export, ExportFormat, Import, Range};
-pub use knn::{DistanceName, Knn};
+pub use knn::{DistanceName, K_BY_DEFAULT, Knn};
 pub use manual::{Completions, Man};
 pub use page::{Report, Shown, Watch};
 pub use reading::{EvaluatedName, ReadingArguments};
@@ -38,7 +41,7 @@ pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
 pub use values::{FormatName, NetworkName, PrecisionName};
-pub use version::COMMIT;
+pub use version::{COMMIT, json as version_as_json};
 
 /// Pretrain image encoders without labels.
 #[derive(Debug, Parser)]
@@ -59,6 +62,27 @@ pub struct Arguments {
     /// Arguments that every command takes.
     #[command(flatten)]
     pub common: Common,
+}
+
+impl Arguments {
+    /// Reads the arguments of a command line. Negative numbers are values of options, so that the option can say what
+    /// it expects.
+    ///
+    /// # Errors
+    /// Wrong arguments, or a request for help or the version.
+    pub fn read(line: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let mut description = with_negative_numbers(Self::command());
+        let matches = description.try_get_matches_from_mut(line)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut description))
+    }
+}
+
+fn with_negative_numbers(command: Description) -> Description {
+    let command = command.mut_args(|argument| {
+        let is_option = !argument.is_positional() && argument.get_action().takes_values();
+        argument.allow_negative_numbers(is_option)
+    });
+    command.mut_subcommands(with_negative_numbers)
 }
 
 /// Arguments that every command takes.
@@ -293,8 +317,6 @@ pub enum DataAction {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn walk(command: &clap::Command, visit: &mut dyn FnMut(&clap::Command)) {
@@ -320,10 +342,19 @@ mod tests {
         walk(&Arguments::command(), &mut |command| {
             let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             for line in text.lines().filter(|line| line.starts_with("  vssl ")) {
-                Arguments::try_parse_from(line.split_whitespace()).unwrap();
+                Arguments::read(line.split_whitespace().map(OsString::from)).unwrap();
                 count += 1;
             }
         });
         assert!(count >= 10);
+    }
+
+    #[test]
+    fn a_negative_number_is_refused_by_the_option_that_it_was_given_to() {
+        for line in ["vssl knn runs/a --k -1", "vssl pretrain a.toml --rank-timeout -5"] {
+            let error = Arguments::read(line.split_whitespace().map(OsString::from)).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("invalid value") && !text.contains("-- -"), "{text}");
+        }
     }
 }

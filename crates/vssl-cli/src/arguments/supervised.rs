@@ -44,8 +44,21 @@ pub struct Finetune {
     #[command(flatten)]
     pub training: TrainingArguments,
     /// Share of the training images that is used, evenly over the classes, such as 0.01 or 0.1.
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", value_parser = share)]
     pub labels: Option<f64>,
+}
+
+/// Parses a share, and explains percentages. The settings check its bounds.
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.strip_suffix('%').and_then(|text| text.trim().parse::<f64>().ok());
+    match (text.parse(), percent) {
+        (Ok(share), _) => Ok(share),
+        (_, Some(percent)) => Err(format!(
+            "expected a share of 1, without a percent sign: --labels {}",
+            (percent * 1e8).round() / 1e10
+        )),
+        _ => Err("expected a share of the labels above 0, up to 1, such as 0.1".to_owned()),
+    }
 }
 
 /// Arguments that linear evaluation and fine-tuning share.

@@ -8,14 +8,14 @@ use vssl::{
     posterior::{self, Posteriors},
     run::stop::Stop,
 };
-use vssl_data::{DataError, OnBadImage};
+use vssl_data::{DataError, OnBadImage, dataset::Evaluated};
 
 use super::{destination, encoder};
 use crate::{
     arguments::{Common, Embed, FormName, SplitName},
     failure::Failure,
     notes::complain,
-    output::say,
+    output::{counted, say},
     progress::Meter,
     signals,
 };
@@ -37,6 +37,13 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     };
     let splits = split.open(&source)?;
     encoder::tell_found(&source, &splits);
+    if arguments.encoder.images.is_none() {
+        let evaluated = match split {
+            Split::Train | Split::Validation => Evaluated::Validation,
+            Split::Test => Evaluated::Test,
+        };
+        encoder::tell_changed(&encoder, &copy.checkpoint, &splits, evaluated);
+    }
     let images = split.of(&splits).ok_or_else(|| {
         anyhow!(
             "{}: there are no validation images; expected the folder val/ beside train/",
@@ -127,7 +134,8 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         0 => String::new(),
         count => format!("; {count} left out"),
     };
-    say(&format!("{to}: {} images, features of {}{posterior}{left_out}", done.rows, done.dim))
+    let images = counted(done.rows, "image");
+    say(&format!("{to}: {images}, features of {}{posterior}{left_out}", done.dim))
 }
 
 fn form(arguments: &Embed) -> Result<Form, Failure> {

@@ -8,6 +8,7 @@ use vssl::{
     run::{
         checkpoint::{LATEST, Store},
         folder,
+        images::Images,
     },
 };
 use vssl_data::{
@@ -28,14 +29,31 @@ pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> 
     let EncoderCopy { network, checkpoint, device } = copy;
     let device = launcher::open(*device)?;
     tell_stand_in(path, checkpoint)?;
-    Ok(Encoder::open(path, checkpoint, (*network).into(), &device)?)
+    let encoder = Encoder::open(path, checkpoint, (*network).into(), &device)?;
+    tell_fine_tuned(path);
+    Ok(encoder)
+}
+
+/// Tells on standard error what is taken of a fine-tuned network.
+pub(super) fn tell_fine_tuned(path: &Path) {
+    if is_fine_tuned(path) {
+        note(&format!(
+            "{}: a fine-tuned network: its backbone is taken, its classifier is left out",
+            path.display()
+        ));
+    }
+}
+
+/// Whether the encoder in `path` is the network of a fine-tuning.
+pub(super) fn is_fine_tuned(path: &Path) -> bool {
+    folder::is_on_labels(path) && !folder::is_run(path)
 }
 
 /// Tells on standard error, unless `--quiet` was given, which checkpoint is taken where `latest` of the run `path`
 /// leads to none.
 pub(super) fn tell_stand_in(path: &Path, checkpoint: &str) -> Result<(), Failure> {
     if checkpoint == LATEST
-        && folder::is_run(path)
+        && (folder::is_run(path) || is_fine_tuned(path))
         && let Some(stand_in) = Store::of(path).stand_in()?
     {
         note(&format!("{}: {}", path.display(), stand_in.note("takes")));
@@ -60,7 +78,7 @@ pub(super) fn images(
     }
     let Some(recipe) = &encoder.recipe else {
         return Err(Failure::usage(anyhow!(
-            "{} is a file, which does not name its images; name them with --images DIR",
+            "{} does not name its images, as a run does; name them with --images DIR",
             encoder.path.display()
         )));
     };
@@ -89,7 +107,40 @@ pub(super) fn splits(
     common: &Common,
 ) -> Result<Splits, Failure> {
     let config = images(arguments.named(), encoder, common)?;
-    opened(&arguments.reading.allowing(config), evaluated)
+    let splits = opened(&arguments.reading.allowing(config), evaluated)?;
+    if arguments.images.is_none() {
+        tell_changed(encoder, &arguments.copy.checkpoint, &splits, evaluated);
+    }
+    Ok(splits)
+}
+
+/// Tells on standard error if the images of a run, whose encoder is at `checkpoint`, are others than those that it
+/// was trained on: what is measured is of the images of now.
+pub(super) fn tell_changed(
+    encoder: &Encoder,
+    checkpoint: &str,
+    splits: &Splits,
+    evaluated: Evaluated,
+) {
+    if encoder.recipe.is_none() {
+        return;
+    }
+    // A checkpoint that cannot be read is an error of the encoder.
+    let Ok(Some(stated)) = Store::of(&encoder.path).stated(checkpoint) else { return };
+    let Some(mut was) = stated.images else { return };
+    let validation = splits.validation.as_deref().filter(|_| evaluated == Evaluated::Validation);
+    let now = Images::of(splits.train.as_ref(), validation);
+    if evaluated == Evaluated::Test {
+        was.validation = None;
+    }
+    let changes: Vec<String> = now.changes_since(&was).iter().map(ToString::to_string).collect();
+    if !changes.is_empty() {
+        note(&format!(
+            "{}: the images are not those that the run was trained on: {}; the results are of the images of now",
+            encoder.path.display(),
+            changes.join("; ")
+        ));
+    }
 }
 
 /// Opens a set of images and tells what was taken for what.

@@ -9,12 +9,13 @@ use vssl::{
         evaluators::{self, Figure, Judgement, Settings, Splits, Unit},
     },
 };
+use vssl_data::dataset::Evaluated;
 
-use super::{classes, encoder};
+use super::{encoder, features};
 use crate::{
     arguments::{Common, Evaluate},
     failure::Failure,
-    output::{rounded, say},
+    output::{counted, rounded, say},
     progress::Meter,
 };
 
@@ -85,12 +86,15 @@ fn images(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Im
     let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", images.train.len()));
     let train = encoder.features(&images.train, &reading).map_err(encoder::advised)?;
-    bar.set_message(format!("features of {} validation images", validation.len()));
-    let validation = encoder.features(&validation, &reading).map_err(encoder::advised)?;
+    let (judged, set) = (Evaluated::from(arguments.split).name(), validation);
+    bar.set_message(format!("features of {} {judged} images", set.len()));
+    let validation = encoder.features(&set, &reading).map_err(encoder::advised)?;
     bar.finish_and_clear();
     let left_out = asked - train.rows - validation.rows;
     encoder::tell_left_out(left_out);
-    classes::check_common(&train, &validation)?;
+    features::tell_lost("training", images.train.as_ref(), &train);
+    features::tell_lost(judged, set.as_ref(), &validation);
+    features::check(&train, &validation, &classes)?;
     Ok(Images { splits: Splits { train, validation }, classes, left_out })
 }
 
@@ -110,7 +114,8 @@ fn tell(found: &Found, images: &Images, common: &Common) -> Result<(), Failure> 
     if !common.quiet {
         let dim = splits.train.dim;
         say(&format!(
-            "{validation} images by {train} with known classes, features of {dim} numbers\n"
+            "{} by {train} with known classes, features of {dim} numbers\n",
+            counted(validation, "image")
         ))?;
     }
     let width = found.figures.iter().map(|(figure, _)| figure.name.len()).max().unwrap_or(0);

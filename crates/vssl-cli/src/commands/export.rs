@@ -11,7 +11,10 @@ use vssl::{
     },
 };
 
-use super::{destination, encoder::tell_stand_in};
+use super::{
+    destination,
+    encoder::{is_fine_tuned, tell_fine_tuned, tell_stand_in},
+};
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
@@ -39,8 +42,10 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     };
     let meter = Meter::waiting(common);
     meter.set_message(format!("exporting {}", run.display()));
-    let is_run = !run.is_file();
+    let tuned = is_fine_tuned(run);
+    let is_run = !run.is_file() && !tuned;
     tell_stand_in(run, checkpoint)?;
+    tell_fine_tuned(run);
     let exported = if is_run && form == Form::Safetensors {
         export(run, checkpoint, (*network).into(), to)?
     } else {
@@ -51,6 +56,7 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     };
     meter.finish_and_clear();
     let name = match network {
+        _ if tuned => "fine-tuned network",
         _ if !is_run => "file",
         NetworkName::Student => "student",
         NetworkName::Teacher => "teacher",
@@ -64,6 +70,9 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             "tensors": exported.tensors,
         });
         return say(&value.to_string());
+    }
+    if common.quiet {
+        return say(&to.display().to_string());
     }
     let step = exported.step;
     let trained = if step > 0 { format!(" after step {step}") } else { String::new() };

@@ -24,7 +24,7 @@ use vssl::{
 
 use crate::{
     arguments::{Common, Table},
-    failure::Failure,
+    failure::{Failure, during},
     notes::complain,
     output::duration,
     signals,
@@ -61,8 +61,7 @@ pub(super) struct Ran {
 pub(super) fn run(path: &Path, arguments: &Table, common: &Common) -> Result<Ran, Failure> {
     let grid = Grid::load(path).map_err(Failure::usage)?;
     arguments.device.resolve().map_err(Failure::usage)?;
-    fs::create_dir_all(&grid.out)
-        .with_context(|| format!("making the folder out = {}", grid.out.display()))?;
+    fs::create_dir_all(&grid.out).map_err(during("making the folder out =", &grid.out))?;
     let stop = Stop::default();
     signals::listen(&stop);
     let runner = Runner { device: arguments.device, common, stop };
@@ -265,7 +264,7 @@ fn record(grid: &Grid, cells: &[Cell], outcomes: &[Outcome]) -> anyhow::Result<(
         .collect();
     let path = grid.out.join("grid.json");
     let text = format!("{:#}\n", json!({ "cells": lines }));
-    vssl::run::whole_file::write(&path, text).with_context(|| format!("writing {}", path.display()))
+    vssl::run::whole_file::write(&path, text).map_err(during("writing", &path))
 }
 
 fn compare(cells: &[Cell], outcomes: &[Outcome]) -> Result<Comparison, Failure> {

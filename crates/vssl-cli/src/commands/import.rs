@@ -1,10 +1,6 @@
 //! `vssl import`: another program's encoder, for every command that takes one.
 
-use std::{
-    fmt::Write as _,
-    io::{Write as _, stderr},
-    path::Path,
-};
+use std::{fmt::Write as _, path::Path};
 
 use anyhow::anyhow;
 use serde_json::json;
@@ -14,6 +10,7 @@ use super::destination;
 use crate::{
     arguments::{Common, Import},
     failure::Failure,
+    notes,
     output::say,
     progress::Meter,
 };
@@ -60,8 +57,11 @@ pub(super) fn run(arguments: &Import, common: &Common) -> Result<(), Failure> {
     if common.json {
         return say(&event(&found, arguments));
     }
+    if common.quiet {
+        return say(&to.display().to_string());
+    }
     say(&result(&found, arguments))?;
-    if common.quiet { Ok(()) } else { say(&advice(&found)) }
+    say(&advice(&found))
 }
 
 /// An error about `file`, with the file's name.
@@ -101,8 +101,7 @@ fn warn(found: &ImportReport) {
             let more = names.len().saturating_sub(NAMED);
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let shown = names[..names.len().min(NAMED)].join(", ");
-            // A terminal that went away must not cost the import.
-            let _ = writeln!(stderr(), "warning: {} {what}: {shown}{more}", names.len());
+            notes::warn(&format!("{} {what}: {shown}{more}", names.len()));
         }
     };
     tell(

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     embed::LabelledRows,
@@ -18,14 +18,14 @@ use vssl::{
     features::Source,
     run::whole_file,
 };
-use vssl_data::Splits;
+use vssl_data::{Splits, dataset::Evaluated};
 
-use super::{classes, destination, encoder};
+use super::{destination, encoder, features};
 use crate::{
-    arguments::{Common, DistanceName, EncoderArguments, Knn},
-    failure::Failure,
+    arguments::{Common, DistanceName, EncoderArguments, EvaluatedName, K_BY_DEFAULT, Knn},
+    failure::{Failure, during},
     notes::note,
-    output::say,
+    output::{counted, say, shown},
     progress::Meter,
 };
 
@@ -38,15 +38,24 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
         let read = [encoder, images, features, queries, labels, query_labels];
         let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
         destination::check("--confusion", file, &read)?;
+        if destination::ending(file).is_some_and(|ending| ending != "csv") {
+            return Err(Failure::usage(anyhow!(
+                "--confusion {}: the matrix is written as CSV; expected a name that ends in .csv",
+                file.display()
+            )));
+        }
     }
     let ([train, test], left_out) = match (&arguments.features, &arguments.queries) {
         (Some(features), Some(queries)) => (stored_sets(features, queries, arguments)?, 0),
         _ => encoded_sets(arguments, common)?,
     };
-    classes::check_common(&train, &test)?;
+    let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
+    features::check(&train, &test, classes)?;
     let held = train.bytes_in_memory + test.bytes_in_memory;
     let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
-    if let Some(most) = ks.iter().max().filter(|&&k| k > train.rows()) {
+    // Nobody has asked for the numbers of the default.
+    let asked = arguments.k != K_BY_DEFAULT;
+    if let Some(most) = ks.iter().max().filter(|&&k| asked && k > train.rows()) {
         let rows = train.rows();
         note(&format!(
             "--k {most}: only {rows} images have known classes; where k is larger, all of them vote"
@@ -58,7 +67,6 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
     let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
-    let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
     let sets = Sets { train: &train, test: &test, classes, left_out };
     tell(&grid, &sets, arguments, common)
 }
@@ -111,11 +119,12 @@ fn stored_sets(
 fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<LabelledRows, Failure> {
     let rows = LabelledRows::open(path, labels)?;
     if rows.labels().is_none() {
-        return Err(Failure::usage(anyhow!(
+        return Err(anyhow!(
             "{}: no labels, and the class of every image is needed; name a file of them with \
              {option} FILE.npy, or store a tensor `labels` beside `features` in a .safetensors file",
             path.display()
-        )));
+        )
+        .into());
     }
     Ok(rows)
 }
@@ -147,16 +156,23 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<([LabelledRows; 2], 
     let bar = Meter::waiting(common);
     bar.set_message(format!("features of {} training images", train.len()));
     let reading = encoder::reading(reading, images.is_some(), &encoder);
-    let features = |name, set: &_, memory| {
+    let encoded = |name, set: &_, memory| {
         encoder.features_within(name, set, &reading, memory).map_err(encoder::advised)
     };
-    let known = features("training features", &train, memory / 2)?;
-    bar.set_message(format!("features of {} validation images", validation.len()));
-    let asked = features("test features", &validation, memory / 4)?;
+    let known = encoded("training features", &train, memory / 2)?;
+    let judged = Evaluated::from(*split).name();
+    bar.set_message(format!("features of {} {judged} images", validation.len()));
+    let name = match split {
+        EvaluatedName::Validation => "validation features",
+        EvaluatedName::Test => "test features",
+    };
+    let asked = encoded(name, &validation, memory / 4)?;
     bar.finish_and_clear();
     let read = known.source().rows() + asked.source().rows();
     let left_out = train.len() + validation.len() - read;
     encoder::tell_left_out(left_out);
+    features::tell_lost("training", train.as_ref(), known.source());
+    features::tell_lost(judged, validation.as_ref(), asked.source());
     let classes = train.classes();
     Ok(([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())), left_out))
 }
@@ -170,7 +186,7 @@ fn tell(grid: &Grid, sets: &Sets, arguments: &Knn, common: &Common) -> Result<()
     let report = confusion.report(&classifier, classes);
     if let Some(path) = &arguments.confusion {
         let text = confusion::csv(&[(&classifier, &confusion)], classes);
-        whole_file::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+        whole_file::write(path, text).map_err(during("writing", path))?;
     }
     if common.json {
         for cell in cells {
@@ -203,9 +219,9 @@ fn table(
     test: &LabelledRows,
 ) -> Result<(), Failure> {
     say(&format!(
-        "{} images among {} with known classes, features of {} numbers\n\n{:<10} {:>5} \
+        "{} among {} with known classes, features of {} numbers\n\n{:<10} {:>5} \
          {:>6}   {:>7}   {:>7}   {:>8}",
-        test.rows(),
+        counted(test.rows(), "image"),
         train.rows(),
         train.dim(),
         "distance",
@@ -232,7 +248,7 @@ fn table(
 fn by_class(report: &ClassReport) -> Result<(), Failure> {
     let worst = report.worst(LISTED).into_iter();
     let worst: Vec<String> = worst
-        .map(|class| format!("{} {:.2} %", class.class, class.top1.unwrap_or_default()))
+        .map(|class| format!("{} {:.2} %", shown(&class.class), class.top1.unwrap_or_default()))
         .collect();
     say(&format!(
         "\nof the best cell, {}\nlowest accuracy: {}",
@@ -241,7 +257,10 @@ fn by_class(report: &ClassReport) -> Result<(), Failure> {
     ))?;
     let confused = report.most_confused.iter().take(LISTED);
     let confused: Vec<String> = confused
-        .map(|pair| format!("{} taken for {} ({} images)", pair.class, pair.taken_for, pair.images))
+        .map(|pair| {
+            let images = counted(pair.images as usize, "image");
+            format!("{} taken for {} ({images})", shown(&pair.class), shown(&pair.taken_for))
+        })
         .collect();
     if !confused.is_empty() {
         say(&format!("confused most often: {}", confused.join(", ")))?;

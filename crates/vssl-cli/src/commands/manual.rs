@@ -12,19 +12,26 @@ use vssl::run::whole_file;
 
 use crate::{
     arguments::{Arguments, Common, Completions, Man},
-    failure::Failure,
+    failure::{Failure, during},
     output::say,
 };
 
-pub(super) fn complete(arguments: &Completions) -> Result<(), Failure> {
+pub(super) fn complete(arguments: &Completions, common: &Common) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut Arguments::command(), "vssl", &mut script);
-    say(String::from_utf8(script).context("the script")?.trim_end())
+    let script = String::from_utf8(script).context("the script")?;
+    match common.json {
+        true => {
+            let shell = arguments.shell.to_string();
+            say(&json!({ "event": "completions", "shell": shell, "script": script }).to_string())
+        }
+        false => say(script.trim_end()),
+    }
 }
 
 pub(super) fn man(arguments: &Man, common: &Common) -> Result<(), Failure> {
     let to = &arguments.to;
-    fs::create_dir_all(to).with_context(|| format!("making the folder {}", to.display()))?;
+    fs::create_dir_all(to).map_err(during("making the folder", to))?;
     // The long version tells of this machine, and a page may be read on another.
     let command = Arguments::command().disable_help_subcommand(true);
     let mut command = command.long_version(Resettable::<Str>::Reset);
@@ -51,7 +58,7 @@ fn pages(command: &Command, to: &Path, names: &mut Vec<String>) -> Result<(), Fa
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone()).render(&mut page).context("making a manual page")?;
     let path = to.join(&name);
-    whole_file::write(&path, page).with_context(|| format!("writing {}", path.display()))?;
+    whole_file::write(&path, page).map_err(during("writing", &path))?;
     names.push(name);
     let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
     shown.into_iter().try_for_each(|command| pages(command, to, names))

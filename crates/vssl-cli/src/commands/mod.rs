@@ -1,7 +1,6 @@
 //! The commands, one file each.
 
 mod bench;
-mod classes;
 mod config;
 mod data;
 mod destination;
@@ -9,6 +8,8 @@ mod embed;
 mod encoder;
 mod evaluate;
 mod export;
+mod features;
+mod finished;
 mod grid;
 mod import;
 mod knn;
@@ -68,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),
-        Command::Completions(arguments) => manual::complete(arguments),
+        Command::Completions(arguments) => manual::complete(arguments, common),
         Command::Man(arguments) => manual::man(arguments, common),
     }
 }

@@ -18,16 +18,18 @@ use vssl::{
         folder, resume,
         stop::Stop,
     },
-    train::{Environment, Plan, TrainError, finished, pretrain},
+    train::{Environment, Plan, TrainError, pretrain},
 };
 use vssl_data::DataError;
 
-use super::destination;
+use super::{
+    destination,
+    finished::{self, Planned},
+};
 use crate::{
     arguments::{COMMIT, Common, Pretrain},
     failure::Failure,
     launcher::{self, ProcessGroup},
-    notes::note,
     progress, signals,
 };
 
@@ -39,17 +41,17 @@ pub(super) fn run(arguments: &Pretrain, common: &Common) -> Result<(), Failure> 
 /// Trains as one rank of `group`.
 fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), Failure> {
     let (plan, asks_for_more) = match (&arguments.resume, &arguments.recipe) {
-        (Some(run), _) => match without_images(run, arguments)? {
-            Some(summary) => {
-                let mut observer = progress::observer(common, &Stop::default());
-                tell_finished(summary, common, group, observer.as_mut());
-                return Ok(());
-            }
-            None => resumed(run, arguments, common, group)?,
-        },
+        (Some(run), _) => resumed(run, arguments, common, group)?,
         (None, Some(recipe)) => (start(recipe, arguments, common, group)?, false),
         (None, None) => {
             return Err(Failure::usage(anyhow!("give a recipe, or --resume RUN")));
+        }
+    };
+    let plan = match plan {
+        Planned::Ready(plan) => plan,
+        Planned::Finished(summary) => {
+            let mut observer = progress::observer(common, &Stop::default());
+            return tell_finished(summary, common, group, observer.as_mut());
         }
     };
     let stop = Stop::default();
@@ -60,36 +62,24 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
     let mut observer = progress::observer(common, &stop);
     // With a setting that is not in its recipe a finished run is evaluated again.
     if !asks_for_more && let Some(summary) = plan.result()? {
-        tell_finished(summary, common, group, observer.as_mut());
-        return Ok(());
+        return tell_finished(summary, common, group, observer.as_mut());
     }
     let summary = pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
     if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
 
-/// The result of a finished run whose images are not there any more: nothing is left to do with them.
-fn without_images(run: &Path, arguments: &Pretrain) -> Result<Option<Summary>, Failure> {
-    let path = run.join(folder::RECIPE);
-    if !overrides(arguments).is_empty() || !path.is_file() {
-        return Ok(None);
-    }
-    let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
-    match recipe.data.path.exists() {
-        true => Ok(None),
-        false => Ok(finished(run)?),
-    }
-}
-
 /// Tells on the first rank that a run was finished before, and its result.
-fn tell_finished(summary: Summary, common: &Common, group: &Group, observer: &mut dyn Observer) {
+fn tell_finished(
+    summary: Summary,
+    common: &Common,
+    group: &Group,
+    observer: &mut dyn Observer,
+) -> Result<(), Failure> {
     if group.leads() {
-        // Programs see it by the result.
-        if !common.json {
-            let run = summary.run.display();
-            note(&format!("{run}: finished before; nothing is left to do"));
-        }
+        finished::tell::<Summary>(&summary.run, common.json)?;
         observer.event(&Event::Finished { summary });
     }
+    Ok(())
 }
 
 fn start(
@@ -97,7 +87,7 @@ fn start(
     arguments: &Pretrain,
     common: &Common,
     group: &Group,
-) -> Result<Plan, Failure> {
+) -> Result<Planned<Plan, Summary>, Failure> {
     if path.is_dir() {
         let path = path.display();
         return Err(Failure::usage(anyhow!(
@@ -113,16 +103,23 @@ fn start(
     let plan = match arguments.continues && is_begun(&run, group)? {
         true => {
             let recipe = same_as_begun(recipe, &origins, &run)?;
-            Plan::resume(recipe, &run, "latest", environment)
+            let plan = Plan::resume(recipe, &run, "latest", environment);
+            finished::or_result(plan, &run, false)
         }
         false => {
             environment.adapts_batch = !origins.is_given("train.batch");
-            Plan::new(recipe, &run, environment)
+            Plan::new(recipe, &run, environment).map(Planned::Ready)
         }
     };
-    let mut plan = plan.map_err(classified)?;
-    plan.notes.extend(origins.notes);
-    Ok(plan)
+    Ok(noted(plan.map_err(classified)?, origins.notes))
+}
+
+/// Adds `notes` to the plan.
+fn noted<S>(mut planned: Planned<Plan, S>, notes: Vec<String>) -> Planned<Plan, S> {
+    if let Planned::Ready(plan) = &mut planned {
+        plan.notes.extend(notes);
+    }
+    planned
 }
 
 /// Whether there is a run in the folder `run`. Rank 0 looks, and all ranks get its answer: another rank may
@@ -169,13 +166,13 @@ fn overrides(arguments: &Pretrain) -> Vec<String> {
     arguments.overrides.iter().cloned().chain(precision).collect()
 }
 
-/// The plan of a run that goes on, and whether the command asks for settings that its recipe has not.
+/// The plan of a run that goes on, or its result, and whether the command asks for settings that its recipe has not.
 fn resumed(
     run: &Path,
     arguments: &Pretrain,
     common: &Common,
     group: &Group,
-) -> Result<(Plan, bool), Failure> {
+) -> Result<(Planned<Plan, Summary>, bool), Failure> {
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let load = |overrides: &[String]| Recipe::load(&path, overrides, METHODS);
@@ -185,9 +182,8 @@ fn resumed(
     // Settings that only the overrides make valid ask for more in any case.
     let asks_for_more = load(&[]).map_or(true, |(stored, _)| stored != recipe);
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
-    let mut plan = plan.map_err(classified)?;
-    plan.notes.extend(origins.notes);
-    Ok((plan, asks_for_more))
+    let plan = finished::or_result(plan, run, asks_for_more).map_err(classified)?;
+    Ok((noted(plan, origins.notes), asks_for_more))
 }
 
 fn environment(

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     comparison,
@@ -10,12 +10,15 @@ use vssl::{
     page::{Document, ImageSample, PageError, RunPictures, RunView, html},
     posterior::Posteriors,
 };
-use vssl_data::{Splits, dataset};
+use vssl_data::{
+    Splits,
+    dataset::{self, Evaluated},
+};
 
 use super::{destination, encoder};
 use crate::{
     arguments::{Common, Report, Shown},
-    failure::Failure,
+    failure::{Failure, during},
     launcher,
     notes::note,
     output::say,
@@ -90,8 +93,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     }
     let shown: Vec<PathBuf> = document.runs.iter().map(|run| run.folder.clone()).collect();
     let page = html(&document);
-    vssl::run::whole_file::write(to, &page)
-        .with_context(|| format!("writing the page to {}", to.display()))?;
+    vssl::run::whole_file::write(to, &page).map_err(during("writing the page to", to))?;
     tell(arguments, &shown, &left_out, (&document, page.len()), common)
 }
 
@@ -188,6 +190,8 @@ pub(super) fn open(
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");
         let config = encoder::moved(recipe.data.source(), common);
         let splits = dataset::open(&config, None)?;
+        let checkpoint = &shown.copy.checkpoint;
+        encoder::tell_changed(&encoder, checkpoint, &splits, Evaluated::Validation);
         Ok((encoder, splits))
     }))
 }

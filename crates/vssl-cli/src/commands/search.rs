@@ -2,27 +2,27 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     embed::{Entry, Index, IndexError, draw, image_of},
     encoder::{Encoder, Reading},
 };
 use vssl_data::{
-    DataConfig, DataError, Dataset,
+    DataConfig, Dataset,
     dataset::{Folder, Labels},
 };
 
 use super::{
     destination,
-    encoder::{moved, tell_stand_in},
+    encoder::{moved, tell_fine_tuned, tell_stand_in},
 };
 use crate::{
     arguments::{Common, Search},
-    failure::Failure,
+    failure::{Failure, during},
     launcher,
     notes::note,
-    output::say,
+    output::{counted, say, shown},
     progress::Meter,
 };
 
@@ -88,6 +88,7 @@ fn open(index: &Index, arguments: &Search) -> Result<Encoder, Failure> {
     let network = arguments.network.map_or(origin.network(), Into::into);
     let device = launcher::open(arguments.device)?;
     tell_stand_in(path, checkpoint)?;
+    tell_fine_tuned(path);
     Ok(Encoder::open(path, checkpoint, network, &device)?)
 }
 
@@ -107,29 +108,37 @@ fn picture(
     // A set whose class names cannot be read any more can still be searched.
     let images = DataConfig { labels: Labels::Auto, ..images };
     let mut opened = None;
-    let mut unread = Vec::new();
+    let (mut unread, mut drawn) = (Vec::new(), 0);
     let mut rows = Vec::new();
     for (row, answer) in answers.iter().enumerate() {
         let mut found = Vec::new();
         for (entry, _) in &answer.found {
             match image_of(entry, &index.origin, &images, &mut opened) {
-                // One image that was damaged since must not cost the picture.
-                Err(IndexError::Data(DataError::BadImage { .. })) => {
-                    unread.push(entry.path.as_str());
+                // An image that was damaged, moved or removed since must not cost the picture.
+                Err(error @ (IndexError::Data(_) | IndexError::Moved { .. })) => {
+                    unread.push((entry.path.as_str(), error));
                     found.push(None);
                 }
-                image => found.push(Some(image?)),
+                image => {
+                    found.push(Some(image?));
+                    drawn += 1;
+                }
             }
         }
         rows.push((queries.image(row)?, found));
     }
-    if let Some(first) = unread.first() {
-        let count = unread.len();
-        note(&format!("{count} images could not be read and are not drawn, such as {first}"));
+    match unread.len() {
+        0 => {}
+        // Not a single image is where it was: the set has moved.
+        _ if drawn == 0 => return Err(unread.swap_remove(0).1.into()),
+        count => {
+            let (first, error) = &unread[0];
+            let images = counted(count, "image");
+            note(&format!("{images} could not be drawn, the first is {first}: {error}"));
+        }
     }
     let png = draw(&rows, arguments.side as usize)?;
-    vssl::run::whole_file::write(to, png)
-        .with_context(|| format!("writing the picture to {}", to.display()))?;
+    vssl::run::whole_file::write(to, png).map_err(during("writing the picture to", to))?;
     Ok(())
 }
 
@@ -151,13 +160,14 @@ fn tell(at: usize, answer: &Answer, index: &Index, common: &Common) -> Result<()
     }
     if !common.quiet {
         let gap = if at > 0 { "\n" } else { "" };
-        say(&format!("{gap}{}: nearest of {} images by cosine", answer.query, index.rows()))?;
+        let images = counted(index.rows(), "image");
+        say(&format!("{gap}{}: nearest of {images} by cosine", shown(&answer.query)))?;
     }
     for (entry, cosine) in &answer.found {
-        let class = class(entry).map(|class| format!("  {class}")).unwrap_or_default();
+        let class = class(entry).map(|class| format!("  {}", shown(&class))).unwrap_or_default();
         match common.quiet {
-            true => say(&entry.path)?,
-            false => say(&format!("  {cosine:.4}  {}{class}", entry.path))?,
+            true => say(&shown(&entry.path))?,
+            false => say(&format!("  {cosine:.4}  {}{class}", shown(&entry.path)))?,
         }
     }
     Ok(())

@@ -14,25 +14,28 @@ use vssl::{
     recipe::{self, Provenance, Settings},
     run::{
         folder::{self, LINEAR, RunFolderError, SETTINGS},
-        resume,
+        past, resume,
         stop::Stop,
     },
     supervised::{
-        self, FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
+        FinetuneSettings, HeadSummary, Job, LinearSettings, OutputOptions, Summary, cached,
         finetune, linear,
     },
     train::TrainError,
 };
 use vssl_data::{DataError, OnBadImage};
 
-use super::{destination, encoder};
+use super::{
+    destination, encoder,
+    finished::{self, Planned},
+};
 use crate::{
     arguments::{
         COMMIT, Common, EncoderArguments, EvaluatedName, Finetune, Linear, TrainingArguments,
     },
-    failure::Failure,
-    notes::{complain, note},
-    output::{duration, say},
+    failure::{Failure, during},
+    notes::note,
+    output::{counted, duration, say},
     progress, signals,
 };
 
@@ -45,7 +48,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     let (mut settings, origins): (LinearSettings, _) =
         settings(training, &output, bad_images, Vec::new())?;
     if let Some(summary) = without_images(source, training, &output, (&frozen, common))? {
-        return tell(&summary, common);
+        return tell(&summary, &[], common);
     }
     let splits = encoder::splits(source, training.split.into(), &frozen, common)?;
     // The fast evaluation has no batches.
@@ -54,6 +57,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
+    let mut told = Vec::new();
     let summary = if *fast {
         notes.iter().for_each(|text| note(text));
         // It keeps nothing to go on with: a signal ends it at once.
@@ -61,11 +65,12 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
         let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
         summary.map_err(classified_cached)?
     } else {
-        let mut job = Job::linear(&frozen, &splits, &settings, output).map_err(classified)?;
-        job.notes.extend(notes);
-        match finished_before(&job, training, common)? {
-            Some(summary) => summary,
-            None => {
+        let folder = output.folder.clone();
+        let job = Job::linear(&frozen, &splits, &settings, output);
+        match planned(job, &folder, training, notes, common)? {
+            Planned::Finished(summary) => summary,
+            Planned::Ready(job) => {
+                told.clone_from(&job.notes);
                 signals::listen(&stop);
                 linear(&job, &frozen, &settings, &stop, observer.as_mut()).map_err(classified)?
             }
@@ -74,7 +79,7 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     drop(observer);
     let asked = splits.validation.map_or(0, |images| images.len());
     encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
-    tell(&summary, common)
+    tell(&summary, &told, common)
 }
 
 pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), Failure> {
@@ -92,26 +97,29 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     if labels.is_none()
         && let Some(summary) = without_images(source, training, &output, (&pretrained, common))?
     {
-        return tell(&summary, common);
+        return tell(&summary, &[], common);
     }
     let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
     let notes = settings.adapt(&splits, &origins);
     check_continued(training, &settings, &output)?;
-    let mut job = Job::finetune(&pretrained, &splits, &settings, output).map_err(classified)?;
-    job.notes.extend(origins.notes.into_iter().chain(notes));
+    let folder = output.folder.clone();
+    let job = Job::finetune(&pretrained, &splits, &settings, output);
+    let notes = origins.notes.into_iter().chain(notes).collect();
     let stop = Stop::default();
     signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
-    let summary = match finished_before(&job, training, common)? {
-        Some(summary) => summary,
-        None => {
+    let mut told = Vec::new();
+    let summary = match planned(job, &folder, training, notes, common)? {
+        Planned::Finished(summary) => summary,
+        Planned::Ready(job) => {
+            told.clone_from(&job.notes);
             finetune(&job, &pretrained, &settings, &stop, observer.as_mut()).map_err(classified)?
         }
     };
     drop(observer);
     let asked = splits.validation.map_or(0, |images| images.len());
     encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
-    tell(&summary, common)
+    tell(&summary, &told, common)
 }
 
 /// The output folder: the folder that was named, or else `name` inside the run.
@@ -138,7 +146,7 @@ fn output(
         },
         (None, None) => {
             return Err(Failure::usage(anyhow!(
-                "{} is a file; say where the results go with --out DIR",
+                "{} is no run, whose folder the results go into; say where they go with --out DIR",
                 encoder.path.display()
             )));
         }
@@ -213,8 +221,8 @@ fn check_continued<S: Settings>(
 
 /// Refuses settings that did not begin the training whose settings are in the file `begun`.
 fn check_same<S: Settings>(asked: &S, begun: &Path, output: &OutputOptions) -> Result<(), Failure> {
-    let (name, text) = (begun.display().to_string(), fs::read_to_string(begun));
-    let text = text.with_context(|| format!("reading {name}"))?;
+    let name = begun.display().to_string();
+    let text = fs::read_to_string(begun).map_err(during("reading", begun))?;
     let was: S = recipe::settings(&text, &name, &[]).map_err(Failure::usage)?;
     let table = |settings: &S| Table::try_from(settings).context("settings as a table");
     let differences = resume::binding_differences_on_labels(&table(&was)?, &table(asked)?);
@@ -231,15 +239,30 @@ fn check_same<S: Settings>(asked: &S, begun: &Path, output: &OutputOptions) -> R
     )))
 }
 
-/// The result of a training that was finished before, unless a setting asks for more.
-fn finished_before(
-    job: &Job,
+/// The training that was planned in `folder`, with `notes`; or its result, if it was finished before and no setting
+/// asks for more.
+fn planned(
+    job: Result<Job, TrainError>,
+    folder: &Path,
     arguments: &TrainingArguments,
+    notes: Vec<String>,
     common: &Common,
-) -> Result<Option<Summary>, Failure> {
-    let summary = job.result()?.filter(|_| arguments.continues || arguments.overrides.is_empty());
-    summary.iter().for_each(|summary| tell_finished(summary, common));
-    Ok(summary)
+) -> Result<Planned<Job, Summary>, Failure> {
+    let goes_on = arguments.resume || arguments.continues;
+    let asks_for_more = !arguments.continues && !arguments.overrides.is_empty();
+    let planned = finished::or_result(job, folder, asks_for_more || !goes_on);
+    let summary = match planned.map_err(classified)? {
+        Planned::Finished(summary) => summary,
+        Planned::Ready(mut job) => match job.result()?.filter(|_| !asks_for_more) {
+            Some(summary) => summary,
+            None => {
+                job.notes.extend(notes);
+                return Ok(Planned::Ready(job));
+            }
+        },
+    };
+    finished::tell::<Summary>(folder, common.json)?;
+    Ok(Planned::Finished(summary))
 }
 
 /// The result of a finished training whose images are not there any more: nothing is left to do with them.
@@ -260,16 +283,11 @@ fn without_images(
     if images.exists() {
         return Ok(None);
     }
-    let summary = supervised::finished(&output.folder)?;
-    summary.iter().for_each(|summary| tell_finished(summary, common));
-    Ok(summary)
-}
-
-fn tell_finished(summary: &Summary, common: &Common) {
-    if !(common.quiet || common.json) {
-        let folder = summary.folder.display();
-        complain(&format!("{folder}: finished before; nothing is left to do"));
+    let summary = past::finished::<Summary>(&output.folder)?;
+    if summary.is_some() {
+        finished::tell::<Summary>(&output.folder, common.json)?;
     }
+    Ok(summary)
 }
 
 fn read<S: Settings>(
@@ -281,11 +299,8 @@ fn read<S: Settings>(
     let (text, name) = match begun.as_ref().or(arguments.config.as_ref()) {
         None => (String::new(), "defaults".to_owned()),
         Some(path) => {
-            let text = fs::read_to_string(path);
-            (
-                text.with_context(|| format!("reading {}", path.display()))?,
-                path.display().to_string(),
-            )
+            let text = fs::read_to_string(path).map_err(during("reading", path))?;
+            (text, path.display().to_string())
         }
     };
     let [of_run, asked] = bad_images.changes(&text);
@@ -316,10 +331,16 @@ fn classified_cached(error: TrainError) -> Failure {
     }
 }
 
-fn tell(summary: &Summary, common: &Common) -> Result<(), Failure> {
-    match common.json {
-        true => say(&json!({ "event": "finished", "summary": summary }).to_string())?,
-        false => say(closing(summary).trim_end())?,
+/// Prints the result, and its notes without those that were `told` at the start.
+fn tell(summary: &Summary, told: &[String], common: &Common) -> Result<(), Failure> {
+    if common.json {
+        say(&json!({ "event": "finished", "summary": summary }).to_string())?;
+    } else if common.quiet {
+        say(&percent(summary.top1))?;
+    } else {
+        say(closing(summary).trim_end())?;
+        let new = summary.notes.iter().filter(|text| !told.contains(text));
+        new.for_each(|text| note(text));
     }
     if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
 }
@@ -352,10 +373,13 @@ fn closing(summary: &Summary) -> String {
     let time = duration(std::time::Duration::from_secs_f64(summary.seconds.max(0.0)));
     let _ = write!(
         text,
-        "{} of {} images, {} classes, in {time}; results in {}",
+        "{} of {}, {}, in {time}; results in {}",
         summary.task,
-        summary.train_images,
-        summary.classes,
+        counted(summary.train_images, "image"),
+        match summary.classes {
+            1 => "1 class".to_owned(),
+            classes => format!("{classes} classes"),
+        },
         summary.folder.display()
     );
     text

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    comparison::{Comparison, Format},
+    comparison::{Comparison, Format, State},
     grid::Grid,
     run::whole_file,
 };
@@ -13,9 +13,9 @@ use vssl::{
 use super::{destination, grid};
 use crate::{
     arguments::{Common, Table},
-    failure::Failure,
+    failure::{Failure, during},
     notes::note,
-    output::say,
+    output::{counted, say},
 };
 
 pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {
@@ -29,7 +29,11 @@ pub(super) fn run(arguments: &Table, common: &Common) -> Result<(), Failure> {
         destination::check("--out", out, &read)?;
     }
     match &arguments.grid {
-        None => show(&Comparison::of(&arguments.runs)?, format, arguments, common),
+        None => {
+            let comparison = Comparison::of(&arguments.runs)?;
+            show(&comparison, format, arguments, common)?;
+            some_run(&comparison)
+        }
         Some(path) => {
             let ran = grid::run(path, arguments, common)?;
             show(&ran.comparison, format, arguments, common)?;
@@ -78,6 +82,26 @@ fn of_ending(out: &Path, said: bool) -> Result<Option<Format>, Failure> {
     }
 }
 
+/// Refuses a table without a single run, where that is because of damaged files and not because the runs are at work
+/// or were stopped.
+fn some_run(comparison: &Comparison) -> Result<(), Failure> {
+    let damaged: Vec<_> =
+        comparison.left_out.iter().filter(|run| run.state == State::Damaged).collect();
+    match damaged.first() {
+        Some(first) if comparison.rows.iter().all(|row| row.reference) => Err(anyhow!(
+            "no run could be compared: {} damaged; the first is {}: {}",
+            match damaged.len() {
+                1 => "1 run is".to_owned(),
+                count => format!("{count} runs are"),
+            },
+            first.run.display(),
+            first.reason
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
 /// Prints the table, or writes it to the file that was asked for.
 fn show(
     comparison: &Comparison,
@@ -91,8 +115,7 @@ fn show(
         comparison.notes.iter().for_each(|found| note(&found.text));
     }
     let Some(path) = &arguments.out else { return say(text.trim_end()) };
-    whole_file::write(path, &text)
-        .with_context(|| format!("writing the table to {}", path.display()))?;
+    whole_file::write(path, &text).map_err(during("writing the table to", path))?;
     let rows = comparison.rows.iter().filter(|row| !row.reference).count();
     if common.json {
         say(&json!({ "event": "written", "path": path.to_string_lossy(), "rows": rows })
@@ -101,7 +124,10 @@ fn show(
         Ok(())
     } else {
         let left_out = comparison.left_out.len();
-        let more = if left_out > 0 { format!(", {left_out} runs left out") } else { String::new() };
-        say(&format!("{}: {rows} rows{more}", path.display()))
+        let more = match left_out {
+            0 => String::new(),
+            count => format!(", {} left out", counted(count, "run")),
+        };
+        say(&format!("{}: {}{more}", path.display(), counted(rows, "row")))
     }
 }

@@ -12,7 +12,7 @@ use vssl_data::{DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS
 use super::{data::described, destination, encoder};
 use crate::{
     arguments::{Common, Uncertainty},
-    failure::Failure,
+    failure::{Failure, during},
     launcher,
     output::say,
     progress::Meter,
@@ -50,15 +50,16 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
         .into());
     }
     let bar = Meter::waiting(common);
-    let assessment = Assessment::of(&subject, &material, &settings, &mut |what| {
-        bar.set_message(what.to_owned())
-    })
-    .map_err(advised)?;
+    let assessment =
+        Assessment::of(&subject, &material, &settings, &mut |what, done, of| match done {
+            0 => bar.set_message(what.to_owned()),
+            _ => bar.update(format!("{what}: {done} of {of}")),
+        })
+        .map_err(advised)?;
     bar.finish_and_clear();
     for file in &arguments.out {
         let text = Kind::of(file)?.text(&assessment)?;
-        vssl::run::whole_file::write(file, &text)
-            .with_context(|| format!("writing to {}", file.display()))?;
+        vssl::run::whole_file::write(file, &text).map_err(during("writing to", file))?;
     }
     if common.json {
         return say(&event(&assessment).to_string());
@@ -75,7 +76,12 @@ fn material(
     let named = (arguments.images.as_deref(), arguments.format);
     let config = encoder::images(named, &subject.encoder, common)?;
     let config = arguments.reading.allowing(config);
-    let Splits { train, validation, .. } = encoder::opened(&config, arguments.split.into())?;
+    let splits = encoder::opened(&config, arguments.split.into())?;
+    if arguments.images.is_none() {
+        let (encoder, checkpoint) = (&subject.encoder, &arguments.checkpoint);
+        encoder::tell_changed(encoder, checkpoint, &splits, arguments.split.into());
+    }
+    let Splits { train, validation, .. } = splits;
     let Some(test) = validation else {
         return Err(anyhow!(
             "{}: there are no validation images, and training images would not be a fair test; \

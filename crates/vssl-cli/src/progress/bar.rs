@@ -28,13 +28,17 @@ pub struct Bar<W> {
     stop: Stop,
     /// Whether all figures of a step are shown.
     verbose: bool,
+    /// The notes that were shown at the start.
+    told: Vec<String>,
 }
 
 impl<W: Write> Bar<W> {
     /// Draws the bar to `target` and writes the table at the end to `out`.
     pub fn new(out: W, target: ProgressDrawTarget, stop: Stop, verbose: bool) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), target);
-        Self { out, bar, figures: Figures::default(), began: Instant::now(), stop, verbose }
+        // A length of 0 would be drawn as a full bar.
+        let bar = ProgressBar::with_draw_target(None, target);
+        let (figures, began, told) = (Figures::default(), Instant::now(), Vec::new());
+        Self { out, bar, figures, began, stop, verbose, told }
     }
 
     fn draw(&self) {
@@ -77,8 +81,9 @@ impl<W: Write> Observer for Bar<W> {
     fn event(&mut self, event: &Event) {
         self.figures.take(event);
         match event {
-            Event::Started { .. } => {
+            Event::Started { notes, .. } => {
                 self.began = Instant::now();
+                self.told.clone_from(notes);
                 self.bar.println(words::opening(event));
                 self.draw();
             }
@@ -93,10 +98,10 @@ impl<W: Write> Observer for Bar<W> {
                 let text = words::note(event).unwrap_or_default();
                 self.bar.println(console::style(text).yellow().for_stderr().to_string());
             }
-            Event::Finished { .. } => {
+            Event::Finished { summary } => {
                 self.bar.finish_and_clear();
                 // A failed write is ignored: the summary is in the run folder as well.
-                let _ = writeln!(self.out, "{}", words::note(event).unwrap_or_default());
+                let _ = writeln!(self.out, "{}", words::closing(summary, &self.told));
             }
         }
     }

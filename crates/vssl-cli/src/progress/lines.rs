@@ -25,13 +25,15 @@ pub struct Lines<W> {
     phase: Instant,
     /// Whether all figures of a step are shown.
     verbose: bool,
+    /// The notes that were shown at the start.
+    notes: Vec<String>,
 }
 
 impl<W: Write> Lines<W> {
     /// An observer that writes to `out`.
     pub fn new(out: W, verbose: bool) -> Self {
         let (began, figures) = (Instant::now(), Figures::default());
-        Self { out, figures, began, told: None, phase: began, verbose }
+        Self { out, figures, began, told: None, phase: began, verbose, notes: Vec::new() }
     }
 
     fn is_due(&mut self) -> bool {
@@ -48,8 +50,9 @@ impl<W: Write> Observer for Lines<W> {
     fn event(&mut self, event: &Event) {
         self.figures.take(event);
         let text = match event {
-            Event::Started { .. } => {
+            Event::Started { notes, .. } => {
                 self.began = Instant::now();
+                self.notes.clone_from(notes);
                 words::opening(event)
             }
             Event::Step { .. } if self.is_due() => {
@@ -58,6 +61,7 @@ impl<W: Write> Observer for Lines<W> {
                 fitted(&all, usize::MAX)
             }
             Event::Step { .. } => return,
+            Event::Finished { summary } => words::closing(summary, &self.notes),
             Event::Progress { .. } if self.phase.elapsed() < PAUSE => return,
             other => match words::note(other) {
                 Some(note) => note,

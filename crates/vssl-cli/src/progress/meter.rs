@@ -30,7 +30,8 @@ impl Meter {
         // Where TERM is unset or `dumb`, indicatif hides what it would draw.
         let lines = !silent && target.is_hidden();
         let style = ProgressStyle::with_template(template).expect("templates are literals in here");
-        let bar = ProgressBar::with_draw_target(Some(0), target);
+        // A length of 0 would be drawn as a full bar.
+        let bar = ProgressBar::with_draw_target(None, target);
         Self { bar: bar.with_style(style.progress_chars("=> ")), lines }
     }
 
@@ -51,6 +52,11 @@ impl Meter {
         }
         self.bar.reset_elapsed();
         self.bar.set_message(what);
+    }
+
+    /// Says how far the work is that goes on.
+    pub fn update(&self, what: impl Into<String>) {
+        self.bar.set_message(what.into());
     }
 
     /// Says how many things there are.

@@ -7,7 +7,7 @@ use vssl::{
     run::events::{Event, Summary},
 };
 
-use crate::output::{duration, quoted, rounded};
+use crate::output::{counted, duration, quoted, rounded};
 
 /// The lines that introduce a run; empty for events other than [`Event::Started`].
 pub fn opening(event: &Event) -> String {
@@ -26,16 +26,19 @@ pub fn opening(event: &Event) -> String {
         return String::new();
     };
     let validation = match validation_images {
-        Some(images) => format!("{images} validation images"),
+        Some(images) => counted(*images, "validation image"),
         None => "no validation images".to_owned(),
     };
     let classes = match classes {
         0 => "no labels".to_owned(),
+        1 => "1 class".to_owned(),
         classes => format!("{classes} classes"),
     };
-    let mut text = format!("{method}: {train_images} training images, {validation}, {classes}\n");
+    let train = counted(*train_images, "training image");
+    let mut text = format!("{method}: {train}, {validation}, {classes}\n");
     let parameters = *parameters as f64 / 1e6;
-    let _ = write!(text, "{parameters:.2} million parameters, {steps} steps");
+    let steps = counted(*steps as usize, "step");
+    let _ = write!(text, "{parameters:.2} million parameters, {steps}");
     if *first_step > 0 {
         let _ = write!(text, ", going on after step {first_step}");
     }
@@ -53,7 +56,8 @@ pub fn note(event: &Event) -> Option<String> {
         Event::Evaluated { step, epoch, knn_top1, probe_top1 } => {
             let knn = knn_top1.map(|top1| format!("  kNN {top1:.1} %")).unwrap_or_default();
             let probe = probe_top1.map(|top1| format!("  probe {top1:.1} %")).unwrap_or_default();
-            Some(format!("evaluated after step {step}, {epoch} epochs:{knn}{probe}"))
+            let epochs = counted(*epoch as usize, "epoch");
+            Some(format!("evaluated after step {step}, {epochs}:{knn}{probe}"))
         }
         Event::Warning { step, message } => Some(format!("warning, step {step}: {message}")),
         Event::Checkpoint { step, path } => {
@@ -69,7 +73,7 @@ pub fn note(event: &Event) -> Option<String> {
             let time = duration(Duration::from_secs(*seconds));
             Some(format!("{what}:{share} {time}"))
         }
-        Event::Finished { summary } => Some(closing(summary)),
+        Event::Finished { summary } => Some(closing(summary, &[])),
     }
 }
 
@@ -78,21 +82,25 @@ pub fn result(summary: &Summary) -> String {
     if summary.interrupted {
         let run = quoted(&summary.run.display().to_string());
         return format!(
-            "stopped on request after {} steps; go on: vssl pretrain --resume {run}\n",
-            summary.steps
+            "stopped on request after {}; go on: vssl pretrain --resume {run}\n",
+            counted(summary.steps as usize, "step")
         );
     }
     let table = table(summary);
-    if table.is_empty() { notes(summary) } else { table }
+    if table.is_empty() { notes(summary, &[]) } else { table }
 }
 
-/// The table of figures and the notes on them.
-fn accuracies(summary: &Summary) -> String {
-    table(summary) + &notes(summary)
+/// The table of figures and the notes on them, without those that were `told` at the start. Without figures the
+/// notes say why, and all of them are there.
+fn accuracies(summary: &Summary, told: &[String]) -> String {
+    let table = table(summary);
+    let told = if table.is_empty() { &[] } else { told };
+    table + &notes(summary, told)
 }
 
-fn notes(summary: &Summary) -> String {
-    summary.notes.iter().map(|note| format!("note: {note}\n")).collect()
+fn notes(summary: &Summary, told: &[String]) -> String {
+    let new = summary.notes.iter().filter(|note| !told.contains(note));
+    new.map(|note| format!("note: {note}\n")).collect()
 }
 
 /// The table of figures: a row for each encoder that was judged, a column for each figure.
@@ -126,11 +134,12 @@ fn table(summary: &Summary) -> String {
     text
 }
 
-/// The end of a run: the table, the time and memory it took, its folder and the next command.
-fn closing(summary: &Summary) -> String {
+/// The end of a run: the table, the time and memory it took, its folder and the next command. Notes that were `told`
+/// at the start are not repeated.
+pub fn closing(summary: &Summary, told: &[String]) -> String {
     let run = quoted(&summary.run.display().to_string());
     let mut text = String::from("\n");
-    let table = accuracies(summary);
+    let table = accuracies(summary, told);
     if !table.is_empty() {
         text.push_str(&table);
         text.push('\n');
@@ -139,8 +148,8 @@ fn closing(summary: &Summary) -> String {
     let time = Duration::try_from_secs_f64(summary.seconds).unwrap_or_default();
     let _ = write!(
         text,
-        "{how} {} steps in {} ({} images/s), seed {}",
-        summary.steps,
+        "{how} {} in {} ({} images/s), seed {}",
+        counted(summary.steps as usize, "step"),
         duration(time),
         rounded(summary.images_per_s),
         summary.seed
@@ -149,7 +158,9 @@ fn closing(summary: &Summary) -> String {
         let _ = write!(text, ", at most {memory} MiB of memory");
     }
     if summary.replaced_images > 0 {
-        let _ = write!(text, "\n{} bad images were replaced by others", summary.replaced_images);
+        let verb = if summary.replaced_images == 1 { "was" } else { "were" };
+        let images = counted(summary.replaced_images as usize, "bad image");
+        let _ = write!(text, "\n{images} {verb} replaced by others");
     }
     let _ = write!(text, "\nthe run is in {run}\n\nnext:\n");
     if summary.interrupted {
@@ -172,7 +183,7 @@ trained encoder        81.23 %   84.10 %
 untrained encoder      70.11 %   75.00 %
 raw pixels             78.90 %         -
 ";
-        assert_eq!(accuracies(&samples::summary()), expected);
+        assert_eq!(accuracies(&samples::summary(), &[]), expected);
     }
 
     #[test]
@@ -180,7 +191,17 @@ raw pixels             78.90 %         -
         let mut summary = samples::summary();
         summary.figures.values_mut().for_each(|value| *value = None);
         summary.notes = vec!["no probes: the images have no labels".into()];
-        assert_eq!(accuracies(&summary), "note: no probes: the images have no labels\n");
+        let told = summary.notes.clone();
+        assert_eq!(accuracies(&summary, &told), "note: no probes: the images have no labels\n");
+    }
+
+    #[test]
+    fn notes_of_the_start_are_not_repeated_at_the_end() {
+        let mut summary = samples::summary();
+        summary.notes = ["of the start", "of the end"].map(str::to_owned).into();
+        let text = closing(&summary, &summary.notes[..1]);
+        assert!(text.contains("note: of the end") && !text.contains("of the start"), "{text}");
+        assert!(closing(&summary, &[]).contains("note: of the start"));
     }
 
     #[test]
@@ -188,9 +209,9 @@ raw pixels             78.90 %         -
         let mut summary = samples::summary();
         summary.interrupted = true;
         summary.run = "my runs/a".into();
-        let text = closing(&summary);
+        let text = closing(&summary, &[]);
         assert!(text.contains("vssl pretrain --resume 'my runs/a'"), "{text}");
         assert!(!text.contains("vssl export"), "{text}");
-        assert!(closing(&samples::summary()).contains("vssl export runs/a --to"));
+        assert!(closing(&samples::summary(), &[]).contains("vssl export runs/a --to"));
     }
 }

@@ -126,5 +126,15 @@ fn what_cannot_be_embedded_or_searched_is_named() {
     fs::remove_file(photos.join("light/07.bmp")).unwrap();
     let draw = ["--k", "12", "--draw", text(&at("a.png"))].map(str::to_owned);
     let draw: Vec<&str> = draw.iter().map(String::as_str).collect();
-    search(&index, &query, &draw).refused(1, &["light/07.bmp"]);
+    let done = search(&index, &query, &draw);
+    done.succeeded();
+    assert!(
+        done.error.contains("1 image could not be drawn, the first is light/07.bmp"),
+        "{}",
+        done.error
+    );
+    assert!(fs::read(at("a.png")).unwrap().starts_with(b"\x89PNG"));
+    fs::rename(&photos, at("gone")).unwrap();
+    fs::rename(at("gone/dark/01.bmp"), at("query.bmp")).unwrap();
+    search(&index, text(&at("query.bmp")), &draw).refused(1, &["photos"]);
 }

@@ -1,6 +1,6 @@
 //! `vssl finetune` on a run of seconds: its results, its refusals, and kills in the middle.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::Value;
 
@@ -30,6 +30,64 @@ fn the_folder_is_called_after_the_share_of_labels() {
     with(&["--set", "labels=0.25", "--resume", "--quiet"]).succeeded();
     with(&["--labels", "0.57", "--quiet"]).succeeded();
     assert!(out.join("finetune-57").is_dir(), "57 is written as it is read");
+}
+
+#[test]
+fn a_fine_tuned_network_is_an_encoder_without_its_classifier() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let at = |name: &str| folder.path().join(name);
+    let tuned = at("tuned");
+    let command = ["finetune", text(&out), "--out", text(&tuned), "--quiet"];
+    run(&[&command[..], &SHORT].concat()).succeeded();
+    let taken = "a fine-tuned network: its backbone is taken, its classifier is left out";
+    let (file, graph) = (at("tuned.safetensors"), at("tuned.onnx"));
+    for to in [&file, &graph] {
+        let done = run(&["export", text(&tuned), "--to", text(to)]);
+        let expected = "tensors of the fine-tuned network's backbone after step 12";
+        assert!(done.succeeded().contains(expected), "{}", done.out);
+        assert!(done.error.contains(taken), "{}", done.error);
+    }
+    // The file and the folder are one network, which is not the one that it began with.
+    let images = ["--images", text(&at("images")), "--json"].map(str::to_owned);
+    let images: Vec<&str> = images.iter().map(String::as_str).collect();
+    let of = |encoder: &Path| {
+        let done = run(&[&["knn", text(encoder), "--k", "5"][..], &images].concat());
+        done.succeeded().to_owned()
+    };
+    assert_eq!(of(&tuned), of(&file));
+    assert_ne!(of(&tuned), of(&out));
+    let to = at("features.npy");
+    let embed = ["embed", text(&tuned), "--to", text(&to)];
+    run(&embed).refused(2, &["tuned does not name its images", "--images"]);
+    run(&[&embed[..], &images].concat()).succeeded();
+    run(&[&["evaluate", text(&tuned)][..], &images].concat()).succeeded();
+    run(&["export", text(&tuned), "--network", "teacher", "--to", text(&file)])
+        .refused(1, &["tuned: this is one network"]);
+
+    // Without its description the encoder that it began with tells the architecture, as long as it is there.
+    fs::remove_file(tuned.join("encoder.json")).unwrap();
+    assert_eq!(of(&tuned), of(&file));
+    fs::rename(&out, at("elsewhere")).unwrap();
+    run(&["export", text(&tuned), "--to", text(&file)])
+        .refused(1, &["fine-tuned by an earlier version", "run"]);
+    fs::rename(at("elsewhere"), &out).unwrap();
+
+    let short = ["--set", "train.epochs=1", "--set", "train.batch=16", "--quiet"];
+    run(&[&["linear", text(&out)][..], &short].concat()).succeeded();
+    let linear = out.join("linear");
+    run(&["export", text(&linear), "--to", text(&file)])
+        .refused(1, &["classifiers on a frozen encoder", "name the encoder", "run"]);
+}
+
+#[test]
+fn a_share_below_one_image_of_each_class_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    let short = ["--labels", "0.05", "--set", "train.epochs=1"];
+    let done = run(&[&["finetune", text(&out)][..], &short].concat());
+    let expected = "this share of 64 images is 3, which leaves classes without an image; one image of each class";
+    assert!(done.succeeded().contains(expected), "{}", done.out);
 }
 
 #[test]

@@ -32,6 +32,25 @@ fn what_is_no_state_dict_is_refused() {
 }
 
 #[test]
+fn a_partial_import_does_without_the_first_layer_of_a_stage() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (file, to) = (at("a.safetensors"), at("encoder.safetensors"));
+    renamed(file.as_ref(), "layer3.0.conv1.weight", "other.weight");
+    let import = ["import", &file, "--to", &to];
+    run(&import).refused(1, &["1 tensors are missing", "layer3.0.conv1.weight", "--allow-partial"]);
+    let done = run(&[&import[..], &["--allow-partial"]].concat());
+    done.succeeded();
+    assert!(
+        done.error.contains("keep initial values, which are noise: layer3.0.conv1.weight"),
+        "{}",
+        done.error
+    );
+    let small = run(&[&import[..], &["--allow-partial", "--resize", "100"]].concat());
+    small.refused(1, &["--resize 100", "at least 224"]);
+}
+
+#[test]
 fn networks_that_are_not_ours_are_refused_by_what_makes_them_others() {
     let Some(python) = std::env::var_os("VSSL_PYTHON") else {
         println!("skipped: VSSL_PYTHON names no Python");

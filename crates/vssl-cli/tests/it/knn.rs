@@ -1,6 +1,9 @@
 //! `vssl knn`: a grid over the features of a run or of a file.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use vssl::{
@@ -9,6 +12,36 @@ use vssl::{
 };
 
 use super::{report::trained, run};
+
+/// Features of a file, row by row, and a class for each row.
+fn table_of(folder: &Path, name: &str, rows: &[[f32; 2]]) -> PathBuf {
+    let at = folder.join(name);
+    let lines = rows.iter().enumerate().map(|(row, [x, y])| format!("{x},{y},{}\n", row % 2));
+    let lines: Vec<String> = lines.collect();
+    fs::write(&at, format!("feature_0,feature_1,label\n{}", lines.concat())).unwrap();
+    at
+}
+
+#[test]
+fn features_that_say_nothing_are_warned_of_with_their_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = table_of(folder.path(), "good.csv", &[[1.0, 2.0], [2.0, 1.0], [3.0, -1.0]]);
+    let more = table_of(folder.path(), "more.csv", &[[1.0, 5.0], [2.0, 1.0]]);
+    let some = table_of(folder.path(), "some.csv", &[[0.0, 0.0], [2.0, 1.0], [0.0, 0.0]]);
+    let all = table_of(folder.path(), "all.csv", &[[0.5, 0.25]; 4]);
+    let said = |features: &Path, queries: &Path| {
+        let [features, queries] = [features, queries].map(|path| path.to_str().unwrap());
+        let done = run(&["knn", "--features", features, "--queries", queries, "--k", "1"]);
+        done.succeeded();
+        done.error
+    };
+    assert_eq!(said(&good, &more), "");
+    let error = said(&some, &good);
+    let expected = "warning: training features: 2 of 3 rows are zero in every entry";
+    assert!(error.contains(expected), "{error}");
+    let error = said(&good, &all);
+    assert!(error.contains("warning: features to classify: all 4 rows are equal"), "{error}");
+}
 
 #[test]
 fn the_grid_holds_the_accuracy_that_the_run_ended_with() {
@@ -215,13 +248,13 @@ fn stored_features_that_do_not_fit_are_named() {
     };
     let both = ["--features", &x, "--queries", &queries];
     let with = |more: &[&'static str]| [&both[..], more].concat();
-    refused(&both, 2, &["train-x.npy: no labels", "--labels"]);
+    refused(&both, 1, &["train-x.npy: no labels", "--labels"]);
     refused(&with(&["--memory", "many"]), 2, &["--memory", "2GiB"]);
     refused(&["--features", &x], 2, &["--queries"]);
     refused(&["runs/a", "--features", &x, "--queries", &queries], 2, &["--features"]);
     refused(&[], 2, &["ENCODER"]);
     let labelled = [&both[..], &["--labels", &y]].concat();
-    refused(&labelled, 2, &["test-x.npy: no labels", "--query-labels"]);
+    refused(&labelled, 1, &["test-x.npy: no labels", "--query-labels"]);
     let wrong = [&labelled[..], &["--query-labels", &y]].concat();
     refused(&wrong, 1, &["train-y.npy: 300 labels for 40 rows"]);
     let whole = [&labelled[..], &["--query-labels", &targets]].concat();
@@ -250,4 +283,22 @@ fn features_beyond_the_memory_go_to_a_file_and_change_no_digit() {
     let mut roomy = super::vssl(&all);
     roomy.env("TMPDIR", "/no/such/folder");
     assert_eq!(super::done(roomy.output().unwrap()).succeeded(), expected);
+}
+
+#[test]
+fn arrays_and_tables_that_are_not_read_say_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let good = table_of(folder.path(), "good.csv", &[[1.0, 2.0], [2.0, 1.0]]);
+    let good = good.to_str().unwrap();
+    let header = b"{'descr': '>i8', 'fortran_order': False, 'shape': (2,), }\n";
+    let length = (header.len() as u16).to_le_bytes();
+    fs::write(at("y.npy"), [b"\x93NUMPY\x01\x00", &length[..], header, &[0; 16]].concat()).unwrap();
+    let y = at("y.npy");
+    let done = run(&["knn", "--features", good, "--queries", good, "--labels", &y]);
+    done.refused(1, &["y.npy", "highest byte first", "array.astype('<i8')"]);
+    assert!(!done.error.contains("not a npy file"), "{}", done.error);
+    fs::write(at("empty.csv"), "feature_0,label\n").unwrap();
+    let done = run(&["knn", "--features", &at("empty.csv"), "--queries", good]);
+    done.refused(1, &["empty.csv", "a header and no row below"]);
 }

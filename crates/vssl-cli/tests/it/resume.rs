@@ -245,14 +245,52 @@ fn other_images_are_refused_unless_they_are_allowed() {
     let out = crate::report::trained(folder.path(), "run", &[]);
     let labels = folder.path().join("images/train-labels-idx1-ubyte.gz");
     fs::remove_file(&labels).unwrap();
-    let refused = done(resume(&out).output().unwrap());
+    // The run is finished: its result needs no images.
+    let shown = done(vssl(&["pretrain", "--resume"]).arg(&out).output().unwrap());
+    assert!(shown.succeeded().contains("trained encoder"), "{}", shown.out);
+    for part in ["training images: 64 as before", "finished before; nothing is left to do"] {
+        assert!(shown.error.contains(part), "{part:?} is not in\n{}", shown.error);
+    }
+    let mut longer = resume(&out);
+    longer.args(["--set", "train.max_steps=5"]);
+    let refused = done(longer.output().unwrap());
     refused.refused(1, &["training images: 64 as before", "--allow-changed-data"]);
     let mut command = resume(&out);
-    command.arg("--allow-changed-data");
+    command.args(["--allow-changed-data", "--set", "train.max_steps=5"]);
     let allowed = done(command.output().unwrap());
     assert_eq!(allowed.code, Some(0), "{}", allowed.error);
     done(vssl(&["pretrain", "a.toml", "--allow-changed-data"]).output().unwrap())
         .refused(2, &["--allow-changed-data", "cannot be used with"]);
+}
+
+#[test]
+fn a_run_that_goes_on_says_what_is_missing_or_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    let file = run.join("metrics.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    fs::write(&file, format!("{}\nhalf a li\n{}\n", lines[..4].join("\n"), lines[4..].join("\n")))
+        .unwrap();
+    let again = |more: &[&str]| {
+        let mut command = vssl(&["pretrain", "--resume"]);
+        done(command.arg(&run).args(more).output().unwrap())
+    };
+    let shown = again(&[]);
+    shown.succeeded();
+    assert!(shown.error.contains("metrics.jsonl: line 5 is damaged"), "{}", shown.error);
+    let longer = again(&["--set", "train.max_steps=26", "--set", "train.epochs=4"]);
+    assert!(
+        longer
+            .succeeded()
+            .contains("line 5 is damaged, and its figures are lost; they are removed")
+    );
+    fs::remove_file(&file).unwrap();
+    fs::write(run.join("summary.json"), "{\"method\":").unwrap();
+    let again = again(&[]);
+    let said = again.succeeded();
+    assert!(said.contains("metrics.jsonl is missing: the figures of all steps so far"), "{said}");
+    assert!(said.contains("summary.json is damaged") && said.contains("trained encoder"), "{said}");
 }
 
 #[test]

@@ -119,6 +119,21 @@ fn two_methods_are_two_rows_with_all_their_figures() {
 }
 
 #[test]
+fn a_table_of_damaged_runs_alone_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = super::report::trained(folder.path(), "run", &[]);
+    fs::write(out.join("summary.json"), "{").unwrap();
+    let table = run(&["table", out.to_str().unwrap()]);
+    table.refused(1, &["no run could be compared: 1 run is damaged", "summary.json"]);
+    assert!(table.out.contains("damaged"), "it is in the table all the same: {}", table.out);
+    let page = folder.path().join("page.html");
+    let report = run(&["report", out.to_str().unwrap(), "--to", page.to_str().unwrap()]);
+    report.succeeded();
+    assert!(report.error.contains("the result is left out"), "{}", report.error);
+    assert!(!report.error.contains("remove the file to leave"), "{}", report.error);
+}
+
+#[test]
 fn folders_without_runs_and_files_that_are_no_grid_are_refused() {
     let study = Study::new();
     run(&["table", "recipes"]).refused(1, &["recipes", "not a run folder"]);

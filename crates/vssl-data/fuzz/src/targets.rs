@@ -4,20 +4,16 @@
 //! a file is refused is as good as that it is read. `tests/it/corpora.rs` runs the stored inputs through the same
 //! functions.
 
+#[path = "folder.rs"]
+mod folder;
+
 use std::fs;
 use std::path::Path;
 
-use tempfile::TempDir;
 use vssl_data::dataset::{self, Folder, Format, Labels};
 use vssl_data::{DataConfig, DataError, Dataset, panics};
 
-/// A folder in memory, where the system has one.
-fn folder() -> TempDir {
-    let in_memory = Path::new("/dev/shm");
-    let folder =
-        if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
-    folder.expect("a folder is made")
-}
+use folder::folder;
 
 fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("the file is written");

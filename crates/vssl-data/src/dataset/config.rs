@@ -139,7 +139,7 @@ pub enum Evaluated {
 
 impl Evaluated {
     /// The name of the split in messages.
-    pub(super) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Validation => "validation",
             Self::Test => "test",

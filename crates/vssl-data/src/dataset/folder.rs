@@ -10,7 +10,7 @@ use super::found::{Found, counted};
 use super::name_text::{text_of, unique_texts};
 use super::read::{first_bytes, image_file};
 use super::split_folders::SplitFolders;
-use super::walk::{Listing, endings, images_below};
+use super::walk::{Listing, endings, images_below, images_directly_in};
 use super::{DataConfig, Dataset, Evaluated, Labels};
 use crate::{DataError, Image};
 
@@ -49,6 +49,7 @@ pub(super) fn open(
     let SplitFolders { train, evaluated: judged, taken } =
         SplitFolders::find(path, config, evaluated)?;
     let mut found = Found { taken, ..Found::default() };
+    leave_out_beside(path, &train, &mut found)?;
     let mut asked = Asked { labels: config.labels, missing: config.missing_classes, known: None };
     let train = Folder::split(train, &asked, "training", &mut found)?;
     asked.known = train.labels.is_some().then_some(train.class_folders.as_slice());
@@ -60,6 +61,24 @@ pub(super) fn open(
         .map(|folder| Folder::split(folder, &asked, evaluated.name(), &mut found))
         .transpose()?;
     Ok((train, validation, found))
+}
+
+/// Counts the images directly in the set `path`, which no split takes where the training images are in a folder
+/// of their own, `train`.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub(super) fn leave_out_beside(
+    path: &Path,
+    train: &Path,
+    found: &mut Found,
+) -> Result<(), DataError> {
+    if train != path
+        && let Some(images) = images_directly_in(path)?
+    {
+        found.leave_out("beside the folders of the splits", images);
+    }
+    Ok(())
 }
 
 impl Folder {

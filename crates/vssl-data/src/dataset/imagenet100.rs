@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::folder::{Folder, Opened};
+use super::folder::{Folder, Opened, leave_out_beside};
 use super::found::Found;
 use super::read::names;
 use super::split_folders::{SplitFolders, listed};
@@ -43,6 +43,7 @@ pub(super) fn open(
         });
     }
     let mut found = Found { taken, ..Found::default() };
+    leave_out_beside(path, &train, &mut found)?;
     let train = split(&train, labels, missing, &mut found)?;
     let validation =
         evaluated.map(|folder| split(&folder, labels, missing, &mut found)).transpose()?;

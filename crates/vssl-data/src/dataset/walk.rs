@@ -99,6 +99,24 @@ pub(super) fn holds_images(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|entries| entries.filter_map(Result::ok).any(is_one))
 }
 
+/// The images that lie directly in `folder` and are not hidden, of any format.
+///
+/// # Errors
+/// [`DataError::Io`] when the folder cannot be listed.
+pub(super) fn images_directly_in(folder: &Path) -> Result<Option<LeftOut>, DataError> {
+    let mut found = LeftOut::default();
+    for entry in fs::read_dir(folder).map_err(DataError::io(folder))? {
+        let entry = entry.map_err(DataError::io(folder))?;
+        let name = entry.file_name();
+        let is_other =
+            || extension(&name).is_some_and(|ending| OTHER_IMAGES.contains(&ending.as_str()));
+        if !is_hidden(&name) && (is_image(&name) || is_other()) && !entry.path().is_dir() {
+            found.add(LeftOut { count: 1, example: name.into() });
+        }
+    }
+    Ok((found.count > 0).then_some(found))
+}
+
 /// Lists the image files below `root`. Files with other extensions, hidden files and hidden folders are
 /// left out. Symbolic links are followed, except into a folder that is being listed. A broken link, a
 /// named pipe, a device or a socket with the name of an image is listed, so that reading it reports the problem.

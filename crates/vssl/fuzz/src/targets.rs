@@ -4,9 +4,11 @@
 //! memory; that a file is refused is as good as that it is read. `tests/it/corpora.rs` runs the stored
 //! inputs through the same functions.
 
+#[path = "../../../vssl-data/fuzz/src/folder.rs"]
+mod folder;
+
 use std::{fs, path::Path};
 
-use tempfile::TempDir;
 use vssl::{
     DeviceChoice, Recipe,
     embed::{Index, LabelledRows},
@@ -22,19 +24,14 @@ use vssl::{
     supervised::FinetuneSettings,
 };
 
+use folder::folder;
+
 /// Calls `read` with a file of this name and content, which is in memory.
 fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
     let folder = folder();
     let file = folder.path().join(name);
     fs::write(&file, bytes).expect("the file is written");
     read(&file);
-}
-
-fn folder() -> TempDir {
-    let in_memory = Path::new("/dev/shm");
-    let folder =
-        if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() };
-    folder.expect("a folder is made")
 }
 
 /// The text before the first line `---`, and the lines behind it.

@@ -121,7 +121,7 @@ impl State {
 #[non_exhaustive]
 pub enum ComparisonError {
     /// The operating system refused.
-    #[error("reading {}: {source}", path.display())]
+    #[error("reading {}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,

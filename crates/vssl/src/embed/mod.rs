@@ -74,7 +74,7 @@ pub enum EmbedError {
     #[error(transparent)]
     Encoder(#[from] EncoderError),
     /// The file.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -37,7 +37,7 @@ impl StoredTensors {
         let mut file = File::open(path).map_err(io)?;
         let header = read_header(&mut file).map_err(|error| match error {
             HeaderError::Io(source) => io(source),
-            HeaderError::Malformed(what) => contents(what),
+            HeaderError::Malformed(what) | HeaderError::Unread(what) => contents(what),
         })?;
         let about = header.metadata.get(ORIGIN);
         let origin = origin(path, about.map(String::as_str))?;

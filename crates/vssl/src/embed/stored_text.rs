@@ -63,6 +63,9 @@ impl StoredText {
             }
             features.rows += 1;
         }
+        if features.rows == 0 {
+            return Err(contents("it has a header and no row below".to_owned()));
+        }
         Ok(Self { features, classes: names.finish() })
     }
 }

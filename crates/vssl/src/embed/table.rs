@@ -18,7 +18,7 @@ use crate::{
 #[non_exhaustive]
 pub enum IndexError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,

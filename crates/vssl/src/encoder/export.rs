@@ -54,7 +54,7 @@ pub enum ExportError {
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The requested checkpoint does not exist.
-    #[error("{}: no checkpoint {wanted}; there {}", run.display(), listed(available))]
+    #[error("{}: no checkpoint {wanted}; there {}{}", run.display(), listed(available), about(wanted))]
     Missing {
         /// The run folder.
         run: PathBuf,
@@ -97,7 +97,7 @@ pub enum ExportError {
         source: RecordError,
     },
     /// The file could not be moved to its name.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -117,6 +117,17 @@ pub(super) fn name_of(network: Network) -> &'static str {
 /// Returns the network that has a name in the metadata.
 pub(super) fn network_of(name: &str) -> Option<Network> {
     [Network::Student, Network::Teacher].into_iter().find(|&network| name_of(network) == name)
+}
+
+/// Returns when a run has the checkpoint that was wanted.
+fn about(wanted: &str) -> &'static str {
+    match wanted {
+        "best" => {
+            ". A run keeps its best checkpoint where checkpoint.best = true and its images have labels and a \
+             validation split; expected latest, or one of these"
+        }
+        _ => "",
+    }
 }
 
 fn listed(names: &[String]) -> String {

@@ -1,6 +1,6 @@
 //! A frozen encoder and its input: the starting point of every evaluation.
 //!
-//! An encoder comes out of a run folder or out of a file that [`export`](mod@crate::encoder::export) wrote.
+//! An encoder comes out of a run folder, out of the folder of a fine-tuning, or out of a file that [`export`](mod@crate::encoder::export) wrote.
 //! It knows the size, crop and normalisation of its images, because features of images that were prepared in
 //! another way have no meaning. Called by the commands that evaluate.
 
@@ -8,6 +8,7 @@ mod batch;
 pub mod bench;
 pub mod export;
 pub mod file;
+pub mod fine_tuned;
 pub mod foreign;
 pub mod images;
 pub mod onnx;
@@ -39,6 +40,7 @@ use crate::{
     layers::{Init, budget},
     method::learner::Network,
     recipe::Recipe,
+    run::folder,
     tensors::state,
 };
 
@@ -57,12 +59,47 @@ pub enum EncoderError {
     },
     /// The teacher was requested of a file, which holds one network and does not say that it is a teacher.
     #[error(
-        "{}: a file holds one network, and this one is not said to be a teacher; leave --network teacher \
-         out, or name the run folder", path.display()
+        "{}: this is one network, and it is not said to be a teacher; leave --network teacher out, or name the \
+         run folder", path.display()
     )]
     OneNetwork {
+        /// The file, or the folder of a fine-tuning.
+        path: PathBuf,
+    },
+    /// The folder is of classifiers on a frozen encoder.
+    #[error(
+        "{}: the folder of a linear evaluation, which holds classifiers on a frozen encoder and no encoder of its \
+         own; name the encoder that it evaluates{}", path.display(), known(encoder.as_deref())
+    )]
+    Frozen {
+        /// The folder.
+        path: PathBuf,
+        /// The run folder or file of the frozen encoder, where the folder tells it.
+        encoder: Option<PathBuf>,
+    },
+    /// The file that describes a fine-tuned network is damaged.
+    #[error(
+        "{}: {problem}; expected the architecture and the input of the fine-tuned network, as `vssl finetune` \
+         writes them. Bring the file back from a copy", path.display()
+    )]
+    Description {
         /// The file.
         path: PathBuf,
+        /// The fault of the file.
+        problem: String,
+    },
+    /// An earlier version fine-tuned a network and did not describe it, and the encoder that it began with is not
+    /// there.
+    #[error(
+        "{}: fine-tuned by an earlier version, which did not note the architecture: the encoder that it began \
+         with says it and is not there any more{}; bring that encoder back, or fine-tune again", path.display(),
+        known(encoder.as_deref())
+    )]
+    Undescribed {
+        /// The folder of the fine-tuning.
+        path: PathBuf,
+        /// The run folder or file of the encoder that it began with, where the folder tells it.
+        encoder: Option<PathBuf>,
     },
     /// The encoder of a run cannot be read.
     #[error(transparent)]
@@ -76,6 +113,10 @@ pub enum EncoderError {
     /// The features are not valid.
     #[error(transparent)]
     Features(#[from] FeatureError),
+}
+
+fn known(encoder: Option<&Path>) -> String {
+    encoder.map_or_else(String::new, |encoder| format!(", {}", encoder.display()))
 }
 
 /// The preparation of the images that an encoder expects.
@@ -142,9 +183,9 @@ pub struct Encoder {
     pub config: BackboneConfig,
     /// The preparation of the images that the network expects.
     pub input: Input,
-    /// The run folder or file that the encoder was read from.
+    /// The run folder, folder of a fine-tuning or file that the encoder was read from.
     pub path: PathBuf,
-    /// The recipe that trained the encoder; `None` for a file.
+    /// The recipe that trained the encoder; `None` for a file and for a fine-tuning.
     pub recipe: Option<Recipe>,
     /// Whether the network is the student of its run or the teacher; `None` where the file does not say.
     pub network: Option<Network>,
@@ -158,11 +199,13 @@ pub struct Encoder {
 
 impl Encoder {
     /// Opens the encoder of the run folder `path` at `checkpoint` (`latest`, `best` or `step-N`), or the
-    /// encoder in the exported file `path`. For a file, `checkpoint` has no effect, and the teacher is refused
-    /// unless the file is said to be one.
+    /// encoder in the exported file `path`, or the backbone of the fine-tuning in the folder `path`. For a file,
+    /// `checkpoint` has no effect. The teacher is refused of a file that is not said to be one, and of a
+    /// fine-tuning.
     ///
     /// # Errors
-    /// The errors of [`export::export`] for a folder and of [`file::import`] for a file.
+    /// The errors of [`export::export`] for a folder and of [`file::import`] for a file; also, a folder of a
+    /// training on labels holds no encoder, or nothing describes it.
     pub fn open(
         path: &Path,
         checkpoint: &str,
@@ -190,6 +233,12 @@ impl Encoder {
                 device,
                 prepared: Prepared::default(),
             });
+        }
+        if folder::is_on_labels(path) && !folder::is_run(path) {
+            return match network {
+                Network::Student => fine_tuned::open(path, checkpoint, device),
+                Network::Teacher => Err(EncoderError::OneNetwork { path: path.to_owned() }),
+            };
         }
         let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
         let config = recipe.backbone.clone();

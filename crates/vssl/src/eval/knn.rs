@@ -80,7 +80,7 @@ pub fn judged(
     ks: &[usize],
     temperatures: &[f64],
 ) -> Result<Grid, EvalError> {
-    test.check("test features")?;
+    test.check("features to classify")?;
     let mut tally = Tally::new(train, test, distances, ks, temperatures)?;
     let found = neighbours_of_each(train, test, distances, tally.largest_k())?;
     tally.count(0, &found);
@@ -112,7 +112,7 @@ pub fn grid_within(
         let rows = portion.min(test.rows() - first);
         let mut values = vec![0.0; rows * dim];
         test.read(first, &mut values)?;
-        check_finite("test features", first, dim, &values)?;
+        check_finite("features to classify", first, dim, &values)?;
         let part = Features { rows, dim, values, labels: None };
         tally.count(first, &neighbours_of_each(train, &part, distances, tally.largest_k())?);
     }
@@ -347,7 +347,10 @@ mod tests {
         let mut bad = test.clone();
         bad.values[2 * 700 + 1] = f32::NAN;
         let error = grid_within(&train, &bad, &distances, &ks, &temperatures, 0).err().unwrap();
-        assert!(error.to_string().contains("test features: row 700, column 1 is NaN"), "{error}");
+        assert!(
+            error.to_string().contains("features to classify: row 700, column 1 is NaN"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -365,7 +368,9 @@ mod tests {
         };
         let mut bad = train();
         bad.values[3] = f32::NAN;
-        assert!(error(&good, &bad, &[1], 0.1).contains("test features: row 1, column 1 is NaN"));
+        assert!(
+            error(&good, &bad, &[1], 0.1).contains("features to classify: row 1, column 1 is NaN")
+        );
         bad = train();
         bad.labels = Some(vec![0, -1, 0, 0]);
         assert!(error(&bad, &good, &[1], 0.1).contains("label of row 1 is -1"));

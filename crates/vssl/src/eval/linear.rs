@@ -68,7 +68,8 @@ pub fn linear_probe(
     linear_probe_watched(train, test, config, &Task::default())
 }
 
-/// Does the same, and counts the evaluations of the function in `task`.
+/// Does the same, and counts the evaluations of the function in `task`. Where nobody waits for `task` any more, it ends
+/// within one evaluation, and its result means nothing.
 ///
 /// # Errors
 /// As [`linear_probe`].
@@ -133,7 +134,11 @@ impl LinearProbe {
         let problem = |rows: &[usize]| Problem::new(&scaling, train, rows, labels, classes);
         let value = |problem: &Problem, weights: &[f64], l2| {
             task.advance(1);
-            problem.value(weights, l2)
+            match task.is_left() {
+                // Nobody waits for the result: where the slope is 0, the fit ends.
+                true => (0.0, vec![0.0; weights.len()]),
+                false => problem.value(weights, l2),
+            }
         };
         if strengths.len() > 1 && !held.is_empty() {
             let (fit, check) = (problem(&kept), problem(&held));
@@ -161,10 +166,10 @@ impl LinearProbe {
     /// # Errors
     /// Features of another width, or not finite.
     pub fn probabilities(&self, features: &Features) -> Result<Vec<f64>, EvalError> {
-        features.check("test features")?;
+        features.check("features to classify")?;
         let (got, expected) = (features.dim, self.scaling.mean.len());
         if got != expected {
-            let (set, what) = ("test features", "width");
+            let (set, what) = ("features to classify", "width");
             return Err(FeatureError::Length { set, what, got, expected }.into());
         }
         let unused = vec![0; features.rows];
@@ -288,6 +293,27 @@ mod tests {
         let got = linear_probe(&train, &train, &config).unwrap();
         assert_eq!(got.stop, Stop::Gradient);
         assert!(got.tried.is_empty() && got.iterations > 3 && got.iterations < 100, "{got:?}");
+    }
+
+    #[test]
+    fn a_fit_that_nobody_waits_for_ends_at_once() {
+        let (train, task) = (clusters(3000, 5, 3.0, 4), Task::default());
+        let stop = crate::run::stop::Stop::default();
+        let (asked, own) = (stop.clone(), train.clone());
+        let config = LinearConfig { l2: vec![1e-9; 500], tolerance: 0.0, iterations: 100_000 };
+        let (sender, done) = std::sync::mpsc::channel();
+        let left = Task::run("fitting", &stop, &mut |_| {}, move |task| {
+            asked.request();
+            let began = std::time::Instant::now();
+            let _ = linear_probe_watched(&own, &own, &config, task);
+            sender.send(began.elapsed()).unwrap();
+        });
+        assert!(left.is_none());
+        let took = done.recv_timeout(std::time::Duration::from_secs(30)).unwrap();
+        assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+        // The same fit, if somebody waits for it, does its work.
+        let config = LinearConfig { l2: vec![1e-2], ..LinearConfig::default() };
+        assert!(linear_probe_watched(&train, &train, &config, &task).unwrap().iterations > 3);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! pieces and summed in a fixed order. The probe's matrix products are Burn's on its CPU back end, those
 //! of the neighbours `vssl-kernels`'.
 
+pub mod common_classes;
 pub mod confusion;
 pub mod evaluators;
 pub mod knn;
@@ -89,10 +90,11 @@ struct Labelled {
 
 impl Labelled {
     fn of(train: &dyn Source, test: &dyn Source) -> Result<Self, EvalError> {
-        for (source, set) in [(train, "training features"), (test, "test features")] {
+        for (source, set) in [(train, "training features"), (test, "features to classify")] {
             check_size(source, set)?;
         }
-        let (train, test) = (classes(train, "training features")?, classes(test, "test features")?);
+        let (train, test) =
+            (classes(train, "training features")?, classes(test, "features to classify")?);
         let classes = 1 + train.iter().chain(&test).copied().max().unwrap_or(0);
         Ok(Self { train, test, classes })
     }
@@ -100,11 +102,11 @@ impl Labelled {
 
 fn same_width(train: &Features, test: &Features) -> Result<(), FeatureError> {
     train.check("training features")?;
-    test.check("test features")?;
+    test.check("features to classify")?;
     if train.dim == test.dim {
         return Ok(());
     }
-    let (set, what) = ("test features", "width");
+    let (set, what) = ("features to classify", "width");
     Err(FeatureError::Length { set, what, got: test.dim, expected: train.dim })
 }
 

@@ -3,10 +3,12 @@
 //! Encoders compute features; evaluations, the embedding projector and the search use them. This module
 //! depends on none of these.
 
+mod flat;
 mod rows;
 mod spill;
 mod stored;
 
+pub use flat::Flat;
 pub use rows::{FileRows, Source};
 pub use spill::{FeatureRows, SpillWriter};
 pub use stored::{StoredError, open, read_labels};

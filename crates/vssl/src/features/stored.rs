@@ -24,7 +24,7 @@ const LABELS: &str = "labels";
 #[non_exhaustive]
 pub enum StoredError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -45,6 +45,14 @@ pub enum StoredError {
         /// The format that the name of the file promises.
         format: &'static str,
         /// The fault of the header.
+        what: String,
+    },
+    /// The array is stored in a way that is not read.
+    #[error("{}: {what}", path.display())]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// How the array is stored, and how it can be stored instead.
         what: String,
     },
     /// The file has no tensor of the expected name.
@@ -231,6 +239,7 @@ fn read_header(path: &Path) -> Result<(File, Vec<(String, Array)>), StoredError>
     let arrays = arrays.map_err(|error| match error {
         HeaderError::Io(source) => io(source),
         HeaderError::Malformed(what) => malformed(what),
+        HeaderError::Unread(what) => StoredError::Unread { path: path.to_owned(), what },
     })?;
     let got = file.metadata().map_err(io)?.len();
     for (_, array) in &arrays {

@@ -42,6 +42,9 @@ pub enum HeaderError {
     Io(io::Error),
     /// The header is not valid; the text names the fault.
     Malformed(String),
+    /// The header is valid, and describes an array that is not read: the text tells how it is stored, and how it can
+    /// be stored instead.
+    Unread(String),
 }
 
 impl From<io::Error> for HeaderError {

@@ -79,15 +79,14 @@ pub fn read_header(file: &mut impl Read) -> Result<Array, HeaderError> {
     let mut text = vec![0; length];
     file.read_exact(&mut text)?;
     let text = String::from_utf8_lossy(&text);
-    described(&text, (before + length) as u64).map_err(HeaderError::Malformed)
+    described(&text, (before + length) as u64)
 }
 
-fn described(text: &str, offset: u64) -> Result<Array, String> {
-    let missing = |key| format!("no {key} in its header {:?}", text.trim());
+fn described(text: &str, offset: u64) -> Result<Array, HeaderError> {
+    let missing = |key| HeaderError::Malformed(format!("no {key} in its header {:?}", text.trim()));
     let kind = value(text, "descr").and_then(quoted).ok_or_else(|| missing("'descr'"))?;
     let known = KINDS.iter().find(|(name, _)| *name == kind);
-    let (_, kind) =
-        *known.ok_or_else(|| format!("numbers of type '{kind}', expected '<f4' or '<i8'"))?;
+    let (_, kind) = *known.ok_or_else(|| HeaderError::Unread(other_kind(kind)))?;
     let order = value(text, "fortran_order").ok_or_else(|| missing("'fortran_order'"))?;
     let list = value(text, "shape").and_then(|rest| rest.strip_prefix('('));
     let (list, _) = list.and_then(|rest| rest.split_once(')')).ok_or_else(|| missing("'shape'"))?;
@@ -97,10 +96,24 @@ fn described(text: &str, offset: u64) -> Result<Array, String> {
     let shape: Vec<usize> =
         sizes.map(str::parse).collect::<Result<_, _>>().map_err(|_| missing("'shape'"))?;
     if !order.starts_with("False") && shape.len() > 1 {
-        return Err("columns are stored one after the other; save numpy.ascontiguousarray(array)"
-            .to_owned());
+        let what = "columns are stored one after the other; save numpy.ascontiguousarray(array)";
+        return Err(HeaderError::Unread(what.to_owned()));
     }
     Ok(Array { kind, shape, offset })
+}
+
+/// Says how numbers of a type that is not read can be stored instead.
+fn other_kind(kind: &str) -> String {
+    let swapped = kind.strip_prefix('>').map(|kind| format!("<{kind}"));
+    match swapped.filter(|swapped| KINDS.iter().any(|(name, _)| name == swapped)) {
+        Some(swapped) => format!(
+            "its numbers, '{kind}', have their highest byte first; save array.astype('{swapped}')"
+        ),
+        None => format!(
+            "its numbers are of the type '{kind}', which is not read; save array.astype('<f4') for features, \
+             '<i8' for labels"
+        ),
+    }
 }
 
 /// Returns the text behind `'key':`.
@@ -146,7 +159,10 @@ mod tests {
 
     #[test]
     fn what_the_header_lacks_is_named() {
-        let error = |text: &str| described(text, 0).map(|_| ()).unwrap_err();
+        let error = |text: &str| match described(text, 0).map(|_| ()).unwrap_err() {
+            HeaderError::Malformed(what) | HeaderError::Unread(what) => what,
+            HeaderError::Io(error) => error.to_string(),
+        };
         assert!(error("{'fortran_order': False, 'shape': (3,)}").contains("no 'descr'"));
         assert!(error("{'descr': [('a', '<f4')], 'shape': (3,)}").contains("no 'descr'"));
         assert!(error("{'descr': '<f4', 'shape': (3,)}").contains("no 'fortran_order'"));
@@ -155,7 +171,11 @@ mod tests {
         assert!(error(&shape("(3, x)")).contains("no 'shape'"));
         assert!(error(&shape("(-3,)")).contains("no 'shape'"));
         let big = "{'descr': '>f4', 'fortran_order': False, 'shape': (3, 2)}";
-        assert!(error(big).contains("'>f4'"));
+        assert!(
+            error(big).contains("'>f4', have their highest byte first; save array.astype('<f4')")
+        );
+        let complex = "{'descr': '<c8', 'fortran_order': False, 'shape': (3, 2)}";
+        assert!(error(complex).contains("'<c8', which is not read"));
         let turned = "{'descr': '<f4', 'fortran_order': True, 'shape': (3, 4)}";
         assert!(error(turned).contains("ascontiguousarray"));
     }

@@ -49,7 +49,7 @@ pub enum PageError {
         source: Box<RecipeError>,
     },
     /// A file cannot be written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -134,8 +134,9 @@ impl RunView {
         let mut remarks: Vec<String> =
             [left_out(&damaged), left_out(&more)].into_iter().flatten().collect();
         let summary: Option<Summary> = match folder::summary_of(folder) {
-            Err(error @ RunFolderError::Summary { .. }) => {
-                remarks.push(format!("the result is left out: {error}"));
+            Err(RunFolderError::Summary { path, what }) => {
+                let path = path.display();
+                remarks.push(format!("the result is left out: {path} is damaged: {what}"));
                 None
             }
             summary => summary?,

@@ -17,6 +17,9 @@ const SMALLEST_VIEW: u64 = 8;
 /// The largest number of epochs.
 const MOST_EPOCHS: u64 = 1_000_000_000;
 
+/// The largest number of threads that read images.
+const MOST_WORKERS: usize = 1024;
+
 /// Collects what is out of bounds.
 #[derive(Debug, Default)]
 pub struct Checker {
@@ -88,6 +91,14 @@ impl Checker {
         self.require("train.epochs", epochs <= MOST_EPOCHS, epochs, expected);
     }
 
+    /// The number of threads that read images: a system does not start any number.
+    pub(crate) fn workers(&mut self, workers: Option<usize>) {
+        let workers = workers.unwrap_or(1);
+        let expected =
+            format_args!("at most {MOST_WORKERS}; without the key there is one for each core");
+        self.require("data.workers", workers <= MOST_WORKERS, workers, expected);
+    }
+
     /// A count.
     pub fn at_least(&mut self, key: &str, value: u64, least: u64) {
         self.require(key, value >= least, value, format_args!("at least {least}"));
@@ -145,6 +156,7 @@ fn data(recipe: &Recipe, checker: &mut Checker) {
         checker.at_least(key, limit.unwrap_or(1) as u64, 1);
     }
     checker.at_least("data.workers", data.workers.unwrap_or(1) as u64, 1);
+    checker.workers(data.workers);
     checker.at_least("data.prefetch", data.prefetch as u64, 1);
     let normalisation = data.normalisation();
     for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std).enumerate() {

@@ -5,7 +5,7 @@ use std::{
     fmt::{self, Display},
     io,
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -20,12 +20,18 @@ use super::{
 #[non_exhaustive]
 pub enum RecipeError {
     /// The file cannot be read.
-    #[error("recipe {}: {source}", path.display())]
+    #[error("recipe {}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The path of the recipe is a folder.
+    #[error("recipe {}: this is a folder; expected a file (.toml){}", path.display(), recipe_inside(path))]
+    Folder {
+        /// The folder.
+        path: PathBuf,
     },
     /// A `--set` that is not of the form `a.b=c`, or whose key has no place in the recipe.
     #[error("--set {text}: {problem}")]
@@ -41,6 +47,15 @@ pub enum RecipeError {
         /// At least one.
         problems: Vec<Problem>,
     },
+}
+
+/// Returns which recipe may be meant by a folder.
+fn recipe_inside(folder: &Path) -> String {
+    let recipe = folder.join("recipe.toml");
+    match recipe.is_file() {
+        true => format!(". The recipe of this run is {}", recipe.display()),
+        false => String::new(),
+    }
 }
 
 impl RecipeError {

@@ -141,6 +141,9 @@ impl Recipe {
         overrides: &[String],
         methods: &[Entry],
     ) -> Result<(Self, Provenance), RecipeError> {
+        if path.is_dir() {
+            return Err(RecipeError::Folder { path: path.to_owned() });
+        }
         let text = fs::read_to_string(path)
             .map_err(|source| RecipeError::Io { path: path.to_owned(), source })?;
         Self::parse(&text, &path.display().to_string(), overrides, methods)

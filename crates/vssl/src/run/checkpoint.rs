@@ -48,7 +48,7 @@ const OLDEST_FORMAT: u32 = 1;
 #[non_exhaustive]
 pub enum CheckpointError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -194,6 +194,16 @@ pub struct Checkpoint {
     pub images: Option<Images>,
     /// The tensors by kind: `student`, `memory`, `optimizer`, `probe`.
     pub tensors: BTreeMap<String, Tensors>,
+}
+
+/// What a checkpoint says of itself, without its tensors.
+pub struct Stated {
+    /// The position of the run.
+    pub position: Position,
+    /// The resolved recipe, as TOML.
+    pub recipe: String,
+    /// The fingerprints of the images of the run; `None` in checkpoints of format 1.
+    pub images: Option<Images>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -520,6 +530,23 @@ impl Store {
             name => name.to_owned(),
         };
         Ok(Some((self.read(&name)?, None)))
+    }
+
+    /// Returns what the checkpoint `name` says of itself, without a look at its tensors; `None` as in
+    /// [`Store::load`].
+    ///
+    /// # Errors
+    /// The manifest is missing, damaged or of another format.
+    pub fn stated(&self, name: &str) -> Result<Option<Stated>, CheckpointError> {
+        let name = match name {
+            LATEST => self.name_of_latest()?,
+            BEST => self.pointer(BEST)?,
+            name => Some(name.to_owned()),
+        };
+        let Some(name) = name else { return Ok(None) };
+        let Manifest { position, recipe, images, .. } =
+            read_manifest(&self.path_of(&name).join(MANIFEST))?;
+        Ok(Some(Stated { position, recipe, images }))
     }
 
     /// Adds to the error of the checkpoint `name`, which `latest` names, what to do about it.

@@ -1,6 +1,9 @@
 //! The errors of making, opening, reading and writing the folder of a run.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{
     checkpoint::{CheckpointError, Store},
@@ -12,7 +15,7 @@ use super::{
 #[non_exhaustive]
 pub enum RunFolderError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -62,8 +65,16 @@ pub enum RunFolderError {
         /// The path.
         path: PathBuf,
     },
+    /// The path of a run to resume or to read is a file.
+    #[error("{}: a file; expected a run folder{}", path.display(), advice(path))]
+    File {
+        /// The path.
+        path: PathBuf,
+    },
     /// The folder of a run to resume or to read is not a run folder.
-    #[error("{}: not a run folder: there is no {RECIPE} in it", path.display())]
+    #[error(
+        "{}: not a run folder: there is no {RECIPE} in it, as `vssl pretrain` writes it", path.display()
+    )]
     NoRun {
         /// The folder.
         path: PathBuf,
@@ -86,6 +97,13 @@ pub enum RunFolderError {
         /// The reason.
         source: Box<CheckpointError>,
     },
+}
+
+fn advice(path: &Path) -> String {
+    match path.extension().is_some_and(|ending| ending == "toml") {
+        true => format!(". A recipe begins a run: vssl pretrain {}", path.display()),
+        false => ", as `vssl pretrain` makes them".to_owned(),
+    }
 }
 
 impl RunFolderError {

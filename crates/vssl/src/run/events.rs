@@ -1,12 +1,15 @@
 //! The events that a run reports to its observer while it goes on: a progress bar, lines for a log file, a
 //! test.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::images::Images;
+use super::{images::Images, outcome::Outcome};
 
 /// An observer of a run.
 pub trait Observer {
@@ -179,6 +182,24 @@ impl Summary {
     /// Returns the figure called `name`, if it was measured.
     pub fn figure(&self, name: &str) -> Option<f64> {
         self.figures.get(name).copied().flatten()
+    }
+}
+
+impl Outcome for Summary {
+    fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn found_in(self, folder: &Path) -> Self {
+        Self { run: folder.to_owned(), ..self }
     }
 }
 

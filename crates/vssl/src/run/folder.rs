@@ -10,6 +10,7 @@
 //! classes.json     the accuracy by class, and confusion.csv the classes that images were given
 //! recipe-step-….toml, summary-step-….json     of an earlier length: see `earlier`
 //! events.out.…     the figures for TensorBoard, where the recipe asks for them
+//! encoder.json     of a fine-tuning, beside labels.json: the architecture of its network
 //! linear/          the folder of `vssl linear`, which has settings.toml in place of the recipe
 //! ```
 
@@ -36,7 +37,7 @@ use super::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{CLASSES, CONFUSION, LABELS, LINEAR, RECIPE, SETTINGS, SUMMARY},
+    names::{CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, SUMMARY},
 };
 
 /// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.
@@ -322,6 +323,9 @@ pub fn recipe_of(path: &Path) -> Result<String, RunFolderError> {
     if !path.exists() {
         return Err(RunFolderError::Missing { path: path.to_owned() });
     }
+    if path.is_file() {
+        return Err(RunFolderError::File { path: path.to_owned() });
+    }
     let file = path.join(RECIPE);
     match fs::read_to_string(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -391,7 +395,8 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    for name in [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, SETTINGS, RECIPE] {
+    let own = [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER];
+    for name in own.into_iter().chain([SETTINGS, RECIPE]) {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;
     }

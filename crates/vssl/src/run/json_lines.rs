@@ -13,7 +13,7 @@ use serde::Deserialize;
 #[non_exhaustive]
 pub enum JsonLinesError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -72,14 +72,24 @@ pub(super) fn all<T>((lines, damaged): Content<T>) -> Result<Vec<T>, JsonLinesEr
     damaged.into_iter().next().map_or(Ok(lines), Err)
 }
 
+/// The part of a line that says where it belongs.
+#[derive(Deserialize)]
+struct Line {
+    step: u64,
+}
+
+/// Returns the numbers, counted from 1, of the whole lines of `bytes` that are damaged.
+pub(super) fn damaged(bytes: &[u8]) -> Vec<usize> {
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n').zip(1..);
+    let whole = lines.filter(|(line, _)| line.ends_with(b"\n"));
+    let bad = whole.filter(|(line, _)| serde_json::from_slice::<Line>(line).is_err());
+    bad.map(|(_, number)| number).collect()
+}
+
 /// Returns the lines of `bytes` up to the first line about a later step than `step`, without damaged lines:
 /// half a line of a run that was killed, or a line that the disk has damaged, must not remove the figures
 /// behind it.
 pub(super) fn until(bytes: &[u8], step: u64) -> Vec<u8> {
-    #[derive(Deserialize)]
-    struct Line {
-        step: u64,
-    }
     let mut kept = Vec::with_capacity(bytes.len());
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
         match serde_json::from_slice::<Line>(line) {

@@ -15,5 +15,7 @@ pub const CLASSES: &str = "classes.json";
 pub const CONFUSION: &str = "confusion.csv";
 /// The images that keep their labels in a fine-tuning on a share of them.
 pub const LABELS: &str = "labels.json";
+/// The architecture and the input of a fine-tuned network, which its checkpoints do not tell.
+pub const ENCODER: &str = "encoder.json";
 /// The messages to people.
 pub(super) const LOG: &str = "log.txt";

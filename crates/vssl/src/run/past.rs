@@ -1,12 +1,17 @@
-//! What the folder of a training tells about its past where there is no checkpoint to go on from.
+//! What the folder of a training tells about its past where there is no checkpoint to go on from, or where its
+//! images are not there any more.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
-use serde::de::DeserializeOwned;
+use toml::Table;
 
 use super::{
+    checkpoint::{LATEST, Store},
     folder::{self, RunFolderError},
     history::{self, Entry},
+    length::LENGTH,
+    names::{RECIPE, SETTINGS},
+    outcome::Outcome,
 };
 
 /// The past of a training without checkpoints.
@@ -20,20 +25,16 @@ pub(crate) enum Past<Summary> {
     Finished(Summary),
 }
 
-impl<Summary: DeserializeOwned> Past<Summary> {
-    /// Returns the past of the training in the folder `path`; `interrupted` says of a result whether it is
-    /// one of a training that was stopped before its last step.
+impl<Summary: Outcome> Past<Summary> {
+    /// Returns the past of the training in the folder `path`.
     ///
     /// # Errors
     /// The result cannot be read. It may be the only thing that is left of a finished training.
-    pub(crate) fn of(
-        path: &Path,
-        interrupted: impl Fn(&Summary) -> bool,
-    ) -> Result<Self, RunFolderError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, RunFolderError> {
         let summary = folder::summary_of::<Summary>(path)?;
         let was_stopped = summary.is_some();
-        if let Some(summary) = summary.filter(|summary| !interrupted(summary)) {
-            return Ok(Self::Finished(summary));
+        if let Some(summary) = summary.filter(|summary| !summary.interrupted()) {
+            return Ok(Self::Finished(summary.found_in(path)));
         }
         let saved = |entry: &Entry| matches!(entry, Entry::Checkpoint { .. });
         // A history that cannot be read tells nothing about checkpoints.
@@ -49,4 +50,30 @@ impl<Summary: DeserializeOwned> Past<Summary> {
         };
         format!("{reason}: the {training} starts again")
     }
+}
+
+/// Returns the result of the training in the folder `path` if it came to its end and its settings ask for no other
+/// length since; `None` for any other training. Neither its images nor its checkpoints are needed.
+///
+/// # Errors
+/// The result cannot be read.
+pub fn finished<Summary: Outcome>(path: &Path) -> Result<Option<Summary>, RunFolderError> {
+    let Past::Finished(summary) = Past::<Summary>::of(path)? else { return Ok(None) };
+    // Without a checkpoint, or with a damaged one, the result is all that is known.
+    let Ok(Some(stated)) = Store::of(path).stated(LATEST) else { return Ok(Some(summary)) };
+    let is_whole = summary.is_of(&stated.position) && has_length_of(path, &stated.recipe);
+    Ok(is_whole.then_some(summary))
+}
+
+/// Returns whether the settings in the folder `path` have the length of the settings `then`.
+fn has_length_of(path: &Path, then: &str) -> bool {
+    let file =
+        [RECIPE, SETTINGS].map(|name| path.join(name)).into_iter().find(|file| file.is_file());
+    let now = file.and_then(|file| fs::read_to_string(file).ok()).unwrap_or_default();
+    let (Ok(now), Ok(then)) = (now.parse::<Table>(), then.parse::<Table>()) else { return false };
+    let value = |table: &Table, key: &str| {
+        let (section, key) = key.split_once('.').expect("the length is in a section");
+        table.get(section)?.get(key).cloned()
+    };
+    LENGTH.iter().all(|key| value(&now, key) == value(&then, key))
 }

@@ -7,20 +7,20 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
-use vssl_data::{Splits, loader::workers};
+use vssl_data::{Dataset, Splits, loader::workers};
 
 use super::{
     HeadEpoch, HeadSummary, LinearSettings, OutputOptions, Summary,
     job::{EncoderFacts, check_folder, labelled},
-    run::check_some_read,
+    judging::check_some_read,
 };
 use crate::{
     encoder::{Encoder, Reading},
     eval::{
-        confusion,
+        common_classes, confusion,
         linear::{LinearResult, linear_probe_watched},
     },
-    features::Features,
+    features::{Features, Flat},
     run::{
         checkpoint,
         events::{Event, Observer},
@@ -53,7 +53,7 @@ pub fn cached(
     observer: &mut dyn Observer,
 ) -> Result<Summary, TrainError> {
     let began = Instant::now();
-    let [train, validation] = labelled(splits)?;
+    let ([train, validation], _) = labelled(splits)?;
     if output.resume {
         let message = "--resume: a cached evaluation keeps nothing to go on with; use --force";
         return Err(TrainError::Setting(message.to_owned()));
@@ -78,6 +78,7 @@ pub fn cached(
     let result = watch.run("logistic regression", move |task| {
         Ok(linear_probe_watched(&own_fit, &own_test, &config, task)?)
     })?;
+    let lasting = remarks([&train, &validation], [&fit, &test], &result)?;
     let text = toml::to_string(settings).expect("settings are plain values");
     let folder = RunFolder::create_with((SETTINGS, &text), &output.folder, output.force, false)?;
     let mut journal = Journal::new(folder, observer);
@@ -111,11 +112,7 @@ pub fn cached(
         best_epoch: None,
         heads: heads(&result),
         images: None,
-        notes: result_notes(
-            &[format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop)],
-            &[],
-            train.len() - fit.rows + validation.len() - test.rows,
-        ),
+        notes: result_notes(&lasting, &[], train.len() - fit.rows + validation.len() - test.rows),
         folder: output.folder.clone(),
     };
     let classifier = format!("linear classifier, {}", name(result.l2));
@@ -125,6 +122,30 @@ pub fn cached(
     }
     journal.finish(&summary, summary.steps, summary.interrupted)?;
     Ok(summary)
+}
+
+/// Returns notes on how the fit ended, on features that say nothing, and on classes without an image that could be
+/// read.
+fn remarks(
+    images: [&Arc<dyn Dataset>; 2],
+    features: [&Features; 2],
+    result: &LinearResult,
+) -> Result<Vec<String>, TrainError> {
+    let mut notes =
+        vec![format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop)];
+    let names = images[0].classes();
+    for ((split, images), features) in
+        ["training", "validation"].into_iter().zip(images).zip(features)
+    {
+        notes.extend(Flat::of(features)?.warning(&format!("{split} features")));
+        if let (Some(all), Some(read)) = (images.labels(), &features.labels) {
+            notes.extend(common_classes::lost(split, all, read, names));
+        }
+    }
+    if let [Some(known), Some(asked)] = features.map(|features| features.labels.as_ref()) {
+        notes.extend(common_classes::check(known, asked, names)?);
+    }
+    Ok(notes)
 }
 
 /// Returns whether an evaluation by an earlier version ended in `folder` before it had a result: it kept nothing

@@ -28,11 +28,11 @@ use super::{
 };
 use crate::{
     backbone::Backbone,
-    encoder::{Encoder, images::images_to_tensor},
+    encoder::{Encoder, fine_tuned, images::images_to_tensor},
     layers::{Init, Linear, Mode},
     objective::cross_entropy,
     optim::{Gradients, GroupRule, Optimizer},
-    run::{checkpoint::CheckpointError, events::Observer, stop::Stop},
+    run::{checkpoint::CheckpointError, events::Observer, folder::ENCODER, stop::Stop},
     schedule::{Schedule, Step},
     tensors::{
         self, ParameterInfo,
@@ -61,16 +61,19 @@ impl Job {
         let rate = &|_, at: &Step| schedule.at(base, at);
         let rate_name = "the learning rate".to_owned();
         let common = Common { seed: *seed, train, view, data, checkpoint, log, rate_name, rate };
-        let [all, validation] = labelled(splits)?;
+        let ([all, validation], _) = labelled(splits)?;
         let known = all.labels().expect("they were asked for");
         let chosen = labels::choose(known, all.classes().len(), settings.labels, *seed);
+        let note = labels::note(known.len(), settings.labels, chosen.len());
         let record = labels::Record { share: settings.labels, seed: *seed, images: &chosen };
         let text = serde_json::to_string(&record).expect("numbers are plain data") + "\n";
         let some = Arc::new(Subset::of(all, chosen)?);
         let found = splits.found.clone();
         let splits = Splits { train: some, validation: Some(validation), found };
         let mut job = Job::new("finetune", encoder, &splits, settings, &common, output)?;
-        job.record = Some((labels::FILE, text));
+        let network = (ENCODER, fine_tuned::description(encoder));
+        job.records = vec![(labels::FILE, text), network];
+        job.notes.extend(note);
         Ok(job)
     }
 }

@@ -1,6 +1,6 @@
 //! A training on labels that is ready to start: its data are open, its settings and folder are checked.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::Device;
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,14 +12,17 @@ use vssl_data::{
 use super::{Length, ReadingSection, Saving, Summary, View};
 use crate::{
     encoder::{Encoder, Input},
+    eval::common_classes,
     recipe::{self, LogSection},
     run::{
         checkpoint::{Checkpoint, LATEST, StandIn, Store},
         clock::is_due,
         digest::sha256,
-        folder::{self, SETTINGS},
+        folder::{self, RunFolderError, SETTINGS},
         images::Images,
         length::{self, NewLength},
+        losses,
+        outcome::Outcome,
         past::Past,
         resume,
     },
@@ -79,8 +82,8 @@ pub struct Job {
     pub validation: Arc<dyn Dataset>,
     /// The fingerprints of both splits, which tell them from other images.
     pub(super) images: Images,
-    /// The name and the text of a file that is written beside the settings.
-    pub(super) record: Option<(&'static str, String)>,
+    /// The names and the texts of files that are written beside the settings.
+    pub(super) records: Vec<(&'static str, String)>,
     /// The notes that a person should read before the training starts.
     pub notes: Vec<String>,
     pub(super) input: Input,
@@ -132,16 +135,10 @@ impl Job {
         common: &Common,
         output: OutputOptions,
     ) -> Result<Self, TrainError> {
-        let [train, validation] = labelled(splits)?;
+        let ([train, validation], unknown) = labelled(splits)?;
         check_folder(&output)?;
         let count = train.len();
         let (batch, epochs) = (common.train.batch, common.train.epochs);
-        if batch > count {
-            return Err(TrainError::Setting(format!(
-                "train.batch = {batch}: larger than the training set of {count} images; expected \
-                 at most {count}: --set train.batch={count}, or leave train.batch out"
-            )));
-        }
         let length = length::Length { batch, epochs, max_steps: None };
         let images = Images::of(train.as_ref(), Some(validation.as_ref()));
         let group = common.view.group(encoder.input.size);
@@ -150,7 +147,15 @@ impl Job {
         let table = Table::try_from(settings).expect("settings are a table of plain values");
         let settings = table.to_string();
         let identity = identity(task, table, encoder, [&train, &validation]);
-        let (resume_from, notes) = resumption(&identity, &images, &output, length, common)?;
+        let (resume_from, mut notes) = resumption(&identity, &images, &output, length, common)?;
+        notes.extend(unknown);
+        // Fewer images than at the beginning were found above.
+        if batch > count {
+            return Err(TrainError::Setting(format!(
+                "train.batch = {batch}: larger than the training set of {count} images; expected \
+                 at most {count}: --set train.batch={count}, or leave train.batch out"
+            )));
+        }
         Ok(Self {
             task,
             settings,
@@ -161,7 +166,7 @@ impl Job {
             train,
             validation,
             images,
-            record: None,
+            records: Vec::new(),
             notes,
             input: encoder.input,
             device: encoder.device.clone(),
@@ -188,20 +193,16 @@ impl Job {
     /// The result cannot be read.
     pub fn result(&self) -> Result<Option<Summary>, TrainError> {
         let Some(Checkpoint { position, .. }) = &self.resume_from else { return Ok(None) };
-        let is_whole = |summary: &Summary| {
-            !summary.interrupted
-                && summary.steps == position.step
-                && position.notes.iter().all(|note| summary.notes.contains(note))
-        };
-        match position.step == self.total_steps() {
-            false => Ok(None),
-            true => {
-                let folder = &self.output.folder;
-                let summary = folder::summary_of(folder)?.filter(is_whole);
-                // The folder may have been moved or copied since.
-                Ok(summary.map(|summary| Summary { folder: folder.clone(), ..summary }))
-            }
+        if position.step != self.total_steps() {
+            return Ok(None);
         }
+        let folder = &self.output.folder;
+        let summary = match folder::summary_of::<Summary>(folder) {
+            // A damaged result is written again.
+            Err(RunFolderError::Summary { .. }) => None,
+            summary => summary?.filter(|summary| summary.is_of(position)),
+        };
+        Ok(summary.map(|summary| summary.found_in(folder)))
     }
 
     /// Returns whether the settings in the output folder say something else than what the training goes on
@@ -275,8 +276,11 @@ impl Job {
     }
 }
 
-/// Returns the training and the validation split, if both have labels.
-pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainError> {
+/// Returns the training and the validation split, if both have labels, and a note on validation images whose
+/// class has no training image.
+pub(super) fn labelled(
+    splits: &Splits,
+) -> Result<([Arc<dyn Dataset>; 2], Option<String>), TrainError> {
     let missing = |what: String| TrainError::NoLabels { what };
     let train = Arc::clone(&splits.train);
     let Some(validation) = splits.validation.clone() else {
@@ -287,32 +291,12 @@ pub(super) fn labelled(splits: &Splits) -> Result<[Arc<dyn Dataset>; 2], TrainEr
             return Err(missing(format!("the {name} images have no labels")));
         }
     }
-    check_common_classes(train.as_ref(), validation.as_ref())?;
-    Ok([train, validation])
-}
-
-/// Refuses splits without a common class: every answer would be wrong.
-fn check_common_classes(train: &dyn Dataset, validation: &dyn Dataset) -> Result<(), TrainError> {
-    let present = |set: &dyn Dataset| -> BTreeSet<u32> {
-        set.labels().unwrap_or_default().iter().copied().collect()
+    let labels = |set: &dyn Dataset| -> Vec<i64> {
+        set.labels().unwrap_or_default().iter().map(|&label| label.into()).collect()
     };
-    let (learnt, asked) = (present(train), present(validation));
-    if !learnt.is_disjoint(&asked) {
-        return Ok(());
-    }
-    let names = |labels: &BTreeSet<u32>| {
-        let names = labels.iter().map(|&label| train.classes()[label as usize].clone());
-        let some: Vec<String> = names.take(5).collect();
-        let more = if labels.len() > some.len() { ", …" } else { "" };
-        format!("{}{more}", some.join(", "))
-    };
-    Err(TrainError::NoLabels {
-        what: format!(
-            "no class of the validation images ({}) is one of the training images ({})",
-            names(&asked),
-            names(&learnt)
-        ),
-    })
+    let (known, asked) = (labels(train.as_ref()), labels(validation.as_ref()));
+    let note = common_classes::check(&known, &asked, train.classes())?;
+    Ok(([train, validation], note))
 }
 
 /// Checks that the folder is free or holds a training that may be resumed or replaced.
@@ -371,7 +355,8 @@ fn resumption(
     notes.extend(checked(&checkpoint, images, output, length)?);
     checkpoint.position.notes.extend(notes.iter().cloned());
     let stand_in = stand_in.map(|stand_in| stand_in.note("goes on from"));
-    Ok((Some(checkpoint), stand_in.into_iter().chain(notes).collect()))
+    let lost = losses::notes::<Summary>(&output.folder, true)?;
+    Ok((Some(checkpoint), stand_in.into_iter().chain(lost).chain(notes).collect()))
 }
 
 /// Returns a note on a training that goes on with another number of epochs.
@@ -426,7 +411,7 @@ fn resumed(
 /// Returns a note on a training that starts again because it has no checkpoint, unless it came to its end: to
 /// train it again would replace its result.
 fn note_on_new_start(output: &OutputOptions) -> Result<String, TrainError> {
-    match Past::of(&output.folder, |summary: &Summary| summary.interrupted)? {
+    match Past::<Summary>::of(&output.folder)? {
         Past::Finished(_) => Err(TrainError::CheckpointsGone { run: output.folder.clone() }),
         past => Ok(past.note("training")),
     }

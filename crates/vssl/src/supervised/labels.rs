@@ -49,6 +49,19 @@ pub fn choose(labels: &[u32], classes: usize, share: f64, seed: u64) -> Vec<usiz
     chosen
 }
 
+/// Returns a note on a `share` of `images` that gives fewer images than there are classes: `chosen` keep their
+/// labels instead, one of each class.
+pub fn note(images: usize, share: f64, chosen: usize) -> Option<String> {
+    let wanted = (images as f64 * share).round() as usize;
+    (chosen > wanted).then(|| {
+        format!(
+            "labels = {share}: this share of {images} images is {wanted}, which leaves classes without an image; one \
+             image of each class keeps its label, {chosen} in all, a share of {:.2} %",
+            100.0 * chosen as f64 / images.max(1) as f64
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +97,9 @@ mod tests {
     #[test]
     fn a_class_is_never_left_without_a_label() {
         assert_eq!(counts(&choose(&labels(), 10, 0.001, 0)), [1; 10]);
+        let note = note(1000, 0.001, 10).unwrap();
+        assert!(note.contains("images is 1,") && note.contains("10 in all"), "{note}");
+        assert_eq!(super::note(1000, 0.01, 10), None);
         assert_eq!(choose(&[2, 2, 0], 3, 0.01, 0).len(), 2, "a class without images has none");
     }
 

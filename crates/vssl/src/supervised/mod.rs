@@ -8,6 +8,7 @@ mod cached;
 mod finetune;
 mod heads;
 mod job;
+mod judging;
 pub mod labels;
 mod linear;
 mod run;
@@ -26,7 +27,7 @@ pub use linear::linear;
 pub use settings::{
     Cached, FinetuneSettings, Length, LinearSettings, ReadingSection, Saving, View,
 };
-pub use summary::{Summary, finished};
+pub use summary::Summary;
 
 use crate::{schedule::Step, tensors::state::Tensors, train::TrainError};
 

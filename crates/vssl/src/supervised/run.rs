@@ -1,7 +1,7 @@
 //! The loop of a training on labels. It reads from top to bottom; the classifiers are in [`super::linear`]
 //! and [`super::finetune`].
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use vssl_data::{Batch, Loader};
@@ -9,13 +9,10 @@ use vssl_data::{Batch, Loader};
 use super::{
     Classifier, HeadEpoch, HeadStep, HeadSummary, Job, Sample, Summary,
     heads::{HeadPosition, choose},
+    judging::{Judged, judge},
 };
 use crate::{
-    encoder::images::{each_evaluated, pixels_to_tensor},
-    eval::{
-        confusion::{self, Confusion},
-        topk::{predicted, top_hits},
-    },
+    eval::{common_classes, confusion},
     run::{
         checkpoint::{Checkpoint, Position},
         clock::{Clock, Pace},
@@ -64,15 +61,6 @@ struct HeadLine<'a> {
     epoch: HeadEpoch,
 }
 
-/// What a classifier says of the validation split.
-#[derive(Clone)]
-struct Judged {
-    /// The classes that the images were given.
-    classes: Confusion,
-    /// The share of images whose class is among the five with the highest scores, percent.
-    top5: f64,
-}
-
 struct Training<'a> {
     job: &'a Job,
     classifier: &'a mut dyn Classifier,
@@ -84,6 +72,10 @@ struct Training<'a> {
     clock: Clock,
     /// The number of images that the last evaluation on the validation split left out.
     left_out: usize,
+    /// The remarks of the last evaluation.
+    remarks: Vec<String>,
+    /// The training images that were found to be unreadable since the start.
+    bad: BTreeSet<usize>,
 }
 
 impl<'a> Training<'a> {
@@ -122,7 +114,7 @@ impl<'a> Training<'a> {
                 RunFolder::create_with(settings, path, job.output.force, tensorboard)?
             }
         };
-        if let Some((name, text)) = &job.record {
+        for (name, text) in &job.records {
             folder.write(name, text)?;
         }
         let mut journal = Journal::new(folder, observer);
@@ -137,8 +129,18 @@ impl<'a> Training<'a> {
             first_step: position.step,
             notes: job.notes.clone(),
         })?;
-        let (clock, left_out) = (Clock::start(position.seconds), 0);
-        let training = Self { job, classifier, journal, names, position, heads, clock, left_out };
+        let training = Self {
+            job,
+            classifier,
+            journal,
+            names,
+            clock: Clock::start(position.seconds),
+            position,
+            heads,
+            left_out: 0,
+            remarks: Vec::new(),
+            bad: BTreeSet::new(),
+        };
         Ok((training, loader))
     }
 
@@ -187,6 +189,7 @@ impl<'a> Training<'a> {
         }
         self.position.step += 1;
         self.position.replaced += batch.replaced.len() as u64;
+        self.bad.extend(batch.replaced.iter().map(|image| image.index));
         self.journal.warn_of_replaced(&batch, self.position.step, at.epoch)?;
         self.clock.step(batch.wait);
         if self.job.logs_after(self.position.step) {
@@ -222,6 +225,7 @@ impl<'a> Training<'a> {
     /// Closes the sums of an epoch, and evaluates on the validation split when that is due. Where `stop` is
     /// requested meanwhile, the sums stay open, and the next start evaluates.
     fn end_epoch(&mut self, epoch: u64, stop: &Stop) -> Result<(), TrainError> {
+        self.note_lost_classes(epoch)?;
         let judged: Vec<Option<Judged>> =
             match self.job.evaluates_after(epoch).then(|| self.evaluate(stop)) {
                 Some(Err(TrainError::Stopped)) => {
@@ -278,41 +282,27 @@ impl<'a> Training<'a> {
 
     /// Returns what each classifier says of the validation split.
     fn evaluate(&mut self, stop: &Stop) -> Result<Vec<Judged>, TrainError> {
-        let (job, judge, heads) = (self.job, self.classifier.judge(), self.names.len());
-        let (images, plan) = (Arc::clone(&job.validation), job.evaluation());
-        let (size, device) = (job.input.size, job.device.clone());
         let mut watch = Watch { stop, observer: self.journal.observer() };
-        let (found, in_five, left_out) = watch.run("validation images", move |task| {
-            task.begin(images.len() as u64);
-            let labels = images.labels().expect("a job's images have labels");
-            let mut found = vec![Confusion::default(); heads];
-            let mut in_five = vec![0_usize; heads];
-            let left_out = each_evaluated(&images, plan, TrainError::from, |indices, pixels| {
-                let x = pixels_to_tensor(pixels, indices.len(), size, &device);
-                let targets: Vec<u32> = indices.iter().map(|&index| labels[index]).collect();
-                for ((found, in_five), scores) in found.iter_mut().zip(&mut in_five).zip(judge(x)) {
-                    let classes = scores.dims()[1];
-                    let scores: Vec<f32> =
-                        scores.into_data().try_into_vec().expect("scores are f32"); // device read
-                    *in_five += top_hits(&scores, classes, &targets)[1];
-                    let answers = predicted(&scores, classes).into_iter();
-                    targets
-                        .iter()
-                        .zip(answers)
-                        .for_each(|(&class, answer)| found.add(class, answer));
-                }
-                task.advance(indices.len() as u64);
-                if task.is_left() { Err(TrainError::Stopped) } else { Ok(()) }
-            })?;
-            Ok((found, in_five, left_out))
-        })?;
-        check_some_read(job.validation.len(), left_out)?;
-        self.left_out = left_out;
-        let percent = |count: usize, of: u64| 100.0 * count as f64 / of.max(1) as f64;
-        let judged = found.into_iter().zip(in_five);
-        Ok(judged
-            .map(|(classes, five)| Judged { top5: percent(five, classes.images()), classes })
-            .collect())
+        let found = judge(self.job, self.classifier.judge(), self.names.len(), &mut watch)?;
+        (self.left_out, self.remarks) = (found.left_out, found.remarks);
+        Ok(found.judged)
+    }
+
+    /// Notes the classes of which every training image was found to be unreadable, so that others took their places:
+    /// they were not learnt.
+    fn note_lost_classes(&mut self, epoch: u64) -> Result<(), TrainError> {
+        let (images, bad) = (&self.job.train, &self.bad);
+        let labels = images.labels().unwrap_or_default();
+        let good = labels.iter().enumerate().filter(|(index, _)| !bad.contains(index));
+        let good: Vec<i64> = good.map(|(_, &label)| label.into()).collect();
+        let note = common_classes::lost("training", labels, &good, images.classes());
+        match note.filter(|note| !self.position.notes.contains(note)) {
+            None => Ok(()),
+            Some(note) => {
+                self.position.notes.push(note.clone());
+                Ok(self.journal.warn("classes", self.position.step, epoch, note)?)
+            }
+        }
     }
 
     fn results(&self) -> Vec<HeadSummary> {
@@ -368,18 +358,14 @@ impl<'a> Training<'a> {
             best_epoch: best.map(|epoch| epoch.epoch),
             heads,
             images: Some(job.images.clone()),
-            notes: result_notes(&self.position.notes, &job.notes, self.left_out),
+            notes: [
+                result_notes(&self.position.notes, &job.notes, self.left_out),
+                std::mem::take(&mut self.remarks),
+            ]
+            .concat(),
             folder: job.output.folder.clone(),
         };
         self.journal.finish(&summary, summary.steps, summary.interrupted)?;
         Ok(summary)
-    }
-}
-
-/// Refuses a result without a single validation image.
-pub(super) fn check_some_read(images: usize, left_out: usize) -> Result<(), TrainError> {
-    match left_out == images {
-        true => Err(TrainError::NoImageRead { images }),
-        false => Ok(()),
     }
 }

@@ -372,6 +372,7 @@ fn check_common(
     checker.range("view.crop_scale", view.crop_scale, 1.0);
     checker.range("view.crop_ratio", view.crop_ratio, 1000.0);
     checker.share("view.flip", view.flip);
+    checker.workers(data.workers);
     let prefetch = data.prefetch as u64;
     checker.at_least("data.prefetch", prefetch, u64::from(data.workers != Some(0)));
     checker.at_least("checkpoint.keep", checkpoint.keep as u64, 1);

@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::HeadSummary;
-use crate::{
-    run::{images::Images, past::Past},
-    train::TrainError,
-};
+use crate::run::{images::Images, outcome::Outcome};
 
 /// The result of a training on labels, which `vssl table` reads as well. Accuracies are percent of the
 /// validation split.
@@ -77,16 +74,20 @@ pub struct Summary {
     pub folder: PathBuf,
 }
 
-/// Returns the result of the training in `folder` if it came to its end; `None` for any other training. Neither
-/// its images nor its checkpoints are needed.
-///
-/// # Errors
-/// The result cannot be read.
-pub fn finished(folder: &Path) -> Result<Option<Summary>, TrainError> {
-    let past = Past::of(folder, |summary: &Summary| summary.interrupted)?;
-    Ok(match past {
-        // The folder may have been moved or copied since.
-        Past::Finished(summary) => Some(Summary { folder: folder.to_owned(), ..summary }),
-        _ => None,
-    })
+impl Outcome for Summary {
+    fn interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn found_in(self, folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), ..self }
+    }
 }

@@ -13,7 +13,7 @@ use crate::formats::safetensors as format;
 #[non_exhaustive]
 pub enum TensorFileError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,

@@ -30,18 +30,6 @@ pub(super) struct Beginning {
     pub without_weights: Option<Summary>,
 }
 
-/// Returns the result of the run in the folder `run` if it came to its end; `None` for any other run. Neither
-/// its images nor its checkpoints are needed.
-///
-/// # Errors
-/// The result cannot be read.
-pub fn finished(run: &Path) -> Result<Option<Summary>, TrainError> {
-    match Past::of(run, |summary: &Summary| summary.interrupted)? {
-        Past::Finished(summary) => Ok(Some(summary)),
-        _ => Ok(None),
-    }
-}
-
 impl Beginning {
     /// Returns the place where the run in the folder `run` goes on from the checkpoint `from`.
     ///
@@ -55,10 +43,10 @@ impl Beginning {
                 beginning.checkpoint = Some(checkpoint);
                 return Ok(beginning);
             }
-            Ok(None) => Past::of(run, |summary: &Summary| summary.interrupted)?,
+            Ok(None) => Past::of(run)?,
             // `latest` is all that is left of the checkpoints. A result needs no weights.
             Err(CheckpointError::NoneWhole { folder, reason, damaged }) if damaged.is_empty() => {
-                match Past::of(run, |summary: &Summary| summary.interrupted)? {
+                match Past::of(run)? {
                     finished @ Past::Finished(_) => finished,
                     _ => {
                         let error = CheckpointError::NoneWhole { folder, reason, damaged };
@@ -73,6 +61,29 @@ impl Beginning {
             past => beginning.note = Some(past.note("run")),
         }
         Ok(beginning)
+    }
+}
+
+impl Beginning {
+    /// Checks that the images are those of the checkpoint, unless they are `allowed` to be others: the first thing
+    /// that is checked, because other images are behind many an error of later checks. Ranks that do not
+    /// look at the images pass `None`.
+    ///
+    /// # Errors
+    /// The images are others.
+    pub(super) fn check_images(
+        &self,
+        run: &Path,
+        now: Option<&Images>,
+        allowed: bool,
+    ) -> Result<(), TrainError> {
+        let was = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.images.as_ref());
+        let (Some(was), Some(now), false) = (was, now, allowed) else { return Ok(()) };
+        let changes: Vec<String> = now.changes_since(was).iter().map(ToString::to_string).collect();
+        match changes.is_empty() {
+            true => Ok(()),
+            false => Err(TrainError::OtherImages { run: run.to_owned(), changes }),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     collective::CollectiveError,
     encoder::EncoderError,
-    eval::EvalError,
+    eval::{EvalError, common_classes::CommonClassesError},
     features::FeatureError,
     optim::OptimError,
     precision::PrecisionError,
@@ -200,6 +200,9 @@ pub enum TrainError {
         /// The split or the labels that are missing, in words.
         what: String,
     },
+    /// The images to evaluate on have no class in common with the training images.
+    #[error(transparent)]
+    Classes(#[from] CommonClassesError),
     /// A training on labels would mix its files with those of a pretraining run.
     #[error(
         "{}: this is the folder of a pretraining run; choose a folder of its own with --out",
@@ -256,7 +259,6 @@ impl TrainError {
             Self::Setting(_)
                 | Self::OtherRecipe { .. }
                 | Self::EndHasPassed { .. }
-                | Self::NoLabels { .. }
                 | Self::FolderOfRun { .. }
                 | Self::NothingToResume { .. }
                 | Self::Precision(_)

@@ -12,10 +12,11 @@ use crate::{
     backbone::Backbone,
     encoder::images::{features, features_of_set, pixels_to_tensor},
     eval::{
+        common_classes,
         evaluators::{Judged, Judgement, Splits},
         topk,
     },
-    features::{Features, SpillWriter},
+    features::{Features, Flat, SpillWriter},
     method::learner::Network,
     run::stop::Stop,
     tensors::reading,
@@ -124,6 +125,27 @@ pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, Tr
     Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
 }
 
+/// Returns notes on features that say nothing, and on classes without an image that could be read.
+fn remarks(plan: &Plan, splits: &Splits) -> Result<Vec<String>, TrainError> {
+    let mut notes = Vec::new();
+    let names = plan.train.classes();
+    let validation = plan.validation.as_ref().expect("splits have validation images");
+    for (name, images, features) in
+        [("training", &plan.train, &splits.train), ("validation", validation, &splits.validation)]
+    {
+        notes.extend(Flat::of(features)?.warning(&format!("{name} features")));
+        if let (Some(all), Some(read)) = (images.labels(), &features.labels) {
+            notes.extend(common_classes::lost(name, all, read, names));
+        }
+    }
+    if let (Some(known), Some(asked)) = (&splits.train.labels, &splits.validation.labels) {
+        // The training is done, and its other figures are worth having.
+        let checked = common_classes::check(known, asked, names);
+        notes.extend(checked.unwrap_or_else(|error| Some(error.to_string())));
+    }
+    Ok(notes)
+}
+
 /// Measures all figures of the end of a run.
 ///
 /// # Errors
@@ -142,6 +164,7 @@ pub fn at_the_end(
     reporter.phase("evaluating the trained encoder")?;
     let watch = &mut reporter.watch(stop);
     if let Some((splits, left_out)) = splits(plan, encoder, watch)? {
+        evaluation.notes = remarks(plan, &splits)?;
         evaluation.measure(plan, Judged::Trained, splits, watch)?;
         evaluation.left_out = left_out;
     }

@@ -14,7 +14,8 @@ pub struct Evaluation {
     pub figures: BTreeMap<String, Option<f64>>,
     /// The number of images of both splits that could not be read and were left out.
     pub left_out: usize,
-    /// The notes on figures of an earlier evaluation.
+    /// The notes on what was measured: features that say nothing, classes without images, figures of an earlier
+    /// evaluation.
     pub notes: Vec<String>,
     /// The evaluators that classify, in words, and the classes that they gave to the validation images by the
     /// trained encoder.
@@ -35,7 +36,9 @@ impl Evaluation {
         }
         if !kept.is_empty() {
             let notes = earlier.notes.iter().filter(|note| !note.starts_with(KEPT));
-            self.notes = notes.cloned().chain([format!("{KEPT}{}", kept.join(", "))]).collect();
+            let kept = format!("{KEPT}{}", kept.join(", "));
+            let earlier: Vec<String> = notes.cloned().chain([kept]).collect();
+            add_new(&mut self.notes, earlier);
         }
     }
 }

@@ -18,7 +18,6 @@ mod report;
 mod step;
 pub mod watch;
 
-pub use beginning::finished;
 pub use environment::Environment;
 pub use error::TrainError;
 pub use plan::Plan;

@@ -33,6 +33,8 @@ use crate::{
         folder::{self, RunFolderError},
         images::Images,
         length::Length,
+        losses,
+        outcome::Outcome,
         resume, space,
     },
     schedule::Step,
@@ -132,7 +134,14 @@ impl Plan {
         }
         let splits = dataset::open(&recipe.data.source(), None)?;
         let images = splits.train.len();
+        let fingerprints =
+            group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
+        let allows_changes = environment.allow_changed_data;
+        beginning.check_images(run, fingerprints.as_ref(), allows_changes)?;
         let mut notes: Vec<String> = beginning.note.into_iter().collect();
+        if beginning.checkpoint.is_some() && group.leads() {
+            notes.extend(losses::notes::<Summary>(run, true)?);
+        }
         if environment.adapts_batch {
             notes.extend(adapt_batch(&mut recipe, &group, images));
         }
@@ -159,8 +168,6 @@ impl Plan {
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
         recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
-        let fingerprints =
-            group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
             run: run.to_owned(),
@@ -184,7 +191,7 @@ impl Plan {
             without_weights: beginning.without_weights,
             recipe,
         };
-        let remarks = plan.remarks(length, environment.allow_changed_data)?;
+        let remarks = plan.remarks(length, allows_changes)?;
         plan.notes.extend(remarks);
         Ok(plan)
     }
@@ -229,7 +236,7 @@ impl Plan {
     /// The result cannot be read.
     pub fn result(&self) -> Result<Option<Summary>, TrainError> {
         if self.without_weights.is_some() {
-            return Ok(self.without_weights.clone().map(|summary| self.here(summary)));
+            return Ok(self.without_weights.clone());
         }
         let trained = self.resume_from.as_ref().map(|checkpoint| checkpoint.position.step);
         match trained == Some(self.total_steps) {
@@ -255,13 +262,11 @@ impl Plan {
         match folder::summary_of(&self.run) {
             // A result of another version or a damaged result is made again.
             Err(RunFolderError::Summary { .. }) => Ok(None),
-            summary => Ok(summary?.filter(is_of_these_weights).map(|summary| self.here(summary))),
+            summary => {
+                let summary: Option<Summary> = summary?.filter(is_of_these_weights);
+                Ok(summary.map(|summary| summary.found_in(&self.run)))
+            }
         }
-    }
-
-    /// Returns the result with the path of this folder, which may have been moved or copied since.
-    fn here(&self, summary: Summary) -> Summary {
-        Summary { run: self.run.clone(), ..summary }
     }
 
     /// Returns whether the recipe in the run folder says something else than what the run goes on with.

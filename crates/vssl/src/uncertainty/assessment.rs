@@ -11,7 +11,7 @@ use vssl_data::{
 };
 
 use super::{
-    Settings, UncertaintyError,
+    Progress, Settings, UncertaintyError,
     auroc::{Auroc, auroc, auroc_of_pairs},
     judge::{Judge, Verdict},
     risk::{Risk, risk},
@@ -112,7 +112,7 @@ struct Set {
 }
 
 impl Assessment {
-    /// Measures everything, in the same way every time. `progress` is told what is being done.
+    /// Measures everything, in the same way every time.
     ///
     /// # Errors
     /// Images that cannot be read, sets of fewer than two, outputs that are not numbers.
@@ -120,23 +120,23 @@ impl Assessment {
         subject: &Subject,
         material: &Material,
         settings: &Settings,
-        progress: &mut dyn FnMut(&str),
+        progress: &mut Progress<'_>,
     ) -> Result<Self, UncertaintyError> {
         let test: Arc<dyn Dataset> =
             Arc::new(Subset::balanced(Arc::clone(&material.test), settings.images));
         let asked = test.len();
+        progress(&format!("reading {asked} test images"), 0, 0);
         let (test, pictures) = subject.prepare(&test)?;
         let pictures = enough("the test images", pictures)?;
         let judge = Judge::new(subject, &material.train, settings.neighbour, progress)?;
-        progress(&format!("{} test images", pictures.len()));
-        let outputs = subject.outputs(&pictures)?;
+        let what = format!("{} test images", pictures.len());
+        let outputs = subject.outputs(&pictures, &what, progress)?;
         let free_variance = outputs.free_variance;
         let usual = finite(subject, "the test images", judge.complete(outputs)?)?;
         let wrong = wrong(&usual, test.labels());
         let mut reports = reports(&usual, wrong.as_deref());
         let mut ask = |set: Set| -> Result<(), UncertaintyError> {
-            progress(&set.title());
-            let outputs = subject.outputs(&set.pictures)?;
+            let outputs = subject.outputs(&set.pictures, &set.title(), progress)?;
             let unusual = finite(subject, &set.title(), judge.complete(outputs)?)?;
             for (at, report) in reports.iter_mut().enumerate() {
                 report.sets.push(set.compare(&usual.scores[at].1, &unusual.scores[at].1));

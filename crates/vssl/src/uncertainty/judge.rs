@@ -7,12 +7,12 @@ use std::sync::Arc;
 use vssl_data::Dataset;
 
 use super::{
-    UncertaintyError,
+    Progress, UncertaintyError,
     score::Score,
     subject::{Outputs, Subject},
 };
 use crate::{
-    encoder::Reading,
+    encoder::{EncoderError, Reading},
     eval::{
         linear::{LinearConfig, LinearProbe},
         neighbours::{Distance, neighbours},
@@ -42,16 +42,13 @@ impl Judge {
         subject: &Subject,
         train: &Arc<dyn Dataset>,
         neighbour: usize,
-        progress: &mut dyn FnMut(&str),
+        progress: &mut Progress<'_>,
     ) -> Result<Self, UncertaintyError> {
-        progress(&format!("features of {} training images", train.len()));
-        let images = train.len();
         let reading = Reading { on_bad_image: subject.on_bad_image, ..Reading::default() };
-        let train = subject.encoder.features(train, &reading)?;
-        let left_out = images - train.rows;
+        let (train, left_out) = features(subject, train, &reading, progress)?;
         let probe = match train.labels {
             Some(_) => {
-                progress("fitting the linear probe");
+                progress("fitting the linear probe", 0, 0);
                 Some(LinearProbe::fit(&train, &LinearConfig::default())?)
             }
             None => None,
@@ -79,6 +76,31 @@ impl Judge {
         scores.sort_by_key(|(score, _)| *score);
         Ok(Verdict { scores, classes })
     }
+}
+
+/// The features of the training images that can be read, and how many cannot.
+fn features(
+    subject: &Subject,
+    images: &Arc<dyn Dataset>,
+    reading: &Reading,
+    progress: &mut Progress<'_>,
+) -> Result<(Features, usize), UncertaintyError> {
+    let what = format!("features of {} training images", images.len());
+    progress(&what, 0, images.len());
+    let known = images.labels();
+    let mut all = Features { labels: known.map(|_| Vec::new()), ..Features::default() };
+    let add = |indices: &[usize], part: Features| -> Result<(), EncoderError> {
+        (all.rows, all.dim) = (all.rows + part.rows, part.dim);
+        all.values.extend(part.values);
+        if let (Some(labels), Some(known)) = (&mut all.labels, known) {
+            labels.extend(indices.iter().map(|&index| i64::from(known[index])));
+        }
+        progress(&what, all.rows, images.len());
+        Ok(())
+    };
+    let left_out = subject.encoder.each_batch(images, reading, add)?;
+    all.check("training features").map_err(EncoderError::from)?;
+    Ok((all, left_out))
 }
 
 /// In nats; a class that cannot be adds nothing.

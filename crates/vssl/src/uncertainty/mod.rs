@@ -28,6 +28,9 @@ pub use subject::Subject;
 
 use crate::{encoder::EncoderError, eval::EvalError};
 
+/// Is told what is being done, how many images are done and of how many; 0 of 0 where that is not known.
+pub type Progress<'a> = dyn FnMut(&str, usize, usize) + 'a;
+
 /// How much is measured, and by which random numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Settings {

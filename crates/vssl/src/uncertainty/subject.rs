@@ -14,7 +14,7 @@ use vssl_data::{
 };
 
 use super::{
-    UncertaintyError,
+    Progress, UncertaintyError,
     score::{self, Directions, Score, numbers},
 };
 use crate::{
@@ -98,11 +98,17 @@ impl Subject {
         Ok((Arc::new(Subset::of(Arc::clone(images), kept)?), pictures))
     }
 
-    /// Features and scores of prepared pictures.
-    pub(super) fn outputs(&self, pictures: &[Image]) -> Result<Outputs, UncertaintyError> {
+    /// Features and scores of prepared pictures, which are called `what` in the progress.
+    pub(super) fn outputs(
+        &self,
+        pictures: &[Image],
+        what: &str,
+        progress: &mut Progress<'_>,
+    ) -> Result<Outputs, UncertaintyError> {
         let mut all = Outputs::default();
         let (count, _memory) = (self.encoder.batch(), OwnMemory::begin());
         for (number, batch) in pictures.chunks(count).enumerate() {
+            progress(what, number * count, pictures.len());
             let part = self.batch(batch, number * count)?;
             all.features.rows += part.features.rows;
             all.features.dim = part.features.dim;

@@ -18,7 +18,7 @@ use vssl_data::{
 use crate::{
     arguments::{Common, DataAction, FormatName},
     failure::Failure,
-    output::say,
+    output::{counted, say},
     progress::Meter,
 };
 
@@ -54,6 +54,7 @@ fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
     match common.json {
         true => say(&json!({ "event": "fetched", "name": name, "path": folder.to_string_lossy() })
             .to_string()),
+        false if common.quiet => say(&folder.display().to_string()),
         false => say(&format!("{name} is in {}, checksums verified", folder.display())),
     }
 }
@@ -78,13 +79,20 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
         lost.extend(test.found.lost_classes.iter().filter(new).cloned());
     }
     let test = test.and_then(|test| test.validation);
-    let mut bad = 0;
+    let (mut bad, mut unread) = (0, Vec::new());
     for (name, split) in
         [("train", Some(splits.train)), ("validation", splits.validation), ("test", test)]
     {
         let Some(split) = split else { continue };
         let report = look(name, split.as_ref(), common)?;
         bad += report.bad.len();
+        let classes = report.lost_classes(split.as_ref());
+        if !classes.is_empty() {
+            unread.push(format!(
+                "classes without a {name} image that can be used: {}",
+                classes.join(", ")
+            ));
+        }
         let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
         tell(name, split.as_ref(), (&report, found, config.bits_used), common)?;
     }
@@ -99,7 +107,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
         1 => Some("1 image cannot be used".to_owned()),
         _ => Some(format!("{bad} images cannot be used")),
     };
-    let problems: Vec<String> = bad.into_iter().chain(lost).collect();
+    let problems: Vec<String> = bad.into_iter().chain(unread).chain(lost).collect();
     if problems.is_empty() { Ok(()) } else { Err(anyhow!("{}", problems.join("; ")).into()) }
 }
 
@@ -111,7 +119,7 @@ fn tell_found(found: &Found, common: &Common) -> Result<(), Failure> {
     found.taken.iter().try_for_each(|sentence| say(sentence))?;
     if !found.left_out.is_empty() {
         let files: usize = found.left_out.values().map(|files| files.count).sum();
-        say(&format!("left out: {files} files"))?;
+        say(&format!("left out: {}", counted(files, "file")))?;
     }
     for (kind, files) in &found.left_out {
         say(&format!("  {} {kind}, such as {}", files.count, text_of(&files.example)))?;
@@ -227,7 +235,7 @@ fn tell(
             report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
         let value = json!({
             "event": "checked", "split": name, "images": report.images, "classes": classes,
-            "sizes": sizes, "bad": bad, "sixteen_bits": report.sixteen_bits.map(|found| {
+            "sizes": sizes, "bad": bad, "lost_classes": report.lost_classes(split), "sixteen_bits": report.sixteen_bits.map(|found| {
                 json!({ "images": found.images, "largest": found.largest })
             }),
             "found": found.map(as_json),
@@ -235,6 +243,7 @@ fn tell(
         return say(&value.to_string());
     }
     let classes = match classes {
+        Some(1) => "1 class".to_owned(),
         Some(classes) => format!("{classes} classes"),
         None => "no labels".to_owned(),
     };
@@ -245,7 +254,7 @@ fn tell(
     let sizes = report.sizes.map_or(String::new(), |sizes| {
         format!(", {} pixels wide and {} high", sides(sizes.width), sides(sizes.height))
     });
-    say(&format!("{name}: {} images, {classes}{sizes}", report.images))?;
+    say(&format!("{name}: {}, {classes}{sizes}", counted(report.images, "image")))?;
     if let Some(found) = report.sixteen_bits {
         say(&sixteen_bits(found, bits_used))?;
     }
@@ -253,7 +262,15 @@ fn tell(
         say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))?;
     }
     match report.bad.len().saturating_sub(LISTED) {
-        0 => Ok(()),
-        more => say(&format!("  and {more} more; --json lists all")),
+        0 => {}
+        more => say(&format!("  and {more} more; --json lists all"))?,
+    }
+    match report.lost_classes(split) {
+        lost if lost.is_empty() => Ok(()),
+        lost => say(&format!(
+            "  no image of {} can be used: {}",
+            if lost.len() == 1 { "this class" } else { "these classes" },
+            lost.join(", ")
+        )),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::{Value, json};
 use vssl::{
     methods::METHODS,
@@ -17,7 +17,11 @@ use vssl_data::{
 };
 
 use super::super::destination;
-use crate::{arguments::Common, failure::Failure, output::say};
+use crate::{
+    arguments::Common,
+    failure::{Failure, during},
+    output::say,
+};
 
 /// The recipe whose views are drawn, and their seed if it is not the recipe's.
 pub(super) struct Views<'a> {
@@ -51,8 +55,7 @@ pub(super) fn run(
     let (width, height) = collage.size();
     let png = collage.png();
     let png = png.map_err(|what| anyhow!("a picture of {width} x {height} pixels: {what}"))?;
-    whole_file::write(to, png)
-        .with_context(|| format!("writing the picture to {}", to.display()))?;
+    whole_file::write(to, png).map_err(during("writing the picture to", to))?;
     if common.json {
         let seed = pipeline.as_ref().map(|seen| seen.seed);
         let images = files.iter().zip(&images).enumerate();

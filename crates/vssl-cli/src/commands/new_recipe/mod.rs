@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     method::Sizes,
@@ -26,7 +26,7 @@ use vssl::{
 use super::destination;
 use crate::{
     arguments::{Common, NewRecipe},
-    failure::Failure,
+    failure::{Failure, during},
     notes::note,
     output::{quoted, say},
 };
@@ -43,8 +43,9 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
         return Err(exists(&path));
     }
     let survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
-    if let Some(found) = &survey.found {
-        note(&format!("{}: {found}", survey.path.display()));
+    // Programs get the notes with the result.
+    if !common.json {
+        survey.notes.iter().for_each(|text| note(text));
     }
     let text = text::write(entry, &survey, &path)?;
     check(entry, &survey, &text, &path)?;
@@ -79,7 +80,7 @@ fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     };
     match written {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
-        written => Ok(written.with_context(|| format!("writing {}", path.display()))?),
+        written => Ok(written.map_err(during("writing", path))?),
     }
 }
 
@@ -102,6 +103,9 @@ fn tell(method: &str, survey: &Survey, path: &Path, common: &Common) -> Result<(
             "classes": survey.classes,
             "side": survey.side,
             "grey": survey.grey,
+            "looked_at": survey.looked_at,
+            "unreadable": survey.unreadable,
+            "notes": survey.notes,
         })
         .to_string());
     }

@@ -8,7 +8,11 @@ use vssl_data::{
     dataset::{self, DataConfig, Format},
 };
 
-use crate::{commands::data, failure::Failure};
+use crate::{
+    commands::data,
+    failure::{Failure, during},
+    output::counted,
+};
 
 /// Number of images that are decoded for their sizes and colours, evenly over the set.
 const SAMPLE: usize = 64;
@@ -21,8 +25,11 @@ pub(super) struct Survey {
     pub(super) format: Format,
     /// Folder of the training images below `path`, if it was named.
     pub(super) train: Option<String>,
-    /// What was taken for what, and what was left out.
-    pub(super) found: Option<String>,
+    /// What was taken for what and what was left out, and how many images cannot be read.
+    pub(super) notes: Vec<String>,
+    /// Number of images that were looked at, and of those that cannot be read.
+    pub(super) looked_at: usize,
+    pub(super) unreadable: usize,
     /// Number of training images.
     pub(super) images: usize,
     /// Number of classes of the training images; `None` without labels.
@@ -49,8 +56,7 @@ impl Survey {
     /// # Errors
     /// When there are no images or a single one, or none of the sampled images can be decoded.
     pub(super) fn of(source: &Path, train: Option<&str>) -> Result<Self, Failure> {
-        let path =
-            source.canonicalize().with_context(|| format!("looking for {}", source.display()))?;
+        let path = source.canonicalize().map_err(during("looking for", source))?;
         if path.to_str().is_none() {
             let shown = path.display();
             return Err(anyhow!(
@@ -64,7 +70,10 @@ impl Survey {
         let config =
             DataConfig { format, path: path.clone(), train: folder, ..DataConfig::default() };
         let splits = dataset::open(&config, None).map_err(advised)?;
-        let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
+        let mut notes = Vec::new();
+        if !splits.found.is_empty() {
+            notes.push(format!("{}: {}", path.display(), splits.found));
+        }
         let train = splits.train.as_ref();
         if train.len() < 2 {
             let shown = source.display();
@@ -74,6 +83,7 @@ impl Survey {
         }
         let pixels = Pixels::sample(train)
             .with_context(|| format!("{}: no image can be decoded", source.display()))?;
+        notes.extend(pixels.note(source));
         let validation = splits
             .validation
             .map(|split| Validation { images: split.len(), labelled: split.labels().is_some() });
@@ -81,7 +91,9 @@ impl Survey {
             path,
             format,
             train: named,
-            found,
+            notes,
+            looked_at: pixels.sides.len() + pixels.unreadable,
+            unreadable: pixels.unreadable,
             images: train.len(),
             classes: train.labels().map(|_| train.classes().len()),
             validation,
@@ -99,12 +111,13 @@ impl Survey {
     /// The survey as one line of text.
     pub(super) fn summary(&self) -> String {
         let classes = match self.classes {
+            Some(1) => "1 class".to_owned(),
             Some(classes) => format!("{classes} classes"),
             None => "no labels".to_owned(),
         };
         let validation = match self.validation {
-            Some(split) if split.labelled => format!("{} validation images", split.images),
-            Some(split) => format!("{} validation images without labels", split.images),
+            Some(split) if split.labelled => counted(split.images, "validation image"),
+            Some(split) => format!("{} without labels", counted(split.images, "validation image")),
             None => "no validation split".to_owned(),
         };
         let colour = if self.grey { "grey" } else { "colour" };
@@ -130,6 +143,9 @@ fn advised(error: DataError) -> Failure {
 /// Sizes of the sampled images, and sums over their pixels.
 struct Pixels {
     sides: Vec<usize>,
+    /// Number of sampled images that cannot be read, and why the first of them cannot.
+    unreadable: usize,
+    why: Option<DataError>,
     grey: bool,
     count: f64,
     sums: [f64; 3],
@@ -137,23 +153,40 @@ struct Pixels {
 }
 
 impl Pixels {
-    /// Samples images evenly. Images that cannot be decoded are skipped, unless all are such:
-    /// `vssl data check` and the run report them.
+    fn new() -> Self {
+        let (sums, squares) = ([0.0; 3], [0.0; 3]);
+        Self { sides: Vec::new(), unreadable: 0, why: None, grey: true, count: 0.0, sums, squares }
+    }
+
+    /// Samples images evenly. Images that cannot be decoded are counted, unless all are such.
     fn sample(images: &dyn Dataset) -> Result<Self, DataError> {
-        let mut pixels =
-            Self { sides: Vec::new(), grey: true, count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
+        let mut pixels = Self::new();
         let sample = SAMPLE.min(images.len());
-        let mut bad = None;
         for k in 0..sample {
             match images.image(k * images.len() / sample) {
                 Ok(image) => pixels.add(&image),
-                Err(error) => bad = Some(error),
+                Err(error) => {
+                    pixels.unreadable += 1;
+                    pixels.why.get_or_insert(error);
+                }
             }
         }
-        match bad {
+        match pixels.why.take() {
             Some(error) if pixels.sides.is_empty() => Err(error),
-            _ => Ok(pixels),
+            why => Ok(Self { why, ..pixels }),
         }
+    }
+
+    /// A note on the images of the sample that cannot be read.
+    fn note(&self, source: &Path) -> Option<String> {
+        let (bad, looked) = (self.unreadable, self.sides.len() + self.unreadable);
+        self.why.as_ref().map(|why| {
+            format!(
+                "{bad} of the {looked} images that were looked at cannot be read, the first is {why}; a run stops \
+                 there unless data.on_bad_image = \"skip\". vssl data check {} names all such images",
+                source.display()
+            )
+        })
     }
 
     fn add(&mut self, image: &Image) {
@@ -195,8 +228,7 @@ mod tests {
 
     #[test]
     fn sides_colours_and_statistics_are_those_of_the_pixels() {
-        let mut pixels =
-            Pixels { sides: Vec::new(), grey: true, count: 0.0, sums: [0.0; 3], squares: [0.0; 3] };
+        let mut pixels = Pixels::new();
         pixels.add(&Image { width: 2, height: 1, rgb: vec![0, 0, 0, 255, 255, 255] });
         assert!(pixels.grey);
         pixels.add(&Image { width: 1, height: 2, rgb: vec![255, 0, 0, 0, 0, 255] });

@@ -35,16 +35,19 @@ fn shape<const D: usize>(shapes: &Shapes, name: &str) -> Result<[usize; D], Fore
     })
 }
 
-/// Counts the numbers 0, 1, … that occur between `before` and `after` in the names.
-fn count(shapes: &Shapes, before: &str, after: &str) -> usize {
-    (0..).take_while(|index| shapes.contains_key(&format!("{before}{index}{after}"))).count()
+/// Returns one more than the largest number that stands behind `before` in the names, up to a point: the number of
+/// blocks, also where a tensor of a block or a whole block is missing.
+fn count(shapes: &Shapes, before: &str) -> usize {
+    let number =
+        |name: &String| name.strip_prefix(before)?.split('.').next()?.parse::<usize>().ok();
+    shapes.keys().filter_map(number).max().map_or(0, |last| last.saturating_add(1))
 }
 
 fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let [width, channels, kernel, _] = shape(shapes, "conv1.weight")?;
-    let depths =
-        [1, 2, 3, 4].map(|layer| count(shapes, &format!("layer{layer}."), ".conv1.weight"));
-    let bottleneck = shapes.contains_key("layer1.0.conv3.weight");
+    let depths = [1, 2, 3, 4].map(|layer| count(shapes, &format!("layer{layer}.")));
+    let is_third = |name: &String| name.starts_with("layer") && name.ends_with(".conv3.weight");
+    let bottleneck = shapes.keys().any(is_third);
     let depth = match (depths, bottleneck) {
         ([2, 2, 2, 2], false) => ResnetDepth::Resnet18,
         ([3, 4, 6, 3], false) => ResnetDepth::Resnet34,
@@ -72,8 +75,7 @@ fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
 
 fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let [width, ..] = shape::<4>(shapes, "block1.layer.0.conv1.weight")?;
-    let depths =
-        [1, 2, 3].map(|block| count(shapes, &format!("block{block}.layer."), ".conv1.weight"));
+    let depths = [1, 2, 3].map(|block| count(shapes, &format!("block{block}.layer.")));
     if depths != [4, 4, 4] || width == 0 || !width.is_multiple_of(16) {
         return Err(ForeignError::Architecture(format!(
             "a Wide ResNet of {depths:?} blocks and {width} channels in the first stage; known is \
@@ -90,7 +92,7 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
             "its patches are {patch}×{other} on {channels} channels; known are squares on 3"
         )));
     }
-    let blocks = count(shapes, "blocks.", ".norm1.weight");
+    let blocks = count(shapes, "blocks.");
     let size = match (width, blocks) {
         (192, 12) => VitSize::Tiny,
         (384, 12) => VitSize::Small,

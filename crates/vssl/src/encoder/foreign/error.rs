@@ -9,7 +9,7 @@ use crate::encoder::export::ExportError;
 #[non_exhaustive]
 pub enum ForeignError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
     Io {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,10 @@ pub enum ForeignError {
         problem: String,
     },
     /// A tensor of the encoder does not hold floats.
-    #[error("{}: tensor {key:?} holds no floats (expected 16, 32 or 64 bits)", path.display())]
+    #[error(
+        "{}: tensor {key:?} holds no floats of 16, 32 or 64 bits, which are the numbers that are read; others, such \
+         as floats of 8 bits, have to be converted first, in PyTorch by .float()", path.display()
+    )]
     Type {
         /// The file.
         path: PathBuf,
@@ -54,8 +57,8 @@ pub enum ForeignError {
     },
     /// No tensor has the name of an encoder's first layer.
     #[error(
-        "none of the {tensors} tensors is the first layer of a known encoder (ResNet, Wide \
-         ResNet-28, vision transformer); the first names are {keys:?}"
+        "{}; expected the first layer of a known encoder (ResNet, Wide ResNet-28, vision transformer)",
+        without_encoder(*tensors, keys)
     )]
     NoEncoder {
         /// Number of tensors in the file.
@@ -115,6 +118,20 @@ pub enum ForeignError {
     /// The encoder could not be written.
     #[error(transparent)]
     Write(#[from] ExportError),
+}
+
+fn without_encoder(tensors: usize, keys: &[String]) -> String {
+    match tensors {
+        0 => "the file holds no tensor".to_owned(),
+        1 => format!(
+            "the only tensor, {:?}, is no encoder",
+            keys.first().cloned().unwrap_or_default()
+        ),
+        _ => format!(
+            "none of the {tensors} tensors begins an encoder; the first names are {}",
+            keys.join(", ")
+        ),
+    }
 }
 
 /// The first names of a list, and how many more there are.

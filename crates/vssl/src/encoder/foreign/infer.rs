@@ -4,6 +4,7 @@
 //! number of heads, the pooling of a transformer) are asked for, never guessed: a wrong guess gives other
 //! features without an error. Called by [`super::read`].
 
+use serde::Serialize;
 use vssl_data::{
     Normalisation,
     dataset::{Format, IMAGENET},
@@ -76,8 +77,8 @@ fn unfit(
     match given {
         false => Ok(()),
         true => Err(ForeignError::Contradiction(format!(
-            "{argument} is for {kind}; the tensors are those of {:?}",
-            config.architecture()
+            "{argument} is for {kind}; the tensors are those of {}",
+            config.architecture().name()
         ))),
     }
 }
@@ -215,26 +216,40 @@ fn input(
         input.resize = told.resize;
     }
     input.resize = request.resize.or(input.resize);
-    Ok(input)
+    match request.resize {
+        Some(resize) if resize < size => Err(ForeignError::Contradiction(format!(
+            "--resize {resize}: smaller than the square of {size} pixels that is cut out; expected at least \
+             {size}, or a smaller --size"
+        ))),
+        _ => Ok(input),
+    }
 }
 
-fn contradiction<T: PartialEq + std::fmt::Debug>(
+fn contradiction<T: PartialEq + Serialize>(
     argument: &str,
     said: Option<T>,
     told: T,
 ) -> Result<(), ForeignError> {
     match said {
         Some(said) if said != told => Err(ForeignError::Contradiction(format!(
-            "{argument} says {said:?}, the tensors are those of {told:?}; leave the argument out \
-             or take another file"
+            "{argument} says {}, the tensors are those of {}; leave the argument out or take another file",
+            spelt(&said),
+            spelt(&told)
         ))),
         _ => Ok(()),
     }
 }
 
+/// Returns a value as recipes and arguments spell it.
+fn spelt(value: &impl Serialize) -> String {
+    let text = serde_json::to_string(value).expect("settings are plain values");
+    text.trim_matches('"').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbone::Architecture;
 
     /// What becomes of the shapes of a ViT-S.
     fn vit_small(
@@ -302,6 +317,26 @@ mod tests {
             let (config, _) = vit(768, &request, hints).unwrap();
             assert_eq!(config.vit().unwrap().heads(), 12);
         }
+    }
+
+    #[test]
+    fn images_are_not_made_smaller_than_what_is_cut_out_of_them() {
+        let vit = VitConfig { size: VitSize::Small, heads: Some(12), ..VitConfig::default() };
+        let input =
+            Input { size: 96, resize: Some(110), normalisation: vssl_data::dataset::CIFAR10 };
+        let hints = Hints { told: Some((vit.into(), input)), ..Hints::default() };
+        let with =
+            |resize| vit_small(&Request { resize: Some(resize), ..Request::default() }, &hints);
+        assert_eq!(with(96).unwrap().1.resize, Some(96));
+        let refused = with(95).unwrap_err().to_string();
+        assert!(refused.contains("--resize 95") && refused.contains("at least 96"), "{refused}");
+    }
+
+    #[test]
+    fn a_contradiction_is_spelt_as_arguments_are() {
+        let request = Request { architecture: Some(Architecture::Resnet50), ..Request::default() };
+        let refused = vit_small(&request, &Hints::default()).unwrap_err().to_string();
+        assert!(refused.contains("says resnet50, the tensors are those of vit-small"), "{refused}");
     }
 
     #[test]

@@ -40,7 +40,12 @@ impl Source {
 
     /// A tensor of a kind that cannot be read, such as a sparse one.
     pub(super) fn unreadable() -> Self {
-        Self::new(Vec::new(), None, Place::Unknown)
+        Self::unknown(Vec::new())
+    }
+
+    /// A tensor of a known shape whose numbers are of a type that cannot be read, such as floats of 8 bits.
+    pub(super) fn unknown(shape: Vec<usize>) -> Self {
+        Self::new(shape, None, Place::Unknown)
     }
 
     /// Whether the tensor is a record of a training, such as a count or the best accuracy: one number, or

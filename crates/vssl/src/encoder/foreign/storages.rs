@@ -51,7 +51,11 @@ impl Storages {
         // Archives begin where the file begins. A reader that looks for the beginning instead is misled
         // where the first entry of the directory has the length of the records behind the directory.
         let config = Config { archive_offset: ArchiveOffset::Known(0) };
-        let mut archive = ZipArchive::with_config(config, reader).map_err(|error| text(&error))?;
+        let mut archive = ZipArchive::with_config(config, reader).map_err(|error| {
+            format!(
+                "the archive has no whole list of its entries, which is at its end: was the file cut short? ({error})"
+            )
+        })?;
         let names: Vec<String> =
             archive.file_names().filter_map(|name| Some(name.ok()?.into_owned())).collect();
         let roots = names.iter().filter_map(|name| name.strip_suffix("data.pkl"));

@@ -279,9 +279,14 @@ impl Walk {
         let Value::Persistent(storage) = pickle.get(*storage) else { return None };
         let storage = pickle.elements(*storage)?;
         let class = class(pickle, *storage.get(1)?)?;
-        let (mut size, mut float) = number(class)?;
+        let Some((mut size, mut float)) = number(class) else {
+            return Some(unread(pickle, *shape));
+        };
         if name.ends_with("_v3") {
-            (size, float) = number(pickle.global(*arguments.get(6)?)?.1)?;
+            match number(pickle.global(*arguments.get(6)?)?.1) {
+                Some(known) => (size, float) = known,
+                None => return Some(unread(pickle, *shape)),
+            }
         }
         let mut start = pickle.size(*offset)?;
         // The oldest files have views of storages: key, offset, size.
@@ -292,6 +297,14 @@ impl Walk {
         let (storages, key) = (Arc::clone(&self.storages), key_of(pickle, *storage.get(2)?)?);
         Some(Source::new(view.shape(), float, Place::Storage { storages, key, view }))
     }
+}
+
+/// Returns a tensor whose shape is the only thing that is known of it.
+fn unread(pickle: &Pickle, shape: Id) -> Source {
+    let shape = axes(pickle, shape).unwrap_or_default();
+    Source::unknown(
+        shape.into_iter().map(|axis| usize::try_from(axis).unwrap_or(usize::MAX)).collect(),
+    )
 }
 
 /// Returns how many values a value names.

@@ -115,9 +115,9 @@ pub(super) fn bytes_of_blocks(dim: usize, distances: usize) -> u64 {
 
 fn check(train: &dyn Source, test: &Features, k: usize) -> Result<(), EvalError> {
     check_size(train, "training features")?;
-    test.check("test features")?;
+    test.check("features to classify")?;
     if test.dim != train.dim() {
-        let (set, what, expected) = ("test features", "width", train.dim());
+        let (set, what, expected) = ("features to classify", "width", train.dim());
         return Err(FeatureError::Length { set, what, got: test.dim, expected }.into());
     }
     if train.rows() > u32::MAX as usize {

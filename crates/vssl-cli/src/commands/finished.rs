@@ -1,0 +1,65 @@
+//! What is told of a training that goes on by `--resume` or `--continue` and was finished before. Called by
+//! `vssl pretrain`, `vssl linear` and `vssl finetune`.
+
+use std::path::Path;
+
+use vssl::{
+    run::{losses, outcome::Outcome, past},
+    train::TrainError,
+};
+
+use crate::{failure::Failure, notes::note};
+
+/// A training that was planned, or the result of one for which nothing is left to do.
+pub(super) enum Planned<Plan, Summary> {
+    Ready(Plan),
+    Finished(Summary),
+}
+
+/// Returns the plan of a training that goes on in the folder `folder`. Where there is no plan because the
+/// images are gone or are others now, a training that came to its end is told with what became of its images:
+/// its result needs none. `asks_for_more` says whether the command asks for more than the result.
+///
+/// # Errors
+/// The error of the plan, where there is no result.
+pub(super) fn or_result<Plan, Summary: Outcome>(
+    plan: Result<Plan, TrainError>,
+    folder: &Path,
+    asks_for_more: bool,
+) -> Result<Planned<Plan, Summary>, TrainError> {
+    let error = match plan {
+        Ok(plan) => return Ok(Planned::Ready(plan)),
+        Err(error) if asks_for_more => return Err(error),
+        Err(error) => error,
+    };
+    let images = match &error {
+        TrainError::OtherImages { changes, .. } => {
+            format!("its images have changed since: {}", changes.join("; "))
+        }
+        TrainError::Data(problem) => format!("its images cannot be opened any more: {problem}"),
+        TrainError::NoData { .. } => format!("its images are not there any more: {error}"),
+        _ => return Err(error),
+    };
+    match past::finished(folder)? {
+        Some(summary) => {
+            note(&format!("{}: {images}", folder.display()));
+            Ok(Planned::Finished(summary))
+        }
+        None => Err(error),
+    }
+}
+
+/// Tells that nothing is left to do for the training in `folder`, and what is missing or damaged among its files.
+/// Programs see the former by the result.
+///
+/// # Errors
+/// A file of the training cannot be read.
+pub(super) fn tell<Summary: Outcome>(folder: &Path, json: bool) -> Result<(), Failure> {
+    for problem in losses::notes::<Summary>(folder, false)? {
+        note(&format!("{}: {problem}", folder.display()));
+    }
+    if !json {
+        note(&format!("{}: finished before; nothing is left to do", folder.display()));
+    }
+    Ok(())
+}
