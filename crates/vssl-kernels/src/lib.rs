@@ -21,6 +21,7 @@ mod moments;
 mod raw;
 mod recompute;
 pub mod reference;
+mod rows;
 mod steps;
 mod storage;
 mod transformer;
@@ -33,9 +34,11 @@ pub use choice::accelerates;
 pub use inference::{FoldedConv, affine, in_recycled_memory};
 pub use joint::{AcrossRanks, Ranks};
 pub use raw::buffer::release as release_buffers;
+pub use raw::cross_entropy::Sums as CrossEntropySums;
 pub use raw::norm::Rectifier;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
+pub use rows::{add_gram, add_product, products_of_rows, softmax_residuals};
 pub use steps::{AdamStep, MomentumStep, TrustRatio};
 pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear};
 pub use update::{adam_step, ema, momentum_step, sum_of_squares};
@@ -259,30 +262,4 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
         weight.into_dispatch(),
         bias.map(Tensor::into_dispatch).into(),
     ))
-}
-
-/// Writes `left · rightᵀ` to `out`: the products of every row of `left` with every row of `right`, on all
-/// threads.
-///
-/// Each number is a sum in a fixed order over the inner index. It depends neither on the number of threads
-/// nor on the other rows of the call, so a product that is computed in blocks gives the same bits.
-///
-/// # Shapes — `left`: `[m, depth]`; `right`: `[n, depth]`; `out`: `[m, n]`; row after row.
-///
-/// # Panics
-///
-/// If the shapes do not fit the slices.
-pub fn products_of_rows(left: &[f32], right: &[f32], depth: usize, out: &mut [f32]) {
-    assert!(depth > 0, "products_of_rows: rows of at least one number");
-    let (m, n) = (left.len() / depth, right.len() / depth);
-    assert_eq!((m * depth, n * depth), (left.len(), right.len()), "products_of_rows: whole rows");
-    assert_eq!(out.len(), m * n, "products_of_rows: one number for each pair of rows");
-    // The reference works on tensors; for slices the narrowest instruction set takes its place.
-    let isa = match isa() {
-        Isa::Reference => Isa::Portable,
-        isa => isa,
-    };
-    let left = raw::pack::Matrix::row_major(left, m, depth);
-    let right = raw::pack::Matrix::row_major(right, n, depth).transposed();
-    raw::gemm::product(isa, left, right, out, false);
 }

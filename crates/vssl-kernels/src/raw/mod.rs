@@ -13,6 +13,7 @@
 pub mod attention;
 pub mod buffer;
 pub mod conv;
+pub mod cross_entropy;
 pub mod direct;
 pub mod gelu;
 pub mod gemm;

@@ -59,6 +59,7 @@ const KERNELS: &[&str] = &[
     "reference",
     "update",
     "inference",
+    "rows",
     "bench",
 ];
 
