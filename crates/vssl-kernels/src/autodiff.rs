@@ -33,6 +33,8 @@ macro_rules! record {
     };
 }
 
+pub(crate) use record;
+
 #[derive(Clone, Copy, Debug)]
 struct Window {
     /// The rows and columns of the image.

@@ -15,6 +15,7 @@ mod choice;
 mod extension;
 mod joint;
 mod layout;
+mod loss;
 mod mixed;
 mod moments;
 mod raw;
@@ -27,11 +28,12 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 pub use joint::{AcrossRanks, Ranks};
+pub use loss::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
 pub use raw::buffer::release as release_buffers;
 pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
 pub use steps::{AdamStep, MomentumStep, TrustRatio};
-pub use update::{adam_step, ema, momentum_step, sum_of_squares};
+pub use update::{adam_step, ema, momentum_step, sum_of_squares, write_rows};
 
 use choice::{accelerated, in_single};
 use extension::KernelOps;

@@ -23,8 +23,10 @@ pub mod pool;
 pub mod pooling;
 pub mod shape;
 pub mod simd;
+pub mod softmax;
 #[cfg(test)]
 mod tests;
+mod transcendental;
 pub mod update;
 pub mod winograd;
 mod winograd_transform;

@@ -8,6 +8,7 @@
 mod conv;
 mod half;
 mod linear;
+mod loss;
 mod norm;
 mod pooling;
 mod properties;

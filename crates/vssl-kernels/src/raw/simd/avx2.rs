@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{EXPONENT, Kernel, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Avx2;
@@ -64,6 +64,13 @@ unsafe impl Simd for Avx2 {
         sqrt(a) => _mm256_sqrt_ps(a);
         fma(a, b, c) => _mm256_fmadd_ps(a, b, c);
         // The second operand is returned when either is NaN.
+        max(a, b) => _mm256_max_ps(a, b);
+        min(a, b) => _mm256_min_ps(a, b);
+        // The last nine bits of the sum are a + 127, the exponent's bits of the result.
+        power_of_two(a) => {
+            let sum = _mm256_add_ps(a, _mm256_set1_ps(EXPONENT));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(sum)))
+        };
         relu(a) => _mm256_max_ps(_mm256_setzero_ps(), a);
         where_positive(gate, a) => _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate, _mm256_setzero_ps()), a);
     }

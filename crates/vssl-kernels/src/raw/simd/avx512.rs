@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{EXPONENT, Kernel, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Avx512;
@@ -62,6 +62,13 @@ unsafe impl Simd for Avx512 {
         sqrt(a) => _mm512_sqrt_ps(a);
         fma(a, b, c) => _mm512_fmadd_ps(a, b, c);
         // The second operand is returned when either is NaN.
+        max(a, b) => _mm512_max_ps(a, b);
+        min(a, b) => _mm512_min_ps(a, b);
+        // The last nine bits of the sum are a + 127, the exponent's bits of the result.
+        power_of_two(a) => {
+            let sum = _mm512_add_ps(a, _mm512_set1_ps(EXPONENT));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(_mm512_castps_si512(sum)))
+        };
         relu(a) => _mm512_max_ps(_mm512_setzero_ps(), a);
         where_positive(gate, a) => {
             _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), a)

@@ -87,10 +87,34 @@ pub unsafe trait Simd: Copy + 'static {
     fn relu(a: Self::Vector) -> Self::Vector;
     /// Returns `a` where `gate > 0`, else zero.
     fn where_positive(gate: Self::Vector, a: Self::Vector) -> Self::Vector;
+    /// Returns the larger of `a` and `b`, and `b` if one of them is NaN.
+    fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Returns the smaller of `a` and `b`, and `b` if one of them is NaN.
+    fn min(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Returns 2ᵃ, for lanes of `a` that are whole numbers from −126 to 127.
+    fn power_of_two(a: Self::Vector) -> Self::Vector;
+    /// Returns the sum of the lanes, added in pairs of halves.
+    #[inline(always)]
+    fn sum(a: Self::Vector) -> f32 {
+        let mut lanes = [0.0f32; 16];
+        // SAFETY: `a` exists, so the machine has the instruction set; no vector has more than 16 lanes.
+        unsafe { Self::store(lanes.as_mut_ptr(), a) };
+        let mut half = Self::LANES;
+        while half > 1 {
+            half /= 2;
+            for lane in 0..half {
+                lanes[lane] += lanes[lane + half];
+            }
+        }
+        lanes[0]
+    }
     /// Prefetches the cache line of `from`, where the machine can do so. The pointer need not be valid.
     #[inline(always)]
     fn prefetch(_from: *const f32) {}
 }
+
+/// 2²³ and the bias of the exponent: a float of this size counts in whole numbers, in its last bits.
+const EXPONENT: f32 = 8_388_608.0 + 127.0;
 
 /// Returns the number of floats across a register tile: the width of a packed panel of the right matrix.
 pub const fn tile_columns<S: Simd>() -> usize {

@@ -2,7 +2,7 @@
 
 use std::arch::aarch64::*;
 
-use super::{Kernel, Simd};
+use super::{EXPONENT, Kernel, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Neon;
@@ -63,6 +63,13 @@ unsafe impl Simd for Neon {
         div(a, b) => vdivq_f32(a, b);
         sqrt(a) => vsqrtq_f32(a);
         fma(a, b, c) => vfmaq_f32(c, a, b);
+        max(a, b) => vbslq_f32(vcgtq_f32(a, b), a, b);
+        min(a, b) => vbslq_f32(vcltq_f32(a, b), a, b);
+        // The last nine bits of the sum are a + 127, the exponent's bits of the result.
+        power_of_two(a) => {
+            let sum = vaddq_f32(a, vdupq_n_f32(EXPONENT));
+            vreinterpretq_f32_u32(vshlq_n_u32::<23>(vreinterpretq_u32_f32(sum)))
+        };
         // NaN comes through, as with the other sets.
         relu(a) => vmaxq_f32(a, vdupq_n_f32(0.0));
         where_positive(gate, a) => {

@@ -1,6 +1,6 @@
 //! [`Simd`] in plain Rust: 4 lanes as an array, which every compiler target vectorises somehow.
 
-use super::{Kernel, Simd};
+use super::{EXPONENT, Kernel, Simd};
 
 #[derive(Clone, Copy)]
 pub struct Portable;
@@ -75,6 +75,19 @@ unsafe impl Simd for Portable {
     fn fma(a: [f32; 4], b: [f32; 4], c: [f32; 4]) -> [f32; 4] {
         // Two roundings: a call of libm's `fma` per lane would cost a hundred times more.
         zip(zip(a, b, |a, b| a * b), c, |ab, c| ab + c)
+    }
+    #[inline(always)]
+    fn max(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        zip(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn power_of_two(a: [f32; 4]) -> [f32; 4] {
+        // The last nine bits of the sum are a + 127, the exponent's bits of the result.
+        a.map(|a| f32::from_bits((a + EXPONENT).to_bits() << 23))
     }
     #[inline(always)]
     fn relu(a: [f32; 4]) -> [f32; 4] {
