@@ -8,7 +8,7 @@
 //! precision nothing is converted.
 
 use burn::tensor::{
-    DType, Tensor, activation,
+    DType, IndexingUpdateOp, Int, Tensor, TensorData, activation,
     module::{conv2d as burn_conv2d, max_pool2d as burn_max_pool2d},
     ops::{ConvOptions, MaxPoolOptions},
 };
@@ -17,6 +17,7 @@ use crate::{
     AcrossRanks, AdamStep, MomentumStep, Normalised, Rectifier, TrustRatio, mixed, moments,
 };
 
+pub use crate::loss::reference::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
 pub use crate::transformer::reference::{attention, gelu, layer_norm, linear_added, norm_linear};
 
 /// See [`crate::conv2d`].
@@ -184,6 +185,14 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
         Some(bias) => y + bias.cast(precision).unsqueeze(),
         None => y,
     }
+}
+
+/// See [`crate::write_rows`].
+pub fn write_rows(table: Tensor<2>, rows: Tensor<2>, places: &[usize]) -> Tensor<2> {
+    let numbers: Vec<i64> = places.iter().map(|&place| place as i64).collect();
+    let numbers = TensorData::new(numbers, [places.len(), 1]);
+    let numbers = Tensor::<2, Int>::from_data(numbers, &table.device());
+    table.scatter_nd(numbers, rows, IndexingUpdateOp::Assign)
 }
 
 /// See [`crate::ema`].

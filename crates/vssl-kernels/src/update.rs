@@ -9,7 +9,7 @@ use burn::backend::{AutodiffBackend, Backend, Dispatch, Flex, backend_extension}
 use burn::tensor::Tensor;
 
 use crate::choice::accelerated;
-use crate::layout::{Dense, dense, vector};
+use crate::layout::{Dense, dense, sizes, vector};
 use crate::raw::simd::isa;
 use crate::raw::update;
 use crate::reference;
@@ -101,6 +101,25 @@ pub fn adam_step<const D: usize>(
     (Tensor::from_dispatch(parameter), moments)
 }
 
+/// Returns the table with other rows in some places.
+///
+/// # Shapes — `table`: `[m, d]`; `rows`: `[n, d]`; `places`: n different numbers below m.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other, or a place is outside the table.
+pub fn write_rows(table: Tensor<2>, rows: Tensor<2>, places: &[usize]) -> Tensor<2> {
+    let ([length, width], [count, columns]) = (table.dims(), rows.dims());
+    assert_eq!((count, columns), (places.len(), width), "write_rows: a row for each place");
+    assert!(places.iter().all(|&place| place < length), "write_rows: places in the table");
+    if !(accelerated(&table) && accelerated(&rows)) {
+        return reference::write_rows(table, rows, places);
+    }
+    let (table, rows) = (table.into_dispatch(), rows.into_dispatch());
+    let table = <Dispatch as UpdateOps>::kernel_write_rows(table, rows, places.to_vec());
+    Tensor::from_dispatch(table)
+}
+
 /// Returns the sum of all squares, `[1]`; it is the same for any number of threads.
 pub fn sum_of_squares<const D: usize>(x: Tensor<D>) -> Tensor<1> {
     if !accelerated(&x) || x.is_tracked() {
@@ -148,6 +167,12 @@ trait UpdateOps: Backend {
         parameter: FloatTensor<Self>,
         gradient: FloatTensor<Self>,
         step: MomentumStep,
+    ) -> FloatTensor<Self>;
+
+    fn kernel_write_rows(
+        table: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
+        places: Vec<usize>,
     ) -> FloatTensor<Self>;
 
     fn kernel_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -203,6 +228,16 @@ impl UpdateOps for Flex {
         let mut parameter = parameter.into_tensor();
         update::descent(isa(), parameter.storage_mut(), gradient.floats(), by);
         parameter
+    }
+
+    fn kernel_write_rows(table: FlexFloat, rows: FlexFloat, places: Vec<usize>) -> FlexFloat {
+        let width = sizes::<2>(&rows)[1];
+        let (mut table, rows) = (dense(table).into_tensor(), dense(rows));
+        let floats: &mut [f32] = table.storage_mut();
+        for (place, row) in places.into_iter().zip(rows.floats().chunks_exact(width.max(1))) {
+            floats[place * width..][..width].copy_from_slice(row);
+        }
+        table
     }
 
     fn kernel_sum_of_squares(x: FlexFloat) -> FlexFloat {
@@ -272,6 +307,15 @@ impl<B: UpdateOps, C: CheckpointStrategy> UpdateOps for Autodiff<B, C> {
     ) -> FloatTensor<Self> {
         let (parameter, gradient) = (parameter.into_primitive(), gradient.into_primitive());
         Self::from_inner(B::kernel_descent(parameter, gradient, step))
+    }
+
+    fn kernel_write_rows(
+        table: FloatTensor<Self>,
+        rows: FloatTensor<Self>,
+        places: Vec<usize>,
+    ) -> FloatTensor<Self> {
+        let (table, rows) = (table.into_primitive(), rows.into_primitive());
+        Self::from_inner(B::kernel_write_rows(table, rows, places))
     }
 
     fn kernel_sum_of_squares(x: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -36,7 +36,10 @@ pub fn residuals(isa: Isa, logits: &mut [f32], labels: &[u32]) -> Sums {
     }
     let classes = logits.len() / rows;
     assert_eq!(classes * rows, logits.len(), "residuals: one logit for each class and row");
-    assert!(labels.iter().all(|&label| (label as usize) < classes), "residuals: labels are classes");
+    assert!(
+        labels.iter().all(|&label| (label as usize) < classes),
+        "residuals: labels are classes"
+    );
     let tasks = rows.div_ceil(COLUMNS);
     let sums: Vec<[AtomicU64; 2]> = (0..tasks).map(|_| Default::default()).collect();
     let out = Shared::new(logits);
@@ -44,9 +47,8 @@ pub fn residuals(isa: Isa, logits: &mut [f32], labels: &[u32]) -> Sums {
         let first = task * COLUMNS;
         let labels = &labels[first..rows.min(first + COLUMNS)];
         // SAFETY: each task has its own columns, which are inside the matrix by the checks above.
-        let found = unsafe {
-            isa.run(Columns { logits: out.at(first), classes, stride: rows, labels })
-        };
+        let found =
+            unsafe { isa.run(Columns { logits: out.at(first), classes, stride: rows, labels }) };
         for (sum, found) in sums[task].iter().zip(found) {
             sum.store(found.to_bits(), Ordering::Relaxed);
         }

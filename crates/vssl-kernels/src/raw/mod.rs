@@ -29,6 +29,7 @@ pub mod pooling;
 pub mod rows;
 pub mod shape;
 pub mod simd;
+pub mod softmax;
 pub mod tall;
 #[cfg(test)]
 mod tests;

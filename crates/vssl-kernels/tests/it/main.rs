@@ -9,6 +9,7 @@ mod conv;
 mod half;
 mod inference;
 mod linear;
+mod loss;
 mod norm;
 mod pooling;
 mod properties;

@@ -2,6 +2,7 @@
 
 use vssl_kernels::{
     AdamStep, MomentumStep, TrustRatio, adam_step, ema, momentum_step, reference, sum_of_squares,
+    write_rows,
 };
 
 use crate::{assert_close, floats, for_each_isa, random, same_for_any_threads};
@@ -154,6 +155,25 @@ fn adam_and_adamw_match_the_reference() {
                 {
                     assert_close(fast, slow, TOLERANCE, &format!("{what}: moment"));
                 }
+            }
+        }
+    });
+}
+
+#[test]
+fn rows_are_written_where_they_belong_and_other_holders_keep_theirs() {
+    for_each_isa(|_| {
+        for (places, columns) in [(vec![0], 1), (vec![8, 2, 5], 7), (Vec::new(), 3)] {
+            let (table, rows) = (random([9, columns], 1), random([places.len(), columns], 2));
+            let got = write_rows(table.clone(), rows.clone(), &places);
+            let mut expected = floats(table.clone());
+            for (place, row) in places.iter().zip(floats(rows.clone()).chunks(columns)) {
+                expected[place * columns..][..columns].copy_from_slice(row);
+            }
+            assert_eq!(floats(got), expected);
+            assert_eq!(floats(table.clone()), floats(random([9, columns], 1)));
+            if !places.is_empty() {
+                assert_eq!(floats(reference::write_rows(table, rows, &places)), expected);
             }
         }
     });

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData},
+    tensor::{Device, Int, Tensor, TensorData},
 };
+use vssl_kernels::write_rows;
 
 use crate::layers::budget::claim;
 
@@ -40,11 +41,9 @@ impl Embeddings {
         let (different, kept): (Vec<usize>, Vec<usize>) = last.into_iter().unzip();
         let views = self.views.into_iter().zip(batch).map(|(rows, batch)| {
             rows.map(|rows| {
-                let device = rows.device();
-                let places = numbers(&different, &device).reshape([different.len(), 1]);
-                let batch = batch.detach().select(0, numbers(&kept, &device));
+                let batch = batch.detach().select(0, numbers(&kept, &rows.device()));
                 // The rows are detached, because the graph would otherwise grow by one step with every batch.
-                rows.detach().scatter_nd(places, batch, IndexingUpdateOp::Assign)
+                write_rows(rows.detach(), batch, &different)
             })
         });
         Self { views: views.collect() }

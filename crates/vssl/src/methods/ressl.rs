@@ -125,8 +125,8 @@ impl Method for Ressl {
         let mut parts = Vec::new();
         if at.watch {
             let q = q.detach();
-            let target = contrastive::log_relations(k.clone(), queue, teacher_temperature);
-            let entropy = -(target.clone().exp() * target).sum_dim(1).mean();
+            let target = contrastive::relations(k.clone(), queue, teacher_temperature);
+            let entropy = figures::entropy(target);
             // The cross entropy is the target's entropy and, above it, the divergence.
             parts.push(("divergence", total.clone().detach() - entropy.clone()));
             parts.push(("target_entropy", entropy));

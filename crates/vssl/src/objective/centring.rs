@@ -5,13 +5,14 @@
 //! `c ← m·c + (1 − m)·mean of t over the batch`. The centre keeps single prototypes from winning everywhere;
 //! the low temperature keeps the prototypes from becoming alike. Called by `methods::dino`.
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::Tensor;
+use vssl_kernels::softmax;
 
 /// Returns `softmax((logits − center)/temperature)` of each row.
 ///
 /// # Shapes — `logits`: `[n, k]`; `center`: `[1, k]`; returns `[n, k]`. No gradient flows to either.
 pub fn centred_softmax(logits: Tensor<2>, center: Tensor<2>, temperature: f64) -> Tensor<2> {
-    activation::softmax((logits.detach() - center.detach()) / temperature, 1)
+    softmax(logits.detach() - center.detach(), 1.0 / temperature)
 }
 
 /// Returns `momentum·center + (1 − momentum)·mean of the rows`.

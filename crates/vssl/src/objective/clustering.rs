@@ -6,7 +6,7 @@
 //! k-means; the functions here take them as distributions or as numbers. Called by
 //! `methods::{deepclusterv2, dino, swav}`.
 
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Int, Tensor};
 
 use super::cross_entropy;
 
@@ -21,16 +21,12 @@ use super::cross_entropy;
 /// # Panics
 /// There is no pair: either no target, or a single view.
 pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f64) -> Tensor<1> {
-    let log_p: Vec<Tensor<2>> = predictions
-        .iter()
-        .map(|logits| activation::log_softmax(logits.clone() / temperature, 1))
-        .collect();
     let pairs = targets.len() * predictions.len().saturating_sub(1);
-    let terms = log_p.into_iter().enumerate().filter_map(|(b, log_p)| {
-        // All targets of other views use one log-softmax: their sum is multiplied by it once.
+    let terms = predictions.iter().enumerate().filter_map(|(b, logits)| {
+        // The cross entropy is linear in the targets: their sum takes its part once.
         let others = targets.iter().enumerate().filter(|(a, _)| *a != b);
         let target = others.map(|(_, target)| target.clone().detach()).reduce(|x, y| x + y)?;
-        Some(-(target * log_p).sum_dim(1).mean()) // [n, clusters] -> [n, 1] -> [1]
+        Some(vssl_kernels::cross_entropy(logits.clone(), target, 1.0 / temperature).mean())
     });
     let sum = terms.reduce(|x, y| x + y).expect("the caller has a target and another view");
     sum / pairs as f64

@@ -7,7 +7,7 @@
 //! the mean over rows of `logsumexp(logits) − logits[t]`. Called by the methods of the same names.
 
 use burn::tensor::{Bool, Int, Tensor, activation};
-use vssl_kernels::linear;
+use vssl_kernels::{cross_entropy, linear, log_sum_exp, softmax};
 
 use super::normalise::unit_rows;
 
@@ -36,9 +36,10 @@ pub fn nt_xent(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
     let positive = same_image.bool_and(itself.clone().bool_not());
 
     let z = unit_rows(z);
-    let logits = linear(z.clone(), z, None) / temperature; // [m, d] · [d, m] -> [m, m]
-    let log_share = activation::log_softmax(logits.mask_fill(itself, ABSENT), 1);
-    -log_sum_exp(log_share.mask_fill(positive.bool_not(), ABSENT)).mean()
+    let cosines = linear(z.clone(), z, None); // [m, d] · [d, m] -> [m, m]
+    let others = log_sum_exp(cosines.clone().mask_fill(itself, ABSENT), 1.0 / temperature);
+    let positives = cosines.mask_fill(positive.bool_not(), ABSENT);
+    (others - log_sum_exp(positives, 1.0 / temperature)).mean()
 }
 
 /// MoCo in one direction: a query's own key among those of the queue,
@@ -47,9 +48,12 @@ pub fn nt_xent(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
 /// # Shapes — `query`, `key`: `[n, d]`; `queue`: `[length, d]`; returns `[1]`. No gradient flows to
 /// `key` and `queue`.
 pub fn moco(query: Tensor<2>, key: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<1> {
-    let positive = (query.clone() * key.detach()).sum_dim(1); // [n, d] -> [n, 1]
+    let n = query.dims()[0];
+    let positive = (query.clone() * key.detach()).sum_dim(1) / temperature; // [n, d] -> [n, 1]
     let negative = linear(query, queue.detach(), None); // [n, length]
-    let logits = Tensor::cat(vec![positive, negative], 1) / temperature;
+    // The sum over the queue is one logit beside the positive one.
+    let negative = log_sum_exp(negative, 1.0 / temperature).reshape([n, 1]);
+    let logits = Tensor::cat(vec![positive, negative], 1);
     -activation::log_softmax(logits, 1).narrow(1, 0, 1).mean()
 }
 
@@ -115,24 +119,26 @@ pub fn ressl(
     student_temperature: f64,
     teacher_temperature: f64,
 ) -> Tensor<1> {
-    let target = log_relations(k.detach(), queue.clone(), teacher_temperature).exp();
-    -(target * log_relations(q, queue, student_temperature)).sum_dim(1).mean()
+    let target = relations(k.detach(), queue.clone(), teacher_temperature);
+    let logits = linear(q, queue.detach(), None);
+    cross_entropy(logits, target, 1.0 / student_temperature).mean()
 }
 
-/// Returns `log softmax(x·queueᵀ/T)` of each row: its relations to the rows of the queue.
+/// Returns `softmax(x·queueᵀ/T)` of each row: its relations to the rows of the queue.
 ///
 /// # Shapes — `x`: `[n, d]`; `queue`: `[length, d]`; returns `[n, length]`. No gradient flows to
 /// `queue`.
-pub fn log_relations(x: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<2> {
-    activation::log_softmax(linear(x, queue.detach(), None) / temperature, 1)
+pub fn relations(x: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<2> {
+    softmax(linear(x, queue.detach(), None), 1.0 / temperature)
 }
 
 /// `CE(cos(a, bᵀ)/T, i)`: row i of `a` belongs to row i of `b`.
 fn own_among_all(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
     let (n, device) = (a.dims()[0], a.device());
-    let logits = linear(unit_rows(a), unit_rows(b), None) / temperature; // [n, d] · [d, n] -> [n, n]
+    let cosines = linear(unit_rows(a), unit_rows(b), None); // [n, d] · [d, n] -> [n, n]
     let own = Tensor::arange(0..n as i64, &device).reshape([n, 1]);
-    -activation::log_softmax(logits, 1).gather(1, own).mean()
+    let own_cosines = cosines.clone().gather(1, own).reshape([n]); // [n, n] -> [n]
+    (log_sum_exp(cosines, 1.0 / temperature) - own_cosines / temperature).mean()
 }
 
 /// Returns which entries of the vector equal each other, `[m]` to `[m, m]`.
@@ -140,14 +146,6 @@ fn equal_pairs(x: Tensor<1, Int>) -> Tensor<2, Bool> {
     let m = x.dims()[0];
     let columns = x.clone().reshape([m, 1]).expand([m, m]);
     columns.equal(x.reshape([1, m]).expand([m, m]))
-}
-
-/// `log Σ_j exp(x_ij)` of each row, `[n, m]` to `[n]`.
-fn log_sum_exp(x: Tensor<2>) -> Tensor<1> {
-    let n = x.dims()[0];
-    let largest = x.clone().detach().max_dim(1); // [n, m] -> [n, 1]
-    let sum = (x - largest.clone()).exp().sum_dim(1);
-    (sum.log() + largest).reshape([n])
 }
 
 #[cfg(test)]

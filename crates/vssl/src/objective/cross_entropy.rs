@@ -3,7 +3,8 @@
 //! `mean over labelled rows of logsumexp(logits) − logits[target]`. Called by fine-tuning and by
 //! the objectives over clusters.
 
-use burn::tensor::{Int, Tensor, activation};
+use burn::tensor::{Int, Tensor};
+use vssl_kernels::log_sum_exp;
 
 /// The label that marks an unlabelled row.
 pub const UNLABELLED: i64 = -1;
@@ -17,7 +18,8 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let unlabelled = targets.clone().equal_elem(UNLABELLED);
     let picked = targets.mask_fill(unlabelled.clone(), 0).reshape([n, 1]);
     let count = unlabelled.clone().bool_not().float().sum().clamp_min(1.0);
-    let log_likelihood = activation::log_softmax(logits, 1).gather(1, picked).reshape([n]);
+    let own = logits.clone().gather(1, picked).reshape([n]); // [n, classes] -> [n]
+    let log_likelihood = own - log_sum_exp(logits, 1.0);
     // A product with 0 would not do, because infinity times 0 is not a number.
     let log_likelihood = log_likelihood.mask_fill(unlabelled, 0.0);
     -log_likelihood.sum() / count

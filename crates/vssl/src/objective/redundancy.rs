@@ -4,8 +4,8 @@
 //!
 //! Both sum the squares of a d × d matrix `aᵀb` off its diagonal.
 
-use burn::tensor::{Bool, Tensor, activation};
-use vssl_kernels::{batch_norm_train, linear};
+use burn::tensor::{Tensor, activation};
+use vssl_kernels::{batch_norm_train, linear, off_diagonal_squares};
 
 /// The number that is added to the variance of a column that Barlow Twins standardises, as in batch
 /// normalisation.
@@ -89,7 +89,7 @@ fn spread(x: Tensor<2>) -> [Tensor<1>; 2] {
     let centred = x.clone() - x.mean_dim(0); // [n, d] − [1, d]
     let variances = centred.clone().square().sum_dim(0) / pairs; // [n, d] -> [1, d]
     let deviation = (variances.clone() + VICREG_EPS).sqrt();
-    let covariance = off_diagonal(centred.clone(), centred) / (pairs * pairs * d as f64);
+    let covariance = off_diagonal_squares(centred.clone(), centred) / (pairs * pairs * d as f64);
     [activation::relu(-deviation + 1.0).mean(), covariance]
 }
 
@@ -99,16 +99,6 @@ fn standardise(x: Tensor<2>) -> Tensor<2> {
     let constant = |value: f32| Tensor::full([d], value, &x.device());
     let (scale, shift) = (constant(1.0), constant(0.0));
     batch_norm_train(x, scale, shift, None, false, BARLOW_EPS).output
-}
-
-/// Returns `Σ_{i≠j} (aᵀb)ᵢⱼ²`.
-///
-/// # Shapes — `a`, `b`: `[n, d]`; returns `[1]`.
-fn off_diagonal(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
-    let d = a.dims()[1];
-    let diagonal = Tensor::<2, Bool>::diag_mask([d, d], 0, &a.device()).bool_not();
-    let product = linear(a.transpose(), b.transpose(), None); // [d, n] -> [d, d]
-    product.mask_fill(diagonal, 0.0).square().sum()
 }
 
 /// Returns `Σ_{i≠j} (aᵀb)ᵢⱼ²` of standardised columns, whose mean products are `diagonal`.
@@ -122,7 +112,7 @@ fn off_diagonal(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
 fn off_diagonal_of_standardised(a: Tensor<2>, b: Tensor<2>, diagonal: &Tensor<2>) -> Tensor<1> {
     let [n, d] = a.dims();
     if n >= d {
-        return off_diagonal(a, b);
+        return off_diagonal_squares(a, b);
     }
     let gram = |x: Tensor<2>| linear(x.clone(), x, None); // [n, d] -> [n, n]
     (gram(a) * gram(b)).sum() - (diagonal.clone() * n as f64).square().sum()
@@ -159,7 +149,7 @@ mod tests {
                 (a.clone(), standardise(a), standardise(b))
             };
             let (a, x, y) = sides();
-            let plain = off_diagonal(x, y);
+            let plain = off_diagonal_squares(x, y);
             let (again, x, y) = sides();
             let diagonal = (x.clone() * y.clone()).mean_dim(0);
             let got = off_diagonal_of_standardised(x, y, &diagonal);
