@@ -2,12 +2,12 @@
 
 mod autodiff;
 mod extension;
-pub(crate) mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 use crate::choice::accelerated;
+use crate::reference;
 use extension::LossOps;
 
 /// Returns `log Σⱼ e^(scale·xⱼ)` of each row. Logits of any size stay finite.

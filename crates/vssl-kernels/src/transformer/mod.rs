@@ -2,12 +2,12 @@
 
 mod autodiff;
 mod extension;
-pub mod reference;
 
 use burn::backend::Dispatch;
 use burn::tensor::{DType, Tensor};
 
 use crate::choice::{accelerated, in_single};
+use crate::reference;
 use extension::TransformerOps;
 
 /// Normalises each row over its columns, `γ·(x − mean)/√(var + eps) + β` with the row's own biased variance

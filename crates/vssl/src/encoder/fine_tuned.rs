@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Encoder, EncoderError, Input,
+    Encoder, EncoderError, Input, Prepared,
     export::{ExportError, checkpoint_of},
     file::{self, ImportError},
 };
@@ -85,6 +85,7 @@ pub(super) fn open(
         network: None,
         step: Some(position.step),
         device: device.clone(),
+        prepared: Prepared::default(),
     })
 }
 

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Tensor, activation};
 
-use crate::reference::{at_least_single, linear};
+use super::{at_least_single, linear};
 
 /// See [`crate::layer_norm`].
 pub fn layer_norm(x: Tensor<2>, gamma: Tensor<1>, beta: Tensor<1>, eps: f64) -> Tensor<2> {

@@ -26,6 +26,6 @@ pub fn softmax(x: Tensor<2>, scale: f64) -> Tensor<2> {
 pub fn off_diagonal_squares(a: Tensor<2>, b: Tensor<2>) -> Tensor<1> {
     let d = a.dims()[1];
     let diagonal = Tensor::<2, Bool>::diag_mask([d, d], 0, &a.device()).bool_not();
-    let product = crate::reference::linear(a.transpose(), b.transpose(), None); // [d, n] -> [d, d]
+    let product = super::linear(a.transpose(), b.transpose(), None); // [d, n] -> [d, d]
     product.mask_fill(diagonal, 0.0).square().sum()
 }

@@ -7,6 +7,9 @@
 //! weights' own type; statistics and sums over many numbers are in single precision. In single and double
 //! precision nothing is converted.
 
+mod loss;
+mod transformer;
+
 use burn::tensor::{
     DType, IndexingUpdateOp, Int, Tensor, TensorData, activation,
     module::{conv2d as burn_conv2d, max_pool2d as burn_max_pool2d},
@@ -17,8 +20,8 @@ use crate::{
     AcrossRanks, AdamStep, MomentumStep, Normalised, Rectifier, TrustRatio, mixed, moments,
 };
 
-pub use crate::loss::reference::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
-pub use crate::transformer::reference::{attention, gelu, layer_norm, linear_added, norm_linear};
+pub use loss::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
+pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
