@@ -67,7 +67,7 @@ fn is_pointwise(conv: &Conv) -> bool {
 }
 
 /// Returns `W` as panels: the rows are taps `(r, s, c)`, the columns output channels.
-fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
+pub(super) fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffer {
     let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
     let panels = conv.out_channels.div_ceil(width);
     // Where the taps of a row of the weight, in the order (c, r, s), are in a panel.

@@ -23,6 +23,7 @@ pub mod pool;
 pub mod pooling;
 pub mod shape;
 pub mod simd;
+mod stem;
 #[cfg(test)]
 mod tests;
 mod transpose;

@@ -33,7 +33,7 @@ fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: &str) {
 /// `[n, c, h, w]`, output channels, filter, stride, padding.
 type Case = ([usize; 4], usize, (usize, usize), usize, usize);
 
-const CONVOLUTIONS: [Case; 25] = [
+const CONVOLUTIONS: [Case; 30] = [
     ([1, 1, 1, 1], 1, (1, 1), 1, 0),
     ([2, 3, 9, 8], 5, (3, 3), 1, 1),
     ([2, 3, 17, 13], 7, (7, 7), 2, 3),
@@ -57,6 +57,12 @@ const CONVOLUTIONS: [Case; 25] = [
     ([2, 64, 7, 6], 260, (3, 3), 2, 1),
     ([1, 144, 6, 5], 70, (5, 5), 1, 2),
     ([2, 20, 7, 7], 290, (1, 1), 1, 0),
+    // Few channels in, of whole vectors and other numbers out, in one band and in several.
+    ([2, 3, 16, 19], 16, (7, 7), 2, 3),
+    ([1, 3, 70, 66], 64, (3, 3), 1, 1),
+    ([11, 1, 9, 12], 48, (3, 2), 1, 0),
+    ([2, 3, 75, 80], 20, (7, 7), 2, 3),
+    ([1, 7, 12, 41], 32, (5, 5), 3, 2),
     // Nothing to sum over.
     ([3, 0, 5, 5], 4, (3, 3), 1, 1),
     ([0, 4, 5, 5], 6, (3, 3), 2, 1),
