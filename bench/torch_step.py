@@ -35,8 +35,10 @@ KEPT_BY_TEACHER = 0.99
 TEMPERATURE = 0.2
 # Names of vssl, and blocks or names of timm.
 BACKBONES = {
-    "resnet18": [2, 2, 2, 2],
-    "resnet50": [3, 4, 6, 3],
+    "resnet18": (2, 2, 2, 2),
+    "resnet34": (3, 4, 6, 3),
+    "resnet50": (3, 4, 6, 3),
+    "wide-resnet28": None,
     "vit-tiny": "vit_tiny_patch16_224",
     "vit-small": "vit_small_patch16_224",
     "vit-base": "vit_base_patch16_224",
@@ -112,7 +114,44 @@ class Bottleneck(nn.Module):
         return functional.relu(y, inplace=True)
 
 
-def resnet(blocks, width, stem, padding):
+class WideBlock(nn.Module):
+    """Normalisation and leaky ReLU before each 3x3 convolution, as solo-learn's Wide ResNet has them."""
+
+    def __init__(self, inputs, outputs, stride, activate_first):
+        super().__init__()
+        # solo-learn's blocks that begin with the convolution have an unused normalisation as well.
+        used = inputs == outputs or activate_first
+        self.bn1 = nn.BatchNorm2d(inputs, eps=1e-3, momentum=1e-3) if used else None
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1)
+        self.bn2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=1e-3)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1)
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if inputs != outputs else None
+        self.activate_first = activate_first
+
+    def forward(self, x):
+        if self.shortcut is None:
+            y, shortcut = functional.leaky_relu(self.bn1(x), 0.1, inplace=True), x
+        else:
+            if self.activate_first:
+                x = functional.leaky_relu(self.bn1(x), 0.1, inplace=True)
+            y, shortcut = x, self.shortcut(x)
+        y = functional.leaky_relu(self.bn2(self.conv1(y)), 0.1, inplace=True)
+        return self.conv2(y) + shortcut
+
+
+def wide_resnet(widen):
+    """Wide ResNet-28 and the length of its features."""
+    layers, channels = [nn.Conv2d(3, 16, 3, 1, 1)], 16
+    for stage, width in enumerate([16 * widen, 32 * widen, 64 * widen]):
+        for index in range(4):
+            stride = 2 if stage and not index else 1
+            layers.append(WideBlock(channels, width, stride, stage == 0))
+            channels = width
+    layers += [nn.BatchNorm2d(channels, eps=1e-3, momentum=1e-3), nn.LeakyReLU(0.1, inplace=True)]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()), channels
+
+
+def resnet(blocks, bottleneck, width, stem, padding):
     """A ResNet and the length of its features."""
     if stem == "cifar":
         layers = [nn.Conv2d(3, width, 3, 1, padding, bias=False)]
@@ -121,7 +160,7 @@ def resnet(blocks, width, stem, padding):
     layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
     if stem == "imagenet":
         layers.append(nn.MaxPool2d(3, 2, 1))
-    block, expansion = (BasicBlock, 1) if sum(blocks) == 8 else (Bottleneck, 4)
+    block, expansion = (Bottleneck, 4) if bottleneck else (BasicBlock, 1)
     channels = width
     for stage, count in enumerate(blocks):
         for index in range(count):
@@ -133,8 +172,11 @@ def resnet(blocks, width, stem, padding):
 def backbone(chosen):
     """The encoder and the length of its features."""
     kind = BACKBONES[chosen.backbone]
-    if isinstance(kind, list):
-        return resnet(kind, chosen.width, chosen.stem, chosen.stem_padding)
+    if chosen.backbone == "wide-resnet28":
+        return wide_resnet(widen=2)
+    if isinstance(kind, tuple):
+        bottleneck = chosen.backbone == "resnet50"
+        return resnet(kind, bottleneck, chosen.width, chosen.stem, chosen.stem_padding)
     import timm
 
     network = timm.create_model(kind, num_classes=0, img_size=chosen.size)

@@ -7,7 +7,8 @@
 //! So the graph of a residual network holds one image for each convolution instead of two: its output.
 //!
 //! The residual of an output may itself be one that is computed again, back to the first block of a stage of a
-//! network. Such a chain is computed once: each output stays until its own normalisation has been passed.
+//! network. Such a chain is computed once: each output with a residual stays until its own normalisation has
+//! been passed. An output without one is computed at each use, of which there are one or two.
 //!
 //! An operation has only the tensors of its inputs. A short list of the last outputs and the numbers of
 //! their nodes tells it which of them it need not keep.
@@ -39,7 +40,7 @@ pub struct Recomputed<B: KernelGradients> {
     pub saved: NormSaved<FloatTensor<B>>,
     /// What was added before the rectifier.
     pub residual: Option<Kept<B>>,
-    /// The output, once it was computed again.
+    /// The output, once it was computed again, if there is a residual.
     output: Mutex<Option<FloatTensor<B>>>,
 }
 
@@ -50,8 +51,9 @@ impl<B: KernelGradients> Recomputed<B> {
 
     /// Returns the output.
     pub fn output(&self) -> FloatTensor<B> {
+        let Some(residual) = &self.residual else { return B::batch_norm_again(&self.saved, None) };
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = || B::batch_norm_again(&self.saved, self.residual.as_ref().map(Kept::tensor));
+        let again = || B::batch_norm_again(&self.saved, Some(residual.tensor()));
         output.get_or_insert_with(again).clone()
     }
 }

@@ -278,7 +278,13 @@ fn check_gradients(
         residual: true,
     };
     let sums = norm_backward::sums(isa, &given);
-    let got = norm_backward::backward(isa, &given, &sums, &sums, rows as f64);
+    let totals = norm_backward::Totals { own: &sums, joint: &sums, count: rows as f64 };
+    let got = norm_backward::backward(isa, &given, totals);
+    let mut replaced = dy.to_vec();
+    let given = norm_backward::Backward { dy: &[], ..given };
+    let in_place = norm_backward::backward_in_place(isa, &given, &mut replaced, totals);
+    assert_eq!((&*got.x, &got.gamma, &got.beta), (&*replaced, &in_place.gamma, &in_place.beta));
+    assert_eq!(got.residual.as_deref(), in_place.residual.as_deref());
     let gated: Vec<f64> = dy
         .iter()
         .zip(y)
