@@ -118,7 +118,9 @@ impl<B: KernelGradients, const N: usize> Backward<B, N> for AddBiasStep<N> {
         for parent in [ops.parents.get(2), ops.parents.first()] {
             if let Some(Some(node)) = parent {
                 let place = (node.id, node.parents.is_empty());
-                accumulate::register::<B>(grads, place, dy.clone(), |grads| grads.consume::<B>(node));
+                accumulate::register::<B>(grads, place, dy.clone(), |grads| {
+                    grads.consume::<B>(node)
+                });
             }
         }
     }

@@ -71,9 +71,8 @@ impl<B: KernelGradients> Kept<B> {
     /// Returns what stands for `tensor` until the backward pass.
     pub fn new<C: CheckpointStrategy>(tensor: &FloatTensor<Autodiff<B, C>>) -> Self {
         let number = tensor.id().value;
-        let known = OUTPUTS.with_borrow(|outputs| {
-            outputs.iter().find(|(known, _)| *known == number)?.1.upgrade()
-        });
+        let known = OUTPUTS
+            .with_borrow(|outputs| outputs.iter().find(|(known, _)| *known == number)?.1.upgrade());
         match known.and_then(|output| output.downcast::<Recomputed<B>>().ok()) {
             Some(output) => Self::Recomputed(output),
             None => Self::Stored(tensor.primitive().clone()),
@@ -96,4 +95,39 @@ pub fn remember<B: KernelGradients>(node: NodeId, output: &Arc<Recomputed<B>>) {
         outputs.truncate(REMEMBERED - 1);
         outputs.push_front((node.value, Arc::downgrade(&output)));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tensor};
+
+    use super::*;
+    use crate::{batch_norm_train, conv2d};
+
+    /// Returns whether the newest output that was remembered is still held by an operation.
+    fn is_held() -> bool {
+        OUTPUTS.with_borrow(|outputs| outputs[0].1.strong_count() > 0)
+    }
+
+    #[test]
+    fn a_convolution_holds_its_input_as_what_it_is_computed_from_until_the_backward_pass() {
+        if crate::isa() == crate::Isa::Reference {
+            return; // there, Burn's own operations keep what they need
+        }
+        let device = Device::flex().autodiff();
+        let random = |shape: [usize; 4]| Tensor::random(shape, Distribution::Default, &device);
+        let ones = Tensor::<1>::ones([8], &device);
+        let x = random([2, 8, 6, 6]).require_grad();
+        let weight = random([4, 8, 3, 3]).require_grad();
+        let y = batch_norm_train(x.clone(), ones.clone(), ones.clone(), None, true, 1e-5).output;
+        let y = conv2d(y, weight.clone(), 1, 1);
+        assert!(is_held());
+        let gradients = y.sum().backward();
+        assert!(x.grad(&gradients).is_some() && weight.grad(&gradients).is_some());
+        assert!(!is_held());
+        // Without gradients nothing is noted, and nothing held.
+        let before = OUTPUTS.with_borrow(|outputs| outputs[0].0);
+        batch_norm_train(x.detach(), ones.clone(), ones, None, true, 1e-5);
+        assert_eq!(OUTPUTS.with_borrow(|outputs| outputs[0].0), before);
+    }
 }

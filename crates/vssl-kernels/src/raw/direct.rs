@@ -265,7 +265,8 @@ fn scattered_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
             if !y.is_multiple_of(conv.stride) || y / conv.stride >= conv.out_height() {
                 continue;
             }
-            let from = &rows[(image * conv.out_height() + y / conv.stride) * out_line..][..out_line];
+            let from =
+                &rows[(image * conv.out_height() + y / conv.stride) * out_line..][..out_line];
             let pixels = to.chunks_exact_mut(c).step_by(conv.stride);
             pixels.zip(from.chunks_exact(c)).for_each(|(to, from)| to.copy_from_slice(from));
         }

@@ -45,7 +45,9 @@ impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: handed on to the caller.
-        unsafe { self.panels::<S>(Lie { b_row: tile_columns::<S>(), run: self.depth, next_run: 0 }) }
+        unsafe {
+            self.panels::<S>(Lie { b_row: tile_columns::<S>(), run: self.depth, next_run: 0 })
+        }
     }
 }
 

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn rows_and_columns_are_exchanged() {
-        for (rows, columns) in [(1, 1), (1, 9), (7, 3), (8, 8), (9, 16), (17, 23), (9, 64), (64, 9)] {
+        for (rows, columns) in [(1, 1), (1, 9), (7, 3), (8, 8), (9, 16), (17, 23), (9, 64), (64, 9)]
+        {
             let from: Vec<f32> = (0..rows * columns).map(|index| index as f32).collect();
             for isa in Isa::all_available() {
                 let mut to = vec![f32::NAN; from.len()];

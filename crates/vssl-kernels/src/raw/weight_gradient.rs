@@ -129,7 +129,14 @@ impl Task<'_> {
             let (left, right) = scratch.split_at_mut(step * left_row);
             for first in self.pixels.clone().step_by(step) {
                 let pixels = first..(first + step).min(self.pixels.end);
-                patches::copy_rows(self.isa, dy, k, (pixels.clone(), self.rows.clone()), left, left_row);
+                patches::copy_rows(
+                    self.isa,
+                    dy,
+                    k,
+                    (pixels.clone(), self.rows.clone()),
+                    left,
+                    left_row,
+                );
                 let part = (pixels.clone(), self.columns.clone());
                 patches::pack(self.isa, self.conv, x, part, right, right_row);
                 // SAFETY: the copies hold a row for each pixel; the result is the caller's.
