@@ -368,19 +368,19 @@ impl KernelGradients for Flex {
     ) -> NormGradients<FlexFloat> {
         let NormSaved { x, gamma, beta, mean, variance, rectifier, ranks, .. } = saved;
         let y = y.as_ref().map(rows_of_channels);
-        let (rows, dy) = (rows_of_channels(x), rows_of_channels(&dy));
+        let (rows, gradient) = (rows_of_channels(x), rows_of_channels(&dy));
+        drop(dy);
         let [gamma, beta, mean, variance] =
             [gamma, beta, mean, variance].map(|values| dense(values.clone()));
         let scale = norm_scale(gamma.floats(), variance.floats(), saved.eps);
-        let gate = match (rectifier, &y) {
-            (Rectifier::None, _) => Gate::Open,
-            (_, Some(y)) => Gate::Output(y.floats()),
-            (_, None) => Gate::Input { scale: &scale, shift: beta.floats() },
-        };
         let given = norm_backward::Backward {
             x: rows.floats(),
-            dy: dy.floats(),
-            gate,
+            dy: &[],
+            gate: match (rectifier, &y) {
+                (Rectifier::None, _) => Gate::Open,
+                (_, Some(y)) => Gate::Output(y.floats()),
+                (_, None) => Gate::Input { scale: &scale, shift: beta.floats() },
+            },
             slope: if let Rectifier::Leaky(slope) = rectifier { *slope } else { 0.0 },
             gamma: gamma.floats(),
             mean: mean.floats(),
@@ -388,15 +388,30 @@ impl KernelGradients for Flex {
             eps: saved.eps,
             residual,
         };
-        let own = norm_backward::sums(isa(), &given);
+        let with_dy = norm_backward::Backward { dy: gradient.floats(), ..given };
+        let own = norm_backward::sums(isa(), &with_dy);
         let (joint, count) = ranks.sums(&own, given.x.len() / given.mean.len());
-        let gradients = norm_backward::backward(isa(), &given, &own, &joint, count);
-        NormGradients {
-            x: from_rows_of_channels(gradients.x, x),
-            gamma: vector(gradients.gamma),
-            beta: vector(gradients.beta),
-            residual: gradients.residual.map(|residual| from_rows_of_channels(residual, x)),
-        }
+        let totals = norm_backward::Totals { own: &own, joint: &joint, count };
+        let mut gradient = gradient.into_tensor();
+        // The last holder of the gradient replaces it.
+        let (dx, gamma, beta, gated) = match gradient.try_storage_mut() {
+            Some(dy) => {
+                let g = norm_backward::backward_in_place(isa(), &given, dy, totals);
+                let dx = match gradient.shape().num_dims() {
+                    4 => gradient.permute(&[0, 3, 1, 2]), // [n, h, w, c] -> [n, c, h, w]
+                    _ => gradient,
+                };
+                (dx, g.gamma, g.beta, g.residual)
+            }
+            None => {
+                let dy = dense(gradient);
+                let given = norm_backward::Backward { dy: dy.floats(), ..given };
+                let g = norm_backward::backward(isa(), &given, totals);
+                (from_rows_of_channels(g.x, x), g.gamma, g.beta, g.residual)
+            }
+        };
+        let residual = gated.map(|gated| from_rows_of_channels(gated, x));
+        NormGradients { x: dx, gamma: vector(gamma), beta: vector(beta), residual }
     }
 
     fn sum_of_pixels(dy: FlexFloat) -> FlexFloat {

@@ -7,7 +7,8 @@
 //! So the graph of a residual network holds one image for each convolution instead of two: its output.
 //!
 //! The residual of an output may itself be one that is computed again, back to the first block of a stage of a
-//! network. Such a chain is computed once: each output stays until its own normalisation has been passed.
+//! network. Such a chain is computed once: each output with a residual stays until its own normalisation has
+//! been passed. An output without one is computed at each use, of which there are one or two.
 //!
 //! An operation has only the tensors of its inputs. A short list of the last outputs and the numbers of
 //! their nodes tells it which of them it need not keep.
@@ -39,7 +40,7 @@ pub struct Recomputed<B: KernelGradients> {
     pub saved: NormSaved<FloatTensor<B>>,
     /// What was added before the rectifier.
     pub residual: Option<Kept<B>>,
-    /// The output, once it was computed again.
+    /// The output, once it was computed again, if there is a residual.
     output: Mutex<Option<FloatTensor<B>>>,
 }
 
@@ -50,8 +51,9 @@ impl<B: KernelGradients> Recomputed<B> {
 
     /// Returns the output.
     pub fn output(&self) -> FloatTensor<B> {
+        let Some(residual) = &self.residual else { return B::batch_norm_again(&self.saved, None) };
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = || B::batch_norm_again(&self.saved, self.residual.as_ref().map(Kept::tensor));
+        let again = || B::batch_norm_again(&self.saved, Some(residual.tensor()));
         output.get_or_insert_with(again).clone()
     }
 }
@@ -93,4 +95,39 @@ pub fn remember<B: KernelGradients>(node: NodeId, output: &Arc<Recomputed<B>>) {
         outputs.truncate(REMEMBERED - 1);
         outputs.push_front((node.value, Arc::downgrade(&output)));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tensor};
+
+    use super::*;
+    use crate::{batch_norm_train, conv2d};
+
+    /// Returns whether the newest output that was remembered is still held by an operation.
+    fn is_held() -> bool {
+        OUTPUTS.with_borrow(|outputs| outputs[0].1.strong_count() > 0)
+    }
+
+    #[test]
+    fn a_convolution_holds_its_input_as_what_it_is_computed_from_until_the_backward_pass() {
+        if crate::isa() == crate::Isa::Reference {
+            return; // there, Burn's own operations keep what they need
+        }
+        let device = Device::flex().autodiff();
+        let random = |shape: [usize; 4]| Tensor::random(shape, Distribution::Default, &device);
+        let ones = Tensor::<1>::ones([8], &device);
+        let x = random([2, 8, 6, 6]).require_grad();
+        let weight = random([4, 8, 3, 3]).require_grad();
+        let y = batch_norm_train(x.clone(), ones.clone(), ones.clone(), None, true, 1e-5).output;
+        let y = conv2d(y, weight.clone(), 1, 1);
+        assert!(is_held());
+        let gradients = y.sum().backward();
+        assert!(x.grad(&gradients).is_some() && weight.grad(&gradients).is_some());
+        assert!(!is_held());
+        // Without gradients nothing is noted, and nothing held.
+        let before = OUTPUTS.with_borrow(|outputs| outputs[0].0);
+        batch_norm_train(x.detach(), ones.clone(), ones, None, true, 1e-5);
+        assert_eq!(OUTPUTS.with_borrow(|outputs| outputs[0].0), before);
+    }
 }

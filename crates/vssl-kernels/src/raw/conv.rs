@@ -2,7 +2,7 @@
 
 use super::shape::Conv;
 use super::simd::Isa;
-use super::{direct, weight_gradient, winograd};
+use super::{direct, stem, weight_gradient, winograd};
 
 /// Writes the convolution of `x` with `weight` to `y`.
 ///
@@ -16,6 +16,8 @@ pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) 
     }
     if winograd::applies(conv) {
         winograd::forward(isa, conv, x, weight, y);
+    } else if stem::applies(conv) {
+        stem::forward(isa, conv, x, weight, y);
     } else {
         direct::forward(isa, conv, x, weight, y);
     }
@@ -50,6 +52,8 @@ pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &m
     }
     if winograd::applies(conv) {
         winograd::weight_gradient(isa, conv, x, dy, dweight);
+    } else if stem::applies_to_gradient(isa, conv) {
+        stem::weight_gradient(isa, conv, x, dy, dweight);
     } else {
         weight_gradient::weight_gradient(isa, conv, x, dy, dweight);
     }

@@ -45,7 +45,9 @@ impl Kernel for Block {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: handed on to the caller.
-        unsafe { self.panels::<S>(tile_columns::<S>()) }
+        unsafe {
+            self.panels::<S>(Lie { b_row: tile_columns::<S>(), run: self.depth, next_run: 0 })
+        }
     }
 }
 
@@ -63,13 +65,49 @@ impl Kernel for RowsBlock {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         // SAFETY: handed on to the caller.
-        unsafe { Block { b_panel: tile_columns::<S>(), ..self.block }.panels::<S>(self.b_row) }
+        unsafe {
+            let block = Block { b_panel: tile_columns::<S>(), ..self.block };
+            block.panels::<S>(Lie { b_row: self.b_row, run: block.depth, next_run: 0 });
+        }
     }
+}
+
+/// A [`Block`] whose inner index is divided into runs: within a run the columns of `A` are `a_column` apart,
+/// and the runs begin `next_run` floats apart.
+pub struct RunsBlock {
+    /// The product; `b_panel` is the number of floats from one panel of `B` to the next.
+    pub block: Block,
+    /// The number of floats from a row of `B` to the next.
+    pub b_row: usize,
+    /// The inner indices of a run, a divisor of the depth.
+    pub run: usize,
+    /// The number of floats from the beginning of a run to the next.
+    pub next_run: usize,
+}
+
+impl Kernel for RunsBlock {
+    type Output = ();
+    /// Bounds: as [`Block`], with the strides above; of the last panel only the vectors that have columns are
+    /// read.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { block, b_row, run, next_run } = self;
+        // SAFETY: handed on to the caller.
+        unsafe { block.panels::<S>(Lie { b_row, run, next_run }) }
+    }
+}
+
+/// How the operands of a block lie, besides its strides.
+#[derive(Clone, Copy)]
+struct Lie {
+    b_row: usize,
+    run: usize,
+    next_run: usize,
 }
 
 impl Block {
     #[inline(always)]
-    unsafe fn panels<S: Simd>(&self, b_row: usize) {
+    unsafe fn panels<S: Simd>(&self, lie: Lie) {
         let width = tile_columns::<S>();
         for panel in 0..self.columns.div_ceil(width) {
             let columns = (self.columns - panel * width).min(width);
@@ -78,9 +116,9 @@ impl Block {
             // SAFETY: handed on to the caller.
             unsafe {
                 match (S::TILE_VECTORS, vectors) {
-                    (2, 1) => self.tiles::<S, 1>(panel, columns, b_row),
-                    (2, _) | (4, 1 | 2) => self.tiles::<S, 2>(panel, columns, b_row),
-                    (4, _) => self.tiles::<S, 4>(panel, columns, b_row),
+                    (2, 1) => self.tiles::<S, 1>(panel, columns, lie),
+                    (2, _) | (4, 1 | 2) => self.tiles::<S, 2>(panel, columns, lie),
+                    (4, _) => self.tiles::<S, 4>(panel, columns, lie),
                     _ => unreachable!("the sets have two or four vectors across a tile"),
                 }
             }
@@ -89,7 +127,7 @@ impl Block {
 
     /// The tiles of a panel, of which the first `V` vectors are in use.
     #[inline(always)]
-    unsafe fn tiles<S: Simd, const V: usize>(&self, panel: usize, columns: usize, b_row: usize) {
+    unsafe fn tiles<S: Simd, const V: usize>(&self, panel: usize, columns: usize, lie: Lie) {
         let width = tile_columns::<S>();
         let mut row = 0;
         while row < self.rows {
@@ -102,7 +140,7 @@ impl Block {
                     a_row: self.a_row,
                     a_column: self.a_column,
                     b: self.b.add(panel * self.b_panel),
-                    b_row,
+                    lie,
                     c: self.c.add(row * self.c_row + panel * width),
                     c_row: self.c_row,
                     columns,
@@ -135,7 +173,7 @@ struct Tile {
     a_row: usize,
     a_column: usize,
     b: *const f32,
-    b_row: usize,
+    lie: Lie,
     c: *mut f32,
     c_row: usize,
     columns: usize,
@@ -159,21 +197,25 @@ impl Tile {
             // take as long as the products.
             let rows: [*const f32; ROWS] =
                 std::array::from_fn(|i| self.a.wrapping_add(i * self.a_row));
-            let (mut offset, mut b) = (0, self.b);
-            for _ in 0..self.depth {
-                let mut right = [S::splat(0.0); VECTORS];
-                for (v, right) in right.iter_mut().enumerate() {
-                    *right = S::load(b.add(v * S::LANES));
-                }
-                for (row, sums) in rows.iter().zip(&mut sums) {
-                    let left = S::splat(*row.add(offset));
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = S::fma(left, right, *sum);
+            let (mut start, mut b) = (0, self.b);
+            for _ in 0..self.depth.checked_div(self.lie.run).unwrap_or(0) {
+                let mut offset = start;
+                for _ in 0..self.lie.run {
+                    let mut right = [S::splat(0.0); VECTORS];
+                    for (v, right) in right.iter_mut().enumerate() {
+                        *right = S::load(b.add(v * S::LANES));
                     }
+                    for (row, sums) in rows.iter().zip(&mut sums) {
+                        let left = S::splat(*row.add(offset));
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = S::fma(left, right, *sum);
+                        }
+                    }
+                    offset += self.a_column;
+                    // Behind the last row there may be no further one.
+                    b = b.wrapping_add(self.lie.b_row);
                 }
-                offset += self.a_column;
-                // Behind the last row there may be no further one.
-                b = b.wrapping_add(self.b_row);
+                start += self.lie.next_run;
             }
             if self.columns < VECTORS * S::LANES {
                 for (i, sums) in sums.into_iter().enumerate() {

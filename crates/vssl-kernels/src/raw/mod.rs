@@ -30,6 +30,7 @@ pub mod rows;
 pub mod shape;
 pub mod simd;
 pub mod softmax;
+mod stem;
 pub mod tall;
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,9 @@ use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
 /// The results of the backward pass.
-pub struct Gradients {
-    /// The gradient with respect to `x`.
-    pub x: Buffer,
+pub struct Gradients<X> {
+    /// The gradient with respect to `x`, if it is not in the place of that of the output.
+    pub x: X,
     /// The gradient with respect to γ.
     pub gamma: Vec<f32>,
     /// The gradient with respect to β.
@@ -93,20 +93,62 @@ pub fn sums(isa: Isa, given: &Backward<'_>) -> [Vec<f64>; 2] {
     sums
 }
 
-/// Returns the gradients, from the [`sums`] over the rows of this process, the sums over all rows of the
-/// batch, and the number of all rows. For γ and β, they are the share of this process's rows.
+/// What the gradients are computed from, besides the images.
+#[derive(Clone, Copy)]
+pub struct Totals<'a> {
+    /// The [`sums`] over the rows of this process.
+    pub own: &'a [Vec<f64>; 2],
+    /// The sums over all rows of the batch.
+    pub joint: &'a [Vec<f64>; 2],
+    /// The number of all rows.
+    pub count: f64,
+}
+
+/// Returns the gradients. For γ and β, they are the share of this process's rows.
 ///
 /// # Panics
 ///
 /// If the sizes of the slices do not fit each other.
-pub fn backward(
+pub fn backward(isa: Isa, given: &Backward<'_>, totals: Totals<'_>) -> Gradients<Buffer> {
+    given.check();
+    let mut dx = buffer::take(given.x.len());
+    // SAFETY: `dy` and `dx` are as large as the input, which was just checked for `dy`.
+    let Gradients { gamma, beta, residual, .. } =
+        unsafe { apply(isa, given, given.dy.as_ptr(), Shared::new(&mut dx), totals) };
+    Gradients { x: dx, gamma, beta, residual }
+}
+
+/// Does the same in place: the gradient with respect to the input replaces that of the output, `dy`. The `dy`
+/// of `given` is not read.
+///
+/// # Panics
+///
+/// If the sizes of the slices do not fit each other.
+pub fn backward_in_place(
     isa: Isa,
     given: &Backward<'_>,
-    [beta, moment]: &[Vec<f64>; 2],
-    [joint_beta, joint_moment]: &[Vec<f64>; 2],
-    count: f64,
-) -> Gradients {
-    given.check();
+    dy: &mut [f32],
+    totals: Totals<'_>,
+) -> Gradients<()> {
+    Backward { dy, ..*given }.check();
+    let dy = Shared::new(dy);
+    // SAFETY: `dy` is as large as the input; each element is read before it is written, and only then.
+    unsafe { apply(isa, given, dy.at(0), dy, totals) }
+}
+
+/// Computes the gradients; that of the input is written to `dx`.
+///
+/// # Safety
+///
+/// `dy` and `dx` must be valid for as many floats as the input has; they may be the same.
+unsafe fn apply(
+    isa: Isa,
+    given: &Backward<'_>,
+    dy: *const f32,
+    dx: Shared,
+    totals: Totals<'_>,
+) -> Gradients<()> {
+    let Totals { own: [beta, moment], joint: [joint_beta, joint_moment], count } = totals;
     let channels = given.mean.len();
     let rows = given.x.len() / channels;
     let inverse = |c: usize| 1.0 / (f64::from(given.variance[c]) + given.eps).sqrt();
@@ -118,9 +160,10 @@ pub fn backward(
         factors[channels + c] = (-scale * inverse(c).powi(2) * joint_moment[c] / count) as f32;
         factors[2 * channels + c] = (-scale * joint_beta[c] / count) as f32;
     }
-    let mut dx = buffer::take(given.x.len());
     let mut residual = given.residual.then(|| buffer::take(given.x.len()));
-    let (out, gated) = (Shared::new(&mut dx), residual.as_mut().map(|r| Shared::new(r)));
+    let gated = residual.as_mut().map(|residual| Shared::new(residual));
+    // Shared between threads as what it is, the address of floats.
+    let dy = Shared::reading(dy);
     let block = block_rows(channels);
     parallel_for(rows.div_ceil(block), |index| {
         let first = index * block * channels;
@@ -128,15 +171,17 @@ pub fn backward(
         // SAFETY: each task has its own rows.
         unsafe {
             isa.run(ApplyGradient {
-                given: given.rows(first, size),
+                given: Backward { dy: &[], ..*given }.rows(first, size),
                 factors: &factors,
-                dx: out.slice(first, size),
-                residual: gated.map(|gated| gated.slice(first, size)),
+                dy: dy.at(first),
+                dx: dx.at(first),
+                residual: gated.map(|gated| gated.at(first)),
             });
         }
     });
     let gamma = (0..channels).map(|c| (moment[c] * inverse(c)) as f32).collect();
-    Gradients { x: dx, gamma, beta: beta.iter().map(|v| *v as f32).collect(), residual }
+    let beta = beta.iter().map(|sum| *sum as f32).collect();
+    Gradients { x: (), gamma, beta, residual }
 }
 
 impl Backward<'_> {
@@ -156,7 +201,7 @@ impl Backward<'_> {
     fn rows(&self, first: usize, size: usize) -> Self {
         Self {
             x: &self.x[first..][..size],
-            dy: &self.dy[first..][..size],
+            dy: if self.dy.is_empty() { &[] } else { &self.dy[first..][..size] },
             gate: match self.gate {
                 Gate::Output(y) => Gate::Output(&y[first..][..size]),
                 gate => gate,
@@ -171,14 +216,15 @@ impl Backward<'_> {
     #[inline(always)]
     unsafe fn gated<S: Simd, const GATE: u8>(
         &self,
+        dy: *const f32,
         at: usize,
         c: usize,
         count: usize,
         mean: S::Vector,
     ) -> (S::Vector, S::Vector) {
-        // SAFETY: the caller's bounds: `at + count` floats of the rows, `c + count` channels.
+        // SAFETY: the caller's bounds: `at + count` floats of the rows and of `dy`, `c + count` channels.
         unsafe {
-            let g = load::<S>(self.dy.as_ptr().add(at), count);
+            let g = load::<S>(dy.add(at), count);
             let centred = S::sub(load::<S>(self.x.as_ptr().add(at), count), mean);
             let y = match self.gate {
                 Gate::Output(y) if GATE == 1 => load::<S>(y.as_ptr().add(at), count),
@@ -243,7 +289,7 @@ impl BlockGradients<'_> {
     #[inline(always)]
     unsafe fn group<S: Simd, const GATE: u8, const V: usize>(&self, c: usize, count: usize) {
         let (given, channels) = (&self.given, self.given.mean.len());
-        let to = self.to;
+        let (to, dy) = (self.to, given.dy.as_ptr());
         // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut means = [S::splat(0.0); V];
@@ -254,7 +300,7 @@ impl BlockGradients<'_> {
             each_row!(given.x.len() / channels, channels, c, |at| {
                 for v in 0..V {
                     let (at, c) = (at + v * S::LANES, c + v * S::LANES);
-                    let (g, centred) = given.gated::<S, GATE>(at, c, count, means[v]);
+                    let (g, centred) = given.gated::<S, GATE>(dy, at, c, count, means[v]);
                     sums[v] = S::add(sums[v], g);
                     moments[v] = S::fma(g, centred, moments[v]);
                 }
@@ -267,11 +313,14 @@ impl BlockGradients<'_> {
     }
 }
 
+/// Bounds: `dy`, `dx` and `residual` are valid for as many floats as the input has; `dy` and `dx` may be the
+/// same.
 struct ApplyGradient<'a> {
     given: Backward<'a>,
     factors: &'a [f32],
-    dx: &'a mut [f32],
-    residual: Option<&'a mut [f32]>,
+    dy: *const f32,
+    dx: *mut f32,
+    residual: Option<*mut f32>,
 }
 
 impl Kernel for ApplyGradient<'_> {
@@ -291,9 +340,8 @@ impl Kernel for ApplyGradient<'_> {
 
 impl ApplyGradient<'_> {
     #[inline(always)]
-    unsafe fn rows<S: Simd, const GATE: u8>(mut self) {
+    unsafe fn rows<S: Simd, const GATE: u8>(self) {
         let (given, channels) = (self.given, self.given.mean.len());
-        let residual = self.residual.as_mut().map(|residual| residual.as_mut_ptr());
         let factors = self.factors.as_ptr();
         for row in 0..given.x.len() / channels {
             for c in (0..channels).step_by(S::LANES) {
@@ -302,15 +350,15 @@ impl ApplyGradient<'_> {
                 // that of each line of channels.
                 unsafe {
                     let mean = load::<S>(given.mean.as_ptr().add(c), count);
-                    let (g, centred) = given.gated::<S, GATE>(at, c, count, mean);
-                    if let Some(residual) = residual {
+                    let (g, centred) = given.gated::<S, GATE>(self.dy, at, c, count, mean);
+                    if let Some(residual) = self.residual {
                         store::<S>(residual.add(at), g, count);
                     }
                     let scale = load::<S>(factors.add(c), count);
                     let slope = load::<S>(factors.add(channels + c), count);
                     let offset = load::<S>(factors.add(2 * channels + c), count);
                     let dx = S::fma(scale, g, S::fma(slope, centred, offset));
-                    store::<S>(self.dx.as_mut_ptr().add(at), dx, count);
+                    store::<S>(self.dx.add(at), dx, count);
                 }
             }
         }

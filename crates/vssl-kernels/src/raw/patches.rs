@@ -308,9 +308,7 @@ unsafe fn copy<S: Simd>(from: *const f32, to: *mut f32, length: usize) {
             S::store(to.add(length - S::LANES), S::load(from.add(length - S::LANES)));
             return;
         }
-        for index in at..length {
-            *to.add(index) = *from.add(index);
-        }
+        S::store_partial(to, S::load_partial(from, length), length);
     }
 }
 

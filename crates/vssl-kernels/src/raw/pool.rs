@@ -203,6 +203,11 @@ impl Shared {
         unsafe { self.0.add(index) }
     }
 
+    /// Makes a pointer whose elements are only read, or written by their readers.
+    pub fn reading(from: *const f32) -> Self {
+        Self(from.cast_mut())
+    }
+
     /// Returns a shared pointer to element `index`.
     ///
     /// # Safety

@@ -33,7 +33,7 @@ pub(super) fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: 
 /// `[n, c, h, w]`, output channels, filter, stride, padding.
 type Case = ([usize; 4], usize, (usize, usize), usize, usize);
 
-const CONVOLUTIONS: [Case; 25] = [
+const CONVOLUTIONS: [Case; 30] = [
     ([1, 1, 1, 1], 1, (1, 1), 1, 0),
     ([2, 3, 9, 8], 5, (3, 3), 1, 1),
     ([2, 3, 17, 13], 7, (7, 7), 2, 3),
@@ -57,6 +57,12 @@ const CONVOLUTIONS: [Case; 25] = [
     ([2, 64, 7, 6], 260, (3, 3), 2, 1),
     ([1, 144, 6, 5], 70, (5, 5), 1, 2),
     ([2, 20, 7, 7], 290, (1, 1), 1, 0),
+    // Few channels in, of whole vectors and other numbers out, in one band and in several.
+    ([2, 3, 16, 19], 16, (7, 7), 2, 3),
+    ([1, 3, 70, 66], 64, (3, 3), 1, 1),
+    ([11, 1, 9, 12], 48, (3, 2), 1, 0),
+    ([2, 3, 75, 80], 20, (7, 7), 2, 3),
+    ([1, 7, 12, 41], 32, (5, 5), 3, 2),
     // Nothing to sum over.
     ([3, 0, 5, 5], 4, (3, 3), 1, 1),
     ([0, 4, 5, 5], 6, (3, 3), 2, 1),
@@ -272,7 +278,13 @@ fn check_gradients(
         residual: true,
     };
     let sums = norm_backward::sums(isa, &given);
-    let got = norm_backward::backward(isa, &given, &sums, &sums, rows as f64);
+    let totals = norm_backward::Totals { own: &sums, joint: &sums, count: rows as f64 };
+    let got = norm_backward::backward(isa, &given, totals);
+    let mut replaced = dy.to_vec();
+    let given = norm_backward::Backward { dy: &[], ..given };
+    let in_place = norm_backward::backward_in_place(isa, &given, &mut replaced, totals);
+    assert_eq!((&*got.x, &got.gamma, &got.beta), (&*replaced, &in_place.gamma, &in_place.beta));
+    assert_eq!(got.residual.as_deref(), in_place.residual.as_deref());
     let gated: Vec<f64> = dy
         .iter()
         .zip(y)

@@ -1,7 +1,10 @@
 //! Batch normalisation.
 
 use burn::tensor::Tensor;
-use vssl_kernels::{Normalised, batch_norm_eval, batch_norm_train, reference};
+use vssl_kernels::{
+    Normalised, Rectifier, add_bias, batch_norm_eval, batch_norm_train, conv2d, max_pool2d,
+    reference,
+};
 
 use crate::{
     assert_close, floats, for_each_isa, gradients_of_both, random, same_for_any_threads, scattered,
@@ -45,7 +48,7 @@ fn both<const D: usize>(
 fn compare<const D: usize>(
     shape: [usize; D],
     add: bool,
-    relu: bool,
+    rectifier: impl Into<Rectifier>,
     arrange: impl Fn(Tensor<D>) -> Tensor<D>,
     what: &str,
 ) {
@@ -53,12 +56,13 @@ fn compare<const D: usize>(
     let residual = random(shape, 2).require_grad();
     let gamma = (random([shape[1]], 3) + 1.5).detach().require_grad();
     let beta = random([shape[1]], 4).require_grad();
+    let rectifier = rectifier.into();
     let added = add.then(|| arrange(residual.clone()));
-    let fast =
-        batch_norm_train(arrange(x.clone()), gamma.clone(), beta.clone(), added.clone(), relu, EPS);
+    let (g, b) = (gamma.clone(), beta.clone());
+    let fast = batch_norm_train(arrange(x.clone()), g, b, added, rectifier, EPS);
     let added = add.then(|| residual.clone());
-    let slow =
-        reference::batch_norm_train(x.clone(), gamma.clone(), beta.clone(), added, relu, EPS);
+    let (g, b) = (gamma.clone(), beta.clone());
+    let slow = reference::batch_norm_train(x.clone(), g, b, added, rectifier, EPS);
     let leaves: &[&Tensor<D>] = if add { &[&x, &residual] } else { &[&x] };
     both(fast, slow, leaves, &[&gamma, &beta], what);
 }
@@ -71,6 +75,10 @@ fn values_statistics_and_gradients_match_the_reference() {
                 let what = format!("{isa:?} {shape:?} add {add} relu {relu}");
                 compare(shape, add, relu, |x| x, &what);
                 compare(shape, add, relu, scattered, &format!("{what}, scattered"));
+            }
+            for add in [false, true] {
+                let what = format!("{isa:?} {shape:?} add {add} leaky");
+                compare(shape, add, Rectifier::Leaky(0.1), |x| x, &what);
             }
             let shape = [shape[0] * shape[2], shape[1]];
             if shape[0] > 1 {
@@ -136,4 +144,74 @@ fn the_bits_do_not_depend_on_threads() {
         results.extend(gamma.into_iter().map(floats));
         results
     });
+}
+
+#[test]
+fn a_bias_and_its_gradients_match_the_reference() {
+    for_each_isa(|isa| {
+        for shape in SHAPES {
+            let (x, residual) = (random(shape, 1).require_grad(), random(shape, 2).require_grad());
+            let bias = random([shape[1]], 3).require_grad();
+            for added in [None, Some(residual.clone())] {
+                let what = format!("{isa:?} {shape:?} residual {}", added.is_some());
+                let leaves: &[&Tensor<4>] = if added.is_some() { &[&x, &residual] } else { &[&x] };
+                let [fast, slow] = [add_bias, reference::add_bias]
+                    .map(|call| call(x.clone(), bias.clone(), added.clone()));
+                assert_close(fast.clone(), slow.clone(), TOLERANCE, &what);
+                let [fast, slow] = [fast, slow].map(|y| gradients_of_both(y, leaves, &[&bias]));
+                for (fast, slow) in fast.0.into_iter().zip(slow.0) {
+                    assert_close(fast, slow, TOLERANCE, &format!("{what}: gradient"));
+                }
+                for (fast, slow) in fast.1.into_iter().zip(slow.1) {
+                    assert_close(fast, slow, TOLERANCE, &format!("{what}: gradient of the bias"));
+                }
+            }
+        }
+    });
+}
+
+/// A stem with pooling, a block whose shortcut is a convolution, and two blocks whose residual is the output
+/// before them: every way in which an output is used that the backward pass computes again. `pass` is called
+/// with the output of each normalisation.
+fn small_network(
+    x: &Tensor<4>,
+    weights: &[Tensor<4>],
+    pass: impl Fn(Tensor<4>) -> Tensor<4>,
+) -> Tensor<4> {
+    let conv = |x: Tensor<4>, weight: &Tensor<4>| conv2d(x, weight.clone(), 1, 1);
+    let norm = |x: Tensor<4>, residual: Option<Tensor<4>>, rectifier: Rectifier| {
+        let c = x.dims()[1];
+        let (gamma, beta) = (random([c], 77) * 0.3 + 1.0, random([c], 78) * 0.3);
+        pass(batch_norm_train(x, gamma, beta, residual, rectifier, EPS).output)
+    };
+    let x = max_pool2d(norm(conv(x.clone(), &weights[0]), None, Rectifier::Relu), 3, 2, 1);
+    let shortcut = norm(conv(x.clone(), &weights[1]), None, Rectifier::None);
+    let y = norm(conv(x, &weights[2]), None, Rectifier::Leaky(0.2));
+    let first = norm(conv(y, &weights[3]), Some(shortcut), Rectifier::Relu);
+    weights[4..].chunks_exact(2).fold(first, |x, block| {
+        let y = norm(conv(x.clone(), &block[0]), None, Rectifier::Relu);
+        norm(conv(y, &block[1]), Some(x), Rectifier::Relu)
+    })
+}
+
+#[test]
+fn outputs_that_are_computed_again_give_the_gradients_of_stored_ones() {
+    let gradients = |pass: fn(Tensor<4>) -> Tensor<4>| {
+        let x = random([3, 4, 12, 10], 1).require_grad();
+        let channels = [(4, 9), (9, 17), (9, 17), (17, 17), (17, 17), (17, 17), (17, 17), (17, 17)];
+        let weights: Vec<Tensor<4>> = (2..)
+            .zip(channels)
+            .map(|(seed, (c, k))| (random([k, c, 3, 3], seed) * 0.3).detach().require_grad())
+            .collect();
+        let leaves: Vec<&Tensor<4>> = weights.iter().chain([&x]).collect();
+        crate::gradients(small_network(&x, &weights, pass), &leaves)
+    };
+    for_each_isa(|isa| {
+        // A further operation has a node of its own, of which nothing is known.
+        let stored = gradients(|output| output * 1.0);
+        for (index, (got, expected)) in gradients(|x| x).into_iter().zip(stored).enumerate() {
+            assert_close(got, expected, 1e-5, &format!("{isa:?}: gradient {index}"));
+        }
+    });
+    same_for_any_threads(|| gradients(|x| x).into_iter().map(floats).collect());
 }

@@ -14,8 +14,9 @@ mod inference;
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, activation},
+    tensor::Tensor,
 };
+use vssl_kernels::Rectifier;
 
 pub(super) use inference::InferenceWideResnet;
 
@@ -26,7 +27,7 @@ use crate::layers::{BatchNorm, Init, Mode};
 const DEPTH: usize = 4;
 /// The number of channels of the stem.
 const STEM: usize = 16;
-const SLOPE: f64 = 0.1;
+const SLOPE: f32 = 0.1;
 const EPS: f64 = 1e-3;
 /// The share of the batch in each update of the running statistics.
 const MOMENTUM: f64 = 1e-3;
@@ -80,7 +81,7 @@ impl WideResnet {
 
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let mut x = self.conv1.forward(x);
+        let mut x = self.conv1.forward(x, None);
         for stage in [&self.block1, &self.block2, &self.block3] {
             x = stage.layer.iter().fold(x, |x, block| block.forward(x, mode));
         }
@@ -129,11 +130,11 @@ impl Block {
             Some(shortcut) => {
                 let x =
                     if self.activate_before_residual { activated(&self.bn1, x, mode) } else { x };
-                (shortcut.forward(x.clone()), x)
+                (shortcut.forward(x.clone(), None), x)
             }
         };
-        let y = activated(&self.bn2, self.conv1.forward(x), mode);
-        shortcut + self.conv2.forward(y)
+        let y = activated(&self.bn2, self.conv1.forward(x, None), mode);
+        self.conv2.forward(y, Some(shortcut))
     }
 }
 
@@ -149,12 +150,11 @@ impl Convolution {
         }
     }
 
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    /// Convolves `x`, adds the bias and then `residual`.
+    fn forward(&self, x: Tensor<4>, residual: Option<Tensor<4>>) -> Tensor<4> {
         let padding = self.weight.dims()[2] / 2;
         let y = vssl_kernels::conv2d(x, self.weight.val(), self.stride, padding);
-        let channels = self.bias.dims()[0];
-        let bias = self.bias.val().cast(y.dtype());
-        y + bias.reshape([1, channels, 1, 1])
+        vssl_kernels::add_bias(y, self.bias.val(), residual)
     }
 }
 
@@ -163,7 +163,7 @@ fn norm(channels: usize, init: &Init) -> BatchNorm {
 }
 
 fn activated(norm: &BatchNorm, x: Tensor<4>, mode: Mode) -> Tensor<4> {
-    activation::leaky_relu(norm.forward(x, None, false, mode), SLOPE)
+    norm.forward(x, None, Rectifier::Leaky(SLOPE), mode)
 }
 
 #[cfg(test)]

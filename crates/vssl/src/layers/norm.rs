@@ -8,7 +8,7 @@ use burn::{
     module::{Module, Param, RunningState},
     tensor::{Device, Tensor},
 };
-use vssl_kernels::{AcrossRanks, Normalised};
+use vssl_kernels::{AcrossRanks, Normalised, Rectifier};
 
 use super::{Init, Mode};
 
@@ -57,16 +57,18 @@ impl BatchNorm {
         Self { weight: None, bias: None, ..Self::new(channels, init) }
     }
 
-    /// Normalises, scales and shifts `x`; then adds `residual` if given; then applies ReLU if `relu`.
+    /// Normalises, scales and shifts `x`; then adds `residual` if given; then applies the rectifier, which is
+    /// a ReLU for `true`.
     ///
     /// # Shapes — `x`, `residual`: `[n, c, h, w]`.
     pub fn forward(
         &self,
         x: Tensor<4>,
         residual: Option<Tensor<4>>,
-        relu: bool,
+        rectifier: impl Into<Rectifier>,
         mode: Mode,
     ) -> Tensor<4> {
+        let rectifier = rectifier.into();
         let constant = |value: f32| Tensor::full([x.dims()[1]], value, &x.device());
         let gamma = self.weight.as_ref().map_or_else(|| constant(1.0), Param::val);
         let beta = self.bias.as_ref().map_or_else(|| constant(0.0), Param::val);
@@ -77,13 +79,14 @@ impl BatchNorm {
                 let statistics = (self.running_mean.value_sync(), self.running_var.value_sync());
                 let (mean, variance) = statistics;
                 return vssl_kernels::batch_norm_eval(
-                    x, gamma, beta, mean, variance, residual, relu, self.eps,
+                    x, gamma, beta, mean, variance, residual, rectifier, self.eps,
                 );
             }
         };
         let [n, _, h, w] = x.dims();
-        let Normalised { output, mean, variance } =
-            vssl_kernels::batch_norm_train_joint(x, gamma, beta, residual, relu, self.eps, &ranks);
+        let Normalised { output, mean, variance } = vssl_kernels::batch_norm_train_joint(
+            x, gamma, beta, residual, rectifier, self.eps, &ranks,
+        );
         self.update(mean, variance, n * h * w * world);
         output
     }
