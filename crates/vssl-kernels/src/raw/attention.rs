@@ -113,7 +113,8 @@ impl<'a> Head<'a> {
         let (image, head) = (task / heads, task % heads);
         let row = 3 * sizes.width();
         let rows = Matrix::row_major(qkv, sizes.images * tokens, row);
-        let part = |of: usize| rows.part(image * tokens, tokens, of * sizes.width() + head * size, size);
+        let part =
+            |of: usize| rows.part(image * tokens, tokens, of * sizes.width() + head * size, size);
         Self { isa, sizes, parts: [part(0), part(1), part(2)] }
     }
 
@@ -250,7 +251,14 @@ impl Kernel for Softmax<'_> {
 }
 
 /// Writes the gradient with respect to `qkv`; `sums` are those of [`forward`].
-pub fn backward(isa: Isa, sizes: Attention, qkv: &[f32], sums: &[f32], dout: &[f32], dqkv: &mut [f32]) {
+pub fn backward(
+    isa: Isa,
+    sizes: Attention,
+    qkv: &[f32],
+    sums: &[f32],
+    dout: &[f32],
+    dqkv: &mut [f32],
+) {
     assert_eq!(qkv.len(), 3 * sizes.output_size(), "{sizes:?}: floats of the input");
     assert_eq!(dout.len(), sizes.output_size(), "{sizes:?}: floats of the output's gradient");
     assert_eq!(sums.len(), sizes.rows(), "{sizes:?}: rows of the softmaxes");
@@ -268,9 +276,8 @@ pub fn backward(isa: Isa, sizes: Attention, qkv: &[f32], sums: &[f32], dout: &[f
         let sums = &sums[task * tokens..][..tokens];
         // SAFETY: a task writes its own head's columns of its own image.
         unsafe {
-            let to = [0, 1, 2].map(|part| {
-                out.at(image * tokens * 3 * width + part * width + column)
-            });
+            let to =
+                [0, 1, 2].map(|part| out.at(image * tokens * 3 * width + part * width + column));
             head.backward(dout, sums, to);
         }
     });

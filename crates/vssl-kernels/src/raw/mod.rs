@@ -27,9 +27,9 @@ pub mod pooling;
 pub mod rows;
 pub mod shape;
 pub mod simd;
+pub mod tall;
 #[cfg(test)]
 mod tests;
-pub mod tall;
 mod transcendental;
 #[cfg(test)]
 mod transformer_tests;

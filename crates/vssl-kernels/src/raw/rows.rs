@@ -204,7 +204,10 @@ pub fn forward(
 fn check_before(before: Before<'_>, rows: usize, columns: usize) {
     if let Before::Norm(norm) = before {
         norm.check();
-        assert!(norm.of.mean.len() == rows && norm.gamma.len() == columns, "statistics of the rows");
+        assert!(
+            norm.of.mean.len() == rows && norm.gamma.len() == columns,
+            "statistics of the rows"
+        );
     }
 }
 

@@ -93,20 +93,16 @@ fn normed(x: &[f64], [mean, factor]: &[Vec<f64>; 2], gamma: &[f32], beta: &[f32]
         .enumerate()
         .map(|(at, x)| (x - mean[at / columns]) * factor[at / columns])
         .collect();
-    let scaled = unit.iter().enumerate().map(|(at, unit)| {
-        f64::from(gamma[at % columns]) * unit + f64::from(beta[at % columns])
-    });
+    let scaled = unit
+        .iter()
+        .enumerate()
+        .map(|(at, unit)| f64::from(gamma[at % columns]) * unit + f64::from(beta[at % columns]));
     let y = scaled.collect();
     [unit, y]
 }
 
 /// The gradients of rows, γ and β by definition.
-fn norm_gradients(
-    unit: &[f64],
-    factor: &[f64],
-    gamma: &[f32],
-    dy: &[f64],
-) -> [Vec<f64>; 3] {
+fn norm_gradients(unit: &[f64], factor: &[f64], gamma: &[f32], dy: &[f64]) -> [Vec<f64>; 3] {
     let columns = gamma.len();
     let (mut dx, mut dgamma, mut dbeta) = (Vec::new(), vec![0.0; columns], vec![0.0; columns]);
     for (row, dy) in dy.chunks(columns).enumerate() {
@@ -199,10 +195,12 @@ fn linear_layers_with_what_stands_around_them_are_the_definitions() {
             let norm = Norm { of: of_rows, gamma: &gamma, beta: &beta };
             // The normalisation of a row of few numbers magnifies errors.
             let loose = if inputs < 4 { 1e-2 } else { 4e-5 };
-            let befores = [(Before::Nothing, 1e-5), (Before::Gelu, 1e-5), (Before::Norm(norm), loose)];
+            let befores =
+                [(Before::Nothing, 1e-5), (Before::Gelu, 1e-5), (Before::Norm(norm), loose)];
             for ((before, tolerance), seen) in befores.into_iter().zip(&seen) {
                 let what = format!("{isa:?} {sizes:?}");
-                let plain = product(seen, &turned(&wide(&weight), inputs), [batch, inputs, outputs]);
+                let plain =
+                    product(seen, &turned(&wide(&weight), inputs), [batch, inputs, outputs]);
                 for (with_bias, with_residual) in
                     [(false, false), (true, false), (false, true), (true, true)]
                 {
@@ -223,7 +221,8 @@ fn linear_layers_with_what_stands_around_them_are_the_definitions() {
                 let (mut dweight, mut dbias) = (room(outputs * inputs), room(outputs));
                 let sum = Some(dbias.as_mut_slice());
                 tall::weight_gradient(isa, sizes, &x, before, &dy, &mut dweight, sum);
-                let expected = product(&turned(&wide(&dy), outputs), seen, [outputs, batch, inputs]);
+                let expected =
+                    product(&turned(&wide(&dy), outputs), seen, [outputs, batch, inputs]);
                 assert_close(&dweight, &expected, tolerance, &format!("{what}: weight"));
                 let ones = vec![1.0; batch];
                 let expected = product(&ones, &wide(&dy), [1, batch, outputs]);
@@ -235,14 +234,14 @@ fn linear_layers_with_what_stands_around_them_are_the_definitions() {
             assert_close(&got, &back, 1e-5, &what);
             rows::input_gradient(isa, sizes, &dy, &weight, Some(&x), &mut got);
             let slopes = wide(&x).into_iter().map(gelu_slope);
-            let expected: Vec<f64> = back.iter().zip(slopes).map(|(dy, slope)| dy * slope).collect();
+            let expected: Vec<f64> =
+                back.iter().zip(slopes).map(|(dy, slope)| dy * slope).collect();
             assert_close(&got, &expected, 1e-5, &what);
             let [dx, dgamma, dbeta] = norm_gradients(&unit, &of[1], &gamma, &back);
             let mut got = numbers(x.len(), 7);
             let expected: Vec<f64> = dx.iter().zip(wide(&got)).map(|(a, b)| a + b).collect();
-            let [scale, shift] = rows::normed_input_gradient(
-                isa, sizes, &x, norm, &dy, &weight, &mut got, true,
-            );
+            let [scale, shift] =
+                rows::normed_input_gradient(isa, sizes, &x, norm, &dy, &weight, &mut got, true);
             assert_close(&got, &expected, loose, &what);
             assert_close(&scale, &dgamma, loose, &format!("{what}: dgamma"));
             assert_close(&shift, &dbeta, 1e-5, &format!("{what}: dbeta"));

@@ -180,8 +180,7 @@ impl<B: TransformerOps + TransformerGradients, C: CheckpointStrategy> Transforme
         let tracked = x.is_tracked() || gamma.is_tracked() || beta.is_tracked();
         let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
         let (beta, beta_guard) = beta.into_parts();
-        let (y, mean, factor) =
-            B::kernel_layer_norm(x.clone(), gamma.clone(), beta.clone(), eps);
+        let (y, mean, factor) = B::kernel_layer_norm(x.clone(), gamma.clone(), beta.clone(), eps);
         let statistics = (constant::<B, C>(mean.clone()), constant::<B, C>(factor.clone()));
         if !tracked {
             return (constant::<B, C>(y), statistics.0, statistics.1);
@@ -277,7 +276,9 @@ impl<B: TransformerOps + TransformerGradients, C: CheckpointStrategy> Transforme
                 state,
                 y
             ),
-            None => record!(LinearAddedStep::<3>, [x_guard, weight_guard, residual_guard], state, y),
+            None => {
+                record!(LinearAddedStep::<3>, [x_guard, weight_guard, residual_guard], state, y)
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod linear;
 mod norm;
 mod pooling;
 mod properties;
+mod transformer;
 mod update;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
