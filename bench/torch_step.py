@@ -51,6 +51,7 @@ def arguments():
     parser.add_argument("--backbone", choices=sorted(BACKBONES), default="resnet18")
     parser.add_argument("--width", type=int, default=64, help="channels of a ResNet's first stage")
     parser.add_argument("--size", type=int, default=32, help="side of the views in pixels")
+    parser.add_argument("--patch", type=int, default=16, help="side of a transformer's patches")
     parser.add_argument("--stem", choices=["cifar", "imagenet"], default="cifar")
     parser.add_argument("--stem-padding", type=int, default=1, help="of the CIFAR stem")
     parser.add_argument("--batch", type=int, default=64)
@@ -137,7 +138,7 @@ def backbone(chosen):
         return resnet(kind, chosen.width, chosen.stem, chosen.stem_padding)
     import timm
 
-    network = timm.create_model(kind, num_classes=0, img_size=chosen.size)
+    network = timm.create_model(kind, num_classes=0, img_size=chosen.size, patch_size=chosen.patch)
     return network, network.num_features
 
 

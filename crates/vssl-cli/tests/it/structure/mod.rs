@@ -56,6 +56,7 @@ const KERNELS: &[&str] = &[
     "moments",
     "mixed",
     "reference",
+    "transformer",
     "update",
     "bench",
 ];
