@@ -71,7 +71,9 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
     if from.column_stride == 1 && from.columns.is_multiple_of(width) {
         match width {
             16 => return whole_panels::<16>(from, to),
+            24 => return whole_panels::<24>(from, to),
             32 => return whole_panels::<32>(from, to),
+            48 => return whole_panels::<48>(from, to),
             _ => {}
         }
     }
@@ -130,11 +132,13 @@ mod tests {
 
     #[test]
     fn every_element_is_where_the_definition_says_and_the_rest_is_zero() {
-        for (rows, length) in [(1, 1), (3, 16), (17, 33), (5, 80), (2, 160), (33, 65)] {
+        for (rows, length) in [(1, 1), (3, 16), (17, 33), (5, 80), (2, 160), (33, 65), (9, 96)] {
             let data: Vec<f32> = (0..rows * length).map(|index| index as f32 + 1.0).collect();
             let matrix = Matrix::row_major(&data, rows, length);
             let turned = Matrix::row_major(&data, length, rows).transposed();
-            for (from, width) in [(matrix, 16), (matrix, 32), (matrix, 24), (turned, 16)] {
+            for (from, width) in
+                [(matrix, 16), (matrix, 32), (matrix, 24), (matrix, 48), (turned, 16)]
+            {
                 let panels = length.div_ceil(width);
                 let mut packed = vec![f32::NAN; panels * rows * width];
                 columns(from, width, &mut packed);

@@ -8,10 +8,12 @@
 use super::buffer::{self, Buffer};
 use super::gemm::{Block, DEPTH};
 use super::linear::Linear;
+use super::norm::{load, store};
 use super::pack::{self, Matrix};
 use super::pool::{Shared, parallel_for};
 use super::rows::Before;
-use super::simd::Isa;
+use super::simd::{Isa, Kernel, Simd};
+use super::transcendental::each_vector;
 
 /// The columns of the narrower matrix that a task takes.
 const PIECE: usize = 768;
@@ -23,6 +25,8 @@ struct Tall<'a> {
     rows: usize,
     columns: usize,
     before: Before<'a>,
+    /// Where the sums of the columns go as they are packed, if they are asked for.
+    sums: Option<Sums>,
 }
 
 impl Tall<'_> {
@@ -66,20 +70,36 @@ pub fn weight_gradient(
     assert_eq!(dy.len(), batch * outputs, "{sizes:?}: floats of the output's gradient");
     assert_eq!(dweight.len(), outputs * inputs, "{sizes:?}: floats of the weight's gradient");
     assert!(dbias.as_ref().is_none_or(|d| d.len() == outputs), "{sizes:?}: floats of the bias");
-    let x = Tall { data: x, rows: batch, columns: inputs, before };
-    let dy = Tall { data: dy, rows: batch, columns: outputs, before: Before::Nothing };
-    if let Some(dbias) = dbias {
-        sums_of_columns(dy.data, outputs, dbias);
-    }
+    let mut lines = buffer::take(batch.div_ceil(DEPTH) * outputs);
+    lines.fill(0.0);
+    let sums = Some(Sums { to: Shared::new(&mut lines), columns: outputs });
+    let sums = sums.filter(|_| dbias.is_some());
+    let x = Tall { data: x, rows: batch, columns: inputs, before, sums: None };
+    let dy = Tall { data: dy, rows: batch, columns: outputs, before: Before::Nothing, sums };
     if batch == 0 || dweight.is_empty() {
-        return dweight.fill(0.0);
+        dweight.fill(0.0);
+        sums_without_product(isa, dy);
+    } else if outputs >= inputs {
+        product(isa, dy, x, dweight);
+    } else {
+        let mut turned = buffer::take(dweight.len());
+        product(isa, x, dy, &mut turned);
+        transpose(&turned, outputs, dweight);
     }
-    if outputs >= inputs {
-        return product(isa, dy, x, dweight);
+    if let Some(dbias) = dbias {
+        let mut totals = vec![0.0f64; outputs];
+        for line in lines.chunks_exact(outputs.max(1)) {
+            totals.iter_mut().zip(line).for_each(|(total, sum)| *total += f64::from(*sum));
+        }
+        dbias.iter_mut().zip(totals).for_each(|(to, total)| *to = total as f32);
     }
-    let mut turned = buffer::take(dweight.len());
-    product(isa, x, dy, &mut turned);
-    transpose(&turned, outputs, dweight);
+}
+
+/// Takes the sums of a matrix whose product has no element.
+fn sums_without_product(isa: Isa, matrix: Tall<'_>) {
+    if matrix.rows * matrix.columns > 0 {
+        packed(isa, matrix);
+    }
 }
 
 /// Writes `from`, whose rows have `columns` elements, with rows and columns exchanged.
@@ -96,30 +116,73 @@ fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
     });
 }
 
-/// The rows of which the sum of a column is taken in single precision.
-const RUN: usize = 64;
+/// The sums of the columns of a matrix, a line for each slice of [`DEPTH`] rows.
+#[derive(Clone, Copy)]
+struct Sums {
+    to: Shared,
+    columns: usize,
+}
 
-/// Writes the sum of each column: in `f32` over [`RUN`] rows, then in `f64`, in order.
-fn sums_of_columns(rows: &[f32], columns: usize, to: &mut [f32]) {
-    let mut totals = vec![0.0f64; columns];
-    if columns > 0 {
-        let runs = rows.len().div_ceil(RUN * columns);
-        let mut sums = buffer::take(runs * columns);
-        let out = Shared::new(&mut sums);
-        parallel_for(runs, |run| {
-            // SAFETY: each task has its own line.
-            let sums = unsafe { out.slice(run * columns, columns) };
-            sums.fill(0.0);
-            let run = &rows[run * RUN * columns..rows.len().min((run + 1) * RUN * columns)];
-            for row in run.chunks_exact(columns) {
-                sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            }
-        });
-        for line in sums.chunks_exact(columns) {
-            totals.iter_mut().zip(line).for_each(|(total, sum)| *total += f64::from(*sum));
+impl Sums {
+    /// Writes the sums of the columns from `first` on of a packed slice with the number `slice`.
+    ///
+    /// # Safety
+    ///
+    /// Each column of a slice must be summed by one task.
+    unsafe fn of_panels(
+        self,
+        isa: Isa,
+        slice: usize,
+        [first, count]: [usize; 2],
+        panels: &[f32],
+        width: usize,
+    ) {
+        let depth = panels.len() / count.next_multiple_of(width);
+        for (index, panel) in panels.chunks_exact(depth * width).enumerate() {
+            let columns = width.min(count - index * width);
+            let place = slice * self.columns + first + index * width;
+            // SAFETY: the line has the columns, which are this task's.
+            unsafe { isa.run(PanelSums { panel, width, columns, to: self.to.at(place) }) };
         }
     }
-    to.iter_mut().zip(totals).for_each(|(to, total)| *to = total as f32);
+}
+
+/// The sums of the columns of a panel.
+struct PanelSums<'a> {
+    panel: &'a [f32],
+    width: usize,
+    columns: usize,
+    to: *mut f32,
+}
+
+impl Kernel for PanelSums<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (rows, panel) = (self.panel.len() / self.width, self.panel.as_ptr());
+        // SAFETY: the panel has `rows` lines, and `to` has room for its columns.
+        unsafe {
+            each_vector!(self.columns, |at, count| {
+                // Four sums, because an addition takes four times as long as its turn.
+                let mut sums = [S::splat(0.0); 4];
+                let mut row = 0;
+                while row + 4 <= rows {
+                    for (next, sum) in sums.iter_mut().enumerate() {
+                        let from = panel.add((row + next) * self.width + at);
+                        *sum = S::add(*sum, load::<S>(from, count));
+                    }
+                    row += 4;
+                }
+                while row < rows {
+                    let from = panel.add(row * self.width + at);
+                    sums[0] = S::add(sums[0], load::<S>(from, count));
+                    row += 1;
+                }
+                let sum = S::add(S::add(sums[0], sums[1]), S::add(sums[2], sums[3]));
+                store::<S>(self.to.add(at), sum, count);
+            });
+        }
+    }
 }
 
 /// Packs the whole matrix in slices of [`DEPTH`] rows, each in panels.
@@ -134,6 +197,10 @@ fn packed(isa: Isa, matrix: Tall<'_>) -> Buffer {
         // SAFETY: each task has its own slice.
         let to = unsafe { out.slice(start * room, depth * room) };
         matrix.pack(isa, start, depth, [0, matrix.columns], width, to);
+        if let Some(sums) = matrix.sums {
+            // SAFETY: each task has its own slice.
+            unsafe { sums.of_panels(isa, task, [0, matrix.columns], to, width) };
+        }
     });
     packed
 }
@@ -154,6 +221,11 @@ fn product(isa: Isa, left: Tall<'_>, right: Tall<'_>, to: &mut [f32]) {
             for start in (0..left.rows).step_by(DEPTH) {
                 let depth = DEPTH.min(left.rows - start);
                 left.pack(isa, start, depth, [i, rows], slab, scratch);
+                if let Some(sums) = left.sums.filter(|_| j == 0) {
+                    let slabs = &scratch[..rows.next_multiple_of(slab) * depth];
+                    // SAFETY: of the tasks with these rows, one has the first columns.
+                    unsafe { sums.of_panels(isa, start / DEPTH, [i, rows], slabs, slab) };
+                }
                 for first in (0..rows).step_by(slab) {
                     let block = Block {
                         rows: slab.min(rows - first),

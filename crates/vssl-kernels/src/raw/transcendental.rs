@@ -53,7 +53,9 @@ pub fn normal<S: Simd>(x: S::Vector) -> (S::Vector, S::Vector) {
     let splat = |value: f32| unsafe { S::splat(value) };
     let zero = splat(0.0);
     let magnitude = S::max(S::sub(zero, x), x);
-    let t = S::div(splat(1.0), S::scale_add(0.3, magnitude, splat(1.0)));
+    // Behind 20 both tails are below the smallest number; infinity has no reciprocal.
+    let magnitude = S::min(splat(20.0), magnitude);
+    let t = S::reciprocal(S::scale_add(0.3, magnitude, splat(1.0)));
     let density = exp::<S>(S::mul(S::scale(-0.5, x), x));
     let mut sum = splat(0.036_090_184);
     for coefficient in [

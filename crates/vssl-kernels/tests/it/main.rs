@@ -13,6 +13,7 @@ mod loss;
 mod norm;
 mod pooling;
 mod properties;
+mod transformer;
 mod update;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

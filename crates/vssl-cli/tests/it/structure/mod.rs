@@ -58,6 +58,7 @@ const KERNELS: &[&str] = &[
     "moments",
     "mixed",
     "reference",
+    "transformer",
     "update",
     "transformer",
     "loss",

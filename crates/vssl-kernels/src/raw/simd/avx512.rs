@@ -64,6 +64,12 @@ unsafe impl Simd for Avx512 {
         // The second operand is returned when either is NaN.
         max(a, b) => _mm512_max_ps(a, b);
         min(a, b) => _mm512_min_ps(a, b);
+        // 14 bits, and a step of Newton's method: a division takes three times as long.
+        reciprocal(a) => {
+            let near = _mm512_rcp14_ps(a);
+            let rest = _mm512_fnmadd_ps(a, near, _mm512_set1_ps(1.0));
+            _mm512_fmadd_ps(near, rest, near)
+        };
         // The last nine bits of the sum are a + 127, the exponent's bits of the result.
         power_of_two(a) => {
             let sum = _mm512_add_ps(a, _mm512_set1_ps(EXPONENT));

@@ -91,6 +91,12 @@ pub unsafe trait Simd: Copy + 'static {
     fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// Returns the smaller of `a` and `b`, and `b` if one of them is NaN.
     fn min(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// Returns `1 / a`, for a finite `a` above zero, to the last bit or two.
+    #[inline(always)]
+    fn reciprocal(a: Self::Vector) -> Self::Vector {
+        // SAFETY: `a` exists, so the machine has the instruction set.
+        Self::div(unsafe { Self::splat(1.0) }, a)
+    }
     /// Returns 2ᵃ, for lanes of `a` that are whole numbers from −126 to 127.
     fn power_of_two(a: Self::Vector) -> Self::Vector;
     /// Returns the sum of the lanes, added in pairs of halves.
