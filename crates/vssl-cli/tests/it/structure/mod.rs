@@ -58,7 +58,6 @@ const KERNELS: &[&str] = &[
     "moments",
     "mixed",
     "reference",
-    "transformer",
     "update",
     "transformer",
     "loss",
