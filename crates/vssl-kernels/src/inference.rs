@@ -175,8 +175,6 @@ impl InferenceOps for Flex {
             Conv { batch, height, width, in_channels, out_channels, kernel, stride, padding };
         let (x, weight, scale, shift) =
             (channels_last(&x), dense(weight), dense(scale), dense(shift));
-        let residual = residual.into_option();
-        let residual = residual.as_ref().map(channels_last);
         let pack = || Packed::new(isa(), &conv, weight.floats(), scale.floats());
         let kept = packed.as_ref().map(|packed| packed.get_or_init(pack));
         let own;
@@ -187,11 +185,17 @@ impl InferenceOps for Flex {
                 &own
             }
         };
-        let residual = residual.as_ref().map(|residual| residual.floats());
-        let epilogue = Epilogue { shift: shift.floats(), residual, activation };
+        let shape = [batch, out_channels, conv.out_height(), conv.out_width()];
+        let epilogue = |residual| Epilogue { shift: shift.floats(), residual, activation };
+        if let Some(images) = residual.into_option() {
+            let mut y = channels_last(&images).into_tensor();
+            drop(images); // the last holder of `y` writes in place
+            inference::forward(packed, &conv, x.floats(), epilogue(true), y.storage_mut());
+            return y.permute(&[0, 3, 1, 2]); // [n, h, w, c] -> [n, c, h, w]
+        }
         let mut y = buffer::take_any(conv.output_size());
-        inference::forward(packed, &conv, x.floats(), epilogue, &mut y);
-        channels_last_tensor(y, [batch, out_channels, conv.out_height(), conv.out_width()])
+        inference::forward(packed, &conv, x.floats(), epilogue(false), &mut y);
+        channels_last_tensor(y, shape)
     }
 
     fn affine(

@@ -118,8 +118,45 @@ fn the_pipeline_is_timed_with_and_without_decoding() {
 }
 
 #[test]
+fn the_way_from_files_to_features_is_timed() {
+    let value = object(&["bench", "embed", "--width", "4", "--size", "16", "--images", "70"]);
+    positive(&value, &["images_per_s", "seconds", "batch", "peak_rss_mib", "threads"]);
+    assert_eq!((&value["images"], &value["decode"]), (&70.into(), &false.into()), "{value}");
+    assert_eq!((&value["stem"], &value["dim"]), (&"cifar".into(), &32.into()), "{value}");
+    let photographs = root().join("crates/vssl-data/tests/images");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["jpeg_420.jpg", "png_rgb.png"] {
+        std::fs::copy(photographs.join(name), folder.path().join(name)).unwrap();
+    }
+    let folder = folder.path().to_str().unwrap();
+    let value = object(&[
+        "bench",
+        "embed",
+        "--backbone",
+        "vit-tiny",
+        "--size",
+        "32",
+        "--root",
+        folder,
+        "--images",
+        "5",
+        "--batch",
+        "2",
+        "--workers",
+        "0",
+    ]);
+    positive(&value, &["images_per_s"]);
+    assert_eq!((&value["images"], &value["decode"]), (&5.into(), &true.into()), "{value}");
+    assert_eq!((&value["batch"], &value["workers"]), (&2.into(), &0.into()), "{value}");
+    let table = run(&["bench", "embed", "--width", "4", "--size", "70", "--images", "2"]);
+    for part in ["70×70", "images/s", "in a forward pass", "peak memory"] {
+        assert!(table.succeeded().contains(part), "{}", table.out);
+    }
+}
+
+#[test]
 fn benchmarks_that_make_no_sense_end_with_2() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["bench"], "Usage"),
         (&["bench", "step", "--method", "pca"], "expected one of"),
         (&["bench", "step", "--steps", "0"], "0 is not in"),
@@ -131,6 +168,10 @@ fn benchmarks_that_make_no_sense_end_with_2() {
         (&["bench", "kernels", "--batch", "0"], "0 is not in"),
         (&["bench", "data", "--blur", "1.5"], "blur"),
         (&["bench", "data", "--size", "0"], "0 is not in"),
+        (&["bench", "embed", "--batch", "0"], "0 is not in"),
+        (&["bench", "embed", "--backbone", "vit-tiny", "--size", "40"], "multiple of the patch"),
+        (&["bench", "embed", "--backbone", "vit-tiny", "--stem", "cifar"], "--stem"),
+        (&["bench", "embed", "--width", "1025"], "1025 is not in"),
     ];
     for (arguments, part) in cases {
         let done = run(arguments);

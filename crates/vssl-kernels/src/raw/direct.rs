@@ -4,8 +4,6 @@
 //! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`, and `dx` collects
 //! `dy · Wᵀ` back from patches to pixels. The weight gradient is in [`super::weight_gradient`].
 
-use std::ops::Range;
-
 use super::buffer::{self, Buffer};
 use super::gemm::{Block, DEPTH};
 use super::pack::Matrix;
@@ -22,18 +20,19 @@ const PIXELS: usize = 96;
 /// See [`super::conv::forward`], which checks the sizes.
 pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let panels = forward_panels(conv, weight, isa.tile_columns());
-    forward_then(isa, conv, x, &panels, y, |_, _| {});
+    forward_then(isa, conv, x, &panels, (y, false), |_, _| {});
 }
 
-/// Writes the convolution of `x` with the weight that [`forward_panels`] packed to `y`. `finish` is called with
-/// pixels whose outputs are complete, and with a pointer to the first of them, while they are in the cache.
+/// Writes the convolution of `x` with the weight that [`forward_panels`] packed to `y`, or adds it if `add`.
+/// `finish` is called with the number of pixels whose outputs are complete, and with a pointer to the first of
+/// them, while they are in the cache.
 pub(super) fn forward_then(
     isa: Isa,
     conv: &Conv,
     x: &[f32],
     panels: &[f32],
-    y: &mut [f32],
-    finish: impl Fn(Range<usize>, *mut f32) + Sync,
+    (y, add): (&mut [f32], bool),
+    finish: impl Fn(usize, *mut f32) + Sync,
 ) {
     let width = isa.tile_columns();
     let taps = conv.taps();
@@ -68,13 +67,13 @@ pub(super) fn forward_then(
                         b_panel: taps * width,
                         c: out.at(first * conv.out_channels),
                         c_row: conv.out_channels,
-                        accumulate: start > 0,
+                        accumulate: add || start > 0,
                     });
                 }
             }
         });
         // SAFETY: as above.
-        finish(first..first + count, unsafe { out.at(first * conv.out_channels) });
+        finish(count, unsafe { out.at(first * conv.out_channels) });
     });
 }
 

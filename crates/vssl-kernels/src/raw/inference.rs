@@ -9,8 +9,6 @@
 //! Every output is one sum in a fixed order, so it depends neither on the number of threads nor on the other
 //! images of the batch.
 
-use std::ops::Range;
-
 use super::buffer::{self, Buffer};
 use super::norm::{Rectifier, block_rows, load, store};
 use super::pool::{Shared, parallel_for};
@@ -23,13 +21,15 @@ use super::{direct, winograd};
 pub struct Packed {
     isa: Isa,
     winograd: bool,
+    /// The output channels, the input channels, and the rows and columns of a filter.
+    shape: [usize; 4],
     panels: Buffer,
 }
 
 impl std::fmt::Debug for Packed {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { isa, winograd, panels } = self;
-        write!(formatter, "Packed({isa:?}, winograd: {winograd}, {} floats)", panels.len())
+        let Self { isa, winograd, shape, .. } = self;
+        write!(formatter, "Packed({isa:?}, winograd: {winograd}, {shape:?})")
     }
 }
 
@@ -53,13 +53,18 @@ impl Packed {
             true => winograd::forward_filters(isa, conv, &scaled),
             false => direct::forward_panels(conv, &scaled, isa.tile_columns()),
         };
-        Self { isa, winograd, panels }
+        Self { isa, winograd, shape: shape(conv), panels }
     }
 
     /// Returns whether the weight is packed as `isa` reads it for images of the sizes of `conv`.
     pub fn fits(&self, isa: Isa, conv: &Conv) -> bool {
-        self.isa == isa && self.winograd == winograd::applies(conv)
+        self.isa == isa && self.winograd == winograd::applies(conv) && self.shape == shape(conv)
     }
+}
+
+/// Returns the shape of the weight.
+fn shape(conv: &Conv) -> [usize; 4] {
+    [conv.out_channels, conv.in_channels, conv.kernel.0, conv.kernel.1]
 }
 
 /// What follows a convolution.
@@ -67,22 +72,22 @@ impl Packed {
 pub struct Epilogue<'a> {
     /// What is added to each output channel.
     pub shift: &'a [f32],
-    /// Images of the shape of the output that are added.
-    pub residual: Option<&'a [f32]>,
+    /// Whether the output holds residual images, to which the convolution is added in place.
+    pub residual: bool,
     /// The function that is applied at the end.
     pub activation: Rectifier,
 }
 
-/// The pointers of an [`Epilogue`], which the tasks share.
+/// An [`Epilogue`] as the tasks share it.
 #[derive(Clone, Copy)]
 struct After {
     shift: *const f32,
-    /// Null without residual images.
-    residual: *const f32,
+    /// Whether the place of an output holds a number that is added to it.
+    residual: bool,
     activation: Rectifier,
 }
 
-// SAFETY: the pointers are read only, and the slices that they were made of outlive the tasks.
+// SAFETY: the pointer is read only, and the slice that it was made of outlives the tasks.
 unsafe impl Sync for After {}
 
 impl Finish for After {
@@ -90,22 +95,23 @@ impl Finish for After {
     unsafe fn finish<S: Simd>(
         self,
         sum: S::Vector,
-        at: isize,
+        to: *const f32,
         channel: usize,
         count: usize,
     ) -> S::Vector {
-        // SAFETY: the shift has all channels, and the residual all places of the output.
+        // SAFETY: the shift has all channels; the caller promises that `to` can be read.
         unsafe {
             let mut value = S::add(sum, load::<S>(self.shift.add(channel), count));
-            if !self.residual.is_null() {
-                value = S::add(value, load::<S>(self.residual.offset(at), count));
+            if self.residual {
+                value = S::add(value, load::<S>(to, count));
             }
             self.activation.apply::<S>(value)
         }
     }
 }
 
-/// Writes `activation(x ∗ weight + shift + residual)` to `y`; [`Packed::fits`] must hold.
+/// Writes `activation(x ∗ weight + shift)` to `y`, or `activation(x ∗ weight + shift + y)` in place of residual
+/// images; [`Packed::fits`] must hold.
 ///
 /// # Panics
 ///
@@ -116,27 +122,29 @@ pub fn forward(packed: &Packed, conv: &Conv, x: &[f32], epilogue: Epilogue<'_>, 
     conv.check(x.len(), conv.weight_size(), y.len());
     assert!(packed.fits(isa, conv), "{conv:?}: a weight that is packed for other images");
     assert_eq!(shift.len(), conv.out_channels, "{conv:?}: a shift for each channel");
-    assert!(residual.is_none_or(|images| images.len() == y.len()), "{conv:?}: the residual images");
-    let residual = residual.map_or(std::ptr::null(), <[f32]>::as_ptr);
-    let after = After { shift: shift.as_ptr(), residual, activation };
-    let channels = conv.out_channels;
-    let rows = |rows: Range<usize>, y: *mut f32| {
-        // SAFETY: `y` is the output at the first of these pixels, which are of the output.
+    let (shift, channels) = (shift.as_ptr(), conv.out_channels);
+    if packed.winograd && conv.operations() > 0.0 {
+        let after = After { shift, residual, activation };
+        return winograd::forward_then(isa, conv, x, &packed.panels, y, after);
+    }
+    // The product has added the residual images by then.
+    let after = After { shift, residual: false, activation };
+    let rows = |rows: usize, y: *mut f32| {
+        // SAFETY: `y` is the output at the first of so many pixels.
         unsafe { isa.run(FinishRows { rows, channels, y, after }) }
     };
-    if conv.operations() == 0.0 {
-        y.fill(0.0); // sums over nothing
-        rows(0..conv.pixels(), y.as_mut_ptr());
-    } else if packed.winograd {
-        winograd::forward_then(isa, conv, x, &packed.panels, y, after);
-    } else {
-        direct::forward_then(isa, conv, x, &packed.panels, y, rows);
+    if conv.operations() > 0.0 {
+        return direct::forward_then(isa, conv, x, &packed.panels, (y, residual), rows);
     }
+    if !residual {
+        y.fill(0.0); // sums over nothing
+    }
+    rows(conv.pixels(), y.as_mut_ptr());
 }
 
-/// Bounds: `y` holds `rows` of `channels` floats, the first of which has the number `rows.start`.
+/// Bounds: `y` holds `rows` of `channels` floats.
 struct FinishRows {
-    rows: Range<usize>,
+    rows: usize,
     channels: usize,
     y: *mut f32,
     after: After,
@@ -146,16 +154,15 @@ impl Kernel for FinishRows {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (channels, first) = (self.channels, self.rows.start);
-        for row in self.rows {
+        let channels = self.channels;
+        for row in 0..self.rows {
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
                 // SAFETY: `c + count` is at most the number of channels of this row.
                 unsafe {
-                    let y = self.y.add((row - first) * channels + c);
-                    let at = (row * channels + c) as isize;
+                    let y = self.y.add(row * channels + c);
                     let sum = load::<S>(y, count);
-                    store::<S>(y, self.after.finish::<S>(sum, at, c, count), count);
+                    store::<S>(y, self.after.finish::<S>(sum, y, c, count), count);
                 }
             }
         }
@@ -272,8 +279,11 @@ mod tests {
                 let mut plain = vec![f32::NAN; conv.output_size()];
                 super::super::conv::forward(isa, &conv, &x, &weight, &mut plain);
                 let packed = Packed::new(isa, &conv, &weight, &scale);
-                for residual in [None, Some(&images[..])] {
+                for residual in [false, true] {
                     let mut got = vec![f32::NAN; plain.len()];
+                    if residual {
+                        got.copy_from_slice(&images);
+                    }
                     let epilogue = Epilogue { shift: &shift, residual, activation };
                     forward(&packed, &conv, &x, epilogue, &mut got);
                     let largest = plain.iter().fold(1.0f32, |most, value| most.max(value.abs()));
@@ -281,7 +291,7 @@ mod tests {
                         let channel = at % out_channels;
                         let sum = f64::from(plain[at]) * f64::from(scale[channel])
                             + f64::from(shift[channel])
-                            + residual.map_or(0.0, |images| f64::from(images[at]));
+                            + if residual { f64::from(images[at]) } else { 0.0 };
                         let expected = activated(activation, sum);
                         let error = (f64::from(*got) - expected).abs() / f64::from(largest);
                         assert!(error <= 1e-4, "{isa:?} {case:?}: {got} at {at}, not {expected}");
@@ -315,7 +325,7 @@ mod tests {
             for isa in Isa::all_available() {
                 let packed = Packed::new(isa, &of(1), &weight, &scale);
                 let activation = Rectifier::Relu;
-                let epilogue = Epilogue { shift: &shift, residual: None, activation };
+                let epilogue = Epilogue { shift: &shift, residual: false, activation };
                 let mut whole = vec![f32::NAN; of(all).output_size()];
                 forward(&packed, &of(all), &x, epilogue, &mut whole);
                 for batch in [1, 7, 50] {

@@ -328,16 +328,16 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
 
 /// What happens to an output of a convolution before it is stored.
 pub trait Finish: Copy + Sync {
-    /// Returns what is stored in place of `sum`, the outputs of `count` channels from `channel` on. They have
-    /// the places from `at` on in the images.
+    /// Returns what is stored at `to` in place of `sum`, the outputs of `count` channels from `channel` on.
     ///
     /// # Safety
     ///
-    /// The machine must have `S`; the places must be inside the images, which the implementor knows.
+    /// The machine must have `S`; `to` must be valid for reads of `count` floats; the channels must be those that
+    /// the implementor knows.
     unsafe fn finish<S: Simd>(
         self,
         sum: S::Vector,
-        at: isize,
+        to: *const f32,
         channel: usize,
         count: usize,
     ) -> S::Vector;
@@ -349,7 +349,13 @@ pub struct Plain;
 
 impl Finish for Plain {
     #[inline(always)]
-    unsafe fn finish<S: Simd>(self, sum: S::Vector, _: isize, _: usize, _: usize) -> S::Vector {
+    unsafe fn finish<S: Simd>(
+        self,
+        sum: S::Vector,
+        _: *const f32,
+        _: usize,
+        _: usize,
+    ) -> S::Vector {
         sum
     }
 }
@@ -385,8 +391,7 @@ impl<F: Finish> Kernel for Scatter<F> {
             let corner = self.to.wrapping_offset(window.corner);
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
-                let place = |i: usize, j: usize| i * line + j * channels + c;
-                let at = |i: usize, j: usize| corner.wrapping_add(place(i, j));
+                let at = |i: usize, j: usize| corner.wrapping_add(i * line + j * channels + c);
                 // SAFETY: only pixels inside the images are written; the caller promises the rest.
                 unsafe {
                     if let (0, Some(window)) = (c % LINE, &coming) {
@@ -395,8 +400,7 @@ impl<F: Finish> Kernel for Scatter<F> {
                     let from = self.from.add(tile * self.row + c);
                     let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
                     let finished = |i: usize, j: usize, value| {
-                        let at = window.corner + place(i, j) as isize;
-                        self.finish.finish::<S>(value, at, c, count)
+                        self.finish.finish::<S>(value, at(i, j), c, count)
                     };
                     if window.inside == Window::<4>::WHOLE && count == S::LANES {
                         let store = |i, j, value| S::store(at(i, j), finished(i, j, value));

@@ -14,8 +14,11 @@ use crate::backbone::BackboneConfig;
 const ROOM: usize = 512 << 20;
 /// The batches of pixels in memory at once: one in the network, one that was returned, and those that wait.
 const BATCHES: usize = 6;
-/// The bytes of activations of a forward pass from which on more images make it no faster.
-const FAST: usize = 128 << 20;
+/// The bytes of activations of a forward pass from which on more images make it no faster. Measured on two
+/// cores of a Xeon with AVX-512, the best of three runs in turn: ResNet-18 at 224 × 224 ran at 107, 108, 109
+/// and 106 images/s with 8, 16, 24 and 33 images, ResNet-50 at 34, 33, 35 and 36 with 4, 8, 12 and 16; ResNet-18
+/// with the stem for small images at 399, 533, 567, 545 and 541 with 16, 32, 64, 98 and 256 of 32 × 32.
+const FAST: usize = 96 << 20;
 /// The largest number of images of a forward pass, and the number on other devices.
 const MOST: usize = 256;
 

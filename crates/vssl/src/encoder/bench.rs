@@ -70,3 +70,35 @@ pub fn run(
     let (seconds, peak_rss_mib) = (began.elapsed().as_secs_f64(), space::peak_rss_mib());
     Ok(EmbedSpeed { images: rows, batch, seconds, peak_rss_mib })
 }
+
+#[cfg(test)]
+mod tests {
+    use vssl_data::bench::Noise;
+
+    use super::*;
+    use crate::{backbone::WideResnetConfig, tensors::reading};
+
+    #[test]
+    fn more_images_than_a_forward_pass_takes_have_the_features_of_each_alone() {
+        let (size, device) = (128, Device::flex());
+        let encoder = random(WideResnetConfig { widen: 1 }.into(), size, &device).unwrap();
+        let count = encoder.batch() + 1;
+        let image = size * size * 3;
+        let pixels: Vec<f32> = (0..count * image).map(|at| (at * 7919 % 1009) as f32).collect();
+        let together = reading::rows(encoder.embed_on_device(&pixels, count));
+        for (pixels, features) in pixels.chunks(image).zip(together.chunks(64)).skip(count - 3) {
+            assert_eq!(encoder.embed(pixels, 1).values, features);
+        }
+    }
+
+    #[test]
+    fn every_image_is_counted_and_the_batch_is_the_one_that_was_asked_for() {
+        let encoder = random(WideResnetConfig { widen: 1 }.into(), 8, &Device::flex()).unwrap();
+        let images: Arc<dyn Dataset> = Arc::new(Noise::new(5, 8));
+        for (batch, used) in [(Some(2), 2), (None, encoder.batch())] {
+            let speed = run(&encoder, &images, batch, &Reading::default()).unwrap();
+            assert_eq!((speed.images, speed.batch), (5, used));
+            assert!(speed.seconds > 0.0);
+        }
+    }
+}

@@ -110,7 +110,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let metadata = format::metadata(&bytes).unwrap_or_default();
     let network = metadata.get(NETWORK).and_then(|name| network_of(name));
     let tensors = file::parse(path, &bytes)?;
-    let fresh = budget::fitted(|| Backbone::new(&config, &Init::new(device, 0)));
+    drop(bytes); // the tensors are copies
+    let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     match state::restore(fresh, tensors) {
         Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),

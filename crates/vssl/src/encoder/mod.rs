@@ -242,7 +242,7 @@ impl Encoder {
         }
         let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
         let config = recipe.backbone.clone();
-        let fresh = budget::fitted(|| Backbone::new(&config, &Init::new(device, 0)));
+        let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
         let fresh =
             fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
         let backbone = state::restore(fresh, encoder)

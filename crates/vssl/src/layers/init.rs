@@ -18,14 +18,21 @@ use super::budget::claim;
 /// The source of all initial parameters of a network.
 pub struct Init<'a> {
     device: &'a Device,
-    seed: u64,
+    /// `None` for zeros.
+    seed: Option<u64>,
     drawn: Cell<u64>,
 }
 
 impl<'a> Init<'a> {
     /// Makes a source of parameters on `device`; `seed` fixes every value.
     pub fn new(device: &'a Device, seed: u64) -> Self {
-        Self { device, seed, drawn: Cell::new(0) }
+        Self { device, seed: Some(seed), drawn: Cell::new(0) }
+    }
+
+    /// Makes a source of zeros, for a network whose values are replaced by stored ones: to draw millions of numbers
+    /// takes longer than to read them.
+    pub fn blank(device: &'a Device) -> Self {
+        Self { device, seed: None, drawn: Cell::new(0) }
     }
 
     /// Returns the device of the parameters.
@@ -72,8 +79,11 @@ impl<'a> Init<'a> {
         mut value: impl FnMut(&mut dyn rand::RngCore) -> f32,
     ) -> Param<Tensor<D>> {
         claim(&shape);
+        let Some(seed) = self.seed else {
+            return Param::from_tensor(Tensor::zeros(shape, self.device));
+        };
         let index = self.drawn.replace(self.drawn.get() + 1);
-        let mut rng = rng(self.seed, Stream::Init, 0, index);
+        let mut rng = rng(seed, Stream::Init, 0, index);
         let shape = Shape::from(shape);
         let values: Vec<f32> = (0..shape.num_elements()).map(|_| value(&mut rng)).collect();
         Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), self.device))

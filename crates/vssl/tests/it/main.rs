@@ -18,6 +18,7 @@ mod fixtures;
 mod golden;
 mod import;
 mod import_torch;
+mod inference;
 mod longer;
 mod optim;
 mod own_dataset;
