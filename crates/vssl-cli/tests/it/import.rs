@@ -23,12 +23,39 @@ fn what_is_no_state_dict_is_refused() {
     run(&["import", "no/such.pth", "--to", to]).refused(1, &["no/such.pth"]);
     fs::write(path, "no pickle").unwrap();
     run(&["import", path, "--to", to]).refused(1, &["a.pth", "state dict"]);
+    fs::write(path, b"PK\x03\x04\x00\x00 an archive that was cut").unwrap();
+    let cut = run(&["import", path, "--to", to]);
+    cut.refused(1, &["a.pth", "was the file cut short?"]);
+    fs::write(path, b"\x80\x02}.").unwrap();
+    run(&["import", path, "--to", to]).refused(1, &["the file holds no tensor"]);
+    fs::write(path, float8("conv1.weight")).unwrap();
+    let float8 = run(&["import", path, "--to", to]);
+    float8.refused(1, &["its stages have"]);
+    assert!(!float8.error.contains("shape []"), "{}", float8.error);
     run(&["import", path, "--to", to, "--normalisation", "1"]).refused(2, &["--normalisation"]);
     run(&["import", path, "--to", to, "--architecture", "vgg"]).refused(2, &["resnet18"]);
     run(&["export", path, "--to", to]).refused(1, &["vssl import"]);
     run(&["export", path, "--to", "a.pth"]).refused(2, &["safetensors"]);
     run(&["export", path, "--to", to, "--with-normalisation", "0-1"]).refused(2, &["ONNX"]);
     assert!(!Path::new(to).exists());
+}
+
+/// A pickle with one tensor of floats of 8 bits, of the shape of a first layer.
+fn float8(name: &str) -> Vec<u8> {
+    let text =
+        |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let storage = [
+        b"(",
+        &text("storage")[..],
+        b"ctorch\nFloat8_e4m3fnStorage\n",
+        &text("0"),
+        &text("cpu"),
+        b"M\x26\x01tQ",
+    ]
+    .concat();
+    let (shape, strides) = (b"(K\x02K\x03K\x07K\x07t", b"(K\x93K\x31K\x07K\x01t");
+    let call = b"ctorch._utils\n_rebuild_tensor_v2\n(";
+    [b"\x80\x02}", &text(name)[..], call, &storage, b"K\x00", shape, strides, b"\x89}tRs."].concat()
 }
 
 #[test]
