@@ -128,7 +128,7 @@ fn an_import_says_what_it_assumes_how_to_verify_it_and_what_it_leaves_out() {
     assert_eq!(run(&["import", &file, "--to", &to, "--quiet"]).succeeded().lines().count(), 1);
     let size = ["--size", "64", "--normalisation", "0.5,0.25"];
     run(&[&["import", &file, "--to", &to][..], &size].concat()).succeeded();
-    let again = run(&["import", &to, "--to", &at("again.safetensors"), "--quiet"]);
+    let again = run(&["import", &to, "--to", &at("again.safetensors")]);
     assert!(
         again.succeeded().contains("64 pixels, mean [0.5, 0.5, 0.5], std [0.25"),
         "{}",
