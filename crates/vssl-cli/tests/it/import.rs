@@ -28,7 +28,7 @@ fn what_is_no_state_dict_is_refused() {
     cut.refused(1, &["a.pth", "was the file cut short?"]);
     fs::write(path, b"\x80\x02}.").unwrap();
     run(&["import", path, "--to", to]).refused(1, &["the file holds no tensor"]);
-    fs::write(path, float8("conv1.weight")).unwrap();
+    fs::write(path, float8(&["conv1.weight", "layer1.0.conv1.weight"])).unwrap();
     let float8 = run(&["import", path, "--to", to]);
     float8.refused(1, &["its stages have"]);
     assert!(!float8.error.contains("shape []"), "{}", float8.error);
@@ -40,8 +40,8 @@ fn what_is_no_state_dict_is_refused() {
     assert!(!Path::new(to).exists());
 }
 
-/// A pickle with one tensor of floats of 8 bits, of the shape of a first layer.
-fn float8(name: &str) -> Vec<u8> {
+/// A pickle with tensors of floats of 8 bits, of the shape of a first layer.
+fn float8(names: &[&str]) -> Vec<u8> {
     let text =
         |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
     let storage = [
@@ -55,7 +55,9 @@ fn float8(name: &str) -> Vec<u8> {
     .concat();
     let (shape, strides) = (b"(K\x02K\x03K\x07K\x07t", b"(K\x93K\x31K\x07K\x01t");
     let call = b"ctorch._utils\n_rebuild_tensor_v2\n(";
-    [b"\x80\x02}", &text(name)[..], call, &storage, b"K\x00", shape, strides, b"\x89}tRs."].concat()
+    let tensor = [&call[..], &storage, b"K\x00", shape, strides, b"\x89}tRs"].concat();
+    let tensors = names.iter().map(|name| [text(name), tensor.clone()].concat());
+    [b"\x80\x02}", &tensors.collect::<Vec<_>>().concat()[..], b"."].concat()
 }
 
 #[test]
@@ -63,16 +65,15 @@ fn a_partial_import_does_without_the_first_layer_of_a_stage() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (file, to) = (at("a.safetensors"), at("encoder.safetensors"));
-    renamed(file.as_ref(), "layer3.0.conv1.weight", "other.weight");
     let import = ["import", &file, "--to", &to];
-    run(&import).refused(1, &["1 tensors are missing", "layer3.0.conv1.weight", "--allow-partial"]);
-    let done = run(&[&import[..], &["--allow-partial"]].concat());
-    done.succeeded();
-    assert!(
-        done.error.contains("keep initial values, which are noise: layer3.0.conv1.weight"),
-        "{}",
-        done.error
-    );
+    for name in ["layer1.0.conv1.weight", "layer3.0.conv1.weight"] {
+        renamed(file.as_ref(), name, "other.weight");
+        run(&import).refused(1, &["1 tensors are missing", name, "--allow-partial"]);
+        let done = run(&[&import[..], &["--allow-partial"]].concat());
+        done.succeeded();
+        let expected = format!("keep initial values, which are noise: {name}");
+        assert!(done.error.contains(&expected), "{}", done.error);
+    }
     let small = run(&[&import[..], &["--allow-partial", "--resize", "100"]].concat());
     small.refused(1, &["--resize 100", "at least 224"]);
 }

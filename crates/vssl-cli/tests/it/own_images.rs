@@ -147,7 +147,7 @@ fn one_bad_picture_costs_neither_the_page_nor_the_drawing() {
     let arguments = ["search", text(&index), text(&query), "--draw", text(&drawn)];
     let done = run(&arguments);
     done.succeeded();
-    assert!(done.error.contains("1 images could not be read and are not drawn"), "{}", done.error);
+    assert!(done.error.contains("1 image could not be drawn"), "{}", done.error);
     assert!(done.error.contains("train/b/1.bmp") && drawn.exists(), "{}", done.error);
 }
 
