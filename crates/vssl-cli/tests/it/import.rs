@@ -68,7 +68,7 @@ fn a_partial_import_does_without_the_first_layer_of_a_stage() {
     let import = ["import", &file, "--to", &to];
     for name in ["layer1.0.conv1.weight", "layer3.0.conv1.weight"] {
         renamed(file.as_ref(), name, "other.weight");
-        run(&import).refused(1, &["1 tensors are missing", name, "--allow-partial"]);
+        run(&import).refused(1, &["1 tensor is missing", name, "--allow-partial"]);
         let done = run(&[&import[..], &["--allow-partial"]].concat());
         done.succeeded();
         let expected = format!("keep initial values, which are noise: {name}");
