@@ -20,11 +20,9 @@ pub fn complain(text: &str) {
     let _ = stderr().lock().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Writes a warning that a result may be worth nothing, unless `--quiet` was given.
+/// Writes a warning that a result may be worth nothing, with `--quiet` as well.
 pub fn warn(text: &str) {
-    if !QUIET.load(Ordering::Relaxed) {
-        complain(&format!("warning: {text}"));
-    }
+    complain(&format!("warning: {text}"));
 }
 
 /// Writes a note, unless `--quiet` was given.

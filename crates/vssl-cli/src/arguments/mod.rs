@@ -88,7 +88,7 @@ fn with_negative_numbers(command: Description) -> Description {
 /// Arguments that every command takes.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
-    /// Print the result and nothing else.
+    /// Print the result alone, without notes and progress.
     #[arg(short, long, global = true, help_heading = "For every command")]
     pub quiet: bool,
     /// Show all figures of a training step, not only the five that matter most.

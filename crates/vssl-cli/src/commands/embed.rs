@@ -8,7 +8,7 @@ use vssl::{
     posterior::{self, Posteriors},
     run::stop::Stop,
 };
-use vssl_data::{DataError, OnBadImage, dataset::Evaluated};
+use vssl_data::{DataError, OnBadImage};
 
 use super::{destination, encoder};
 use crate::{
@@ -38,11 +38,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let splits = split.open(&source)?;
     encoder::tell_found(&source, &splits);
     if arguments.encoder.images.is_none() {
-        let evaluated = match split {
-            Split::Train | Split::Validation => Evaluated::Validation,
-            Split::Test => Evaluated::Test,
-        };
-        encoder::tell_changed(&encoder, &copy.checkpoint, &splits, evaluated);
+        encoder::tell_changed(&encoder, &copy.checkpoint, &splits, split.evaluated());
     }
     let images = split.of(&splits).ok_or_else(|| {
         anyhow!(

@@ -45,7 +45,6 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     let tuned = is_fine_tuned(run);
     let is_run = !run.is_file() && !tuned;
     tell_stand_in(run, checkpoint)?;
-    tell_fine_tuned(run);
     let exported = if is_run && form == Form::Safetensors {
         export(run, checkpoint, (*network).into(), to)?
     } else {
@@ -55,6 +54,7 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
         write(&Encoder::open(run, checkpoint, (*network).into(), &cpu)?, to, form)?
     };
     meter.finish_and_clear();
+    tell_fine_tuned(run);
     let name = match network {
         _ if tuned => "fine-tuned network",
         _ if !is_run => "file",

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod accuracies;
 mod bench;
 mod config;
 mod data;

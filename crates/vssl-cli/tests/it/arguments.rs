@@ -116,7 +116,10 @@ fn values_that_make_no_sense_are_refused_with_what_is_meant() {
     k.succeeded();
     assert!(!k.error.contains("--k 200"), "nobody gave it: {}", k.error);
     assert!(run(&["knn", out, "--k", "100"]).error.contains("--k 100: only 64 images"));
-    let best = run(&["export", out, "--checkpoint", "best", "--to", "a.onnx"]);
+    let plain = trained(folder.path(), "plain", &["checkpoint.best=false"]);
+    let to = folder.path().join("a.onnx");
+    let export = ["export", plain.to_str().unwrap(), "--to", to.to_str().unwrap()];
+    let best = run(&[&export[..], &["--checkpoint", "best"]].concat());
     best.refused(1, &["no checkpoint best", "checkpoint.best = true"]);
 }
 

@@ -19,6 +19,7 @@ mod killed;
 mod knn;
 mod linear;
 mod longer;
+mod lost_images;
 mod manual;
 mod methods;
 mod new_recipe;

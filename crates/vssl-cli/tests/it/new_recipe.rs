@@ -155,7 +155,7 @@ fn what_is_no_set_of_images_is_named_and_nothing_is_written() {
     fs::write(data.join("a.jpg"), "a text").unwrap();
     new_recipe("byol", &data, &path).refused(1, &["texts", "at least 2"]);
     fs::write(data.join("b.jpg"), "a text").unwrap();
-    new_recipe("byol", &data, &path).refused(1, &["b.jpg"]);
+    new_recipe("byol", &data, &path).refused(1, &["a.jpg"]);
     new_recipe("bjol", &data, &path).refused(2, &["bjol", "byol"]);
     assert!(!path.exists());
 }

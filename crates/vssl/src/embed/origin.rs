@@ -41,11 +41,15 @@ impl Split {
     /// # Errors
     /// As [`dataset::open_for`].
     pub fn open(self, config: &DataConfig) -> Result<Splits, DataError> {
-        let evaluated = match self {
+        dataset::open_for(config, None, self.evaluated())
+    }
+
+    /// Returns the images to evaluate on that a set is opened with for this split.
+    pub fn evaluated(self) -> Evaluated {
+        match self {
             Self::Train | Self::Validation => Evaluated::Validation,
             Self::Test => Evaluated::Test,
-        };
-        dataset::open_for(config, None, evaluated)
+        }
     }
 
     /// Its images, if the set has them. `splits` was opened by [`Split::open`].

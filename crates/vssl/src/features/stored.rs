@@ -311,7 +311,7 @@ mod tests {
         let error =
             |path: &Path, labels: Option<&Path>| open(path, labels).unwrap_err().to_string();
         assert!(error(&at("a.txt"), None).contains("*.npy or *.safetensors"));
-        assert!(error(&at("no.npy"), None).contains("no.npy: No such file"));
+        assert!(error(&at("no.npy"), None).contains("no.npy: does not exist (No such file"));
         let npy = at("a.npy");
         let cases: [(Dtype, &[usize], &str); 4] = [
             (Dtype::I32, &[3, 2], "features is I32, expected F32"),

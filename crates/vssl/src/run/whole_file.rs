@@ -55,7 +55,8 @@ impl WholeFile {
         if target.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        if is_special(&target) {
+        // The standard output leads to a pipe by a link whose text is no path.
+        if is_special(to) || is_special(&target) {
             let what = "this is a device or a pipe; expected the name of a file";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }

@@ -78,6 +78,29 @@ struct Training<'a> {
     bad: BTreeSet<usize>,
 }
 
+/// Opens the folder of the training, which has done `step` steps, and writes what belongs into it from the start.
+fn opened(job: &Job, step: u64) -> Result<RunFolder, TrainError> {
+    let path = &job.output.folder;
+    let tensorboard = job.log.tensorboard;
+    let folder = match job.output.resume {
+        true => {
+            let mut folder = RunFolder::resume(path, step, tensorboard)?;
+            if job.differs_from_folder() {
+                folder.replace_settings(SETTINGS, &job.settings, step)?;
+            }
+            folder
+        }
+        false => {
+            let settings = (SETTINGS, job.settings.as_str());
+            RunFolder::create_with(settings, path, job.output.force, tensorboard)?
+        }
+    };
+    for (name, text) in &job.records {
+        folder.write(name, text)?;
+    }
+    Ok(folder)
+}
+
 impl<'a> Training<'a> {
     fn start(
         job: &'a Job,
@@ -100,23 +123,7 @@ impl<'a> Training<'a> {
         }
         // An earlier training in the folder stays if this one cannot begin.
         let loader = job.loader(position.step)?;
-        let tensorboard = job.log.tensorboard;
-        let folder = match job.output.resume {
-            true => {
-                let mut folder = RunFolder::resume(path, position.step, tensorboard)?;
-                if job.differs_from_folder() {
-                    folder.replace_settings(SETTINGS, &job.settings, position.step)?;
-                }
-                folder
-            }
-            false => {
-                let settings = (SETTINGS, job.settings.as_str());
-                RunFolder::create_with(settings, path, job.output.force, tensorboard)?
-            }
-        };
-        for (name, text) in &job.records {
-            folder.write(name, text)?;
-        }
+        let folder = opened(job, position.step)?;
         let mut journal = Journal::new(folder, observer);
         journal.tell(&Event::Started {
             method: job.task.to_owned(),

@@ -28,7 +28,7 @@ fn another_encoder_and_another_file_are_refused() {
     assert!(error.contains("another size"), "{error}");
     let error = |name: &str| Index::open(&folder.path().join(name)).err().unwrap().to_string();
     assert!(error("a.csv").contains(".parquet or .safetensors"));
-    assert!(error("none.parquet").contains("none.parquet: No such file"));
+    assert!(error("none.parquet").contains("none.parquet: does not exist (No such file"));
     fs::write(folder.path().join("b.parquet"), "text").unwrap();
     assert!(error("b.parquet").contains("vssl embed"), "{}", error("b.parquet"));
     let bytes = fs::read(&to).unwrap();

@@ -356,7 +356,7 @@ fn transposed_arrays_of_protocol_5_are_read_and_arrays_that_are_not_are_named() 
     unknown.raw(b"cnumpy.core.multiarray\nscalar\n(NB\x01\x00\x00\x00btR");
     let path = write(folder.path(), "b.pkl", &pickle(&unknown.0));
     let error = foreign::read(&path, &request()).unwrap().check().unwrap_err().to_string();
-    assert!(error.contains("1 are unexpected: layer1.0.scale"), "{error}");
+    assert!(error.contains("1 is unexpected: layer1.0.scale"), "{error}");
 }
 
 #[test]

@@ -97,8 +97,8 @@ pub enum ForeignError {
     Unknown(String),
     /// The tensors of the file are not exactly the tensors of the network.
     #[error(
-        "{missing} tensors are missing, {mismatched} have another shape and {unexpected} are \
-         unexpected: {}; --allow-partial takes over what fits{}",
+        "{}: {}; --allow-partial takes over what fits{}",
+        faults(*missing, *mismatched, *unexpected),
         few(tensors),
         if missing + mismatched > 0 { " and leaves the rest at its initial values" } else { "" }
     )]
@@ -118,6 +118,16 @@ pub enum ForeignError {
     /// The encoder could not be written.
     #[error(transparent)]
     Write(#[from] ExportError),
+}
+
+fn faults(missing: usize, mismatched: usize, unexpected: usize) -> String {
+    let verb = |count, one: &'static str, several| if count == 1 { one } else { several };
+    format!(
+        "{missing} {} missing, {mismatched} {} another shape and {unexpected} {} unexpected",
+        verb(missing, "tensor is", "tensors are"),
+        verb(mismatched, "has", "have"),
+        verb(unexpected, "is", "are"),
+    )
 }
 
 fn without_encoder(tensors: usize, keys: &[String]) -> String {

@@ -43,11 +43,20 @@ pub(super) struct Candidate {
     pub(super) layout: Layout,
 }
 
+/// Tensors by which a ResNet is known that lacks the first layer of its first stage.
+const WITHOUT_FIRST: [(Layout, &str); 2] =
+    [(Layout::Resnet, "layer1.0.bn1.weight"), (Layout::Numbered(4), "4.0.bn1.weight")];
+
 /// All encoders in a file, in the order of their names.
 pub(super) fn copies(sources: &Sources) -> Vec<Candidate> {
+    let copies = copies_by(&ANCHORS, sources);
+    if copies.is_empty() { copies_by(&WITHOUT_FIRST, sources) } else { copies }
+}
+
+fn copies_by(anchors: &[(Layout, &str)], sources: &Sources) -> Vec<Candidate> {
     let mut copies = Vec::new();
     for key in sources.keys() {
-        for (layout, anchor) in ANCHORS {
+        for &(layout, anchor) in anchors {
             let Some(prefix) = key.strip_suffix(anchor) else { continue };
             let has = |part: &str| sources.contains_key(&format!("{prefix}{part}"));
             let whole = match layout {
