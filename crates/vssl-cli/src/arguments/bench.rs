@@ -38,6 +38,8 @@ pub enum BenchAction {
     Embed(EmbedBenchArguments),
     /// The exact search of nearest neighbours, on random features.
     Knn(KnnBenchArguments),
+    /// A logistic regression on random features, or on those of a file, to its minimum.
+    Logistic(LogisticBenchArguments),
     /// The sum of gradients over the processes of a job that mpirun or srun started.
     Allreduce(AllreduceArguments),
 }
@@ -63,6 +65,39 @@ pub struct KnnBenchArguments {
     /// Number of classes of the rows.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1 << 20))]
     pub classes: u32,
+}
+
+/// Arguments of `vssl bench logistic`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  vssl bench logistic --images 5000 --dim 2048 --classes 100 --json\n  \
+                        vssl bench logistic --features x.npy --labels y.npy --l2 1e-4"
+)]
+pub struct LogisticBenchArguments {
+    /// Number of images.
+    #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u32).range(1..))]
+    pub images: u32,
+    /// Length of a feature.
+    #[arg(long, value_name = "D", default_value_t = 512, value_parser = value_parser!(u32).range(1..=1 << 20))]
+    pub dim: u32,
+    /// Number of classes.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = value_parser!(u32).range(1..=1 << 20))]
+    pub classes: u32,
+    /// Features of a file, .npy or .safetensors, in place of random ones.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["images", "dim", "classes"])]
+    pub features: Option<PathBuf>,
+    /// The class of each row, where --features has none of its own.
+    #[arg(long, value_name = "FILE", requires = "features")]
+    pub labels: Option<PathBuf>,
+    /// Strength of the L2 penalty: the loss is the mean cross entropy plus half of it times the squared weights.
+    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    pub l2: f64,
+    /// The fit ends when no entry of the gradient is larger than this share of the largest at weights of zero.
+    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    pub tolerance: f64,
+    /// Iterations, at most.
+    #[arg(long, value_name = "N", default_value_t = 300, value_parser = value_parser!(u32).range(1..))]
+    pub iterations: u32,
 }
 
 /// Arguments of `vssl bench allreduce`.

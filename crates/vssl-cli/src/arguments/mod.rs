@@ -26,7 +26,8 @@ use vssl::{device::DeviceChoice, methods::METHODS};
 
 pub use bench::{
     AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
-    DataArguments, KernelArguments, KnnBenchArguments, StemName, StepArguments,
+    DataArguments, KernelArguments, KnnBenchArguments, LogisticBenchArguments, StemName,
+    StepArguments,
 };
 pub use bench_embed::EmbedBenchArguments;
 pub use embed::{Embed, FormName, Search, SplitName};

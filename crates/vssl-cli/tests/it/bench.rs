@@ -88,6 +88,33 @@ fn a_search_is_timed_under_the_names_of_the_peer() {
 }
 
 #[test]
+fn a_regression_is_timed_and_its_loss_falls() {
+    let command =
+        ["bench", "logistic", "--images", "300", "--dim", "17", "--classes", "5", "--l2", "1e-3"];
+    let value = object(&command);
+    positive(&value, &["seconds", "evaluations", "iterations", "loss"]);
+    for (key, number) in [("images", 300), ("dim", 17), ("classes", 5), ("threads", 1)] {
+        assert_eq!(value[key], number, "{value}");
+    }
+    let trace = value["trace"].as_array().unwrap();
+    let (first, loss) = (trace[0][1].as_f64().unwrap(), value["loss"].as_f64().unwrap());
+    assert!((first - 5.0_f64.ln()).abs() < 1e-6 && loss < first, "{value}");
+    assert!(run(&command).succeeded().contains("evaluations"));
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 1), }";
+    let header = format!("{header:<117}\n");
+    let mut bytes = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    bytes.extend(header.bytes());
+    bytes.extend([1.0_f32, 2.0].iter().flat_map(|x| x.to_le_bytes()));
+    std::fs::write(&path, bytes).unwrap();
+    let path = path.to_str().unwrap();
+    run(&["bench", "logistic", "--features", path]).refused(1, &["no labels"]);
+    run(&["bench", "logistic", "--labels", path]).refused(2, &["--features"]);
+}
+
+#[test]
 fn every_layer_is_measured_in_all_three_passes() {
     let value = object(&[
         "bench", "kernels", "--width", "4", "--size", "8", "--batch", "1", "--budget", "0",

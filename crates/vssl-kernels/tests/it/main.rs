@@ -13,6 +13,7 @@ mod loss;
 mod norm;
 mod pooling;
 mod properties;
+mod rows;
 mod transformer;
 mod update;
 

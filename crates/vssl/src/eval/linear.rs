@@ -1,14 +1,17 @@
 //! Linear probe on frozen features: multinomial logistic regression, fitted to its minimum.
 //!
-//! `mean CE(x·W + b, y) + ½·λ·|W|²` over features standardised by the training set's mean and
+//! `mean CE(x·Wᵀ + b, y) + ½·λ·|W|²` over features standardised by the training set's mean and
 //! standard deviation. The function is convex, so neither rate nor schedule nor seed is involved;
 //! λ is chosen on a held-out tenth of the training rows. Called by the offline evaluation.
+
+use rayon::prelude::*;
 
 use super::{
     Accuracy, EvalError, Labelled,
     confusion::Confusion,
-    lbfgs::{Limits, minimise},
-    logistic::{Problem, Scaling},
+    curvature::Gram,
+    lbfgs::{Limits, Minimum, minimise},
+    logistic::{Objective, Problem, Scaling},
     same_width,
 };
 use crate::{
@@ -16,14 +19,16 @@ use crate::{
     run::task::Task,
 };
 
-pub use super::lbfgs::Stop;
+pub use super::{lbfgs::Stop, logistic::Evaluation};
 
 /// Settings of the probe.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinearConfig {
     /// Strengths λ to choose from; 1, 1e-1, 1e-2, 1e-3, 1e-4 and 1e-5.
     pub l2: Vec<f64>,
-    /// A fit ends when no entry of the gradient is larger; 1e-4, as in scikit-learn.
+    /// A fit ends when no entry of the gradient is larger than this share of the largest at weights of zero
+    /// (or than this itself, where that one is above 1); 1e-4. A share, because entries are the smaller, the
+    /// more classes there are: with 1000 classes, 1e-4 itself is where a fit begins.
     pub tolerance: f64,
     /// Iterations of one fit; 300.
     pub iterations: usize,
@@ -68,8 +73,8 @@ pub fn linear_probe(
     linear_probe_watched(train, test, config, &Task::default())
 }
 
-/// Does the same, and counts the evaluations of the function in `task`. Where nobody waits for `task` any more, it ends
-/// within one evaluation, and its result means nothing.
+/// Does the same, and counts in `task` the images that went by, again in each evaluation of the function. Where nobody
+/// waits for `task` any more, it ends soon, and its result means nothing.
 ///
 /// # Errors
 /// As [`linear_probe`].
@@ -102,6 +107,8 @@ pub struct LinearProbe {
     pub iterations: usize,
     /// Why the last fit ended, as in [`LinearResult`].
     pub stop: Stop,
+    /// The evaluations of the function in the last fit.
+    pub trace: Vec<Evaluation>,
     scaling: Scaling,
     weights: Vec<f64>,
 }
@@ -125,40 +132,33 @@ impl LinearProbe {
     ) -> Result<Self, EvalError> {
         task.begin(0);
         let strengths = strengths(config)?;
-        let limits = Limits { gradient: config.tolerance, iterations: config.iterations };
         let scaling = Scaling::of(train);
-        let mut start = vec![0.0; (train.dim + 1) * classes];
+        let mut start = vec![0.0; Problem::width(train.dim) * classes];
         let mut tried = Vec::new();
         let (held, kept) = split(labels, classes);
         let mut l2 = strengths[strengths.len() / 2];
         let problem = |rows: &[usize]| Problem::new(&scaling, train, rows, labels, classes);
-        let value = |problem: &Problem, weights: &[f64], l2| {
-            task.advance(1);
-            match task.is_left() {
-                // Nobody waits for the result: where the slope is 0, the fit ends.
-                true => (0.0, vec![0.0; weights.len()]),
-                false => problem.value(weights, l2),
-            }
-        };
+        let mut gram = None;
         if strengths.len() > 1 && !held.is_empty() {
-            let (fit, check) = (problem(&kept), problem(&held));
+            let fit = Fitting::new(problem(&kept), config, None, task);
+            let check = problem(&held);
             let mut best = f64::NEG_INFINITY;
             let mut point = start.clone();
             // From strong to weak: each minimum is a good start for the next one.
             for &strength in &strengths {
-                point = minimise(|w| value(&fit, w, strength), point, limits).point;
+                point = fit.minimum(point, strength).0.point;
                 let top1 = check.accuracy(&point).top1;
                 tried.push((strength, top1));
                 if top1 > best {
                     (best, l2, start) = (top1, strength, point.clone());
                 }
             }
+            gram = fit.gram;
         }
-        let fit = problem(&all(train));
-        let minimum = minimise(|w| value(&fit, w, l2), start, limits);
-        drop(fit);
-        let (iterations, stop) = (minimum.iterations, minimum.stop);
-        Ok(Self { classes, l2, tried, iterations, stop, scaling, weights: minimum.point })
+        let fit = Fitting::new(problem(&all(train)), config, gram, task);
+        let (minimum, trace) = fit.minimum(start, l2);
+        let Minimum { point: weights, iterations, stop } = minimum;
+        Ok(Self { classes, l2, tried, iterations, stop, trace, scaling, weights })
     }
 
     /// The probability of each class for each row, `rows × classes`, row after row.
@@ -174,14 +174,42 @@ impl LinearProbe {
         }
         let unused = vec![0; features.rows];
         let rows = Problem::new(&self.scaling, features, &all(features), &unused, self.classes);
-        let bias = &self.weights[got * self.classes..];
         let softmax = |logits: &[f32]| {
-            let scores = logits.iter().zip(bias).map(|(&x, b)| f64::from(x) + b);
+            let scores = logits.iter().map(|&x| f64::from(x));
             let largest = scores.clone().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = scores.clone().map(|x| (x - largest).exp()).sum();
-            scores.map(move |x| (x - largest).exp() / total).collect::<Vec<_>>()
+            scores.map(|x| (x - largest).exp() / total).collect::<Vec<_>>()
         };
-        Ok(rows.products(&self.weights).chunks(self.classes).flat_map(softmax).collect())
+        let mut probabilities = Vec::with_capacity(features.rows * self.classes);
+        rows.scores(&self.weights, |_, scores| {
+            let rows = scores.par_chunks(self.classes);
+            probabilities.par_extend(rows.flat_map_iter(softmax));
+        });
+        Ok(probabilities)
+    }
+}
+
+/// What the fits over the same rows share.
+struct Fitting<'a> {
+    problem: Problem,
+    gram: Option<Gram>,
+    limits: Limits,
+    task: &'a Task,
+}
+
+impl<'a> Fitting<'a> {
+    /// `gram` is that of other rows of the same features, which serves as well.
+    fn new(problem: Problem, config: &LinearConfig, gram: Option<Gram>, task: &'a Task) -> Self {
+        let gradient = config.tolerance * problem.gradient_at_zero().min(1.0);
+        let limits = Limits { gradient, iterations: config.iterations };
+        let gram = gram.or_else(|| problem.gram());
+        Self { problem, gram, limits, task }
+    }
+
+    fn minimum(&self, start: Vec<f64>, l2: f64) -> (Minimum, Vec<Evaluation>) {
+        let mut objective = Objective::new(&self.problem, self.gram.as_ref(), l2, self.task);
+        let minimum = minimise(&mut objective, start, self.limits);
+        (minimum, objective.trace)
     }
 }
 
@@ -220,6 +248,7 @@ fn split(labels: &[usize], classes: usize) -> (Vec<usize>, Vec<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{eval::lbfgs::Function, run::stop::Stop as Stopped};
 
     /// Clusters around the corners of a simplex, with noise from a fixed sequence.
     fn clusters(rows: usize, classes: usize, noise: f32, salt: usize) -> Features {
@@ -267,22 +296,124 @@ mod tests {
         assert!(probe.probabilities(&narrow).unwrap_err().to_string().contains("expected 7"));
     }
 
+    /// The function of some clusters at a point, and its gradient.
+    fn evaluated(problem: &Problem, at: &[f64], l2: f64) -> (f64, Vec<f32>) {
+        let task = Task::default();
+        let mut gradient = vec![f32::NAN; at.len()];
+        let value = Objective::new(problem, None, l2, &task).value(at, &mut gradient);
+        (value, gradient)
+    }
+
+    fn problem(features: &Features, classes: usize) -> Problem {
+        let labels = crate::eval::classes(features, "training features").unwrap();
+        let scaling = Scaling::of(features);
+        Problem::new(&scaling, features, &all(features), &labels, classes)
+    }
+
     #[test]
     fn the_gradient_is_that_of_the_value() {
         let features = clusters(60, 3, 0.5, 3);
-        let labels = crate::eval::classes(&features, "training features").unwrap();
-        let rows: Vec<_> = (0..60).collect();
-        let problem = Problem::new(&Scaling::of(&features), &features, &rows, &labels, 3);
-        let at: Vec<f64> = (0..7 * 3).map(|i| (i as f64 * 0.7).sin()).collect();
-        let (_, gradient) = problem.value(&at, 0.01);
+        let problem = problem(&features, 3);
+        let width = Problem::width(features.dim);
+        // Behind the features and the 1 of the bias, rows are zero.
+        let weight = |i: usize| if i % width <= 6 { (i as f64 * 0.7).sin() } else { 0.0 };
+        let at: Vec<f64> = (0..width * 3).map(weight).collect();
+        let (_, gradient) = evaluated(&problem, &at, 0.01);
         for i in 0..at.len() {
             let shifted = |by: f64| {
                 let mut at = at.clone();
-                at[i] += by;
-                problem.value(&at, 0.01).0
+                at[i] += if i % width <= 6 { by } else { 0.0 };
+                evaluated(&problem, &at, 0.01).0
             };
             let slope = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
-            assert!((slope - gradient[i]).abs() < 1e-4, "{i}: {slope} {}", gradient[i]);
+            let got = f64::from(gradient[i]);
+            assert!((slope - got).abs() < 1e-4, "{i}: {slope} {got}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_at_zero_weights_is_known_without_an_evaluation() {
+        let features = clusters(90, 4, 0.5, 3);
+        let problem = problem(&features, 5);
+        let zero = vec![0.0; Problem::width(features.dim) * 5];
+        let (_, gradient) = evaluated(&problem, &zero, 0.1);
+        let largest = gradient.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+        let got = problem.gradient_at_zero();
+        assert!((got - f64::from(largest)).abs() < 1e-6, "{got} for {largest}");
+    }
+
+    #[test]
+    fn blocks_of_images_give_the_sums_of_all() {
+        // More images than a block and a group have; the mean over a set that is repeated is that of the set.
+        let once = clusters(510, 3, 1.0, 3);
+        let mut many = once.clone();
+        for _ in 1..17 {
+            many.values.extend_from_slice(&once.values);
+            many.labels.as_mut().unwrap().extend_from_slice(once.labels.as_ref().unwrap());
+        }
+        many.rows *= 17;
+        let at: Vec<f64> =
+            (0..Problem::width(once.dim) * 3).map(|i| (i as f64 * 0.7).sin()).collect();
+        let (value, gradient) = evaluated(&problem(&once, 3), &at, 0.01);
+        let (got_value, got_gradient) = evaluated(&problem(&many, 3), &at, 0.01);
+        assert!((value - got_value).abs() < 1e-6, "{got_value} for {value}");
+        for (got, expected) in got_gradient.iter().zip(&gradient) {
+            assert!((got - expected).abs() < 1e-6, "{got} for {expected}");
+        }
+    }
+
+    #[test]
+    fn a_fit_that_nobody_waits_for_ends_at_once() {
+        let features = clusters(600, 3, 1.0, 3);
+        let problem = problem(&features, 3);
+        let stop = Stopped::default();
+        let asked = stop.clone();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let none = Task::run("fitting", &stop, &mut |_| {}, move |task| {
+            asked.request();
+            while !task.is_left() {
+                std::thread::yield_now();
+            }
+            let zero = vec![0.0; Problem::width(6) * 3];
+            let mut objective = Objective::new(&problem, None, 0.1, task);
+            let limits = Limits { gradient: 0.0, iterations: 300 };
+            minimise(&mut objective, zero, limits);
+            sender.send(objective.trace).unwrap();
+        });
+        assert!(none.is_none());
+        let trace = receiver.recv().unwrap();
+        assert!(trace.len() < 100 && trace.iter().all(|(_, value)| value.is_nan()), "{trace:?}");
+    }
+
+    #[test]
+    fn the_gradient_at_the_optimum_is_small_and_few_evaluations_find_it() {
+        // Columns that are much alike, as the features of a network are: mixtures of a few hidden ones.
+        let hidden = clusters(2000, 8, 1.5, 11);
+        let (dim, mixed) = (40, hidden.dim);
+        let mix = |column: usize, from: usize| ((column * mixed + from) as f32 * 1.7).sin();
+        let value = |row: usize, column: usize| {
+            let terms = (0..mixed).map(|from| mix(column, from) * hidden.row(row)[from]);
+            terms.sum::<f32>().max(0.0)
+        };
+        let values = (0..hidden.rows * dim).map(|at| value(at / dim, at % dim)).collect();
+        let train = Features { dim, values, ..hidden };
+        let problem = || problem(&train, 8);
+        let (task, zero) = (Task::default(), vec![0.0; Problem::width(dim) * 8]);
+        let config = LinearConfig { tolerance: 1e-5, iterations: 1000, ..LinearConfig::default() };
+        for l2 in [1e-1, 1e-3, 1e-5] {
+            let fit = Fitting::new(problem(), &config, None, &task);
+            let (minimum, trace) = fit.minimum(zero.clone(), l2);
+            let (value, gradient) = evaluated(&fit.problem, &minimum.point, l2);
+            let largest = gradient.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+            let limit = if minimum.stop == Stop::Gradient { fit.limits.gradient } else { 1e-4 };
+            assert!(f64::from(largest) <= limit, "{l2}: {largest}, {:?}", minimum.stop);
+            assert!(trace.iter().any(|evaluation| evaluation.1 == value), "{l2}");
+            // Without the matrix: the same value, after many more evaluations.
+            let plain = Fitting { gram: None, ..fit };
+            let (minimum, longer) = plain.minimum(zero.clone(), l2);
+            let (other, _) = evaluated(&plain.problem, &minimum.point, l2);
+            assert!((value - other).abs() < 1e-4 * other, "{l2}: {value} and {other}");
+            assert!(trace.len() < longer.len(), "{l2}: {} and {}", trace.len(), longer.len());
         }
     }
 

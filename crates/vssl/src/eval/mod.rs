@@ -2,11 +2,11 @@
 //!
 //! [`evaluators`] lists the evaluations that a run can end with; the other modules compute. Nothing here
 //! knows how features came about, and nothing depends on the number of threads: work is cut into fixed
-//! pieces and summed in a fixed order. The probe's matrix products are Burn's on its CPU back end, those
-//! of the neighbours `vssl-kernels`'.
+//! pieces and summed in a fixed order. Matrix products are `vssl-kernels`'.
 
 pub mod common_classes;
 pub mod confusion;
+mod curvature;
 pub mod evaluators;
 pub mod knn;
 mod lbfgs;
@@ -15,9 +15,8 @@ mod logistic;
 pub mod neighbours;
 pub mod spectrum;
 pub mod topk;
+mod vectors;
 mod votes;
-
-use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::features::{FeatureError, Features, MOST_CLASSES, Source, check_size};
 
@@ -108,14 +107,4 @@ fn same_width(train: &Features, test: &Features) -> Result<(), FeatureError> {
     }
     let (set, what) = ("features to classify", "width");
     Err(FeatureError::Length { set, what, got: test.dim, expected: train.dim })
-}
-
-/// A matrix on the CPU back end, for a product.
-fn matrix(values: Vec<f32>, rows: usize, columns: usize) -> Tensor<2> {
-    Tensor::from_data(TensorData::new(values, [rows, columns]), &Device::flex())
-}
-
-/// The numbers of a product, row after row.
-fn numbers(product: Tensor<2>) -> Vec<f32> {
-    product.into_data().try_into_vec().expect("products of f32 matrices are f32")
 }

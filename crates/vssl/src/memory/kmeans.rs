@@ -2,16 +2,22 @@
 //!
 //! Every row goes to the centroid with the largest dot product; every centroid becomes the mean of
 //! its rows, divided by its norm. Rows are compared block by block, so that memory does not grow with
-//! rows times centroids. Called by [`super::Clusters`].
+//! rows times centroids, on all threads; the result does not depend on their number. Rows on another device than
+//! the CPU are compared there. Called by [`super::Clusters`].
 
 use burn::tensor::{Int, Tensor, TensorData};
 use rand::RngCore;
+use rayon::prelude::*;
 use vssl_data::rng::below;
-use vssl_kernels::linear;
+use vssl_kernels::{linear, products_of_rows};
+
+use crate::device::is_cpu;
 
 /// The number of rows that are compared with all centroids at a time: 12 MB of dot products for 3000
 /// centroids.
 const BLOCK: usize = 1024;
+/// The dot products in which the largest is looked for at a time.
+const PART: usize = 64;
 /// The lower bound of a norm in a denominator.
 const NORM_FLOOR: f64 = 1e-12;
 
@@ -29,14 +35,23 @@ pub struct Clustering {
 ///
 /// # Shapes — `rows`: `[n, dim]`, n at least 1; `start`: `[clusters, dim]`.
 pub fn spherical_kmeans(rows: Tensor<2>, start: Tensor<2>, iterations: usize) -> Clustering {
-    let (rows, mut centroids) = (rows.inner(), start.inner());
+    let ([clusters, dim], rows, start) = (start.dims(), rows.inner(), start.inner());
+    let device = start.device();
     let values = host(&rows); // device read
+    let mut centroids = host(&start); // device read
+    let tensor = |centroids: &[f32]| {
+        Tensor::from_data(TensorData::new(centroids.to_vec(), [clusters, dim]), &device)
+    };
+    let assign = |centroids: &[f32]| match is_cpu(&device) {
+        true => nearest(&values, centroids, dim),
+        false => nearest_on_device(&rows, &tensor(centroids)),
+    };
     for _ in 0..iterations {
-        let labels = nearest(&rows, &centroids);
-        centroids = mean_directions(&values, &labels, &centroids);
+        let labels = assign(&centroids);
+        renew(&mut centroids, &values, &labels, dim);
     }
-    let labels = nearest(&rows, &centroids);
-    Clustering { centroids, labels }
+    let labels = assign(&centroids);
+    Clustering { centroids: tensor(&centroids), labels }
 }
 
 /// Chooses the first centroids: as many different rows as there are centroids, drawn at random. Where there
@@ -61,7 +76,20 @@ pub fn random_rows(rows: &Tensor<2>, centroids: Tensor<2>, rng: &mut impl RngCor
 }
 
 /// Returns for each row the centroid with the largest dot product, the first of equals.
-fn nearest(rows: &Tensor<2>, centroids: &Tensor<2>) -> Vec<usize> {
+fn nearest(rows: &[f32], centroids: &[f32], dim: usize) -> Vec<usize> {
+    let clusters = centroids.len() / dim;
+    let mut labels = Vec::with_capacity(rows.len() / dim);
+    let mut products = vec![0.0; BLOCK.min(rows.len() / dim) * clusters];
+    for block in rows.chunks(BLOCK * dim) {
+        let products = &mut products[..block.len() / dim * clusters];
+        products_of_rows(block, centroids, dim, products); // [block, clusters]
+        labels.par_extend(products.par_chunks(clusters).map(largest));
+    }
+    labels
+}
+
+/// Does the same on the device of the rows.
+fn nearest_on_device(rows: &Tensor<2>, centroids: &Tensor<2>) -> Vec<usize> {
     let n = rows.dims()[0];
     let mut labels = Vec::with_capacity(n);
     for first in (0..n).step_by(BLOCK) {
@@ -73,32 +101,45 @@ fn nearest(rows: &Tensor<2>, centroids: &Tensor<2>) -> Vec<usize> {
     labels
 }
 
-/// Returns the mean of each centroid's rows, divided by its norm; a centroid without rows is divided by its
-/// own norm. The sums are in double precision and in the order of the rows.
-fn mean_directions(rows: &[f32], labels: &[usize], centroids: &Tensor<2>) -> Tensor<2> {
-    let [clusters, dim] = centroids.dims();
-    let mut sums = vec![0.0_f64; clusters * dim];
-    let mut counts = vec![0_u32; clusters];
-    for (row, &label) in rows.chunks_exact(dim).zip(labels) {
-        counts[label] += 1;
-        for (sum, &value) in sums[label * dim..][..dim].iter_mut().zip(row) {
-            *sum += f64::from(value);
+/// The place of the largest number, the first of equals. Parts that have nothing larger are passed by with a
+/// few vector comparisons.
+fn largest(products: &[f32]) -> usize {
+    let (mut best, mut place) = (f32::NEG_INFINITY, 0);
+    for (part, products) in products.chunks(PART).enumerate() {
+        if products.iter().fold(false, |any, &product| any | (product > best)) {
+            for (offset, &product) in products.iter().enumerate() {
+                if product > best {
+                    (best, place) = (product, part * PART + offset);
+                }
+            }
         }
     }
-    let mut next = host(centroids); // device read
-    for ((next, sum), &count) in
-        next.chunks_exact_mut(dim).zip(sums.chunks_exact_mut(dim)).zip(&counts)
-    {
-        if count == 0 {
-            sum.iter_mut().zip(&*next).for_each(|(sum, &old)| *sum = f64::from(old));
+    place
+}
+
+/// Replaces each centroid by the mean of its rows, divided by its norm; a centroid without rows is divided by
+/// its own norm. The sums are in double precision and in the order of the rows.
+fn renew(centroids: &mut [f32], rows: &[f32], labels: &[usize], dim: usize) {
+    let mut members = vec![Vec::new(); centroids.len() / dim];
+    for (row, &label) in labels.iter().enumerate() {
+        members[label].push(row);
+    }
+    let centroids = centroids.par_chunks_exact_mut(dim).zip(&members);
+    centroids.for_each(|(centroid, members)| {
+        let mut sum = vec![0.0_f64; dim];
+        for &row in members {
+            let row = &rows[row * dim..][..dim];
+            sum.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        if members.is_empty() {
+            sum.iter_mut().zip(&*centroid).for_each(|(sum, &old)| *sum = f64::from(old));
         }
         // The floor is for the norm of the mean, not of the sum.
-        let count = f64::from(count.max(1));
+        let count = members.len().max(1) as f64;
         let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt() / count;
         let divisor = norm.max(NORM_FLOOR) * count;
-        next.iter_mut().zip(&*sum).for_each(|(next, sum)| *next = (sum / divisor) as f32);
-    }
-    Tensor::from_data(TensorData::new(next, [clusters, dim]), &centroids.device())
+        centroid.iter_mut().zip(sum).for_each(|(to, sum)| *to = (sum / divisor) as f32);
+    });
 }
 
 fn host(x: &Tensor<2>) -> Vec<f32> {
@@ -162,6 +203,48 @@ mod tests {
         assert_eq!(found.labels, [1, 1]);
         let found = spherical_kmeans(points, start, 3);
         assert_eq!(host(&found.centroids), [-1.0, 0.0, 0.0, 1.0, 0.6, 0.8]);
+    }
+
+    #[test]
+    fn the_largest_of_many_is_found_wherever_it_is_and_the_first_of_equals() {
+        for count in [1, 63, 64, 65, 300] {
+            for place in (0..count).step_by(7) {
+                let mut products: Vec<f32> = (0..count).map(|i| (i % 5) as f32 - 9.0).collect();
+                products[place] = 3.0;
+                products[count - 1] = 3.0;
+                assert_eq!(largest(&products), place, "{count}");
+            }
+        }
+        assert_eq!(largest(&[f32::NEG_INFINITY; 70]), 0);
+    }
+
+    #[test]
+    fn the_device_s_own_comparison_gives_the_same_labels() {
+        let number = |i: usize| ((i * 7919 + 31) % 2003) as f32 / 1001.0 - 1.0;
+        let points: Vec<f32> = (0..(BLOCK + 9) * 7).map(number).collect();
+        let centroids: Vec<f32> = (0..70 * 7).map(|i| number(i * 3 + 1)).collect();
+        let tensor = |values: &[f32]| {
+            let shape = [values.len() / 7, 7];
+            Tensor::<2>::from_data(TensorData::new(values.to_vec(), shape), &Device::flex())
+        };
+        let expected = nearest_on_device(&tensor(&points), &tensor(&centroids));
+        assert_eq!(nearest(&points, &centroids, 7), expected);
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        let number = |i: usize| ((i * 7919 + 31) % 2003) as f32 / 1001.0 - 1.0;
+        let matrix = |rows: usize, salt: usize| {
+            let values = (0..rows * 19).map(|i| number(i + salt)).collect::<Vec<_>>();
+            Tensor::<2>::from_data(TensorData::new(values, [rows, 19]), &Device::flex())
+        };
+        let (points, start) = (matrix(BLOCK + 77, 0), matrix(130, 5));
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let found = pool.install(|| spherical_kmeans(points.clone(), start.clone(), 4));
+            (found.labels, host(&found.centroids).into_iter().map(f32::to_bits).collect::<Vec<_>>())
+        };
+        assert_eq!(run(1), run(3));
     }
 
     #[test]

@@ -1,29 +1,28 @@
 //! Maps features to the plane, by principal components and by t-SNE (van der Maaten and Hinton 2008).
 //!
 //! Both maps are a function of the features alone: the components come from a subspace iteration with
-//! a fixed start, and t-SNE starts from the components and runs on one thread, which adds its sums
-//! always in the same order.
+//! a fixed start, and t-SNE ([`super::tsne`]) starts from the components. Sums do not depend on the number of
+//! threads.
 
-use bhtsne::{Neighbor, tSNE};
 use nalgebra::DMatrix;
 use rand::Rng;
+use rayon::prelude::*;
 use serde::Serialize;
 use vssl_data::rng::{Stream, rng};
+use vssl_kernels::{add_product, products_of_rows};
 
-use super::neighbour_graph::NeighbourGraph;
+use super::{neighbour_graph::NeighbourGraph, tsne};
 use crate::features::Features;
 
 /// Number of components that are iterated. Two are kept; the others make these two converge.
 const SUBSPACE: usize = 8;
 const ITERATIONS: usize = 60;
 
-/// Parameters of t-SNE; its authors' program and scikit-learn use 30 and 1000 as well.
+/// Perplexity of t-SNE; its authors' program and scikit-learn use 30 as well.
 const PERPLEXITY: usize = 30;
-const EPOCHS: usize = 1000;
-const THETA: f32 = 0.5;
 
 /// Standard deviation of the start, as in scikit-learn's `init="pca"`.
-const START: f32 = 1e-4;
+const START: f64 = 1e-4;
 
 /// Smallest number of points for t-SNE.
 const FEWEST: usize = 10;
@@ -43,7 +42,7 @@ impl Map {
     /// Maps features, which are scaled to length 1, with the help of their neighbours.
     pub(super) fn of(features: &Features, graph: &NeighbourGraph) -> Self {
         let (pca, explained) = principal(features);
-        let tsne = tsne(&pca, graph);
+        let tsne = by_neighbours(&pca, graph);
         Self { pca, explained, tsne }
     }
 
@@ -61,22 +60,28 @@ fn perplexity(rows: usize) -> usize {
 /// components. The sign of a component is chosen so that its largest entry is positive. Returns the
 /// coordinates and each component's share of the variance.
 fn principal(features: &Features) -> (Vec<[f32; 2]>, [f64; 2]) {
-    let Features { rows, dim, ref values, .. } = *features;
-    let mut x = DMatrix::from_fn(rows, dim, |row, column| f64::from(values[row * dim + column]));
-    for mut row in x.row_iter_mut() {
-        let norm = row.norm().max(f64::MIN_POSITIVE);
-        row /= norm;
-    }
-    let mean = x.row_mean();
-    x.row_iter_mut().for_each(|mut row| row -= &mean);
-    let total = x.norm_squared();
+    let Features { rows, dim, .. } = *features;
+    let (x, total) = centred(features);
     let width = SUBSPACE.min(dim).min(rows);
     let mut random = rng(0, Stream::Evaluation, 0, 0);
     let mut basis = DMatrix::from_fn(dim, width, |_, _| random.random_range(-1.0..1.0));
+    let mut projected = vec![0.0; rows * width];
+    let project = |basis: &DMatrix<f64>, projected: &mut [f32]| {
+        // Column after column in memory: rows of the transposed matrix.
+        let basis: Vec<f32> = basis.iter().map(|&x| x as f32).collect();
+        products_of_rows(&x, &basis, dim, projected); // [rows, width]
+    };
     for _ in 0..ITERATIONS {
-        basis = (x.transpose() * (&x * basis)).qr().q(); // [dim, width]
+        project(&basis, &mut projected);
+        let turned: Vec<f32> =
+            (0..width * rows).map(|at| projected[at % rows * width + at / rows]).collect();
+        let mut next = vec![0.0; width * dim];
+        add_product(&turned, &x, rows, &mut next); // [width, dim]
+        let next = DMatrix::from_iterator(dim, width, next.into_iter().map(f64::from));
+        basis = next.qr().q(); // [dim, width]
     }
-    let projected = &x * &basis; // [rows, width]
+    project(&basis, &mut projected);
+    let projected = DMatrix::from_row_iterator(rows, width, projected.into_iter().map(f64::from));
     let turned = (projected.transpose() * &projected).symmetric_eigen();
     let mut order: Vec<usize> = (0..width).collect();
     order.sort_by(|&a, &b| turned.eigenvalues[b].total_cmp(&turned.eigenvalues[a]));
@@ -94,38 +99,52 @@ fn principal(features: &Features) -> (Vec<[f32; 2]>, [f64; 2]) {
     found
 }
 
-fn tsne(pca: &[[f32; 2]], graph: &NeighbourGraph) -> Option<Vec<[f32; 2]>> {
+/// The rows scaled to length 1, less their mean, and the sum of their squares.
+fn centred(features: &Features) -> (Vec<f32>, f64) {
+    let Features { rows, dim, ref values, .. } = *features;
+    let mut inverse = vec![0.0; rows];
+    let mut mean = vec![0.0; dim];
+    for (row, inverse) in values.chunks_exact(dim).zip(&mut inverse) {
+        let norm = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt();
+        *inverse = 1.0 / norm.max(f64::MIN_POSITIVE);
+        mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x) * *inverse);
+    }
+    mean.iter_mut().for_each(|sum| *sum /= rows as f64);
+    let mut x = vec![0.0; rows * dim];
+    let pairs = x.par_chunks_exact_mut(dim).zip(values.par_chunks_exact(dim)).zip(&inverse);
+    let squares: Vec<f64> = pairs
+        .map(|((x, row), inverse)| {
+            let mut square = 0.0;
+            for ((x, &value), mean) in x.iter_mut().zip(row).zip(&mean) {
+                let centred = f64::from(value) * inverse - mean;
+                square += centred * centred;
+                *x = centred as f32;
+            }
+            square
+        })
+        .collect();
+    (x, squares.iter().sum())
+}
+
+fn by_neighbours(pca: &[[f32; 2]], graph: &NeighbourGraph) -> Option<Vec<[f32; 2]>> {
     let rows = pca.len();
     if rows < FEWEST {
         return None;
     }
     let wanted = Map::neighbours(rows);
-    let neighbours: Vec<Vec<Neighbor<f32>>> = (0..rows)
+    let neighbours: Vec<Vec<(u32, f64)>> = (0..rows)
         .map(|row| {
             // The Euclidean distance between rows of length 1.
             let near = graph.nearest(row, wanted).iter();
-            near.map(|&(index, cosine)| Neighbor {
-                index: index as usize,
-                distance: (2.0 - 2.0 * cosine).max(0.0).sqrt() as f32,
-            })
-            .collect()
+            near.map(|&(index, cosine)| (index, (2.0 - 2.0 * cosine).max(0.0).sqrt())).collect()
         })
         .collect();
-    let spread = (pca.iter().map(|[x, _]| x * x).sum::<f32>() / rows as f32).sqrt();
-    let scale = START / spread.max(f32::MIN_POSITIVE);
-    let start: Vec<f32> = pca.iter().flatten().map(|x| x * scale).collect();
-    let units = vec![(); rows];
-    let fit = || {
-        tSNE::<f32, (), 2>::new(&units)
-            .perplexity(perplexity(rows) as f32)
-            .epochs(EPOCHS)
-            .initial_embedding(start)
-            .barnes_hut_with_neighbors(THETA, &neighbours)
-            .embedding()
-    };
-    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().ok()?;
-    let found = alone.install(fit);
-    let points: Vec<[f32; 2]> = found.as_chunks().0.to_vec();
+    let pca = || pca.iter().map(|&[x, y]| [f64::from(x), f64::from(y)]);
+    let spread = (pca().map(|[x, _]| x * x).sum::<f64>() / rows as f64).sqrt();
+    let scale = START / spread.max(f64::MIN_POSITIVE);
+    let start = pca().map(|point| point.map(|x| x * scale)).collect();
+    let points = tsne::descend(&neighbours, perplexity(rows) as f64, start);
+    let points: Vec<[f32; 2]> = points.into_iter().map(|point| point.map(|x| x as f32)).collect();
     points.iter().flatten().all(|x| x.is_finite()).then_some(points)
 }
 

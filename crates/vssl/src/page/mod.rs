@@ -14,6 +14,7 @@ mod neighbour_graph;
 mod picture;
 mod pictures;
 mod run;
+mod tsne;
 
 use std::{io, path::PathBuf};
 

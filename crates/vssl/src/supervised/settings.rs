@@ -330,7 +330,8 @@ impl Default for Saving {
 pub struct Cached {
     /// The L2 penalties from which one is chosen on a held-out tenth of the training images.
     pub l2: Vec<f64>,
-    /// The fit ends when no entry of the gradient is larger than this; 1e-4.
+    /// The fit ends when no entry of the gradient is larger than this share of the largest at weights of zero;
+    /// 1e-4.
     pub tolerance: f64,
     /// The largest number of iterations of a fit; 300.
     pub iterations: usize,

@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), 
 
 /// Rows of uniform noise around the centre of their class, the classes taking turns. `set` is another
 /// number for the queries than for the rows that are searched.
-fn rows(set: u64, count: usize, dim: usize, classes: u32) -> Features {
+pub(super) fn rows(set: u64, count: usize, dim: usize, classes: u32) -> Features {
     let centres: Vec<Vec<f64>> =
         (0..u64::from(classes)).map(|class| noise(2, class, dim).collect()).collect();
     let mut values = vec![0.0; count * dim];

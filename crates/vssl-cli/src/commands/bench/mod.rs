@@ -7,6 +7,7 @@ mod data;
 mod embed;
 mod kernels;
 mod knn;
+mod logistic;
 mod step;
 
 use crate::{
@@ -22,6 +23,7 @@ pub(super) fn run(action: &BenchAction, common: &Common) -> Result<(), Failure> 
         BenchAction::Data(arguments) => data::run(arguments, common),
         BenchAction::Embed(arguments) => embed::run(arguments, common),
         BenchAction::Knn(arguments) => knn::run(arguments, common),
+        BenchAction::Logistic(arguments) => logistic::run(arguments, common),
         BenchAction::Allreduce(arguments) => allreduce::run(arguments, common),
     }
 }
