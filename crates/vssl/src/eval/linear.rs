@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fit_that_nobody_waits_for_ends_at_once() {
+    fn a_search_that_nobody_waits_for_ends_soon() {
         let (train, task) = (clusters(3000, 5, 3.0, 4), Task::default());
         let stop = crate::run::stop::Stop::default();
         let (asked, own) = (stop.clone(), train.clone());
