@@ -3,6 +3,8 @@
 //! Max-pooling stores no positions: its backward pass finds them again in the input, which the normalisation
 //! before it keeps anyway.
 
+use std::ops::Range;
+
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
@@ -56,17 +58,11 @@ impl MaxPool {
         assert_eq!(output, self.batch * self.out_image(), "{self:?}: floats of the output");
     }
 
-    /// Returns the offsets of the pixels of the window of output (`row`, `column`), in order.
+    /// Returns the rows, or columns, of the window of an output that are inside an image of `size`.
     #[inline(always)]
-    fn window(&self, row: usize, column: usize) -> impl Iterator<Item = usize> + use<'_> {
-        let inside = move |at: usize, i: usize, size: usize| {
-            (at * self.stride + i).checked_sub(self.padding).filter(|at| *at < size)
-        };
-        (0..self.kernel).filter_map(move |i| inside(row, i, self.height)).flat_map(move |y| {
-            (0..self.kernel)
-                .filter_map(move |j| inside(column, j, self.width))
-                .map(move |x| (y * self.width + x) * self.channels)
-        })
+    fn window(&self, output: usize, size: usize) -> Range<usize> {
+        let first = output * self.stride;
+        first.saturating_sub(self.padding)..(first + self.kernel - self.padding).min(size)
     }
 }
 
@@ -112,6 +108,9 @@ pub fn max_pool_gradient(isa: Isa, pool: &MaxPool, x: &[f32], dy: &[f32], dx: &m
     });
 }
 
+/// The number of channels that are in registers together.
+const TOGETHER: usize = 16;
+
 struct ForwardImage<'a> {
     pool: &'a MaxPool,
     x: &'a [f32],
@@ -122,13 +121,22 @@ impl Kernel for ForwardImage<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (channels, out_width) = (self.pool.channels, self.pool.out_width());
-        for (pixel, y) in self.y.chunks_exact_mut(channels).enumerate() {
-            y.fill(f32::NEG_INFINITY);
-            for at in self.pool.window(pixel / out_width, pixel % out_width) {
-                for (y, x) in y.iter_mut().zip(&self.x[at..at + channels]) {
-                    *y = if *x > *y || x.is_nan() { *x } else { *y };
-                }
+        let Self { pool, x, y } = self;
+        let out_width = pool.out_width();
+        for (pixel, y) in y.chunks_exact_mut(pool.channels).enumerate() {
+            let window = Window {
+                rows: pool.window(pixel / out_width, pool.height),
+                columns: pool.window(pixel % out_width, pool.width),
+                line: pool.width,
+                channels: pool.channels,
+            };
+            let (whole, rest) = y.as_chunks_mut::<TOGETHER>();
+            let from = TOGETHER * whole.len();
+            for (group, y) in whole.iter_mut().enumerate() {
+                *y = window.largest(x, group * TOGETHER).0;
+            }
+            for (index, y) in rest.iter_mut().enumerate() {
+                [*y] = window.largest(x, from + index).0;
             }
         }
     }
@@ -145,29 +153,77 @@ impl Kernel for BackwardImage<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (channels, out_width) = (self.pool.channels, self.pool.out_width());
-        self.dx.fill(0.0);
-        let mut best = vec![0.0f32; channels];
-        let mut place = vec![0u32; channels];
-        for (pixel, dy) in self.dy.chunks_exact(channels).enumerate() {
-            let window = || self.pool.window(pixel / out_width, pixel % out_width);
-            best.fill(f32::NEG_INFINITY);
-            place.fill(0); // a window of −∞ only: its first place
-            for (index, at) in window().enumerate() {
-                let x = &self.x[at..at + channels];
-                for ((best, place), x) in best.iter_mut().zip(&mut place).zip(x) {
-                    let larger = *x > *best || x.is_nan();
-                    *best = if larger { *x } else { *best };
-                    *place = if larger { index as u32 } else { *place };
-                }
+        let Self { pool, x, dy, dx } = self;
+        let out_width = pool.out_width();
+        dx.fill(0.0);
+        for (pixel, dy) in dy.chunks_exact(pool.channels).enumerate() {
+            let window = Window {
+                rows: pool.window(pixel / out_width, pool.height),
+                columns: pool.window(pixel % out_width, pool.width),
+                line: pool.width,
+                channels: pool.channels,
+            };
+            let (whole, rest) = dy.as_chunks::<TOGETHER>();
+            let from = TOGETHER * whole.len();
+            for (group, dy) in whole.iter().enumerate() {
+                window.scatter(x, group * TOGETHER, dy, dx);
             }
-            for (index, at) in window().enumerate() {
-                let dx = &mut self.dx[at..at + channels];
-                for ((dx, place), dy) in dx.iter_mut().zip(&place).zip(dy) {
-                    *dx += if *place == index as u32 { *dy } else { 0.0 };
-                }
+            for (index, dy) in rest.iter().enumerate() {
+                window.scatter(x, from + index, &[*dy], dx);
             }
         }
+    }
+}
+
+/// The pixels of the window of an output.
+struct Window {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// The pixels of a line of the image.
+    line: usize,
+    channels: usize,
+}
+
+impl Window {
+    /// Calls `body` with the number and the offset of each pixel, in order.
+    #[inline(always)]
+    fn each(&self, mut body: impl FnMut(u32, usize)) {
+        let mut number = 0;
+        for row in self.rows.clone() {
+            for column in self.columns.clone() {
+                body(number, (row * self.line + column) * self.channels);
+                number += 1;
+            }
+        }
+    }
+
+    /// Returns the largest values of `N` channels from `c` on, and the numbers of the first pixels that have
+    /// them.
+    #[inline(always)]
+    fn largest<const N: usize>(&self, x: &[f32], c: usize) -> ([f32; N], [u32; N]) {
+        // Of a window of −∞ only, its first pixel.
+        let (mut best, mut place) = ([f32::NEG_INFINITY; N], [0; N]);
+        self.each(|number, at| {
+            let x = &x[at + c..][..N];
+            for ((best, place), x) in best.iter_mut().zip(&mut place).zip(x) {
+                let larger = *x > *best || x.is_nan();
+                *best = if larger { *x } else { *best };
+                *place = if larger { number } else { *place };
+            }
+        });
+        (best, place)
+    }
+
+    /// Adds the gradients of `N` channels from `c` on to the pixels whose values came out.
+    #[inline(always)]
+    fn scatter<const N: usize>(&self, x: &[f32], c: usize, dy: &[f32; N], dx: &mut [f32]) {
+        let (_, place) = self.largest::<N>(x, c);
+        self.each(|number, at| {
+            let dx = &mut dx[at + c..][..N];
+            for ((dx, place), dy) in dx.iter_mut().zip(&place).zip(dy) {
+                *dx += if *place == number { *dy } else { 0.0 };
+            }
+        });
     }
 }
 
