@@ -276,11 +276,11 @@ impl Job {
     }
 }
 
-/// Returns the training and the validation split, if both have labels, and a note on validation images whose
-/// class has no training image.
-pub(super) fn labelled(
-    splits: &Splits,
-) -> Result<([Arc<dyn Dataset>; 2], Option<String>), TrainError> {
+/// The training and the validation split, and a note on validation images whose class has no training image.
+pub(super) type Labelled = ([Arc<dyn Dataset>; 2], Option<String>);
+
+/// Returns both splits, if both have labels.
+pub(super) fn labelled(splits: &Splits) -> Result<Labelled, TrainError> {
     let missing = |what: String| TrainError::NoLabels { what };
     let train = Arc::clone(&splits.train);
     let Some(validation) = splits.validation.clone() else {
