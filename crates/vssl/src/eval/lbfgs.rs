@@ -180,7 +180,7 @@ impl State {
         next_gradient: &mut [f32],
     ) -> Option<(f64, f64)> {
         let slope = dot(direction, &self.gradient);
-        if !(slope < 0.0) {
+        if slope.is_nan() || slope >= 0.0 {
             return None;
         }
         let mut length = match self.pairs.is_empty() {

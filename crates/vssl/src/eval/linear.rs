@@ -11,8 +11,9 @@ use super::{
     confusion::Confusion,
     curvature::Gram,
     lbfgs::{Limits, Minimum, minimise},
-    logistic::{Objective, Problem, Scaling},
+    logistic::Objective,
     same_width,
+    standardised::{Problem, Scaling},
 };
 use crate::{
     features::{FeatureError, Features},
@@ -133,7 +134,7 @@ impl LinearProbe {
         task.begin(0);
         let strengths = strengths(config)?;
         let scaling = Scaling::of(train);
-        let mut start = vec![0.0; Problem::width(train.dim) * classes];
+        let mut start = vec![0.0; Problem::width_of(train.dim) * classes];
         let mut tried = Vec::new();
         let (held, kept) = split(labels, classes);
         let mut l2 = strengths[strengths.len() / 2];
@@ -248,27 +249,7 @@ fn split(labels: &[usize], classes: usize) -> (Vec<usize>, Vec<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{eval::lbfgs::Function, run::stop::Stop as Stopped};
-
-    /// Clusters around the corners of a simplex, with noise from a fixed sequence.
-    fn clusters(rows: usize, classes: usize, noise: f32, salt: usize) -> Features {
-        let dim = classes + 3;
-        let mut state = salt as u64;
-        let mut draw = || {
-            state =
-                state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
-            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-        };
-        let mut values = Vec::new();
-        for row in 0..rows {
-            values.extend((0..dim).map(|column| {
-                let corner = if column == row % classes { 1.0 } else { 0.0 };
-                if column == dim - 1 { 7.0 } else { corner + noise * draw() }
-            }));
-        }
-        let labels = (0..rows).map(|row| (row % classes) as i64).collect();
-        Features { rows, dim, values, labels: Some(labels) }
-    }
+    use crate::eval::logistic::tests::{clusters, evaluated, problem};
 
     #[test]
     fn separable_clusters_are_told_apart() {
@@ -296,95 +277,6 @@ mod tests {
         assert!(probe.probabilities(&narrow).unwrap_err().to_string().contains("expected 7"));
     }
 
-    /// The function of some clusters at a point, and its gradient.
-    fn evaluated(problem: &Problem, at: &[f64], l2: f64) -> (f64, Vec<f32>) {
-        let task = Task::default();
-        let mut gradient = vec![f32::NAN; at.len()];
-        let value = Objective::new(problem, None, l2, &task).value(at, &mut gradient);
-        (value, gradient)
-    }
-
-    fn problem(features: &Features, classes: usize) -> Problem {
-        let labels = crate::eval::classes(features, "training features").unwrap();
-        let scaling = Scaling::of(features);
-        Problem::new(&scaling, features, &all(features), &labels, classes)
-    }
-
-    #[test]
-    fn the_gradient_is_that_of_the_value() {
-        let features = clusters(60, 3, 0.5, 3);
-        let problem = problem(&features, 3);
-        let width = Problem::width(features.dim);
-        // Behind the features and the 1 of the bias, rows are zero.
-        let weight = |i: usize| if i % width <= 6 { (i as f64 * 0.7).sin() } else { 0.0 };
-        let at: Vec<f64> = (0..width * 3).map(weight).collect();
-        let (_, gradient) = evaluated(&problem, &at, 0.01);
-        for i in 0..at.len() {
-            let shifted = |by: f64| {
-                let mut at = at.clone();
-                at[i] += if i % width <= 6 { by } else { 0.0 };
-                evaluated(&problem, &at, 0.01).0
-            };
-            let slope = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
-            let got = f64::from(gradient[i]);
-            assert!((slope - got).abs() < 1e-4, "{i}: {slope} {got}");
-        }
-    }
-
-    #[test]
-    fn the_gradient_at_zero_weights_is_known_without_an_evaluation() {
-        let features = clusters(90, 4, 0.5, 3);
-        let problem = problem(&features, 5);
-        let zero = vec![0.0; Problem::width(features.dim) * 5];
-        let (_, gradient) = evaluated(&problem, &zero, 0.1);
-        let largest = gradient.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
-        let got = problem.gradient_at_zero();
-        assert!((got - f64::from(largest)).abs() < 1e-6, "{got} for {largest}");
-    }
-
-    #[test]
-    fn blocks_of_images_give_the_sums_of_all() {
-        // More images than a block and a group have; the mean over a set that is repeated is that of the set.
-        let once = clusters(510, 3, 1.0, 3);
-        let mut many = once.clone();
-        for _ in 1..17 {
-            many.values.extend_from_slice(&once.values);
-            many.labels.as_mut().unwrap().extend_from_slice(once.labels.as_ref().unwrap());
-        }
-        many.rows *= 17;
-        let at: Vec<f64> =
-            (0..Problem::width(once.dim) * 3).map(|i| (i as f64 * 0.7).sin()).collect();
-        let (value, gradient) = evaluated(&problem(&once, 3), &at, 0.01);
-        let (got_value, got_gradient) = evaluated(&problem(&many, 3), &at, 0.01);
-        assert!((value - got_value).abs() < 1e-6, "{got_value} for {value}");
-        for (got, expected) in got_gradient.iter().zip(&gradient) {
-            assert!((got - expected).abs() < 1e-6, "{got} for {expected}");
-        }
-    }
-
-    #[test]
-    fn a_fit_that_nobody_waits_for_ends_at_once() {
-        let features = clusters(600, 3, 1.0, 3);
-        let problem = problem(&features, 3);
-        let stop = Stopped::default();
-        let asked = stop.clone();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let none = Task::run("fitting", &stop, &mut |_| {}, move |task| {
-            asked.request();
-            while !task.is_left() {
-                std::thread::yield_now();
-            }
-            let zero = vec![0.0; Problem::width(6) * 3];
-            let mut objective = Objective::new(&problem, None, 0.1, task);
-            let limits = Limits { gradient: 0.0, iterations: 300 };
-            minimise(&mut objective, zero, limits);
-            sender.send(objective.trace).unwrap();
-        });
-        assert!(none.is_none());
-        let trace = receiver.recv().unwrap();
-        assert!(trace.len() < 100 && trace.iter().all(|(_, value)| value.is_nan()), "{trace:?}");
-    }
-
     #[test]
     fn the_gradient_at_the_optimum_is_small_and_few_evaluations_find_it() {
         // Columns that are much alike, as the features of a network are: mixtures of a few hidden ones.
@@ -398,7 +290,7 @@ mod tests {
         let values = (0..hidden.rows * dim).map(|at| value(at / dim, at % dim)).collect();
         let train = Features { dim, values, ..hidden };
         let problem = || problem(&train, 8);
-        let (task, zero) = (Task::default(), vec![0.0; Problem::width(dim) * 8]);
+        let (task, zero) = (Task::default(), vec![0.0; Problem::width_of(dim) * 8]);
         let config = LinearConfig { tolerance: 1e-5, iterations: 1000, ..LinearConfig::default() };
         for l2 in [1e-1, 1e-3, 1e-5] {
             let fit = Fitting::new(problem(), &config, None, &task);

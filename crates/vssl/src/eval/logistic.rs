@@ -11,22 +11,17 @@ use rayon::prelude::*;
 use vssl_kernels::{add_product, products_of_rows, softmax_residuals};
 
 use super::{
-    Accuracy,
     curvature::Gram,
     lbfgs::Function,
-    topk::{first, rank},
+    standardised::Problem,
     vectors::{dot, pairs},
 };
-use crate::{features::Features, run::task::Task};
+use crate::run::task::Task;
 
-/// Rows of one piece of a parallel sum; fixed, so that sums do not depend on the threads.
-const PIECE: usize = 512;
+/// Numbers of a piece that a thread clears or scales.
+const PIECE: usize = 1 << 16;
 /// Images whose gradients are summed in single precision.
 const GROUP: usize = 4096;
-/// Logits of a block of images: 64 MiB.
-const BLOCK_LOGITS: usize = 1 << 24;
-/// Images of a block, at most.
-const BLOCK: usize = 4080;
 /// Images, and their logits, on which the length of a first step is tried; at most.
 const TRIAL: usize = 2048;
 const TRIAL_LOGITS: usize = 1 << 24;
@@ -34,163 +29,6 @@ const TRIAL_LOGITS: usize = 1 << 24;
 const HALVINGS: i32 = 20;
 /// The change of the mean share after which the preconditioner is computed anew.
 const STALE: f64 = 2.0;
-
-/// Mean and inverse standard deviation of each column of the training features.
-pub(super) struct Scaling {
-    pub(super) mean: Vec<f64>,
-    inverse: Vec<f64>,
-}
-
-impl Scaling {
-    pub(super) fn of(train: &Features) -> Self {
-        let rows = train.rows as f64;
-        let mut mean = column_sums(&train.values, train.dim, |x, _| x);
-        mean.iter_mut().for_each(|sum| *sum /= rows);
-        let square = |x: f64, column: usize| (x - mean[column]).powi(2);
-        let variance = column_sums(&train.values, train.dim, square);
-        // A column that only varies by rounding carries nothing and is left out.
-        let inverse = |(sum, mean): (f64, &f64)| {
-            let deviation = (sum / rows).sqrt();
-            if deviation > 1e-6 * mean.abs() && deviation > 1e-30 { deviation.recip() } else { 0.0 }
-        };
-        let inverse = variance.into_iter().zip(&mean).map(inverse).collect();
-        Self { mean, inverse }
-    }
-
-    fn apply(&self, row: &[f32], into: &mut [f32]) {
-        for (i, (&x, into)) in row.iter().zip(into).enumerate() {
-            *into = ((f64::from(x) - self.mean[i]) * self.inverse[i]) as f32;
-        }
-    }
-}
-
-/// Sums over the rows of `term` of each number and its column.
-fn column_sums(values: &[f32], width: usize, term: impl Fn(f64, usize) -> f64 + Sync) -> Vec<f64> {
-    let piece = |values: &[f32]| {
-        let mut sums = vec![0.0; width];
-        for row in values.chunks_exact(width) {
-            for (column, (sum, &x)) in sums.iter_mut().zip(row).enumerate() {
-                *sum += term(f64::from(x), column);
-            }
-        }
-        sums
-    };
-    let pieces: Vec<Vec<f64>> = values.par_chunks(PIECE * width).map(piece).collect();
-    let mut sums = vec![0.0; width];
-    for piece in pieces {
-        sums.iter_mut().zip(piece).for_each(|(sum, x)| *sum += x);
-    }
-    sums
-}
-
-/// Standardised rows with their classes. A row ends with a 1, whose weight is the bias, and zeros.
-///
-/// Weights are `[classes, width]`, class after class.
-pub(super) struct Problem {
-    x: Vec<f32>,
-    labels: Vec<u32>,
-    classes: usize,
-    dim: usize,
-    width: usize,
-}
-
-impl Problem {
-    pub(super) fn new(
-        scaling: &Scaling,
-        features: &Features,
-        rows: &[usize],
-        labels: &[usize],
-        classes: usize,
-    ) -> Self {
-        let (dim, width) = (features.dim, Self::width(features.dim));
-        let mut x = vec![0.0; rows.len() * width];
-        x.par_chunks_mut(width).zip(rows.par_iter()).for_each(|(into, &row)| {
-            scaling.apply(features.row(row), into);
-            into[dim] = 1.0;
-        });
-        let labels = rows.iter().map(|&row| labels[row] as u32).collect();
-        Self { x, labels, classes, dim, width }
-    }
-
-    /// The numbers of a row for features of `dim` numbers.
-    pub(super) fn width(dim: usize) -> usize {
-        (dim + 1).next_multiple_of(16)
-    }
-
-    /// The number of images that were given.
-    pub(super) fn rows(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// The matrix that makes a minimisation quick.
-    pub(super) fn gram(&self) -> Option<Gram> {
-        Gram::of(&self.x, self.width)
-    }
-
-    /// The largest entry of the gradient at weights of zero, without its sign.
-    pub(super) fn gradient_at_zero(&self) -> f64 {
-        let (rows, width) = (self.rows() as f64, self.width);
-        let sums = column_sums(&self.x, width, |x, _| x);
-        let mut members = vec![Vec::new(); self.classes];
-        for (row, &label) in self.labels.iter().enumerate() {
-            members[label as usize].push(row);
-        }
-        let largest = |members: &Vec<usize>| {
-            let mut own = vec![0.0; width];
-            for &row in members {
-                let row = &self.x[row * width..][..width];
-                own.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-            }
-            let entries = own.iter().zip(&sums).map(|(own, sum)| sum / self.classes as f64 - own);
-            entries.fold(0.0, |largest: f64, entry| largest.max(entry.abs() / rows))
-        };
-        members.par_iter().map(largest).reduce(|| 0.0, f64::max)
-    }
-
-    /// Images of a block.
-    fn block(&self) -> usize {
-        (BLOCK_LOGITS / self.classes).clamp(16, BLOCK) / 16 * 16
-    }
-
-    /// Calls `each` with the logits of some rows after the other, `[rows, classes]`.
-    pub(super) fn scores(&self, weights: &[f64], mut each: impl FnMut(&[u32], &[f32])) {
-        let mut single = vec![0.0; weights.len()];
-        pairs(&mut single, weights, |to, w| *to = w as f32);
-        let block = self.block();
-        let mut scores = vec![0.0; block.min(self.rows()) * self.classes];
-        let blocks = self.x.chunks(block * self.width).zip(self.labels.chunks(block));
-        for (x, labels) in blocks {
-            let scores = &mut scores[..labels.len() * self.classes];
-            products_of_rows(x, &single, self.width, scores);
-            each(labels, scores);
-        }
-    }
-
-    /// The class with the largest score of each row.
-    pub(super) fn predicted(&self, weights: &[f64]) -> Vec<u32> {
-        let mut predicted = Vec::with_capacity(self.rows());
-        self.scores(weights, |_, scores| {
-            let class = |scores: &[f32]| first(scores) as u32;
-            predicted.par_extend(scores.par_chunks(self.classes).map(class));
-        });
-        predicted
-    }
-
-    pub(super) fn accuracy(&self, weights: &[f64]) -> Accuracy {
-        let hits = |(scores, &label): (&[f32], &u32)| {
-            let rank = rank(scores, label as usize);
-            [usize::from(rank < 1), usize::from(rank < 5)]
-        };
-        let add = |a: [usize; 2], b: [usize; 2]| [a[0] + b[0], a[1] + b[1]];
-        let mut all = [0, 0];
-        self.scores(weights, |labels, scores| {
-            let rows = scores.par_chunks(self.classes).zip(labels.par_iter());
-            all = add(all, rows.map(hits).reduce(|| [0, 0], add));
-        });
-        let percent = |hits: usize| 100.0 * hits as f64 / self.rows() as f64;
-        Accuracy { top1: percent(all[0]), top5: percent(all[1]) }
-    }
-}
 
 /// An evaluation of the function: the seconds since its making, and the value.
 pub type Evaluation = (f64, f64);
@@ -374,5 +212,132 @@ impl Function for Objective<'_> {
             best = (length, next);
         }
         best.0
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        eval::{
+            lbfgs::{Limits, minimise},
+            standardised::Scaling,
+        },
+        features::Features,
+        run::stop::Stop,
+    };
+
+    /// Clusters around the corners of a simplex, with noise from a fixed sequence.
+    pub(in crate::eval) fn clusters(
+        rows: usize,
+        classes: usize,
+        noise: f32,
+        salt: usize,
+    ) -> Features {
+        let dim = classes + 3;
+        let mut state = salt as u64;
+        let mut draw = || {
+            state =
+                state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let mut values = Vec::new();
+        for row in 0..rows {
+            values.extend((0..dim).map(|column| {
+                let corner = if column == row % classes { 1.0 } else { 0.0 };
+                if column == dim - 1 { 7.0 } else { corner + noise * draw() }
+            }));
+        }
+        let labels = (0..rows).map(|row| (row % classes) as i64).collect();
+        Features { rows, dim, values, labels: Some(labels) }
+    }
+
+    /// The function of some clusters at a point, and its gradient.
+    pub(in crate::eval) fn evaluated(problem: &Problem, at: &[f64], l2: f64) -> (f64, Vec<f32>) {
+        let task = Task::default();
+        let mut gradient = vec![f32::NAN; at.len()];
+        let value = Objective::new(problem, None, l2, &task).value(at, &mut gradient);
+        (value, gradient)
+    }
+
+    pub(in crate::eval) fn problem(features: &Features, classes: usize) -> Problem {
+        let labels = crate::eval::classes(features, "training features").unwrap();
+        let (scaling, rows) = (Scaling::of(features), (0..features.rows).collect::<Vec<_>>());
+        Problem::new(&scaling, features, &rows, &labels, classes)
+    }
+
+    #[test]
+    fn the_gradient_is_that_of_the_value() {
+        let features = clusters(60, 3, 0.5, 3);
+        let problem = problem(&features, 3);
+        let width = Problem::width_of(features.dim);
+        // Behind the features and the 1 of the bias, rows are zero.
+        let weight = |i: usize| if i % width <= 6 { (i as f64 * 0.7).sin() } else { 0.0 };
+        let at: Vec<f64> = (0..width * 3).map(weight).collect();
+        let (_, gradient) = evaluated(&problem, &at, 0.01);
+        for i in 0..at.len() {
+            let shifted = |by: f64| {
+                let mut at = at.clone();
+                at[i] += if i % width <= 6 { by } else { 0.0 };
+                evaluated(&problem, &at, 0.01).0
+            };
+            let slope = (shifted(1e-2) - shifted(-1e-2)) / 2e-2;
+            let got = f64::from(gradient[i]);
+            assert!((slope - got).abs() < 1e-4, "{i}: {slope} {got}");
+        }
+    }
+
+    #[test]
+    fn the_gradient_at_zero_weights_is_known_without_an_evaluation() {
+        let features = clusters(90, 4, 0.5, 3);
+        let problem = problem(&features, 5);
+        let zero = vec![0.0; Problem::width_of(features.dim) * 5];
+        let (_, gradient) = evaluated(&problem, &zero, 0.1);
+        let largest = gradient.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+        let got = problem.gradient_at_zero();
+        assert!((got - f64::from(largest)).abs() < 1e-6, "{got} for {largest}");
+    }
+
+    #[test]
+    fn blocks_of_images_give_the_sums_of_all() {
+        // More images than a block and a group have; the mean over a set that is repeated is that of the set.
+        let once = clusters(510, 3, 1.0, 3);
+        let mut many = once.clone();
+        for _ in 1..17 {
+            many.values.extend_from_slice(&once.values);
+            many.labels.as_mut().unwrap().extend_from_slice(once.labels.as_ref().unwrap());
+        }
+        many.rows *= 17;
+        let at: Vec<f64> =
+            (0..Problem::width_of(once.dim) * 3).map(|i| (i as f64 * 0.7).sin()).collect();
+        let (value, gradient) = evaluated(&problem(&once, 3), &at, 0.01);
+        let (got_value, got_gradient) = evaluated(&problem(&many, 3), &at, 0.01);
+        assert!((value - got_value).abs() < 1e-6, "{got_value} for {value}");
+        for (got, expected) in got_gradient.iter().zip(&gradient) {
+            assert!((got - expected).abs() < 1e-6, "{got} for {expected}");
+        }
+    }
+
+    #[test]
+    fn a_fit_that_nobody_waits_for_ends_at_once() {
+        let features = clusters(600, 3, 1.0, 3);
+        let problem = problem(&features, 3);
+        let stop = Stop::default();
+        let asked = stop.clone();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let none = Task::run("fitting", &stop, &mut |_| {}, move |task| {
+            asked.request();
+            while !task.is_left() {
+                std::thread::yield_now();
+            }
+            let zero = vec![0.0; Problem::width_of(6) * 3];
+            let mut objective = Objective::new(&problem, None, 0.1, task);
+            let limits = Limits { gradient: 0.0, iterations: 300 };
+            minimise(&mut objective, zero, limits);
+            sender.send(objective.trace).unwrap();
+        });
+        assert!(none.is_none());
+        let trace = receiver.recv().unwrap();
+        assert!(trace.len() < 100 && trace.iter().all(|(_, value)| value.is_nan()), "{trace:?}");
     }
 }

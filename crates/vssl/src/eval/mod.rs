@@ -14,6 +14,7 @@ pub mod linear;
 mod logistic;
 pub mod neighbours;
 pub mod spectrum;
+mod standardised;
 pub mod topk;
 mod vectors;
 mod votes;

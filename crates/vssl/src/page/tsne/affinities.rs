@@ -49,7 +49,7 @@ impl Affinities {
     pub(super) fn attraction(&self, i: usize, points: &[Point]) -> Point {
         let [x, y] = points[i];
         let mut sum = [0.0; 2];
-        for &(j, p) in &self.entries[self.rows[i]..self.rows[i + 1]] {
+        for (j, p) in self.row(i) {
             let other = points[j as usize];
             let gap = [x - other[0], y - other[1]];
             let weight = p / (1.0 + gap[0] * gap[0] + gap[1] * gap[1]);

@@ -54,12 +54,13 @@ pub(super) fn descend(
         let gradient = gradient(&points, &affinities, exaggeration);
         let states = points.par_iter_mut().zip(&mut moves).zip(&mut gains).zip(&gradient);
         states.with_min_len(PIECE).for_each(|(((point, step), gain), gradient)| {
-            for axis in 0..2 {
-                let turned = (gradient[axis] > 0.0) == (step[axis] > 0.0);
-                gain[axis] = if turned { gain[axis] * GAIN[1] } else { gain[axis] + GAIN[0] };
-                gain[axis] = gain[axis].max(LEAST_GAIN);
-                step[axis] = momentum * step[axis] - rate * gain[axis] * gradient[axis];
-                point[axis] += step[axis];
+            let axes = point.iter_mut().zip(step).zip(gain).zip(gradient);
+            for (((point, step), gain), gradient) in axes {
+                let turned = (*gradient > 0.0) == (*step > 0.0);
+                *gain = if turned { *gain * GAIN[1] } else { *gain + GAIN[0] };
+                *gain = gain.max(LEAST_GAIN);
+                *step = momentum * *step - rate * *gain * gradient;
+                *point += *step;
             }
         });
         centre(&mut points);
@@ -148,7 +149,7 @@ mod tests {
         let got = gradient(&points, &affinities, 1.0);
         let largest = got.iter().flatten().fold(0.0, |largest: f64, g| largest.max(g.abs()));
         for i in (0..60).step_by(7) {
-            for axis in 0..2 {
+            for (axis, got) in got[i].iter().enumerate() {
                 let moved = |by: f64| {
                     let mut points = points.clone();
                     points[i][axis] += by;
@@ -156,8 +157,8 @@ mod tests {
                 };
                 let slope = (moved(1e-5) - moved(-1e-5)) / 2e-5;
                 // The cells of the tree are an approximation.
-                let error = (got[i][axis] - slope).abs();
-                assert!(error < 0.1 * largest, "{i}, {axis}: {} for {slope}", got[i][axis]);
+                let error = (got - slope).abs();
+                assert!(error < 0.1 * largest, "{i}, {axis}: {got} for {slope}");
             }
         }
     }
