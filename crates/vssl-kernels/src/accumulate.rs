@@ -1,4 +1,5 @@
-//! The sum of the gradients of an image that two operations used, such as the input of a residual block.
+//! The sum of the gradients of an image, or of rows of tokens, that two operations used, such as the input of a
+//! residual block.
 //!
 //! Burn adds channels-last images element by element on one thread, and the result is stored in the order of
 //! the axes, so the next backward pass would have to reorder it. The sum here keeps the channels-last order,

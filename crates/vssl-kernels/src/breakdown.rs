@@ -65,9 +65,9 @@ thread_local! {
 /// Runs `work` and returns its result and where its time went; at first that is `part`.
 pub fn measure<T>(part: Part, work: impl FnOnce() -> T) -> (T, Breakdown) {
     let (since, spent) = (Instant::now(), Breakdown::new());
-    CLOCK.set(Some(Clock { part, backward: false, since, spent }));
+    let outer = CLOCK.replace(Some(Clock { part, backward: false, since, spent }));
     let result = work();
-    let mut clock = CLOCK.take().expect("the clock was set above");
+    let mut clock = CLOCK.replace(outer).expect("the clock was set above");
     clock.close(clock.part);
     (result, clock.spent)
 }

@@ -83,6 +83,17 @@ impl FoldedConv {
         let (x, residual) = (x.detach(), residual.map(Tensor::detach));
         let (weight, [scale, shift]) = (self.weight.clone(), self.factors.clone());
         let Plan { stride, padding, activation, .. } = self.plan;
+        let ([n, c, h, w], [k, channels, r, s]) = (x.dims(), weight.dims());
+        assert_eq!(c, channels, "folded convolution: channels of the image and of the weight");
+        assert!(
+            stride > 0 && r <= h + 2 * padding && s <= w + 2 * padding,
+            "folded convolution: a filter of {r}x{s} must fit the image of {h}x{w} with padding {padding}"
+        );
+        if let Some(residual) = &residual {
+            let side = |size: usize, filter: usize| (size + 2 * padding - filter) / stride + 1;
+            let shape = [n, k, side(h, r), side(w, s)];
+            assert_eq!(residual.dims(), shape, "folded convolution: shape of the residual");
+        }
         let single = in_single(&weight) && [&scale, &shift].into_iter().all(in_single);
         if !(accelerated(&x) && single && residual.iter().all(in_single)) {
             let factors = [scale, shift];

