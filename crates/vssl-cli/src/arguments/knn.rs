@@ -61,15 +61,14 @@ pub struct Knn {
     /// Memory for features and the search; features that do not fit go to a temporary file.
     #[arg(long, value_name = "BYTES", default_value = "4GiB", value_parser = bytes)]
     pub memory: u64,
-    /// Numbers of neighbours that vote.
+    /// Numbers of neighbours that vote [default: 1,5,10,20,50,100,200].
     #[arg(
         long,
         value_name = "K,…",
         value_delimiter = ',',
-        value_parser = clap::value_parser!(u32).range(1..),
-        default_values_t = K_BY_DEFAULT
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
-    pub k: Vec<u32>,
+    pub k: Option<Vec<u32>>,
     /// Temperatures: similarities are divided by T before they become weights. Cosine only.
     #[arg(
         long,

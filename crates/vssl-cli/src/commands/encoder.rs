@@ -114,33 +114,40 @@ pub(super) fn splits(
     Ok(splits)
 }
 
-/// Tells on standard error if the images of a run, whose encoder is at `checkpoint`, are others than those that it
-/// was trained on: what is measured is of the images of now.
+/// Tells on standard error if the images of a run are others than those that it was trained on: see [`changed`].
 pub(super) fn tell_changed(
     encoder: &Encoder,
     checkpoint: &str,
     splits: &Splits,
     evaluated: Evaluated,
 ) {
-    if encoder.recipe.is_none() {
-        return;
-    }
+    changed(encoder, checkpoint, splits, evaluated).iter().for_each(|text| note(text));
+}
+
+/// A note on the images of a run, whose encoder is at `checkpoint`, if they are others than those that it was trained
+/// on: what is measured is of the images of now. To know it, the sizes of all images are asked for.
+pub(super) fn changed(
+    encoder: &Encoder,
+    checkpoint: &str,
+    splits: &Splits,
+    evaluated: Evaluated,
+) -> Option<String> {
+    encoder.recipe.as_ref()?;
     // A checkpoint that cannot be read is an error of the encoder.
-    let Ok(Some(stated)) = Store::of(&encoder.path).stated(checkpoint) else { return };
-    let Some(mut was) = stated.images else { return };
+    let mut was = Store::of(&encoder.path).stated(checkpoint).ok()??.images?;
     let validation = splits.validation.as_deref().filter(|_| evaluated == Evaluated::Validation);
     let now = Images::of(splits.train.as_ref(), validation);
     if evaluated == Evaluated::Test {
         was.validation = None;
     }
     let changes: Vec<String> = now.changes_since(&was).iter().map(ToString::to_string).collect();
-    if !changes.is_empty() {
-        note(&format!(
+    (!changes.is_empty()).then(|| {
+        format!(
             "{}: the images are not those that the run was trained on: {}; the results are of the images of now",
             encoder.path.display(),
             changes.join("; ")
-        ));
-    }
+        )
+    })
 }
 
 /// Opens a set of images and tells what was taken for what.

@@ -20,9 +20,7 @@ pub(super) fn check(
     asked: &dyn Source,
     classes: &[String],
 ) -> Result<(), Failure> {
-    if let (Some(known), Some(asked)) = (known.labels(), asked.labels()) {
-        common_classes::check(known, asked, classes)?.iter().for_each(|text| note(text));
-    }
+    common_classes::check_features(known, asked, classes)?.iter().for_each(|text| note(text));
     for (set, features) in [("training features", known), ("features to classify", asked)] {
         Flat::of(features)?.warning(set).iter().for_each(|text| warn(text));
     }
@@ -31,9 +29,5 @@ pub(super) fn check(
 
 /// Tells of the classes of the images `of`, which are called `split`, that have no image among the `read` features.
 pub(super) fn tell_lost(split: &str, of: &dyn Dataset, read: &dyn Source) {
-    if let (Some(all), Some(read)) = (of.labels(), read.labels())
-        && all.len() > read.len()
-    {
-        common_classes::lost(split, all, read, of.classes()).iter().for_each(|text| note(text));
-    }
+    common_classes::lost_in(split, of, read).iter().for_each(|text| note(text));
 }

@@ -52,9 +52,10 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
     features::check(&train, &test, classes)?;
     let held = train.bytes_in_memory + test.bytes_in_memory;
-    let ks: Vec<usize> = arguments.k.iter().map(|&k| k as usize).collect();
+    let ks = arguments.k.as_deref().unwrap_or(&K_BY_DEFAULT);
+    let ks: Vec<usize> = ks.iter().map(|&k| k as usize).collect();
     // Nobody has asked for the numbers of the default.
-    let asked = arguments.k != K_BY_DEFAULT;
+    let asked = arguments.k.is_some();
     if let Some(most) = ks.iter().max().filter(|&&k| asked && k > train.rows()) {
         let rows = train.rows();
         note(&format!(

@@ -47,25 +47,41 @@ fn run_rank(arguments: &Pretrain, common: &Common, group: &Group) -> Result<(), 
             return Err(Failure::usage(anyhow!("give a recipe, or --resume RUN")));
         }
     };
-    let plan = match plan {
-        Planned::Ready(plan) => plan,
-        Planned::Finished(summary) => {
-            let mut observer = progress::observer(common, &Stop::default());
-            return tell_finished(summary, common, group, observer.as_mut());
+    let (plan, result) = match plan {
+        // With a setting that is not in its recipe a finished run is evaluated again.
+        Planned::Ready(plan) => {
+            let result = if asks_for_more { None } else { plan.result()? };
+            (Some(plan), result)
         }
+        Planned::Finished(summary) => (None, Some(summary)),
     };
+    if is_finished(result.is_some(), group)? {
+        let mut observer = progress::observer(common, &Stop::default());
+        return result
+            .map_or(Ok(()), |result| tell_finished(result, common, group, observer.as_mut()));
+    }
+    let plan = plan.ok_or_else(|| {
+        let (rank, hint) = (group.rank(), "expected the images of the run on every machine");
+        anyhow!("rank {rank} cannot use the images that rank 0 goes on with; {hint}")
+    })?;
     let stop = Stop::default();
     signals::listen(&stop);
     if arguments.stop_at_eof {
         stop_at_eof(&stop);
     }
     let mut observer = progress::observer(common, &stop);
-    // With a setting that is not in its recipe a finished run is evaluated again.
-    if !asks_for_more && let Some(summary) = plan.result()? {
-        return tell_finished(summary, common, group, observer.as_mut());
-    }
     let summary = pretrain(&plan, &stop, observer.as_mut()).map_err(classified)?;
     if summary.interrupted { Err(Failure::Interrupted) } else { Ok(()) }
+}
+
+/// Whether the run was finished before. Rank 0 answers for all ranks, so that they end together: it alone knows whether
+/// the images are those of the run. `own` is the answer of this rank.
+fn is_finished(own: bool, group: &Group) -> Result<bool, Failure> {
+    // Rank 0 looks at every image.
+    group.wait_for_leader();
+    let [finished] = group.sum_numbers([u64::from(group.leads() && own)]);
+    group.check()?;
+    Ok(finished > 0)
 }
 
 /// Tells on the first rank that a run was finished before, and its result.
@@ -234,7 +250,40 @@ fn stop_at_eof(stop: &Stop) {
 
 #[cfg(test)]
 mod tests {
+    use vssl::collective::Threads;
+
     use super::*;
+
+    /// The answers of two ranks, of which each has its `own` view.
+    fn answers(own: [bool; 2]) -> Vec<bool> {
+        let ranks = Threads::new(2, Duration::from_secs(60)).into_iter().zip(own);
+        let ranks = ranks.map(|(rank, own)| {
+            let group = Group::new(rank);
+            thread::spawn(move || is_finished(own, &group).map_err(|failure| failure.message()))
+        });
+        let ranks: Vec<_> = ranks.collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap().unwrap()).collect()
+    }
+
+    #[test]
+    fn all_ranks_end_with_the_first() {
+        assert_eq!(
+            answers([true, false]),
+            [true, true],
+            "its images changed: rank 0 alone sees that"
+        );
+        assert_eq!(answers([false, true]), [false, false]);
+        assert_eq!(answers([true, true]), [true, true]);
+        assert!(!is_finished(false, &Group::alone()).unwrap());
+    }
+
+    #[test]
+    fn a_rank_does_not_wait_for_one_that_has_failed() {
+        let mut ranks = Threads::new(2, Duration::from_secs(60)).into_iter().map(Group::new);
+        let [first, second] = [ranks.next().unwrap(), ranks.next().unwrap()];
+        first.abort();
+        assert!(is_finished(false, &second).is_err());
+    }
 
     #[test]
     fn the_run_folder_tells_recipe_and_seed() {

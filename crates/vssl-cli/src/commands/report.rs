@@ -75,7 +75,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
         let points = (shown.points as usize).min((MOST_THUMBNAILS / folders.len()).max(100));
         let (pictures, missing) = match shown.curves {
             true => (None, Some("left out on request (--curves)".to_owned())),
-            false => pictures(folder, points, shown, projector.as_deref(), common)?,
+            false => pictures(folder, points, shown, (projector.as_deref(), &bar), common)?,
         };
         if let Some(missing) = missing.as_ref().filter(|_| !shown.curves && !common.quiet) {
             bar.suspend(|| note(&format!("{}: no pictures: {missing}", folder.display())));
@@ -141,16 +141,20 @@ fn pictures(
     run: &Path,
     points: usize,
     shown: &Shown,
-    projector: Option<&Path>,
+    (projector, bar): (Option<&Path>, &Meter),
     common: &Common,
 ) -> Result<(Option<RunPictures>, Option<String>), Failure> {
     let opened = open(run, shown, common)?;
     let found = opened.map_err(anyhow::Error::new).and_then(|(encoder, splits)| {
+        let changed = changed(&encoder, shown, &splits);
+        bar.suspend(|| changed.iter().for_each(|text| note(text)));
         let sample = sampled(&encoder, &splits, points, shown)?;
-        encoder::tell_left_out(sample.left_out());
-        if let Some(recipe) = &encoder.recipe {
-            encoder::tell_found(&recipe.data.source(), &splits);
-        }
+        bar.suspend(|| {
+            encoder::tell_left_out(sample.left_out());
+            if let Some(recipe) = &encoder.recipe {
+                encoder::tell_found(&recipe.data.source(), &splits);
+            }
+        });
         if let (Some(folder), Some(recipe)) = (projector, &encoder.recipe) {
             sample.project(&recipe.data.path, folder)?;
         }
@@ -162,6 +166,11 @@ fn pictures(
         Err(error) if projector.is_some() || shown.copy.checkpoint != "latest" => Err(error.into()),
         Err(error) => Ok((None, Some(error.to_string()))),
     }
+}
+
+/// A note on the images of the run, if they are others than those of its checkpoint.
+pub(super) fn changed(encoder: &Encoder, shown: &Shown, splits: &Splits) -> Option<String> {
+    encoder::changed(encoder, &shown.copy.checkpoint, splits, Evaluated::Validation)
 }
 
 /// A sample of a run's images, with their uncertainty where the run has a posterior.
@@ -190,8 +199,6 @@ pub(super) fn open(
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");
         let config = encoder::moved(recipe.data.source(), common);
         let splits = dataset::open(&config, None)?;
-        let checkpoint = &shown.copy.checkpoint;
-        encoder::tell_changed(&encoder, checkpoint, &splits, Evaluated::Validation);
         Ok((encoder, splits))
     }))
 }

@@ -54,13 +54,17 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
+    let asked = splits.validation.as_ref().map_or(0, |images| images.len());
     let mut told = Vec::new();
+    let mut left_out = 0;
     let summary = if *fast {
         notes.iter().for_each(|text| note(text));
         // It keeps nothing to go on with: a signal ends it at once.
         signals::listen_briefly(&Stop::default());
         let summary = cached(&frozen, &splits, &settings, &output, observer.as_mut());
-        summary.map_err(classified_cached)?
+        let summary = summary.map_err(classified_cached)?;
+        left_out = asked.saturating_sub(summary.validation_images);
+        summary
     } else {
         let folder = output.folder.clone();
         let job = Job::linear(&frozen, &splits, &settings, output);
@@ -69,13 +73,15 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
             Planned::Ready(job) => {
                 told.clone_from(&job.notes);
                 signals::listen(&stop);
-                linear(&job, &frozen, &settings, &stop, observer.as_mut()).map_err(classified)?
+                let summary = linear(&job, &frozen, &settings, &stop, observer.as_mut());
+                let summary = summary.map_err(classified)?;
+                left_out = asked.saturating_sub(summary.validation_images);
+                summary
             }
         }
     };
     drop(observer);
-    let asked = splits.validation.map_or(0, |images| images.len());
-    encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
+    encoder::tell_left_out(left_out);
     tell(&summary, &told, common)
 }
 
@@ -105,17 +111,21 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
     let stop = Stop::default();
     signals::listen(&stop);
     let mut observer = progress::observer(common, &stop);
+    let asked = splits.validation.as_ref().map_or(0, |images| images.len());
     let mut told = Vec::new();
+    let mut left_out = 0;
     let summary = match planned(job, &folder, training, notes, common)? {
         Planned::Finished(summary) => summary,
         Planned::Ready(job) => {
             told.clone_from(&job.notes);
-            finetune(&job, &pretrained, &settings, &stop, observer.as_mut()).map_err(classified)?
+            let summary = finetune(&job, &pretrained, &settings, &stop, observer.as_mut());
+            let summary = summary.map_err(classified)?;
+            left_out = asked.saturating_sub(summary.validation_images);
+            summary
         }
     };
     drop(observer);
-    let asked = splits.validation.map_or(0, |images| images.len());
-    encoder::tell_left_out(asked.saturating_sub(summary.validation_images));
+    encoder::tell_left_out(left_out);
     tell(&summary, &told, common)
 }
 

@@ -243,6 +243,12 @@ fn a_step_of_a_recipe_is_that_of_its_run() {
     assert!(value["parts_s"]["loader"][0].as_f64().is_some_and(|seconds| seconds > 0.0), "{value}");
     let other = object(&[bench.as_slice(), &small, &["--set", "seed=7"]].concat());
     assert_ne!(value["loss"], other["loss"]);
+    // Checkpoints for which no disk has room are not written.
+    let checkpoints =
+        ["--set", "checkpoint.every_steps=1", "--set", "checkpoint.keep=1000000000000"];
+    let long = ["--set", "train.epochs=1000000000"];
+    let value = object(&[bench.as_slice(), &small, &checkpoints, &long].concat());
+    assert_eq!(value["batch"], 16, "{value}");
     let done = run(&[bench.as_slice(), &["--batch", "16"]].concat());
     done.refused(2, &["--recipe", "--batch"]);
     let done = run(&[bench.as_slice(), &small, &["--set", "train.max_steps=1"]].concat());

@@ -34,6 +34,10 @@ fn a_finished_training_whose_images_changed_is_shown_and_its_evaluations_say_so(
         run(&[&[command, out][..], &longer].concat())
             .refused(1, &[changed, "--allow-changed-data"]);
     }
+    let page = folder.path().join("page.html");
+    let report = run(&["report", out, "--to", text(&page)]);
+    report.succeeded();
+    assert_eq!(report.error.matches(changed).count(), 1, "{}", report.error);
     let to = folder.path().join("features.npy");
     let embed = ["embed", out, "--to", text(&to)];
     for command in [&knn[..], &["evaluate", out], &embed, &["linear", out, "--cached"]] {
@@ -52,6 +56,26 @@ fn a_finished_training_whose_images_changed_is_shown_and_its_evaluations_say_so(
     let done = run(&["pretrain", "--resume", out]);
     done.succeeded();
     assert!(done.error.contains("training images: 8 then, 2 now"), "{}", done.error);
+}
+
+#[test]
+fn images_that_were_added_to_those_of_a_finished_training_are_not_called_unreadable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &["train", "val"], &["a", "b"], 4);
+    trained(&images, &out, &[]);
+    let out = text(&out);
+    let short = ["--set", "train.epochs=1", "--set", "train.batch=4", "--quiet"];
+    for command in ["linear", "finetune"] {
+        run(&[&[command, out][..], &short].concat()).succeeded();
+    }
+    picture(&images.join("val/b/9.bmp"), 200);
+    for command in ["linear", "finetune"] {
+        let done = run(&[command, out, "--resume"]);
+        done.succeeded();
+        assert!(done.error.contains("8 then, 9 now"), "{}", done.error);
+        assert!(!done.error.contains("could not be read"), "{}", done.error);
+    }
 }
 
 #[test]

@@ -3,6 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use vssl_data::Dataset;
+
+use crate::features::Source;
+
 /// Largest number of classes that a message lists.
 const LISTED: usize = 5;
 
@@ -64,6 +68,31 @@ pub fn check(
         asked.len(),
         listed(&unknown, names)
     )))
+}
+
+/// Checks the classes of the features of two sets as [`check`] does; sets without labels have nothing to check.
+///
+/// # Errors
+/// The errors of [`check`].
+pub fn check_features(
+    known: &dyn Source,
+    asked: &dyn Source,
+    names: &[String],
+) -> Result<Option<String>, CommonClassesError> {
+    match (known.labels(), asked.labels()) {
+        (Some(known), Some(asked)) => check(known, asked, names),
+        _ => Ok(None),
+    }
+}
+
+/// Returns the note of [`lost`] on the images `of`, which are called `split`, of which the features `read` are those
+/// that could be read; `None` without labels.
+pub fn lost_in(split: &str, of: &dyn Dataset, read: &dyn Source) -> Option<String> {
+    let (all, read) = (of.labels()?, read.labels()?);
+    if all.len() == read.len() {
+        return None;
+    }
+    lost(split, all, read, of.classes())
 }
 
 /// Returns a note on the classes that have images in `split`, with the labels `all`, and not a single one with the

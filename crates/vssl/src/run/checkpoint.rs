@@ -8,7 +8,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
@@ -177,9 +177,22 @@ pub struct Position {
     /// The notes on how the run came here that its result has to repeat, such as that its images changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The remarks of the last evaluation of a training on labels, such as that all images got the same scores.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+    /// The number of validation images that this evaluation left out, because they could not be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: usize,
+    /// The training images of a training on labels that could not be read so far.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unreadable: BTreeSet<usize>,
     /// Further state of a training, in a form of its own; `null` for a pretraining.
     #[serde(default, alias = "heads", skip_serializing_if = "Value::is_null")]
     pub task: Value,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The content of a checkpoint.
@@ -532,11 +545,12 @@ impl Store {
         Ok(Some((self.read(&name)?, None)))
     }
 
-    /// Returns what the checkpoint `name` says of itself, without a look at its tensors; `None` as in
-    /// [`Store::load`].
+    /// Returns what the checkpoint `name` says of itself, without its tensors; `None` as in [`Store::load`]. Where
+    /// `latest` leads to no checkpoint, the tensors of others are read to find the newest whole one.
     ///
     /// # Errors
-    /// The manifest is missing, damaged or of another format.
+    /// The manifest is missing, damaged or of another format; or `latest` leads to no checkpoint, and no other
+    /// one is whole.
     pub fn stated(&self, name: &str) -> Result<Option<Stated>, CheckpointError> {
         let name = match name {
             LATEST => self.name_of_latest()?,

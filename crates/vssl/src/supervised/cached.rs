@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
-use vssl_data::{Dataset, Splits, loader::workers};
+use vssl_data::{Splits, loader::workers};
 
 use super::{
     HeadEpoch, HeadSummary, LinearSettings, OutputOptions, Summary,
@@ -20,7 +20,7 @@ use crate::{
         common_classes, confusion,
         linear::{LinearResult, linear_probe_watched},
     },
-    features::{Features, Flat},
+    features::Features,
     run::{
         checkpoint,
         events::{Event, Observer},
@@ -29,7 +29,7 @@ use crate::{
         space,
         stop::Stop,
     },
-    train::{TrainError, evaluation::result_notes, watch::Watch},
+    train::{TrainError, evaluate::remarks_on, evaluation::result_notes, watch::Watch},
 };
 
 /// A line of `metrics.jsonl`: a penalty that was tried and its result.
@@ -70,6 +70,8 @@ pub fn cached(
     };
     let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
     check_some_read(validation.len(), validation.len() - test.rows)?;
+    let mut remarks = remarks_on([(train.as_ref(), &fit), (validation.as_ref(), &test)])?;
+    remarks.extend(common_classes::check_features(&fit, &test, train.classes())?);
     observer.event(&Event::Phase { what: "logistic regression".to_owned() });
     let (fit, test) = (Arc::new(fit), Arc::new(test));
     let (own_fit, own_test, config) = (fit.clone(), test.clone(), settings.cached.config());
@@ -78,7 +80,8 @@ pub fn cached(
     let result = watch.run("logistic regression", move |task| {
         Ok(linear_probe_watched(&own_fit, &own_test, &config, task)?)
     })?;
-    let lasting = remarks([&train, &validation], [&fit, &test], &result)?;
+    let ended = format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop);
+    let lasting = [vec![ended], remarks].concat();
     let text = toml::to_string(settings).expect("settings are plain values");
     let folder = RunFolder::create_with((SETTINGS, &text), &output.folder, output.force, false)?;
     let mut journal = Journal::new(folder, observer);
@@ -122,30 +125,6 @@ pub fn cached(
     }
     journal.finish(&summary, summary.steps, summary.interrupted)?;
     Ok(summary)
-}
-
-/// Returns notes on how the fit ended, on features that say nothing, and on classes without an image that could be
-/// read.
-fn remarks(
-    images: [&Arc<dyn Dataset>; 2],
-    features: [&Features; 2],
-    result: &LinearResult,
-) -> Result<Vec<String>, TrainError> {
-    let mut notes =
-        vec![format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop)];
-    let names = images[0].classes();
-    for ((split, images), features) in
-        ["training", "validation"].into_iter().zip(images).zip(features)
-    {
-        notes.extend(Flat::of(features)?.warning(&format!("{split} features")));
-        if let (Some(all), Some(read)) = (images.labels(), &features.labels) {
-            notes.extend(common_classes::lost(split, all, read, names));
-        }
-    }
-    if let [Some(known), Some(asked)] = features.map(|features| features.labels.as_ref()) {
-        notes.extend(common_classes::check(known, asked, names)?);
-    }
-    Ok(notes)
 }
 
 /// Returns whether an evaluation by an earlier version ended in `folder` before it had a result: it kept nothing

@@ -8,6 +8,7 @@ use toml::Table;
 use vssl_data::{
     Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits, loader::workers,
 };
+use vssl_kernels::accelerates;
 
 use super::{Length, ReadingSection, Saving, Summary, View};
 use crate::{
@@ -156,6 +157,11 @@ impl Job {
                  at most {count}: --set train.batch={count}, or leave train.batch out"
             )));
         }
+        let evaluated_together = match accelerates(&encoder.device) {
+            true => encoder.batch(),
+            // The number is not bounded by the room there, and a batch of the training fits.
+            false => encoder.batch().min(batch),
+        };
         Ok(Self {
             task,
             settings,
@@ -170,7 +176,7 @@ impl Job {
             notes,
             input: encoder.input,
             device: encoder.device.clone(),
-            evaluated_together: encoder.batch(),
+            evaluated_together,
             encoder: EncoderFacts::of(encoder),
             seed: common.seed,
             length: common.train.clone(),

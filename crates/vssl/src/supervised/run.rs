@@ -1,8 +1,6 @@
 //! The loop of a training on labels. It reads from top to bottom; the classifiers are in [`super::linear`]
 //! and [`super::finetune`].
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 use vssl_data::{Batch, Loader};
 
@@ -70,12 +68,6 @@ struct Training<'a> {
     /// The progress of each classifier.
     heads: Vec<HeadPosition>,
     clock: Clock,
-    /// The number of images that the last evaluation on the validation split left out.
-    left_out: usize,
-    /// The remarks of the last evaluation.
-    remarks: Vec<String>,
-    /// The training images that were found to be unreadable since the start.
-    bad: BTreeSet<usize>,
 }
 
 /// Opens the folder of the training, which has done `step` steps, and writes what belongs into it from the start.
@@ -116,6 +108,10 @@ impl<'a> Training<'a> {
             position = checkpoint.position.clone();
             heads = serde_json::from_value(position.task.take())
                 .map_err(|source| TrainError::StoredHeads { folder: path.clone(), source })?;
+            if checkpoint.images.as_ref() != Some(&job.images) {
+                // These are numbers of other images.
+                position.unreadable.clear();
+            }
             if checkpoint.images.is_none() {
                 // An earlier version wrote the checkpoint; it did not count the steps of an epoch.
                 heads.iter_mut().for_each(|head| head.steps = position.step % job.steps_per_epoch);
@@ -144,9 +140,6 @@ impl<'a> Training<'a> {
             clock: Clock::start(position.seconds),
             position,
             heads,
-            left_out: 0,
-            remarks: Vec::new(),
-            bad: BTreeSet::new(),
         };
         Ok((training, loader))
     }
@@ -196,7 +189,7 @@ impl<'a> Training<'a> {
         }
         self.position.step += 1;
         self.position.replaced += batch.replaced.len() as u64;
-        self.bad.extend(batch.replaced.iter().map(|image| image.index));
+        self.position.unreadable.extend(batch.replaced.iter().map(|image| image.index));
         self.journal.warn_of_replaced(&batch, self.position.step, at.epoch)?;
         self.clock.step(batch.wait);
         if self.job.logs_after(self.position.step) {
@@ -291,14 +284,14 @@ impl<'a> Training<'a> {
     fn evaluate(&mut self, stop: &Stop) -> Result<Vec<Judged>, TrainError> {
         let mut watch = Watch { stop, observer: self.journal.observer() };
         let found = judge(self.job, self.classifier.judge(), self.names.len(), &mut watch)?;
-        (self.left_out, self.remarks) = (found.left_out, found.remarks);
+        (self.position.left_out, self.position.remarks) = (found.left_out, found.remarks);
         Ok(found.judged)
     }
 
     /// Notes the classes of which every training image was found to be unreadable, so that others took their places:
     /// they were not learnt.
     fn note_lost_classes(&mut self, epoch: u64) -> Result<(), TrainError> {
-        let (images, bad) = (&self.job.train, &self.bad);
+        let (images, bad) = (&self.job.train, &self.position.unreadable);
         let labels = images.labels().unwrap_or_default();
         let good = labels.iter().enumerate().filter(|(index, _)| !bad.contains(index));
         let good: Vec<i64> = good.map(|(_, &label)| label.into()).collect();
@@ -349,7 +342,7 @@ impl<'a> Training<'a> {
             steps: self.position.step,
             interrupted: self.position.step < job.total_steps() || self.position.unevaluated,
             train_images: job.train.len(),
-            validation_images: job.validation.len() - self.left_out,
+            validation_images: job.validation.len().saturating_sub(self.position.left_out),
             classes: job.train.classes().len(),
             seconds: self.clock.seconds(),
             peak_rss_mib: space::peak_rss_mib(),
@@ -366,8 +359,8 @@ impl<'a> Training<'a> {
             heads,
             images: Some(job.images.clone()),
             notes: [
-                result_notes(&self.position.notes, &job.notes, self.left_out),
-                std::mem::take(&mut self.remarks),
+                result_notes(&self.position.notes, &job.notes, self.position.left_out),
+                self.position.remarks.clone(),
             ]
             .concat(),
             folder: job.output.folder.clone(),

@@ -16,7 +16,7 @@ use crate::{
         evaluators::{Judged, Judgement, Splits},
         topk,
     },
-    features::{Features, Flat, SpillWriter},
+    features::{FeatureError, Features, Flat, SpillWriter},
     method::learner::Network,
     run::stop::Stop,
     tensors::reading,
@@ -125,23 +125,30 @@ pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, Tr
     Ok(topk::top_k_percent(&scores, classes, labels, 1)?.unwrap_or(0.0))
 }
 
-/// Returns notes on features that say nothing, and on classes without an image that could be read.
+/// Returns notes on features that say nothing, on classes without an image that could be read, and on validation
+/// images of other classes.
 fn remarks(plan: &Plan, splits: &Splits) -> Result<Vec<String>, TrainError> {
-    let mut notes = Vec::new();
-    let names = plan.train.classes();
     let validation = plan.validation.as_ref().expect("splits have validation images");
-    for (name, images, features) in
-        [("training", &plan.train, &splits.train), ("validation", validation, &splits.validation)]
-    {
-        notes.extend(Flat::of(features)?.warning(&format!("{name} features")));
-        if let (Some(all), Some(read)) = (images.labels(), &features.labels) {
-            notes.extend(common_classes::lost(name, all, read, names));
-        }
-    }
-    if let (Some(known), Some(asked)) = (&splits.train.labels, &splits.validation.labels) {
-        // The training is done, and its other figures are worth having.
-        let checked = common_classes::check(known, asked, names);
-        notes.extend(checked.unwrap_or_else(|error| Some(error.to_string())));
+    let (train, asked) = (&splits.train, &splits.validation);
+    let mut notes = remarks_on([(plan.train.as_ref(), train), (validation.as_ref(), asked)])?;
+    // The training is done, and its other figures are worth having.
+    let checked = common_classes::check_features(train, asked, plan.train.classes());
+    notes.extend(checked.unwrap_or_else(|error| Some(error.to_string())));
+    Ok(notes)
+}
+
+/// Returns notes on the features of the training and of the validation images: features that say nothing, and classes
+/// without an image that could be read.
+///
+/// # Errors
+/// A feature cannot be read.
+pub(crate) fn remarks_on(
+    sets: [(&dyn Dataset, &Features); 2],
+) -> Result<Vec<String>, FeatureError> {
+    let mut notes = Vec::new();
+    for (split, (images, features)) in ["training", "validation"].into_iter().zip(sets) {
+        notes.extend(Flat::of(features)?.warning(&format!("{split} features")));
+        notes.extend(common_classes::lost_in(split, images, features));
     }
     Ok(notes)
 }

@@ -73,6 +73,8 @@ impl<'a> Run<'a> {
     /// the new one cannot begin.
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<(Self, Loader), TrainError> {
         let mut run = Self::prepared(plan)?;
+        let (learner, probe) = (run.learner.as_ref(), run.probe.as_ref());
+        plan.check_space(plan.numbers_saved(learner, &run.optimizer, probe))?;
         let loader = plan.loader(run.position.step)?;
         // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
         plan.group.barrier();
@@ -97,7 +99,6 @@ impl<'a> Run<'a> {
         let mut learner = plan.fitting_learner()?;
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let mut probe = plan.probe();
-        plan.check_space(plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref()))?;
         let mut position = match &plan.resume_from {
             None => Position::default(),
             Some(checkpoint) => {

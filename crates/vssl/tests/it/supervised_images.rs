@@ -145,6 +145,59 @@ fn a_checkpoint_of_another_network_is_said_to_be_that() {
     assert!(!error.contains("probe"), "{error}");
 }
 
+/// Replaces all pictures in `folder` by files that are no pictures.
+fn spoil(folder: &Path) {
+    for file in fs::read_dir(folder).unwrap() {
+        fs::write(file.unwrap().path(), "no picture").unwrap();
+    }
+}
+
+#[test]
+fn a_training_that_goes_on_still_knows_what_could_not_be_read() {
+    let root = folder();
+    let images = root.path().join("images");
+    let splits = pictures_with(&images, 1);
+    spoil(&images.join("train/dog"));
+    spoil(&images.join("val/dog"));
+    // An epoch has all 20 images.
+    let settings = ["train.batch=5", "train.epochs=1", "rates=[0.3]", "data.on_bad_image=skip"];
+    let (settings, encoder) = (linear_settings(&settings), encoder());
+    let trained = |run: &Path, resume: bool, last: u64| {
+        let stop = Stop::default();
+        let job = Job::linear(&encoder, &splits, &settings, output(run, resume)).unwrap();
+        linear(&job, &encoder, &settings, &stop, &mut StopAfter(last, stop.clone())).unwrap()
+    };
+    let run = root.path().join("run");
+    assert_eq!(trained(&run, false, 2).steps, 2);
+    let last = trained(&run, true, 0);
+    for part in ["no training image that can be read (dog; 8", "no validation image that can be"] {
+        assert!(last.notes.iter().any(|note| note.contains(part)), "{part}: {:?}", last.notes);
+    }
+    // As if the process had been killed before it could write the result.
+    fs::remove_file(run.join("summary.json")).unwrap();
+    let again = trained(&run, true, 0);
+    assert_eq!(again.validation_images, last.validation_images);
+    assert!(again.validation_images < splits.validation.as_ref().unwrap().len());
+    assert!(last.notes.iter().all(|note| again.notes.contains(note)), "{:?}", again.notes);
+}
+
+#[test]
+fn classes_that_have_nothing_in_common_are_refused_before_the_fit() {
+    let root = folder();
+    let images = root.path().join("images");
+    let splits = pictures_with(&images, 0);
+    spoil(&images.join("train/cät, \"wild\""));
+    spoil(&images.join("val/dog"));
+    let output = output(&root.path().join("run"), false);
+    let settings = linear_settings(&["data.on_bad_image=skip"]);
+    let mut events = Events::default();
+    let error = cached(&encoder(), &splits, &settings, &output, &mut events).unwrap_err();
+    assert!(matches!(error, TrainError::Classes(_)), "{error}");
+    let phases: Vec<&Value> = events.0.iter().map(|event| &event["what"]).collect();
+    assert!(phases.contains(&&"features of the validation images".into()), "{phases:?}");
+    assert!(!phases.contains(&&"logistic regression".into()), "{phases:?}");
+}
+
 #[test]
 fn images_that_cannot_be_read_are_no_wrong_setting() {
     let root = folder();

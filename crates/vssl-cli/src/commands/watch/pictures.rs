@@ -15,6 +15,7 @@ use vssl::{
 use crate::{
     arguments::{Common, Shown},
     commands::report,
+    notes::note,
 };
 
 /// Time between two checks for a new checkpoint.
@@ -66,6 +67,7 @@ impl LatestPictures {
 
     fn follow(&self, run: &Path, shown: &Shown, common: &Common) {
         let mut done = None;
+        let mut told = false;
         loop {
             let now = match shown.copy.checkpoint.as_str() {
                 // A pointer that cannot be read now is read again in the next round.
@@ -74,7 +76,7 @@ impl LatestPictures {
                 step => Some(step.to_owned()),
             };
             if let Some(name) = now.filter(|name| done.as_ref() != Some(name)) {
-                let answer = match pictures(run, shown, common) {
+                let answer = match pictures(run, shown, &mut told, common) {
                     Ok(pictures) => {
                         let json =
                             serde_json::to_string(&pictures).expect("pictures are plain data");
@@ -96,10 +98,20 @@ fn newest(store: &Store) -> Option<String> {
     store.pointer(LATEST).ok().flatten().or_else(|| store.list().ok()?.pop())
 }
 
-fn pictures(run: &Path, shown: &Shown, common: &Common) -> Result<RunPictures, String> {
+/// The pictures of the run. The first time, which `told` remembers, it is told if its images are others than those of its
+/// checkpoint: to know it, every image is looked at.
+fn pictures(
+    run: &Path,
+    shown: &Shown,
+    told: &mut bool,
+    common: &Common,
+) -> Result<RunPictures, String> {
     let opened = report::open(run, shown, common);
     let (encoder, splits) =
         opened.map_err(|failure| failure.message())?.map_err(|error| error.to_string())?;
+    if !std::mem::replace(told, true) {
+        report::changed(&encoder, shown, &splits).iter().for_each(|text| note(text));
+    }
     let sample = report::sampled(&encoder, &splits, shown.points as usize, shown);
     sample.and_then(|sample| sample.pictures(&encoder, &splits)).map_err(|error| error.to_string())
 }
