@@ -9,7 +9,10 @@ use vssl::{
     optim::{Adam, Algorithm, Lars, Sgd},
 };
 
-use super::{bench_embed::EmbedBenchArguments, values::PrecisionName};
+use super::{
+    bench_embed::EmbedBenchArguments,
+    values::{PrecisionName, not_negative},
+};
 
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
@@ -90,10 +93,10 @@ pub struct LogisticBenchArguments {
     #[arg(long, value_name = "FILE", requires = "features")]
     pub labels: Option<PathBuf>,
     /// Strength of the L2 penalty: the loss is the mean cross entropy plus half of it times the squared weights.
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative, allow_negative_numbers = true)]
     pub l2: f64,
     /// The fit ends when no entry of the gradient is larger than this share of the largest at weights of zero.
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative, allow_negative_numbers = true)]
     pub tolerance: f64,
     /// Iterations, at most.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = value_parser!(u32).range(1..))]

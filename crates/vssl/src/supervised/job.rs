@@ -11,7 +11,7 @@ use vssl_data::{
 
 use super::{Length, ReadingSection, Saving, Summary, View};
 use crate::{
-    encoder::{Encoder, Input},
+    encoder::{Encoder, Input, Reading},
     eval::common_classes,
     recipe::{self, LogSection},
     run::{
@@ -88,8 +88,8 @@ pub struct Job {
     pub notes: Vec<String>,
     pub(super) input: Input,
     pub(super) device: Device,
-    /// The number of images that go through the network together when they are evaluated.
-    evaluated_together: usize,
+    /// How the validation split is read.
+    evaluation: EvaluationPlan,
     pub(super) encoder: EncoderFacts,
     pub(super) seed: u64,
     pub(super) length: Length,
@@ -170,7 +170,11 @@ impl Job {
             notes,
             input: encoder.input,
             device: encoder.device.clone(),
-            evaluated_together: encoder.batch(),
+            evaluation: encoder.plan(&Reading {
+                workers: workers(common.data.workers),
+                prefetch: common.data.prefetch,
+                on_bad_image: common.data.on_bad_image,
+            }),
             encoder: EncoderFacts::of(encoder),
             seed: common.seed,
             length: common.train.clone(),
@@ -250,14 +254,7 @@ impl Job {
 
     /// Returns how the validation split is read.
     pub(super) fn evaluation(&self) -> EvaluationPlan {
-        EvaluationPlan {
-            transform: self.input.transform(),
-            normalisation: self.input.normalisation,
-            batch: self.evaluated_together,
-            workers: workers(self.reading.workers),
-            prefetch: self.reading.prefetch,
-            on_bad_image: self.reading.on_bad_image,
-        }
+        self.evaluation.clone()
     }
 
     pub(super) fn logs_after(&self, done: u64) -> bool {
@@ -320,7 +317,7 @@ fn identity(
     encoder: &Encoder,
     [train, validation]: [&Arc<dyn Dataset>; 2],
 ) -> Table {
-    let tensors = state::collect(&encoder.backbone);
+    let tensors = state::collect(&*encoder.backbone);
     let digest =
         sha256(tensors.iter().flat_map(|(name, tensor)| [name.as_bytes(), tensor.as_bytes()]));
     let mut table = Table::new();
