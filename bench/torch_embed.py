@@ -9,7 +9,8 @@ classifier. The weights are random.
     python bench/torch_embed.py --root photos --backbone vit_small_patch16_224 --compile
     python bench/torch_embed.py --root cifar10 --backbone resnet18 --size 32 --stem cifar
 
-The backbone is a name of vssl, torchvision or timm. The last line is one JSON object with the keys of
+The backbone is a name of vssl, torchvision or timm; a network of torchvision loses its last part, which is the
+classifier. The last line is one JSON object with the keys of
 `vssl bench embed --json`. The clock starts before the DataLoader's processes and after a first batch of
 noise, in which PyTorch chooses its kernels and compiles: that batch is not counted. Memory is that of
 the main process; workers_mib is that of the largest worker process.
@@ -28,6 +29,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import models, transforms
+
+from torch_step import wide_resnet28
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 # Names of vssl beside those of timm.
@@ -51,7 +54,12 @@ def arguments():
     parser.add_argument("--threads", type=int, help="PyTorch's own choice unless given")
     parser.add_argument("--channels-last", action="store_true", help="memory format of images")
     parser.add_argument("--compile", action="store_true", help="run through torch.compile")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    if chosen.stem == "cifar" and "resne" not in chosen.backbone:
+        parser.error(f"--stem cifar: {chosen.backbone} is not a ResNet; leave it out")
+    if chosen.stem == "cifar" and chosen.backbone == "wide-resnet28":
+        parser.error("--stem cifar: a Wide ResNet-28 has one stem, for small images; leave it out")
+    return chosen
 
 
 class Files(Dataset):
@@ -80,10 +88,13 @@ class Files(Dataset):
 
 
 def backbone(chosen):
+    if chosen.backbone == "wide-resnet28":
+        return wide_resnet28()[0]
     name = TIMM.get(chosen.backbone, chosen.backbone)
     if hasattr(models, name) and name not in TIMM.values():
         network = getattr(models, name)(weights=None)
-        network.fc = nn.Identity()
+        # The classifier: `fc` of a ResNet, `classifier` of a ConvNeXt, `heads` of a transformer.
+        setattr(network, list(network.named_children())[-1][0], nn.Identity())
         if chosen.stem == "cifar":
             width = network.conv1.out_channels
             network.conv1 = nn.Conv2d(3, width, 3, 1, 1, bias=False)
@@ -119,6 +130,7 @@ def main():
                 features = network(batch.to(memory_format=layout))[:short]
             else:
                 features = network(batch.to(memory_format=layout))
+            features = features.flatten(1)
             rows += len(features)
             dim = features.shape[1]
         seconds = time.perf_counter() - began

@@ -104,7 +104,7 @@ fn meaning(path: &Path, kind: io::ErrorKind) -> Option<String> {
                 format!("this is a link to {}, which does not exist", target.display())
             }
             (None, Some(folder)) if !folder.exists() => {
-                format!("the folder {} does not exist; make it first", folder.display())
+                format!("the folder {} does not exist", folder.display())
             }
             _ => "does not exist".to_owned(),
         },
@@ -148,6 +148,10 @@ mod tests {
         }
         let made = fs::write(at("no/such"), "").unwrap_err();
         let said = explained(&at("no/such"), &made);
-        assert!(said.contains("no does not exist; make it first"), "{said}");
+        assert!(said.contains("no does not exist (No such file"), "{said}");
+        // Of a file to read, the advice to make its folder would be of no use.
+        let path = at("no/such");
+        let said = explained(&path, &fs::read_to_string(&path).unwrap_err());
+        assert!(said.contains("no does not exist (No such file"), "{said}");
     }
 }

@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 use vssl::{
-    backbone::{Architecture, Stem},
     device::DeviceChoice,
     optim::{Adam, Algorithm, Lars, Sgd},
 };
 
-use super::{bench_embed::EmbedBenchArguments, values::PrecisionName};
+use super::{
+    backbone::BackboneArguments,
+    bench_embed::EmbedBenchArguments,
+    values::{PrecisionName, not_negative},
+};
 
 /// Arguments of `vssl bench`.
 #[derive(Debug, Args)]
@@ -90,10 +93,10 @@ pub struct LogisticBenchArguments {
     #[arg(long, value_name = "FILE", requires = "features")]
     pub labels: Option<PathBuf>,
     /// Strength of the L2 penalty: the loss is the mean cross entropy plus half of it times the squared weights.
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative, allow_negative_numbers = true)]
     pub l2: f64,
     /// The fit ends when no entry of the gradient is larger than this share of the largest at weights of zero.
-    #[arg(long, value_name = "X", default_value_t = 1e-4)]
+    #[arg(long, value_name = "X", default_value_t = 1e-4, value_parser = not_negative, allow_negative_numbers = true)]
     pub tolerance: f64,
     /// Iterations, at most.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = value_parser!(u32).range(1..))]
@@ -210,58 +213,6 @@ impl From<OptimizerName> for Algorithm {
     }
 }
 
-/// The encoder that a benchmark runs.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct BackboneArguments {
-    /// Architecture of the encoder, by its name in recipes.
-    #[arg(long, visible_alias = "architecture", value_enum, value_name = "NAME", default_value_t)]
-    pub backbone: BackboneName,
-    /// Channels of a ResNet's first stage; by default the published 64, for `agreement` 8.
-    #[arg(long, value_name = "W", value_parser = value_parser!(u16).range(1..=1024))]
-    pub width: Option<u16>,
-    /// First layers of a ResNet; by default those for small images.
-    #[arg(long, value_enum)]
-    pub stem: Option<StemName>,
-    /// Side of a transformer's patches in pixels; by default 16.
-    #[arg(long, value_name = "P", value_parser = value_parser!(u16).range(1..=1024))]
-    pub patch: Option<u16>,
-}
-
-/// Architectures, as the command line names them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum BackboneName {
-    #[default]
-    Resnet18,
-    Resnet34,
-    Resnet50,
-    WideResnet28,
-    VitTiny,
-    VitSmall,
-    VitBase,
-}
-
-impl BackboneName {
-    /// The name as it is typed.
-    pub fn name(self) -> String {
-        let value = self.to_possible_value().expect("no variant is hidden");
-        value.get_name().to_owned()
-    }
-}
-
-impl From<BackboneName> for Architecture {
-    fn from(name: BackboneName) -> Self {
-        match name {
-            BackboneName::Resnet18 => Self::Resnet18,
-            BackboneName::Resnet34 => Self::Resnet34,
-            BackboneName::Resnet50 => Self::Resnet50,
-            BackboneName::WideResnet28 => Self::WideResnet28,
-            BackboneName::VitTiny => Self::VitTiny,
-            BackboneName::VitSmall => Self::VitSmall,
-            BackboneName::VitBase => Self::VitBase,
-        }
-    }
-}
-
 /// Arguments of `vssl bench agreement`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl bench agreement --device cuda\n  vssl bench agreement \
@@ -294,34 +245,6 @@ pub struct AgreementArguments {
     /// Compare with a file that --store wrote, here or on another machine, instead of this CPU.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "width", "stem", "patch", "size", "batch"])]
     pub against: Option<PathBuf>,
-}
-
-/// First layers of a ResNet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum StemName {
-    /// 3×3, stride 1.
-    #[default]
-    Cifar,
-    /// 7×7, stride 2, then max-pooling.
-    Imagenet,
-}
-
-impl StemName {
-    /// The stem as a recipe has it.
-    pub fn stem(self) -> Stem {
-        match self {
-            Self::Cifar => Stem::Cifar,
-            Self::Imagenet => Stem::Imagenet,
-        }
-    }
-
-    /// The name as it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cifar => "cifar",
-            Self::Imagenet => "imagenet",
-        }
-    }
 }
 
 /// Arguments of `vssl bench kernels`.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, value_parser};
 use vssl::device::DeviceChoice;
 
-use super::bench::BackboneArguments;
+use super::backbone::BackboneArguments;
 
 /// Arguments of `vssl bench embed`.
 #[derive(Debug, Args)]

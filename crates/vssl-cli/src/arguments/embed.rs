@@ -33,7 +33,8 @@ pub struct Embed {
     /// Leave out the mean, variance and uncertainty that some methods give; this is twice as fast.
     #[arg(long)]
     pub features_only: bool,
-    /// Images of one forward pass; by default as many as are fast and leave the process below 1 GiB.
+    /// Images of one forward pass; by default as many as are fast and leave the process on the CPU
+    /// below 1 GiB.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub batch: Option<u32>,
     /// Leave out images that cannot be read, and name them; the same as --on-bad-image skip.

@@ -1,5 +1,6 @@
 //! The command line: every command and its arguments.
 
+mod backbone;
 mod bench;
 mod bench_embed;
 mod embed;
@@ -24,10 +25,10 @@ use clap::{
 };
 use vssl::{device::DeviceChoice, methods::METHODS};
 
+pub use backbone::{BackboneArguments, StemName};
 pub use bench::{
-    AgreementArguments, AllreduceArguments, BackboneArguments, BenchAction, BenchCommand,
-    DataArguments, KernelArguments, KnnBenchArguments, LogisticBenchArguments, StemName,
-    StepArguments,
+    AgreementArguments, AllreduceArguments, BenchAction, BenchCommand, DataArguments,
+    KernelArguments, KnnBenchArguments, LogisticBenchArguments, StepArguments,
 };
 pub use bench_embed::EmbedBenchArguments;
 pub use embed::{Embed, FormName, Search, SplitName};

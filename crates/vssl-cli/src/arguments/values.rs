@@ -50,6 +50,14 @@ pub enum NetworkName {
     Teacher,
 }
 
+/// Parses a finite number that is not negative.
+pub(super) fn not_negative(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("expected a finite number that is not negative, as in 1e-4".to_owned()),
+    }
+}
+
 /// Parses the name of a checkpoint.
 pub(super) fn checkpoint(text: &str) -> Result<String, String> {
     let step = text.strip_prefix("step-").is_some_and(|step| step.parse::<u64>().is_ok());

@@ -30,11 +30,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let source = encoder::images(arguments.encoder.named(), &encoder, common)?;
     let source = reading.allowing(source);
     destination::check("--to", &arguments.to, &[&source.path])?;
-    let split = match arguments.split {
-        SplitName::Train => Split::Train,
-        SplitName::Validation => Split::Validation,
-        SplitName::Test => Split::Test,
-    };
+    let split = split(arguments.split);
     let splits = split.open(&source)?;
     encoder::tell_found(&source, &splits);
     if arguments.encoder.images.is_none() {
@@ -132,6 +128,14 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
     };
     let images = counted(done.rows, "image");
     say(&format!("{to}: {images}, features of {}{posterior}{left_out}", done.dim))
+}
+
+fn split(name: SplitName) -> Split {
+    match name {
+        SplitName::Train => Split::Train,
+        SplitName::Validation => Split::Validation,
+        SplitName::Test => Split::Test,
+    }
 }
 
 fn form(arguments: &Embed) -> Result<Form, Failure> {

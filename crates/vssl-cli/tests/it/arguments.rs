@@ -97,6 +97,13 @@ fn what_the_system_refuses_is_told_with_the_place_and_what_it_means() {
     let new = ["new-recipe", "byol", "--data", "data/fashion-mnist-tenth", "--out"];
     let out = at("no/such/a.toml");
     run(&[&new[..], &[&out]].concat()).refused(1, &["no/such does not exist; make it first"]);
+    let refused = run(&["config", &at("no/such/recipe.toml")]);
+    refused.refused(2, &["no/such does not exist"]);
+    assert!(!refused.error.contains("make it"), "{}", refused.error);
+    let missing = at("no/such/x.npy");
+    let refused = run(&["knn", "--features", &missing, "--queries", &file]);
+    refused.refused(1, &["no/such does not exist"]);
+    assert!(!refused.error.contains("make it"), "{}", refused.error);
     let linear = ["linear", "no/such/run", "--config", &at("folder")];
     run(&linear).refused(1, &["no/such/run: does not exist"]);
 }

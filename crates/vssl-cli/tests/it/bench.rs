@@ -111,6 +111,12 @@ fn a_regression_is_timed_and_its_loss_falls() {
     std::fs::write(&path, bytes).unwrap();
     let path = path.to_str().unwrap();
     run(&["bench", "logistic", "--features", path]).refused(1, &["no labels"]);
+    for wrong in [["--l2", "-1"], ["--l2", "nan"], ["--l2", "inf"], ["--tolerance", "-1"]] {
+        let told = [wrong[0], "finite number that is not negative"];
+        run(&[&["bench", "logistic"][..], &wrong].concat()).refused(2, &told);
+    }
+    let large = ["--images", "4000000000", "--dim", "1048576"];
+    run(&[&["bench", "logistic"][..], &large].concat()).refused(2, &["--images", "memory"]);
     run(&["bench", "logistic", "--labels", path]).refused(2, &["--features"]);
 }
 

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use super::{Backbone, resnet::InferenceResnet, wide_resnet::InferenceWideResnet};
 use crate::{layers::Mode, tensors};
 
-/// The largest number of parameters of a network whose packed weights are kept. Packed, a weight of 3×3 takes
+/// The largest number of parameters of the networks whose packed weights are kept together. Packed, a weight of 3×3 takes
 /// four times its memory: at most 512 MiB in all.
 const MOST_PACKED: usize = 1 << 25;
 
@@ -28,14 +28,15 @@ enum Network {
 impl Backbone {
     /// Returns the network for many batches of images.
     pub fn for_inference(&self) -> InferenceNetwork {
-        let parameters = tensors::parameters(self);
-        let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>());
-        InferenceNetwork::new(self, numbers.sum::<usize>() <= MOST_PACKED)
+        self.for_inference_among(1)
     }
 
-    /// Returns the network for one batch of images: it keeps no packed weights.
-    pub fn for_inference_once(&self) -> InferenceNetwork {
-        InferenceNetwork::new(self, false)
+    /// Returns the network for many batches of images, as one of `networks` networks of its size that are in
+    /// memory together: they keep their packed weights only if there is room for those of all.
+    pub fn for_inference_among(&self, networks: usize) -> InferenceNetwork {
+        let parameters = tensors::parameters(self);
+        let numbers: usize = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
+        InferenceNetwork::new(self, numbers.saturating_mul(networks) <= MOST_PACKED)
     }
 }
 
@@ -110,7 +111,7 @@ mod tests {
             let x = Tensor::random([5, 3, size, size], Distribution::Default, &device);
             let expected = values(network.forward(x.clone(), Mode::Eval));
             let largest = expected.iter().fold(0.0f32, |most, value| most.max(value.abs()));
-            for folded in [network.for_inference(), network.for_inference_once()] {
+            for folded in [network.for_inference(), network.for_inference_among(usize::MAX)] {
                 for (got, expected) in values(folded.forward(x.clone())).iter().zip(&expected) {
                     let error = (got - expected).abs() / largest;
                     assert!(error < 2e-5, "{config:?}: {got}, expected {expected} of {largest}");

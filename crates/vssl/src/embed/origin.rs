@@ -146,7 +146,7 @@ fn absolute(path: &Path) -> PathBuf {
 /// that was exported from it.
 pub fn fingerprint(encoder: &Encoder) -> String {
     let mut hash = Sha256::new();
-    for (name, tensor) in state::collect(&encoder.backbone) {
+    for (name, tensor) in state::collect(&*encoder.backbone) {
         hash.update(name.as_bytes());
         hash.update([0]);
         for &size in tensor.shape().as_slice() {

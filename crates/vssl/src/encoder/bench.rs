@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use burn::{module::Module, tensor::Device};
 use vssl_data::{Dataset, dataset::Format};
 
-use super::{Encoder, EncoderError, Input, Prepared, Reading};
+use super::{Encoder, EncoderError, Input, Reading};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::{
@@ -39,7 +39,7 @@ pub struct EmbedSpeed {
 pub fn random(config: BackboneConfig, size: usize, device: &Device) -> Result<Encoder, TooLarge> {
     let backbone = budget::fitted(|| Backbone::new(&config, &Init::new(device, SEED)))?.no_grad();
     Ok(Encoder {
-        backbone,
+        backbone: backbone.into(),
         config,
         input: Input::new(size, Format::Folder, Format::Folder.normalisation()),
         path: "random".into(),
@@ -47,7 +47,6 @@ pub fn random(config: BackboneConfig, size: usize, device: &Device) -> Result<En
         network: None,
         step: None,
         device: device.clone(),
-        prepared: Prepared::default(),
     })
 }
 

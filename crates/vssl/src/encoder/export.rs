@@ -15,7 +15,7 @@ use burn::{module::Module, store::RecordError};
 
 use super::{Encoder, Input, onnx};
 use crate::{
-    backbone::BackboneConfig,
+    backbone::{Backbone, BackboneConfig},
     method::learner::Network,
     methods,
     recipe::{Recipe, RecipeError},
@@ -183,7 +183,7 @@ pub enum Form {
 /// # Errors
 /// The file cannot be written, or the ONNX network is larger than two gigabytes.
 pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, ExportError> {
-    let tensors = state::collect(&encoder.backbone);
+    let tensors = state::collect(&*encoder.backbone);
     let count = tensors.len();
     let step = encoder.step.unwrap_or(0);
     let mut origin = Vec::new();
@@ -205,7 +205,7 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
             write_whole(to, &onnx::bytes(&model)?)?;
         }
         Form::Burn => {
-            let record = encoder.backbone.clone().into_record();
+            let record = Backbone::clone(&encoder.backbone).into_record();
             let bytes = record
                 .into_bytes()
                 .map_err(|source| ExportError::Record { path: to.to_owned(), source })?;

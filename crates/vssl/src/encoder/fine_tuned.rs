@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Encoder, EncoderError, Input, Prepared,
+    Encoder, EncoderError, Input,
     export::{ExportError, checkpoint_of},
     file::{self, ImportError},
 };
@@ -77,7 +77,7 @@ pub(super) fn open(
         .map_err(|source| ImportError::Tensors { path: path.to_owned(), source })?
         .no_grad();
     Ok(Encoder {
-        backbone,
+        backbone: backbone.into(),
         config,
         input,
         path: path.to_owned(),
@@ -85,7 +85,6 @@ pub(super) fn open(
         network: None,
         step: Some(position.step),
         device: device.clone(),
-        prepared: Prepared::default(),
     })
 }
 

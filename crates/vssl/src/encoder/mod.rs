@@ -1,8 +1,8 @@
 //! A frozen encoder and its input: the starting point of every evaluation.
 //!
-//! An encoder comes out of a run folder, out of the folder of a fine-tuning, or out of a file that [`export`](mod@crate::encoder::export) wrote.
-//! It knows the size, crop and normalisation of its images, because features of images that were prepared in
-//! another way have no meaning. Called by the commands that evaluate.
+//! An encoder comes out of a run folder, out of the folder of a fine-tuning, or out of a file that
+//! [`export`](mod@crate::encoder::export) wrote. It knows the size, crop and normalisation of its images, because
+//! features of images that were prepared in another way have no meaning. Called by the commands that evaluate.
 
 mod batch;
 pub mod bench;
@@ -10,12 +10,13 @@ pub mod export;
 pub mod file;
 pub mod fine_tuned;
 pub mod foreign;
+mod frozen;
 pub mod images;
 pub mod onnx;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
 use burn::{
@@ -32,7 +33,8 @@ use export::{ExportError, Stored};
 use file::{ImportError, Imported};
 use images::{each_evaluated, features, features_of_set, pixels_to_tensor};
 
-pub(crate) use batch::images_of_a_pass;
+pub(crate) use batch::{images_of_a_pass, within_room};
+pub use frozen::FrozenBackbone;
 
 use crate::{
     backbone::{Backbone, BackboneConfig, InferenceNetwork},
@@ -156,7 +158,7 @@ impl Input {
 /// How images are read. This changes the speed and the treatment of bad images, but no feature.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
-    /// The number of threads that decode.
+    /// The number of threads that decode, at most; fewer decode where their batches would take too much memory.
     pub workers: usize,
     /// The largest number of batches that wait.
     pub prefetch: usize,
@@ -170,15 +172,10 @@ impl Default for Reading {
     }
 }
 
-/// The network of an encoder as it runs, which is made at the first use: see [`InferenceNetwork`]. A new encoder
-/// has the default value.
-#[derive(Clone, Debug, Default)]
-pub struct Prepared(OnceLock<InferenceNetwork>);
-
 /// A frozen encoder, off the autodiff device.
 pub struct Encoder {
     /// The network.
-    pub backbone: Backbone,
+    pub backbone: FrozenBackbone,
     /// The architecture of the network.
     pub config: BackboneConfig,
     /// The preparation of the images that the network expects.
@@ -193,8 +190,6 @@ pub struct Encoder {
     pub step: Option<u64>,
     /// The device on which the network computes.
     pub device: Device,
-    /// What was made of `backbone` to run it.
-    pub prepared: Prepared,
 }
 
 impl Encoder {
@@ -223,7 +218,7 @@ impl Encoder {
             }
             let (path, device) = (path.to_owned(), device.clone());
             return Ok(Self {
-                backbone,
+                backbone: backbone.into(),
                 config,
                 input,
                 path,
@@ -231,7 +226,6 @@ impl Encoder {
                 network: own,
                 step,
                 device,
-                prepared: Prepared::default(),
             });
         }
         if folder::is_on_labels(path) && !folder::is_run(path) {
@@ -251,8 +245,8 @@ impl Encoder {
         let (input, path, device) = (Input::of(&recipe), path.to_owned(), device.clone());
         let (recipe, step) = (Some(recipe), Some(step));
         let network = Some(network);
-        let prepared = Prepared::default();
-        Ok(Self { backbone, config, input, path, recipe, network, step, device, prepared })
+        let backbone = backbone.into();
+        Ok(Self { backbone, config, input, path, recipe, network, step, device })
     }
 
     /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in
@@ -263,22 +257,24 @@ impl Encoder {
         Reading { on_bad_image, ..Reading::default() }
     }
 
-    /// Returns how many images go through the network together: as many as are fast and leave the process below
-    /// 1 GiB, by the architecture and the size of the images. It changes no feature.
+    /// Returns how many images go through the network together: as many as are fast and leave a process on the
+    /// CPU below 1 GiB, by the architecture and the size of the images. It changes no feature.
     pub fn batch(&self) -> usize {
         images_of_a_pass(&self.config, self.input.size, &self.device)
     }
 
-    /// Returns how a set of images is read for this encoder, in batches of [`Encoder::batch`] images.
+    /// Returns how a set of images is read for this encoder, in batches of [`Encoder::batch`] images. On the CPU,
+    /// fewer workers read and fewer batches wait than `reading` says where the process would outgrow 1 GiB.
     pub fn plan(&self, reading: &Reading) -> EvaluationPlan {
-        EvaluationPlan {
+        let plan = EvaluationPlan {
             transform: self.input.transform(),
             normalisation: self.input.normalisation,
             batch: self.batch(),
             workers: reading.workers,
             prefetch: reading.prefetch,
             on_bad_image: reading.on_bad_image,
-        }
+        };
+        within_room(plan, &self.config, &self.device)
     }
 
     /// Returns the features of normalised images, one row an image. All of them go through the network together.
@@ -309,7 +305,7 @@ impl Encoder {
 
     /// Returns the network as it runs.
     pub(crate) fn network(&self) -> &InferenceNetwork {
-        self.prepared.0.get_or_init(|| self.backbone.for_inference())
+        self.backbone.prepared()
     }
 
     /// Returns the features of all images, in their order and with their labels; images that could not be

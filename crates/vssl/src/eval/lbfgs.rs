@@ -55,7 +55,8 @@ pub(super) trait Function {
 const MEMORY: usize = 10;
 /// The pairs that are remembered however large they are.
 const LEAST_MEMORY: usize = 3;
-/// The bytes that pairs may take beyond [`LEAST_MEMORY`]: fewer pairs cost some iterations, not the result.
+/// The bytes that all pairs together may take, if there are more than [`LEAST_MEMORY`]: fewer pairs cost some
+/// iterations, not the result.
 const MEMORY_BYTES: usize = 1 << 30;
 /// Share of the promised decrease that a step has to deliver.
 const ARMIJO: f64 = 1e-4;
@@ -168,6 +169,11 @@ impl State {
             let correction = weight - dot(&pair.change, &direction) / pair.curvature;
             add(&mut direction, correction, &pair.step);
         }
+        if self.pairs.is_empty() && !is_descent(dot(&direction, &self.gradient)) {
+            // The preconditioner misleads, and nothing else is known.
+            direction.clear();
+            direction.extend(self.gradient.iter().map(|g| -g));
+        }
         direction
     }
 
@@ -180,7 +186,7 @@ impl State {
         next_gradient: &mut [f32],
     ) -> Option<(f64, f64)> {
         let slope = dot(direction, &self.gradient);
-        if slope.is_nan() || slope >= 0.0 {
+        if !is_descent(slope) {
             return None;
         }
         let mut length = match self.pairs.is_empty() {
@@ -203,6 +209,11 @@ impl State {
         }
         None
     }
+}
+
+/// Whether the function falls along a direction with this slope; a slope that is not a number says nothing.
+fn is_descent(slope: f64) -> bool {
+    slope < 0.0
 }
 
 /// The share of a step at which the cubic through the values and slopes at its two ends is lowest, within
@@ -270,6 +281,20 @@ mod tests {
         }
         let without = run(bowl, vec![9.0; 5], LIMITS).iterations;
         assert!(got.iterations < without, "{} and {without}", got.iterations);
+    }
+
+    #[test]
+    fn a_preconditioner_that_leads_upwards_or_nowhere_is_left_out() {
+        let round = |x: &[f64]| {
+            let off: Vec<f64> = x.iter().enumerate().map(|(i, x)| x - i as f64).collect();
+            (off.iter().map(|off| 0.5 * off * off).sum(), off)
+        };
+        for inverse in [-1.0, 0.0, f32::NAN] {
+            let got = minimise(&mut Plain(round, Some(vec![inverse; 5])), vec![9.0; 5], LIMITS);
+            for (i, x) in got.point.iter().enumerate() {
+                assert!((x - i as f64).abs() < 1e-4, "{inverse}: {got:?}");
+            }
+        }
     }
 
     #[test]

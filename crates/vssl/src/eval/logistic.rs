@@ -13,14 +13,14 @@ use vssl_kernels::{add_product, products_of_rows, softmax_residuals};
 use super::{
     curvature::Gram,
     lbfgs::Function,
-    standardised::Problem,
+    standardised::{BLOCK_LOGITS, Problem},
     vectors::{dot, pairs},
 };
 use crate::run::task::Task;
 
 /// Numbers of a piece that a thread clears or scales.
 const PIECE: usize = 1 << 16;
-/// Images whose gradients are summed in single precision.
+/// Images whose gradients are summed in single precision, at most.
 const GROUP: usize = 4096;
 /// Images, and their logits, on which the length of a first step is tried; at most.
 const TRIAL: usize = 2048;
@@ -29,6 +29,22 @@ const TRIAL_LOGITS: usize = 1 << 24;
 const HALVINGS: i32 = 20;
 /// The change of the mean share after which the preconditioner is computed anew.
 const STALE: f64 = 2.0;
+
+/// Numbers in single precision that a fit keeps for each weight, at most: the weights, their gradients, the pairs
+/// that the minimisation remembers.
+const PER_WEIGHT: u64 = 32;
+
+/// Returns the bytes that a fit takes beside the features, from above: the standardised rows, the weights, the
+/// logits of a block of images, and the matrix of second derivatives with its inverse.
+pub fn memory_of_a_fit(rows: u64, dim: u64, classes: u64) -> u64 {
+    let width = dim.saturating_add(1).checked_next_multiple_of(16).unwrap_or(u64::MAX);
+    let rows_and_weights = rows.saturating_add(PER_WEIGHT.saturating_mul(classes));
+    let block =
+        rows.saturating_mul(classes).min(BLOCK_LOGITS as u64).max(classes.saturating_mul(16));
+    let numbers = rows_and_weights.saturating_mul(width).saturating_add(block);
+    let bytes = numbers.saturating_mul(size_of::<f32>() as u64);
+    bytes.saturating_add(Gram::bytes(width))
+}
 
 /// An evaluation of the function: the seconds since its making, and the value.
 pub type Evaluation = (f64, f64);
@@ -104,7 +120,7 @@ impl<'a> Objective<'a> {
             add_product(logits, x, labels.len(), &mut self.group); // [classes, width]
             (loss, spread) = (loss + sums.loss, spread + sums.spread);
             in_group += labels.len();
-            if in_group >= GROUP {
+            if in_group + block > GROUP {
                 self.close_group();
                 in_group = 0;
             }

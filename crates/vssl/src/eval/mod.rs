@@ -19,6 +19,8 @@ pub mod topk;
 mod vectors;
 mod votes;
 
+pub use logistic::memory_of_a_fit;
+
 use crate::features::{FeatureError, Features, MOST_CLASSES, Source, check_size};
 
 /// What can be wrong with what an evaluation is given.

@@ -15,8 +15,9 @@ use crate::features::Features;
 /// Rows of one piece of a parallel sum; fixed, so that sums do not depend on the threads.
 const PIECE: usize = 512;
 /// Logits of a block of images: 64 MiB.
-const BLOCK_LOGITS: usize = 1 << 24;
-/// Images of a block, at most.
+pub(super) const BLOCK_LOGITS: usize = 1 << 24;
+/// Images of a block, at most. Rows of 4096 logits would all begin in the same set of a cache, so that they would
+/// push each other out; 4080 is the next smaller multiple of 16.
 const BLOCK: usize = 4080;
 
 /// Mean and inverse standard deviation of each column of the training features.

@@ -12,7 +12,7 @@ use vssl_kernels::breakdown::{self, Part};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::Init,
-    method::{Loss, Method, Posterior, Sizes, Views},
+    method::{Loss, Method, PosteriorReader, Sizes, Views},
     optim::{Gradients, OptimError, Optimizer},
     schedule::Step,
     tensors::{
@@ -174,9 +174,9 @@ pub trait Learner {
     /// method without a teacher.
     fn encoder(&self, network: Network) -> Option<Backbone>;
 
-    /// Returns the distributions of images, off the autodiff device, `[n, 3, h, w]`; `None` for a method
-    /// without distributions.
-    fn posterior(&self, images: Tensor<4>) -> Option<Posterior>;
+    /// Returns a function that computes the distributions of images by copies of the networks as they are now, off
+    /// the autodiff device; `None` for a method without distributions.
+    fn posterior(&self) -> Option<PosteriorReader>;
 
     /// Returns the parameters that the optimiser trains.
     fn parameters(&self) -> Vec<ParameterInfo>;
@@ -282,10 +282,10 @@ impl<M: Method> Learner for TypedLearner<M> {
         }
     }
 
-    fn posterior(&self, images: Tensor<4>) -> Option<Posterior> {
-        let read = self.method.posterior()?;
+    fn posterior(&self) -> Option<PosteriorReader> {
+        let prepare = self.method.posterior()?;
         let (student, memory) = self.parts();
-        Some(read(&self.method, &student.valid(), &memory.valid(), images))
+        Some(prepare(&self.method, &student.valid(), &memory.valid()))
     }
 
     fn parameters(&self) -> Vec<ParameterInfo> {

@@ -52,11 +52,15 @@ pub struct Posterior {
     pub free_variance: bool,
 }
 
-/// A function that computes a [`Posterior`] by the networks of the method `M`, off the autodiff device.
+/// A function that computes the [`Posterior`] of images by networks that it holds, off the autodiff device.
 ///
 /// # Shapes — the images: `[n, 3, h, w]`.
-pub type ReadPosterior<M> =
-    fn(&M, &<M as Method>::Student, &<M as Method>::Memory, Tensor<4>) -> Posterior;
+pub type PosteriorReader = Box<dyn Fn(Tensor<4>) -> Posterior>;
+
+/// A function that prepares the networks of the method `M`, which are off the autodiff device, for the posteriors of
+/// many batches of images.
+pub type PreparePosterior<M> =
+    fn(&M, &<M as Method>::Student, &<M as Method>::Memory) -> PosteriorReader;
 
 /// The sizes of a run that a method's settings and memory depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +174,8 @@ pub trait Method: Send + Sync {
         None
     }
 
-    /// Returns the function that computes the posterior, for a method whose outputs are distributions.
-    fn posterior(&self) -> Option<ReadPosterior<Self>>
+    /// Returns the function that prepares the networks for posteriors, for a method whose outputs are distributions.
+    fn posterior(&self) -> Option<PreparePosterior<Self>>
     where
         Self: Sized,
     {

@@ -132,7 +132,7 @@ impl Tuned {
         let (dim, classes) = (encoder.config.dim(), job.train.classes().len());
         let head = Linear::new(dim, classes, &init);
         let fresh = Backbone::new(&encoder.config, &init);
-        let backbone = state::restore(fresh, state::collect(&encoder.backbone))
+        let backbone = state::restore(fresh, state::collect(&*encoder.backbone))
             .map_err(|source| other_network(&encoder.path, source))?;
         let network = Network { backbone, head };
         let parameters = tensors::parameters(&network);

@@ -12,7 +12,7 @@ use vssl_kernels::accelerates;
 
 use super::{Length, ReadingSection, Saving, Summary, View};
 use crate::{
-    encoder::{Encoder, Input},
+    encoder::{Encoder, Input, Reading},
     eval::common_classes,
     recipe::{self, LogSection},
     run::{
@@ -89,8 +89,8 @@ pub struct Job {
     pub notes: Vec<String>,
     pub(super) input: Input,
     pub(super) device: Device,
-    /// The number of images that go through the network together when they are evaluated.
-    evaluated_together: usize,
+    /// How the validation split is read.
+    evaluation: EvaluationPlan,
     pub(super) encoder: EncoderFacts,
     pub(super) seed: u64,
     pub(super) length: Length,
@@ -157,11 +157,15 @@ impl Job {
                  at most {count}: --set train.batch={count}, or leave train.batch out"
             )));
         }
-        let evaluated_together = match accelerates(&encoder.device) {
-            true => encoder.batch(),
+        let mut evaluation = encoder.plan(&Reading {
+            workers: workers(common.data.workers),
+            prefetch: common.data.prefetch,
+            on_bad_image: common.data.on_bad_image,
+        });
+        if !accelerates(&encoder.device) {
             // The number is not bounded by the room there, and a batch of the training fits.
-            false => encoder.batch().min(batch),
-        };
+            evaluation.batch = evaluation.batch.min(batch);
+        }
         Ok(Self {
             task,
             settings,
@@ -176,7 +180,7 @@ impl Job {
             notes,
             input: encoder.input,
             device: encoder.device.clone(),
-            evaluated_together,
+            evaluation,
             encoder: EncoderFacts::of(encoder),
             seed: common.seed,
             length: common.train.clone(),
@@ -256,14 +260,7 @@ impl Job {
 
     /// Returns how the validation split is read.
     pub(super) fn evaluation(&self) -> EvaluationPlan {
-        EvaluationPlan {
-            transform: self.input.transform(),
-            normalisation: self.input.normalisation,
-            batch: self.evaluated_together,
-            workers: workers(self.reading.workers),
-            prefetch: self.reading.prefetch,
-            on_bad_image: self.reading.on_bad_image,
-        }
+        self.evaluation.clone()
     }
 
     pub(super) fn logs_after(&self, done: u64) -> bool {
@@ -326,7 +323,7 @@ fn identity(
     encoder: &Encoder,
     [train, validation]: [&Arc<dyn Dataset>; 2],
 ) -> Table {
-    let tensors = state::collect(&encoder.backbone);
+    let tensors = state::collect(&*encoder.backbone);
     let digest =
         sha256(tensors.iter().flat_map(|(name, tensor)| [name.as_bytes(), tensor.as_bytes()]));
     let mut table = Table::new();

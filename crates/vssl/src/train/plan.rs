@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     collective::Group,
-    encoder::{Input, images_of_a_pass},
+    encoder::{Input, images_of_a_pass, within_room},
     eval::evaluators::{self, Evaluator},
     layers::budget,
     method::{Sizes, learner::Learner},
@@ -356,14 +356,15 @@ impl Plan {
     pub fn evaluation(&self) -> EvaluationPlan {
         let input = Input::of(&self.recipe);
         let batch = images_of_a_pass(&self.recipe.backbone, input.size, &self.device);
-        EvaluationPlan {
+        let plan = EvaluationPlan {
             transform: input.transform(),
             normalisation: input.normalisation,
             batch,
             workers: workers(self.recipe.data.workers),
             prefetch: self.recipe.data.prefetch,
             on_bad_image: self.recipe.data.on_bad_image,
-        }
+        };
+        within_room(plan, &self.recipe.backbone, &self.device)
     }
 
     /// Returns the side in pixels of the images of an evaluation: that of the first global view.

@@ -32,7 +32,7 @@ fn the_example_prints_a_line_for_each_picture_of_a_folder() {
     let device = Device::flex();
     let config: BackboneConfig = ResnetConfig { width: 4, ..Default::default() }.into();
     let encoder = Encoder {
-        backbone: Backbone::new(&config, &Init::new(&device, 1)).no_grad(),
+        backbone: Backbone::new(&config, &Init::new(&device, 1)).no_grad().into(),
         config,
         input: Input::new(32, Format::Folder, Format::Folder.normalisation()),
         path: "encoder".into(),
@@ -40,7 +40,6 @@ fn the_example_prints_a_line_for_each_picture_of_a_folder() {
         network: None,
         step: None,
         device,
-        prepared: Default::default(),
     };
     let file = folder.path().join("encoder.safetensors");
     write(&encoder, &file, Form::Safetensors).unwrap();

@@ -41,7 +41,7 @@ pub(super) fn encoder(seed: u64) -> Encoder {
     let config: BackboneConfig = ResnetConfig { width: 2, ..Default::default() }.into();
     let init = Init::new(&device, seed);
     Encoder {
-        backbone: Backbone::new(&config, &init),
+        backbone: Backbone::new(&config, &init).into(),
         config,
         input: Input { size: 16, resize: Some(16), normalisation: IMAGENET },
         path: PathBuf::from("encoder.safetensors"),
@@ -49,7 +49,6 @@ pub(super) fn encoder(seed: u64) -> Encoder {
         network: None,
         step: Some(7),
         device,
-        prepared: Default::default(),
     }
 }
 

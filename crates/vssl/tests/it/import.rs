@@ -283,7 +283,7 @@ fn a_checkpoint_in_the_place_of_an_encoder_names_the_way_in() {
 
 fn encoder(config: BackboneConfig, size: usize) -> Encoder {
     Encoder {
-        backbone: network(&config),
+        backbone: network(&config).into(),
         config,
         input: Input::new(size, Format::Folder, IMAGENET),
         path: PathBuf::new(),
@@ -291,7 +291,6 @@ fn encoder(config: BackboneConfig, size: usize) -> Encoder {
         network: None,
         step: Some(3),
         device: Device::flex(),
-        prepared: Default::default(),
     }
 }
 
@@ -375,7 +374,7 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
 fn an_image_that_is_no_whole_number_of_patches_has_no_onnx_file() {
     let vit = VitConfig { patch: 16, image_size: 32, ..VitConfig::default() };
     let encoder = encoder(vit.into(), 40);
-    let tensors = state::collect(&encoder.backbone);
+    let tensors = state::collect(&*encoder.backbone);
     let model = onnx::model(&tensors, &encoder.config, &encoder.input, Pixels::Normalised, &[]);
     assert!(model.unwrap_err().to_string().contains("40"));
 }

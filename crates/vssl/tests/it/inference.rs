@@ -23,7 +23,7 @@ fn encoders() -> Vec<Encoder> {
     let of = |config: BackboneConfig| {
         let like = encoder(1);
         let backbone = Backbone::new(&config, &Init::new(&like.device, 5));
-        Encoder { backbone, config, ..like }
+        Encoder { backbone: backbone.into(), config, ..like }
     };
     configs.map(of).into()
 }
@@ -70,4 +70,16 @@ fn batches_that_are_handed_out_are_the_features_of_the_whole_set() {
             assert!(sizes.iter().all(|&size| size <= batch) && sizes.iter().sum::<usize>() == 19);
         }
     }
+}
+
+#[test]
+fn an_encoder_that_gets_another_network_gives_the_features_of_that_network() {
+    let pixels: Vec<f32> = (0..16 * 16 * 3).map(|i| (i as f32 * 0.37).sin()).collect();
+    let (mut changed, other) = (encoder(1), encoder(2));
+    let before = changed.embed(&pixels, 1).values;
+    changed.backbone = other.backbone.clone();
+    assert_ne!(changed.embed(&pixels, 1).values, before);
+    assert_eq!(changed.embed(&pixels, 1).values, other.embed(&pixels, 1).values);
+    changed.backbone = encoder(1).backbone;
+    assert_eq!(changed.embed(&pixels, 1).values, before);
 }

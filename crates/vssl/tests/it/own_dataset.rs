@@ -73,7 +73,7 @@ fn own_images_have_features_and_labels_in_their_order() {
         ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
     let device = Device::flex();
     let encoder = Encoder {
-        backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad(),
+        backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad().into(),
         config,
         input: Input::new(32, Format::Cifar10, CIFAR10),
         path: "made here".into(),
@@ -81,7 +81,6 @@ fn own_images_have_features_and_labels_in_their_order() {
         network: None,
         step: None,
         device,
-        prepared: Default::default(),
     };
     // ANCHOR: use
     let images: Arc<dyn Dataset> = Arc::new(Discs::new(30));

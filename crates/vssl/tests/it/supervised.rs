@@ -42,7 +42,7 @@ pub(super) fn encoder() -> Encoder {
     let device = Device::flex();
     let config: BackboneConfig = ResnetConfig { width: 8, ..Default::default() }.into();
     Encoder {
-        backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad(),
+        backbone: Backbone::new(&config, &Init::new(&device, 0)).no_grad().into(),
         config,
         input: Input::new(28, Format::Idx, Format::Idx.normalisation()),
         path: "encoder".into(),
@@ -50,7 +50,6 @@ pub(super) fn encoder() -> Encoder {
         network: None,
         step: None,
         device,
-        prepared: Default::default(),
     }
 }
 
@@ -285,7 +284,7 @@ fn a_training_goes_on_only_as_it_began() {
     );
     let mut changed = self::encoder();
     let init = Init::new(&changed.device, 1);
-    changed.backbone = Backbone::new(&changed.config, &init).no_grad();
+    changed.backbone = Backbone::new(&changed.config, &init).no_grad().into();
     let same = linear_settings(&["rates=[0.3]", "checkpoint.keep=3"]);
     refused(Job::linear(&changed, &images, &same, output(root.path(), true)), &["encoder: "]);
     Job::linear(&encoder, &images, &same, output(root.path(), true)).unwrap();

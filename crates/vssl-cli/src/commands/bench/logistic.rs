@@ -5,8 +5,11 @@ use std::{path::Path, time::Instant};
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
-    eval::linear::{LinearConfig, LinearProbe},
-    features::{self, Features, Source},
+    eval::{
+        linear::{LinearConfig, LinearProbe},
+        memory_of_a_fit,
+    },
+    features::{self, Features, MOST_CLASSES, Source},
     layers::budget::check_memory,
 };
 
@@ -16,10 +19,6 @@ use crate::{
     failure::Failure,
     output::{say, to_digits},
 };
-
-/// Numbers that a fit keeps for each weight, in single precision: the weights, their gradients, the pairs that
-/// the minimisation remembers.
-const PER_WEIGHT: u64 = 32;
 
 pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result<(), Failure> {
     let train = match &arguments.features {
@@ -57,28 +56,40 @@ pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result
     ))
 }
 
-/// The features of a file.
+/// The features of a file, if they and the fit have room in memory.
 fn stored(path: &Path, labels: Option<&Path>) -> Result<Features, Failure> {
     let stored = features::open(path, labels)?;
     let (rows, dim) = (stored.rows(), stored.dim());
+    let labels = stored.labels().map(<[i64]>::to_vec);
+    // Other labels are refused before anything is fitted.
+    let classes = labels.iter().flatten().filter(|&label| (0..MOST_CLASSES).contains(label));
+    let classes = classes.max().map_or(1, |&label| label as u64 + 1);
+    check_memory(needed(rows as u64, dim as u64, classes)).map_err(|space| {
+        anyhow!(
+            "{}: {rows} rows of {dim} numbers and weights for {classes} classes take {space}",
+            path.display()
+        )
+    })?;
     let mut values = vec![0.0; rows * dim];
     stored.read(0, &mut values)?;
-    let labels = stored.labels().map(<[i64]>::to_vec);
     Ok(Features { rows, dim, values, labels })
 }
 
 /// Random features, if they and the fit have room in memory.
 fn random(arguments: &LogisticBenchArguments) -> Result<Features, Failure> {
     let LogisticBenchArguments { images, dim, classes, .. } = *arguments;
-    // The features, and as they are standardised.
-    let rows_twice = 2 * u64::from(images);
-    let numbers = (rows_twice + PER_WEIGHT * u64::from(classes)).saturating_mul(dim.into());
-    check_memory(numbers.saturating_mul(size_of::<f32>() as u64)).map_err(|space| {
+    check_memory(needed(images.into(), dim.into(), classes.into())).map_err(|space| {
         Failure::usage(anyhow!(
             "--images {images} rows of --dim {dim} and weights for --classes {classes} take {space}"
         ))
     })?;
     Ok(rows(0, images as usize, dim as usize, classes))
+}
+
+/// The bytes of the features and of the fit.
+fn needed(rows: u64, dim: u64, classes: u64) -> u64 {
+    let features = rows.saturating_mul(dim).saturating_mul(size_of::<f32>() as u64);
+    features.saturating_add(memory_of_a_fit(rows, dim, classes))
 }
 
 fn lowest(trace: &[(f64, f64)]) -> f64 {

@@ -17,7 +17,10 @@ use burn::{module::Module, tensor::Tensor};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, Mode},
-    method::{HeadOutput, Loss, Method, Posterior, ReadPosterior, Sizes, Views, teacher_of},
+    method::{
+        HeadOutput, Loss, Method, Posterior, PosteriorReader, PreparePosterior, Sizes, Views,
+        teacher_of,
+    },
     objective::{
         figures,
         gaussian::{self, Gaussian, clamp_log_variance, softplus_deviation},
@@ -128,8 +131,8 @@ impl Method for Vssl {
         Some(&teacher.backbone)
     }
 
-    fn posterior(&self) -> Option<ReadPosterior<Self>> {
-        Some(Self::read_posterior)
+    fn posterior(&self) -> Option<PreparePosterior<Self>> {
+        Some(Self::prepare_posterior)
     }
 
     fn after_step(&self, teacher: Teacher, student: &Student, at: &Step) -> Teacher {
@@ -189,12 +192,25 @@ impl Vssl {
         }
     }
 
-    fn read_posterior(&self, student: &Student, teacher: &Teacher, x: Tensor<4>) -> Posterior {
+    fn prepare_posterior(&self, student: &Student, teacher: &Teacher) -> PosteriorReader {
+        let [encoder, prior_encoder] =
+            [&student.backbone, &teacher.backbone].map(|backbone| backbone.for_inference_among(2));
+        let (method, student, teacher) = (self.clone(), student.clone(), teacher.clone());
+        Box::new(move |x| {
+            let features = [encoder.forward(x.clone()), prior_encoder.forward(x)];
+            method.posterior_of(&student, &teacher, features)
+        })
+    }
+
+    fn posterior_of(
+        &self,
+        student: &Student,
+        teacher: &Teacher,
+        [h, prior_h]: [Tensor<2>; 2],
+    ) -> Posterior {
         let free_variance = self.objective == Objective::Cosine;
         let positive = |x: Gaussian| if free_variance { x } else { x.from_log() };
-        let h = student.backbone.for_inference_once().forward(x.clone());
         let q = student.posterior(h.clone(), Mode::Eval);
-        let prior_h = teacher.backbone.for_inference_once().forward(x);
         let p = Gaussian::of_halves(teacher.output(prior_h.clone(), Mode::Eval));
         Posterior {
             divergence: self.kl_rows(&q, &p),
