@@ -23,6 +23,20 @@ fn table_of(folder: &Path, name: &str, rows: &[[f32; 2]]) -> PathBuf {
 }
 
 #[test]
+fn numbers_of_neighbours_that_are_asked_for_and_not_there_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = table_of(folder.path(), "good.csv", &[[1.0, 2.0], [2.0, 1.0], [3.0, -1.0]]);
+    let more = table_of(folder.path(), "more.csv", &[[1.0, 5.0], [2.0, 1.0]]);
+    let [features, queries] = [&good, &more].map(|path| path.to_str().unwrap());
+    let command = ["knn", "--features", features, "--queries", queries];
+    let default = run(&command);
+    let asked = run(&[&command[..], &["--k", "1,5,10,20,50,100,200"]].concat());
+    assert_eq!(default.succeeded(), asked.succeeded());
+    assert_eq!(default.error, "");
+    assert!(asked.error.contains("--k 200: only 3 images"), "{}", asked.error);
+}
+
+#[test]
 fn features_that_say_nothing_are_warned_of_with_their_number() {
     let folder = tempfile::tempdir().unwrap();
     let good = table_of(folder.path(), "good.csv", &[[1.0, 2.0], [2.0, 1.0], [3.0, -1.0]]);
