@@ -20,8 +20,8 @@ pub struct InferenceNetwork(Network);
 
 #[derive(Clone, Debug)]
 enum Network {
-    Resnet(InferenceResnet),
-    WideResnet(InferenceWideResnet),
+    Resnet(Box<InferenceResnet>),
+    WideResnet(Box<InferenceWideResnet>),
     Whole(Box<Backbone>),
 }
 
@@ -43,8 +43,12 @@ impl Backbone {
 impl InferenceNetwork {
     fn new(backbone: &Backbone, keep: bool) -> Self {
         let network = match backbone {
-            Backbone::Resnet(network) => network.for_inference(keep).map(Network::Resnet),
-            Backbone::WideResnet(network) => network.for_inference(keep).map(Network::WideResnet),
+            Backbone::Resnet(network) => {
+                network.for_inference(keep).map(|network| Network::Resnet(Box::new(network)))
+            }
+            Backbone::WideResnet(network) => {
+                network.for_inference(keep).map(|network| Network::WideResnet(Box::new(network)))
+            }
             Backbone::Vit(_) => None,
         };
         Self(network.unwrap_or_else(|| Network::Whole(Box::new(backbone.clone()))))

@@ -25,7 +25,7 @@ struct InferenceBlock {
     second: FoldedConv,
 }
 
-const LEAKY: Rectifier = Rectifier::Leaky(SLOPE as f32);
+const LEAKY: Rectifier = Rectifier::Leaky(SLOPE);
 
 impl WideResnet {
     /// Returns the network with folded normalisations; `None` where its device has no fast path for them.
