@@ -247,9 +247,12 @@ mod tests {
 
     const ACTIVATIONS: [Rectifier; 3] = [Rectifier::None, Rectifier::Relu, Rectifier::Leaky(0.1)];
 
-    /// `[n, c, h, w]`, output channels, filter, stride, padding: direct and Winograd's, whole and cut
-    /// tiles, odd and prime channels, no images and nothing to sum over.
-    const CONVOLUTIONS: [([usize; 4], usize, (usize, usize), usize, usize); 12] = [
+    /// `[n, c, h, w]`, output channels, filter, stride, padding.
+    type Case = ([usize; 4], usize, (usize, usize), usize, usize);
+
+    /// Direct convolutions and Winograd's: whole and cut tiles, odd and prime channels, no images and nothing to sum
+    /// over.
+    const CONVOLUTIONS: [Case; 12] = [
         ([1, 1, 1, 1], 1, (1, 1), 1, 0),
         ([2, 3, 17, 13], 7, (7, 7), 2, 3),
         ([3, 4, 8, 7], 37, (1, 1), 2, 0),
