@@ -51,10 +51,7 @@ impl WholeFile {
     /// # Errors
     /// The system refuses, or `to` is a folder, a device or a pipe.
     pub fn create(to: &Path) -> io::Result<(Self, File)> {
-        let target = behind_links(to).map_err(|error| match (error.kind(), folder_of(to)) {
-            (io::ErrorKind::NotFound, folder) if !folder.exists() => without_name(folder, &error),
-            _ => error,
-        })?;
+        let target = behind_links(to)?;
         if target.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
