@@ -96,7 +96,10 @@ fn what_the_system_refuses_is_told_with_the_place_and_what_it_means() {
     run(&["table", &at("none")]).refused(1, &["none: does not exist"]);
     let new = ["new-recipe", "byol", "--data", "data/fashion-mnist-tenth", "--out"];
     let out = at("no/such/a.toml");
-    run(&[&new[..], &[&out]].concat()).refused(1, &["no/such does not exist; make it first"]);
+    run(&[&new[..], &[&out]].concat())
+        .refused(1, &["no/such does not exist", "make the folder first"]);
+    run(&[&new[..], &[&out, "--force"]].concat())
+        .refused(1, &["no/such does not exist; make it first"]);
     let refused = run(&["config", &at("no/such/recipe.toml")]);
     refused.refused(2, &["no/such does not exist"]);
     assert!(!refused.error.contains("make it"), "{}", refused.error);

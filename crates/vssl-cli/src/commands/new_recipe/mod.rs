@@ -80,6 +80,10 @@ fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {
     };
     match written {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(exists(path)),
+        Err(error) if error.kind() == ErrorKind::NotFound && !force => {
+            let said = vssl_data::explained(path, &error);
+            Err(anyhow!("writing {}: {said}; make the folder first", path.display()).into())
+        }
         written => Ok(written.map_err(during("writing", path))?),
     }
 }
