@@ -13,7 +13,7 @@ use vssl::{
     run::{
         checkpoint::Store,
         folder::{self, LINEAR, RunFolderError, SETTINGS},
-        past, resume,
+        resume,
         stop::Stop,
     },
     supervised::{
@@ -310,7 +310,7 @@ fn without_images(
     if images.exists() {
         return Ok(None);
     }
-    let summary = past::finished::<Summary>(&output.folder)?;
+    let summary = finished::result::<Summary>(&output.folder)?;
     if summary.is_some() {
         finished::tell::<Summary>(&output.folder, common.json)?;
     }

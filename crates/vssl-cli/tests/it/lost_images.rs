@@ -168,3 +168,19 @@ fn a_training_on_labels_with_a_batch_of_all_images_goes_on_after_one_was_lost() 
         of(command, &["--resume", "--set", "train.epochs=3"]).succeeded();
     }
 }
+
+#[test]
+fn a_damaged_result_does_not_hide_that_images_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &["train", "val"], &["a", "b"], 4);
+    trained(&images, &out, &[]);
+    let short = ["linear", text(&out), "--set", "train.epochs=1", "--quiet"];
+    run(&short).succeeded();
+    fs::write(out.join("linear/summary.json"), "").unwrap();
+    picture(&images.join("train/b/9.bmp"), 200);
+    let parts = ["training images: 8 then, 9 now", "--allow-changed-data"];
+    run(&["linear", text(&out), "--resume"]).refused(1, &parts);
+    fs::write(out.join("summary.json"), "").unwrap();
+    run(&["pretrain", "--resume", text(&out)]).refused(1, &parts);
+}
