@@ -189,13 +189,21 @@ fn the_way_from_files_to_features_is_timed() {
 
 #[test]
 fn benchmarks_that_make_no_sense_end_with_2() {
-    let cases: [(&[&str], &str); 15] = [
+    let cases: [(&[&str], &str); 17] = [
         (&["bench"], "Usage"),
         (&["bench", "step", "--method", "pca"], "expected one of"),
         (&["bench", "step", "--steps", "0"], "0 is not in"),
         (&["bench", "step", "--stem", "vit"], "imagenet"),
         (&["bench", "step", "--size", "2", "--stem-padding", "0"], "at least 3"),
         (&["bench", "step", "--backbone", "vit-tiny", "--size", "40"], "multiple of the patch"),
+        (
+            &["bench", "step", "--backbone", "vit-tiny", "--size", "48", "--local-views", "2"],
+            "--local-size 24, by default half of --size: expected a multiple of the patch",
+        ),
+        (
+            &["bench", "step", "--backbone", "vit-tiny", "--size", "24", "--local-views", "2"],
+            "--size 24: expected a multiple of the patch",
+        ),
         (&["bench", "step", "--patch", "8"], "--patch"),
         (&["bench", "knn", "--dim", "0"], "0 is not in"),
         (&["bench", "kernels", "--batch", "0"], "0 is not in"),
@@ -258,5 +266,5 @@ fn a_step_of_a_recipe_is_that_of_its_run() {
     let done = run(&[bench.as_slice(), &["--batch", "16"]].concat());
     done.refused(2, &["--recipe", "--batch"]);
     let done = run(&[bench.as_slice(), &small, &["--set", "train.max_steps=1"]].concat());
-    done.refused(2, &["the recipe makes 1 steps", "--warmup"]);
+    done.refused(2, &["the recipe makes 1 step,", "--warmup", "raise train.max_steps"]);
 }

@@ -84,6 +84,7 @@ fn of_method(
         (_, None) => {}
     }
     let small = arguments.local_size.unwrap_or(arguments.size.div_ceil(2));
+    check_patches(&backbone, small, arguments)?;
     let bench = StepBench {
         backbone,
         size: arguments.size.into(),
@@ -99,6 +100,30 @@ fn of_method(
     let StepBench { backbone, size, local, batch, precision, .. } = bench;
     let method = arguments.method.clone();
     Ok((Measured { method, backbone, size, views: 2 + local.0, batch, precision }, times))
+}
+
+/// Refuses views that a transformer cannot cut into patches; `small` is the side of the small crops.
+fn check_patches(
+    backbone: &BackboneConfig,
+    small: u16,
+    arguments: &StepArguments,
+) -> Result<(), Failure> {
+    let Some(patch) = backbone.vit().map(|vit| vit.patch) else { return Ok(()) };
+    let mut sides = vec![(arguments.size, format!("--size {}", arguments.size))];
+    if arguments.local_views > 0 {
+        let by_default = match arguments.local_size {
+            Some(_) => "",
+            None => ", by default half of --size",
+        };
+        sides.push((small, format!("--local-size {small}{by_default}")));
+    }
+    match sides.into_iter().find(|(side, _)| !usize::from(*side).is_multiple_of(patch)) {
+        None => Ok(()),
+        Some((_, what)) => {
+            let error = anyhow!("{what}: expected a multiple of the patch of {patch} pixels");
+            Err(Failure::usage(error))
+        }
+    }
 }
 
 /// Times the first steps of a run of `recipe`, which leaves no file.
