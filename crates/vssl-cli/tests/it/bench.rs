@@ -189,6 +189,9 @@ fn the_way_from_files_to_features_is_timed() {
     for part in ["70×70", "images/s", "in a forward pass", "peak memory"] {
         assert!(table.succeeded().contains(part), "{}", table.out);
     }
+    let few =
+        ["bench", "embed", "--width", "4", "--size", "8", "--images", "2", "--batch", "65536"];
+    assert_eq!(object(&few)["batch"], 2);
 }
 
 #[test]
