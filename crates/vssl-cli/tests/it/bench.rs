@@ -185,6 +185,10 @@ fn the_way_from_files_to_features_is_timed() {
     positive(&value, &["images_per_s"]);
     assert_eq!((&value["images"], &value["decode"]), (&5.into(), &true.into()), "{value}");
     assert_eq!((&value["batch"], &value["workers"]), (&2.into(), &0.into()), "{value}");
+    let one = ["bench", "embed", "--width", "4", "--size", "8", "--images", "1", "--threads", "1"];
+    for part in [", 1 image of 8×8", "with 1 thread and", "1 image in a forward pass"] {
+        assert!(run(&one).succeeded().contains(part), "{part}");
+    }
     let table = run(&["bench", "embed", "--width", "4", "--size", "70", "--images", "2"]);
     for part in ["70×70", "images/s", "in a forward pass", "peak memory"] {
         assert!(table.succeeded().contains(part), "{}", table.out);

@@ -17,7 +17,7 @@ use super::knn::rows;
 use crate::{
     arguments::{Common, LogisticBenchArguments},
     failure::Failure,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result<(), Failure> {
@@ -53,8 +53,9 @@ pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result
         Stop::Precision => "no step lowers the loss any more",
         Stop::Iterations => "the most iterations were done",
     };
+    let by_threads = counted(threads, "thread");
     say(&format!(
-        "{rows} images of {dim} numbers, {classes} classes, L2 penalty {l2}, {threads} threads, {isa}\n\
+        "{rows} images of {dim} numbers, {classes} classes, L2 penalty {l2}, {by_threads}, {isa}\n\
          time         {seconds:.2} s\nevaluations  {evaluations}, {} iterations, end: {end}\n\
          loss         {best:.6}, penalty included",
         probe.iterations

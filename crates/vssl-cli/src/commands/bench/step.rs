@@ -27,7 +27,7 @@ use crate::{
     failure::Failure,
     launcher,
     notes::note,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 /// Width of the published ResNets.
@@ -203,9 +203,10 @@ fn print(
     if times.device_mib.is_some() {
         memory = format!("{}, and {memory} of the host", mib(times.device_mib));
     }
+    let by_threads = counted(threads, "thread");
     say(&format!(
         "{method} with {name}{width}, {batch} images of {size}×{size}, in {} on {} with \
-         {threads} threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
+         {by_threads}, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
          images/s, each seen as {views} views\npeak memory   {memory}\nloss          {:.4}{}",
         precision.name(),
         arguments.device,
