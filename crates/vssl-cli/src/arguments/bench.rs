@@ -77,7 +77,7 @@ pub struct KnnBenchArguments {
                         vssl bench logistic --features x.npy --labels y.npy --l2 1e-4"
 )]
 pub struct LogisticBenchArguments {
-    /// Number of images.
+    /// Number of images, at least that of the classes.
     #[arg(long, value_name = "N", default_value_t = 5_000, value_parser = value_parser!(u32).range(1..))]
     pub images: u32,
     /// Length of a feature.

@@ -27,7 +27,7 @@ pub struct EmbedBenchArguments {
     /// Number of images; a smaller set is read repeatedly. By default those of the folder, or 512.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=1 << 24))]
     pub images: Option<u32>,
-    /// Images of one forward pass; by default as `vssl embed` chooses them.
+    /// Images of one forward pass, 65536 at most; by default as `vssl embed` chooses them.
     #[arg(long, value_name = "N", value_parser = value_parser!(u32).range(1..=65536))]
     pub batch: Option<u32>,
     /// Number of threads that decode; by default as for `vssl embed`, and 0 decodes between forward passes.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vssl::{
-    run::{losses, outcome::Outcome, past},
+    run::{folder::RunFolderError, losses, outcome::Outcome, past},
     train::TrainError,
 };
 
@@ -40,12 +40,24 @@ pub(super) fn or_result<Plan, Summary: Outcome>(
         TrainError::NoData { .. } => format!("its images are not there any more: {error}"),
         _ => return Err(error),
     };
-    match past::finished(folder)? {
+    match result(folder)? {
         Some(summary) => {
             note(&format!("{}: {images}", folder.display()));
             Ok(Planned::Finished(summary))
         }
         None => Err(error),
+    }
+}
+
+/// Returns the result of the training in `folder` if it came to its end. A damaged result is none: it is written
+/// anew when the training goes on.
+///
+/// # Errors
+/// The result is there and cannot be read.
+pub(super) fn result<Summary: Outcome>(folder: &Path) -> Result<Option<Summary>, RunFolderError> {
+    match past::finished(folder) {
+        Err(RunFolderError::Summary { .. }) => Ok(None),
+        found => found,
     }
 }
 

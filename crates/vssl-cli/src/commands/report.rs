@@ -63,7 +63,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
         let run = match RunView::read(folder) {
             Ok(run) if run.has_figures() => run,
             found => {
-                let nothing = || PageError::NoMetrics { run: folder.clone() };
+                let nothing = || PageError::without_figures(folder);
                 left_out.push(found.err().unwrap_or_else(nothing));
                 continue;
             }

@@ -65,11 +65,14 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
         let found = found.collect::<Result<_, Failure>>()?;
         answers.push(Answer { query: queries.name(row), found });
     }
-    if let Some(to) = &arguments.draw {
-        picture(&index, &answers, &*queries, to, arguments, common)?;
-    }
+    let drawn = match &arguments.draw {
+        Some(to) => picture(&index, &answers, &*queries, to, arguments, common),
+        None => Ok(()),
+    };
     bar.finish_and_clear();
-    answers.iter().enumerate().try_for_each(|(at, answer)| tell(at, answer, &index, common))
+    // A picture that cannot be made does not cost what was found.
+    answers.iter().enumerate().try_for_each(|(at, answer)| tell(at, answer, &index, common))?;
+    drawn
 }
 
 /// The encoder that the index names, or the one of `--encoder`.
@@ -130,7 +133,15 @@ fn picture(
     match unread.len() {
         0 => {}
         // Not a single image is where it was: the set has moved.
-        _ if drawn == 0 => return Err(unread.swap_remove(0).1.into()),
+        _ if drawn == 0 => {
+            let error = anyhow::Error::from(unread.swap_remove(0).1);
+            let advice = match &arguments.images_root {
+                None => "; if they were moved, name their folder with --images-root",
+                Some(_) => "",
+            };
+            let what = format!("--draw: no image that was found could be read{advice}");
+            return Err(error.context(what).into());
+        }
         count => {
             let (first, error) = &unread[0];
             let images = counted(count, "image");

@@ -11,8 +11,9 @@ use vssl::{
     encoder::Encoder,
     recipe::{self, Provenance, Settings},
     run::{
+        checkpoint::Store,
         folder::{self, LINEAR, RunFolderError, SETTINGS},
-        past, resume,
+        resume,
         stop::Stop,
     },
     supervised::{
@@ -49,9 +50,13 @@ pub(super) fn run_linear(arguments: &Linear, common: &Common) -> Result<(), Fail
     }
     let splits = encoder::splits(source, training.split.into(), &frozen, common)?;
     // The fast evaluation has no batches.
-    let adapted = if *fast { Vec::new() } else { settings.adapt(&splits, &origins) };
+    let adapted = if *fast {
+        Vec::new()
+    } else {
+        settings.adapt(&splits, &origins, resumes(training, &output))
+    };
+    check_continued(training, (&settings, &origins), &output)?;
     let notes = [origins.notes, adapted].concat();
-    check_continued(training, &settings, &output)?;
     let stop = Stop::default();
     let mut observer = progress::observer(common, &stop);
     let asked = splits.validation.as_ref().map_or(0, |images| images.len());
@@ -103,8 +108,8 @@ pub(super) fn run_finetune(arguments: &Finetune, common: &Common) -> Result<(), 
         return tell(&summary, &[], common);
     }
     let splits = encoder::splits(source, training.split.into(), &pretrained, common)?;
-    let notes = settings.adapt(&splits, &origins);
-    check_continued(training, &settings, &output)?;
+    let notes = settings.adapt(&splits, &origins, resumes(training, &output));
+    check_continued(training, (&settings, &origins), &output)?;
     let folder = output.folder.clone();
     let job = Job::finetune(&pretrained, &splits, &settings, output);
     let notes = origins.notes.into_iter().chain(notes).collect();
@@ -214,10 +219,15 @@ fn settings<S: Settings>(
     read(arguments, begun, &bad_images, more)
 }
 
+/// Whether the settings are those in the output folder, changed by `--set` only.
+fn resumes(arguments: &TrainingArguments, output: &OutputOptions) -> bool {
+    output.resume && !arguments.continues
+}
+
 /// Refuses settings of `--continue` that did not begin the training which goes on.
 fn check_continued<S: Settings>(
     arguments: &TrainingArguments,
-    asked: &S,
+    asked: (&S, &Provenance),
     output: &OutputOptions,
 ) -> Result<(), Failure> {
     match arguments.continues && output.resume {
@@ -227,12 +237,22 @@ fn check_continued<S: Settings>(
 }
 
 /// Refuses settings that did not begin the training whose settings are in the file `begun`.
-fn check_same<S: Settings>(asked: &S, begun: &Path, output: &OutputOptions) -> Result<(), Failure> {
+fn check_same<S: Settings>(
+    (asked, origins): (&S, &Provenance),
+    begun: &Path,
+    output: &OutputOptions,
+) -> Result<(), Failure> {
     let name = begun.display().to_string();
     let text = fs::read_to_string(begun).map_err(during("reading", begun))?;
     let was: S = recipe::settings(&text, &name, &[]).map_err(Failure::usage)?;
     let table = |settings: &S| Table::try_from(settings).context("settings as a table");
-    let differences = resume::binding_differences_on_labels(&table(&was)?, &table(asked)?);
+    let mut differences = resume::binding_differences_on_labels(&table(&was)?, &table(asked)?);
+    if !origins.is_given("train.batch")
+        && Store::of(&output.folder).has_saved().is_ok_and(|saved| saved)
+    {
+        // A batch that nobody gives follows the number of images: the checkpoint tells whether it may.
+        differences.retain(|difference| difference.key != "train.batch");
+    }
     if differences.is_empty() {
         return Ok(());
     }
@@ -290,7 +310,7 @@ fn without_images(
     if images.exists() {
         return Ok(None);
     }
-    let summary = past::finished::<Summary>(&output.folder)?;
+    let summary = finished::result::<Summary>(&output.folder)?;
     if summary.is_some() {
         finished::tell::<Summary>(&output.folder, common.json)?;
     }

@@ -136,5 +136,10 @@ fn what_cannot_be_embedded_or_searched_is_named() {
     assert!(fs::read(at("a.png")).unwrap().starts_with(b"\x89PNG"));
     fs::rename(&photos, at("gone")).unwrap();
     fs::rename(at("gone/dark/01.bmp"), at("query.bmp")).unwrap();
-    search(&index, text(&at("query.bmp")), &draw).refused(1, &["photos"]);
+    let moved = search(&index, text(&at("query.bmp")), &draw);
+    moved.refused(1, &["photos", "--images-root"]);
+    assert!(moved.out.contains("dark/"), "what was found is told: {}", moved.out);
+    let gone = at("gone");
+    let found = [&draw[..], &["--images-root", text(&gone)]].concat();
+    search(&index, text(&at("query.bmp")), &found).succeeded();
 }

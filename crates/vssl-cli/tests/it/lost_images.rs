@@ -137,3 +137,50 @@ fn images_beside_the_folders_of_the_splits_are_counted() {
     assert_eq!((&said["unreadable"], &said["looked_at"]), (&1.into(), &8.into()));
     assert!(said["notes"].to_string().contains("beside the folders of the splits"), "{said}");
 }
+
+#[test]
+fn a_training_on_labels_with_a_batch_of_all_images_goes_on_after_one_was_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &["train", "val"], &["a", "b"], 4);
+    trained(&images, &out, &[]);
+    let out = text(&out);
+    let of = |command, more: &[&str]| run(&[&[command, out, "--quiet"], more].concat());
+    for command in ["linear", "finetune"] {
+        of(command, &["--set", "train.epochs=1"]).succeeded();
+    }
+    fs::remove_file(images.join("train/a/0.bmp")).unwrap();
+    let longer = ["--resume", "--set", "train.epochs=2"];
+    let allowed = "--allow-changed-data";
+    for command in ["linear", "finetune"] {
+        of(command, &longer).refused(1, &["training images: 8 then, 7 now", allowed]);
+        let same = run(&[command, out, "--continue", "--set", "train.epochs=1"]);
+        same.succeeded();
+        assert!(same.error.contains("8 then, 7 now"), "{}", same.error);
+        let other = [longer.as_slice(), &["--set", "train.batch=4", allowed]].concat();
+        of(command, &other).refused(2, &["train.batch: 8 -> 4"]);
+        let done = run(&[&[command, out], longer.as_slice(), &[allowed]].concat());
+        done.succeeded();
+        let told = format!("{}{}", done.out, done.error);
+        for part in ["fewer than the 8 of a batch so far: train.batch is 7", "8 then, 7 now"] {
+            assert!(told.contains(part), "{part:?} is not in\n{told}");
+        }
+        of(command, &["--resume", "--set", "train.epochs=3"]).succeeded();
+    }
+}
+
+#[test]
+fn a_damaged_result_does_not_hide_that_images_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, out) = (folder.path().join("images"), folder.path().join("run"));
+    pictures(&images, &["train", "val"], &["a", "b"], 4);
+    trained(&images, &out, &[]);
+    let short = ["linear", text(&out), "--set", "train.epochs=1", "--quiet"];
+    run(&short).succeeded();
+    fs::write(out.join("linear/summary.json"), "").unwrap();
+    picture(&images.join("train/b/9.bmp"), 200);
+    let parts = ["training images: 8 then, 9 now", "--allow-changed-data"];
+    run(&["linear", text(&out), "--resume"]).refused(1, &parts);
+    fs::write(out.join("summary.json"), "").unwrap();
+    run(&["pretrain", "--resume", text(&out)]).refused(1, &parts);
+}

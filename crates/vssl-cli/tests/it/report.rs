@@ -129,7 +129,7 @@ fn damaged_and_missing_figures_are_named() {
     assert!(shown.error.contains("metrics.jsonl: line 2"), "{}", shown.error);
     fs::remove_file(&page).unwrap();
     fs::remove_file(&metrics).unwrap();
-    report().refused(1, &["nothing in metrics.jsonl", "vssl watch"]);
+    report().refused(1, &["metrics.jsonl is missing"]);
     assert!(!page.exists(), "a page was written all the same");
     run(&["report", "recipes"]).refused(1, &["recipes: not a run folder"]);
     run(&["report"]).refused(2, &["<RUN>"]);
@@ -250,4 +250,17 @@ fn only_this_machine_is_answered_and_a_port_in_use_is_named() {
     let port = watching.address.rsplit(':').next().unwrap();
     run(&["watch", text(folder.path()), "--port", port]).refused(1, &[port, "in use", "--port 0"]);
     run(&["watch", "Cargo.toml"]).refused(1, &["Cargo.toml", "expected the folder"]);
+}
+
+#[test]
+fn a_run_that_has_not_logged_a_step_is_to_be_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = trained(folder.path(), "run", &[]);
+    for name in ["metrics.jsonl", "summary.json"] {
+        fs::remove_file(out.join(name)).unwrap();
+    }
+    fs::remove_dir_all(out.join("checkpoints")).unwrap();
+    let page = folder.path().join("page.html");
+    run(&["report", text(&out), "--to", text(&page)])
+        .refused(1, &["nothing in metrics.jsonl", "vssl watch"]);
 }

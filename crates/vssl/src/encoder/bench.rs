@@ -60,7 +60,8 @@ pub fn run(
     batch: Option<usize>,
     reading: &Reading,
 ) -> Result<EmbedSpeed, EncoderError> {
-    let batch = batch.unwrap_or_else(|| encoder.batch());
+    // A pass cannot have more images than there are.
+    let batch = batch.unwrap_or_else(|| encoder.batch()).min(images.len().max(1));
     let (began, mut rows) = (Instant::now(), 0);
     encoder.each_batch_of::<EncoderError>(batch, images, reading, |_, features| {
         rows += features.rows;

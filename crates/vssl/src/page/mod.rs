@@ -16,7 +16,10 @@ mod pictures;
 mod run;
 mod tsne;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 pub use classes::ClassView;
 pub use document::{Document, html};
@@ -28,7 +31,12 @@ use crate::{
     eval::EvalError,
     features::FeatureError,
     recipe::RecipeError,
-    run::{folder::RunFolderError, json_lines::JsonLinesError, metrics},
+    run::{
+        checkpoint::Store,
+        folder::{RunFolderError, SUMMARY},
+        json_lines::JsonLinesError,
+        metrics,
+    },
 };
 
 /// Why a page could not be made.
@@ -66,6 +74,15 @@ pub enum PageError {
         /// The run folder.
         run: PathBuf,
     },
+    /// The run logged steps, and their file is not there any more.
+    #[error(
+        "{}: {} is missing, so the figures of the run's steps are lost and there are no curves to show", run.display(),
+        metrics::FILE
+    )]
+    MetricsGone {
+        /// The run folder.
+        run: PathBuf,
+    },
     /// The encoder cannot be read, or images for it.
     #[error(transparent)]
     Encoder(#[from] EncoderError),
@@ -88,4 +105,18 @@ pub enum PageError {
         /// The message of the image encoder.
         what: String,
     },
+}
+
+impl PageError {
+    /// Returns the error for the run in the folder `run`, which has no figures to show: its file of figures was
+    /// removed, or no step was logged yet.
+    pub fn without_figures(run: &Path) -> Self {
+        let has_begun = run.join(SUMMARY).exists() || Store::of(run).has_saved().unwrap_or(false);
+        let is_gone = !run.join(metrics::FILE).exists();
+        let run = run.to_owned();
+        match is_gone && has_begun {
+            true => Self::MetricsGone { run },
+            false => Self::NoMetrics { run },
+        }
+    }
 }

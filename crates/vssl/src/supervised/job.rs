@@ -350,12 +350,14 @@ fn resumption(
     if !output.resume {
         return Ok((None, Vec::new()));
     }
-    let Some((mut checkpoint, stand_in)) = resumed(identity, output)? else {
+    let Some((mut checkpoint, stand_in)) = resumed(identity, images, output)? else {
         return Ok((None, vec![note_on_new_start(output)?]));
     };
+    // Other images are told first: a length may be too short only because images are missing.
+    let changed = checked(&checkpoint, images, output, length)?;
     let mut notes: Vec<String> =
         note_on_new_length(&checkpoint, images, output, length, common)?.into_iter().collect();
-    notes.extend(checked(&checkpoint, images, output, length)?);
+    notes.extend(changed);
     checkpoint.position.notes.extend(notes.iter().cloned());
     let stand_in = stand_in.map(|stand_in| stand_in.note("goes on from"));
     let lost = losses::notes::<Summary>(&output.folder, true)?;
@@ -370,7 +372,9 @@ fn note_on_new_length(
     length: length::Length,
     common: &Common,
 ) -> Result<Option<String>, TrainError> {
-    let was = length.stated_in(&settings_of(checkpoint, output)?);
+    let settings = settings_of(checkpoint, output)?;
+    let batch = batch_of(&settings).unwrap_or(length.batch);
+    let was = length::Length { batch, ..length.stated_in(&settings) };
     let now = images.training.count;
     let then = checkpoint.images.as_ref().map_or(now, |images| images.training.count);
     let change = NewLength {
@@ -380,7 +384,7 @@ fn note_on_new_length(
         rate_name: &common.rate_name,
         rate: &|length, at| (common.rate)(length.epochs, at),
     };
-    let note = (was != length).then(|| change.note()).transpose();
+    let note = (was.epochs != length.epochs).then(|| change.note()).transpose();
     note.map_err(|what| TrainError::EndHasPassed { run: output.folder.clone(), what })
 }
 
@@ -392,9 +396,27 @@ fn settings_of(checkpoint: &Checkpoint, output: &OutputOptions) -> Result<Table,
     Ok(recipe::upgraded(settings))
 }
 
+/// Returns the size of a batch that the settings `table` state.
+fn batch_of(table: &Table) -> Option<usize> {
+    table.get("train")?.get("batch")?.as_integer()?.try_into().ok()
+}
+
+/// Returns whether a batch is as large as the training set now, and was as large as the set then or has no room
+/// in the set now: such a batch follows the number of images.
+fn batch_follows_images(
+    (was, now): (&Table, &Table),
+    checkpoint: &Checkpoint,
+    images: &Images,
+) -> bool {
+    let (Some(batch), count) = (batch_of(was), images.training.count) else { return false };
+    let then = checkpoint.images.as_ref().map(|images| images.training.count);
+    batch_of(now) == Some(count) && (batch > count || then == Some(batch))
+}
+
 /// Returns the last checkpoint, if it belongs to the same training, and whether it stands in for `latest`.
 fn resumed(
     now: &Table,
+    images: &Images,
     output: &OutputOptions,
 ) -> Result<Option<(Checkpoint, Option<StandIn>)>, TrainError> {
     let run = &output.folder;
@@ -404,6 +426,9 @@ fn resumed(
     let mut differences = resume::apart_from_length(differences);
     if checkpoint.images.is_some() || output.allow_changed_data {
         differences.retain(|difference| !COUNTS.contains(&difference.key.as_str()));
+    }
+    if batch_follows_images((&was, now), &checkpoint, images) {
+        differences.retain(|difference| difference.key != "train.batch");
     }
     match differences.is_empty() {
         true => Ok(Some((checkpoint, stand_in))),

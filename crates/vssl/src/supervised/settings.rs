@@ -12,7 +12,7 @@ use super::labels;
 use crate::{
     eval::linear::LinearConfig,
     optim::{Algorithm, OptimizerConfig, Sgd},
-    recipe::{Checker, LogSection, Provenance, Settings},
+    recipe::{Checker, LogSection, Origin, Provenance, Settings},
     schedule::{Schedule, WarmupCosine},
 };
 
@@ -81,14 +81,16 @@ impl LinearSettings {
 }
 
 impl LinearSettings {
-    /// Lowers a batch that nobody has chosen to the number of training images. Returns notes on that, and on
-    /// milestones that the training does not reach.
-    pub fn adapt(&mut self, splits: &Splits, origins: &Provenance) -> Vec<String> {
+    /// Lowers a batch that nobody has chosen to the number of training images. `goes_on` says whether the
+    /// settings are those that a training goes on with: their batch may have been lowered before, and counts as
+    /// chosen only where the command gives it. Returns notes on that, and on milestones that the training does
+    /// not reach.
+    pub fn adapt(&mut self, splits: &Splits, origins: &Provenance, goes_on: bool) -> Vec<String> {
         let late = self
             .milestones
             .as_ref()
             .and_then(|_| self.schedule().remark("milestones", self.train.epochs));
-        let batch = self.train.adapt(splits.train.len(), origins);
+        let batch = self.train.adapt(splits.train.len(), origins, goes_on);
         late.into_iter().chain(batch).collect()
     }
 }
@@ -181,13 +183,18 @@ impl FinetuneSettings {
 }
 
 impl FinetuneSettings {
-    /// Lowers a batch that nobody has chosen to the number of images that keep their labels. Returns a note on
-    /// that.
-    pub fn adapt(&mut self, splits: &Splits, origins: &Provenance) -> Option<String> {
+    /// Lowers a batch that nobody has chosen to the number of images that keep their labels; `goes_on` is that
+    /// of [`LinearSettings::adapt`]. Returns a note on that.
+    pub fn adapt(
+        &mut self,
+        splits: &Splits,
+        origins: &Provenance,
+        goes_on: bool,
+    ) -> Option<String> {
         let labels = splits.train.labels()?;
         let classes = splits.train.classes().len();
         let images = labels::choose(labels, classes, self.labels, self.seed).len();
-        self.train.adapt(images, origins)
+        self.train.adapt(images, origins, goes_on)
     }
 }
 
@@ -224,14 +231,20 @@ pub struct Length {
 }
 
 impl Length {
-    fn adapt(&mut self, images: usize, origins: &Provenance) -> Option<String> {
-        if self.batch <= images || images < 2 || origins.is_given("train.batch") {
+    fn adapt(&mut self, images: usize, origins: &Provenance, goes_on: bool) -> Option<String> {
+        let origin = origins.origin("train.batch");
+        let is_stored = goes_on && matches!(origin, Origin::File { .. });
+        if self.batch <= images || images < 2 || !(*origin == Origin::Default || is_stored) {
             return None;
         }
-        let default = std::mem::replace(&mut self.batch, images);
+        let before = std::mem::replace(&mut self.batch, images);
+        let batch = match is_stored {
+            true => "of a batch so far",
+            false => "of a batch unless train.batch is given",
+        };
         Some(format!(
-            "there are {images} training images with labels, fewer than the {default} of a batch unless \
-             train.batch is given: train.batch is {images}"
+            "there are {images} training images with labels, fewer than the {before} {batch}: \
+             train.batch is {images}"
         ))
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     arguments::{Common, EmbedBenchArguments, StemName},
     failure::Failure,
     launcher,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 /// Number of the noise images that are used when no folder is given.
@@ -120,9 +120,11 @@ fn tell(
         None => "noise in memory".to_owned(),
     };
     let memory = peak_rss_mib.map_or("unknown".to_owned(), |mib| format!("{mib} MiB"));
+    let by_threads = counted(threads, "thread");
+    let (shown, in_a_pass) = (counted(images, "image"), counted(batch, "image"));
     say(&format!(
-        "{name}, {images} images of {size}×{size}, {source}, on {device} with {threads} threads and \
-         {workers} that decode, {isa}\nspeed         {speed} images/s, {batch} images in a forward \
+        "{name}, {shown} of {size}×{size}, {source}, on {device} with {by_threads} and \
+         {workers} that decode, {isa}\nspeed         {speed} images/s, {in_a_pass} in a forward \
          pass\npeak memory   {memory}"
     ))
 }

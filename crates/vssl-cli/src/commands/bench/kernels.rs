@@ -8,7 +8,7 @@ use vssl_kernels::bench::{Layer, Speed, layers};
 use crate::{
     arguments::{Common, KernelArguments},
     failure::Failure,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 const HEADER: &str = "GFLOP/s (and % of the product)              forward     input gradient    \
@@ -24,7 +24,8 @@ pub(super) fn run(arguments: &KernelArguments, common: &Common) -> Result<(), Fa
     let budget = Duration::from_millis(arguments.budget.into());
     let (threads, isa) = (vssl_kernels::threads(), vssl_kernels::isa().name());
     if !common.json {
-        say(&format!("batch {batch}, {threads} threads, {isa}"))?;
+        let by_threads = counted(threads, "thread");
+        say(&format!("batch {batch}, {by_threads}, {isa}"))?;
     }
     let mut measured = Vec::new();
     for (network, bottleneck) in [("ResNet-18", false), ("ResNet-50", true)] {

@@ -15,7 +15,7 @@ use vssl_data::rng::{Stream, rng, uniform};
 use crate::{
     arguments::{Common, KnnBenchArguments},
     failure::Failure,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 /// Temperature of the weights of the vote.
@@ -54,8 +54,9 @@ pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), 
     if common.quiet {
         return say(&to_digits(speed, 1).to_string());
     }
+    let by_threads = counted(threads, "thread");
     say(&format!(
-        "{queries} rows among {train} of {dim} numbers, cosine, k {k}, {threads} threads, {isa}\n\
+        "{queries} rows among {train} of {dim} numbers, cosine, k {k}, {by_threads}, {isa}\n\
          time      {seconds:.2} s\nspeed     {speed:.0} rows/s\nproducts  {gflops:.0} GFLOP/s\n\
          top-1     {top1:.2} %, of rows of noise around {classes} centres"
     ))

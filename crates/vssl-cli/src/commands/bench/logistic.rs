@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     eval::{
-        linear::{LinearConfig, LinearProbe},
+        linear::{LinearConfig, LinearProbe, Stop},
         memory_of_a_fit,
     },
     features::{self, Features, MOST_CLASSES, Source},
@@ -17,7 +17,7 @@ use super::knn::rows;
 use crate::{
     arguments::{Common, LogisticBenchArguments},
     failure::Failure,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result<(), Failure> {
@@ -48,9 +48,15 @@ pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result
     if common.quiet {
         return say(&to_digits(seconds, 3).to_string());
     }
+    let end = match probe.stop {
+        Stop::Gradient => "the gradient is within the tolerance",
+        Stop::Precision => "no step lowers the loss any more",
+        Stop::Iterations => "the most iterations were done",
+    };
+    let by_threads = counted(threads, "thread");
     say(&format!(
-        "{rows} images of {dim} numbers, {classes} classes, L2 penalty {l2}, {threads} threads, {isa}\n\
-         time         {seconds:.2} s\nevaluations  {evaluations}, {} iterations, end: {stop}\n\
+        "{rows} images of {dim} numbers, {classes} classes, L2 penalty {l2}, {by_threads}, {isa}\n\
+         time         {seconds:.2} s\nevaluations  {evaluations}, {} iterations, end: {end}\n\
          loss         {best:.6}, penalty included",
         probe.iterations
     ))
@@ -61,6 +67,13 @@ fn stored(path: &Path, labels: Option<&Path>) -> Result<Features, Failure> {
     let stored = features::open(path, labels)?;
     let (rows, dim) = (stored.rows(), stored.dim());
     let labels = stored.labels().map(<[i64]>::to_vec);
+    if labels.is_none() {
+        return Err(anyhow!(
+            "{}: no labels in it or beside it; name a file of them with --labels",
+            path.display()
+        )
+        .into());
+    }
     // Other labels are refused before anything is fitted.
     let classes = labels.iter().flatten().filter(|&label| (0..MOST_CLASSES).contains(label));
     let classes = classes.max().map_or(1, |&label| label as u64 + 1);
@@ -78,6 +91,11 @@ fn stored(path: &Path, labels: Option<&Path>) -> Result<Features, Failure> {
 /// Random features, if they and the fit have room in memory.
 fn random(arguments: &LogisticBenchArguments) -> Result<Features, Failure> {
     let LogisticBenchArguments { images, dim, classes, .. } = *arguments;
+    if images < classes {
+        return Err(Failure::usage(anyhow!(
+            "--images {images}: expected at least as many images as --classes, {classes}"
+        )));
+    }
     check_memory(needed(images.into(), dim.into(), classes.into())).map_err(|space| {
         Failure::usage(anyhow!(
             "--images {images} rows of --dim {dim} and weights for --classes {classes} take {space}"

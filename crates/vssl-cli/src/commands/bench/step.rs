@@ -27,7 +27,7 @@ use crate::{
     failure::Failure,
     launcher,
     notes::note,
-    output::{say, to_digits},
+    output::{counted, say, to_digits},
 };
 
 /// Width of the published ResNets.
@@ -84,6 +84,7 @@ fn of_method(
         (_, None) => {}
     }
     let small = arguments.local_size.unwrap_or(arguments.size.div_ceil(2));
+    check_patches(&backbone, small, arguments)?;
     let bench = StepBench {
         backbone,
         size: arguments.size.into(),
@@ -99,6 +100,30 @@ fn of_method(
     let StepBench { backbone, size, local, batch, precision, .. } = bench;
     let method = arguments.method.clone();
     Ok((Measured { method, backbone, size, views: 2 + local.0, batch, precision }, times))
+}
+
+/// Refuses views that a transformer cannot cut into patches; `small` is the side of the small crops.
+fn check_patches(
+    backbone: &BackboneConfig,
+    small: u16,
+    arguments: &StepArguments,
+) -> Result<(), Failure> {
+    let Some(patch) = backbone.vit().map(|vit| vit.patch) else { return Ok(()) };
+    let mut sides = vec![(arguments.size, format!("--size {}", arguments.size))];
+    if arguments.local_views > 0 {
+        let by_default = match arguments.local_size {
+            Some(_) => "",
+            None => ", by default half of --size",
+        };
+        sides.push((small, format!("--local-size {small}{by_default}")));
+    }
+    match sides.into_iter().find(|(side, _)| !usize::from(*side).is_multiple_of(patch)) {
+        None => Ok(()),
+        Some((_, what)) => {
+            let error = anyhow!("{what}: expected a multiple of the patch of {patch} pixels");
+            Err(Failure::usage(error))
+        }
+    }
 }
 
 /// Times the first steps of a run of `recipe`, which leaves no file.
@@ -178,9 +203,10 @@ fn print(
     if times.device_mib.is_some() {
         memory = format!("{}, and {memory} of the host", mib(times.device_mib));
     }
+    let by_threads = counted(threads, "thread");
     say(&format!(
         "{method} with {name}{width}, {batch} images of {size}×{size}, in {} on {} with \
-         {threads} threads, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
+         {by_threads}, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
          images/s, each seen as {views} views\npeak memory   {memory}\nloss          {:.4}{}",
         precision.name(),
         arguments.device,

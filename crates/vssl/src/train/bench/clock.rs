@@ -47,9 +47,12 @@ pub struct StepTimes {
 /// As [`crate::train::pretrain()`]; also, the run has fewer steps than are asked for.
 pub fn plan(plan: &Plan, clock: StepClock) -> Result<StepTimes, TrainError> {
     if plan.total_steps < clock.total() as u64 {
+        let epochs = plan.steps_per_epoch.saturating_mul(plan.recipe.train.epochs);
+        let limit = if plan.total_steps < epochs { "train.max_steps" } else { "train.epochs" };
+        let steps = if plan.total_steps == 1 { "step" } else { "steps" };
         return Err(TrainError::Setting(format!(
-            "the recipe makes {} steps, fewer than the {} before and under the clock: lower --warmup or --steps, or \
-             raise train.epochs",
+            "the recipe makes {} {steps}, fewer than the {} before and under the clock: lower --warmup or --steps, or \
+             raise {limit}",
             plan.total_steps,
             clock.total()
         )));
