@@ -107,7 +107,7 @@ fn tell(
             "device": device, "backbone": name, "size": size, "stem": stem.map(StemName::name),
             "batch": batch, "images": images, "decode": arguments.root.is_some(),
             "threads": threads, "workers": workers, "isa": isa,
-            "seconds": to_digits(seconds, 3), "images_per_s": speed, "dim": dim,
+            "seconds": to_digits(seconds, 6), "images_per_s": speed, "dim": dim,
             "peak_rss_mib": peak_rss_mib,
         });
         return say(&value.to_string());

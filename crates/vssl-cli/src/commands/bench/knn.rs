@@ -45,7 +45,7 @@ pub(super) fn run(arguments: &KnnBenchArguments, common: &Common) -> Result<(), 
     if common.json {
         let value = json!({
             "train": train, "queries": queries, "dim": dim, "k": k, "classes": classes,
-            "threads": threads, "isa": isa, "seconds": to_digits(seconds, 3),
+            "threads": threads, "isa": isa, "seconds": to_digits(seconds, 6),
             "queries_per_s": to_digits(speed, 1), "product_gflops": to_digits(gflops, 1),
             "top1": to_digits(top1, 2),
         });

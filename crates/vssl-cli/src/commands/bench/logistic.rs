@@ -40,13 +40,13 @@ pub(super) fn run(arguments: &LogisticBenchArguments, common: &Common) -> Result
     if common.json {
         let value = json!({
             "images": rows, "dim": dim, "classes": classes, "l2": l2, "threads": threads,
-            "isa": isa, "seconds": to_digits(seconds, 3), "iterations": probe.iterations,
+            "isa": isa, "seconds": to_digits(seconds, 6), "iterations": probe.iterations,
             "evaluations": evaluations, "stop": stop, "loss": best, "trace": trace,
         });
         return say(&value.to_string());
     }
     if common.quiet {
-        return say(&to_digits(seconds, 3).to_string());
+        return say(&to_digits(seconds, 6).to_string());
     }
     let end = match probe.stop {
         Stop::Gradient => "the gradient is within the tolerance",

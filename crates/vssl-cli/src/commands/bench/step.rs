@@ -247,7 +247,7 @@ impl Parts<'_> {
     }
 
     fn json(&self) -> serde_json::Value {
-        let seconds = |seconds: [f64; 2]| seconds.map(|seconds| to_digits(seconds, 5));
+        let seconds = |seconds: [f64; 2]| seconds.map(|seconds| to_digits(seconds, 7));
         let parts = self.named().map(|(name, both)| (name.to_owned(), json!(seconds(both))));
         serde_json::Value::Object(parts.collect())
     }
