@@ -12,7 +12,7 @@ use super::buffer;
 use super::norm::{load, store};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
-use super::transcendental::each_vector;
+use super::transcendental::{each_vector, first_lanes};
 
 /// The number of floats of a task.
 const BLOCK: usize = 1 << 14;
@@ -92,20 +92,6 @@ impl Kernel for RowStatistics<'_> {
                 self.factor[row] = 1.0 / (S::sum(squares) / columns as f32 + self.eps).sqrt();
             }
         }
-    }
-}
-
-/// Returns the vector with zeros from lane `count` on.
-#[inline(always)]
-unsafe fn first_lanes<S: Simd>(value: S::Vector, count: usize) -> S::Vector {
-    if count == S::LANES {
-        return value;
-    }
-    let mut lanes = [0.0f32; 16];
-    // SAFETY: no vector has more than 16 lanes.
-    unsafe {
-        S::store_partial(lanes.as_mut_ptr(), value, count);
-        S::load(lanes.as_ptr())
     }
 }
 

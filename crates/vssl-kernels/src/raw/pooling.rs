@@ -122,14 +122,8 @@ impl Kernel for ForwardImage<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { pool, x, y } = self;
-        let out_width = pool.out_width();
         for (pixel, y) in y.chunks_exact_mut(pool.channels).enumerate() {
-            let window = Window {
-                rows: pool.window(pixel / out_width, pool.height),
-                columns: pool.window(pixel % out_width, pool.width),
-                line: pool.width,
-                channels: pool.channels,
-            };
+            let window = Window::of(pool, pixel);
             let (whole, rest) = y.as_chunks_mut::<TOGETHER>();
             let from = TOGETHER * whole.len();
             for (group, y) in whole.iter_mut().enumerate() {
@@ -154,15 +148,9 @@ impl Kernel for BackwardImage<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { pool, x, dy, dx } = self;
-        let out_width = pool.out_width();
         dx.fill(0.0);
         for (pixel, dy) in dy.chunks_exact(pool.channels).enumerate() {
-            let window = Window {
-                rows: pool.window(pixel / out_width, pool.height),
-                columns: pool.window(pixel % out_width, pool.width),
-                line: pool.width,
-                channels: pool.channels,
-            };
+            let window = Window::of(pool, pixel);
             let (whole, rest) = dy.as_chunks::<TOGETHER>();
             let from = TOGETHER * whole.len();
             for (group, dy) in whole.iter().enumerate() {
@@ -185,6 +173,18 @@ struct Window {
 }
 
 impl Window {
+    /// Returns the window of the output with the number `pixel`, line by line.
+    #[inline(always)]
+    fn of(pool: &MaxPool, pixel: usize) -> Self {
+        let out_width = pool.out_width();
+        Self {
+            rows: pool.window(pixel / out_width, pool.height),
+            columns: pool.window(pixel % out_width, pool.width),
+            line: pool.width,
+            channels: pool.channels,
+        }
+    }
+
     /// Calls `body` with the number and the offset of each pixel, in order.
     #[inline(always)]
     fn each(&self, mut body: impl FnMut(u32, usize)) {

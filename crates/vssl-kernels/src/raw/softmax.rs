@@ -9,7 +9,7 @@
 use super::norm::{load, store};
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
-use super::transcendental::{each_vector, exp};
+use super::transcendental::{each_vector, exp, first_lanes};
 
 /// The number of columns whose exponentials are added in single precision.
 const RUN: usize = 2048;
@@ -194,26 +194,12 @@ impl Kernel for LogSum<'_> {
                     // Both are rounded alike, so that the largest logit is exactly 0 here.
                     let scaled = S::mul(scale, load::<S>(x.add(first + at), count));
                     let value = exp::<S>(S::sub(scaled, top));
-                    run = S::add(run, only::<S>(value, count));
+                    run = S::add(run, first_lanes::<S>(value, count));
                 });
                 sum += f64::from(S::sum(run));
             }
             [largest, sum.ln() as f32]
         }
-    }
-}
-
-/// Returns the first `count` lanes and zeros behind them.
-#[inline(always)]
-unsafe fn only<S: Simd>(value: S::Vector, count: usize) -> S::Vector {
-    if count == S::LANES {
-        return value;
-    }
-    let mut lanes = [0.0_f32; 16];
-    // SAFETY: no vector has more than 16 lanes, and the caller has the instruction set.
-    unsafe {
-        S::store(lanes.as_mut_ptr(), value);
-        S::load_partial(lanes.as_ptr(), count)
     }
 }
 

@@ -14,6 +14,7 @@ use super::pool::{Shared, parallel_for};
 use super::rows::Before;
 use super::simd::{Isa, Kernel, Simd};
 use super::transcendental::each_vector;
+use super::transpose::transpose;
 
 /// The columns of the narrower matrix that a task takes.
 const PIECE: usize = 768;
@@ -84,7 +85,7 @@ pub fn weight_gradient(
     } else {
         let mut turned = buffer::take(dweight.len());
         product(isa, x, dy, &mut turned);
-        transpose(&turned, outputs, dweight);
+        transpose(isa, &turned, inputs, outputs, dweight);
     }
     if let Some(dbias) = dbias {
         let mut totals = vec![0.0f64; outputs];
@@ -100,20 +101,6 @@ fn sums_without_product(isa: Isa, matrix: Tall<'_>) {
     if matrix.rows * matrix.columns > 0 {
         packed(isa, matrix);
     }
-}
-
-/// Writes `from`, whose rows have `columns` elements, with rows and columns exchanged.
-fn transpose(from: &[f32], columns: usize, to: &mut [f32]) {
-    const SIDE: usize = 16;
-    let rows = from.len() / columns;
-    let out = Shared::new(to);
-    parallel_for(columns.div_ceil(SIDE), |task| {
-        for j in task * SIDE..columns.min(task * SIDE + SIDE) {
-            // SAFETY: each task has its own rows of the result.
-            let to = unsafe { out.slice(j * rows, rows) };
-            to.iter_mut().zip(from[j..].iter().step_by(columns)).for_each(|(to, from)| *to = *from);
-        }
-    });
 }
 
 /// The sums of the columns of a matrix, a line for each slice of [`DEPTH`] rows.

@@ -22,6 +22,20 @@ macro_rules! each_vector {
 
 pub(super) use each_vector;
 
+/// Returns the vector with zeros from lane `count` on.
+#[inline(always)]
+pub(super) unsafe fn first_lanes<S: Simd>(value: S::Vector, count: usize) -> S::Vector {
+    if count == S::LANES {
+        return value;
+    }
+    let mut lanes = [0.0f32; 16];
+    // SAFETY: no vector has more than 16 lanes.
+    unsafe {
+        S::store_partial(lanes.as_mut_ptr(), value, count);
+        S::load(lanes.as_ptr())
+    }
+}
+
 /// Returns eˣ with a relative error of about 10⁻⁷, where the result is a normal number: `x` is limited to
 /// −87.3 and 88. NaN stays NaN.
 ///

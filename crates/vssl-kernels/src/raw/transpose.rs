@@ -1,5 +1,6 @@
 //! Transposed copies, in squares of 8×8 numbers where the machine has vectors of that length.
 
+use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
 /// The side of a square.
@@ -7,7 +8,7 @@ const SIDE: usize = 8;
 /// The number of columns that are turned together.
 const TOGETHER: usize = 64;
 
-/// Writes `from`, `[rows, columns]`, to `to` as `[columns, rows]`.
+/// Writes `from`, `[rows, columns]`, to `to` as `[columns, rows]`, on all threads.
 ///
 /// # Panics
 ///
@@ -17,16 +18,19 @@ pub fn transpose(isa: Isa, from: &[f32], rows: usize, columns: usize, to: &mut [
     if rows == 1 || columns == 1 {
         return to.copy_from_slice(from);
     }
-    let to = to.as_mut_ptr();
-    // SAFETY: the slices have the sizes that the kernel asks for.
-    unsafe {
-        isa.run(Transpose {
-            from: from.as_ptr(),
-            size: (rows, columns),
-            from_row: columns,
-            to: |column: usize| to.wrapping_add(column * rows),
-        });
-    }
+    let out = Shared::new(to);
+    parallel_for(columns.div_ceil(TOGETHER), |task| {
+        let first = task * TOGETHER;
+        // SAFETY: each task has its own columns, and the slices have the sizes that the kernel asks for.
+        unsafe {
+            isa.run(Transpose {
+                from: from.as_ptr().add(first),
+                size: (rows, TOGETHER.min(columns - first)),
+                from_row: columns,
+                to: |column: usize| out.at((first + column) * rows),
+            });
+        }
+    });
 }
 
 /// The transposed copy of a matrix `size`, whose rows are `from_row` floats apart. `to` returns the place of

@@ -153,11 +153,7 @@ pub fn folded_conv2d(
     let precision = x.dtype();
     let weight = weight * scale.reshape([-1, 1, 1, 1]); // [k, c, r, s] · [k] of each filter
     let y = conv2d(x, weight, stride, padding) + per_channel(shift.cast(precision));
-    let y = match residual {
-        Some(residual) => y + residual,
-        None => y,
-    };
-    rectified(y, activation)
+    finish(y, residual, activation)
 }
 
 /// See [`crate::affine`].
