@@ -12,7 +12,7 @@ pub struct ReadingArguments {
     /// Treatment of images that cannot be read; by default that of the run for its own images, otherwise stop.
     #[arg(long, value_enum, value_name = "TREATMENT")]
     pub on_bad_image: Option<BadImageName>,
-    /// Go on although class folders have no image that can be read.
+    /// Go on although class folders have no file of a format that vssl reads.
     #[arg(long)]
     pub allow_missing_classes: bool,
 }

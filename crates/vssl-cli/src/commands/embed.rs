@@ -1,5 +1,7 @@
 //! `vssl embed`: writes the features of a set of images to a file.
 
+use std::cmp::Ordering;
+
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
@@ -19,6 +21,9 @@ use crate::{
     progress::Meter,
     signals,
 };
+
+/// Largest number of images left out that are named one by one.
+const NAMED: usize = 20;
 
 pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let form = form(arguments)?;
@@ -66,11 +71,17 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let bar = Meter::counting(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     bar.set_message("embedding");
     bar.set_length(job.images.len() as u64);
+    let mut named = 0;
     let mut heard = |done: usize, left_out: &[DataError]| {
         bar.set_position(done as u64);
-        if !common.quiet {
-            bar.suspend(|| {
-                left_out.iter().for_each(|error| complain(&format!("left out: {error}")))
+        for error in left_out.iter().filter(|_| !common.quiet) {
+            named += 1_usize;
+            bar.suspend(|| match named.cmp(&NAMED) {
+                Ordering::Less => complain(&format!("left out: {error}")),
+                Ordering::Equal => complain(&format!(
+                    "left out: {error}; further such images are only counted, and `vssl data check` names all"
+                )),
+                Ordering::Greater => (),
             });
         }
     };

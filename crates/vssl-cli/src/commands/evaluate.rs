@@ -26,6 +26,9 @@ pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> 
         evaluators::chosen(&settings).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     evaluators::check_names(&evaluators).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let images = images(arguments, &encoder, common)?;
+    if let Some(k) = arguments.k {
+        features::tell_few(k as usize, images.splits.train.rows);
+    }
     let bar = Meter::waiting(common);
     let mut found = Found::default();
     for (evaluator, name) in evaluators.iter().zip(&settings.evaluators) {

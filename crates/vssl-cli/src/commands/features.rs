@@ -31,3 +31,12 @@ pub(super) fn check(
 pub(super) fn tell_lost(split: &str, of: &dyn Dataset, read: &dyn Source) {
     common_classes::lost_in(split, of, read).iter().for_each(|text| note(text));
 }
+
+/// Tells that fewer images than the `k` neighbours asked for can vote, where only `known` have known classes.
+pub(super) fn tell_few(k: usize, known: usize) {
+    if k > known {
+        note(&format!(
+            "--k {k}: the images with known classes are only {known}; where k is larger, all of them vote"
+        ));
+    }
+}

@@ -55,12 +55,8 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let ks = arguments.k.as_deref().unwrap_or(&K_BY_DEFAULT);
     let ks: Vec<usize> = ks.iter().map(|&k| k as usize).collect();
     // Nobody has asked for the numbers of the default.
-    let asked = arguments.k.is_some();
-    if let Some(most) = ks.iter().max().filter(|&&k| asked && k > train.rows()) {
-        let rows = train.rows();
-        note(&format!(
-            "--k {most}: only {rows} images have known classes; where k is larger, all of them vote"
-        ));
+    if arguments.k.is_some() {
+        features::tell_few(ks.iter().copied().max().unwrap_or(0), train.rows());
     }
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();
     let memory = arguments.memory.saturating_sub(held);

@@ -34,7 +34,7 @@ pub(super) type Opened = (Folder, Option<Folder>, Found);
 ///
 /// # Errors
 /// Missing or empty folders, splits that cannot be told apart, classes of the validation split that training
-/// does not have, labels asked for where there are none, class folders without a readable image.
+/// does not have, labels asked for where there are none, class folders without a file of a format that vssl reads.
 pub(super) fn open(
     path: &Path,
     config: &DataConfig,

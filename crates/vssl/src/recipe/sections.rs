@@ -36,7 +36,7 @@ pub struct DataSection {
     /// At most this many validation images, likewise; all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_validation: Option<usize>,
-    /// What is done about classes of ImageNet-100 and class folders without a readable image; `error`.
+    /// What is done about classes of ImageNet-100 and class folders without a file of a format that vssl reads; `error`.
     pub missing_classes: MissingClasses,
     /// The bits that samples of 16-bit images use, 8 to 16; 16. Such a sample becomes its highest eight of
     /// these bits.

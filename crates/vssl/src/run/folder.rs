@@ -85,7 +85,7 @@ impl RunFolder {
         tensorboard: bool,
     ) -> Result<Self, RunFolderError> {
         if occupied(path).map_err(io(path))? {
-            if !force {
+            if !force && !failed_before_a_step(path) {
                 return Err(RunFolderError::Occupied { path: path.to_owned() });
             }
             if !is_run(path) && !is_on_labels(path) {
@@ -304,12 +304,13 @@ fn locked_log(path: &Path) -> Result<File, RunFolderError> {
     Err(RunFolderError::Busy { path: path.to_owned() })
 }
 
-/// Checks that a new run can have the folder `path`.
+/// Checks that a new run can have the folder `path`: it is empty, or holds only what a start left that failed before
+/// its first step.
 ///
 /// # Errors
-/// The folder is not empty.
+/// The folder holds anything else.
 pub fn check_free(path: &Path) -> Result<(), RunFolderError> {
-    match occupied(path).map_err(io(path))? {
+    match occupied(path).map_err(io(path))? && !failed_before_a_step(path) {
         true => Err(RunFolderError::Occupied { path: path.to_owned() }),
         false => Ok(()),
     }
@@ -367,6 +368,24 @@ fn occupied(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// Returns whether all that the folder holds is of a start that failed before its first step, for example because of an
+/// image that cannot be read. Nothing is lost with it, so that the corrected command can be given again.
+fn failed_before_a_step(path: &Path) -> bool {
+    let left = [RECIPE, SETTINGS, LOG, metrics::FILE, history::FILE];
+    let is_left = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            left.contains(&&*name) || tensorboard::is_event_file(&name)
+        })
+    };
+    let failed = || match history::read(path).ok()?.pop()? {
+        Entry::Failed { step: 0, .. } => Some(()),
+        _ => None,
+    };
+    fs::read_dir(path).is_ok_and(|mut entries| entries.all(is_left)) && failed().is_some()
+}
+
 /// Refuses a run folder whose trainings on labels, folders inside it, have a process at work.
 fn check_no_evaluation_is_at_work(path: &Path) -> Result<(), RunFolderError> {
     for entry in fs::read_dir(path).map_err(io(path))? {
@@ -422,6 +441,27 @@ mod tests {
         drop(at_work);
         replace().unwrap();
         assert!(!linear.exists());
+    }
+
+    #[test]
+    fn a_start_that_failed_before_its_first_step_is_replaced_and_a_later_failure_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run");
+        let fail = |step| {
+            let mut run = RunFolder::create(&path, "seed = 0", true, false).unwrap();
+            run.note(&Entry::Failed { step, message: "x.png: damaged".to_owned() }).unwrap();
+        };
+        let again = || RunFolder::create(&path, "seed = 1", false, false).map(drop);
+        fail(0);
+        check_free(&path).unwrap();
+        again().unwrap();
+        assert_eq!(recipe_of(&path).unwrap(), "seed = 1");
+        assert!(again().is_err(), "a run that did not fail");
+        fail(3);
+        assert!(check_free(&path).is_err() && again().is_err());
+        fail(0);
+        fs::write(path.join("notes.txt"), "mine").unwrap();
+        assert!(check_free(&path).is_err() && again().is_err());
     }
 
     #[test]

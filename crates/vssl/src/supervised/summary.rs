@@ -28,7 +28,7 @@ pub struct Summary {
     pub steps: u64,
     /// Whether the training was stopped before its last step.
     pub interrupted: bool,
-    /// The number of images to learn from.
+    /// The number of images to learn from, those that cannot be read among them: `replaced_images` and the notes count these.
     pub train_images: usize,
     /// The number of images to evaluate on.
     pub validation_images: usize,

@@ -20,7 +20,7 @@ use super::super::destination;
 use crate::{
     arguments::Common,
     failure::{Failure, during},
-    output::say,
+    output::{counted, say},
 };
 
 /// The recipe whose views are drawn, and their seed if it is not the recipe's.
@@ -81,7 +81,7 @@ pub(super) fn run(
             seen.seed
         ),
     };
-    say(&format!("{}: {} images{rows}", to.display(), files.len()))
+    say(&format!("{}: {}{rows}", to.display(), counted(files.len(), "image")))
 }
 
 /// How a recipe reads and changes images.

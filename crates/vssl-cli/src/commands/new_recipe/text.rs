@@ -102,7 +102,11 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     page.key("labels", "auto", "auto, fine, coarse or none; only probes and reports see them");
     page.absent("limit_train", 1000, "at most this many training images");
     page.absent("limit_validation", 1000, "at most this many validation images");
-    page.key("missing_classes", "error", "or allow: class folders without a readable image");
+    page.key(
+        "missing_classes",
+        "error",
+        "or allow: class folders without an image of a known format",
+    );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if matches!(survey.format, Format::Folder | Format::Idx) {
