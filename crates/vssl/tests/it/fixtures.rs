@@ -3,7 +3,7 @@
 //! The folder is that of the repository, or the one named by `VSSL_FIXTURES`. Whatever a case says
 //! (shapes, parameters, tolerances) is read from its files: the same tests run on other seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -50,15 +50,40 @@ pub fn floats(x: Tensor<2>) -> Vec<f32> {
     x.into_data().try_to_vec().unwrap()
 }
 
+/// The files that list the cases: those of the first and of the second set.
+pub const INDEXES: [&str; 2] = ["index.json", "index-2.json"];
+
 /// Runs `check` on every case that `index.json` lists for `folder`; there must be one at least.
-pub fn for_each_case(folder: &str, mut check: impl FnMut(&Case)) {
-    let index = json(&root().join("index.json"));
-    let names = index["cases"][folder].as_array().unwrap_or_else(|| panic!("no folder {folder}"));
-    assert!(!names.is_empty(), "index.json lists no case of {folder}");
+pub fn for_each_case(folder: &str, check: impl FnMut(&Case)) {
+    for_each_case_of(INDEXES[0], folder, check);
+}
+
+/// Runs `check` on every case that the file `index` lists for `folder`; there must be one at least.
+pub fn for_each_case_of(index: &str, folder: &str, mut check: impl FnMut(&Case)) {
+    let listed = json(&root().join(index));
+    let names = listed["cases"][folder].as_array().unwrap_or_else(|| panic!("no folder {folder}"));
+    assert!(!names.is_empty(), "{index} lists no case of {folder}");
     for name in names {
         check(&Case::load(folder, name.as_str().expect("names are strings")));
     }
     println!("{folder}: {} cases checked", names.len());
+}
+
+/// The families of cases in each folder that the file `index` lists; a family is the name of a case without the number at
+/// its end.
+pub fn families(index: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let listed = json(&root().join(index));
+    let folders = listed["cases"].as_object().unwrap_or_else(|| panic!("{index}: no cases"));
+    let family = |name: &Value| {
+        let name = name.as_str().expect("names are strings");
+        match name.rsplit_once('_') {
+            Some((family, number)) if number.bytes().all(|byte| byte.is_ascii_digit()) => family,
+            _ => name,
+        }
+        .to_owned()
+    };
+    let names = |names: &Value| names.as_array().expect("a list").iter().map(family).collect();
+    folders.iter().map(|(folder, cases)| (folder.clone(), names(cases))).collect()
 }
 
 impl Case {

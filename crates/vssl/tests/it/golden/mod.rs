@@ -3,6 +3,7 @@
 mod backbone;
 mod clustering;
 mod contrastive;
+mod coverage;
 mod eval;
 mod losses;
 mod optim;
