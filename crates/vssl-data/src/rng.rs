@@ -25,6 +25,10 @@ pub enum Stream {
     Evaluation,
     /// The embeddings that a clustering starts from; address (epoch, clustering).
     Centroids,
+    /// The order in which the images of a batch are whitened; address (step, micro-batch and iteration).
+    Whitening,
+    /// The directions on which embeddings are projected; address (step, micro-batch).
+    Directions,
 }
 
 impl Stream {
@@ -36,6 +40,8 @@ impl Stream {
             Stream::Posterior => 4,
             Stream::Evaluation => 5,
             Stream::Centroids => 6,
+            Stream::Whitening => 7,
+            Stream::Directions => 8,
             Stream::View(view) => 0x1_0000 + u32::from(view),
         }
     }
@@ -54,11 +60,20 @@ pub fn rng(seed: u64, stream: Stream, a: u64, b: u64) -> ChaCha8Rng {
 
 /// Uniform in `[low, high)`; `low` when both are equal.
 ///
-/// The three functions below are written out, because a library is free to change how it turns
+/// The four functions below are written out, because a library is free to change how it turns
 /// bits into numbers and a seed has to mean the same views in every version.
 pub fn uniform(rng: &mut impl RngCore, low: f64, high: f64) -> f64 {
     const STEP: f64 = 1.0 / (1u64 << 53) as f64;
     low + (high - low) * ((rng.next_u64() >> 11) as f64 * STEP)
+}
+
+/// The numbers `0..count` in a random order (Fisher and Yates, from the end).
+pub fn permutation(rng: &mut impl RngCore, count: u32) -> Vec<u32> {
+    let mut order = (0..count).collect::<Vec<_>>();
+    for last in (1..order.len()).rev() {
+        order.swap(last, below(rng, last as u64 + 1) as usize);
+    }
+    order
 }
 
 /// Uniform integer in `0..bound` (Lemire 2018, arXiv:1805.10941); 0 for a bound of 0.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     DataError,
-    rng::{Stream, below, rng},
+    rng::{Stream, permutation, rng},
 };
 
 /// Batches of image numbers. The last images of an epoch's order that do not fill a batch are left
@@ -69,14 +69,8 @@ impl Sampler {
         order
     }
 
-    /// Fisher and Yates, from the end.
     fn shuffle(&self, epoch: u64) -> Arc<[u32]> {
-        let mut rng = rng(self.seed, Stream::Shuffle, epoch, 0);
-        let mut order = (0..self.images).collect::<Vec<_>>();
-        for last in (1..order.len()).rev() {
-            order.swap(last, below(&mut rng, last as u64 + 1) as usize);
-        }
-        order.into()
+        permutation(&mut rng(self.seed, Stream::Shuffle, epoch, 0), self.images).into()
     }
 }
 

@@ -13,6 +13,7 @@ mod lbfgs;
 pub mod linear;
 mod logistic;
 pub mod neighbours;
+pub mod quality;
 pub mod spectrum;
 mod standardised;
 pub mod topk;

@@ -54,6 +54,13 @@ fn effective_rank(singular_values: &[f64]) -> f64 {
 }
 
 fn singular_values(features: &Features) -> Vec<f64> {
+    let squares = eigenvalues(features, &vec![0.0; features.dim]);
+    squares.into_iter().map(f64::sqrt).collect()
+}
+
+/// Returns the `min(rows, dim)` eigenvalues of `(X − c)ᵀ(X − c)`, largest first, where each row of X has `centre`
+/// taken off. Those that are only rounding are 0.
+pub(super) fn eigenvalues(features: &Features, centre: &[f64]) -> Vec<f64> {
     let Features { rows, dim, ref values, .. } = *features;
     // Squares of extreme features would leave the range of the products.
     let largest = values.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
@@ -63,7 +70,8 @@ fn singular_values(features: &Features) -> Vec<f64> {
     let largest = f64::from(largest);
     let block = |values: &[f32]| -> Tensor<2> {
         let count = values.len() / dim;
-        let values: Vec<f64> = values.iter().map(|&x| f64::from(x) / largest).collect();
+        let centred = values.iter().zip(centre.iter().cycle());
+        let values: Vec<f64> = centred.map(|(&x, c)| (f64::from(x) - c) / largest).collect();
         let data = TensorData::new(values, [count, dim]);
         Tensor::from_data(data, (&Device::flex(), DType::F64))
     };
@@ -84,8 +92,8 @@ fn singular_values(features: &Features) -> Vec<f64> {
     eigenvalues.sort_by(|a, b| b.total_cmp(a));
     // What is left of a zero eigenvalue is rounding of this size, of either sign.
     let noise = eigenvalues[0] * size as f64 * f64::EPSILON;
-    let root = |&e: &f64| if e > noise { e.sqrt() * largest } else { 0.0 };
-    eigenvalues.iter().map(root).collect()
+    let kept = |&e: &f64| if e > noise { e * largest * largest } else { 0.0 };
+    eigenvalues.iter().map(kept).collect()
 }
 
 /// Spread and mean cosine of the rows at length 1: with their sum `S` and sum of squares,

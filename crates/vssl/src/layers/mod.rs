@@ -6,18 +6,22 @@
 pub mod budget;
 mod conv;
 mod init;
+mod iter_norm;
 mod layer_norm;
 mod linear;
 mod mlp;
 mod norm;
+mod post_norm;
 mod prototype_head;
 
 pub use conv::Conv2d;
 pub use init::Init;
+pub use iter_norm::IterNorm;
 pub use layer_norm::LayerNorm;
 pub use linear::{Linear, WeightNormLinear};
 pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
+pub use post_norm::PostNormEncoder;
 pub use prototype_head::PrototypeHead;
 
 use crate::collective::Group;

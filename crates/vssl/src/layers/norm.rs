@@ -128,7 +128,12 @@ impl BatchNorm {
     }
 }
 
-fn blend(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
+/// Moves a running statistic towards that of a batch, by the share `momentum`.
+pub(super) fn blend<const D: usize>(
+    running: &RunningState<Tensor<D>>,
+    batch: Tensor<D>,
+    momentum: f64,
+) {
     let value = running.value_sync() * (1.0 - momentum) + batch.detach() * momentum;
     running.update(value.detach());
     // Without this call, a visitor that comes before the next forward pass would see the old value.

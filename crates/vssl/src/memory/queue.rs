@@ -1,15 +1,18 @@
 //! A queue of rows of earlier batches, first in, first out (He et al. 2020, arXiv:1911.05722).
 //!
 //! A batch overwrites the oldest rows in place. The place is a function of the number of batches that went
-//! in, so only the rows are stored. Called by `methods::{mocov2plus, nnclr, ressl}`.
+//! in, so only the rows are stored. Called by `methods::{all4one, mocov2plus, nnbyol, nnclr, nnsiam, ressl}`.
 
 use burn::{
     module::{Module, Param},
-    tensor::{Int, Tensor},
+    tensor::{IndexingUpdateOp, Int, Tensor},
 };
 use vssl_kernels::linear;
 
 use crate::{layers::Init, objective::unit_rows};
+
+/// What is added to the similarity of a row that was found, so that it is not found again.
+const FOUND: f32 = -1e30;
 
 /// The rows of the queue without gradient, `[length, dim]`.
 #[derive(Module, Debug)]
@@ -88,6 +91,24 @@ impl Queue {
         linear(z.detach(), self.rows(), None).argmax(1).reshape([n]) // [n, length] -> [n]
     }
 
+    /// Returns for each row of `z` the numbers of the `count` stored rows with the largest dot products, the largest
+    /// first, and of equals the first.
+    ///
+    /// # Shapes — `z`: `[n, dim]`; returns `count` times `[n]`; the queue has at least so many rows.
+    pub fn nearest_several(&self, z: Tensor<2>, count: usize) -> Vec<Tensor<1, Int>> {
+        let (n, device) = (z.dims()[0], z.device());
+        let mut similarities = linear(z.detach(), self.rows(), None); // [n, length]
+        // Not a sort: on most back ends that runs on the host.
+        let mut found = Vec::with_capacity(count);
+        for _ in 0..count {
+            let nearest = similarities.clone().argmax(1); // [n, 1]
+            found.push(nearest.clone().reshape([n]));
+            let away = Tensor::full([n, 1], FOUND, &device);
+            similarities = similarities.scatter(1, nearest, away, IndexingUpdateOp::Add);
+        }
+        found
+    }
+
     /// Returns the stored rows of these numbers.
     ///
     /// # Shapes — `numbers`: `[n]`; returns `[n, dim]`.
@@ -144,6 +165,17 @@ mod tests {
         let nearest: Vec<i64> =
             queue.nearest(column(&[2.0, -1.0])).into_data().convert::<i64>().try_to_vec().unwrap();
         assert_eq!(nearest, [1, 2]);
+    }
+
+    #[test]
+    fn several_rows_are_found_by_their_nearness_and_each_once() {
+        let queue = queue([1.0, 5.0, -2.0, 5.0, 4.0, 0.0]);
+        let found = queue.nearest_several(column(&[2.0, -1.0]), 3);
+        let found: Vec<Vec<i64>> = found
+            .into_iter()
+            .map(|numbers| numbers.into_data().convert::<i64>().try_to_vec().unwrap())
+            .collect();
+        assert_eq!(found, [[1, 2], [3, 5], [4, 0]]);
     }
 
     #[test]

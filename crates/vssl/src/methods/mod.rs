@@ -1,40 +1,57 @@
 //! The methods, one file each, and the one list of them.
 
+mod all4one;
 mod barlow;
 mod byol;
 mod deepclusterv2;
 mod dino;
 mod embedding;
+mod lejepa;
 mod mocov2plus;
 mod mocov3;
+mod nnbyol;
 mod nnclr;
+mod nnsiam;
 mod predicting;
 mod ressl;
 mod simclr;
 mod simsiam;
 mod swav;
 mod teacher;
+mod vibcreg;
 mod vicreg;
 mod vssl;
+mod wmse;
 
 use crate::recipe::{Entry, Recipe, RecipeError};
 
+pub use all4one::{All4One, positions as all4one_positions, summarised};
 pub use barlow::Barlow;
 pub use byol::Byol;
 pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
+pub use lejepa::LeJepa;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
+pub use nnbyol::NnByol;
 pub use nnclr::Nnclr;
+pub use nnsiam::NnSiam;
 pub use ressl::Ressl;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
 pub use swav::Swav;
+pub use vibcreg::Vibcreg;
 pub use vicreg::Vicreg;
 pub use vssl::Vssl;
+pub use wmse::Wmse;
 
 /// All methods. A new one is one file, one line here and a recipe.
 pub const METHODS: &[Entry] = &[
+    Entry::of::<All4One>(
+        "all4one",
+        "Neighbours, a transformer over five of them and features against a momentum teacher",
+        "Estepa et al. 2023, arXiv:2303.09417",
+    ),
     Entry::of::<Barlow>(
         "barlow",
         "Cross-correlation of two views' embeddings towards the identity, no teacher",
@@ -55,6 +72,11 @@ pub const METHODS: &[Entry] = &[
         "Student predicts a momentum teacher's centred and sharpened distribution",
         "Caron et al. 2021, arXiv:2104.14294",
     ),
+    Entry::of::<LeJepa>(
+        "lejepa",
+        "Views close together, each view's embeddings an isotropic Gaussian, no teacher",
+        "Balestriero and LeCun 2025, arXiv:2511.08544",
+    ),
     Entry::of::<MocoV2Plus>(
         "mocov2plus",
         "A momentum teacher's keys against queues of earlier ones, in both directions",
@@ -65,9 +87,19 @@ pub const METHODS: &[Entry] = &[
         "Predictions against a momentum teacher's keys of the same batch",
         "Chen, Xie and He 2021, arXiv:2104.02057",
     ),
+    Entry::of::<NnByol>(
+        "nnbyol",
+        "Student predicts the nearest neighbour of a momentum teacher's projection",
+        "Dwibedi et al. 2021, arXiv:2104.14548",
+    ),
     Entry::of::<Nnclr>(
         "nnclr",
         "The positive is a view's nearest neighbour in a queue, no teacher",
+        "Dwibedi et al. 2021, arXiv:2104.14548",
+    ),
+    Entry::of::<NnSiam>(
+        "nnsiam",
+        "Each view predicts the nearest neighbour of the other's projection, no teacher",
         "Dwibedi et al. 2021, arXiv:2104.14548",
     ),
     Entry::of::<Ressl>(
@@ -90,6 +122,11 @@ pub const METHODS: &[Entry] = &[
         "Each view predicts the balanced prototype assignment of the others, no teacher",
         "Caron et al. 2020, arXiv:2006.09882",
     ),
+    Entry::of::<Vibcreg>(
+        "vibcreg",
+        "As VICReg, with correlations and an iterative normalisation, no teacher",
+        "Lee and Aune 2021, arXiv:2109.00783",
+    ),
     Entry::of::<Vicreg>(
         "vicreg",
         "Views alike, every dimension spread and decorrelated, no teacher",
@@ -99,6 +136,11 @@ pub const METHODS: &[Entry] = &[
         "vssl",
         "Gaussian student and momentum teacher, KL to a data-dependent prior, denoisers",
         "Yavuz and Yanıkoğlu 2025, arXiv:2504.04318",
+    ),
+    Entry::of::<Wmse>(
+        "wmse",
+        "Views alike after whitening over sub-batches, no teacher",
+        "Ermolov et al. 2021, arXiv:2007.06346",
     ),
 ];
 

@@ -1,5 +1,5 @@
 //! Backbone, projector and predictor: the student of the methods in which one view predicts another
-//! (`methods::{byol, mocov3, nnclr, simsiam}`).
+//! (`methods::{byol, mocov3, nnbyol, nnclr, nnsiam, simsiam}`).
 
 use burn::{module::Module, tensor::Tensor};
 

@@ -23,6 +23,10 @@ use crate::{
 /// Projections whose standard deviation is below this share of `1/√dim` point nearly the same way.
 const COLLAPSED_SHARE: f64 = 0.1;
 
+/// The batch normalisation that follows takes this bias out again; the reference has it and leaves it at its
+/// initial value.
+pub(super) const FROZEN: &[&str] = &["projector.output.bias"];
+
 /// Settings, the table `[simsiam]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,24 +63,15 @@ impl Method for SimSiam {
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
-        let no_hidden_bias = MlpStyle { hidden_bias: false, ..MlpStyle::default() };
-        let normalised = MlpStyle { output_norm: OutputNorm::Plain, ..no_hidden_bias };
-        let (hidden, out) = (self.projector_hidden, self.dim);
-        Student {
-            backbone,
-            projector: Mlp::styled(dim, &[hidden, hidden], out, normalised, init),
-            predictor: Mlp::styled(out, &[self.predictor_hidden], out, no_hidden_bias, init),
-        }
+        student(backbone, dim, [self.projector_hidden, self.dim, self.predictor_hidden], init)
     }
 
     fn memory(&self, _: &Student, _: &Sizes, _: &Init) -> Nothing {
         Nothing
     }
 
-    /// The batch normalisation that follows takes this bias out again; the reference has it and
-    /// leaves it at its initial value.
     fn frozen(&self, _: &Step) -> &'static [&'static str] {
-        &["projector.output.bias"]
+        FROZEN
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
@@ -97,14 +92,39 @@ impl Method for SimSiam {
     }
 
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String> {
-        let std = *figures.get("projection_std")?;
-        let healthy = 1.0 / (self.dim as f64).sqrt();
-        (std < COLLAPSED_SHARE * healthy).then(|| {
-            format!(
-                "the projections are collapsing: projection_std {std:.2e}, spread projections of \
-                 simsiam.dim = {} have {healthy:.2e}; a lower optimizer.lr may help",
-                self.dim
-            )
-        })
+        collapse(figures, "simsiam", self.dim)
     }
+}
+
+/// Makes the networks of SimSiam and of NNSiam around a backbone with features of length `features`. The widths are
+/// those of the projector's two hidden layers, of projections and predictions, and of the predictor's hidden layer.
+pub(super) fn student(
+    backbone: Backbone,
+    features: usize,
+    [hidden, dim, predictor_hidden]: [usize; 3],
+    init: &Init,
+) -> Student {
+    let no_hidden_bias = MlpStyle { hidden_bias: false, ..MlpStyle::default() };
+    let normalised = MlpStyle { output_norm: OutputNorm::Plain, ..no_hidden_bias };
+    Student {
+        backbone,
+        projector: Mlp::styled(features, &[hidden, hidden], dim, normalised, init),
+        predictor: Mlp::styled(dim, &[predictor_hidden], dim, no_hidden_bias, init),
+    }
+}
+
+/// Returns a warning where the projections of `method`, of length `dim`, point nearly the same way.
+pub(super) fn collapse(
+    figures: &BTreeMap<String, f64>,
+    method: &str,
+    dim: usize,
+) -> Option<String> {
+    let std = *figures.get("projection_std")?;
+    let healthy = 1.0 / (dim as f64).sqrt();
+    (std < COLLAPSED_SHARE * healthy).then(|| {
+        format!(
+            "the projections are collapsing: projection_std {std:.2e}, spread projections of \
+             {method}.dim = {dim} have {healthy:.2e}; a lower optimizer.lr may help"
+        )
+    })
 }

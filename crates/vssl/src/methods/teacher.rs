@@ -1,5 +1,5 @@
 //! The momentum teacher of backbone and projector: moving averages of the student's networks of the
-//! same names (`methods::{byol, mocov2plus, mocov3, ressl}`).
+//! same names (`methods::{all4one, byol, mocov2plus, mocov3, nnbyol, ressl}`).
 
 use burn::{module::Module, tensor::Tensor};
 

@@ -28,18 +28,43 @@ const ABSENT: f64 = -1e30;
 /// # Panics
 /// The number of image numbers is not the number of rows.
 pub fn nt_xent(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
-    let (m, device) = (z.dims()[0], z.device());
-    assert_eq!(images.len(), m, "nt_xent: one image number for each row");
-    let images: Vec<i64> = images.iter().map(|&image| image as i64).collect();
-    let itself = equal_pairs(Tensor::arange(0..m as i64, &device));
-    let same_image = equal_pairs(Tensor::from_data(images.as_slice(), &device));
-    let positive = same_image.bool_and(itself.clone().bool_not());
-
-    let z = unit_rows(z);
-    let cosines = linear(z.clone(), z, None); // [m, d] · [d, m] -> [m, m]
+    let (cosines, itself, positive) = compared(z, images);
     let others = log_sum_exp(cosines.clone().mask_fill(itself, ABSENT), 1.0 / temperature);
     let positives = cosines.mask_fill(positive.bool_not(), ABSENT);
     (others - log_sum_exp(positives, 1.0 / temperature)).mean()
+}
+
+/// The loss of SupCon with the positives averaged outside the logarithm (Khosla et al. 2020, arXiv:2004.11362, eq. 2),
+/// without its factor temperature / base temperature:
+///
+/// `−mean_i mean_{j in P(i)} [ cos(zᵢ, zⱼ)/T − log Σ_{k≠i} exp(cos(zᵢ, z_k)/T) ]`
+///
+/// [`nt_xent`] with labels as image numbers is the form with the sum inside. Every row needs a positive.
+///
+/// # Shapes — `z`: `[m, d]`; `labels`: `m` numbers; returns `[1]`.
+///
+/// # Panics
+/// The number of labels is not the number of rows.
+pub fn supcon_outside(z: Tensor<2>, labels: &[usize], temperature: f64) -> Tensor<1> {
+    let (cosines, itself, positive) = compared(z, labels);
+    let others = log_sum_exp(cosines.clone().mask_fill(itself, ABSENT), 1.0 / temperature);
+    let count = positive.clone().float().sum_dim(1); // [m, m] -> [m, 1]
+    let sum = cosines.mask_fill(positive.bool_not(), 0.0).sum_dim(1);
+    let own = (sum / count).squeeze_dim::<1>(1) / temperature; // [m, 1] -> [m]
+    (others - own).mean()
+}
+
+/// Returns the cosines of all pairs of rows, which entries are rows with themselves, and which are other rows of the
+/// same number, each `[m, m]`.
+fn compared(z: Tensor<2>, numbers: &[usize]) -> (Tensor<2>, Tensor<2, Bool>, Tensor<2, Bool>) {
+    let (m, device) = (z.dims()[0], z.device());
+    assert_eq!(numbers.len(), m, "one number for each row");
+    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+    let itself = equal_pairs(Tensor::arange(0..m as i64, &device));
+    let same = equal_pairs(Tensor::from_data(numbers.as_slice(), &device));
+    let positive = same.bool_and(itself.clone().bool_not());
+    let z = unit_rows(z);
+    (linear(z.clone(), z, None), itself, positive) // [m, d] · [d, m] -> [m, m]
 }
 
 /// MoCo in one direction: a query's own key among those of the queue,
@@ -132,8 +157,10 @@ pub fn relations(x: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<2> 
     softmax(linear(x, queue.detach(), None), 1.0 / temperature)
 }
 
-/// `CE(cos(a, bᵀ)/T, i)`: row i of `a` belongs to row i of `b`.
-fn own_among_all(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
+/// Returns `CE(cos(a, bᵀ)/T, i)`: row i of `a` belongs to row i of `b`. Gradients flow to both.
+///
+/// # Shapes — `a`, `b`: `[n, d]`; returns `[1]`.
+pub fn own_among_all(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
     let (n, device) = (a.dims()[0], a.device());
     let cosines = linear(unit_rows(a), unit_rows(b), None); // [n, d] · [d, n] -> [n, n]
     let own = Tensor::arange(0..n as i64, &device).reshape([n, 1]);

@@ -3,6 +3,7 @@
 //! They have no randomness, memory or configuration. Gradients flow to all tensor arguments except the
 //! targets of a function, which are detached where they are used.
 
+pub mod all4one;
 pub mod centring;
 pub mod clustering;
 pub mod contrastive;
@@ -14,7 +15,9 @@ pub mod normalise;
 pub mod pair_sum;
 pub mod prediction;
 pub mod redundancy;
+pub mod sigreg;
 pub mod sinkhorn;
+pub mod whitening;
 
 pub use cosine::cosine_similarity;
 pub use cross_entropy::cross_entropy;

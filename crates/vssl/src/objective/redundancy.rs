@@ -1,11 +1,14 @@
 //! Losses that pull two views together and the dimensions of the embedding apart: Barlow Twins
-//! (Zbontar et al. 2021, arXiv:2103.03230, eq. 1) and VICReg (Bardes et al. 2022,
-//! arXiv:2105.04906, eq. 1 to 6). Called by `methods::barlow` and `methods::vicreg`.
+//! (Zbontar et al. 2021, arXiv:2103.03230, eq. 1), VICReg (Bardes et al. 2022, arXiv:2105.04906,
+//! eq. 1 to 6) and VIbCReg (Lee and Aune 2021, arXiv:2109.00783, section 3). Called by
+//! `methods::{barlow, vibcreg, vicreg}`.
 //!
-//! Both sum the squares of a d × d matrix `aᵀb` off its diagonal.
+//! All sum the squares of a d × d matrix `aᵀb` off its diagonal.
 
 use burn::tensor::{Tensor, activation};
 use vssl_kernels::{batch_norm_train, linear, off_diagonal_squares};
+
+use super::normalise::unit_rows;
 
 /// The number that is added to the variance of a column that Barlow Twins standardises, as in batch
 /// normalisation.
@@ -47,7 +50,7 @@ impl Barlow {
     }
 }
 
-/// The three terms of VICReg.
+/// The three terms of VICReg and of VIbCReg.
 #[derive(Clone, Debug)]
 pub struct Vicreg {
     /// The similarity term: the mean over all n·d entries of `(a − b)²`, `[1]`.
@@ -55,8 +58,8 @@ pub struct Vicreg {
     /// The variance term: the sum over both views of `meanⱼ relu(1 − √(varⱼ + 1e-4))`, with unbiased
     /// variances, `[1]`.
     pub variance: Tensor<1>,
-    /// The covariance term: the sum over both views of `1/d · Σ_{i≠j} Covᵢⱼ²`, with unbiased covariances,
-    /// `[1]`.
+    /// The covariance term of VICReg: the sum over both views of `1/d · Σ_{i≠j} Covᵢⱼ²`, with unbiased
+    /// covariances, `[1]`. That of VIbCReg has correlations in their place and the factor `1/d²`.
     pub covariance: Tensor<1>,
 }
 
@@ -70,6 +73,26 @@ pub fn vicreg(a: Tensor<2>, b: Tensor<2>) -> Vicreg {
         similarity,
         variance: variance_a + variance_b,
         covariance: covariance_a + covariance_b,
+    }
+}
+
+/// Computes the terms of VIbCReg: as those of [`vicreg`], but the third is of correlations, which lie between −1 and
+/// 1, and is the mean over all d² entries. A constant column has no correlation with any other. Gradients flow to
+/// both views.
+///
+/// # Shapes — `a`, `b`: `[n, d]`, n at least 2.
+pub fn vibcreg(a: Tensor<2>, b: Tensor<2>) -> Vicreg {
+    let similarity = (a.clone() - b.clone()).square().mean();
+    let [a, b] = [a, b].map(|x| x.clone() - x.mean_dim(0)); // [n, d] − [1, d]
+    let correlation = |centred: Tensor<2>| {
+        let d = centred.dims()[1] as f64;
+        let unit = unit_rows(centred.transpose()).transpose(); // columns of norm 1
+        off_diagonal_squares(unit.clone(), unit) / (d * d)
+    };
+    Vicreg {
+        similarity,
+        variance: hinge(a.clone()) + hinge(b.clone()),
+        covariance: correlation(a) + correlation(b),
     }
 }
 
@@ -87,10 +110,16 @@ fn spread(x: Tensor<2>) -> [Tensor<1>; 2] {
     let [n, d] = x.dims();
     let pairs = n.saturating_sub(1) as f64;
     let centred = x.clone() - x.mean_dim(0); // [n, d] − [1, d]
-    let variances = centred.clone().square().sum_dim(0) / pairs; // [n, d] -> [1, d]
-    let deviation = (variances.clone() + VICREG_EPS).sqrt();
+    let variance = hinge(centred.clone());
     let covariance = off_diagonal_squares(centred.clone(), centred) / (pairs * pairs * d as f64);
-    [activation::relu(-deviation + 1.0).mean(), covariance]
+    [variance, covariance]
+}
+
+/// Returns `meanⱼ relu(1 − √(varⱼ + 1e-4))` over columns whose mean is 0, with unbiased variances.
+fn hinge(centred: Tensor<2>) -> Tensor<1> {
+    let pairs = centred.dims()[0].saturating_sub(1) as f64;
+    let variances = centred.square().sum_dim(0) / pairs; // [n, d] -> [1, d]
+    activation::relu(-(variances + VICREG_EPS).sqrt() + 1.0).mean()
 }
 
 /// Returns the columns with mean 0 and biased variance 1.

@@ -92,8 +92,7 @@ impl PathStack {
 
     /// Returns the path of the tensor that is being visited, unless it is a running statistic.
     pub(crate) fn parameter(&self) -> Option<String> {
-        let is_statistic =
-            matches!(self.0.last().map(String::as_str), Some("running_mean" | "running_var"));
+        let is_statistic = self.0.last().is_some_and(|name| name.starts_with("running_"));
         (!is_statistic).then(|| self.0.join("."))
     }
 }

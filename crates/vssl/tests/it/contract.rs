@@ -54,7 +54,14 @@ pub fn loss_scale(precision: Precision) -> f64 {
 }
 
 /// Integer settings that make networks and memories small, by what their names end in.
-const SMALL: [(&str, i64); 4] = [("hidden", 32), ("dim", 16), ("queue", 48), ("prototypes", 12)];
+const SMALL: [(&str, i64); 6] = [
+    ("hidden", 32),
+    ("dim", 16),
+    ("queue", 48),
+    ("prototypes", 12),
+    ("slices", 16),
+    ("whitening_size", 16),
+];
 
 /// The method's own settings, made small.
 pub fn small(entry: &Entry) -> toml::Table {
@@ -66,6 +73,10 @@ pub fn small(entry: &Entry) -> toml::Table {
             toml::Value::Array(values) => values.fill(toml::Value::Integer(*small)),
             _ => {}
         }
+    }
+    if let Some(share) = settings.get_mut("whitening_eps") {
+        // Sixteen rows have no covariance of sixteen columns.
+        *share = toml::Value::Float(0.05);
     }
     settings
 }

@@ -53,6 +53,10 @@ fn shrunken(path: &Path) -> Recipe {
     if matches!(whole.backbone, BackboneConfig::Resnet(_)) {
         overrides.push("backbone.width=4".to_owned());
     }
+    if whole.method.name() == "wmse" {
+        // Images are whitened together in groups that divide the batch and have more images than columns.
+        overrides.extend(["wmse.whitening_size=8", "wmse.dim=4"].map(str::to_owned));
+    }
     for (index, group) in whole.views.iter().enumerate() {
         overrides.push(format!("views.{index}.size={}", group.size.min(32)));
     }

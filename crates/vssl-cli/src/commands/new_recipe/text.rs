@@ -241,10 +241,15 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.key("lr", tuning.lr, "base learning rate");
     page.key("scale_lr", true, "rates are multiplied by train.batch / 256");
     page.key("weight_decay", tuning.weight_decay, "pulls weights towards 0");
-    // The methods are trained by SGD, most of them with the trust ratios of LARS.
-    page.key("momentum", 0.9, "share of the last update that goes into the next");
-    page.key("dampening", 0.0, "share of the gradient that the momentum leaves out");
-    page.key("nesterov", false, "whether the momentum is Nesterov's");
+    if tuning.optimizer.starts_with("adam") {
+        page.key("beta1", 0.9, "decay of the mean gradient");
+        page.key("beta2", 0.999, "decay of the mean squared gradient");
+        page.key("eps", 1e-8, "added to the root of the mean square");
+    } else {
+        page.key("momentum", 0.9, "share of the last update that goes into the next");
+        page.key("dampening", 0.0, "share of the gradient that the momentum leaves out");
+        page.key("nesterov", false, "whether the momentum is Nesterov's");
+    }
     if tuning.optimizer == "lars" {
         page.key("eta", 0.02, "trust coefficient");
         page.key("clip_lr", true, "whether the rate is at most the base rate");

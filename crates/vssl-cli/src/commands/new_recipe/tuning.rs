@@ -27,18 +27,20 @@ pub(super) struct Tuning {
 /// The tuning for the method `name`; a method that is not in the table gets BYOL's.
 pub(super) fn of(name: &str) -> Tuning {
     let (optimizer, lr, weight_decay, pair) = match name {
-        "barlow" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
+        "barlow" | "vibcreg" | "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
         "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
+        "lejepa" => ("adamw", 5e-4, 5e-4, Pair::Symmetric),
         "mocov2plus" => ("sgd", 0.3, 1e-4, Pair::Symmetric),
         "nnclr" => ("lars", 0.4, 1e-5, Pair::Asymmetric),
         "ressl" => ("sgd", 0.05, 1e-4, Pair::WeakSecond),
         "simclr" => ("lars", 0.4, 1e-4, Pair::Strong),
+        "nnsiam" => ("sgd", 0.5, 1e-5, Pair::Asymmetric),
         "simsiam" => ("sgd", 0.5, 1e-5, Pair::Symmetric),
-        "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
+        "wmse" => ("adam", 0.002, 1e-6, Pair::Strong),
         _ => ("lars", 1.0, 1e-5, Pair::Asymmetric),
     };
-    let constant = (name == "simsiam").then_some("predictor.*");
+    let constant = matches!(name, "nnsiam" | "simsiam").then_some("predictor.*");
     Tuning { optimizer, lr, weight_decay, pair, constant }
 }
 
@@ -71,6 +73,11 @@ pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch
     if key.ends_with("queue") && default > 0 {
         // The queue holds as many whole batches as the images fill.
         (default.min(images) / batch).max(1) * batch
+    } else if key == "whitening_size" {
+        default.min(batch)
+    } else if method == "wmse" && key == "dim" {
+        // A group of images that is whitened has more images than columns.
+        default.min(batch / 2).max(1)
     } else if key.ends_with("prototypes") && method != "dino" {
         // A cluster has ten images at least; DINO's outputs are not clusters.
         default.min((images / 10).max(2))

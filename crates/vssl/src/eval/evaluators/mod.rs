@@ -8,6 +8,7 @@
 
 mod knn;
 mod linear;
+mod quality;
 mod spectrum;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 pub use knn::Knn;
 pub use linear::Linear;
+pub use quality::Quality;
 pub use spectrum::Spectrum;
 
 use super::{EvalError, confusion::Confusion};
@@ -135,7 +137,7 @@ impl Default for Settings {
 }
 
 /// All evaluators, in the order of their columns.
-pub const EVALUATORS: &[Entry] = &[knn::ENTRY, linear::ENTRY, spectrum::ENTRY];
+pub const EVALUATORS: &[Entry] = &[knn::ENTRY, linear::ENTRY, spectrum::ENTRY, quality::ENTRY];
 
 /// Returns the evaluators that `settings` names.
 ///
@@ -308,7 +310,10 @@ mod tests {
         assert_eq!(chosen(&settings).unwrap().len(), 2);
         settings.evaluators = vec!["knm".to_owned()];
         let error = chosen(&settings).err().unwrap();
-        assert!(error.contains("\"knm\"") && error.contains("knn, linear, spectrum"), "{error}");
+        assert!(
+            error.contains("\"knm\"") && error.contains("knn, linear, spectrum, quality"),
+            "{error}"
+        );
     }
 
     #[test]

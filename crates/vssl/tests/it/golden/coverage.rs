@@ -6,12 +6,14 @@ use crate::fixtures::{INDEXES, families, for_each_case_of};
 
 /// The folders of each index whose every case a golden test of this program reads. `augment` is read by the tests of
 /// `vssl-data`.
-const CHECKED: [&[&str]; 2] =
-    [&["augment", "backbone", "cluster", "eval", "losses", "optim", "vssl"], &[]];
+const CHECKED: [&[&str]; 2] = [
+    &["augment", "backbone", "cluster", "eval", "losses", "optim", "vssl"],
+    &["lejepa", "losses", "quality"],
+];
 
 /// The folders and families of the second index that this program does not have yet. A family is the name of a case
 /// without the number at its end.
-const NOT_YET_BUILT: [(&str, &[&str]); 9] = [
+const NOT_YET_BUILT: [(&str, &[&str]); 6] = [
     (
         "backbone",
         &[
@@ -46,23 +48,7 @@ const NOT_YET_BUILT: [(&str, &[&str]); 9] = [
         &["compress_1q", "compress_2q", "cosine", "mse", "queue_kl", "queue_kl_local", "seed"],
     ),
     ("ijepa", &["loss", "predictor", "step"]),
-    ("lejepa", &["eb_jepa", "fullrange", "loss", "loss_pooled", "sigreg", "slicing"]),
-    (
-        "losses",
-        &[
-            "all4one",
-            "all4one_encoder",
-            "iternorm",
-            "nnbyol",
-            "nnsiam",
-            "supcon",
-            "vibcreg",
-            "whiten_cholesky",
-            "wmse",
-        ],
-    ),
     ("mae", &["loss", "masking", "model_mae", "model_solo", "patchify", "sincos"]),
-    ("quality", &["alpha_req", "lidar", "rankme"]),
     (
         "uncertainty",
         &[
