@@ -108,6 +108,18 @@ impl<'a> Builder<'a> {
         stride: usize,
         padding: usize,
     ) -> Result<String, OnnxError> {
+        self.grouped_convolution(x, path, stride, padding, 1)
+    }
+
+    /// Adds a convolution as [`Builder::convolution`] does, whose channels are in `groups`.
+    pub(super) fn grouped_convolution(
+        &mut self,
+        x: &str,
+        path: &str,
+        stride: usize,
+        padding: usize,
+        groups: usize,
+    ) -> Result<String, OnnxError> {
         let weight = self.weight(&format!("{path}.weight"))?;
         let size = self.tensor(&weight)?.shape().as_slice()[2] as i64;
         let bias = format!("{path}.bias");
@@ -121,6 +133,7 @@ impl<'a> Builder<'a> {
             integers("kernel_shape", &[size, size]),
             integers("strides", &[stride, stride]),
             integers("pads", &[padding; 4]),
+            integer("group", groups as i64),
         ];
         Ok(self.node("Conv", &inputs, attributes))
     }
@@ -140,11 +153,15 @@ impl<'a> Builder<'a> {
         Ok(self.node("BatchNormalization", &inputs, vec![number("epsilon", eps)]))
     }
 
-    /// Adds `x · Wᵀ + b` along the last axis.
+    /// Adds `x · Wᵀ + b` along the last axis, without b where the network has none.
     pub(super) fn linear(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
         let weight = self.transposed_weight(&format!("{path}.weight"))?;
-        let bias = self.weight(&format!("{path}.bias"))?;
         let product = self.node("MatMul", &[x, &weight], vec![]);
+        let bias = format!("{path}.bias");
+        if !self.tensors.contains_key(&bias) {
+            return Ok(product);
+        }
+        let bias = self.weight(&bias)?;
         Ok(self.node("Add", &[&product, &bias], vec![]))
     }
 
@@ -159,6 +176,22 @@ impl<'a> Builder<'a> {
         let bias = self.weight(&format!("{path}.bias"))?;
         let attributes = vec![integer("axis", -1), number("epsilon", eps)];
         Ok(self.node("LayerNormalization", &[x, &weight, &bias], attributes))
+    }
+
+    /// Adds the product with the factors `path` along the last axis, where the network has them.
+    pub(super) fn scaled(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
+        match self.tensors.contains_key(path) {
+            true => {
+                let factors = self.weight(path)?;
+                Ok(self.node("Mul", &[x, &factors], vec![]))
+            }
+            false => Ok(x.to_owned()),
+        }
+    }
+
+    /// Adds the axes of `x` in another order.
+    pub(super) fn turned(&mut self, x: &str, axes: &[i64]) -> String {
+        self.node("Transpose", &[x], vec![integers("perm", axes)])
     }
 
     /// Adds the mean over space: `[n, c, h, w]` to `[n, c]`.

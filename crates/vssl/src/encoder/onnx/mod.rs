@@ -5,9 +5,11 @@
 //! normalisations stay nodes of their own with the weights' names; runtimes fold them into the
 //! convolutions. Called by [`super::export::write`].
 
+mod convnext;
 mod graph;
 pub mod messages;
 mod networks;
+mod transformer;
 
 use prost::Message;
 

@@ -1,6 +1,7 @@
 //! Every case of a folder of `tests/fixtures/` against the public functions.
 
 mod backbone;
+mod backbone_2;
 mod clustering;
 mod contrastive;
 mod coverage;
