@@ -63,14 +63,13 @@ impl Backbone {
         })
     }
 
-    /// Returns the patches of a transformer after its last norm, row by row; `None` for other networks.
+    /// Returns the features and the patches of a transformer after its last norm, row by row; `None` for other
+    /// networks, which have no patches.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, patches, dim]`.
-    pub fn patch_tokens(&self, x: Tensor<4>) -> Option<Tensor<3>> {
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and `[n, patches, dim]`.
+    pub fn forward_with_patches(&self, x: Tensor<4>) -> Option<(Tensor<2>, Tensor<3>)> {
         match self {
-            Self::Vit(network) => {
-                Some(breakdown::network(Part::Backbone, || network.patch_tokens(x)))
-            }
+            Self::Vit(network) => Some(network.forward_with_patches(x)),
             _ => None,
         }
     }

@@ -112,9 +112,21 @@ impl Vit {
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let n = x.dims()[0];
         let x = self.blocks_of(x, None);
-        let [_, tokens, width] = x.dims();
+        self.feature_of(x)
+    }
+
+    /// Returns the features as [`Vit::forward`] does and the patches as [`Vit::patch_tokens`] does, in one pass.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and `[n, patches, dim]`.
+    pub fn forward_with_patches(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<3>) {
+        let x = self.blocks_of(x, None);
+        (self.feature_of(x.clone()), self.patches_of(x))
+    }
+
+    /// # Shapes — the tokens before the last norm, `[n, tokens, dim]`, to `[n, dim]`.
+    fn feature_of(&self, x: Tensor<3>) -> Tensor<2> {
+        let [n, tokens, width] = x.dims();
         if !self.pools_patches {
             return self.normalised(x.narrow(1, 0, 1)).reshape([n, width]);
         }
@@ -148,9 +160,14 @@ impl Vit {
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, patches, dim]`.
     pub fn patch_tokens(&self, x: Tensor<4>) -> Tensor<3> {
-        let (x, prefix) = (self.blocks_of(x, None), self.prefix());
-        let patches = x.dims()[1] - prefix;
-        self.normalised(x.narrow(1, prefix, patches))
+        let x = self.blocks_of(x, None);
+        self.patches_of(x)
+    }
+
+    /// # Shapes — the tokens before the last norm, `[n, tokens, dim]`, to `[n, patches, dim]`.
+    fn patches_of(&self, x: Tensor<3>) -> Tensor<3> {
+        let (prefix, count) = (self.prefix(), x.dims()[1]);
+        self.normalised(x.narrow(1, prefix, count - prefix))
     }
 
     /// Returns the number of tokens in front of the patches: class token and registers.

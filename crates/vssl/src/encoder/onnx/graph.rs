@@ -1,11 +1,11 @@
 //! Builds an ONNX graph node by node. Each node takes the names of earlier values. Called by
 //! [`super::networks`].
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData, f16};
 
 use super::{
     OnnxError,
-    messages::{Attribute, FLOAT, Graph, INT64, Node, TensorProto},
+    messages::{Attribute, FLOAT, FLOAT16, Graph, INT64, Node, TensorProto},
 };
 use crate::tensors::state::Tensors;
 
@@ -55,20 +55,46 @@ impl<'a> Builder<'a> {
     /// Adds the tensor `path` as a constant and returns the name of that constant.
     pub(super) fn weight(&mut self, path: &str) -> Result<String, OnnxError> {
         let tensor = self.tensor(path)?;
+        if tensor.dtype() == DType::F16 {
+            return Ok(self.half(path, tensor));
+        }
         self.raw(path, tensor.shape().as_slice(), FLOAT, tensor.as_bytes().to_vec());
         Ok(path.to_owned())
+    }
+
+    /// Adds a constant of half precision that a node brings to single precision, and returns the name of the result. A
+    /// runtime does so once, when it reads the file.
+    fn half(&mut self, name: &str, tensor: &TensorData) -> String {
+        let whole = format!("{name}.single");
+        let is_there = self.graph.node.iter().any(|node| node.output.contains(&whole));
+        if !is_there {
+            self.raw(name, tensor.shape().as_slice(), FLOAT16, tensor.as_bytes().to_vec());
+            self.graph.node.push(Node {
+                input: vec![name.to_owned()],
+                output: vec![whole.clone()],
+                name: whole.clone(),
+                op_type: "Cast".to_owned(),
+                attribute: vec![integer("to", i64::from(FLOAT))],
+            });
+        }
+        whole
     }
 
     /// Adds the transpose of the tensor `path` as a constant: ONNX multiplies with the weight from the
     /// right.
     pub(super) fn transposed_weight(&mut self, path: &str) -> Result<String, OnnxError> {
         let tensor = self.tensor(path)?;
-        let (&[rows, columns], Ok(values)) = (tensor.shape().as_slice(), tensor.as_slice::<f32>())
+        let single = tensor.clone().convert::<f32>();
+        let (&[rows, columns], Ok(values)) = (tensor.shape().as_slice(), single.as_slice::<f32>())
         else {
             return Err(OnnxError::Missing(path.to_owned()));
         };
         let transposed = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c]));
         let transposed: Vec<f32> = transposed.collect();
+        if tensor.dtype() == DType::F16 {
+            let turned = TensorData::new(transposed, [columns, rows]);
+            return Ok(self.half(path, &turned.convert::<f16>()));
+        }
         Ok(self.floats(path, &[columns, rows], &transposed))
     }
 
@@ -120,8 +146,8 @@ impl<'a> Builder<'a> {
         padding: usize,
         groups: usize,
     ) -> Result<String, OnnxError> {
+        let size = self.tensor(&format!("{path}.weight"))?.shape().as_slice()[2] as i64;
         let weight = self.weight(&format!("{path}.weight"))?;
-        let size = self.tensor(&weight)?.shape().as_slice()[2] as i64;
         let bias = format!("{path}.bias");
         let mut inputs = vec![x.to_owned(), weight];
         if self.tensors.contains_key(&bias) {

@@ -115,7 +115,7 @@ fn tokens(
 /// Adds the positions of `side × side` patches. Where the network has another number of positions
 /// they are interpolated once, here.
 fn places(b: &mut Builder, config: &VitConfig, side: usize) -> Result<String, OnnxError> {
-    let own = b.tensor("pos_embed")?.clone();
+    let own = b.tensor("pos_embed")?.clone().convert::<f32>();
     let own: Tensor<3> = Tensor::from_data(own, &Device::flex());
     let prefix = config.placed_prefix();
     let resized = positions::resized(own, prefix, [side, side], config.interpolation);

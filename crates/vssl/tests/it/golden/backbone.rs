@@ -187,7 +187,11 @@ pub fn ours(name: &str) -> String {
 }
 
 pub fn shape_of(entry: &Value) -> Vec<usize> {
-    list_of_numbers(&entry["shape"]).into_iter().map(|x| x as usize).collect()
+    shape_of_list(&entry["shape"])
+}
+
+pub fn shape_of_list(list: &Value) -> Vec<usize> {
+    list_of_numbers(list).into_iter().map(|x| x as usize).collect()
 }
 
 fn generated(case: &Case, entry: &Value, shape: &[usize]) -> Vec<f32> {

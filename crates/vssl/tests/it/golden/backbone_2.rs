@@ -159,7 +159,7 @@ fn resnet(case: &Case, architecture: &str) -> ResnetShape {
 }
 
 /// The name in this program's networks of a parameter of any of these networks.
-fn renamed(name: &str) -> String {
+pub fn renamed(name: &str) -> String {
     let parts: Vec<&str> = name.split('.').collect();
     let number = |text: &str| text.parse::<usize>().unwrap();
     match parts.as_slice() {

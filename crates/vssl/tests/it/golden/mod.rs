@@ -8,5 +8,6 @@ mod coverage;
 mod eval;
 mod losses;
 mod optim;
+mod parameter_lists;
 mod redundancy;
 mod vssl;
