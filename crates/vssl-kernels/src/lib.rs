@@ -12,6 +12,7 @@ mod autodiff;
 pub mod bench;
 pub mod breakdown;
 mod choice;
+mod convnext;
 mod extension;
 mod inference;
 mod joint;
@@ -32,6 +33,7 @@ use burn::backend::Dispatch;
 use burn::tensor::Tensor;
 
 pub use choice::accelerates;
+pub use convnext::{depthwise_conv2d, halved, response_norm, swiglu};
 pub use inference::{FoldedConv, affine, in_recycled_memory};
 pub use joint::{AcrossRanks, Ranks};
 pub use loss::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};

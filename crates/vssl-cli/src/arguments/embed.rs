@@ -33,6 +33,10 @@ pub struct Embed {
     /// Leave out the mean, variance and uncertainty that some methods give; this is twice as fast.
     #[arg(long)]
     pub features_only: bool,
+    /// Write the patch tokens of a transformer as well, [images, patches, numbers]: beside an .npy file, or in a
+    /// .safetensors file.
+    #[arg(long)]
+    pub tokens: bool,
     /// Images of one forward pass; by default as many as are fast and leave the process on the CPU
     /// below 1 GiB.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]

@@ -9,7 +9,10 @@ use vssl_data::{
     dataset::{CIFAR10, CIFAR100, IMAGENET},
 };
 
-use super::values::{NetworkName, checkpoint};
+use super::{
+    backbone::architecture,
+    values::{NetworkName, checkpoint},
+};
 
 /// Arguments of `vssl import`.
 #[derive(Debug, Args)]
@@ -27,7 +30,7 @@ pub struct Import {
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
     /// Architecture that the file must have; by default the tensors decide.
-    #[arg(long, value_name = "NAME", value_parser = architecture)]
+    #[arg(long, value_name = "NAME", value_parser = architecture(), hide_possible_values = true)]
     pub architecture: Option<Architecture>,
     /// Stem that a ResNet must have: imagenet (7×7) or cifar (3×3); by default the tensors decide.
     #[arg(long, value_name = "STEM", value_parser = stem)]
@@ -39,7 +42,8 @@ pub struct Import {
     /// vit-tiny and MoCo V3's vit-small have 12.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub heads: Option<u16>,
-    /// Which tokens of a transformer become the feature: token (the class token) or mean (of the patches).
+    /// Which tokens of a transformer become the feature: token (the class token), mean (of the
+    /// patches) or fc-norm (a norm of that mean; the tensors show it).
     #[arg(long, value_enum, value_name = "POOLING")]
     pub pooling: Option<PoolingName>,
     /// Side of the images; by default 224, for a 3×3 stem 32, for a transformer what its positions say.
@@ -80,6 +84,13 @@ pub struct Export {
     /// Put the normalisation into the ONNX network, which then takes RGB in this range.
     #[arg(long, value_enum, value_name = "RANGE")]
     pub with_normalisation: Option<Range>,
+    /// Make an ONNX network that takes images of any height and width; transformers cannot.
+    #[arg(long)]
+    pub any_size: bool,
+    /// Store the weights in half precision, in half the room; an ONNX network still computes in single
+    /// precision.
+    #[arg(long)]
+    pub half: bool,
     /// Network of a run.
     #[arg(long, value_enum, default_value_t)]
     pub network: NetworkName,
@@ -97,6 +108,8 @@ pub enum PoolingName {
     /// The mean of the patches after the last norm.
     #[value(alias = "avg")]
     Mean,
+    /// The mean of the patches, and a norm of it.
+    FcNorm,
 }
 
 impl From<PoolingName> for Pooling {
@@ -104,6 +117,7 @@ impl From<PoolingName> for Pooling {
         match name {
             PoolingName::Token => Self::Token,
             PoolingName::Mean => Self::Mean,
+            PoolingName::FcNorm => Self::FcNorm,
         }
     }
 }
@@ -128,13 +142,6 @@ pub enum Range {
     /// From 0 to 255, as image files store them.
     #[value(name = "0-255")]
     Bytes,
-}
-
-fn architecture(text: &str) -> Result<Architecture, String> {
-    serde_json::from_value(text.into()).map_err(|_| {
-        "expected resnet18, resnet34, resnet50, wide-resnet28, vit-tiny, vit-small or vit-base"
-            .to_owned()
-    })
 }
 
 fn stem(text: &str) -> Result<Stem, String> {

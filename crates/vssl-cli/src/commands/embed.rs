@@ -66,6 +66,7 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
         images,
         reading,
         batch: arguments.batch.map(|batch| batch as usize),
+        tokens: arguments.tokens,
         stop,
     };
     let bar = Meter::counting(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");

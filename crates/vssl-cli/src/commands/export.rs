@@ -6,7 +6,7 @@ use vssl::{
     device::{Backend, DeviceChoice},
     encoder::{
         Encoder,
-        export::{Form, export, write},
+        export::{Form, Options, export, write_with},
         onnx::Pixels,
     },
 };
@@ -40,18 +40,30 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             )));
         }
     };
+    let options = Options { half: arguments.half, any_size: arguments.any_size };
+    if options.any_size && format != ExportFormat::Onnx {
+        return Err(Failure::usage(anyhow!(
+            "--any-size is for ONNX; other files hold tensors only"
+        )));
+    }
+    if options.half && format == ExportFormat::Burn {
+        return Err(Failure::usage(anyhow!(
+            "--half is for safetensors and ONNX; Burn's record has the precision of the module"
+        )));
+    }
     let meter = Meter::waiting(common);
     meter.set_message(format!("exporting {}", run.display()));
     let tuned = is_fine_tuned(run);
     let is_run = !run.is_file() && !tuned;
     tell_stand_in(run, checkpoint)?;
-    let exported = if is_run && form == Form::Safetensors {
+    let exported = if is_run && form == Form::Safetensors && !options.half {
         export(run, checkpoint, (*network).into(), to)?
     } else {
         let cpu = DeviceChoice { backend: Backend::Cpu, index: None }
             .resolve()
             .map_err(Failure::usage)?;
-        write(&Encoder::open(run, checkpoint, (*network).into(), &cpu)?, to, form)?
+        let encoder = Encoder::open(run, checkpoint, (*network).into(), &cpu)?;
+        write_with(&encoder, to, form, options)?
     };
     meter.finish_and_clear();
     tell_fine_tuned(run);

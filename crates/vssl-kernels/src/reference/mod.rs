@@ -7,6 +7,7 @@
 //! weights' own type; statistics and sums over many numbers are in single precision. In single and double
 //! precision nothing is converted.
 
+mod convnext;
 mod loss;
 mod transformer;
 
@@ -20,8 +21,9 @@ use crate::{
     AcrossRanks, AdamStep, MomentumStep, Normalised, Rectifier, TrustRatio, mixed, moments,
 };
 
+pub use convnext::{depthwise_conv2d, response_norm};
 pub use loss::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
-pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear};
+pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear, swiglu};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {
@@ -268,4 +270,23 @@ pub fn adam_step<const D: usize>(
     let root = (second.clone() / correction(beta2)).sqrt() + step.eps;
     let parameter = parameter - first.clone() / root * (step.rate / correction(beta1));
     (parameter, [first, second])
+}
+
+/// See [`crate::halved`].
+pub fn halved(x: Tensor<4>) -> Tensor<4> {
+    let [n, c, h, w] = x.dims();
+    let precision = x.dtype();
+    let mut x = x.cast(at_least_single(precision)).permute([0, 2, 3, 1]); // [n, h, w, c]
+    // A line that is there twice has its own mean.
+    for axis in [1, 2] {
+        let size = x.dims()[axis];
+        if size % 2 == 1 {
+            let last = x.clone().narrow(axis, size - 1, 1);
+            x = Tensor::cat(vec![x, last], axis);
+        }
+    }
+    let (rows, columns) = (h.div_ceil(2), w.div_ceil(2));
+    let x: Tensor<6> = x.reshape([n, rows, 2, columns, 2, c]);
+    let x = x.sum_dim(2).sum_dim(4) / 4.0; // [n, rows, 1, columns, 1, c]
+    x.reshape([n, rows, columns, c]).permute([0, 3, 1, 2]).cast(precision)
 }

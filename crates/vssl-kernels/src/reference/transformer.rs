@@ -61,3 +61,10 @@ pub fn linear_added(
     let own = residual.dtype();
     residual + y.cast(own)
 }
+
+/// See [`crate::swiglu`].
+pub fn swiglu(x: Tensor<2>) -> Tensor<2> {
+    let half = x.dims()[1] / 2;
+    let (gate, value) = (x.clone().narrow(1, 0, half), x.narrow(1, half, half));
+    activation::silu(gate) * value
+}

@@ -10,6 +10,7 @@ mod half;
 mod inference;
 mod linear;
 mod loss;
+mod newer;
 mod norm;
 mod pooling;
 mod properties;

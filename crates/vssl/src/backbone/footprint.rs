@@ -1,7 +1,9 @@
 //! How much memory one image takes on its way through a network without gradients. The number of images of a
 //! forward pass is chosen by it.
 
-use super::{BackboneConfig, ResnetConfig, Stem, VitConfig, WideResnetConfig};
+use super::{
+    BackboneConfig, ConvNextConfig, Mlp, ResnetConfig, StemShape, VitConfig, WideResnetConfig,
+};
 
 impl BackboneConfig {
     /// Returns the bytes of the activations of one image of `size` × `size` pixels that are alive at once without
@@ -11,6 +13,7 @@ impl BackboneConfig {
             Self::Resnet(config) => resnet(config, size),
             Self::WideResnet(config) => wide_resnet(config, size),
             Self::Vit(config) => vit(config, size),
+            Self::ConvNext(config) => convnext(config, size),
         };
         (numbers * size_of::<f32>() as f64).max(1.0) as usize
     }
@@ -22,20 +25,28 @@ fn images(side: usize, channels: usize) -> f64 {
 }
 
 fn resnet(config: &ResnetConfig, size: usize) -> f64 {
-    let width = config.width;
-    let mut side = match config.stem {
-        Stem::Imagenet => size.div_ceil(2),
-        Stem::Cifar => size.saturating_add(2 * config.stem_padding).saturating_sub(2),
+    let shape = config.shape();
+    let (mut side, mut channels) = match shape.stem {
+        StemShape::Imagenet(width) => (size.div_ceil(2), width),
+        StemShape::Deep(width) => (size.div_ceil(2), 2 * width),
+        StemShape::Cifar(width, padding) => {
+            (size.saturating_add(2 * padding).saturating_sub(2), width)
+        }
     };
-    let mut most = images(side, width);
-    if config.stem == Stem::Imagenet {
-        let pooled = side.div_ceil(2);
-        most += images(pooled, width);
-        side = pooled;
+    let mut most = images(side, channels);
+    match shape.stem {
+        StemShape::Imagenet(_) | StemShape::Deep(_) => {
+            let pooled = side.div_ceil(2);
+            most += images(pooled, channels);
+            side = pooled;
+        }
+        StemShape::Cifar(..) => {}
     }
-    let mut channels = width;
+    if let StemShape::Deep(width) = shape.stem {
+        most = most.max(images(size.div_ceil(2), 3 * width));
+    }
     for stage in 0..4 {
-        let (inner, output) = (width << stage, (width << stage) * config.depth.expansion());
+        let (inner, output) = (shape.inner(stage), shape.outputs()[stage]);
         let (from, before) = (side, channels);
         side = if stage > 0 { side.div_ceil(2) } else { side };
         // The input, two activations of the inner width (of which a bottleneck's first has the size of its
@@ -56,13 +67,23 @@ fn wide_resnet(config: &WideResnetConfig, size: usize) -> f64 {
 }
 
 fn vit(config: &VitConfig, size: usize) -> f64 {
-    let ((width, ..), side) = (config.size.shape(), size / config.patch.max(1));
-    let tokens = images(side, 1) + 1.0;
+    let (width, side) = (config.width(), size / config.patch.max(1));
+    let tokens = images(side, 1) + config.prefix() as f64;
     let stream = tokens * width as f64;
     // The residual stream and its normalised copy, then query, key and value twice and the logits with
-    // their softmax, or the hidden layer of four widths with the parts of its GELU.
+    // their softmax, or the hidden layer with the parts of its GELU or of its gate.
     let attention = 9.0 * stream + 3.0 * config.heads() as f64 * tokens.powi(2);
-    attention.max(18.0 * stream)
+    let copies = match config.mlp {
+        Mlp::Gelu => 4.0,
+        Mlp::Swiglu => 6.0,
+    };
+    attention.max(2.0 * stream + copies * tokens * config.hidden() as f64)
+}
+
+fn convnext(config: &ConvNextConfig, size: usize) -> f64 {
+    // The first stage has the largest images: its input, the branch before and after its convolution, and the hidden
+    // layer of four widths with the parts of its GELU and of its response normalisation.
+    images(size / config.patch.max(1), 20 * config.width()).max(images(size, 3))
 }
 
 #[cfg(test)]
@@ -86,7 +107,7 @@ mod tests {
 
     #[test]
     fn senseless_sizes_have_a_footprint_as_well() {
-        for architecture in [Architecture::Resnet50, Architecture::WideResnet28] {
+        for architecture in Architecture::ALL {
             for size in [0, 1, usize::MAX / 2] {
                 assert!(BackboneConfig::of(architecture).inference_bytes(size) > 0);
             }

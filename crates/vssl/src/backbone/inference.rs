@@ -49,7 +49,7 @@ impl InferenceNetwork {
             Backbone::WideResnet(network) => {
                 network.for_inference(keep).map(|network| Network::WideResnet(Box::new(network)))
             }
-            Backbone::Vit(_) => None,
+            Backbone::Vit(_) | Backbone::ConvNext(_) => None,
         };
         Self(network.unwrap_or_else(|| Network::Whole(Box::new(backbone.clone()))))
     }
@@ -72,7 +72,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        backbone::{BackboneConfig, ResnetConfig, ResnetDepth, Stem, VitConfig, WideResnetConfig},
+        backbone::{
+            BackboneConfig, ResnetConfig, ResnetDepth, ResnetVariant, Stem, VitConfig,
+            WideResnetConfig,
+        },
         layers::Init,
     };
 
@@ -96,6 +99,15 @@ mod tests {
         let resnet = |depth, stem, width| {
             BackboneConfig::from(ResnetConfig { depth, stem, width, ..ResnetConfig::default() })
         };
+        let deep = |depth| {
+            let variant = ResnetVariant::Deep;
+            BackboneConfig::from(ResnetConfig {
+                depth,
+                variant,
+                width: 8,
+                ..ResnetConfig::default()
+            })
+        };
         vec![
             (resnet(ResnetDepth::Resnet18, Stem::Cifar, 8), 32),
             (resnet(ResnetDepth::Resnet18, Stem::Imagenet, 7), 45),
@@ -104,6 +116,8 @@ mod tests {
             (WideResnetConfig { widen: 1 }.into(), 32),
             (WideResnetConfig { widen: 2 }.into(), 11),
             (VitConfig { image_size: 32, patch: 8, ..VitConfig::default() }.into(), 32),
+            (deep(ResnetDepth::Resnet18), 50),
+            (deep(ResnetDepth::Resnet50), 37),
         ]
     }
 

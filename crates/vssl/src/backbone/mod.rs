@@ -1,6 +1,7 @@
 //! Image encoders, which turn the pixels of an image into a feature vector.
 
 mod config;
+mod convnext;
 mod footprint;
 mod inference;
 pub(crate) mod positions;
@@ -13,13 +14,15 @@ use burn::{module::Module, tensor::Tensor};
 use vssl_kernels::breakdown::{self, Part};
 
 pub use config::{
-    Architecture, BackboneConfig, Pooling, Positions, ResnetConfig, ResnetDepth, Stem, VitConfig,
-    VitSize, WideResnetConfig,
+    Architecture, BackboneConfig, ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion,
+    Dinov2Size, Interpolation, Mlp, Placed, Pooling, Positions, ResnetConfig, ResnetDepth,
+    ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize, WideResnetConfig,
 };
+pub use convnext::ConvNext;
 pub use inference::InferenceNetwork;
 pub use resnet::Resnet;
 pub(crate) use table::TABLE;
-pub use vit::Vit;
+pub use vit::{Masked, Vit};
 pub use wide_resnet::WideResnet;
 
 use crate::layers::{Init, Mode};
@@ -33,6 +36,8 @@ pub enum Backbone {
     Vit(Vit),
     /// A Wide ResNet (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
     WideResnet(WideResnet),
+    /// A ConvNeXt (Liu et al. 2022, arXiv:2201.03545).
+    ConvNext(ConvNext),
 }
 
 impl Backbone {
@@ -42,6 +47,7 @@ impl Backbone {
             BackboneConfig::Resnet(config) => Self::Resnet(Resnet::new(config, init)),
             BackboneConfig::WideResnet(config) => Self::WideResnet(WideResnet::new(config, init)),
             BackboneConfig::Vit(config) => Self::Vit(Vit::new(config, init)),
+            BackboneConfig::ConvNext(config) => Self::ConvNext(ConvNext::new(config, init)),
         }
     }
 
@@ -53,6 +59,18 @@ impl Backbone {
             Self::Resnet(network) => network.forward(x, mode),
             Self::Vit(network) => network.forward(x),
             Self::WideResnet(network) => network.forward(x, mode),
+            Self::ConvNext(network) => network.forward(x),
         })
+    }
+
+    /// Returns the features and the patches of a transformer after its last norm, row by row; `None` for other
+    /// networks, which have no patches.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and `[n, patches, dim]`.
+    pub fn forward_with_patches(&self, x: Tensor<4>) -> Option<(Tensor<2>, Tensor<3>)> {
+        match self {
+            Self::Vit(network) => Some(network.forward_with_patches(x)),
+            _ => None,
+        }
     }
 }

@@ -3,15 +3,20 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::Interpolation;
+
+/// What DINOv2 adds to the number of patches before it divides by the number of positions.
+const OFFSET: f64 = 0.1;
+
 /// Returns the two-dimensional sine-cosine positions of MoCo V3 (Chen, Xie and He 2021, arXiv:2104.02057,
 /// appendix): a quarter of the width each for sine and cosine of column and row, with wavelengths from 2π to
-/// 20000π, and zeros for the class token, which comes first.
+/// 20000π, and zeros for the `prefix` tokens in front of the patches.
 ///
-/// # Shapes — flat, `(side² + 1) · width`.
-pub fn sincos(side: usize, width: usize) -> Vec<f32> {
+/// # Shapes — flat, `(prefix + side²) · width`.
+pub fn sincos(prefix: usize, side: usize, width: usize) -> Vec<f32> {
     let quarter = width / 4;
     let frequency = |i: usize| 1.0 / 10_000f64.powf(i as f64 / quarter as f64);
-    let mut values = vec![0.0; width];
+    let mut values = vec![0.0; prefix * width];
     for row in 0..side {
         for column in 0..side {
             for (place, function) in [
@@ -27,49 +32,80 @@ pub fn sincos(side: usize, width: usize) -> Vec<f32> {
     values
 }
 
-/// Interpolates the positions of a square to `rows × columns` patches: bicubic with antialiasing, as timm's
-/// `resample_abs_pos_embed`. The class token keeps its position.
+/// Interpolates the positions of a square to `rows × columns` patches. The positions of the `prefix` tokens in front
+/// of the patches stay as they are; positions of the right number and shape do, too.
 ///
-/// # Shapes — `[1, side² + 1, width]` to `[1, rows · columns + 1, width]`.
-pub fn resized(positions: Tensor<3>, rows: usize, columns: usize) -> Tensor<3> {
+/// # Shapes — `[1, prefix + side², width]` to `[1, prefix + rows · columns, width]`.
+pub fn resized(
+    positions: Tensor<3>,
+    prefix: usize,
+    [rows, columns]: [usize; 2],
+    kind: Interpolation,
+) -> Tensor<3> {
     let [_, tokens, width] = positions.dims();
-    let side = (tokens - 1).isqrt();
+    let side = (tokens - prefix).isqrt();
     if (rows, columns) == (side, side) {
         return positions;
     }
-    let device = positions.device();
-    let class = positions.clone().narrow(1, 0, 1);
-    let grid = positions.narrow(1, 1, side * side).reshape([side, side * width]);
-    let tall = weights(side, rows, &device).matmul(grid); // [rows, side · width]
+    let (device, precision) = (positions.device(), positions.dtype());
+    let weights = |to: usize| weights(side, to, kind, &device).cast(precision);
+    let grid = positions.clone().narrow(1, prefix, side * side).reshape([side, side * width]);
+    let tall = weights(rows).matmul(grid); // [rows, side · width]
     let turned: Tensor<3> = tall.reshape([rows, side, width]).swap_dims(0, 1);
-    let wide = weights(side, columns, &device).matmul(turned.reshape([side, rows * width]));
+    let wide = weights(columns).matmul(turned.reshape([side, rows * width]));
     let grid: Tensor<3> = wide.reshape([columns, rows, width]).swap_dims(0, 1);
-    Tensor::cat(vec![class, grid.reshape([1, rows * columns, width])], 1)
+    let grid = grid.reshape([1, rows * columns, width]);
+    match prefix {
+        0 => grid,
+        _ => Tensor::cat(vec![positions.narrow(1, 0, prefix), grid], 1),
+    }
 }
 
 /// Returns the interpolation matrix; row i holds the weights of the `from` inputs in output i of `to`.
 ///
 /// # Shapes — `[to, from]`.
-fn weights(from: usize, to: usize, device: &Device) -> Tensor<2> {
-    let scale = from as f64 / to as f64;
-    let stretch = scale.max(1.0);
-    let mut values = Vec::with_capacity(from * to);
-    for i in 0..to {
-        let centre = (i as f64 + 0.5) * scale;
-        let row: Vec<f64> = (0..from).map(|k| cubic((k as f64 + 0.5 - centre) / stretch)).collect();
-        let sum: f64 = row.iter().sum();
-        values.extend(row.iter().map(|weight| (weight / sum) as f32));
-    }
+fn weights(from: usize, to: usize, kind: Interpolation, device: &Device) -> Tensor<2> {
+    let rows = (0..to).flat_map(|i| match kind {
+        Interpolation::Antialiased => antialiased(from, to, i),
+        Interpolation::Offset => with_offset(from, to, i),
+    });
+    let values: Vec<f32> = rows.map(|weight| weight as f32).collect();
     Tensor::from_data(TensorData::new(values, [to, from]), device)
 }
 
-/// Keys' cubic kernel with a = −½.
-fn cubic(x: f64) -> f64 {
+/// Returns the weights of the inputs in output `i`: bicubic with antialiasing, as timm's `resample_abs_pos_embed`.
+/// The kernel of outputs that are fewer than the inputs is wider, and the weights at the borders are made to add up
+/// to one.
+fn antialiased(from: usize, to: usize, i: usize) -> Vec<f64> {
+    let scale = from as f64 / to as f64;
+    let (centre, stretch) = ((i as f64 + 0.5) * scale, scale.max(1.0));
+    let row = (0..from).map(|k| cubic((k as f64 + 0.5 - centre) / stretch, -0.5));
+    let row: Vec<f64> = row.collect();
+    let sum: f64 = row.iter().sum();
+    row.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// Returns the weights of the inputs in output `i` as DINOv2 without registers has them: bicubic, of four inputs, by
+/// the factor (outputs + 0.1) / inputs; the border is repeated.
+fn with_offset(from: usize, to: usize, i: usize) -> Vec<f64> {
+    let place = (i as f64 + 0.5) * from as f64 / (to as f64 + OFFSET) - 0.5;
+    let first = place.floor();
+    let mut row = vec![0.0; from];
+    for tap in -1..=2 {
+        let input = first + f64::from(tap);
+        let inside = input.clamp(0.0, (from - 1) as f64) as usize;
+        row[inside] += cubic(place - input, -0.75);
+    }
+    row
+}
+
+/// Keys' cubic kernel.
+fn cubic(x: f64, a: f64) -> f64 {
     let x = x.abs();
     if x < 1.0 {
-        (1.5 * x - 2.5) * x * x + 1.0
+        ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
     } else if x < 2.0 {
-        -0.5 * (((x - 5.0) * x + 8.0) * x - 4.0)
+        a * (((x - 5.0) * x + 8.0) * x - 4.0)
     } else {
         0.0
     }
@@ -84,13 +120,17 @@ mod tests {
         let device = Device::flex();
         let values: Vec<f32> = (0..5 * 3).map(|i| i as f32).collect();
         let own = Tensor::<3>::from_data(TensorData::new(values, [1, 5, 3]), &device);
-        assert_eq!(resized(own.clone(), 2, 2).into_data(), own.into_data());
-        let flat = Tensor::<3>::ones([1, 10, 4], &device);
-        for (rows, columns) in [(2, 2), (7, 5), (3, 1)] {
-            let got = resized(flat.clone(), rows, columns);
-            assert_eq!(got.dims(), [1, rows * columns + 1, 4]);
-            let got: Vec<f32> = got.into_data().try_to_vec().unwrap();
-            assert!(got.iter().all(|x| (x - 1.0).abs() < 1e-6), "{got:?}");
+        for kind in [Interpolation::Antialiased, Interpolation::Offset] {
+            assert_eq!(resized(own.clone(), 1, [2, 2], kind).into_data(), own.clone().into_data());
+            for prefix in [0, 1, 5] {
+                let flat = Tensor::<3>::ones([1, 9 + prefix, 4], &device);
+                for [rows, columns] in [[2, 2], [7, 5], [3, 1]] {
+                    let got = resized(flat.clone(), prefix, [rows, columns], kind);
+                    assert_eq!(got.dims(), [1, rows * columns + prefix, 4]);
+                    let got: Vec<f32> = got.into_data().try_to_vec().unwrap();
+                    assert!(got.iter().all(|x| (x - 1.0).abs() < 1e-6), "{got:?}");
+                }
+            }
         }
     }
 
@@ -104,7 +144,8 @@ mod tests {
             .flatten()
             .collect();
         let own = Tensor::<3>::from_data(TensorData::new(values, [1, 17, 2]), &device);
-        let got: Vec<f32> = resized(own, 2, 8).into_data().try_to_vec().unwrap();
+        let got: Vec<f32> =
+            resized(own, 1, [2, 8], Interpolation::Antialiased).into_data().try_to_vec().unwrap();
         assert_eq!(got[..2], [-1.0, -1.0]);
         let at = |row: usize, column: usize| &got[2 + 2 * (row * 8 + column)..][..2];
         for column in 0..8 {
@@ -116,7 +157,7 @@ mod tests {
 
     #[test]
     fn fixed_positions_are_zero_for_the_class_and_unit_pairs_for_patches() {
-        let values = sincos(3, 16);
+        let values = sincos(1, 3, 16);
         assert_eq!(values.len(), 10 * 16);
         assert!(values[..16].iter().all(|&x| x == 0.0));
         for patch in values[16..].chunks(16) {

@@ -1,5 +1,5 @@
-//! ResNet (He et al. 2016, arXiv:1512.03385) with torchvision's parameter names and without the classifier.
-//! Called by [`super::Backbone`].
+//! ResNet (He et al. 2016, arXiv:1512.03385) with torchvision's parameter names, and ResNet-D (He et al. 2019,
+//! arXiv:1812.01187) with timm's, without the classifier. Called by [`super::Backbone`].
 
 mod inference;
 
@@ -7,13 +7,13 @@ use burn::{module::Module, tensor::Tensor};
 
 pub(super) use inference::InferenceResnet;
 
-use super::{ResnetConfig, ResnetDepth, Stem};
+use super::{ResnetConfig, ResnetShape, StemShape};
 use crate::layers::{BatchNorm, Conv2d, Init, Mode};
 
 /// A stem, four stages and global average pooling.
 #[derive(Module, Debug)]
 pub struct Resnet {
-    conv1: Conv2d,
+    conv1: First,
     bn1: BatchNorm,
     layer1: Vec<Block>,
     layer2: Vec<Block>,
@@ -22,25 +22,44 @@ pub struct Resnet {
     max_pool: bool,
 }
 
+/// A place in a list of layers whose layer has no parameters.
+type Bare = Option<Conv2d>;
+
+/// The convolutions before the first normalisation of every ResNet.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a network has one")]
+enum First {
+    One(Conv2d),
+    /// Convolution, normalisation and ReLU; the same; convolution.
+    Three((Conv2d, BatchNorm, Bare, Conv2d, BatchNorm, Bare, Conv2d)),
+}
+
+/// What makes an input as large as the output of a block.
+#[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant, reason = "the layers are the same")]
+enum Shortcut {
+    Strided((Conv2d, BatchNorm)),
+    /// The mean of 2×2 pixels where the block has a stride, then a convolution without one.
+    Averaged((Bare, Conv2d, BatchNorm, bool)),
+}
+
 impl Resnet {
     /// Makes a network with initial values. The last normalisation of a block starts at γ = 1, not 0, as in
     /// the published recipes.
     pub fn new(config: &ResnetConfig, init: &Init) -> Self {
-        let width = config.width;
-        let conv1 = match config.stem {
-            Stem::Imagenet => Conv2d::he_normal([width, 3, 7, 7], 2, 3, init),
-            Stem::Cifar => Conv2d::plain([width, 3, 3, 3], 1, config.stem_padding, init),
-        };
-        let bn1 = BatchNorm::new(width, init);
-        let mut channels = width;
+        Self::of(&config.shape(), init)
+    }
+
+    /// Makes a network of any sizes, with initial values as [`Resnet::new`] has them.
+    pub fn of(shape: &ResnetShape, init: &Init) -> Self {
+        let (conv1, mut channels) = First::new(shape.stem, init);
+        let bn1 = BatchNorm::new(channels, init);
         let mut stage = |index: usize| {
-            let inner = width << index;
-            let depth = config.depth.blocks()[index];
-            let blocks = (0..depth).map(|block| {
+            let blocks = (0..shape.blocks[index]).map(|block| {
                 let stride = if index > 0 && block == 0 { 2 } else { 1 };
                 let input = channels;
-                channels = inner * config.depth.expansion();
-                Block::new(config.depth, input, inner, stride, init)
+                channels = shape.outputs()[index];
+                Block::new(shape, index, input, stride, init)
             });
             blocks.collect()
         };
@@ -51,13 +70,13 @@ impl Resnet {
             layer2: stage(1),
             layer3: stage(2),
             layer4: stage(3),
-            max_pool: config.stem == Stem::Imagenet,
+            max_pool: !matches!(shape.stem, StemShape::Cifar(..)),
         }
     }
 
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
-        let mut x = self.bn1.forward(self.conv1.forward(x), None, true, mode);
+        let mut x = self.bn1.forward(self.conv1.forward(x, mode), None, true, mode);
         if self.max_pool {
             x = vssl_kernels::max_pool2d(x, 3, 2, 1);
         }
@@ -65,6 +84,66 @@ impl Resnet {
             x = stage.iter().fold(x, |x, block| block.forward(x, mode));
         }
         vssl_kernels::global_average_pool(x)
+    }
+}
+
+impl First {
+    /// Makes the convolutions, and tells the number of their output channels.
+    fn new(shape: StemShape, init: &Init) -> (Self, usize) {
+        match shape {
+            StemShape::Imagenet(width) => {
+                (Self::One(Conv2d::he_normal([width, 3, 7, 7], 2, 3, init)), width)
+            }
+            StemShape::Cifar(width, padding) => {
+                (Self::One(Conv2d::plain([width, 3, 3, 3], 1, padding, init)), width)
+            }
+            StemShape::Deep(width) => {
+                let conv = |output: usize, input: usize, stride: usize| {
+                    Conv2d::he_normal([output, input, 3, 3], stride, 1, init)
+                };
+                let norm = || BatchNorm::new(width, init);
+                let layers = (
+                    conv(width, 3, 2),
+                    norm(),
+                    None,
+                    conv(width, width, 1),
+                    norm(),
+                    None,
+                    conv(2 * width, width, 1),
+                );
+                (Self::Three(layers), 2 * width)
+            }
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
+        match self {
+            Self::One(conv) => conv.forward(x),
+            Self::Three((first, first_norm, _, second, second_norm, _, third)) => {
+                let x = first_norm.forward(first.forward(x), None, true, mode);
+                third.forward(second_norm.forward(second.forward(x), None, true, mode))
+            }
+        }
+    }
+}
+
+impl Shortcut {
+    fn new(average: bool, input: usize, output: usize, stride: usize, init: &Init) -> Self {
+        let conv = |stride: usize| Conv2d::he_normal([output, input, 1, 1], stride, 0, init);
+        match average {
+            true => Self::Averaged((None, conv(1), BatchNorm::new(output, init), stride > 1)),
+            false => Self::Strided((conv(stride), BatchNorm::new(output, init))),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
+        match self {
+            Self::Strided((conv, norm)) => norm.forward(conv.forward(x), None, false, mode),
+            Self::Averaged((_, conv, norm, averages)) => {
+                let x = if *averages { vssl_kernels::halved(x) } else { x };
+                norm.forward(conv.forward(x), None, false, mode)
+            }
+        }
     }
 }
 
@@ -77,13 +156,13 @@ struct Block {
     bn2: BatchNorm,
     conv3: Option<Conv2d>,
     bn3: Option<BatchNorm>,
-    downsample: Option<(Conv2d, BatchNorm)>,
+    downsample: Option<Shortcut>,
 }
 
 impl Block {
-    fn new(depth: ResnetDepth, input: usize, inner: usize, stride: usize, init: &Init) -> Self {
-        let output = inner * depth.expansion();
-        let bottleneck = depth.expansion() > 1;
+    fn new(shape: &ResnetShape, stage: usize, input: usize, stride: usize, init: &Init) -> Self {
+        let (inner, output) = (shape.inner(stage), shape.outputs()[stage]);
+        let bottleneck = shape.bottleneck;
         let (conv1, conv2) = if bottleneck {
             (
                 Conv2d::he_normal([inner, input, 1, 1], 1, 0, init),
@@ -95,10 +174,8 @@ impl Block {
                 Conv2d::he_normal([inner, inner, 3, 3], 1, 1, init),
             )
         };
-        let downsample = (stride != 1 || input != output).then(|| {
-            let conv = Conv2d::he_normal([output, input, 1, 1], stride, 0, init);
-            (conv, BatchNorm::new(output, init))
-        });
+        let downsample = (stride != 1 || input != output)
+            .then(|| Shortcut::new(shape.average_down, input, output, stride, init));
         Self {
             conv1,
             bn1: BatchNorm::new(inner, init),
@@ -112,7 +189,7 @@ impl Block {
 
     fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let shortcut = match &self.downsample {
-            Some((conv, norm)) => norm.forward(conv.forward(x.clone()), None, false, mode),
+            Some(shortcut) => shortcut.forward(x.clone(), mode),
             None => x.clone(),
         };
         let y = self.bn1.forward(self.conv1.forward(x), None, true, mode);

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use super::{Architecture, BackboneConfig, ResnetConfig, Stem, VitConfig};
+use super::{
+    Architecture, BackboneConfig, ConvNextConfig, Interpolation, Mlp, Placed, Pooling, Positions,
+    ResnetConfig, Stem, VitConfig, VitSize,
+};
 use crate::tagged::TaggedTable;
 
 const RESNET: &str = "width stem stem_padding";
@@ -15,10 +18,42 @@ pub(crate) const TABLE: TaggedTable = TaggedTable {
         ("resnet18", RESNET),
         ("resnet34", RESNET),
         ("resnet50", RESNET),
+        ("resnet101", RESNET),
+        ("resnet152", RESNET),
+        ("resnet18d", "width"),
+        ("resnet34d", "width"),
+        ("resnet50d", "width"),
+        ("resnet101d", "width"),
+        ("resnet152d", "width"),
+        ("wide_resnet50_2", RESNET),
+        ("wide_resnet101_2", RESNET),
         ("wide-resnet28", "widen"),
         ("vit-tiny", "vit"),
         ("vit-small", "vit"),
         ("vit-base", "vit"),
+        ("vit-large", "vit"),
+        ("vit_small_patch14_dinov2", "vit"),
+        ("vit_base_patch14_dinov2", "vit"),
+        ("vit_large_patch14_dinov2", "vit"),
+        ("vit_giant_patch14_dinov2", "vit"),
+        ("vit_small_patch14_reg4_dinov2", "vit"),
+        ("vit_base_patch14_reg4_dinov2", "vit"),
+        ("vit_large_patch14_reg4_dinov2", "vit"),
+        ("vit_giant_patch14_reg4_dinov2", "vit"),
+        ("convnext_atto", "width patch"),
+        ("convnext_femto", "width patch"),
+        ("convnext_pico", "width patch"),
+        ("convnext_nano", "width patch"),
+        ("convnext_tiny", "width patch"),
+        ("convnext_small", "width patch"),
+        ("convnext_base", "width patch"),
+        ("convnextv2_atto", "width patch"),
+        ("convnextv2_femto", "width patch"),
+        ("convnextv2_pico", "width patch"),
+        ("convnextv2_nano", "width patch"),
+        ("convnextv2_tiny", "width patch"),
+        ("convnextv2_small", "width patch"),
+        ("convnextv2_base", "width patch"),
     ],
 };
 
@@ -45,10 +80,10 @@ impl BackboneConfig {
 }
 
 /// The table as it is written. [`TABLE`] says which of its keys an architecture has.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    #[serde(default = "resnet18")]
+    #[serde(default)]
     architecture: Architecture,
     #[serde(skip_serializing_if = "Option::is_none")]
     width: Option<usize>,
@@ -59,25 +94,73 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     widen: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    vit: Option<VitConfig>,
+    patch: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vit: Option<WrittenVit>,
 }
 
-fn resnet18() -> Architecture {
-    Architecture::Resnet18
+/// Makes the table `[backbone.vit]` as it is written: each key is optional, and a key that is not written has the
+/// value of the published network of the architecture's name. The keys after `;` are written only where they have
+/// another value.
+macro_rules! written_vit {
+    ($($always:ident: $of:ty),*; $($other:ident: $type:ty),*; $($option:ident),*) => {
+        #[derive(Default, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct WrittenVit {
+            $(#[serde(default, skip_serializing_if = "Option::is_none")] $always: Option<$of>,)*
+            $(#[serde(default, skip_serializing_if = "Option::is_none")] $option: Option<usize>,)*
+            $(#[serde(default, skip_serializing_if = "Option::is_none")] $other: Option<$type>,)*
+        }
+
+        impl WrittenVit {
+            fn of(config: &VitConfig) -> Self {
+                let named = VitConfig::of(config.size);
+                Self {
+                    $($always: Some(config.$always),)*
+                    $($option: config.$option,)*
+                    $($other: (config.$other != named.$other).then_some(config.$other),)*
+                }
+            }
+
+            fn read(self, size: VitSize) -> VitConfig {
+                let named = VitConfig::of(size);
+                VitConfig {
+                    size,
+                    $($always: self.$always.unwrap_or(named.$always),)*
+                    $($option: self.$option.or(named.$option),)*
+                    $($other: self.$other.unwrap_or(named.$other),)*
+                }
+            }
+        }
+    };
+}
+
+written_vit! {
+    patch: usize, image_size: usize, positions: Positions, frozen_patch_projection: bool;
+    placed: Placed, interpolation: Interpolation, class_token: bool, registers: usize,
+    layer_scale: f64, mlp: Mlp, qkv_bias: bool, pooling: Pooling;
+    width, depth, heads, hidden
 }
 
 impl Serialize for BackboneConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let architecture = self.architecture();
-        let (width, stem, stem_padding, widen, vit) = (None, None, None, None, None);
-        let bare = Written { architecture, width, stem, stem_padding, widen, vit };
+        let bare = Written { architecture: self.architecture(), ..Written::default() };
         let written = match self {
             Self::Resnet(ResnetConfig { width, stem, stem_padding, .. }) => {
-                let (width, stem) = (Some(*width), Some(*stem));
-                Written { width, stem, stem_padding: Some(*stem_padding), ..bare }
+                let has_stem =
+                    TABLE.keys(bare.architecture.name()).is_some_and(|k| k.contains(&"stem"));
+                let width = Some(*width);
+                let (stem, stem_padding) = (Some(*stem), Some(*stem_padding));
+                match has_stem {
+                    true => Written { width, stem, stem_padding, ..bare },
+                    false => Written { width, ..bare },
+                }
             }
             Self::WideResnet(config) => Written { widen: Some(config.widen), ..bare },
-            Self::Vit(config) => Written { vit: Some(*config), ..bare },
+            Self::Vit(config) => Written { vit: Some(WrittenVit::of(config)), ..bare },
+            Self::ConvNext(config) => {
+                Written { width: Some(config.width()), patch: Some(config.patch), ..bare }
+            }
         };
         written.serialize(serializer)
     }
@@ -85,13 +168,14 @@ impl Serialize for BackboneConfig {
 
 impl<'de> Deserialize<'de> for BackboneConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { architecture, width, stem, stem_padding, widen, vit } =
+        let Written { architecture, width, stem, stem_padding, widen, patch, vit } =
             Written::deserialize(deserializer)?;
         let written = [
             ("width", width.is_some()),
             ("stem", stem.is_some()),
             ("stem_padding", stem_padding.is_some()),
             ("widen", widen.is_some()),
+            ("patch", patch.is_some()),
             ("vit", vit.is_some()),
         ];
         TABLE.refuse_foreign(architecture.name(), &written)?;
@@ -104,13 +188,17 @@ impl<'de> Deserialize<'de> for BackboneConfig {
             }
             Self::WideResnet(wide) => wide.widen = widen.unwrap_or(wide.widen),
             Self::Vit(config) => {
-                *config = VitConfig { size: config.size, ..vit.unwrap_or(*config) };
-                let (heads, (width, ..)) = (config.heads(), config.size.shape());
-                if heads == 0 || !width.is_multiple_of(heads) {
+                *config = vit.unwrap_or_default().read(config.size);
+                if let Some((key, got, expected)) = config.problem() {
                     return Err(D::Error::custom(format_args!(
-                        "vit.heads = {heads}: expected a divisor of the width, {width}"
+                        "vit.{key} = {got}: expected {expected}"
                     )));
                 }
+            }
+            Self::ConvNext(ConvNextConfig { width: own, patch: stem, size, .. }) => {
+                // The width of the name is that of the size: one network has one description.
+                *own = width.filter(|&width| width != size.shape().0);
+                *stem = patch.unwrap_or(*stem);
             }
         }
         Ok(config)

@@ -35,6 +35,8 @@ pub struct Job<'a> {
     pub reading: Reading,
     /// Images of one forward pass; `None` for as many as [`Encoder::batch`] says.
     pub batch: Option<usize>,
+    /// Whether the patch tokens of a transformer are written as well.
+    pub tokens: bool,
     /// This is asked after each forward pass.
     pub stop: Stop,
 }
@@ -66,6 +68,7 @@ pub fn embed(
     form: Form,
     progress: &mut dyn FnMut(usize, &[DataError]),
 ) -> Result<Embedded, EmbedError> {
+    job.check_tokens(form)?;
     let mut plan = job.encoder.plan(&job.reading);
     plan.batch = job.batch().min(job.images.len()).max(1);
     // Before the long part: a place that cannot be written to.
@@ -127,6 +130,23 @@ impl Job<'_> {
         self.batch.unwrap_or_else(|| self.encoder.batch())
     }
 
+    /// Checks that there are patch tokens, if they are wanted, and that the format has a place for them.
+    fn check_tokens(&self, form: Form) -> Result<(), EmbedError> {
+        match (self.tokens, self.encoder.config.vit(), form) {
+            (false, ..) | (true, Some(_), Form::Npy | Form::Safetensors) => Ok(()),
+            (true, None, _) => Err(EmbedError::NoTokens {
+                architecture: self.encoder.config.architecture().name(),
+            }),
+            (true, Some(_), _) => Err(EmbedError::NoRoomForTokens),
+        }
+    }
+
+    /// The number of patches of an image, and of the numbers of each.
+    fn token_layout(&self) -> Option<[usize; 2]> {
+        let vit = self.encoder.config.vit().filter(|_| self.tokens)?;
+        Some([(self.encoder.input.size / vit.patch).pow(2), vit.width()])
+    }
+
     /// Rows, numbers in a feature, and what the posterior consists of.
     fn block(&self, indices: &[usize], pixels: &[f32]) -> (Block, usize, Option<PosteriorLayout>) {
         let images = &*self.images;
@@ -137,8 +157,11 @@ impl Job<'_> {
             labels: known.map(|known| indices.iter().map(|&at| i64::from(known[at])).collect()),
             ..Block::default()
         };
+        let whole = self.tokens.then(|| self.encoder.embed_with_tokens(pixels, indices.len()));
+        let (own, tokens) = whole.flatten().unzip();
+        block.tokens = tokens;
         let Some(posteriors) = self.posteriors else {
-            let part = self.encoder.embed(pixels, indices.len());
+            let part = own.unwrap_or_else(|| self.encoder.embed(pixels, indices.len()));
             block.features = part.values;
             return (block, part.dim, None);
         };
@@ -172,6 +195,7 @@ impl Job<'_> {
             dim,
             labels: images.labels().is_some(),
             posterior,
+            tokens: self.token_layout(),
             origin,
         }
     }

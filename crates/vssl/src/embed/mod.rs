@@ -106,6 +106,19 @@ pub enum EmbedError {
         /// The value.
         value: f32,
     },
+    /// Patch tokens were asked of a network that has none.
+    #[error(
+        "{architecture} has no patch tokens, which only transformers have; leave them out for its features alone"
+    )]
+    NoTokens {
+        /// The architecture of the encoder.
+        architecture: &'static str,
+    },
+    /// Patch tokens were asked in a format that has rows of numbers.
+    #[error(
+        "patch tokens are written as .npy or .safetensors; tables have no place for an array of each image"
+    )]
+    NoRoomForTokens,
     /// Not one image could be read.
     #[error("none of the {images} images could be read; the last: {last}")]
     Nothing {

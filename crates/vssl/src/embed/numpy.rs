@@ -2,7 +2,8 @@
 //! nothing else.
 //!
 //! What else there is lies beside `NAME.npy`: `NAME.labels.npy` (which `features::open` finds),
-//! `NAME.mean.npy`, `NAME.variance.npy` or `NAME.variance_direction.npy`, `NAME.uncertainty.npy`, and
+//! `NAME.mean.npy`, `NAME.variance.npy` or `NAME.variance_direction.npy`, `NAME.uncertainty.npy`,
+//! `NAME.tokens.npy`, and
 //! the images in `NAME.paths.csv`, row by row. The features get their name last: when they are there,
 //! so is the rest. Files of these names that an earlier array left and this one has not are removed,
 //! because they would be taken for its own.
@@ -19,12 +20,13 @@ use super::{Block, EmbedError, Layout, Rows, partial::Partial};
 use crate::formats::{bytes, csv, npy};
 
 /// Endings of all files that may lie beside the features.
-const BESIDE: [&str; 6] = [
+const BESIDE: [&str; 7] = [
     "labels.npy",
     "mean.npy",
     "variance.npy",
     "variance_direction.npy",
     "uncertainty.npy",
+    "tokens.npy",
     "paths.csv",
 ];
 
@@ -39,8 +41,8 @@ pub(super) struct Numpy {
 struct Array {
     name: &'static str,
     kind: Dtype,
-    /// Numbers in a row; `None` for an array of one dimension.
-    dim: Option<usize>,
+    /// The shape of a row; nothing for an array of one dimension.
+    row: Vec<usize>,
     rows: usize,
     partial: Partial,
     file: BufWriter<File>,
@@ -51,17 +53,20 @@ impl Numpy {
         let beside = |name: &str| to.with_extension(name);
         let mut arrays = Vec::new();
         if layout.labels {
-            arrays.push(Array::create(&beside("labels.npy"), "labels", Dtype::I64, None)?);
+            arrays.push(Array::create(&beside("labels.npy"), "labels", Dtype::I64, &[])?);
         }
         if let Some(of) = &layout.posterior {
             for name in ["mean", of.variance()] {
                 let path = beside(&format!("{name}.npy"));
-                arrays.push(Array::create(&path, name, Dtype::F32, Some(of.dim))?);
+                arrays.push(Array::create(&path, name, Dtype::F32, &[of.dim])?);
             }
             let path = beside("uncertainty.npy");
-            arrays.push(Array::create(&path, "uncertainty", Dtype::F32, None)?);
+            arrays.push(Array::create(&path, "uncertainty", Dtype::F32, &[])?);
         }
-        arrays.push(Array::create(to, "features", Dtype::F32, Some(layout.dim))?);
+        if let Some(tokens) = &layout.tokens {
+            arrays.push(Array::create(&beside("tokens.npy"), "tokens", Dtype::F32, tokens)?);
+        }
+        arrays.push(Array::create(to, "features", Dtype::F32, &[layout.dim])?);
         let (partial, file) = Partial::create(&beside("paths.csv"))?;
         let mut writer = csv::writer(file);
         let header: &[&str] =
@@ -81,19 +86,17 @@ impl Array {
         path: &Path,
         name: &'static str,
         kind: Dtype,
-        dim: Option<usize>,
+        row: &[usize],
     ) -> Result<Self, EmbedError> {
         let (partial, file) = Partial::create(path)?;
-        let mut array = Self { name, kind, dim, rows: 0, partial, file: BufWriter::new(file) };
+        let (row, file) = (row.to_vec(), BufWriter::new(file));
+        let mut array = Self { name, kind, row, rows: 0, partial, file };
         array.file.write_all(&array.header()).map_err(array.partial.io())?;
         Ok(array)
     }
 
     fn header(&self) -> Vec<u8> {
-        match self.dim {
-            Some(dim) => npy::header(self.kind, &[self.rows, dim]),
-            None => npy::header(self.kind, &[self.rows]),
-        }
+        npy::header(self.kind, &[&[self.rows], &self.row[..]].concat())
     }
 
     fn push(&mut self, rows: usize, bytes: &[u8]) -> io::Result<()> {

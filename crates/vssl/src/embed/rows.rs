@@ -16,6 +16,8 @@ pub struct Layout {
     pub labels: bool,
     /// The shape of the posterior, of a method with distributions.
     pub posterior: Option<PosteriorLayout>,
+    /// The number of patches of an image and of the numbers of each, where the patch tokens are written.
+    pub tokens: Option<[usize; 2]>,
     /// Which encoder, which images.
     pub origin: Origin,
 }
@@ -49,6 +51,8 @@ pub struct Block {
     pub features: Vec<f32>,
     /// The posterior, if the layout has it.
     pub posterior: Option<PosteriorBlock>,
+    /// `rows × patches × numbers`, if the layout has patch tokens.
+    pub tokens: Option<Vec<f32>>,
 }
 
 /// What a network with distributions says of the images of a [`Block`].
@@ -70,6 +74,9 @@ impl Block {
             arrays.push(("mean", of.dim, &block.mean));
             arrays.push((of.variance(), of.dim, &block.variance));
             arrays.push(("uncertainty", 1, &block.uncertainty));
+        }
+        if let (Some(tokens), Some([patches, numbers])) = (&self.tokens, layout.tokens) {
+            arrays.push(("tokens", patches * numbers, tokens));
         }
         arrays
     }

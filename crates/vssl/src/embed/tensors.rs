@@ -8,6 +8,7 @@
 //! | `features` | `[n, dim]` F32 | |
 //! | `mean`, `variance` or `variance_direction` | `[n, d]` F32 | the posterior, where there is one |
 //! | `uncertainty` | `[n]` F32 | likewise |
+//! | `tokens` | `[n, patches, dim]` F32 | the patch tokens of a transformer, where they were asked for |
 //! | `paths` | bytes U8 | all paths, one after the other, UTF-8 |
 
 use std::{io, path::Path};
@@ -73,6 +74,10 @@ fn columns(layout: &Layout) -> Vec<Column> {
     if let Some(of) = &layout.posterior {
         columns.extend([rows("mean", of.dim), rows(of.variance(), of.dim)]);
         columns.push(Column { shape: ColumnShape::Rows, ..rows("uncertainty", 1) });
+    }
+    if let Some([patches, numbers]) = layout.tokens {
+        let shape = ColumnShape::RowsOfMatrices(patches, numbers);
+        columns.push(Column { shape, ..rows("tokens", patches * numbers) });
     }
     let (name, kind, room) = ("paths", Dtype::U8, layout.path_bytes);
     columns.push(Column { name, kind, shape: ColumnShape::Bytes, room });

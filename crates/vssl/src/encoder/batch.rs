@@ -70,19 +70,9 @@ mod tests {
     use super::*;
     use crate::backbone::{Architecture, ResnetConfig, Stem};
 
-    const ALL: [Architecture; 7] = [
-        Architecture::Resnet18,
-        Architecture::Resnet34,
-        Architecture::Resnet50,
-        Architecture::WideResnet28,
-        Architecture::VitTiny,
-        Architecture::VitSmall,
-        Architecture::VitBase,
-    ];
-
     #[test]
     fn no_size_of_images_takes_more_than_its_room_and_every_size_gets_an_image() {
-        for architecture in ALL {
+        for architecture in Architecture::ALL {
             let config = BackboneConfig::of(architecture);
             let mut last = MOST;
             for size in [16, 32, 64, 96, 128, 224, 384, 512, 1024, 4096] {
@@ -110,7 +100,7 @@ mod tests {
     #[test]
     fn many_cores_take_no_more_memory_than_the_room() {
         let device = Device::flex();
-        for architecture in ALL {
+        for architecture in Architecture::ALL {
             let config = BackboneConfig::of(architecture);
             for size in [16, 32, 96, 224, 384, 512, 4096] {
                 let batch = images_of_a_pass(&config, size, &device);

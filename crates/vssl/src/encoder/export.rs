@@ -2,7 +2,7 @@
 //!
 //! [`export()`] writes the encoder of a run as safetensors, without a classifier; the metadata name the
 //! network. Parameters have torchvision's names for ResNets (`layer1.0.bn1.bias`), timm's for
-//! vision transformers (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets
+//! vision transformers and ConvNeXts (`blocks.0.attn.qkv.weight`) and solo-learn's for Wide ResNets
 //! (`block1.layer.0.bn1.bias`). [`write()`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
 //! as a record of Burn. Called by `vssl export`.
 
@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::{module::Module, store::RecordError};
+use burn::{module::Module, store::RecordError, tensor::TensorData};
 
 use super::{Encoder, Input, onnx};
 use crate::{
@@ -81,6 +81,22 @@ pub enum ExportError {
         run: PathBuf,
         /// The name of the run's method.
         method: String,
+    },
+    /// A weight has numbers that half precision does not have.
+    #[error(
+        "tensor {name:?} has a number beyond 65504, the largest of half precision; leave half precision out"
+    )]
+    Half {
+        /// The tensor.
+        name: String,
+    },
+    /// A format does not have an option.
+    #[error("{option}: only {format} has it; leave it out or take another format")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// The formats that have it.
+        format: &'static str,
     },
     /// The tensors could not be written.
     #[error(transparent)]
@@ -178,13 +194,48 @@ pub enum Form {
     Burn,
 }
 
+/// What can be asked of an exported file beyond its format.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Store the weights in half precision (`f16`). An ONNX network still computes in single precision.
+    pub half: bool,
+    /// Make an ONNX network that takes images of any size; transformers have positions for one size.
+    pub any_size: bool,
+}
+
 /// Writes any encoder to `to`, which it replaces only when the new file is whole.
 ///
 /// # Errors
 /// The file cannot be written, or the ONNX network is larger than two gigabytes.
 pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, ExportError> {
-    let tensors = state::collect(&*encoder.backbone);
+    write_with(encoder, to, form, Options::default())
+}
+
+/// Writes any encoder as [`write()`] does, with options.
+///
+/// # Errors
+/// The errors of [`write()`]; also, weights are too large for half precision, the format has no such option, or the
+/// network takes images of one size only.
+pub fn write_with(
+    encoder: &Encoder,
+    to: &Path,
+    form: Form,
+    options: Options,
+) -> Result<Exported, ExportError> {
+    if options.any_size && !matches!(form, Form::Onnx(_)) {
+        return Err(ExportError::Option { option: "any size of images", format: "ONNX" });
+    }
+    if options.half && form == Form::Burn {
+        return Err(ExportError::Option {
+            option: "half precision",
+            format: "safetensors and ONNX",
+        });
+    }
+    let mut tensors = state::collect(&*encoder.backbone);
     let count = tensors.len();
+    if options.half {
+        halve(&mut tensors)?;
+    }
     let step = encoder.step.unwrap_or(0);
     let mut origin = Vec::new();
     if let Some(recipe) = &encoder.recipe {
@@ -201,7 +252,8 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
             write_tensors(to, &tensors, &encoder.config, &encoder.input, &origin)?;
         }
         Form::Onnx(pixels) => {
-            let model = onnx::model(&tensors, &encoder.config, &encoder.input, pixels, &origin)?;
+            let images = onnx::Images { pixels, any_size: options.any_size };
+            let model = onnx::model_of(&tensors, &encoder.config, &encoder.input, images, &origin)?;
             write_whole(to, &onnx::bytes(&model)?)?;
         }
         Form::Burn => {
@@ -215,6 +267,39 @@ pub fn write(encoder: &Encoder, to: &Path, form: Form) -> Result<Exported, Expor
     Ok(Exported { step, tensors: count })
 }
 
+/// Brings weights to half precision. Statistics whose numbers it cannot hold would make the network another one.
+fn halve(tensors: &mut Tensors) -> Result<(), ExportError> {
+    for (name, tensor) in tensors {
+        let half = tensor.clone().convert::<burn::tensor::f16>();
+        let whole = half.clone().convert::<f32>();
+        let fits = whole.as_slice::<f32>().is_ok_and(|x| x.iter().all(|x| x.is_finite()));
+        if !fits {
+            return Err(ExportError::Half { name: name.clone() });
+        }
+        *tensor = half;
+    }
+    Ok(())
+}
+
+/// Returns the tensors in the shapes of timm's files: its smaller ConvNeXts have 1×1 convolutions where this program has
+/// linear layers.
+fn shaped_for_timm(tensors: &Tensors, config: &BackboneConfig) -> Tensors {
+    let pointwise = |name: &str| {
+        matches!(config, BackboneConfig::ConvNext(config) if config.has_pointwise_convolutions())
+            && (name.ends_with(".mlp.fc1.weight") || name.ends_with(".mlp.fc2.weight"))
+    };
+    let shaped = tensors.iter().map(|(name, tensor)| {
+        let mut tensor = tensor.clone();
+        if pointwise(name) {
+            let shape = [tensor.shape().as_slice(), &[1, 1]].concat();
+            let dtype = tensor.dtype();
+            tensor = TensorData::from_bytes(tensor.into_bytes(), shape, dtype);
+        }
+        (name.clone(), tensor)
+    });
+    shaped.collect()
+}
+
 /// Writes tensors and metadata as [`import`](super::file::import) reads them.
 pub(crate) fn write_tensors(
     to: &Path,
@@ -223,6 +308,7 @@ pub(crate) fn write_tensors(
     input: &Input,
     origin: &[(&str, String)],
 ) -> Result<(), ExportError> {
+    let tensors = shaped_for_timm(tensors, config);
     let config = serde_json::to_string(config).expect("settings are plain values");
     let input = serde_json::to_string(input).expect("settings are plain values");
     // PyTorch's loaders look for the key `format`.
@@ -233,7 +319,7 @@ pub(crate) fn write_tensors(
         ("vssl", env!("CARGO_PKG_VERSION")),
     ];
     metadata.extend(origin.iter().map(|(key, value)| (*key, value.as_str())));
-    write_whole(to, &file::bytes(to, tensors, &metadata)?)
+    write_whole(to, &file::bytes(to, &tensors, &metadata)?)
 }
 
 fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), ExportError> {

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::{module::Module, tensor::Device};
+use burn::{
+    module::Module,
+    tensor::{Device, TensorData},
+};
 use serde::de::DeserializeOwned;
 
 use super::export::{CONFIG, INPUT, NETWORK, STEP, network_of};
@@ -109,13 +112,26 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let step = metadatum(path, &bytes, STEP).ok();
     let metadata = format::metadata(&bytes).unwrap_or_default();
     let network = metadata.get(NETWORK).and_then(|name| network_of(name));
-    let tensors = file::parse(path, &bytes)?;
+    let tensors = file::parse(path, &bytes)?.into_iter();
+    let tensors = tensors.map(|(name, tensor)| (name, without_unit_axes(tensor, &config)));
+    let tensors = tensors.collect();
     drop(bytes); // the tensors are copies
     let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     match state::restore(fresh, tensors) {
         Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),
         Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
+    }
+}
+
+/// Returns the weight of a 1×1 convolution as that of a linear layer, which ConvNeXts have here.
+fn without_unit_axes(tensor: TensorData, config: &BackboneConfig) -> TensorData {
+    match (config, tensor.shape().as_slice()) {
+        (BackboneConfig::ConvNext(_), &[output, input, 1, 1]) => {
+            let dtype = tensor.dtype();
+            TensorData::from_bytes(tensor.into_bytes(), [output, input], dtype)
+        }
+        _ => tensor,
     }
 }
 

@@ -285,6 +285,18 @@ impl Encoder {
         features(self.network().forward(x))
     }
 
+    /// Returns the features of normalised images as [`Encoder::embed`] does, and their patch tokens after the last
+    /// norm, `count · patches · dim` numbers, image by image and row by row; `None` if the network is no transformer.
+    ///
+    /// `pixels`: `count · size · size · 3`, channels last.
+    pub fn embed_with_tokens(&self, pixels: &[f32], count: usize) -> Option<(Features, Vec<f32>)> {
+        let x = pixels_to_tensor(pixels, count, self.input.size, &self.device);
+        let (own, tokens) = self.backbone.forward_with_patches(x)?;
+        let [n, patches, dim] = tokens.dims();
+        let tokens = features(tokens.reshape([n * patches, dim])).values;
+        Some((features(own), tokens))
+    }
+
     /// Returns the features of normalised images on the device. At most [`Encoder::batch`] images go through the
     /// network together.
     ///

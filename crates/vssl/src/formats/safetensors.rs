@@ -134,6 +134,8 @@ pub enum ColumnShape {
     Rows,
     /// The shape is `[rows, dim]`.
     RowsOf(usize),
+    /// The shape is `[rows, lines, columns]`.
+    RowsOfMatrices(usize, usize),
     /// The shape is `[bytes]`, for any number of bytes.
     Bytes,
 }
@@ -187,6 +189,7 @@ impl StreamWriter {
             let shape: Value = match shape {
                 ColumnShape::Rows => json!([rows]),
                 ColumnShape::RowsOf(dim) => json!([rows, dim]),
+                ColumnShape::RowsOfMatrices(lines, columns) => json!([rows, lines, columns]),
                 ColumnShape::Bytes => json!([end - start]),
             };
             let entry = json!({ "dtype": kind, "shape": shape, "data_offsets": [start, end] });

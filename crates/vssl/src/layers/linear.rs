@@ -7,7 +7,7 @@ use burn::{
 
 use vssl_kernels::breakdown::{self, Part};
 
-use super::Init;
+use super::{Init, LayerScale};
 use crate::objective::unit_rows;
 
 /// A linear layer: `x · weightᵀ + bias`.
@@ -39,11 +39,22 @@ impl Linear {
         vssl_kernels::linear(x, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 
-    /// Returns `residual + forward(x)`, or with `with_gelu` `residual + forward(gelu(x))`.
+    /// Returns `residual + scale · forward(x)`, or with `with_gelu` `residual + scale · forward(gelu(x))`. The scale
+    /// is 1 where it is `None`; it is multiplied into the weight, which has far fewer numbers than the output.
     ///
     /// # Shapes — `x`: `[n, in]`; `residual`: `[n, out]`, unchanged.
-    pub fn forward_added(&self, x: Tensor<2>, with_gelu: bool, residual: Tensor<2>) -> Tensor<2> {
-        let (weight, bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+    pub fn forward_added(
+        &self,
+        x: Tensor<2>,
+        with_gelu: bool,
+        scale: Option<&LayerScale>,
+        residual: Tensor<2>,
+    ) -> Tensor<2> {
+        let (mut weight, mut bias) = (self.weight.val(), self.bias.as_ref().map(Param::val));
+        if let Some(LayerScale { gamma }) = scale {
+            weight = weight * gamma.val().unsqueeze_dim(1); // [out] -> [out, 1]
+            bias = bias.map(|bias| bias * gamma.val());
+        }
         vssl_kernels::linear_added(x, with_gelu, weight, bias, residual)
     }
 }

@@ -6,7 +6,7 @@ use vssl_data::ViewGroup;
 
 use super::Recipe;
 use crate::{
-    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig},
+    backbone::{BackboneConfig, ConvNextConfig, ResnetConfig, ResnetVariant, Stem, VitConfig},
     optim::{OptimError, OptimizerConfig},
     schedule::{Momentum, Schedule},
 };
@@ -191,11 +191,32 @@ fn backbone(recipe: &Recipe, checker: &mut Checker) {
             checker.at_least("backbone.widen", config.widen as u64, 1);
         }
         BackboneConfig::Vit(config) => transformer(config, &recipe.views, checker),
+        BackboneConfig::ConvNext(config) => convnext(config, &recipe.views, checker),
+    }
+}
+
+/// A ConvNeXt halves its images four times or more: one pixel has to remain.
+fn convnext(config: &ConvNextConfig, views: &[ViewGroup], checker: &mut Checker) {
+    checker.at_least("backbone.width", config.width() as u64, 1);
+    checker.at_least("backbone.patch", config.patch as u64, 1);
+    let smallest = config.smallest();
+    for (index, group) in views.iter().enumerate() {
+        let expected = format_args!(
+            "at least {smallest}, eight times backbone.patch, so that the last stage has a pixel"
+        );
+        checker.require(
+            &format!("views.{index}.size"),
+            group.size >= smallest,
+            group.size,
+            expected,
+        );
     }
 }
 
 fn resnet(config: &ResnetConfig, checker: &mut Checker) {
-    checker.at_least("backbone.width", config.width as u64, 1);
+    // The first convolutions of a deep stem have half the channels.
+    let least = if config.variant == ResnetVariant::Deep { 2 } else { 1 };
+    checker.at_least("backbone.width", config.width as u64, least);
     let padding = config.stem_padding;
     let (holds, expected) = match config.stem {
         Stem::Cifar => (padding <= 3, "at most 3"),

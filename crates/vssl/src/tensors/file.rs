@@ -29,7 +29,7 @@ pub enum TensorFileError {
         source: safetensors::SafeTensorError,
     },
     /// A tensor has a type that checkpoints do not hold.
-    #[error("{}: tensor {name:?} is {got:?}, expected F32 or I64", path.display())]
+    #[error("{}: tensor {name:?} is {got:?}, expected F32, F16 or I64", path.display())]
     Type {
         /// The file.
         path: PathBuf,
@@ -49,19 +49,23 @@ pub fn bytes(
     tensors: &Tensors,
     metadata: &[(&str, &str)],
 ) -> Result<Vec<u8>, TensorFileError> {
-    // The tensors of this crate are F32, or I64 for counts.
+    // The tensors of this crate are F32, I64 for counts, or F16 in exported encoders.
     let named = tensors.iter().map(|(name, tensor)| {
-        let dtype = if tensor.dtype() == DType::I64 { Dtype::I64 } else { Dtype::F32 };
+        let dtype = match tensor.dtype() {
+            DType::I64 => Dtype::I64,
+            DType::F16 => Dtype::F16,
+            _ => Dtype::F32,
+        };
         (name.as_str(), dtype, tensor.shape().as_slice().to_vec(), tensor.as_bytes())
     });
     format::to_bytes(named, metadata)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })
 }
 
-/// Reads all tensors from the bytes of the file `path`.
+/// Reads all tensors from the bytes of the file `path`; those of half precision become `f32`.
 ///
 /// # Errors
-/// The bytes are not a whole safetensors file of F32 and I64 tensors.
+/// The bytes are not a whole safetensors file of F32, F16 and I64 tensors.
 pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tensors, TensorFileError> {
     let file = format::from_bytes(bytes)
         .map_err(|source| TensorFileError::Format { path: path.to_owned(), source })?;
@@ -70,12 +74,14 @@ pub fn parse(path: &Path, bytes: &[u8]) -> Result<Tensors, TensorFileError> {
         let dtype = match view.dtype() {
             Dtype::F32 => DType::F32,
             Dtype::I64 => DType::I64,
+            Dtype::F16 => DType::F16,
             got => {
                 let path = path.to_owned();
                 return Err(TensorFileError::Type { path, name: name.to_owned(), got });
             }
         };
         let data = TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), dtype);
+        let data = if dtype == DType::F16 { data.convert::<f32>() } else { data };
         tensors.insert(name.to_owned(), data);
     }
     Ok(tensors)

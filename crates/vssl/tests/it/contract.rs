@@ -109,13 +109,13 @@ fn learner_in_second_epoch(entry: &Entry) -> Box<dyn Learner> {
     learner
 }
 
-fn optimizer() -> Optimizer {
+pub fn optimizer() -> Optimizer {
     let json = r#"{ "name": "adamw", "lr": 0.003, "scale_lr": false, "weight_decay": 0.0 }"#;
     let config: OptimizerConfig = serde_json::from_str(json).unwrap();
     Optimizer::new(config, BATCH).unwrap()
 }
 
-fn step(index: u64) -> Step {
+pub fn step(index: u64) -> Step {
     let epoch = index / STEPS;
     Step { index, epoch, steps_per_epoch: STEPS, total: 100, watch: true, ..Step::default() }
 }
@@ -159,23 +159,28 @@ fn loader(workers: usize) -> Loader {
     Loader::new(Arc::new(Pictures), Arc::new(pipeline), plan).unwrap()
 }
 
-fn views(batch: &Batch) -> Views {
+pub fn views(batch: &Batch) -> Views {
     precision().of(batch::micro(batch, 0, 1, &Group::alone(), &device()).views)
 }
 
-fn first_batch() -> Batch {
+pub fn first_batch() -> Batch {
     loader(0).next().unwrap().unwrap()
 }
 
-fn loss(learner: &mut dyn Learner, views: &Views, at: &Step) -> f32 {
+pub fn loss(learner: &mut dyn Learner, views: &Views, at: &Step) -> f32 {
     learner.forward_backward(views, loss_scale(precision()), at).total.into_scalar()
 }
 
-fn gradients(learner: &mut dyn Learner) -> Gradients {
+pub fn gradients(learner: &mut dyn Learner) -> Gradients {
     learner.take_gradients().scale(1.0 / loss_scale(precision()))
 }
 
-fn train(learner: &mut dyn Learner, optimizer: &mut Optimizer, views: &Views, at: &Step) -> f32 {
+pub fn train(
+    learner: &mut dyn Learner,
+    optimizer: &mut Optimizer,
+    views: &Views,
+    at: &Step,
+) -> f32 {
     let value = loss(learner, views, at);
     let gradients = gradients(learner);
     learner.update(optimizer, gradients, &|base| base, at).unwrap();

@@ -61,7 +61,8 @@ fn labels_of_several_row_groups_come_out_in_their_order() {
     let images_of = source(Path::new("a"));
     let origin = Origin::new(&encoder, "latest", Network::Student, &images_of, Split::Train);
     let origin = Origin { classes: vec!["cat".to_owned(), "dog".to_owned()], ..origin };
-    let layout = Layout { images, path_bytes: 0, dim, labels: true, posterior: None, origin };
+    let layout =
+        Layout { images, path_bytes: 0, dim, labels: true, posterior: None, tokens: None, origin };
     let label = |at: usize| i64::from(at % 7 == 3 || at > 30_000);
     let mut rows = create(&to, Form::Parquet, layout).unwrap();
     for first in (0..images).step_by(1000) {
@@ -123,6 +124,7 @@ pub(super) fn job<'a>(encoder: &'a Encoder, root: &Path, on_bad_image: OnBadImag
         origin: Origin::new(encoder, "latest", network, &source, Split::Train),
         reading: Reading { on_bad_image, ..Reading::default() },
         batch: Some(5),
+        tokens: false,
         stop: Stop::default(),
     }
 }
@@ -230,6 +232,7 @@ fn the_posterior_of_a_run_is_written_beside_its_features() {
             origin,
             reading: Reading::default(),
             batch: Some(20),
+            tokens: false,
             stop: Stop::default(),
         };
         let to = folder.path().join("p.safetensors");
@@ -354,7 +357,8 @@ fn writes_in_a_process_of_its_own() {
         Origin::new(&encoder, "latest", Network::Student, &source(Path::new("a")), Split::Train);
     let path = |at: usize| format!("{at:09}.png");
     let path_bytes = 13 * images as u64;
-    let layout = Layout { images, path_bytes, dim, labels: false, posterior: None, origin };
+    let layout =
+        Layout { images, path_bytes, dim, labels: false, posterior: None, tokens: None, origin };
     let mut rows = create(to, form, layout).unwrap();
     for first in (0..images).step_by(250) {
         let numbers = first..first + 250;

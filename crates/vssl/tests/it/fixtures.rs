@@ -34,6 +34,11 @@ fn json(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Reads a JSON file of the fixtures that is no case.
+pub fn json_of(file: &str) -> Value {
+    json(&root().join(file))
+}
+
 /// Where goldens are computed.
 pub fn device() -> Device {
     Device::flex().autodiff()

@@ -18,7 +18,7 @@ use vssl::{
     },
     encoder::{
         Encoder, Input,
-        export::{self, Form},
+        export::{self, Form, Options},
         foreign::{self, MatchStatus, Request},
         onnx::{self, Pixels, messages},
     },
@@ -30,6 +30,8 @@ use vssl::{
     },
 };
 use vssl_data::dataset::{CIFAR10, Format, IMAGENET};
+
+use crate::backbones::kinds;
 
 fn small() -> BackboneConfig {
     resnet(4)
@@ -312,7 +314,11 @@ fn well_formed(graph: &messages::Graph) {
     let mut known: HashSet<&str> = graph.input.iter().map(|input| input.name.as_str()).collect();
     for constant in &graph.initializer {
         assert!(known.insert(&constant.name), "{} is there twice", constant.name);
-        let size = if constant.data_type == messages::FLOAT { 4 } else { 8 };
+        let size = match constant.data_type {
+            messages::FLOAT => 4,
+            messages::FLOAT16 => 2,
+            _ => 8,
+        };
         let bytes = constant.dims.iter().product::<i64>() * size;
         assert_eq!(constant.raw_data.as_ref().unwrap().len() as i64, bytes, "{}", constant.name);
     }
@@ -367,6 +373,24 @@ fn onnx_files_have_the_nodes_shapes_and_constants_of_the_network() {
         };
         assert_eq!(property("mean"), "0.485,0.456,0.406");
         assert_eq!((property("pixels").as_str(), property("image_size").as_str()), ("0-1", "40"));
+    }
+}
+
+#[test]
+fn onnx_files_of_every_kind_are_well_formed_also_with_weights_in_half_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let to = folder.path().join("encoder.onnx");
+    for (kind, config) in kinds() {
+        let (encoder, any_size) = (encoder(config, 16), false);
+        let sizes = [false, true].map(|half| {
+            let options = Options { half, any_size };
+            export::write_with(&encoder, &to, Form::Onnx(Pixels::Normalised), options).unwrap();
+            let bytes = fs::read(&to).unwrap();
+            let model = messages::Model::decode(bytes.as_slice()).unwrap();
+            well_formed(model.graph.as_ref().unwrap());
+            bytes.len()
+        });
+        assert!(sizes[1] < sizes[0], "{kind}: {sizes:?}");
     }
 }
 

@@ -10,11 +10,14 @@ use vssl::{
 };
 use vssl_data::OnBadImage;
 
-use super::embedded::{encoder, job, pictures};
+use super::{
+    backbones::kinds,
+    embedded::{encoder, job, pictures},
+};
 
 fn encoders() -> Vec<Encoder> {
     let resnet = |depth| ResnetConfig { depth, width: 3, ..ResnetConfig::default() }.into();
-    let configs: [BackboneConfig; 4] = [
+    let mut configs: Vec<BackboneConfig> = vec![
         resnet(ResnetDepth::Resnet18),
         resnet(ResnetDepth::Resnet50),
         WideResnetConfig { widen: 1 }.into(),
@@ -25,7 +28,8 @@ fn encoders() -> Vec<Encoder> {
         let backbone = Backbone::new(&config, &Init::new(&like.device, 5));
         Encoder { backbone: backbone.into(), config, ..like }
     };
-    configs.map(of).into()
+    configs.extend(kinds().into_iter().map(|(_, config)| config));
+    configs.into_iter().map(of).collect()
 }
 
 #[test]

@@ -16,16 +16,19 @@ use vssl::{
 };
 
 use crate::{
+    backbones::kinds,
     contract::{precision, small},
     device_reads::{plan, resumed},
     ranks::{Case, Trace, error, ranks, small_resnet, small_vit, train},
     training::Silent,
 };
 
-fn encoders() -> [BackboneConfig; 3] {
+fn encoders() -> Vec<BackboneConfig> {
     let resnet = ResnetConfig { width: 8, stem: Stem::Cifar, ..ResnetConfig::default() };
     let vit = VitConfig { patch: 4, image_size: 16, ..VitConfig::default() };
-    [resnet.into(), WideResnetConfig::default().into(), vit.into()]
+    let named = |name: &str| kinds().into_iter().find(|(kind, _)| *kind == name).unwrap().1;
+    let newer = ["vit with registers and layer scale", "convnext", "convnext v2"].map(named);
+    [&[resnet.into(), WideResnetConfig::default().into(), vit.into()][..], &newer].concat()
 }
 
 fn images(device: &Device) -> Tensor<4> {

@@ -6,9 +6,13 @@
 use std::{env, process::Command};
 
 use burn::tensor::{DType, FloatDType, Tensor};
-use vssl::{collective::Group, methods::METHODS};
+use vssl::{
+    collective::Group,
+    methods::{self, METHODS},
+};
 
 use crate::{
+    backbones::kinds,
     contract::device,
     ranks::{Case, Worst, compare, ranks, small_resnet, train},
 };
@@ -34,9 +38,14 @@ fn in_a_process_of_its_own() {
     let device = device();
     assert_eq!(Tensor::<1>::zeros([1], &device).dtype(), DType::F64);
     let mut failed = Vec::new();
-    for entry in METHODS {
-        let name = entry.name;
-        let case = Case::of(entry, small_resnet());
+    let resnets = METHODS.iter().map(|entry| (entry, "resnet-18", small_resnet()));
+    let kinds = || kinds().into_iter();
+    let others = ["vicreg", "dino"].into_iter().flat_map(|name| {
+        kinds().map(move |(kind, backbone)| (methods::find(name).unwrap(), kind, backbone))
+    });
+    for (entry, kind, backbone) in resnets.chain(others) {
+        let name = format!("{}, {kind}", entry.name);
+        let case = Case::of(entry, backbone);
         let alone = train(&case, &Group::alone());
         assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
         for world in [2, 4] {

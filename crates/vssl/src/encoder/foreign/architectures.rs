@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::backbone::{
-    BackboneConfig, ResnetConfig, ResnetDepth, Stem, VitConfig, VitSize, WideResnetConfig,
+    BackboneConfig, ConvNextConfig, ConvNextSize, ConvNextVersion, Dinov2Size, Mlp, Placed,
+    Pooling, ResnetConfig, ResnetDepth, ResnetVariant, Stem, VitConfig, VitSize, WideResnetConfig,
 };
 
 use super::ForeignError;
 
 /// Shapes of the tensors by their names in this program's networks.
 pub(super) type Shapes<'a> = BTreeMap<String, &'a [usize]>;
+
+/// A name that only ConvNeXts have.
+const CONVNEXT: &str = "stages.0.blocks.0.conv_dw.weight";
 
 /// Returns the network that has these tensors, with usual values for what they do not show.
 ///
@@ -20,6 +24,8 @@ pub(super) fn of(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
         transformer(shapes)
     } else if shapes.contains_key("block1.layer.0.conv1.weight") {
         wide_resnet(shapes)
+    } else if shapes.contains_key(CONVNEXT) {
+        convnext(shapes)
     } else {
         resnet(shapes)
     }
@@ -43,25 +49,35 @@ fn count(shapes: &Shapes, before: &str) -> usize {
     shapes.keys().filter_map(number).max().map_or(0, |last| last.saturating_add(1))
 }
 
+/// Returns whether any block in `list` has the tensor `end`.
+fn any(shapes: &Shapes, list: &str, end: &str) -> bool {
+    shapes.keys().any(|name| name.starts_with(list) && name.ends_with(end))
+}
+
 fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
-    let [width, channels, kernel, _] = shape(shapes, "conv1.weight")?;
+    let deep = shapes.contains_key("conv1.0.weight");
+    let first = if deep { "conv1.0.weight" } else { "conv1.weight" };
+    let [own, channels, kernel, _] = shape(shapes, first)?;
+    let width = if deep { 2 * own } else { own };
     let depths = [1, 2, 3, 4].map(|layer| count(shapes, &format!("layer{layer}.")));
-    let is_third = |name: &String| name.starts_with("layer") && name.ends_with(".conv3.weight");
-    let bottleneck = shapes.keys().any(is_third);
+    let bottleneck = any(shapes, "layer", ".conv3.weight");
     let depth = match (depths, bottleneck) {
         ([2, 2, 2, 2], false) => ResnetDepth::Resnet18,
         ([3, 4, 6, 3], false) => ResnetDepth::Resnet34,
         ([3, 4, 6, 3], true) => ResnetDepth::Resnet50,
+        ([3, 4, 23, 3], true) => ResnetDepth::Resnet101,
+        ([3, 8, 36, 3], true) => ResnetDepth::Resnet152,
         _ => {
             let blocks = if bottleneck { "bottlenecks" } else { "basic blocks" };
             return Err(ForeignError::Architecture(format!(
                 "its stages have {depths:?} {blocks}; known are ResNet-18 and -34 (basic, 2 2 2 2 \
-                 and 3 4 6 3) and ResNet-50 (bottlenecks, 3 4 6 3)"
+                 and 3 4 6 3) and ResNet-50, -101 and -152 (bottlenecks, 3 4 6 3, 3 4 23 3 and 3 8 36 3)"
             )));
         }
     };
     let stem = match (channels, kernel) {
-        (3, 7) => Stem::Imagenet,
+        (3, 3) if deep => Stem::Imagenet,
+        (3, 7) if !deep => Stem::Imagenet,
         (3, 3) => Stem::Cifar,
         _ => {
             return Err(ForeignError::Architecture(format!(
@@ -70,7 +86,40 @@ fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
             )));
         }
     };
-    Ok(ResnetConfig { depth, width, stem, ..ResnetConfig::default() }.into())
+    // A ResNeXt has bottlenecks of this width too, but its filters see a group of the channels.
+    let wide = [2 * width, 2 * width, 3, 3];
+    let is_wide = bottleneck && shape::<4>(shapes, "layer1.0.conv2.weight").ok() == Some(wide);
+    let variant = match (deep, is_wide, depth) {
+        (true, _, _) => ResnetVariant::Deep,
+        (_, true, ResnetDepth::Resnet50 | ResnetDepth::Resnet101) => ResnetVariant::Wide,
+        _ => ResnetVariant::Plain,
+    };
+    Ok(ResnetConfig { depth, variant, width, stem, ..ResnetConfig::default() }.into())
+}
+
+fn convnext(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
+    let [width, channels, patch, other] = shape(shapes, "stem.0.weight")?;
+    if channels != 3 || patch != other || patch == 0 {
+        return Err(ForeignError::Architecture(format!(
+            "its patches are {patch}×{other} on {channels} channels; known are squares on 3"
+        )));
+    }
+    let depths = [0, 1, 2, 3].map(|stage| count(shapes, &format!("stages.{stage}.blocks.")));
+    let version = match any(shapes, "stages.", ".mlp.grn.weight") {
+        true => ConvNextVersion::V2,
+        false => ConvNextVersion::V1,
+    };
+    use ConvNextSize::{Atto, Base, Femto, Nano, Pico, Small, Tiny};
+    let sizes = [Atto, Femto, Pico, Nano, Tiny, Small, Base];
+    let whole = sizes.into_iter().find(|size| size.shape() == (width, depths));
+    let known = whole.or_else(|| sizes.into_iter().find(|size| size.shape().1 == depths));
+    let Some(size) = known else {
+        return Err(ForeignError::Architecture(format!(
+            "a ConvNeXt whose stages have {depths:?} blocks; known are 2 2 6 2, 2 2 8 2, 3 3 9 3 and 3 3 27 3"
+        )));
+    };
+    let width = (width != size.shape().0).then_some(width);
+    Ok(ConvNextConfig { size, version, width, patch }.into())
 }
 
 fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
@@ -92,25 +141,101 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
             "its patches are {patch}×{other} on {channels} channels; known are squares on 3"
         )));
     }
-    let blocks = count(shapes, "blocks.");
-    let size = match (width, blocks) {
-        (192, 12) => VitSize::Tiny,
-        (384, 12) => VitSize::Small,
-        (768, 12) => VitSize::Base,
-        _ => {
-            return Err(ForeignError::Architecture(format!(
-                "a transformer of width {width} with {blocks} blocks; known are 192, 384 and 768 \
-                 with 12"
-            )));
+    let depth = count(shapes, "blocks.");
+    let class_token = shapes.contains_key("cls_token");
+    let registers = match shapes.get("reg_token") {
+        Some(_) => shape::<3>(shapes, "reg_token")?[1],
+        None => 0,
+    };
+    let [_, positions, _] = shape(shapes, "pos_embed")?;
+    let (side, placed) = placed(positions, class_token, registers)?;
+    let has_scale = any(shapes, "blocks.", ".ls1.gamma") || any(shapes, "blocks.", ".ls2.gamma");
+    let (mlp, hidden) = mlp(shapes, width)?;
+    let shown = VitConfig {
+        patch,
+        image_size: side * patch,
+        placed,
+        class_token,
+        registers,
+        layer_scale: if has_scale { 1e-5 } else { 0.0 },
+        mlp,
+        qkv_bias: any(shapes, "blocks.", ".attn.qkv.bias"),
+        pooling: if shapes.contains_key("fc_norm.weight") {
+            Pooling::FcNorm
+        } else {
+            Pooling::Token
+        },
+        ..VitConfig::default()
+    };
+    let mut config = named(shown, width, depth);
+    config.hidden = (config.hidden() != hidden).then_some(hidden);
+    Ok(config.into())
+}
+
+/// Returns the side of the square of positions, and the tokens that have one.
+fn placed(
+    positions: usize,
+    class_token: bool,
+    registers: usize,
+) -> Result<(usize, Placed), ForeignError> {
+    let class = usize::from(class_token);
+    let mut cases = vec![(class, Placed::Class), (class + registers, Placed::All)];
+    cases.push((0, Placed::Patches));
+    // With registers timm's networks of DINOv2 have positions of the patches alone.
+    if registers > 0 {
+        cases.rotate_right(1);
+    }
+    let fitting = cases.into_iter().find_map(|(prefix, placed)| {
+        let patches = positions.checked_sub(prefix).filter(|&patches| patches > 0)?;
+        let side = patches.isqrt();
+        (side * side == patches).then_some((side, placed))
+    });
+    fitting.ok_or_else(|| {
+        ForeignError::Architecture(format!(
+            "{positions} positions are not a square of patches, with or without a class token and \
+             {registers} registers"
+        ))
+    })
+}
+
+/// Returns the kind and the hidden width of the second part of a block.
+fn mlp(shapes: &Shapes, width: usize) -> Result<(Mlp, usize), ForeignError> {
+    let block = |end: &str| {
+        let with =
+            shapes.iter().find(|(name, _)| name.starts_with("blocks.") && name.ends_with(end));
+        with.and_then(|(_, shape)| <[usize; 2]>::try_from(*shape).ok())
+    };
+    match (block(".mlp.fc1.weight"), block(".mlp.fc2.weight")) {
+        (Some([inner, _]), Some([_, hidden])) if inner == 2 * hidden => Ok((Mlp::Swiglu, hidden)),
+        (_, Some([_, hidden])) => Ok((Mlp::Gelu, hidden)),
+        _ => Ok((Mlp::Gelu, 4 * width)),
+    }
+}
+
+/// Returns the network with the name that its sizes have.
+fn named(shown: VitConfig, width: usize, depth: usize) -> VitConfig {
+    let dinov2 = |size: Dinov2Size| {
+        let gated = size == Dinov2Size::Giant;
+        let is_dinov2 = shown.patch == 14
+            && shown.layer_scale > 0.0
+            && shown.class_token
+            && (shown.mlp == Mlp::Swiglu) == gated;
+        match shown.registers {
+            0 if is_dinov2 => Some(VitSize::Dinov2(size)),
+            4 if is_dinov2 => Some(VitSize::Dinov2Registers(size)),
+            _ => None,
         }
     };
-    let [_, tokens, _] = shape(shapes, "pos_embed")?;
-    let side = tokens.saturating_sub(1).isqrt();
-    if side == 0 || side * side + 1 != tokens {
-        return Err(ForeignError::Architecture(format!(
-            "{tokens} positions are not a square of patches and a class token"
-        )));
+    let (plain, dinov2) = match (width, depth) {
+        (192, 12) => (Some(VitSize::Tiny), None),
+        (384, 12) => (Some(VitSize::Small), dinov2(Dinov2Size::Small)),
+        (768, 12) => (Some(VitSize::Base), dinov2(Dinov2Size::Base)),
+        (1024, 24) => (Some(VitSize::Large), dinov2(Dinov2Size::Large)),
+        (1536, 40) => (None, dinov2(Dinov2Size::Giant)),
+        _ => (None, None),
+    };
+    match dinov2.or(plain) {
+        Some(size) => VitConfig { size, ..shown },
+        None => VitConfig { width: Some(width), depth: Some(depth), ..shown },
     }
-    let image_size = side * patch;
-    Ok(VitConfig { size, patch, image_size, ..VitConfig::default() }.into())
 }

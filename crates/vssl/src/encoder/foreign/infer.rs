@@ -11,7 +11,7 @@ use vssl_data::{
 };
 
 use crate::{
-    backbone::{BackboneConfig, Pooling, Stem, VitConfig, VitSize},
+    backbone::{BackboneConfig, Interpolation, Pooling, Stem, VitConfig, VitSize},
     encoder::Input,
 };
 
@@ -29,6 +29,8 @@ pub(super) struct Hints {
     pub(super) heads: Option<usize>,
     /// The pooling of the tokens.
     pub(super) pooling: Option<Pooling>,
+    /// How the program that wrote the file interpolates positions.
+    pub(super) interpolation: Option<Interpolation>,
     /// The network and input that the metadata of a file of this program describe.
     pub(super) told: Option<(BackboneConfig, Input)>,
 }
@@ -45,7 +47,7 @@ pub(super) fn network(
 ) -> Result<(BackboneConfig, Input), ForeignError> {
     let mut config = architectures::of(shapes)?;
     if let Some((told, _)) = &hints.told {
-        contradiction("the file's description", Some(told.architecture()), config.architecture())?;
+        agreeing(told, &config)?;
         config = told.clone();
     }
     contradiction("--architecture", request.architecture, config.architecture())?;
@@ -66,6 +68,17 @@ pub(super) fn network(
         true => Ok((config, input)),
         false => Err(ForeignError::Unknown(unknown.join("; "))),
     }
+}
+
+/// Checks that the description of a file and its tensors are of one kind of network. Whether each tensor fits is
+/// checked by name later; one network may have several names.
+fn agreeing(told: &BackboneConfig, found: &BackboneConfig) -> Result<(), ForeignError> {
+    let named = match (told, found) {
+        (BackboneConfig::Vit(_), BackboneConfig::Vit(_)) => return Ok(()),
+        (BackboneConfig::ConvNext(_), BackboneConfig::ConvNext(_)) => return Ok(()),
+        (told, found) => (told.architecture(), found.architecture()),
+    };
+    contradiction("the file's description", Some(named.0), named.1)
 }
 
 fn unfit(
@@ -123,12 +136,20 @@ fn attending(
     hints: &Hints,
     unknown: &mut Vec<&'static str>,
 ) -> Result<(), ForeignError> {
-    let (width, _, usual) = vit.size.shape();
+    let (width, usual) = (vit.width(), vit.size.shape().2);
+    let is_dinov2 = matches!(vit.size, VitSize::Dinov2(_) | VitSize::Dinov2Registers(_));
+    if hints.told.is_none()
+        && let Some(interpolation) = hints.interpolation
+    {
+        vit.interpolation = interpolation;
+    }
     let known = hints.told.as_ref().map(|_| (vit.heads(), vit.pooling));
     // The names tell the author, who has published one ViT-S; a network of another width is a reader's own.
     let named = hints.heads.filter(|_| vit.size == VitSize::Small);
     let heads = known.map(|(heads, _)| heads).or(named);
-    let pooling = known.map(|(_, pooling)| pooling).or(hints.pooling);
+    // The norm behind the mean has a name of its own.
+    let shown = (vit.pooling == Pooling::FcNorm).then_some(Pooling::FcNorm);
+    let pooling = known.map(|(_, pooling)| pooling).or(shown).or(hints.pooling);
     if let Some(told) = heads {
         contradiction("--heads", request.heads, told).map_err(|error| whose(error, hints))?;
     }
@@ -144,7 +165,14 @@ fn attending(
                 "--heads {heads}: expected a divisor of the width, {width}"
             )));
         }
-        Some(heads) => vit.heads = (heads != usual).then_some(heads),
+        Some(heads) => {
+            vit.heads = (heads != usual || vit.width.is_some()).then_some(heads);
+        }
+        None if is_dinov2 => {}
+        None if vit.width.is_some() => unknown.push(
+            "the number of attention heads is not in the weights, and the network is none that has a name: \
+             give --heads",
+        ),
         None if vit.size == VitSize::Small => unknown.push(
             "the number of attention heads is not in the weights, and ViT-S exists with two: give \
              --heads 6 for timm, DeiT and DINO, or --heads 12 for MoCo V3",
@@ -162,6 +190,17 @@ fn attending(
              class token, which timm, DeiT, DINO and MoCo V3 take, or --pooling mean for the mean \
              of the patches (global_pool=\"avg\" with fc_norm=False in timm)",
         ),
+    }
+    if vit.pooling == Pooling::Token && !vit.class_token {
+        return Err(ForeignError::Contradiction(
+            "--pooling token: the tensors have no class token; give --pooling mean".to_owned(),
+        ));
+    }
+    if vit.pooling == Pooling::FcNorm && shown.is_none() && hints.told.is_none() {
+        return Err(ForeignError::Contradiction(
+            "--pooling fc-norm: the tensors have no fc_norm; give --pooling token or mean"
+                .to_owned(),
+        ));
     }
     Ok(())
 }

@@ -166,7 +166,7 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
             ForeignError::Architecture(format!("the network of its shapes takes {space}"))
         })?;
     let expected = state::collect(&expected);
-    let (mut rows, tensors) = matched(path, &sources, &keys, expected)?;
+    let (mut rows, tensors) = matched(path, &sources, &keys, expected, &config)?;
     let used: Vec<&String> = rows.iter().filter_map(|row| row.key.as_ref()).collect();
     let rest = sources.iter().filter(|(key, _)| !used.contains(key)).map(|(key, source)| {
         let (status, reason) = purpose::purpose(key, source, &copies, &chosen);
@@ -187,12 +187,25 @@ fn described(metadata: &BTreeMap<String, String>) -> Option<(BackboneConfig, Inp
     Some((BackboneConfig::stored(config).ok()?, input))
 }
 
+/// Whether a tensor of the file can stand for one of the network. In ConvNeXts, 1×1 convolutions stand for linear
+/// layers and images of one pixel for factors: the same numbers with more axes.
+fn fits(config: &BackboneConfig, found: &[usize], wanted: &[usize]) -> bool {
+    let long = |shape: &[usize]| -> Vec<usize> {
+        shape.iter().copied().filter(|&size| size != 1).collect()
+    };
+    match config {
+        BackboneConfig::ConvNext(_) => long(found) == long(wanted),
+        _ => found == wanted,
+    }
+}
+
 /// Fates of the network's own tensors, and their values.
 fn matched(
     path: &Path,
     sources: &Sources,
     keys: &BTreeMap<String, String>,
     expected: Tensors,
+    config: &BackboneConfig,
 ) -> Result<(Vec<Row>, Tensors), ForeignError> {
     let (mut rows, mut tensors) = (Vec::new(), Tensors::new());
     for (name, initial) in expected {
@@ -200,8 +213,11 @@ fn matched(
         let key = keys.get(&name).cloned();
         let source = key.as_ref().map(|key| &sources[key]);
         let (status, values): (MatchStatus, TensorData) = match (&key, source) {
-            (Some(key), Some(source)) if source.shape == wanted => {
-                (MatchStatus::Matched, source.read(path, key)?)
+            (Some(key), Some(source)) if fits(config, &source.shape, &wanted) => {
+                let values = source.read(path, key)?;
+                let dtype = values.dtype();
+                let shaped = TensorData::from_bytes(values.into_bytes(), wanted.clone(), dtype);
+                (MatchStatus::Matched, shaped)
             }
             (Some(_), _) => (MatchStatus::Mismatched, initial),
             (None, _) => (MatchStatus::Missing, initial),

@@ -4,7 +4,10 @@
 //! `teacher.`), and some number the layers instead of naming them. An encoder is recognised by a name
 //! that only encoders have, behind some prefix. Called by [`super::read`].
 
-use crate::{backbone::Pooling, method::learner::Network};
+use crate::{
+    backbone::{Interpolation, Pooling},
+    method::learner::Network,
+};
 
 use super::{ForeignError, infer::Hints, source::Sources};
 
@@ -23,10 +26,16 @@ pub(super) enum Layout {
     TorchvisionVit,
     /// solo-learn's Wide ResNets.
     WideResnet,
+    /// timm's ConvNeXts.
+    ConvNext,
+    /// torchvision's ConvNeXts.
+    TorchvisionConvNext,
+    /// The ConvNeXts of facebookresearch/ConvNeXt and ConvNeXt-V2.
+    PublishedConvNext,
 }
 
 /// For each layout, a name that only encoders have.
-const ANCHORS: [(Layout, &str); 7] = [
+const ANCHORS: [(Layout, &str); 10] = [
     (Layout::Resnet, "layer1.0.conv1.weight"),
     (Layout::Numbered(4), "4.0.conv1.weight"),
     (Layout::Numbered(3), "3.0.conv1.weight"),
@@ -34,6 +43,9 @@ const ANCHORS: [(Layout, &str); 7] = [
     (Layout::Vit, "patch_embed.proj.weight"),
     (Layout::TorchvisionVit, "conv_proj.weight"),
     (Layout::WideResnet, "block1.layer.0.conv1.weight"),
+    (Layout::ConvNext, "stages.0.blocks.0.conv_dw.weight"),
+    (Layout::TorchvisionConvNext, "features.1.0.block.0.weight"),
+    (Layout::PublishedConvNext, "stages.0.0.dwconv.weight"),
 ];
 
 /// An encoder that a file holds.
@@ -112,7 +124,17 @@ impl Candidate {
     /// The name in this program's networks of the tensor `rest`, which is the name behind the prefix.
     pub(super) fn name(&self, rest: &str) -> String {
         match self.layout {
-            Layout::Vit | Layout::WideResnet => rest.to_owned(),
+            Layout::WideResnet | Layout::ConvNext => rest.to_owned(),
+            // DINOv2 names registers and SwiGLU in another way than timm.
+            Layout::Vit => [
+                ("register_tokens", "reg_token"),
+                (".mlp.w12.", ".mlp.fc1."),
+                (".mlp.w3.", ".mlp.fc2."),
+            ]
+            .into_iter()
+            .fold(rest.to_owned(), |name, (theirs, ours)| name.replacen(theirs, ours, 1)),
+            Layout::TorchvisionConvNext => torchvision_convnext(rest),
+            Layout::PublishedConvNext => published_convnext(rest),
             Layout::Resnet => rest.replace(".shortcut.", ".downsample."),
             Layout::Numbered(first) => {
                 let (number, tail) = rest.split_once('.').unwrap_or((rest, ""));
@@ -126,6 +148,62 @@ impl Candidate {
             }
             Layout::TorchvisionVit => torchvision_vit(rest),
         }
+    }
+}
+
+/// `features` holds the stem, the blocks of the first stage, the layers before the second stage, and so on.
+fn torchvision_convnext(rest: &str) -> String {
+    let parts: Vec<&str> = rest.split('.').collect();
+    match parts.as_slice() {
+        ["features", "0", tail @ ..] => format!("stem.{}", tail.join(".")),
+        ["features", number, tail @ ..] => {
+            let Ok(number) = number.parse::<usize>() else { return rest.to_owned() };
+            let stage = number / 2;
+            match tail {
+                tail if number % 2 == 0 => {
+                    format!("stages.{stage}.downsample.{}", tail.join("."))
+                }
+                [block, "layer_scale"] => format!("stages.{stage}.blocks.{block}.gamma"),
+                [block, "block", layer, end] => {
+                    let layer = match *layer {
+                        "0" => "conv_dw",
+                        "2" => "norm",
+                        "3" => "mlp.fc1",
+                        "5" => "mlp.fc2",
+                        _ => return rest.to_owned(),
+                    };
+                    format!("stages.{stage}.blocks.{block}.{layer}.{end}")
+                }
+                _ => rest.to_owned(),
+            }
+        }
+        ["classifier", "0", end] => format!("head.norm.{end}"),
+        ["classifier", "2", end] => format!("head.fc.{end}"),
+        _ => rest.to_owned(),
+    }
+}
+
+fn published_convnext(rest: &str) -> String {
+    let parts: Vec<&str> = rest.split('.').collect();
+    match parts.as_slice() {
+        ["downsample_layers", "0", tail @ ..] => format!("stem.{}", tail.join(".")),
+        ["downsample_layers", stage, tail @ ..] => {
+            format!("stages.{stage}.downsample.{}", tail.join("."))
+        }
+        ["stages", stage, block, tail @ ..] => {
+            let tail = match tail {
+                ["dwconv", end] => format!("conv_dw.{end}"),
+                ["pwconv1", end] => format!("mlp.fc1.{end}"),
+                ["pwconv2", end] => format!("mlp.fc2.{end}"),
+                ["grn", "gamma"] => "mlp.grn.weight".to_owned(),
+                ["grn", "beta"] => "mlp.grn.bias".to_owned(),
+                tail => tail.join("."),
+            };
+            format!("stages.{stage}.blocks.{block}.{tail}")
+        }
+        ["norm", end] => format!("head.norm.{end}"),
+        ["head", end] => format!("head.fc.{end}"),
+        _ => rest.to_owned(),
     }
 }
 
@@ -204,6 +282,16 @@ pub(super) fn hints(sources: &Sources, chosen: &Candidate) -> Hints {
     let is_dino = |head: &String| sources.keys().any(|key| key.starts_with(head.as_str()));
     if chosen.layout == Layout::Vit && head.as_ref().is_some_and(is_dino) {
         return Hints { author: "DINO", heads: None, pooling: token, ..Hints::default() };
+    }
+    let own = |name: &str| sources.contains_key(&format!("{}{name}", chosen.prefix));
+    let registers = own("register_tokens");
+    // facebookresearch/dinov2: a token for masked patches, and layer scale or the names of its own SwiGLU.
+    if chosen.layout == Layout::Vit && (registers || own("mask_token") && own("blocks.0.ls1.gamma"))
+    {
+        let interpolation =
+            if registers { Interpolation::Antialiased } else { Interpolation::Offset };
+        let interpolation = Some(interpolation);
+        return Hints { author: "DINOv2", pooling: token, interpolation, ..Hints::default() };
     }
     match chosen.layout {
         Layout::TorchvisionVit => {

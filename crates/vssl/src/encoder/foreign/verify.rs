@@ -4,7 +4,9 @@
 use burn::{module::Module, tensor::Device};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig, Pooling, ResnetDepth, Stem},
+    backbone::{
+        Backbone, BackboneConfig, Interpolation, Mlp, Pooling, ResnetDepth, ResnetVariant, Stem,
+    },
     encoder::{
         Input,
         images::{self, images_to_tensor},
@@ -67,13 +69,18 @@ fn of_network(config: &BackboneConfig) -> Vec<String> {
     match config {
         BackboneConfig::Resnet(resnet) => vec![
             match resnet.stem {
+                Stem::Imagenet if resnet.variant == ResnetVariant::Deep => {
+                    "three convolutions as a stem, the first of stride 2, with a max-pool behind them, and shortcuts \
+                     that average 2×2 pixels (timm's avg_down)"
+                        .to_owned()
+                }
                 Stem::Imagenet => "a stem of stride 2 with a max-pool behind it".to_owned(),
                 Stem::Cifar => {
                     format!("a stem of stride 1, padding {} and no max-pool", resnet.stem_padding)
                 }
             },
             match resnet.depth {
-                ResnetDepth::Resnet50 => {
+                ResnetDepth::Resnet50 | ResnetDepth::Resnet101 | ResnetDepth::Resnet152 => {
                     "strides of 1, 2, 2 and 2, on the 3×3 convolution of a bottleneck as in \
                      torchvision, without dilation (output_stride 32) or blur pooling"
                 }
@@ -90,7 +97,25 @@ fn of_network(config: &BackboneConfig) -> Vec<String> {
             match vit.pooling {
                 Pooling::Token => "the class token as the feature".to_owned(),
                 Pooling::Mean => "the mean of the patches as the feature".to_owned(),
+                Pooling::FcNorm => "the norm of the mean of the patches as the feature".to_owned(),
             },
+            match vit.mlp {
+                Mlp::Gelu => "the exact GELU, and ε = 1e-6 in the norms".to_owned(),
+                Mlp::Swiglu => {
+                    "SwiGLU whose gate is the first half, with SiLU, and ε = 1e-6 in the norms".to_owned()
+                }
+            },
+            match vit.interpolation {
+                Interpolation::Antialiased => "positions of other sizes by antialiased interpolation",
+                Interpolation::Offset => {
+                    "positions of other sizes by DINOv2's interpolation with an offset of 0.1"
+                }
+            }
+            .to_owned(),
+        ],
+        BackboneConfig::ConvNext(_) => vec![
+            "depthwise kernels of 7×7 with a padding of 3, and a norm of the mean over positions as the feature"
+                .to_owned(),
             "the exact GELU, and ε = 1e-6 in the norms".to_owned(),
         ],
     }

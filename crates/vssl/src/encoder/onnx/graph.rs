@@ -1,11 +1,11 @@
 //! Builds an ONNX graph node by node. Each node takes the names of earlier values. Called by
 //! [`super::networks`].
 
-use burn::tensor::TensorData;
+use burn::tensor::{DType, TensorData, f16};
 
 use super::{
     OnnxError,
-    messages::{Attribute, FLOAT, Graph, INT64, Node, TensorProto},
+    messages::{Attribute, FLOAT, FLOAT16, Graph, INT64, Node, TensorProto},
 };
 use crate::tensors::state::Tensors;
 
@@ -55,20 +55,46 @@ impl<'a> Builder<'a> {
     /// Adds the tensor `path` as a constant and returns the name of that constant.
     pub(super) fn weight(&mut self, path: &str) -> Result<String, OnnxError> {
         let tensor = self.tensor(path)?;
+        if tensor.dtype() == DType::F16 {
+            return Ok(self.half(path, tensor));
+        }
         self.raw(path, tensor.shape().as_slice(), FLOAT, tensor.as_bytes().to_vec());
         Ok(path.to_owned())
+    }
+
+    /// Adds a constant of half precision that a node brings to single precision, and returns the name of the result. A
+    /// runtime does so once, when it reads the file.
+    fn half(&mut self, name: &str, tensor: &TensorData) -> String {
+        let whole = format!("{name}.single");
+        let is_there = self.graph.node.iter().any(|node| node.output.contains(&whole));
+        if !is_there {
+            self.raw(name, tensor.shape().as_slice(), FLOAT16, tensor.as_bytes().to_vec());
+            self.graph.node.push(Node {
+                input: vec![name.to_owned()],
+                output: vec![whole.clone()],
+                name: whole.clone(),
+                op_type: "Cast".to_owned(),
+                attribute: vec![integer("to", i64::from(FLOAT))],
+            });
+        }
+        whole
     }
 
     /// Adds the transpose of the tensor `path` as a constant: ONNX multiplies with the weight from the
     /// right.
     pub(super) fn transposed_weight(&mut self, path: &str) -> Result<String, OnnxError> {
         let tensor = self.tensor(path)?;
-        let (&[rows, columns], Ok(values)) = (tensor.shape().as_slice(), tensor.as_slice::<f32>())
+        let single = tensor.clone().convert::<f32>();
+        let (&[rows, columns], Ok(values)) = (tensor.shape().as_slice(), single.as_slice::<f32>())
         else {
             return Err(OnnxError::Missing(path.to_owned()));
         };
         let transposed = (0..columns).flat_map(|c| (0..rows).map(move |r| values[r * columns + c]));
         let transposed: Vec<f32> = transposed.collect();
+        if tensor.dtype() == DType::F16 {
+            let turned = TensorData::new(transposed, [columns, rows]);
+            return Ok(self.half(path, &turned.convert::<f16>()));
+        }
         Ok(self.floats(path, &[columns, rows], &transposed))
     }
 
@@ -108,8 +134,20 @@ impl<'a> Builder<'a> {
         stride: usize,
         padding: usize,
     ) -> Result<String, OnnxError> {
+        self.grouped_convolution(x, path, stride, padding, 1)
+    }
+
+    /// Adds a convolution as [`Builder::convolution`] does, whose channels are in `groups`.
+    pub(super) fn grouped_convolution(
+        &mut self,
+        x: &str,
+        path: &str,
+        stride: usize,
+        padding: usize,
+        groups: usize,
+    ) -> Result<String, OnnxError> {
+        let size = self.tensor(&format!("{path}.weight"))?.shape().as_slice()[2] as i64;
         let weight = self.weight(&format!("{path}.weight"))?;
-        let size = self.tensor(&weight)?.shape().as_slice()[2] as i64;
         let bias = format!("{path}.bias");
         let mut inputs = vec![x.to_owned(), weight];
         if self.tensors.contains_key(&bias) {
@@ -121,6 +159,7 @@ impl<'a> Builder<'a> {
             integers("kernel_shape", &[size, size]),
             integers("strides", &[stride, stride]),
             integers("pads", &[padding; 4]),
+            integer("group", groups as i64),
         ];
         Ok(self.node("Conv", &inputs, attributes))
     }
@@ -140,11 +179,15 @@ impl<'a> Builder<'a> {
         Ok(self.node("BatchNormalization", &inputs, vec![number("epsilon", eps)]))
     }
 
-    /// Adds `x · Wᵀ + b` along the last axis.
+    /// Adds `x · Wᵀ + b` along the last axis, without b where the network has none.
     pub(super) fn linear(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
         let weight = self.transposed_weight(&format!("{path}.weight"))?;
-        let bias = self.weight(&format!("{path}.bias"))?;
         let product = self.node("MatMul", &[x, &weight], vec![]);
+        let bias = format!("{path}.bias");
+        if !self.tensors.contains_key(&bias) {
+            return Ok(product);
+        }
+        let bias = self.weight(&bias)?;
         Ok(self.node("Add", &[&product, &bias], vec![]))
     }
 
@@ -159,6 +202,22 @@ impl<'a> Builder<'a> {
         let bias = self.weight(&format!("{path}.bias"))?;
         let attributes = vec![integer("axis", -1), number("epsilon", eps)];
         Ok(self.node("LayerNormalization", &[x, &weight, &bias], attributes))
+    }
+
+    /// Adds the product with the factors `path` along the last axis, where the network has them.
+    pub(super) fn scaled(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
+        match self.tensors.contains_key(path) {
+            true => {
+                let factors = self.weight(path)?;
+                Ok(self.node("Mul", &[x, &factors], vec![]))
+            }
+            false => Ok(x.to_owned()),
+        }
+    }
+
+    /// Adds the axes of `x` in another order.
+    pub(super) fn turned(&mut self, x: &str, axes: &[i64]) -> String {
+        self.node("Transpose", &[x], vec![integers("perm", axes)])
     }
 
     /// Adds the mean over space: `[n, c, h, w]` to `[n, c]`.

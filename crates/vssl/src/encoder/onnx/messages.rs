@@ -112,7 +112,7 @@ pub struct TensorProto {
     /// Shape of the tensor.
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: Vec<i64>,
-    /// Type of the elements: [`FLOAT`] or [`INT64`].
+    /// Type of the elements: [`FLOAT`], [`FLOAT16`] or [`INT64`].
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     /// Name of the value.
@@ -125,6 +125,8 @@ pub struct TensorProto {
 
 /// [`TensorProto::data_type`] of 32-bit floats.
 pub const FLOAT: i32 = 1;
+/// [`TensorProto::data_type`] of 16-bit floats.
+pub const FLOAT16: i32 = 10;
 /// [`TensorProto::data_type`] of 64-bit integers.
 pub const INT64: i32 = 7;
 

@@ -1,13 +1,15 @@
 //! Writes encoders as ONNX (operators of version 17, IR version 8). The input `images` is `[batch, 3,
-//! size, size]` floats with any batch, the output `features` is `[batch, dim]`.
+//! size, size]` floats with any batch, for convolutional networks on request of any size; the output `features` is `[batch, dim]`.
 //!
 //! The metadata properties describe the images: `image_size`, `resize`, `mean`, `std`, `pixels`. Batch
 //! normalisations stay nodes of their own with the weights' names; runtimes fold them into the
 //! convolutions. Called by [`super::export::write`].
 
+mod convnext;
 mod graph;
 pub mod messages;
 mod networks;
+mod transformer;
 
 use prost::Message;
 
@@ -42,6 +44,15 @@ pub enum OnnxError {
         size: usize,
         /// Side of a patch.
         patch: usize,
+    },
+    /// A network that has positions for one size of images is to take any size.
+    #[error(
+        "a transformer has positions for images of one size: in an ONNX file they are those for {size} pixels; leave the \
+         option for any size out, or export another file for another size"
+    )]
+    OneSize {
+        /// Side of the images.
+        size: usize,
     },
     /// The network is too large for the format.
     #[error("the network has {bytes} bytes; an ONNX file holds at most 2 GiB: use safetensors")]
@@ -81,6 +92,15 @@ impl Pixels {
     }
 }
 
+/// The images that an exported network takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Images {
+    /// The pixels.
+    pub pixels: Pixels,
+    /// Whether the height and the width may be any.
+    pub any_size: bool,
+}
+
 /// Makes a model of `tensors`, which are named by the backbone's paths; `origin` goes into its
 /// metadata.
 ///
@@ -93,7 +113,26 @@ pub fn model(
     pixels: Pixels,
     origin: &[(&str, String)],
 ) -> Result<Model, OnnxError> {
+    let images = Images { pixels, any_size: false };
+    model_of(tensors, config, input, images, origin)
+}
+
+/// Makes a model as [`model`] does. Tensors of half precision are stored as they are, and the network brings them to
+/// single precision.
+///
+/// # Errors
+/// The errors of [`model`]; also, a transformer is to take images of any size.
+pub fn model_of(
+    tensors: &Tensors,
+    config: &BackboneConfig,
+    input: &Input,
+    Images { pixels, any_size }: Images,
+    origin: &[(&str, String)],
+) -> Result<Model, OnnxError> {
     let size = input.size;
+    if any_size && config.vit().is_some() {
+        return Err(OnnxError::OneSize { size });
+    }
     if let Some(&VitConfig { patch, .. }) = config.vit()
         && !size.is_multiple_of(patch)
     {
@@ -116,8 +155,9 @@ pub fn model(
             "features".clone_into(name);
         }
     }
-    graph.input = vec![value("images", &[3, size, size])];
-    graph.output = vec![value("features", &[config.dim()])];
+    let side = |name| if any_size { Axis::Named(name) } else { Axis::Size(size) };
+    graph.input = vec![value("images", &[Axis::Size(3), side("height"), side("width")])];
+    graph.output = vec![value("features", &[Axis::Size(config.dim())])];
     let joined = |row: [f32; 3]| row.map(|x| x.to_string()).join(",");
     let mut properties = vec![
         ("image_size", size.to_string()),
@@ -153,12 +193,21 @@ pub fn bytes(model: &Model) -> Result<Vec<u8>, OnnxError> {
     }
 }
 
+/// A dimension of a value.
+#[derive(Clone, Copy)]
+enum Axis {
+    Size(usize),
+    Named(&'static str),
+}
+
 /// Describes a value whose first dimension is the batch.
-fn value(name: &str, shape: &[usize]) -> ValueInfo {
-    let batch = Dimension { dim_param: Some("batch".to_owned()), dim_value: None };
-    let sizes =
-        shape.iter().map(|&size| Dimension { dim_value: Some(size as i64), dim_param: None });
-    let dim = std::iter::once(batch).chain(sizes).collect();
+fn value(name: &str, shape: &[Axis]) -> ValueInfo {
+    let dimension = |axis: Axis| match axis {
+        Axis::Size(size) => Dimension { dim_value: Some(size as i64), dim_param: None },
+        Axis::Named(name) => Dimension { dim_param: Some(name.to_owned()), dim_value: None },
+    };
+    let axes = [&[Axis::Named("batch")], shape].concat();
+    let dim = axes.into_iter().map(dimension).collect();
     let tensor_type = Some(TensorType { elem_type: FLOAT, shape: Some(Shape { dim }) });
     ValueInfo { name: name.to_owned(), r#type: Some(Type { tensor_type }) }
 }

@@ -101,6 +101,17 @@ pub enum BenchError {
         /// The padding of the stem in pixels.
         padding: usize,
     },
+    /// A ConvNeXt would have no pixel in its last stage.
+    #[error(
+        "views of {size} pixels: the last stage of the ConvNeXt has no pixel of them; expected at least \
+         {least}"
+    )]
+    TooFewPixels {
+        /// The side of the views in pixels.
+        size: usize,
+        /// The smallest side.
+        least: usize,
+    },
 }
 
 impl BenchError {
@@ -162,7 +173,7 @@ impl StepBench {
     /// Checks that the network can take the views and that the method accepts the sizes.
     ///
     /// # Errors
-    /// [`BenchError::TooSmall`], [`BenchError::Patches`] or [`BenchError::Sizes`].
+    /// [`BenchError::TooSmall`], [`BenchError::TooFewPixels`], [`BenchError::Patches`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
         check(&self.backbone, self.size, method, &self.sizes())?;
         match self.local {
@@ -232,6 +243,9 @@ pub(super) fn check(
     match backbone {
         BackboneConfig::Vit(vit) if size < vit.patch || !size.is_multiple_of(vit.patch) => {
             return Err(BenchError::Patches { size, patch: vit.patch });
+        }
+        BackboneConfig::ConvNext(convnext) if size < 8 * convnext.patch => {
+            return Err(BenchError::TooFewPixels { size, least: 8 * convnext.patch });
         }
         BackboneConfig::Resnet(resnet)
             if resnet.stem == Stem::Cifar && size + 2 * resnet.stem_padding < 3 =>

@@ -3,7 +3,7 @@
 
 use burn::{
     module::{Module, ModuleMapper, Param},
-    tensor::{DType, Device, Tensor, TensorData},
+    tensor::{DType, Tensor, TensorData},
 };
 use serde_json::Value;
 use vssl::{
@@ -13,7 +13,7 @@ use vssl::{
     tensors::state::{self, Tensors},
 };
 
-use crate::fixtures::{Case, for_each_case, list_of_numbers};
+use crate::fixtures::{Case, device, for_each_case, list_of_numbers};
 
 /// In double precision, where no ReLU flips by rounding: all that the cases expect, as they say.
 #[test]
@@ -65,16 +65,20 @@ fn resnet(case: &Case, depth: ResnetDepth) -> BackboneConfig {
     let padding = stem.split("padding ").nth(1).and_then(|rest| rest.chars().next());
     let padding = padding.and_then(|digit| digit.to_digit(10)).unwrap_or(1) as usize;
     let stem = if conv1[2] == 7 { Stem::Imagenet } else { Stem::Cifar };
-    ResnetConfig { depth, width: conv1[0], stem, stem_padding: padding }.into()
+    let width = conv1[0];
+    ResnetConfig { depth, width, stem, stem_padding: padding, ..Default::default() }.into()
 }
 
 /// Everything that the case expects, computed once and compared by name: an output that is not
 /// known here fails.
 fn check(case: &Case, config: &BackboneConfig, precision: DType) {
-    let device = Device::flex().autodiff();
-    let network = Backbone::new(config, &Init::new(&device, 0));
-    let weights = weights(case, state::collect(&network));
-    let network = state::restore(network, weights).unwrap().map(&mut Cast(precision));
+    check_network(case, Backbone::new(config, &Init::new(&device(), 0)), precision);
+}
+
+/// The same for a network that no recipe can name. Gradients of the second set are called `grad.w.<parameter>`.
+pub fn check_network(case: &Case, network: Backbone, precision: DType) {
+    let device = device();
+    let network = loaded(case, network, precision);
     let x = case.tensor::<4>("x", &device).cast(precision);
     let single = |x: Tensor<2>| x.inner().cast(DType::F32);
 
@@ -82,7 +86,10 @@ fn check(case: &Case, config: &BackboneConfig, precision: DType) {
     let features = network.forward(x.clone(), Mode::Train);
     let loss = features.clone().square().sum();
     let gradients = Gradients::collect(loss.backward(), &network).0;
-    let gradient = |name: &str| -> Vec<f32> { values(gradients[name].clone()) };
+    let gradient = |name: &str| -> Vec<f32> {
+        let name = name.strip_prefix("w.").unwrap_or(name);
+        values(gradients[name].clone())
+    };
     let tensors = state::collect(&network);
     for output in case.names("out.") {
         let key = format!("out.{output}");
@@ -112,8 +119,14 @@ fn check(case: &Case, config: &BackboneConfig, precision: DType) {
     }
 }
 
+/// The network with the weights of the case, in one precision.
+pub fn loaded<M: Module>(case: &Case, network: M, precision: DType) -> M {
+    let weights = weights(case, state::collect(&network));
+    state::restore(network, weights).unwrap().map(&mut Cast(precision))
+}
+
 /// Brings all numbers of a network to one precision; the kernels are for single precision.
-struct Cast(DType);
+pub struct Cast(pub DType);
 
 impl ModuleMapper for Cast {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
@@ -124,7 +137,7 @@ impl ModuleMapper for Cast {
     }
 }
 
-fn values(x: Tensor<1>) -> Vec<f32> {
+pub fn values(x: Tensor<1>) -> Vec<f32> {
     x.into_data().convert::<f32>().try_into_vec().unwrap()
 }
 
@@ -144,24 +157,41 @@ fn weights(case: &Case, mut tensors: Tensors) -> Tensors {
     assert_eq!(order.len() + statistics, tensors.len(), "{}: parameters", case.name);
     for entry in order {
         let name = entry["name"].as_str().expect("a name");
-        let tensor = tensors.get_mut(name).unwrap_or_else(|| panic!("no parameter {name}"));
+        let tensor = tensors.get_mut(&ours(name)).unwrap_or_else(|| panic!("no parameter {name}"));
         let shape = tensor.shape().as_slice().to_vec();
         assert_eq!(shape, shape_of(entry), "{}: {name}", case.name);
-        let values = generated(case, entry, &shape);
-        if let Some(spots) = case.json["weight_spot_check"]["values"].get(name) {
-            let n = values.len();
-            for (place, expected) in [0, 1, n / 2, n - 1].into_iter().zip(list_of_numbers(spots)) {
-                let got = f64::from(values[place]);
-                assert!((got - expected).abs() < 1e-6, "{name}[{place}]: {got}, not {expected}");
-            }
-        }
-        *tensor = TensorData::new(values, shape);
+        *tensor = TensorData::new(weight(case, entry), shape);
     }
     tensors
 }
 
-fn shape_of(entry: &Value) -> Vec<usize> {
-    list_of_numbers(&entry["shape"]).into_iter().map(|x| x as usize).collect()
+/// One weight by the formula, which its stored numbers confirm.
+pub fn weight(case: &Case, entry: &Value) -> Vec<f32> {
+    let name = entry["name"].as_str().expect("a name");
+    let values = generated(case, entry, &shape_of(entry));
+    if let Some(spots) = case.json["weight_spot_check"]["values"].get(name) {
+        let n = values.len();
+        for (place, expected) in [0, 1, n / 2, n - 1].into_iter().zip(list_of_numbers(spots)) {
+            let got = f64::from(values[place]);
+            assert!((got - expected).abs() < 1e-6, "{name}[{place}]: {got}, not {expected}");
+        }
+    }
+    values
+}
+
+/// The name in this program's networks of a parameter of DINOv2's own network.
+pub fn ours(name: &str) -> String {
+    name.replace("register_tokens", "reg_token")
+        .replace(".mlp.w12.", ".mlp.fc1.")
+        .replace(".mlp.w3.", ".mlp.fc2.")
+}
+
+pub fn shape_of(entry: &Value) -> Vec<usize> {
+    shape_of_list(&entry["shape"])
+}
+
+pub fn shape_of_list(list: &Value) -> Vec<usize> {
+    list_of_numbers(list).into_iter().map(|x| x as usize).collect()
 }
 
 fn generated(case: &Case, entry: &Value, shape: &[usize]) -> Vec<f32> {

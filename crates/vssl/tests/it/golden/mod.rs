@@ -1,6 +1,7 @@
 //! Every case of a folder of `tests/fixtures/` against the public functions.
 
 mod backbone;
+mod backbone_2;
 mod clustering;
 mod contrastive;
 mod coverage;
@@ -9,6 +10,7 @@ mod lejepa;
 mod losses;
 mod neighbours;
 mod optim;
+mod parameter_lists;
 mod quality;
 mod redundancy;
 mod vssl;
