@@ -70,7 +70,7 @@ pub fn small(entry: &Entry) -> toml::Table {
     settings
 }
 
-fn sizes() -> Sizes {
+pub fn sizes() -> Sizes {
     Sizes { images: Pictures.len(), batch: BATCH, global_views: 2, local_views: 0 }
 }
 
@@ -98,13 +98,13 @@ fn learner_in_second_epoch(entry: &Entry) -> Box<dyn Learner> {
     learner
 }
 
-fn optimizer() -> Optimizer {
+pub fn optimizer() -> Optimizer {
     let json = r#"{ "name": "adamw", "lr": 0.003, "scale_lr": false, "weight_decay": 0.0 }"#;
     let config: OptimizerConfig = serde_json::from_str(json).unwrap();
     Optimizer::new(config, BATCH).unwrap()
 }
 
-fn step(index: u64) -> Step {
+pub fn step(index: u64) -> Step {
     let epoch = index / STEPS;
     Step { index, epoch, steps_per_epoch: STEPS, total: 100, watch: true, ..Step::default() }
 }
@@ -148,19 +148,19 @@ fn loader(workers: usize) -> Loader {
     Loader::new(Arc::new(Pictures), Arc::new(pipeline), plan).unwrap()
 }
 
-fn views(batch: &Batch) -> Views {
+pub fn views(batch: &Batch) -> Views {
     precision().of(batch::micro(batch, 0, 1, &Group::alone(), &device()).views)
 }
 
-fn first_batch() -> Batch {
+pub fn first_batch() -> Batch {
     loader(0).next().unwrap().unwrap()
 }
 
-fn loss(learner: &mut dyn Learner, views: &Views, at: &Step) -> f32 {
+pub fn loss(learner: &mut dyn Learner, views: &Views, at: &Step) -> f32 {
     learner.forward_backward(views, loss_scale(precision()), at).total.into_scalar()
 }
 
-fn gradients(learner: &mut dyn Learner) -> Gradients {
+pub fn gradients(learner: &mut dyn Learner) -> Gradients {
     learner.take_gradients().scale(1.0 / loss_scale(precision()))
 }
 
