@@ -15,7 +15,8 @@ use crate::raw::update;
 use crate::reference;
 use crate::steps::{AdamStep, MomentumStep, TrustRatio};
 
-/// Returns `momentum · average + (1 − momentum) · value`.
+/// Returns `momentum · average + (1 − momentum) · value`, computed as `average + (1 − momentum) · (value − average)`: an
+/// average that equals the value stays as it is, to the last bit.
 ///
 /// # Panics
 ///

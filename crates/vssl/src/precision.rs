@@ -130,6 +130,7 @@ mod tests {
             global: vec![image.clone(), image.clone()],
             local: vec![image.clone()],
             group: Group::alone(),
+            frozen_backbone: false,
         };
         for precision in Precision::ALL {
             let views = precision.of(views());

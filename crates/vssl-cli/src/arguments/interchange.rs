@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use vssl::backbone::{Architecture, Pooling, Stem};
-use vssl_data::{
-    Normalisation,
-    dataset::{CIFAR10, CIFAR100, IMAGENET},
+use vssl::{
+    backbone::{Architecture, Pooling, Stem},
+    recipe::normalisation_of,
 };
+use vssl_data::Normalisation;
 
 use super::{
     backbone::architecture,
@@ -53,7 +53,7 @@ pub struct Import {
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pub resize: Option<u16>,
     /// Normalisation: imagenet, cifar10, cifar100, mean,std, or three means and three deviations.
-    #[arg(long, value_name = "NAME", value_parser = normalisation)]
+    #[arg(long, value_name = "NAME", value_parser = normalisation_of)]
     pub normalisation: Option<Normalisation>,
     /// Network to read, where the file has a moving average as well.
     #[arg(long, value_enum, default_value_t)]
@@ -146,27 +146,4 @@ pub enum Range {
 
 fn stem(text: &str) -> Result<Stem, String> {
     serde_json::from_value(text.into()).map_err(|_| "expected imagenet or cifar".to_owned())
-}
-
-fn normalisation(text: &str) -> Result<Normalisation, String> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let given = match (text, numbers.as_deref()) {
-        ("imagenet", _) => IMAGENET,
-        ("cifar10", _) => CIFAR10,
-        ("cifar100", _) => CIFAR100,
-        (_, Ok(&[mean, std])) => Normalisation { mean: [mean; 3], std: [std; 3] },
-        (_, Ok(&[a, b, c, x, y, z])) => Normalisation { mean: [a, b, c], std: [x, y, z] },
-        _ => {
-            return Err(
-                "expected imagenet, cifar10, cifar100, MEAN,STD, or three means and three \
-                        deviations, as in 0.5,0.5,0.5,0.5,0.5,0.5"
-                    .to_owned(),
-            );
-        }
-    };
-    let positive = given.std.iter().all(|std| std.is_finite() && *std > 0.0);
-    match positive && given.mean.iter().all(|mean| mean.is_finite()) {
-        true => Ok(given),
-        false => Err("expected finite numbers and deviations above 0".to_owned()),
-    }
 }

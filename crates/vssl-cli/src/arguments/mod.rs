@@ -179,7 +179,8 @@ pub enum Command {
                   recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
                   vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set \
                   train.epochs=400\n  vssl pretrain recipes/cifar10/vssl.toml --out runs/a \
-                  --continue\n  vssl pretrain recipes/imagenet100/vssl.toml --device cuda \
+                  --continue\n  vssl pretrain mine.toml --from resnet50.pth --set init.freeze_epochs=1\n  vssl \
+                  pretrain recipes/imagenet100/vssl.toml --device cuda \
                   --precision bf16\n\nCtrl-C finishes the step and saves; a second one ends at once.")]
 pub struct Pretrain {
     /// The recipe.
@@ -193,6 +194,10 @@ pub struct Pretrain {
     /// again.
     #[arg(long = "continue", requires = "recipe", conflicts_with_all = ["resume", "force"])]
     pub continues: bool,
+    /// Start from this encoder instead of random weights: a run folder, a file that `vssl export` or `vssl import`
+    /// wrote, or another program's weights (.pth, .safetensors); short for --set init.from=….
+    #[arg(long, value_name = "ENCODER", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
     /// Run folder; by default runs/<recipe>-<seed>.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -226,6 +231,9 @@ pub struct Pretrain {
 pub struct Config {
     /// The recipe.
     pub recipe: PathBuf,
+    /// Encoder to start from, as for `vssl pretrain`: its architecture and normalisation are shown.
+    #[arg(long, value_name = "ENCODER")]
+    pub from: Option<PathBuf>,
     /// Change a setting of the recipe; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,

@@ -2,8 +2,9 @@
 
 use anyhow::anyhow;
 use serde_json::json;
-use vssl::{eval::evaluators, methods::METHODS, recipe::Recipe};
+use vssl::{eval::evaluators, methods::METHODS, recipe::Recipe, train::Start};
 
+use super::pretrain;
 use crate::{
     arguments::{Common, Config},
     failure::Failure,
@@ -12,8 +13,16 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
-    let (recipe, provenance) =
-        Recipe::load(&arguments.recipe, &arguments.overrides, METHODS).map_err(Failure::usage)?;
+    let from = pretrain::started_from(arguments.from.as_deref())?;
+    let overrides: Vec<String> = arguments.overrides.iter().cloned().chain(from).collect();
+    let (mut recipe, provenance) =
+        Recipe::load(&arguments.recipe, &overrides, METHODS).map_err(Failure::usage)?;
+    if let Some(init) = &recipe.init {
+        let start =
+            Start::read(init, arguments.recipe.parent()).map_err(pretrain::classified)?;
+        let taken = start.adapt(&mut recipe).map_err(pretrain::classified)?;
+        start.notes.iter().chain(&taken).for_each(|text| note(text));
+    }
     evaluators::chosen(&evaluators::Settings::of(&recipe))
         .map_err(|problem| Failure::usage(anyhow!("evaluation.evaluators: {problem}")))?;
     provenance.notes.iter().for_each(|text| note(text));

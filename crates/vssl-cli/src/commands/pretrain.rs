@@ -111,7 +111,7 @@ fn start(
         )));
     }
     let (recipe, origins) =
-        Recipe::load(path, &overrides(arguments), METHODS).map_err(Failure::usage)?;
+        Recipe::load(path, &overrides(arguments)?, METHODS).map_err(Failure::usage)?;
     let run = arguments.out.clone().unwrap_or_else(|| run_folder_of(path, recipe.seed));
     destination::check::<&Path>("--out", &run, &[])?;
     let folder = path.parent().map(Path::to_owned);
@@ -175,11 +175,24 @@ fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result
     )))
 }
 
-/// The changes of `--set`, then that of `--precision`.
-fn overrides(arguments: &Pretrain) -> Vec<String> {
+/// Returns the change of the recipe that `--from` is short for.
+///
+/// # Errors
+/// A name that no recipe can hold.
+pub(super) fn started_from(encoder: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(path) = encoder else { return Ok(None) };
+    let text = path.to_str().ok_or_else(|| {
+        Failure::usage(anyhow!("--from {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"))
+    })?;
+    Ok(Some(format!("init.from={}", toml::Value::from(text))))
+}
+
+/// The changes of `--set`, then those of `--from` and `--precision`.
+fn overrides(arguments: &Pretrain) -> Result<Vec<String>, Failure> {
+    let from = started_from(arguments.from.as_deref())?;
     let precision = arguments.precision.map(Precision::from);
     let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
-    arguments.overrides.iter().cloned().chain(precision).collect()
+    Ok(arguments.overrides.iter().cloned().chain(from).chain(precision).collect())
 }
 
 /// The plan of a run that goes on, or its result, and whether the command asks for settings that its recipe has not.
@@ -192,7 +205,7 @@ fn resumed(
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let load = |overrides: &[String]| Recipe::load(&path, overrides, METHODS);
-    let (recipe, origins) = load(&overrides(arguments))
+    let (recipe, origins) = load(&overrides(arguments)?)
         .map_err(RecipeError::of_a_run_that_goes_on)
         .map_err(Failure::usage)?;
     // Settings that only the overrides make valid ask for more in any case.

@@ -105,7 +105,6 @@ fn notes(summary: &Summary, told: &[String]) -> String {
 
 /// The table of figures: a row for each encoder that was judged, a column for each figure.
 fn table(summary: &Summary) -> String {
-    let names = ["trained encoder", "untrained encoder", "raw pixels"];
     let rows = Judged::ALL.map(|judged| judged.of(summary));
     let mut columns = shown([summary].into_iter());
     columns.retain(|column| rows.iter().any(|row| row.contains_key(&column.name)));
@@ -119,6 +118,7 @@ fn table(summary: &Summary) -> String {
         }
         text.push('\n');
     }
+    let names = Judged::ALL.map(Judged::title);
     for (name, row) in names.iter().zip(&rows).filter(|(_, row)| !row.is_empty()) {
         let _ = write!(text, "{name:<20}");
         for (column, &width) in columns.iter().zip(&widths) {

@@ -58,20 +58,20 @@ fn run<U: Update<STATES>, const STATES: usize>(
 
 #[derive(Clone, Copy)]
 struct Ema {
-    keep: f32,
     take: f32,
 }
 
 impl Update<1> for Ema {
     #[inline(always)]
     fn step(&self, [average]: [f32; 1], value: f32) -> [f32; 1] {
-        [self.keep * average + self.take * value]
+        // An average that equals the value stays as it is, to the last bit.
+        [average + self.take * (value - average)]
     }
 }
 
-/// Computes `average ← momentum · average + (1 − momentum) · value`.
+/// Computes `average ← average + (1 − momentum) · (value − average)`.
 pub fn ema(isa: Isa, average: &mut [f32], value: &[f32], momentum: f64) {
-    let update = Ema { keep: momentum as f32, take: (1.0 - momentum) as f32 };
+    let update = Ema { take: (1.0 - momentum) as f32 };
     run(isa, update, [average], value);
 }
 

@@ -198,7 +198,7 @@ pub fn write_rows(table: Tensor<2>, rows: Tensor<2>, places: &[usize]) -> Tensor
 
 /// See [`crate::ema`].
 pub fn ema<const D: usize>(average: Tensor<D>, value: Tensor<D>, momentum: f64) -> Tensor<D> {
-    (average * momentum + value * (1.0 - momentum)).detach()
+    ((value - average.clone()) * (1.0 - momentum) + average).detach()
 }
 
 /// See [`crate::momentum_step`]. It reads nothing from the device.

@@ -51,10 +51,14 @@ impl Backbone {
         }
     }
 
-    /// Returns the features: the globally pooled activations, or the class token.
+    /// Returns the features: the globally pooled activations, or the class token. In [`Mode::Heads`] they carry no
+    /// gradient.
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        if let Mode::Heads(_) = mode {
+            return self.frozen_features(x);
+        }
         breakdown::network(Part::Backbone, || match self {
             Self::Resnet(network) => network.forward(x, mode),
             Self::Vit(network) => network.forward(x),
@@ -71,6 +75,18 @@ impl Backbone {
         match self {
             Self::Vit(network) => Some(network.forward_with_patches(x)),
             _ => None,
+        }
+    }
+
+    /// Returns the features by running statistics. They are computed outside the autodiff graph, which would keep the
+    /// activations of all layers for a backward pass that does not come.
+    fn frozen_features(&self, x: Tensor<4>) -> Tensor<2> {
+        match x.gradient_checkpointing_strategy() {
+            None => self.forward(x, Mode::Eval),
+            Some(strategy) => {
+                let features = self.valid().forward(x.inner(), Mode::Eval);
+                Tensor::from_inner(features).with_gradient_checkpointing_strategy(strategy)
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use super::{LeftOut, State, column::Values, run::Run};
 
-use crate::run::resume::FREE_IN_RUNS;
+use crate::{eval::evaluators::Judged, run::resume::FREE_IN_RUNS};
 
 /// Settings that do not tell groups apart, beside those that change no number at all: the table shows
 /// them anyway, or they say only how often something is measured.
@@ -86,7 +86,7 @@ pub(super) fn take_repeated(runs: &mut Vec<Run>) -> Vec<LeftOut> {
     repeated
 }
 
-/// All groups: methods by name, then the untrained encoders, then the pixels.
+/// All groups: methods by name, then the untrained encoders, those that runs started from, then the pixels.
 pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
     let methods: BTreeSet<&String> = runs.iter().map(|run| &run.method).collect();
     let mut groups = Vec::new();
@@ -101,11 +101,17 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
             key.starts_with("backbone.") || OF_PIXELS.iter().any(|of| key.starts_with(of))
         })
     });
-    groups.extend(split("untrained encoder", true, measured(untrained)));
+    groups.extend(split(Judged::Untrained.title(), true, measured(untrained)));
+    let before = runs.iter().map(|run| {
+        member(run, &run.before, None, |key| {
+            ["backbone.", "init.digest"].iter().chain(&OF_PIXELS).any(|of| key.starts_with(of))
+        })
+    });
+    groups.extend(split(Judged::Before.title(), true, measured(before)));
     let pixels = runs.iter().map(|run| {
         member(run, &run.pixels, None, |key| OF_PIXELS.iter().any(|of| key.starts_with(of)))
     });
-    groups.extend(split("raw pixels", true, measured(pixels)));
+    groups.extend(split(Judged::Pixels.title(), true, measured(pixels)));
     groups
 }
 

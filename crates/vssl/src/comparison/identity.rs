@@ -171,6 +171,7 @@ mod tests {
             settings,
             values: BTreeMap::new(),
             untrained: BTreeMap::new(),
+            before: BTreeMap::new(),
             pixels: BTreeMap::new(),
             summary,
             remark: None,

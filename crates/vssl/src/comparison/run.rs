@@ -43,6 +43,8 @@ pub(super) struct Run {
     pub(super) values: Values,
     /// Figures of the encoder before its first step.
     pub(super) untrained: Values,
+    /// Of the encoder that the run started from.
+    pub(super) before: Values,
     /// Figures of the pixels themselves.
     pub(super) pixels: Values,
     pub(super) summary: Summary,
@@ -182,6 +184,7 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
         settings: settings.collect(),
         values: values(&summary, offline, effective_rank),
         untrained: Judged::Untrained.of(&summary),
+        before: Judged::Before.of(&summary),
         pixels: Judged::Pixels.of(&summary),
         remark: remark.map(|remark| format!("{}: {remark}", folder.display())),
         summary,

@@ -41,7 +41,7 @@ pub(super) const CONFIG: &str = "backbone";
 pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 /// The key of the metadata for the name of the run's network.
-pub(super) const NETWORK: &str = "network";
+pub(crate) const NETWORK: &str = "network";
 
 /// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -123,7 +123,7 @@ pub enum ExportError {
 }
 
 /// Returns the name of a network in the metadata.
-pub(super) fn name_of(network: Network) -> &'static str {
+pub(crate) fn name_of(network: Network) -> &'static str {
     match network {
         Network::Student => "student",
         Network::Teacher => "teacher",

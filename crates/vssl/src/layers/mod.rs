@@ -39,4 +39,7 @@ pub enum Mode<'a> {
     Joint(&'a Group),
     /// Running statistics, which are not updated.
     Eval,
+    /// The backbone is frozen: it runs as in [`Mode::Eval`] and without gradient. The heads behind it run as in
+    /// [`Mode::Joint`] where there are other ranks, and as in [`Mode::Train`] where there are none.
+    Heads(Option<&'a Group>),
 }

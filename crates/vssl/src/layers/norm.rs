@@ -73,8 +73,8 @@ impl BatchNorm {
         let gamma = self.weight.as_ref().map_or_else(|| constant(1.0), Param::val);
         let beta = self.bias.as_ref().map_or_else(|| constant(0.0), Param::val);
         let (ranks, world) = match mode {
-            Mode::Train => (AcrossRanks::alone(), 1),
-            Mode::Joint(group) => group.norms(),
+            Mode::Train | Mode::Heads(None) => (AcrossRanks::alone(), 1),
+            Mode::Joint(group) | Mode::Heads(Some(group)) => group.norms(),
             Mode::Eval => {
                 let statistics = (self.running_mean.value_sync(), self.running_var.value_sync());
                 let (mean, variance) = statistics;

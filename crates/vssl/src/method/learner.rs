@@ -6,7 +6,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use vssl_kernels::breakdown::{self, Part};
 
 use crate::{
@@ -45,7 +45,24 @@ pub trait AnyMethod: Send + Sync {
         sizes: &Sizes,
         device: &Device,
         seed: u64,
-    ) -> Box<dyn Learner>;
+    ) -> Box<dyn Learner> {
+        let made = self.learner_from(Initial::default(), backbone, sizes, device, seed);
+        made.expect("without weights of an encoder there is nothing that could not fit")
+    }
+
+    /// Makes networks whose backbones, the student's and the teacher's, start as `initial` says; all else has initial
+    /// values as from [`AnyMethod::learner`].
+    ///
+    /// # Errors
+    /// A tensor of the encoder does not fit the backbone.
+    fn learner_from(
+        &self,
+        initial: Initial,
+        backbone: &BackboneConfig,
+        sizes: &Sizes,
+        device: &Device,
+        seed: u64,
+    ) -> Result<Box<dyn Learner>, StateError>;
 
     /// Returns a copy.
     fn clone_box(&self) -> Box<dyn AnyMethod>;
@@ -105,29 +122,48 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         Box::new(self.clone())
     }
 
-    fn learner(
+    fn learner_from(
         &self,
+        initial: Initial,
         backbone: &BackboneConfig,
         sizes: &Sizes,
         device: &Device,
         seed: u64,
-    ) -> Box<dyn Learner> {
+    ) -> Result<Box<dyn Learner>, StateError> {
         let init = Init::new(device, seed);
-        let encoder = Backbone::new(backbone, &init);
+        let mut encoder = Backbone::new(backbone, &init);
+        if let Some(weights) = initial.weights {
+            encoder = state::restore(encoder, weights)?;
+        }
         let student = self.method.student(encoder, backbone.dim(), &init);
         let memory = self.method.memory(&student, sizes, &init);
-        Box::new(TypedLearner {
+        Ok(Box::new(TypedLearner {
             method: self.method.clone(),
             student: Some(student),
             memory: Some(memory),
             gradients: None,
-            frozen: backbone.frozen().iter().map(|path| format!("backbone.{path}")).collect(),
-        })
+            frozen: backbone.frozen().iter().map(|path| format!("{BACKBONE}.{path}")).collect(),
+            freeze_epochs: initial.freeze_epochs,
+        }))
     }
 }
 
+/// The name of the backbone in the student of every method.
+pub const BACKBONE: &str = "backbone";
+
+/// What a learner starts from; the default is initial values and a backbone that trains from the first step.
+#[derive(Clone, Debug, Default)]
+pub struct Initial {
+    /// All tensors of an encoder, with which the backbones start.
+    pub weights: Option<Tensors>,
+    /// The number of epochs in which the heads train alone. The backbones keep every bit in these epochs, and run by
+    /// their running statistics.
+    pub freeze_epochs: u64,
+}
+
 /// The two encoders that a run may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Network {
     /// The encoder that the optimiser trains.
     #[default]
@@ -214,6 +250,8 @@ struct TypedLearner<M: Method> {
     gradients: Option<Gradients>,
     /// The paths of the student's backbone that are never trained.
     frozen: Vec<String>,
+    /// The number of epochs in which no path of the backbone is trained.
+    freeze_epochs: u64,
 }
 
 const WHOLE: &str = "student and memory are only absent inside an update";
@@ -221,6 +259,10 @@ const WHOLE: &str = "student and memory are only absent inside an update";
 impl<M: Method> TypedLearner<M> {
     fn parts(&self) -> (&M::Student, &M::Memory) {
         (self.student.as_ref().expect(WHOLE), self.memory.as_ref().expect(WHOLE))
+    }
+
+    fn freezes_backbone(&self, at: &Step) -> bool {
+        at.epoch < self.freeze_epochs
     }
 
     fn update_memory(&mut self, update: impl FnOnce(&M, M::Memory, &M::Student) -> M::Memory) {
@@ -234,6 +276,8 @@ impl<M: Method> Learner for TypedLearner<M> {
     fn forward_backward(&mut self, views: &Views, share: f64, at: &Step) -> Outcome {
         breakdown::enter(Part::Loss);
         let (student, memory) = self.parts();
+        let frozen = self.freezes_backbone(at).then(|| views.with_frozen_backbone());
+        let views = frozen.as_ref().unwrap_or(views);
         let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
         let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
         let global = features.into_iter().take(views.global.len());
@@ -294,7 +338,8 @@ impl<M: Method> Learner for TypedLearner<M> {
 
     fn is_frozen(&self, path: &str, at: &Step) -> bool {
         let at_this_step = self.method.frozen(at).iter().copied();
-        at_this_step.chain(self.frozen.iter().map(String::as_str)).any(|frozen| {
+        let backbone = self.freezes_backbone(at).then_some(BACKBONE);
+        at_this_step.chain(backbone).chain(self.frozen.iter().map(String::as_str)).any(|frozen| {
             path.strip_prefix(frozen).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     }

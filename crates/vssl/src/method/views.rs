@@ -22,6 +22,8 @@ pub struct Views {
     pub local: Vec<Tensor<4>>,
     /// The ranks that hold the other shares of the joint batch.
     pub group: Group,
+    /// Whether the backbone of student and teacher is frozen in this step, so that the heads train alone.
+    pub frozen_backbone: bool,
 }
 
 impl Views {
@@ -39,9 +41,20 @@ impl Views {
         [&self.global[0], &self.global[1]]
     }
 
-    /// Returns the mode of batch normalisation for the student and the teacher.
+    /// Returns the mode of the networks of the student and the teacher.
     pub fn mode(&self) -> Mode<'_> {
-        if self.group.is_alone() { Mode::Train } else { Mode::Joint(&self.group) }
+        match (self.frozen_backbone, self.group.is_alone()) {
+            (true, alone) => Mode::Heads((!alone).then_some(&self.group)),
+            (false, true) => Mode::Train,
+            (false, false) => Mode::Joint(&self.group),
+        }
+    }
+
+    /// Returns the same views for a step that does not train the backbone.
+    pub(super) fn with_frozen_backbone(&self) -> Self {
+        let Self { images, global, local, group, .. } = self;
+        let (images, global, local) = (images.clone(), global.clone(), local.clone());
+        Self { images, global, local, group: group.clone(), frozen_backbone: true }
     }
 
     /// Returns the rows of the joint batch, in the order of ranks; gradients flow to the own rows only. All

@@ -16,6 +16,9 @@ pub struct OptimizerConfig {
     pub scale_lr: bool,
     /// The weight decay; 1e-5.
     pub weight_decay: f64,
+    /// The factor of the learning rate from each block of the backbone to the block below: see
+    /// [`layer_factors`](super::layer_factors); 1.
+    pub layer_decay: f64,
     /// Exceptions for some parameters; a later exception overrides an earlier one.
     pub groups: Vec<GroupRule>,
 }
@@ -79,6 +82,7 @@ impl Default for OptimizerConfig {
             lr: 1.0,
             scale_lr: true,
             weight_decay: 1e-5,
+            layer_decay: 1.0,
             groups: Vec::new(),
         }
     }
@@ -128,6 +132,8 @@ impl OptimizerConfig {
     pub fn validate(&self) -> Result<(), OptimError> {
         not_negative("lr", self.lr)?;
         not_negative("weight_decay", self.weight_decay)?;
+        let holds = self.layer_decay > 0.0 && self.layer_decay <= 1.0;
+        require("layer_decay", holds, self.layer_decay, "a factor above 0, at most 1")?;
         match &self.algorithm {
             Algorithm::Lars(lars) => {
                 not_negative("eta", lars.eta)?;

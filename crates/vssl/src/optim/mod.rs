@@ -10,6 +10,7 @@ mod config;
 mod ema;
 mod gradients;
 mod groups;
+mod layers;
 mod leaf;
 mod loss_scale;
 mod optimizer;
@@ -21,6 +22,7 @@ pub use config::{Adam, Algorithm, Lars, OptimizerConfig, Sgd};
 pub use ema::ema;
 pub use gradients::Gradients;
 pub use groups::GroupRule;
+pub use layers::layer_factors;
 pub use loss_scale::LossScale;
 pub use optimizer::Optimizer;
 pub(crate) use table::TABLE;
@@ -48,6 +50,17 @@ pub enum OptimError {
         rule: String,
         /// The contradiction, and what to do.
         problem: String,
+    },
+    /// The learning rate should fall by blocks, and the model has no backbone of numbered blocks.
+    #[error(
+        "optimizer.layer_decay is {factor}: none of the model's parameters (the first is {first}) is in a numbered \
+         block of a backbone; leave the key out"
+    )]
+    NoBlocks {
+        /// The factor.
+        factor: f64,
+        /// The path of the first parameter.
+        first: String,
     },
     /// A gradient, state or student parameter does not have the size of its parameter.
     #[error("{what} of {path} has {got} elements, the parameter has {expected}")]

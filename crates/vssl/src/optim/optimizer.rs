@@ -11,6 +11,7 @@ use vssl_kernels::{AdamStep, MomentumStep, TrustRatio, adam_step, momentum_step}
 
 use super::{
     Adam, Algorithm, Gradients, Lars, OptimError, OptimizerConfig, Sgd,
+    layers::layer_factors,
     leaf::Leaf,
     settings::{Rate, Settings},
 };
@@ -24,6 +25,8 @@ use crate::tensors::{
 pub struct Optimizer {
     config: OptimizerConfig,
     total_batch: usize,
+    /// The factors of the rates of parameters below the top of the backbone.
+    layer_factors: BTreeMap<String, f64>,
     slots: BTreeMap<String, Slot>,
 }
 
@@ -45,13 +48,30 @@ struct AdamState {
 
 impl Optimizer {
     /// Makes an optimiser without state. `total_batch` counts the images that one step learns from, over all
-    /// processes and accumulated micro-batches.
+    /// processes and accumulated micro-batches. The optimiser knows no parameters, so all blocks of a backbone learn
+    /// at the same rate: see [`Optimizer::of`].
     ///
     /// # Errors
     /// A number is out of range, or a rule contradicts itself ([`OptimizerConfig::validate`]).
     pub fn new(config: OptimizerConfig, total_batch: usize) -> Result<Self, OptimError> {
         config.validate()?;
-        Ok(Self { config, total_batch, slots: BTreeMap::new() })
+        let (layer_factors, slots) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Self { config, total_batch, layer_factors, slots })
+    }
+
+    /// Makes an optimiser without state for a model of these parameters, in the model's own order: their blocks have
+    /// the rates that [`OptimizerConfig::layer_decay`] gives them.
+    ///
+    /// # Errors
+    /// The errors of [`Optimizer::new`]; also, a rule matches no parameter, or there are no blocks to tell apart.
+    pub fn of(
+        config: OptimizerConfig,
+        total_batch: usize,
+        parameters: &[ParameterInfo],
+    ) -> Result<Self, OptimError> {
+        config.cover(parameters)?;
+        let layer_factors = layer_factors(parameters, config.layer_decay)?;
+        Ok(Self { layer_factors, ..Self::new(config, total_batch)? })
     }
 
     /// Updates every parameter that has a gradient; the other parameters do not change, not even by weight
@@ -86,7 +106,8 @@ impl Optimizer {
         rate: impl Fn(f64) -> f64,
     ) -> Tensor<1> {
         let Flat { path, rank, weight } = tensor;
-        let settings = Settings::of(&self.config, self.total_batch, &path, rank);
+        let layer_factor = self.layer_factors.get(&path).copied().unwrap_or(1.0);
+        let settings = Settings::of(&self.config, self.total_batch, &path, rank, layer_factor);
         let rate = match settings.rate {
             Rate::Scheduled(base) => rate(base),
             Rate::Constant(rate) => rate,

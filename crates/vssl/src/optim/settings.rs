@@ -20,14 +20,16 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Returns the optimiser's own settings, changed by every rule that matches the parameter.
+    /// Returns the optimiser's own settings, changed by every rule that matches the parameter. `layer_factor` is the
+    /// factor of every scheduled rate of the parameter, by the depth of its block.
     pub(super) fn of(
         config: &OptimizerConfig,
         total_batch: usize,
         path: &str,
         rank: usize,
+        layer_factor: f64,
     ) -> Self {
-        let base = config.base_rate(total_batch);
+        let base = config.base_rate(total_batch) * layer_factor;
         let mut settings = Settings {
             rate: Rate::Scheduled(base),
             weight_decay: config.weight_decay,
@@ -63,11 +65,28 @@ mod tests {
             ],
             ..OptimizerConfig::default()
         };
-        let got = Settings::of(&config, 512, "head.bias", 1);
+        let got = Settings::of(&config, 512, "head.bias", 1, 1.0);
         let rate = Rate::Constant(6.0);
         assert_eq!(got, Settings { rate, weight_decay: 0.1, trust_ratio: false });
-        let got = Settings::of(&config, 512, "head.weight", 2);
+        let got = Settings::of(&config, 512, "head.weight", 2, 1.0);
         let rate = Rate::Scheduled(1.0);
         assert_eq!(got, Settings { rate, weight_decay: 0.0, trust_ratio: false });
+    }
+
+    #[test]
+    fn the_factor_of_a_block_lowers_scheduled_rates_and_leaves_constant_ones() {
+        let rule = |pattern: &str| GroupRule { pattern: Some(pattern.into()), ..GroupRule::default() };
+        let config = OptimizerConfig {
+            lr: 0.5,
+            groups: vec![
+                GroupRule { lr_factor: Some(0.1), ..rule("backbone.*") },
+                GroupRule { lr: Some(3.0), ..rule("backbone.conv1.*") },
+            ],
+            ..OptimizerConfig::default()
+        };
+        let rate = |path: &str| Settings::of(&config, 256, path, 2, 0.25).rate;
+        assert_eq!(rate("projector.weight"), Rate::Scheduled(0.125));
+        assert_eq!(rate("backbone.fc.weight"), Rate::Scheduled(0.125 * 0.1));
+        assert_eq!(rate("backbone.conv1.weight"), Rate::Constant(3.0));
     }
 }

@@ -5,10 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::{Adam, Algorithm, GroupRule, Lars, OptimizerConfig, Sgd};
 use crate::tagged::TaggedTable;
 
-const SGD: &str = "lr scale_lr weight_decay momentum dampening nesterov groups";
+const SGD: &str = "lr scale_lr weight_decay momentum dampening nesterov layer_decay groups";
 const LARS: &str = "lr scale_lr weight_decay momentum dampening nesterov eta clip_lr \
-                    exclude_bias_and_norm eps groups";
-const ADAM: &str = "lr scale_lr weight_decay beta1 beta2 eps groups";
+                    exclude_bias_and_norm eps layer_decay groups";
+const ADAM: &str = "lr scale_lr weight_decay beta1 beta2 eps layer_decay groups";
 
 /// The keys of `[optimizer]` by algorithm.
 pub(crate) const TABLE: TaggedTable = TaggedTable {
@@ -45,6 +45,7 @@ struct Keys {
     eps: Option<f64>,
     beta1: Option<f64>,
     beta2: Option<f64>,
+    layer_decay: Option<f64>,
     groups: Vec<GroupRule>,
 }
 
@@ -115,6 +116,7 @@ impl<'de> Deserialize<'de> for OptimizerConfig {
             lr: read.lr.unwrap_or(default.lr),
             scale_lr: read.scale_lr.unwrap_or(default.scale_lr),
             weight_decay: read.weight_decay.unwrap_or(default.weight_decay),
+            layer_decay: read.layer_decay.unwrap_or(default.layer_decay),
             groups: read.groups,
         })
     }
@@ -129,16 +131,25 @@ struct Written<'a> {
     weight_decay: f64,
     #[serde(flatten)]
     algorithm: &'a Algorithm,
+    #[serde(skip_serializing_if = "is_one")]
+    layer_decay: f64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     groups: &'a [GroupRule],
 }
 
+/// Whether all blocks learn at the same rate, which recipes do not write down.
+fn is_one(factor: &f64) -> bool {
+    *factor == 1.0
+}
+
 impl Serialize for OptimizerConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { algorithm, lr, scale_lr, weight_decay, groups } = self;
+        let Self { algorithm, lr, scale_lr, weight_decay, layer_decay, groups } = self;
         let (lr, scale_lr, weight_decay) = (*lr, *scale_lr, *weight_decay);
-        let name = algorithm.name();
-        Written { name, lr, scale_lr, weight_decay, algorithm, groups }.serialize(serializer)
+        let (name, layer_decay) = (algorithm.name(), *layer_decay);
+        let written =
+            Written { name, lr, scale_lr, weight_decay, algorithm, layer_decay, groups };
+        written.serialize(serializer)
     }
 }
 
@@ -149,7 +160,9 @@ mod tests {
     #[test]
     fn every_algorithm_writes_the_keys_of_its_list_and_is_read_back() {
         for (name, _) in TABLE.choices {
-            let text = format!("name = \"{name}\"\n[[groups]]\npattern = \"*\"\nlr = 1.0\n");
+            let text = format!(
+                "name = \"{name}\"\nlayer_decay = 0.5\n[[groups]]\npattern = \"*\"\nlr = 1.0\n"
+            );
             let config: OptimizerConfig = toml::from_str(&text).unwrap();
             assert_eq!(config.algorithm.name(), *name);
             let table = toml::Table::try_from(&config).unwrap();

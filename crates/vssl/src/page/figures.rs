@@ -1,5 +1,5 @@
-//! The figures of a run's result as the page shows them, each beside the same figure of the untrained
-//! encoder and of the pixels.
+//! The figures of a run's result as the page shows them, each beside the same figure of the encoder before its first
+//! step and of the pixels.
 
 use serde::Serialize;
 
@@ -18,7 +18,8 @@ pub struct FigureView {
     /// Whether the figure is an accuracy in percent.
     percent: bool,
     trained: Option<f64>,
-    untrained: Option<f64>,
+    /// Of the encoder before its first step, untrained or as the run took it over.
+    before: Option<f64>,
     pixels: Option<f64>,
 }
 
@@ -28,7 +29,8 @@ pub(super) fn figures(summary: Option<&Summary>) -> Vec<FigureView> {
     let view = |figure: Shown| FigureView {
         percent: figure.unit == Unit::Percent,
         trained: value(Judged::Trained, &figure.name),
-        untrained: value(Judged::Untrained, &figure.name),
+        before: value(Judged::Untrained, &figure.name)
+            .or_else(|| value(Judged::Before, &figure.name)),
         pixels: value(Judged::Pixels, &figure.name),
         name: figure.name,
         title: figure.title,

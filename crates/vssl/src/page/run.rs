@@ -17,7 +17,7 @@ use crate::{
     methods,
     recipe::{HealthConfig, Recipe},
     run::{
-        events::Summary,
+        events::{StartedFrom, Summary},
         folder::{self, RunFolderError},
         history::{self, Entry},
         json_lines::JsonLinesError,
@@ -53,6 +53,8 @@ pub struct RunView {
     pub dataset: String,
     /// Name of the network.
     pub backbone: String,
+    /// The encoder that the run started from; `None` for random weights.
+    pub start: Option<StartedFrom>,
     /// Number of images of a step.
     pub batch: usize,
     /// Number of steps done, and of the whole run where it is known.
@@ -160,6 +162,7 @@ impl RunView {
             seed: recipe.seed,
             dataset: dataset(&recipe),
             backbone: backbone(&recipe),
+            start: recipe.init.as_ref().map(StartedFrom::of),
             batch: recipe.train.batch,
             steps: (done, total(&history, summary.as_ref())),
             verdict: verdict(&steps, &recipe.health, warnings.len()),
@@ -193,6 +196,7 @@ impl RunView {
             seed: 0,
             dataset: String::new(),
             backbone: String::new(),
+            start: None,
             batch: 0,
             steps: (0, None),
             summary: None,

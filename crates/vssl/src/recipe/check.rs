@@ -143,6 +143,9 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     train(recipe, &mut checker);
     probes(recipe, &mut checker);
     housekeeping(recipe, &mut checker);
+    if let Some(init) = &recipe.init {
+        init.check(recipe.train.epochs, &mut checker);
+    }
     checker.into_complaints()
 }
 

@@ -8,6 +8,7 @@
 mod check;
 mod error;
 mod explain;
+mod init;
 mod read;
 mod sections;
 mod settings;
@@ -23,6 +24,7 @@ pub use check::Checker;
 pub use error::{Location, Problem, RecipeError};
 pub use explain::{Difference, Origin, Provenance, difference};
 pub(crate) use explain::{leaves, of_tables};
+pub use init::{InitSection, normalisation_of};
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
     ProbeConfig, TrainSection,
@@ -52,6 +54,9 @@ pub struct Recipe {
     pub views: Vec<ViewGroup>,
     /// The encoder.
     pub backbone: BackboneConfig,
+    /// The encoder whose weights the run starts with; random weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<InitSection>,
     /// Update rule and base rate.
     pub optimizer: OptimizerConfig,
     /// The rate over time.
@@ -79,6 +84,7 @@ const KEYS: &[&str] = &[
     "data",
     "views",
     "backbone",
+    "init",
     "optimizer",
     "schedule",
     "train",
@@ -106,6 +112,7 @@ impl Recipe {
             data: DataSection::default(),
             views: vec![ViewGroup::default()],
             backbone: BackboneConfig::default(),
+            init: None,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::default(),
             train: TrainSection::default(),
@@ -174,7 +181,13 @@ impl Recipe {
         recipe.read(&rest).map_err(misread)?;
         let (method, complaints) = entry.read(typed.get(entry.name)).map_err(misread)?;
         recipe.method = method;
-        recipe.data.normalisation = Some(recipe.data.normalisation());
+        match &mut recipe.init {
+            // The encoder may decide these.
+            Some(init) => {
+                init.backbone = Some(typed.get("backbone").map(Node::table).unwrap_or_default());
+            }
+            None => recipe.data.normalisation = Some(recipe.data.normalisation()),
+        }
 
         notes.extend(recipe.adapt_warmup(&typed));
         let complaints = [check::check(&recipe), complaints].concat();
@@ -211,6 +224,7 @@ impl Recipe {
                 "data" => node.read_into(&mut self.data),
                 "views" => node.read_into(&mut self.views),
                 "backbone" => node.read_into(&mut self.backbone),
+                "init" => node.read_into(self.init.get_or_insert_default()),
                 "optimizer" => node.read_into(&mut self.optimizer),
                 "schedule" => node.read_into(&mut self.schedule),
                 "train" => node.read_into(&mut self.train),

@@ -42,8 +42,8 @@ pub struct DataSection {
     /// these bits.
     #[serde(skip_serializing_if = "all_sixteen")]
     pub bits_used: u32,
-    /// Mean and standard deviation of the channels; those of the format. Always there in a recipe
-    /// that was loaded.
+    /// Mean and standard deviation of the channels; those of the format, or of the encoder that `[init]` names.
+    /// Always there in the recipe of a run.
     #[serde(skip_serializing_if = "Option::is_none", with = "short")]
     pub normalisation: Option<Normalisation>,
     /// What an image does that cannot be decoded; `stop`.
@@ -203,7 +203,7 @@ pub struct EvaluationSection {
     pub enabled: bool,
     /// The evaluations, by name; nearest neighbours and a linear classifier.
     pub evaluators: Vec<String>,
-    /// Whether the same encoder before its first step is evaluated as well; true.
+    /// Whether the same encoder before its first step is evaluated as well, untrained or as `[init]` names it; true.
     pub untrained: bool,
     /// Whether nearest neighbours of the pixels themselves are evaluated as well; true.
     pub pixels: bool,
@@ -274,14 +274,23 @@ impl Default for LogSection {
 
 /// Single-precision numbers of a recipe in their short decimal form: widened to double precision as
 /// they are, 0.4914 would be written 0.49140000343322754.
-mod short {
+pub(super) mod short {
     use super::*;
 
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
-    struct Wide {
+    pub(in crate::recipe) struct Wide {
         mean: [f64; 3],
         std: [f64; 3],
+    }
+
+    impl Wide {
+        pub(in crate::recipe) fn narrow(self) -> Normalisation {
+            Normalisation {
+                mean: self.mean.map(|x| x as f32),
+                std: self.std.map(|x| x as f32),
+            }
+        }
     }
 
     /// The double-precision number with the decimal form of `x`; narrowing it gives `x` again.
@@ -289,7 +298,7 @@ mod short {
         x.to_string().parse().expect("a number in decimal form is a number")
     }
 
-    pub(super) fn serialize<S: Serializer>(
+    pub(in crate::recipe) fn serialize<S: Serializer>(
         value: &Option<Normalisation>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
@@ -300,10 +309,6 @@ mod short {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Normalisation>, D::Error> {
-        let narrow = |Wide { mean, std }| Normalisation {
-            mean: mean.map(|x| x as f32),
-            std: std.map(|x| x as f32),
-        };
-        Ok(Option::<Wide>::deserialize(deserializer)?.map(narrow))
+        Ok(Option::<Wide>::deserialize(deserializer)?.map(Wide::narrow))
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::{images::Images, outcome::Outcome};
+use crate::{method::learner::Network, recipe::InitSection};
 
 /// An observer of a run.
 pub trait Observer {
@@ -114,6 +115,28 @@ pub enum Event {
     },
 }
 
+/// The encoder that a run started from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StartedFrom {
+    /// The path as the recipe gives it.
+    #[serde(serialize_with = "crate::run::path_text::one")]
+    pub from: PathBuf,
+    /// Which network of a run it was.
+    pub network: Network,
+    /// SHA-256 of the file that the weights were read from.
+    pub digest: Option<String>,
+    /// The number of epochs in which the heads trained alone.
+    pub freeze_epochs: u64,
+}
+
+impl StartedFrom {
+    /// Returns the encoder that a resolved recipe names.
+    pub(crate) fn of(init: &InitSection) -> Self {
+        let InitSection { from, network, digest, freeze_epochs, .. } = init.clone();
+        Self { from, network, digest, freeze_epochs }
+    }
+}
+
 /// The result of a run: `summary.json`. Accuracies are percent, and `None` without labels or without a
 /// validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,14 +167,17 @@ pub struct Summary {
     /// The last validation accuracy of the online probe, which learns beside the encoder.
     pub online_top1: Option<f64>,
     /// The figures that the evaluators measured at the end, each under its own key: `knn_top1` of the trained
-    /// student encoder, `untrained_knn_top1` of the same encoder before its first step, `pixels_knn_top1` of
-    /// the pixels. `None` for a figure that was not measured.
+    /// student encoder, `untrained_knn_top1` of the same encoder before its first step, which is called
+    /// `before_knn_top1` where the run started from a trained encoder, and `pixels_knn_top1` of the pixels. `None` for a figure that was not measured.
     #[serde(flatten, deserialize_with = "numbers")]
     pub figures: BTreeMap<String, Option<f64>>,
     /// What the images are: their number, classes and fingerprints, which tell runs on other images apart.
     /// `None` in results of earlier versions.
     #[serde(default)]
     pub images: Option<Box<Images>>,
+    /// The encoder that the run started from; `None` for random weights.
+    #[serde(default)]
+    pub init: Option<Box<StartedFrom>>,
     /// Notes, such as why a figure is missing. A note on changed images is in the result of every later start.
     pub notes: Vec<String>,
     /// The run folder.
@@ -161,7 +187,7 @@ pub struct Summary {
 
 impl Summary {
     /// The keys of `summary.json` that a figure cannot have.
-    pub const KEYS: [&str; 15] = [
+    pub const KEYS: [&str; 16] = [
         "method",
         "seed",
         "steps",
@@ -175,6 +201,7 @@ impl Summary {
         "replaced_images",
         "online_top1",
         "images",
+        "init",
         "notes",
         "run",
     ];

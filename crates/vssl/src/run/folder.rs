@@ -7,6 +7,7 @@
 //! log.txt          the same for people
 //! checkpoints/     see `checkpoint`
 //! summary.json     the result
+//! start.safetensors    the encoder that the run started from, where its recipe has [init]
 //! classes.json     the accuracy by class, and confusion.csv the classes that images were given
 //! recipe-step-….toml, summary-step-….json     of an earlier length: see `earlier`
 //! events.out.…     the figures for TensorBoard, where the recipe asks for them
@@ -37,7 +38,7 @@ use super::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, SUMMARY},
+    names::{CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, START, SUMMARY},
 };
 
 /// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.
@@ -414,7 +415,8 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    let own = [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER];
+    let own =
+        [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, START];
     for name in own.into_iter().chain([SETTINGS, RECIPE]) {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;

@@ -17,5 +17,7 @@ pub const CONFUSION: &str = "confusion.csv";
 pub const LABELS: &str = "labels.json";
 /// The architecture and the input of a fine-tuned network, which its checkpoints do not tell.
 pub const ENCODER: &str = "encoder.json";
+/// The encoder that a run started from, where it did not start from random weights.
+pub const START: &str = "start.safetensors";
 /// The messages to people.
 pub(super) const LOG: &str = "log.txt";

@@ -66,12 +66,24 @@ pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenanc
     if adapts && !origins.is_given("train.batch") {
         now.train.batch = batch;
     }
+    keep_start(was, now);
     if let (Schedule::WarmupCosine(was), Schedule::WarmupCosine(now)) =
         (&was.schedule, &mut now.schedule)
         && was.warmup_epochs < now.warmup_epochs
         && !origins.is_given("schedule.warmup_epochs")
     {
         now.warmup_epochs = was.warmup_epochs;
+    }
+}
+
+/// Gives `now` what the run of the recipe `was` has taken over from the encoder that it started from, if both name the
+/// same encoder and `now` does not say otherwise.
+pub fn keep_start(was: &Recipe, now: &mut Recipe) {
+    let (Some(from), Some(init)) = (&was.init, &mut now.init) else { return };
+    if from.from == init.from {
+        init.digest.get_or_insert_with(|| from.digest.clone().unwrap_or_default());
+        // Where the backbones disagree, the comparison of the recipes says so.
+        let _ = now.start_from(&was.backbone, was.data.normalisation());
     }
 }
 

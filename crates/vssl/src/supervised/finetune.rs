@@ -31,11 +31,11 @@ use crate::{
     encoder::{Encoder, fine_tuned, images::images_to_tensor},
     layers::{Init, Linear, Mode},
     objective::cross_entropy,
-    optim::{Gradients, GroupRule, Optimizer},
+    optim::{Gradients, Optimizer},
     run::{checkpoint::CheckpointError, events::Observer, folder::ENCODER, stop::Stop},
     schedule::{Schedule, Step},
     tensors::{
-        self, ParameterInfo,
+        self,
         reading::Waiting,
         state::{self, StateError, Tensors},
     },
@@ -136,9 +136,7 @@ impl Tuned {
             .map_err(|source| other_network(&encoder.path, source))?;
         let network = Network { backbone, head };
         let parameters = tensors::parameters(&network);
-        let mut config = settings.optimizer.clone();
-        config.groups = [decay(&parameters, settings.layer_decay), config.groups].concat();
-        config.cover(&parameters)?;
+        let config = settings.optimizer();
         let batch = settings.train.batch;
         let mixup = (settings.mixup > 0.0).then(|| Beta::new(settings.mixup, settings.mixup));
         let mixup = mixup
@@ -149,7 +147,7 @@ impl Tuned {
             folder: job.output.folder.clone(),
             fixed: encoder.config.fixed().map(|path| format!("backbone.{path}")),
             base_rate: config.base_rate(batch),
-            optimizer: Optimizer::new(config, batch)?,
+            optimizer: Optimizer::of(config, batch, &parameters)?,
             schedule: settings.schedule(),
             mixup,
             size: encoder.input.size,
@@ -172,34 +170,6 @@ impl Tuned {
 fn other_network(path: &Path, source: StateError) -> TrainError {
     let (path, source) = (path.to_owned(), Box::new(source));
     TrainError::Checkpoint(CheckpointError::OtherNetwork { path, source })
-}
-
-/// Returns rules that lower the learning rate block by block from the top. The head and the parameters behind
-/// the last block learn at the full rate, the last block at `factor`, the block below at `factor²`. The
-/// parameters before the first block have one power more than the first block.
-fn decay(parameters: &[ParameterInfo], factor: f64) -> Vec<GroupRule> {
-    if factor == 1.0 {
-        return Vec::new();
-    }
-    let blocks: Vec<Option<String>> = parameters.iter().map(|p| block(&p.path)).collect();
-    let mut names: Vec<&String> = blocks.iter().flatten().collect();
-    names.dedup();
-    let first = blocks.iter().position(Option::is_some).unwrap_or(0);
-    let rule = |pattern: String, depth: usize| GroupRule {
-        pattern: Some(pattern),
-        lr_factor: Some(factor.powi(depth as i32)), // few blocks: the cast fits
-        ..GroupRule::default()
-    };
-    let stem = parameters[..first].iter().map(|p| rule(p.path.clone(), names.len() + 1));
-    let above = names.iter().rev().enumerate();
-    stem.chain(above.map(|(below, name)| rule(format!("{name}.*"), below + 1))).collect()
-}
-
-/// Returns `path` up to the number of its block: `backbone.layer1.0`, `backbone.blocks.3`.
-fn block(path: &str) -> Option<String> {
-    let parts: Vec<&str> = path.split('.').collect();
-    let number = parts.iter().position(|part| part.parse::<usize>().is_ok())?;
-    Some(parts[..=number].join("."))
 }
 
 /// Mixes each image with the image at the opposite place in the batch, which has the share `1 - share`.
@@ -293,30 +263,25 @@ mod tests {
     use super::*;
     use crate::{
         backbone::{BackboneConfig, ResnetConfig, VitConfig},
-        optim::OptimizerConfig,
+        optim::layer_factors,
     };
 
-    fn factors(config: &BackboneConfig) -> Vec<(String, f64)> {
+    /// The factors of the rates of all parameters, 1 where none is given.
+    fn factors(config: &BackboneConfig) -> BTreeMap<String, f64> {
         let device = Device::flex().autodiff();
         let init = Init::new(&device, 0);
         let head = Linear::new(config.dim(), 3, &init);
         let network = Network { backbone: Backbone::new(config, &init), head };
         let parameters = tensors::parameters(&network);
-        let groups = decay(&parameters, 0.5);
-        OptimizerConfig { groups: groups.clone(), ..OptimizerConfig::default() }
-            .cover(&parameters)
-            .unwrap();
-        let factor = |p: &ParameterInfo| {
-            let met = groups.iter().rfind(|rule| rule.matches(&p.path, p.shape.len()));
-            (p.path.clone(), met.and_then(|rule| rule.lr_factor).unwrap_or(1.0))
-        };
-        parameters.iter().map(factor).collect()
+        let lower = layer_factors(&parameters, 0.5).unwrap();
+        let all = parameters.into_iter().map(|parameter| parameter.path);
+        all.map(|path| (path.clone(), lower.get(&path).copied().unwrap_or(1.0))).collect()
     }
 
     #[test]
     fn the_rate_falls_block_by_block_from_the_head_to_the_stem() {
         let config = ResnetConfig { width: 4, ..ResnetConfig::default() }.into();
-        let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
+        let factors = factors(&config);
         assert_eq!(factors["head.weight"], 1.0);
         assert_eq!(factors["backbone.layer4.1.conv1.weight"], 0.5);
         assert_eq!(factors["backbone.layer4.0.conv1.weight"], 0.25);
@@ -327,7 +292,7 @@ mod tests {
     #[test]
     fn a_transformer_has_a_rate_for_each_of_its_blocks() {
         let config = VitConfig::default().into();
-        let factors: BTreeMap<String, f64> = factors(&config).into_iter().collect();
+        let factors = factors(&config);
         assert_eq!(factors["backbone.norm.weight"], 1.0);
         assert_eq!(factors["backbone.cls_token"], 0.5_f64.powi(13));
         let block = |index: usize| {

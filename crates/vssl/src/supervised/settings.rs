@@ -125,7 +125,8 @@ pub struct FinetuneSettings {
     /// The share of the training images whose labels are used, the same number of each class; 1.
     pub labels: f64,
     /// The learning rate of each block is that of the block above it times this factor (Clark et al. 2020,
-    /// arXiv:2003.10555); 1. Transformers are commonly tuned with 0.65 to 0.75.
+    /// arXiv:2003.10555); 1. Transformers are commonly tuned with 0.65 to 0.75. The key `layer_decay` of `[optimizer]`
+    /// has the same meaning; only one of the two may be given.
     pub layer_decay: f64,
     /// The α of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 switches mixup off.
     pub mixup: f64,
@@ -173,6 +174,12 @@ impl Default for FinetuneSettings {
 }
 
 impl FinetuneSettings {
+    /// Returns the optimiser with the decay of the rates from block to block, whichever key gives it.
+    pub fn optimizer(&self) -> OptimizerConfig {
+        let layer_decay = self.layer_decay.min(self.optimizer.layer_decay);
+        OptimizerConfig { layer_decay, ..self.optimizer.clone() }
+    }
+
     /// Returns the schedule of the learning rate.
     pub fn schedule(&self) -> Schedule {
         let (warmup_epochs, min) = (self.warmup_epochs, self.min_lr);
@@ -206,6 +213,9 @@ impl Settings for FinetuneSettings {
         let expected = "a share above 0, at most 1";
         checker.require("labels", share(self.labels), self.labels, expected);
         checker.require("layer_decay", share(self.layer_decay), self.layer_decay, expected);
+        let once = self.layer_decay == 1.0 || self.optimizer.layer_decay == 1.0;
+        let expected = "1 where optimizer.layer_decay is given";
+        checker.require("layer_decay", once, self.layer_decay, expected);
         checker.not_negative("mixup", self.mixup);
         checker.not_negative("warmup_epochs", self.warmup_epochs);
         let epochs = self.train.epochs as f64;

@@ -29,6 +29,7 @@ pub fn micro<'a>(
         global: Vec::new(),
         local: Vec::new(),
         group: group.clone(),
+        frozen_backbone: false,
     };
     for view in &batch.views {
         let pixels = view.size * view.size * 3;

@@ -1,10 +1,10 @@
 //! Why a run cannot start or go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::{
     collective::CollectiveError,
-    encoder::EncoderError,
+    encoder::{EncoderError, foreign::ForeignError},
     eval::{EvalError, common_classes::CommonClassesError},
     features::FeatureError,
     optim::OptimError,
@@ -31,6 +31,76 @@ pub enum TrainError {
         path: PathBuf,
         /// The places that were looked at.
         looked: Vec<PathBuf>,
+    },
+    /// There is nothing at the path of the encoder to start from.
+    #[error(
+        "init.from = {path:?}: not found; looked at {}; expected a run folder, a file that `vssl export` or `vssl import` \
+         wrote, or another program's weights (.pth, .pt, .ckpt, .safetensors)", list(looked)
+    )]
+    NoStart {
+        /// The path as the recipe gives it.
+        path: PathBuf,
+        /// The places that were looked at.
+        looked: Vec<PathBuf>,
+    },
+    /// The encoder to start from is not the one that the recipe of a run names.
+    #[error(
+        "{}: its SHA-256 is {got}, the recipe expects {expected} (init.digest); bring that file back, or begin a new \
+         run without the key", path.display()
+    )]
+    OtherStart {
+        /// The encoder.
+        path: PathBuf,
+        /// Its digest.
+        got: String,
+        /// The digest in the recipe.
+        expected: String,
+    },
+    /// The weights of another program cannot be read.
+    #[error(
+        "{}; what `vssl import` takes as an option, such as --prefix, is a key of [init] here: init.prefix",
+        about(path, source)
+    )]
+    ForeignStart {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        source: ForeignError,
+    },
+    /// A tensor of the encoder to start from is missing, superfluous or of another shape.
+    #[error(
+        "{}: {}, so the run does not start:\n{}\nexpected all tensors of a {architecture} and no others. `vssl import {} \
+         --to encoder.safetensors --allow-partial` makes an encoder of what fits", path.display(), counted(*count),
+        indented(tensors), path.display()
+    )]
+    StartDoesNotFit {
+        /// The file.
+        path: PathBuf,
+        /// The name of the architecture.
+        architecture: &'static str,
+        /// The number of tensors that do not fit.
+        count: usize,
+        /// A sentence for each of the first of them.
+        tensors: Vec<String>,
+    },
+    /// The recipe describes another network than the encoder to start from is.
+    #[error(
+        "[backbone] of the recipe and the encoder {} disagree (encoder -> recipe):\n{}\nleave these keys out of the \
+         recipe, and the encoder decides; or start from another encoder", from.display(), lines(differences)
+    )]
+    OtherBackbone {
+        /// The path of the encoder.
+        from: PathBuf,
+        /// The keys that differ, each with both values.
+        differences: Vec<Difference>,
+    },
+    /// The ranks of a run have read different encoders.
+    #[error(
+        "init.from: rank {rank} has read another file than rank 0; expected the same encoder on every machine"
+    )]
+    StartsDiffer {
+        /// The rank.
+        rank: usize,
     },
     /// A training that came to its end has no checkpoint any more.
     #[error(
@@ -258,12 +328,26 @@ impl TrainError {
             self,
             Self::Setting(_)
                 | Self::OtherRecipe { .. }
+                | Self::OtherBackbone { .. }
                 | Self::EndHasPassed { .. }
                 | Self::FolderOfRun { .. }
                 | Self::NothingToResume { .. }
                 | Self::Precision(_)
                 | Self::Optimizer(OptimError::Rule { .. } | OptimError::Setting { .. })
         )
+    }
+}
+
+/// Returns the message of `error` with the path, which some of its messages have not.
+fn about(path: &Path, error: &ForeignError) -> String {
+    let (path, message) = (path.display().to_string(), error.to_string());
+    if message.contains(&path) { message } else { format!("{path}: {message}") }
+}
+
+fn counted(tensors: usize) -> String {
+    match tensors {
+        1 => "a tensor does not fit".to_owned(),
+        several => format!("{several} tensors do not fit"),
     }
 }
 

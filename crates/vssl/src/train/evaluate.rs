@@ -17,17 +17,23 @@ use crate::{
         topk,
     },
     features::{FeatureError, Features, Flat, SpillWriter},
-    method::learner::Network,
-    run::stop::Stop,
+    run::{folder, stop::Stop},
     tensors::reading,
 };
+
+impl Plan {
+    /// Returns which of two names the encoder before the first step does not have.
+    fn not_judged(&self) -> Judged {
+        if self.recipe.init.is_some() { Judged::Untrained } else { Judged::Before }
+    }
+}
 
 impl Evaluation {
     /// Returns the names of all figures of the plan, without values.
     pub fn unmeasured(plan: &Plan) -> Self {
         let mut figures = BTreeMap::new();
         for evaluator in &plan.evaluators {
-            for judged in Judged::ALL {
+            for judged in Judged::ALL.into_iter().filter(|&judged| judged != plan.not_judged()) {
                 if judged != Judged::Pixels || evaluator.judges_pixels() {
                     let keys = evaluator.figures().iter().map(|figure| judged.key(figure.name));
                     figures.extend(keys.map(|key| (key, None)));
@@ -153,6 +159,33 @@ pub(crate) fn remarks_on(
     Ok(notes)
 }
 
+/// Adds the figures of the encoder before the first step of the run.
+fn measure_before(
+    plan: &Plan,
+    evaluation: &mut Evaluation,
+    reporter: &mut Reporter,
+    stop: &Stop,
+) -> Result<(), TrainError> {
+    let (judged, what) = match &plan.recipe.init {
+        Some(_) => (Judged::Before, "evaluating the encoder that the run started from"),
+        None => (Judged::Untrained, "evaluating the same encoder untrained"),
+    };
+    reporter.phase(what)?;
+    let Some(before) = plan.encoder_before()? else {
+        evaluation.notes.push(format!(
+            "the encoder that the run started from is not evaluated: {} is not in the run folder, and init.from does not \
+             lead to it any more",
+            folder::START
+        ));
+        return Ok(());
+    };
+    let watch = &mut reporter.watch(stop);
+    if let Some((splits, _)) = splits(plan, &before, watch)? {
+        evaluation.measure(plan, judged, splits, watch)?;
+    }
+    Ok(())
+}
+
 /// Measures all figures of the end of a run.
 ///
 /// # Errors
@@ -176,13 +209,7 @@ pub fn at_the_end(
         evaluation.left_out = left_out;
     }
     if wanted.untrained {
-        reporter.phase("evaluating the same encoder untrained")?;
-        let untrained = plan.learner().encoder(Network::Student);
-        let untrained = untrained.expect("every method has a student");
-        let watch = &mut reporter.watch(stop);
-        if let Some((splits, _)) = splits(plan, &untrained, watch)? {
-            evaluation.measure(plan, Judged::Untrained, splits, watch)?;
-        }
+        measure_before(plan, &mut evaluation, reporter, stop)?;
     }
     if wanted.pixels && plan.evaluators.iter().any(|evaluator| evaluator.judges_pixels()) {
         reporter.phase("evaluating the raw pixels")?;

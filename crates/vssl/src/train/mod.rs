@@ -15,6 +15,7 @@ mod pretrain;
 pub mod probe;
 mod remembered;
 mod report;
+pub mod start;
 mod step;
 pub mod watch;
 
@@ -23,3 +24,4 @@ pub use error::TrainError;
 pub use plan::Plan;
 pub(crate) use plan::sizes;
 pub use pretrain::pretrain;
+pub use start::Start;

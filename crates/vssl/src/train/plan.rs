@@ -17,19 +17,25 @@ use super::{
     },
     evaluation::{Evaluation, add_new, result_notes},
     probe::Probe,
+    start::{self, Start},
 };
 use crate::{
+    backbone::Backbone,
     collective::Group,
     encoder::{Input, images_of_a_pass, within_room},
     eval::evaluators::{self, Evaluator},
     layers::budget,
-    method::{Sizes, learner::Learner},
+    method::{
+        Sizes,
+        learner::{Initial, Learner, Network},
+    },
+    methods,
     optim::Optimizer,
     recipe::Recipe,
     run::{
         checkpoint::{Checkpoint, Position},
         clock::is_due,
-        events::Summary,
+        events::{StartedFrom, Summary},
         folder::{self, RunFolderError},
         images::Images,
         length::Length,
@@ -77,6 +83,8 @@ pub struct Plan {
     pipeline: Arc<Pipeline>,
     pub(super) sizes: Sizes,
     commit: Option<String>,
+    /// The folder of the recipe: see [`Environment::recipe_folder`].
+    recipe_folder: Option<PathBuf>,
     /// The result of a run that came to its end and has no checkpoint any more.
     without_weights: Option<Summary>,
 }
@@ -103,9 +111,17 @@ impl Plan {
         from: &str,
         environment: Environment,
     ) -> Result<Self, TrainError> {
-        recipe.data.normalisation = Some(recipe.data.normalisation());
         let beginning = Beginning::of(run, from)?;
+        let stored = match &beginning.checkpoint {
+            Some(checkpoint) => checkpoint.recipe.clone(),
+            None => folder::recipe_of(run)?,
+        };
+        // A recipe that cannot be read is told of below.
+        if let Ok(was) = methods::recipe_from(&stored) {
+            resume::keep_start(&was, &mut recipe);
+        }
         if let Some(checkpoint) = &beginning.checkpoint {
+            recipe.data.normalisation = Some(recipe.data.normalisation());
             let differences = resume::differences_since(&checkpoint.recipe, &recipe);
             let differences = differences
                 .map_err(|source| TrainError::StoredRecipe { run: run.to_owned(), source })?;
@@ -124,6 +140,15 @@ impl Plan {
         beginning: Beginning,
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
+        let recipe_folder = environment.recipe_folder.clone();
+        let mut notes: Vec<String> = beginning.note.iter().cloned().collect();
+        if let (Some(init), None) = (&recipe.init, &beginning.checkpoint) {
+            let folder = recipe_folder.as_deref();
+            let start = Start::of_run(run, beginning.continues, init, folder)?;
+            let taken = start.adapt(&mut recipe)?;
+            let remark = start.remark(&recipe);
+            notes.extend(start.notes.into_iter().chain(taken).chain(remark));
+        }
         recipe.check().map_err(TrainError::Setting)?;
         // A recipe that a program made may lack the normalisation; the recipe of the run has it.
         recipe.data.normalisation = Some(recipe.data.normalisation());
@@ -138,7 +163,6 @@ impl Plan {
             group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let allows_changes = environment.allow_changed_data;
         beginning.check_images(run, fingerprints.as_ref(), allows_changes)?;
-        let mut notes: Vec<String> = beginning.note.into_iter().collect();
         if beginning.checkpoint.is_some() && group.leads() {
             notes.extend(losses::notes::<Summary>(run, true)?);
         }
@@ -188,6 +212,7 @@ impl Plan {
             pipeline,
             sizes,
             commit: environment.commit,
+            recipe_folder,
             without_weights: beginning.without_weights,
             recipe,
         };
@@ -296,19 +321,76 @@ impl Plan {
     /// # Errors
     /// This machine has too little memory for them.
     pub fn fitting_learner(&self) -> Result<Box<dyn Learner>, TrainError> {
-        budget::fitted(|| self.learner()).map_err(|space| {
+        let made = budget::fitted(|| self.learner()).map_err(|space| {
             let method = self.recipe.method.name();
             TrainError::Setting(format!(
                 "the networks of this recipe take {space}: lower the sizes in [backbone] or in [{method}]"
             ))
-        })
+        });
+        made?
     }
 
-    /// Makes the networks with their first weights. The same seed gives the same weights.
-    pub fn learner(&self) -> Box<dyn Learner> {
+    /// Makes the networks with their first weights: random ones, which are the same for the same seed, and in the
+    /// backbones those of the encoder that the run starts from. Where the run goes on from a checkpoint the encoder is
+    /// not read: all weights are replaced.
+    ///
+    /// # Errors
+    /// The encoder that the run starts from cannot be read any more.
+    pub fn learner(&self) -> Result<Box<dyn Learner>, TrainError> {
         let device = self.device.clone().autodiff();
-        let Recipe { method, backbone, seed, .. } = &self.recipe;
-        method.learner(backbone, &self.sizes, &device, *seed)
+        let Recipe { method, backbone, seed, init, .. } = &self.recipe;
+        let mut initial = Initial::default();
+        if let Some(init) = init {
+            initial.freeze_epochs = init.freeze_epochs;
+            if self.resume_from.is_none() {
+                let folder = self.recipe_folder.as_deref();
+                let start = Start::of_run(&self.run, self.continues, init, folder)?;
+                initial.weights = Some(start.weights);
+            }
+        }
+        let made = method.learner_from(initial, backbone, &self.sizes, &device, *seed);
+        Ok(made.expect("the recipe has the backbone of the encoder"))
+    }
+
+    /// Returns the encoder before the first step: the one that the run starts from, or an untrained one. `None` where
+    /// the encoder that the run started from is gone.
+    ///
+    /// # Errors
+    /// The copy of the encoder in the run folder is damaged.
+    pub(super) fn encoder_before(&self) -> Result<Option<Backbone>, TrainError> {
+        match &self.recipe.init {
+            Some(init) => start::before(&self.run, init),
+            None => Ok(self.learner()?.encoder(Network::Student)),
+        }
+    }
+
+    /// Writes a copy of the encoder that the run starts from into the run folder, before the first step of `learner`.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn keep_start(&self, learner: &dyn Learner) -> Result<(), TrainError> {
+        if self.recipe.init.is_none() || self.resume_from.is_some() {
+            return Ok(());
+        }
+        let encoder = learner.encoder(Network::Student).expect("every method has a student");
+        start::keep(&self.run, &self.recipe, &encoder)
+    }
+
+    /// Checks that all ranks start from the same encoder.
+    ///
+    /// # Errors
+    /// They do not, or a rank has failed.
+    pub(super) fn check_start(&self) -> Result<(), TrainError> {
+        let Some(digest) = self.recipe.init.as_ref().and_then(|init| init.digest.as_ref()) else {
+            return Ok(());
+        };
+        let own = digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let all = self.group.gather_numbers(&[own.unwrap_or_default()]);
+        self.group.check()?;
+        match all.iter().position(|other| Some(other) != all.first()) {
+            Some(rank) => Err(TrainError::StartsDiffer { rank }),
+            None => Ok(()),
+        }
     }
 
     /// Makes the optimiser of these networks.
@@ -316,8 +398,8 @@ impl Plan {
     /// # Errors
     /// A parameter group matches no parameter.
     pub fn optimizer(&self, learner: &dyn Learner) -> Result<Optimizer, TrainError> {
-        self.recipe.optimizer.cover(&learner.parameters())?;
-        Ok(Optimizer::new(self.recipe.optimizer.clone(), self.recipe.train.batch)?)
+        let Recipe { optimizer, train, .. } = &self.recipe;
+        Ok(Optimizer::of(optimizer.clone(), train.batch, &learner.parameters())?)
     }
 
     /// Makes the online probe, if the images have labels and the recipe asks for it.
@@ -452,6 +534,7 @@ impl Plan {
             figures: evaluation.figures,
             online_top1: position.online,
             images: self.images.clone().map(Box::new),
+            init: self.recipe.init.as_ref().map(|init| Box::new(StartedFrom::of(init))),
             notes,
             run: self.run.clone(),
         }

@@ -76,6 +76,7 @@ impl<'a> Run<'a> {
         let (learner, probe) = (run.learner.as_ref(), run.probe.as_ref());
         plan.check_space(plan.numbers_saved(learner, &run.optimizer, probe))?;
         let loader = plan.loader(run.position.step)?;
+        plan.check_start()?;
         // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
         plan.group.barrier();
         plan.group.check()?;
@@ -83,6 +84,7 @@ impl<'a> Run<'a> {
             let parameters = run.learner.parameters();
             let numbers = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
             let mut opened = Reporter::open(plan, &run.position, observer)?;
+            plan.keep_start(run.learner.as_ref())?;
             opened.started(numbers, &run.position)?;
             run.reporter = Some(opened);
         }

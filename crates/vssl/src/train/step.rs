@@ -116,7 +116,8 @@ mod tests {
             Tensor::<1>::from_floats(pixels.as_slice(), &device).reshape([BATCH, 3, 8, 8])
         };
         let group = Group::alone();
-        Views { images: (0..BATCH).collect(), global: vec![view(0), view(1)], local: vec![], group }
+        let (images, global) = ((0..BATCH).collect(), vec![view(0), view(1)]);
+        Views { images, global, local: vec![], group, frozen_backbone: false }
     }
 
     /// Runs one step and returns its report.

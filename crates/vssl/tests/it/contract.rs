@@ -81,7 +81,7 @@ pub fn small(entry: &Entry) -> toml::Table {
     settings
 }
 
-fn sizes() -> Sizes {
+pub fn sizes() -> Sizes {
     Sizes { images: Pictures.len(), batch: BATCH, global_views: 2, local_views: 0 }
 }
 

@@ -37,6 +37,7 @@ mod ranks_wait;
 mod recipe;
 mod recipes;
 mod resume;
+mod start;
 mod stopped_evaluation;
 mod supervised;
 mod supervised_images;

@@ -134,7 +134,7 @@ fn the_numbers_of_a_checkpoint_are_known_before_it_is_written() {
         let text = text(method, "", more).replace("\"adamw\"", &format!("{optimizer:?}"));
         let text = text.replace("epochs = 4", "epochs = 1");
         let plan = Plan::new(recipe(&text), &run, cpu()).unwrap();
-        let (learner, probe) = (plan.learner(), plan.probe());
+        let (learner, probe) = (plan.learner().unwrap(), plan.probe());
         let optimizer = plan.optimizer(learner.as_ref()).unwrap();
         let known = plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref());
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap();

@@ -4,19 +4,19 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 
 use burn::{
     module::{Param, RunningState},
-    tensor::{Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 use vssl::{
-    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig},
+    backbone::{Backbone, BackboneConfig, ResnetConfig, Stem, VitConfig},
     collective::{Group, Threads},
     layers::{BatchNorm, Init, Mode},
-    method::Sizes,
+    method::{Sizes, learner::Initial},
     methods::METHODS,
     optim::{Gradients, Optimizer, OptimizerConfig},
     precision::Precision,
     recipe::Entry,
     schedule::Step,
-    tensors::state::Tensors,
+    tensors::state::{self, Tensors},
     train::batch,
 };
 use vssl_data::{
@@ -102,12 +102,15 @@ pub(super) struct Case<'a> {
     pub parts: usize,
     pub backbone: BackboneConfig,
     pub precision: Precision,
+    /// What the backbones start from.
+    pub initial: Initial,
 }
 
 impl<'a> Case<'a> {
     /// Settings as they are, batches in one part, single precision.
     pub fn of(entry: &'a Entry, backbone: BackboneConfig) -> Self {
-        Self { entry, changes: "", parts: 1, backbone, precision: Precision::F32 }
+        let initial = Initial::default();
+        Self { entry, changes: "", parts: 1, backbone, precision: Precision::F32, initial }
     }
 }
 
@@ -121,7 +124,7 @@ pub(super) fn small_vit() -> BackboneConfig {
 }
 
 pub(super) fn train(case: &Case, group: &Group) -> Trace {
-    let Case { entry, changes, parts, backbone, precision } = case;
+    let Case { entry, changes, parts, backbone, precision, initial } = case;
     let batch = BATCH * parts;
     let method = entry.with(&settings(entry, changes)).unwrap();
     let global = ViewGroup { size: SIZE, ..ViewGroup::default() };
@@ -137,7 +140,8 @@ pub(super) fn train(case: &Case, group: &Group) -> Trace {
     };
     method.check(&sizes).unwrap();
     let device = device();
-    let mut learner = method.learner(backbone, &sizes, &device, 7);
+    let learner = method.learner_from(initial.clone(), backbone, &sizes, &device, 7);
+    let mut learner = learner.unwrap();
     let config = r#"{ "name": "sgd", "lr": 0.003, "scale_lr": false, "weight_decay": 1e-4 }"#;
     let config: OptimizerConfig = serde_json::from_str(config).unwrap();
     let mut optimizer = Optimizer::new(config, batch).unwrap();
@@ -265,8 +269,11 @@ pub(super) fn compare(one: &Trace, other: &Trace) -> Worst {
 
 /// Holds for 2 and 4 ranks.
 fn ranks_agree(entry: &Entry, changes: &str, parts: usize) {
-    let name = entry.name;
-    let case = Case { changes, parts, ..Case::of(entry, small_vit()) };
+    ranks_agree_on(Case { changes, parts, ..Case::of(entry, small_vit()) });
+}
+
+fn ranks_agree_on(case: Case) {
+    let (name, changes) = (case.entry.name, case.changes);
     let alone = train(&case, &Group::alone());
     assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
     for world in [2, 4] {
@@ -285,6 +292,27 @@ fn ranks_agree(entry: &Entry, changes: &str, parts: usize) {
 #[test]
 fn two_and_four_ranks_compute_what_one_process_computes() {
     METHODS.iter().for_each(|entry| ranks_agree(entry, "", 1));
+}
+
+/// In the first of the two epochs the heads train alone.
+#[test]
+fn so_they_do_from_an_encoder_with_every_method() {
+    for entry in METHODS {
+        let weights = Backbone::new(&small_vit(), &Init::new(&Device::flex(), 99));
+        let initial = Initial { weights: Some(state::collect(&weights)), freeze_epochs: 1 };
+        ranks_agree_on(Case { initial, ..Case::of(entry, small_vit()) });
+    }
+}
+
+/// A frozen ResNet has running statistics, and so no statistics of a joint batch: nothing is exchanged for it.
+#[test]
+fn a_frozen_resnet_is_the_same_on_all_ranks() {
+    for name in ["vicreg", "byol"] {
+        let entry = vssl::methods::find(name).unwrap();
+        let weights = Backbone::new(&small_resnet(), &Init::new(&Device::flex(), 99));
+        let initial = Initial { weights: Some(state::collect(&weights)), freeze_epochs: 9 };
+        ranks_agree_on(Case { initial, ..Case::of(entry, small_resnet()) });
+    }
 }
 
 #[test]

@@ -237,6 +237,11 @@ fn matched(
 }
 
 impl ImportReport {
+    /// Returns the tensors of the network by their names in it; a tensor that did not match has initial values.
+    pub(crate) fn into_tensors(self) -> Tensors {
+        self.tensors
+    }
+
     /// Number of tensors with a status.
     pub fn count(&self, status: MatchStatus) -> usize {
         self.rows.iter().filter(|row| row.status == status).count()

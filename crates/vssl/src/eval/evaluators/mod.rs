@@ -170,7 +170,7 @@ pub fn check_names(evaluators: &[Arc<dyn Evaluator>]) -> Result<(), String> {
         if Summary::KEYS.contains(name) || Judged::split(name).0 != Judged::Trained {
             return Err(format!(
                 "an evaluator measures {name:?}: a summary has another use for that name, and for all \
-                 that begin with untrained_ or pixels_"
+                 that begin with untrained_, before_ or pixels_"
             ));
         }
     }
@@ -182,22 +182,35 @@ pub fn check_names(evaluators: &[Arc<dyn Evaluator>]) -> Result<(), String> {
 pub enum Judged {
     /// The trained encoder.
     Trained,
-    /// The same encoder before its first step.
+    /// The same encoder before its first step, with random weights.
     Untrained,
+    /// The same encoder before its first step, as an earlier training has left it.
+    Before,
     /// The pixels themselves.
     Pixels,
 }
 
 impl Judged {
     /// In the order of a table.
-    pub const ALL: [Self; 3] = [Self::Trained, Self::Untrained, Self::Pixels];
+    pub const ALL: [Self; 4] = [Self::Trained, Self::Untrained, Self::Before, Self::Pixels];
 
     /// What names of figures begin with.
     pub fn prefix(self) -> &'static str {
         match self {
             Self::Trained => "",
             Self::Untrained => "untrained_",
+            Self::Before => "before_",
             Self::Pixels => "pixels_",
+        }
+    }
+
+    /// The name of the row in a table.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Trained => "trained encoder",
+            Self::Untrained => "untrained encoder",
+            Self::Before => "encoder before",
+            Self::Pixels => "raw pixels",
         }
     }
 
@@ -209,7 +222,8 @@ impl Judged {
     /// What a name in a summary is about, and the name of the figure.
     fn split(key: &str) -> (Self, &str) {
         let strip = |judged: Self| Some((judged, key.strip_prefix(judged.prefix())?));
-        [Self::Untrained, Self::Pixels].into_iter().find_map(strip).unwrap_or((Self::Trained, key))
+        let others = [Self::Untrained, Self::Before, Self::Pixels];
+        others.into_iter().find_map(strip).unwrap_or((Self::Trained, key))
     }
 
     /// The values of a summary that are about this, by the name of the figure.

@@ -37,21 +37,24 @@ const section = (id, title, ...children) =>
 
 const last = (values) => values?.findLast((value) => value !== null) ?? null;
 
+/** What the encoder was before its first step, in a word. */
+const baseline = (run) => (run.start ? "before" : "untrained");
+
 /** Accuracies in percent: of the summary, or the latest of a run that is not over. */
 function results(run) {
   const { summary, evaluations } = run;
   const latest = (name) => last(evaluations.series[name]);
   return [
-    ...run.figures.filter(({ percent }) => percent).map(({ name, long_title, trained, untrained, pixels }) =>
-      ({ key: name, name: long_title, value: trained ?? latest(`evaluation/${name}`), untrained, pixels })),
+    ...run.figures.filter(({ percent }) => percent).map(({ name, long_title, trained, before, pixels }) =>
+      ({ key: name, name: long_title, value: trained ?? latest(`evaluation/${name}`), before, pixels })),
     { key: "online_top1", name: "Online probe", value: summary?.online_top1 ?? latest("evaluation/probe_top1") },
   ].filter(({ value }) => value !== null && value !== undefined);
 }
 
 /** Figures that are no accuracies. */
 function otherFigures(run) {
-  return run.figures.filter(({ percent, trained }) => !percent && typeof trained === "number").map(({ long_title, trained, untrained }) => {
-    const beside = typeof untrained === "number" ? ` (untrained ${number(Number(untrained.toPrecision(3)))})` : "";
+  return run.figures.filter(({ percent, trained }) => !percent && typeof trained === "number").map(({ long_title, trained, before }) => {
+    const beside = typeof before === "number" ? ` (${baseline(run)} ${number(Number(before.toPrecision(3)))})` : "";
     return element("div", {}, element("dt", {}, long_title), element("dd", {}, `${number(Number(trained.toPrecision(3)))}${beside}`));
   });
 }
@@ -75,37 +78,37 @@ function heading(run) {
 
 function resultCard(run) {
   const found = results(run);
-  const body = found.length > 0 ? found.map((result) => scale(result, found)) : element("p", { class: "muted" },
+  const body = found.length > 0 ? found.map((result) => scale(result, found, baseline(run))) : element("p", { class: "muted" },
     run.state === "finished" ? "No accuracies: they need labels and a validation split." : "Accuracies come with the first evaluation.");
-  const baseline = found.some(({ untrained }) => typeof untrained === "number");
+  const known = found.some(({ before }) => typeof before === "number");
   const legend = found.length === 0 ? null : element("p", { class: "legend-line muted small" },
     element("span", {}, element("i", { class: "dot full" }), "trained"),
-    baseline ? element("span", {}, element("i", { class: "dot hollow" }), "same encoder, untrained") : "",
+    known ? element("span", {}, element("i", { class: "dot hollow" }), run.start ? "the encoder that the run started from" : "same encoder, untrained") : "",
     found.some(({ pixels }) => typeof pixels === "number") ? element("span", {}, element("i", { class: "bar-mark" }), "raw pixels") : "");
   const others = otherFigures(run);
   return element("article", { class: "card wide" },
     element("h3", {}, "Accuracy on the validation split"), body, legend,
     others.length > 0 ? element("dl", { class: "figures" }, others) : null,
-    found.length > 0 && !baseline && run.summary
-      ? element("p", { class: "note small" }, "The untrained encoder was not evaluated, so how much was learnt is not known (evaluation.untrained).") : null);
+    found.length > 0 && !known && run.summary
+      ? element("p", { class: "note small" }, `The ${run.start ? "encoder that the run started from" : "untrained encoder"} was not evaluated, so how much was learnt is not known (evaluation.untrained).`) : null);
 }
 
 /** One accuracy on a line: where training began, and where it led. */
-function scale({ name, value, untrained, pixels }, all) {
-  const marks = all.flatMap((result) => [result.value, result.untrained, result.pixels]).filter((mark) => typeof mark === "number");
+function scale({ name, value, before, pixels }, all, word) {
+  const marks = all.flatMap((result) => [result.value, result.before, result.pixels]).filter((mark) => typeof mark === "number");
   const low = Math.max(0, Math.floor((Math.min(...marks) - 4) / 5) * 5);
   const high = Math.min(100, Math.ceil((Math.max(...marks) + 4) / 5) * 5);
   const at = (mark) => `${(100 * (mark - low)) / (high - low)}%`;
-  const known = typeof untrained === "number";
-  const gain = known ? value - untrained : null;
+  const known = typeof before === "number";
+  const gain = known ? value - before : null;
   const line = element("div", { class: "scale", "aria-hidden": "true" },
-    known ? element("span", { class: "gain", style: `left:${at(Math.min(value, untrained))};width:${(100 * Math.abs(gain)) / (high - low)}%` }) : "",
+    known ? element("span", { class: "gain", style: `left:${at(Math.min(value, before))};width:${(100 * Math.abs(gain)) / (high - low)}%` }) : "",
     typeof pixels === "number" ? element("span", { class: "bar-mark", style: `left:${at(pixels)}` }) : "",
-    known ? element("span", { class: "dot hollow", style: `left:${at(untrained)}` }) : "",
+    known ? element("span", { class: "dot hollow", style: `left:${at(before)}` }) : "",
     element("span", { class: "dot full", style: `left:${at(value)}` }),
     element("span", { class: "end low" }, `${low}`), element("span", { class: "end high" }, `${high} %`));
   const said = [];
-  if (known) said.push(`${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))} points over untrained (${tenth(untrained)})`);
+  if (known) said.push(`${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))} points over ${word} (${tenth(before)})`);
   if (typeof pixels === "number") said.push(`raw pixels ${tenth(pixels)}`);
   return element("div", { class: "result" },
     element("div", { class: "result-name" }, name),
@@ -142,6 +145,8 @@ function costCard(run) {
     ["machine", summary?.machine ?? null],
     ["vssl", summary ? `${summary.version}${summary.commit ? `, ${summary.commit.slice(0, 10)}` : ""}` : null],
     ["bad images", summary?.replaced_images ? `${summary.replaced_images} replaced` : null],
+    ["started from", run.start ? `${run.start.from} (${run.start.network}${run.start.digest ? `, SHA-256 ${run.start.digest.slice(0, 12)}` : ""})` : null],
+    ["heads trained alone", run.start?.freeze_epochs ? `${run.start.freeze_epochs} epochs` : null],
     ["folder", String(run.folder)],
   ].filter(([, value]) => value !== null);
   return element("article", { class: "card" }, element("h3", {}, "Cost and origin"),
@@ -159,8 +164,8 @@ function comparison(runs) {
   const result = (run, name) => results(run).find(({ key }) => key === name);
   const cell = (run, name) => {
     const pick = (run) => result(run, name)?.value;
-    const [value, untrained] = [pick(run), result(run, name)?.untrained];
-    const gain = typeof untrained === "number" && typeof value === "number" ? value - untrained : null;
+    const [value, before] = [pick(run), result(run, name)?.before];
+    const gain = typeof before === "number" && typeof value === "number" ? value - before : null;
     return element("td", { class: "number" },
       element(value === best(run, pick) && rivals(run).length > 1 ? "b" : "span", {}, percent(value)),
       gain === null ? "" : element("small", { class: gain > 0 ? "muted" : "bad" }, ` ${gain >= 0 ? "+" : "−"}${tenth(Math.abs(gain))}`));
@@ -183,13 +188,13 @@ function comparison(runs) {
     element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; the best on the same data is bold."));
 }
 
-/** What a curve is held against: the limit of a warning, the untrained encoder. */
+/** What a curve is held against: the limit of a warning, the encoder before its first step. */
 function marks(name, runs) {
   const limit = runs[0].limits[name];
   const found = limit === undefined ? [] : [{ value: limit, words: `warns below ${number(limit)}`, tone: "alarm" }];
-  const untrained = runs[0].figures.find((figure) => name === `evaluation/${figure.name}`)?.untrained;
-  if (runs.length === 1 && typeof untrained === "number") {
-    found.push({ value: untrained, words: `untrained ${number(untrained)}`, tone: "calm" });
+  const before = runs[0].figures.find((figure) => name === `evaluation/${figure.name}`)?.before;
+  if (runs.length === 1 && typeof before === "number") {
+    found.push({ value: before, words: `${baseline(runs[0])} ${number(before)}`, tone: "calm" });
   }
   return found;
 }

@@ -291,6 +291,7 @@ impl Agreement {
             global: global.collect(),
             local: Vec::new(),
             group: Group::alone(),
+            frozen_backbone: false,
         })
     }
 

@@ -205,6 +205,7 @@ impl StepBench {
             global: (0..2).map(|view| self.view(view, self.size, &device)).collect(),
             local,
             group: Group::alone(),
+            frozen_backbone: false,
         });
         let mut loss_scale = self.precision.scales_loss().then(LossScale::default);
         let total = self.clock.total() as u64;

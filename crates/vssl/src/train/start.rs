@@ -1,0 +1,294 @@
+//! The encoder that a run starts from: `[init]` of its recipe.
+//!
+//! The encoder is read from a run folder, the folder of a fine-tuning, a file of this program or one of another
+//! program, and only as a whole. The run folder keeps a copy, by which the end of the run measures how good the encoder
+//! was before; and with which a run that was stopped before its first checkpoint begins again. A run that goes on
+//! from a checkpoint needs neither. Called by [`super::Plan`].
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::Device;
+
+use super::TrainError;
+use crate::{
+    backbone::{Backbone, BackboneConfig},
+    encoder::{
+        Encoder, EncoderError, Input, export,
+        file::{self, ImportError, Imported},
+        foreign::{self, ForeignError, ImportReport, MatchStatus, Request, Row},
+    },
+    layers::Init,
+    method::learner::Network,
+    recipe::{InitSection, Recipe},
+    run::{checkpoint::Store, digest::sha256, folder},
+    tensors::state::{self, Tensors},
+};
+
+/// The largest number of tensors that an error names.
+const NAMED: usize = 20;
+
+/// An encoder to start from.
+pub struct Start {
+    /// The architecture.
+    pub config: BackboneConfig,
+    /// The preparation of the images that the encoder was trained on.
+    pub input: Input,
+    /// All tensors of the encoder, by the backbone's paths.
+    pub weights: Tensors,
+    /// SHA-256 of the file that the weights come from.
+    pub digest: String,
+    /// A sentence on what the encoder is, and on what its file does not tell.
+    pub notes: Vec<String>,
+    network: Option<Network>,
+    step: Option<u64>,
+}
+
+impl Start {
+    /// Returns the encoder that the run in the folder `run` starts from: for a run that was begun before, its copy in
+    /// the run folder, and otherwise the encoder that `init` names.
+    ///
+    /// # Errors
+    /// The errors of [`Start::read`]; also, the copy is damaged.
+    pub(super) fn of_run(
+        run: &Path,
+        was_begun: bool,
+        init: &InitSection,
+        recipe_folder: Option<&Path>,
+    ) -> Result<Self, TrainError> {
+        let kept = run.join(folder::START);
+        let (true, true, Some(digest)) = (was_begun, kept.is_file(), &init.digest) else {
+            return Self::read(init, recipe_folder);
+        };
+        let imported = file::import(&kept, &Device::flex());
+        let Imported { backbone, config, input, network, step } =
+            imported.map_err(|error| TrainError::Encoder(error.into()))?;
+        let (weights, digest) = (state::collect(&backbone), digest.clone());
+        let mut start = Self { config, input, weights, digest, notes: Vec::new(), network, step };
+        start.notes.push(start.introduction(&kept));
+        Ok(start)
+    }
+
+    /// Reads the encoder that `init` names. A relative path that is not in the working folder is looked for in
+    /// `recipe_folder`.
+    ///
+    /// # Errors
+    /// The encoder cannot be read, is not whole, or is not that of `init.digest`.
+    pub fn read(init: &InitSection, recipe_folder: Option<&Path>) -> Result<Self, TrainError> {
+        let path = found(&init.from, recipe_folder)?;
+        let mut start = match path.is_dir() {
+            true => Self::of_folder(&path, init)?,
+            false => Self::of_file(&path, init)?,
+        };
+        match &init.digest {
+            Some(digest) if *digest != start.digest => {
+                return Err(TrainError::OtherStart {
+                    path,
+                    got: start.digest,
+                    expected: digest.clone(),
+                });
+            }
+            _ => start.notes.insert(0, start.introduction(&path)),
+        }
+        Ok(start)
+    }
+
+    fn introduction(&self, path: &Path) -> String {
+        let network = match self.network {
+            Some(Network::Student) => ", the student",
+            Some(Network::Teacher) => ", the teacher",
+            None => "",
+        };
+        let step = self.step.map_or_else(String::new, |step| format!(" after step {step}"));
+        let name = self.config.architecture().name();
+        format!(
+            "starts from {}{network}{step}: {name}, {} tensors, SHA-256 {}",
+            path.display(),
+            self.weights.len(),
+            self.digest
+        )
+    }
+
+    /// Reads the encoder of a run or of a fine-tuning.
+    fn of_folder(path: &Path, init: &InitSection) -> Result<Self, TrainError> {
+        if let Some(key) = init.foreign_keys().first() {
+            return Err(TrainError::Setting(format!(
+                "init.{key} is given, and {} is a folder of this program, which tells all about its encoder; expected \
+                 no such key, or a file of another program",
+                path.display()
+            )));
+        }
+        let encoder = Encoder::open(path, &init.checkpoint, init.network, &Device::flex())?;
+        let weights = state::collect(&*encoder.backbone);
+        let kind = match (&encoder.recipe, init.network) {
+            (None, _) => "network",
+            (Some(_), Network::Student) => "student",
+            (Some(_), Network::Teacher) => "memory",
+        };
+        let step = encoder.step.unwrap_or_default();
+        let file = Store::of(path).folder_of(step).join(format!("{kind}.safetensors"));
+        let digest = digest_of(&file)?;
+        let Encoder { config, input, network, step, .. } = encoder;
+        Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step })
+    }
+
+    /// Reads the encoder of a file.
+    fn of_file(path: &Path, init: &InitSection) -> Result<Self, TrainError> {
+        let digest = digest_of(path)?;
+        let own = match file::import(path, &Device::flex()) {
+            Ok(own) if init.foreign_keys().is_empty() => Some(own),
+            Err(error @ (ImportError::Tensors { .. } | ImportError::TooLarge { .. })) => {
+                return Err(TrainError::Encoder(error.into()));
+            }
+            _ => None,
+        };
+        if let Some(Imported { backbone, config, input, step, network }) = own {
+            if init.network == Network::Teacher && network != Some(Network::Teacher) {
+                let path = path.to_owned();
+                return Err(TrainError::Encoder(EncoderError::OneNetwork { path }));
+            }
+            let weights = state::collect(&backbone);
+            return Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step });
+        }
+        let foreign = |source| TrainError::ForeignStart { path: path.to_owned(), source };
+        let report = foreign::read(path, &request(init)).map_err(foreign)?;
+        check_whole(path, &report)?;
+        let assumptions = report.assumptions().join("; ");
+        let note = format!(
+            "taken for granted, for weights do not tell it (keys of [init] say it otherwise): {assumptions}"
+        );
+        let (config, input, network) = (report.config.clone(), report.input, report.network);
+        let (weights, notes) = (report.into_tensors(), vec![note]);
+        Ok(Self { config, input, weights, digest, notes, network, step: None })
+    }
+
+    /// Gives `recipe` what the encoder decides and the recipe does not say. Returns notes on it.
+    ///
+    /// # Errors
+    /// The recipe says otherwise in `[backbone]`.
+    pub fn adapt(&self, recipe: &mut Recipe) -> Result<Vec<String>, TrainError> {
+        let notes = recipe.start_from(&self.config, self.input.normalisation);
+        let init = recipe.init.as_mut().expect("the recipe names the encoder");
+        init.digest = Some(self.digest.clone());
+        let from = init.from.clone();
+        notes.map_err(|differences| TrainError::OtherBackbone { from, differences })
+    }
+
+    /// Returns a note where the views of `recipe` are much smaller than the images of the encoder.
+    pub fn remark(&self, recipe: &Recipe) -> Option<String> {
+        let (own, known) = (Input::of(recipe).size, self.input.size);
+        (own != known).then(|| {
+            format!(
+                "the views have {own} pixels, the encoder knows images of {known}: the nearer both are, the more of \
+                 what it learnt holds"
+            )
+        })
+    }
+
+}
+
+/// Writes the copy of the encoder that a run of `recipe` in the folder `run` starts from.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<(), TrainError> {
+    let (weights, input) = (state::collect(encoder), Input::of(recipe));
+    let to = run.join(folder::START);
+    export::write_tensors(&to, &weights, &recipe.backbone, &input, &[])
+        .map_err(|error| TrainError::Encoder(error.into()))
+}
+
+/// Returns the encoder that the run in the folder `run` started from: its copy in the run folder, or the encoder that
+/// `init` names where the copy is gone. `None` where both are gone.
+///
+/// # Errors
+/// The copy is damaged.
+pub(super) fn before(run: &Path, init: &InitSection) -> Result<Option<Backbone>, TrainError> {
+    let kept = run.join(folder::START);
+    if kept.is_file() {
+        let imported = file::import(&kept, &Device::flex());
+        return Ok(Some(imported.map_err(|error| TrainError::Encoder(error.into()))?.backbone));
+    }
+    let Ok(start) = Start::read(init, None) else { return Ok(None) };
+    let device = Device::flex();
+    let blank = Backbone::new(&start.config, &Init::blank(&device));
+    let backbone = state::restore(blank, start.weights);
+    Ok(Some(backbone.expect("they are the tensors of this network")))
+}
+
+/// Returns what `init` says of a file of another program.
+fn request(init: &InitSection) -> Request {
+    Request {
+        architecture: init.architecture,
+        stem: init.stem,
+        stem_padding: init.stem_padding,
+        heads: init.heads,
+        pooling: init.pooling,
+        size: init.size,
+        resize: init.resize,
+        normalisation: init.normalisation,
+        network: init.network,
+        prefix: init.prefix.clone(),
+    }
+}
+
+/// Returns the path of the encoder, which exists.
+///
+/// # Errors
+/// There is nothing at the path, or a recipe cannot hold it.
+fn found(from: &Path, recipe_folder: Option<&Path>) -> Result<PathBuf, TrainError> {
+    if from.to_str().is_none() {
+        return Err(TrainError::Setting(format!(
+            "init.from leads to {from:?}, a name that is not UTF-8, which no recipe can hold: rename it"
+        )));
+    }
+    let beside = recipe_folder.filter(|_| from.is_relative()).map(|folder| folder.join(from));
+    let places: Vec<PathBuf> = [Some(from.to_owned()), beside].into_iter().flatten().collect();
+    match places.iter().find(|place| place.exists()) {
+        Some(place) => Ok(place.clone()),
+        None => Err(TrainError::NoStart { path: from.to_owned(), looked: places }),
+    }
+}
+
+fn digest_of(file: &Path) -> Result<String, TrainError> {
+    let read = fs::read(file).map(|bytes| sha256([bytes]));
+    read.map_err(|source: io::Error| TrainError::ForeignStart {
+        path: file.to_owned(),
+        source: ForeignError::Io { path: file.to_owned(), source },
+    })
+}
+
+/// Checks that the file has exactly the tensors of the network, apart from those that belong to no encoder.
+///
+/// # Errors
+/// The tensors that do not fit, each with its shapes.
+fn check_whole(path: &Path, report: &ImportReport) -> Result<(), TrainError> {
+    let faults: Vec<&Row> = report.rows.iter().filter(|row| row.status.is_fault()).collect();
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let (count, mut tensors) = (faults.len(), Vec::new());
+    tensors.extend(faults.into_iter().take(NAMED).map(fault));
+    if count > NAMED {
+        tensors.push(format!("and {} more", count - NAMED));
+    }
+    let architecture = report.config.architecture().name();
+    Err(TrainError::StartDoesNotFit { path: path.to_owned(), architecture, count, tensors })
+}
+
+/// Returns a sentence on a tensor that does not fit.
+fn fault(row: &Row) -> String {
+    let shape = |shape: &Option<Vec<usize>>| shape.clone().unwrap_or_default();
+    let (got, wanted) = (shape(&row.shape), shape(&row.expected));
+    match row.status {
+        MatchStatus::Missing => {
+            format!("{}: the file lacks it, the network has {wanted:?}", row.label())
+        }
+        MatchStatus::Mismatched => {
+            format!("{}: {got:?} in the file, the network has {wanted:?}", row.label())
+        }
+        _ => format!("{}: {got:?} in the file, the network has no such tensor", row.label()),
+    }
+}
