@@ -72,7 +72,7 @@ pub(super) fn images(
         // Other images are read as those of the run were, unless a recipe says how.
         let is_recipe = source.extension().is_some_and(|extension| extension == "toml");
         if let Some(recipe) = encoder.recipe.as_ref().filter(|_| !is_recipe) {
-            config.bits_used = recipe.data.bits_used;
+            (config.bits_used, config.range) = (recipe.data.bits_used, recipe.data.range);
         }
         return Ok(config);
     }

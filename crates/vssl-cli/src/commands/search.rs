@@ -10,7 +10,7 @@ use vssl::{
 };
 use vssl_data::{
     DataConfig, Dataset,
-    dataset::{Folder, Labels},
+    dataset::{Folder, Labels, Tones},
 };
 
 use super::{
@@ -53,9 +53,9 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     index.check(&encoder)?;
     let bar = Meter::waiting(common);
     bar.set_message(format!("searching {} images", index.rows()));
-    let bits = index.origin.images.bits_used;
+    let tones = Tones::of(&index.origin.images);
     let queries: std::sync::Arc<dyn Dataset> =
-        std::sync::Arc::new(Folder::of_files(arguments.images.clone()).with_bits(bits));
+        std::sync::Arc::new(Folder::of_files(arguments.images.clone()).with_tones(tones));
     let features = encoder.features(&queries, &Reading::default())?;
     let neighbours = index.nearest(&features, arguments.k as usize)?;
     let mut answers = Vec::new();

@@ -118,7 +118,7 @@ fn images_beside_the_folders_of_the_splits_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let images = folder.path().join("images");
     pictures(&images, &["train", "val"], &["a", "b"], 4);
-    for name in ["cover.bmp", "other.gif", "readme.txt"] {
+    for name in ["cover.bmp", "other.heic", "readme.txt"] {
         fs::write(images.join(name), "x").unwrap();
     }
     let check = run(&["data", "check", text(&images)]);

@@ -10,7 +10,7 @@ mod folder;
 use std::fs;
 use std::path::Path;
 
-use vssl_data::dataset::{self, Folder, Format, Labels};
+use vssl_data::dataset::{self, Folder, Format, Labels, Range, Tones};
 use vssl_data::{DataConfig, DataError, Dataset, panics};
 
 use folder::folder;
@@ -19,25 +19,29 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("the file is written");
 }
 
-/// An image file of any format. What is read has as many pixels as it says, and is read the same again.
+/// An image file of any format, with every setting of its tones. What is read has as many pixels as it says, and
+/// is read the same again.
 pub fn image(bytes: &[u8]) {
     let folder = folder();
     let file = folder.path().join("x.jpg");
     write(&file, bytes);
-    let set = Folder::of_files(vec![file]);
-    let largest = set.largest_of_sixteen_bits(0);
-    assert!(!panics::is_caught());
-    match set.image(0) {
-        Ok(image) => {
-            assert_eq!(image.rgb.len(), image.width * image.height * 3);
-            assert!(!image.rgb.is_empty());
-            assert_eq!(set.image(0).ok().as_ref(), Some(&image));
+    for range in [Range::Full, Range::Between([-1.0, 300.0]), Range::Percentiles] {
+        let tones = Tones { range, ..Tones::default() };
+        let set = Folder::of_files(vec![file.clone()]).with_tones(tones);
+        let largest = set.largest_of_sixteen_bits(0);
+        assert!(!panics::is_caught());
+        match set.image(0) {
+            Ok(image) => {
+                assert_eq!(image.rgb.len(), image.width * image.height * 3);
+                assert!(!image.rgb.is_empty());
+                assert_eq!(set.image(0).ok().as_ref(), Some(&image));
+            }
+            Err(DataError::BadImage { what, .. }) => {
+                assert!(!what.contains("panicked"), "{what}");
+                assert_eq!(largest, None);
+            }
+            Err(error) => panic!("{error}"),
         }
-        Err(DataError::BadImage { what, .. }) => {
-            assert!(!what.contains("panicked"), "{what}");
-            assert_eq!(largest, None);
-        }
-        Err(error) => panic!("{error}"),
     }
 }
 

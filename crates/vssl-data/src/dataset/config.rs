@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::tones::Range;
 use crate::Normalisation;
 
 /// Mean and standard deviation of the training set of CIFAR-10, as commonly used.
@@ -56,6 +57,9 @@ pub struct DataConfig {
     /// below 65535 is scaled by that, whatever is set here.
     #[serde(skip_serializing_if = "is_sixteen")]
     pub bits_used: u32,
+    /// Which numbers are black and white in images of 16 bits a sample and of floating-point numbers.
+    #[serde(skip_serializing_if = "Range::is_full")]
+    pub range: Range,
 }
 
 impl Default for DataConfig {
@@ -71,6 +75,7 @@ impl Default for DataConfig {
             limit_validation: None,
             missing_classes: MissingClasses::default(),
             bits_used: 16,
+            range: Range::Full,
         }
     }
 }

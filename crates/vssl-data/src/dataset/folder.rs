@@ -10,6 +10,7 @@ use super::found::{Found, counted};
 use super::name_text::{text_of, unique_texts};
 use super::read::{first_bytes, image_file};
 use super::split_folders::SplitFolders;
+use super::tones::Tones;
 use super::walk::{Listing, endings, images_below, images_directly_in};
 use super::{DataConfig, Dataset, Evaluated, Labels};
 use crate::{DataError, Image};
@@ -21,8 +22,8 @@ pub struct Folder {
     files: Vec<PathBuf>,
     labels: Option<Vec<u32>>,
     classes: Vec<String>,
-    /// The bits that samples of 16 bits use.
-    bits_used: u32,
+    /// What samples of more than 8 bits become.
+    tones: Tones,
     /// The names of the class folders, in the order of the labels.
     class_folders: Vec<OsString>,
 }
@@ -90,14 +91,13 @@ impl Folder {
             labels: None,
             classes: Vec::new(),
             class_folders: Vec::new(),
-            bits_used: 16,
+            tones: Tones::default(),
         }
     }
 
-    /// Reads images of 16 bits a sample as ones that use the lowest `bits`, 8 to 16: see
-    /// [`super::DataConfig::bits_used`].
-    pub fn with_bits(self, bits: u32) -> Self {
-        Self { bits_used: bits, ..self }
+    /// Says what samples of more than 8 bits become.
+    pub fn with_tones(self, tones: Tones) -> Self {
+        Self { tones, ..self }
     }
 
     /// Lists the images of one split, whose name is `split`.
@@ -121,7 +121,7 @@ impl Folder {
             None => (Vec::new(), None),
         };
         let classes = texts(&class_folders);
-        Ok(Self { root, files, labels, classes, class_folders, bits_used: 16 })
+        Ok(Self { root, files, labels, classes, class_folders, tones: Tones::default() })
     }
 
     /// The images below `root/<class>/` for exactly the given classes, which are sorted by name; and the
@@ -157,7 +157,14 @@ impl Folder {
         let labels = labelled.then(|| files.iter().map(of).collect());
         let classes = if labelled { classes.to_vec() } else { Vec::new() };
         Ok((
-            Self { root: root.into(), files, labels, classes, class_folders, bits_used: 16 },
+            Self {
+                root: root.into(),
+                files,
+                labels,
+                classes,
+                class_folders,
+                tones: Tones::default(),
+            },
             missing,
         ))
     }
@@ -188,7 +195,7 @@ impl Dataset for Folder {
     fn image(&self, index: usize) -> Result<Image, DataError> {
         let path = self.root.join(&self.files[index]);
         image_file(&path)
-            .and_then(|bytes| decode(bytes, self.bits_used))
+            .and_then(|bytes| decode(bytes, self.tones))
             .map_err(|what| DataError::BadImage { name: text_of(&path), index, what })
     }
 

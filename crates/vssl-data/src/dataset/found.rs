@@ -14,7 +14,7 @@ pub struct Found {
     /// What the folders were taken for, in sentences without an end, such as
     /// `training images: train/`. Empty for formats whose files have fixed names.
     pub taken: Vec<String>,
-    /// Files that were left out, by what they are: an ending such as `.gif`, `hidden`,
+    /// Files that were left out, by what they are: an ending such as `.heic`, `hidden`,
     /// `beside the class folders`.
     pub left_out: BTreeMap<String, LeftOut>,
     /// Class folders of which no file can be read as an image, relative to the set. They are only there
@@ -63,7 +63,7 @@ impl Found {
     }
 }
 
-/// The files as text, such as `12 .gif (a/1.gif), 1 .txt (notes.txt)`. The most frequent come first.
+/// The files as text, such as `12 .heic (a/1.heic), 1 .txt (notes.txt)`. The most frequent come first.
 pub(super) fn counted(left_out: &BTreeMap<String, LeftOut>) -> String {
     let mut kinds: Vec<_> = left_out.iter().collect();
     kinds.sort_by_key(|(kind, files)| (std::cmp::Reverse(files.count), kind.as_str()));

@@ -10,6 +10,7 @@ mod config;
 mod decode;
 mod folder;
 mod found;
+mod gif;
 mod idx;
 mod imagenet100;
 mod jpeg;
@@ -22,6 +23,8 @@ mod signature;
 mod size;
 mod split_folders;
 mod subset;
+mod tiff;
+mod tones;
 mod usual_names;
 mod walk;
 
@@ -37,6 +40,7 @@ pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use name_text::text_of;
 pub use subset::Subset;
+pub use tones::{Range, Tones};
 
 use split_folders::SplitFolders;
 
@@ -135,12 +139,7 @@ pub fn open_for(
             )));
         }
     }
-    if !(8..=16).contains(&config.bits_used) {
-        return Err(DataError::Setting(format!(
-            "data.bits_used = {}: expected 8 to 16, the bits that the samples of 16-bit images use",
-            config.bits_used
-        )));
-    }
+    Tones::of(config).check().map_err(DataError::Setting)?;
     let has_folders = matches!(config.format, Format::Folder | Format::ImageNet100);
     for (name, folder) in
         [("train", &config.train), ("validation", &config.validation), ("test", &config.test)]
@@ -156,13 +155,13 @@ pub fn open_for(
     let labels = config.labels;
     Ok(match config.format {
         Format::Folder => {
-            limited(with_bits(folder::open(&path, config, evaluated)?, config), config)
+            limited(with_tones(folder::open(&path, config, evaluated)?, config), config)
         }
         Format::Cifar10 => limited(in_files(cifar::open_ten(&path, labels)?), config),
         Format::Cifar100 => limited(in_files(cifar::open_hundred(&path, labels)?), config),
         Format::Idx => limited(in_files(idx::open(&path, labels)?), config),
         Format::ImageNet100 => {
-            limited(with_bits(imagenet100::open(&path, config, evaluated)?, config), config)
+            limited(with_tones(imagenet100::open(&path, config, evaluated)?, config), config)
         }
     })
 }
@@ -178,11 +177,13 @@ pub fn has_own_test(config: &DataConfig) -> Result<bool, DataError> {
     }
 }
 
-fn with_bits(
-    (train, evaluated, found): (Folder, Option<Folder>, Found),
+fn with_tones(
+    (train, evaluated, mut found): (Folder, Option<Folder>, Found),
     config: &DataConfig,
 ) -> (Folder, Option<Folder>, Found) {
-    let with = |folder: Folder| folder.with_bits(config.bits_used);
+    let tones = Tones::of(config);
+    found.taken.extend(tones.sentence());
+    let with = |folder: Folder| folder.with_tones(tones);
     (with(train), evaluated.map(with), found)
 }
 

@@ -11,8 +11,10 @@ use super::found::LeftOut;
 use crate::DataError;
 
 /// Extensions of image files, in lower case. The content decides the format.
-const EXTENSIONS: [&str; 12] =
-    ["jpg", "jpeg", "jfif", "jpe", "png", "webp", "tif", "tiff", "bmp", "ppm", "pgm", "pbm"];
+pub(super) const EXTENSIONS: [&str; 15] = [
+    "jpg", "jpeg", "jfif", "jpe", "png", "webp", "tif", "tiff", "gif", "bmp", "ppm", "pgm", "pbm",
+    "pnm", "pam",
+];
 
 /// The endings of images as text, for messages.
 pub(super) fn endings() -> String {
@@ -22,9 +24,9 @@ pub(super) fn endings() -> String {
 }
 
 /// Extensions of images in formats that are not read.
-const OTHER_IMAGES: [&str; 20] = [
-    "gif", "heic", "heif", "avif", "jp2", "j2k", "jxl", "psd", "pnm", "tga", "exr", "hdr", "dcm",
-    "cr2", "cr3", "nef", "arw", "dng", "raf", "orf",
+const OTHER_IMAGES: [&str; 18] = [
+    "heic", "heif", "avif", "jp2", "j2k", "jxl", "psd", "tga", "exr", "hdr", "dcm", "cr2", "cr3",
+    "nef", "arw", "dng", "raf", "orf",
 ];
 
 /// The kind of hidden files with the name of an image, among the files that are left out.
@@ -206,7 +208,7 @@ fn is_image(name: &OsStr) -> bool {
     extension(name).is_some_and(|extension| EXTENSIONS.contains(&extension.as_str()))
 }
 
-/// The kind of a file that is no image: its ending, such as `.gif`.
+/// The kind of a file that is no image: its ending, such as `.heic`.
 fn ending(name: &OsStr) -> String {
     match extension(name) {
         None => "without an ending".to_owned(),

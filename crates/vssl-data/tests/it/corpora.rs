@@ -23,7 +23,8 @@ fn replay(folder: &str, target: fn(&[u8])) -> usize {
 
 #[test]
 fn stored_inputs_of_the_fuzz_targets_do_no_harm() {
-    assert!(replay("tests/images", targets::image) > 70);
+    assert!(replay("tests/images", targets::image) > 150);
+    assert!(replay("tests/tones", targets::image) > 35);
     replay("fuzz/corpus/image", targets::image);
     assert!(replay("fuzz/corpus/idx", targets::idx) >= 8);
     assert!(replay("fuzz/corpus/cifar", targets::cifar) >= 6);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vssl_data::{
     Normalisation, OnBadImage,
-    dataset::{DataConfig, Format, Labels, MissingClasses},
+    dataset::{DataConfig, Format, Labels, MissingClasses, Range},
 };
 
 use crate::{optim::Clip, precision::Precision};
@@ -42,6 +42,9 @@ pub struct DataSection {
     /// these bits.
     #[serde(skip_serializing_if = "all_sixteen")]
     pub bits_used: u32,
+    /// Which numbers are black and white in images of 16 bits a sample and of floating-point numbers; `full`.
+    #[serde(skip_serializing_if = "Range::is_full")]
+    pub range: Range,
     /// Mean and standard deviation of the channels; those of the format, or of the encoder that `[init]` names.
     /// Always there in the recipe of a run.
     #[serde(skip_serializing_if = "Option::is_none", with = "short")]
@@ -70,6 +73,7 @@ impl Default for DataSection {
             limit_validation: source.limit_validation,
             missing_classes: source.missing_classes,
             bits_used: source.bits_used,
+            range: source.range,
             normalisation: None,
             on_bad_image: OnBadImage::Stop,
             workers: None,
@@ -92,6 +96,7 @@ impl DataSection {
             limit_validation: self.limit_validation,
             missing_classes: self.missing_classes,
             bits_used: self.bits_used,
+            range: self.range,
         }
     }
 
@@ -286,10 +291,7 @@ pub(super) mod short {
 
     impl Wide {
         pub(in crate::recipe) fn narrow(self) -> Normalisation {
-            Normalisation {
-                mean: self.mean.map(|x| x as f32),
-                std: self.std.map(|x| x as f32),
-            }
+            Normalisation { mean: self.mean.map(|x| x as f32), std: self.std.map(|x| x as f32) }
         }
     }
 

@@ -10,7 +10,7 @@ use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, text_of},
+    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, text_of},
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -94,7 +94,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
             ));
         }
         let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
-        tell(name, split.as_ref(), (&report, found, config.bits_used), common)?;
+        tell(name, split.as_ref(), (&report, found, Tones::of(&config)), common)?;
     }
     let lost = match lost.as_slice() {
         [] => None,
@@ -185,11 +185,12 @@ fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Fail
     Ok(report)
 }
 
-/// Whether `used`, the setting for 16-bit images, fits those that were found.
-fn sixteen_bits(found: SixteenBits, used: u32) -> String {
+/// Whether the settings for 16-bit images fit those that were found.
+fn sixteen_bits(found: SixteenBits, tones: Tones) -> String {
     let SixteenBits { images, largest } = found;
-    let bits = found.bits();
+    let (bits, used) = (found.bits(), tones.bits_used);
     let advice = match bits.cmp(&used) {
+        _ if !tones.range.is_full() => format!("read with data.range = {}", tones.range),
         Ordering::Equal => format!("data.bits_used = {used} fits"),
         Ordering::Less => {
             format!(
@@ -221,7 +222,7 @@ fn as_json(found: &Found) -> Value {
 fn tell(
     name: &str,
     split: &dyn Dataset,
-    (report, found, bits_used): (&Report, Option<&Found>, u32),
+    (report, found, tones): (&Report, Option<&Found>, Tones),
     common: &Common,
 ) -> Result<(), Failure> {
     let classes = split.labels().map(|_| split.classes().len());
@@ -256,7 +257,7 @@ fn tell(
     });
     say(&format!("{name}: {}, {classes}{sizes}", counted(report.images, "image")))?;
     if let Some(found) = report.sixteen_bits {
-        say(&sixteen_bits(found, bits_used))?;
+        say(&sixteen_bits(found, tones))?;
     }
     for bad in report.bad.iter().take(LISTED) {
         say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))?;

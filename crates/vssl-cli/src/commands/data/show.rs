@@ -12,7 +12,7 @@ use vssl::{
 use vssl_data::{
     Dataset, Draw, Image, Pipeline,
     augment::{Adjustment, ViewParameters},
-    dataset::Folder,
+    dataset::{Folder, Tones},
     view_sheet,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn run(
     let pipeline = views.as_ref().map(pipeline).transpose()?;
     let set = Folder::of_files(files.to_vec());
     let set = match &pipeline {
-        Some(seen) => set.with_bits(seen.bits),
+        Some(seen) => set.with_tones(seen.tones),
         None => set,
     };
     let images = (0..files.len()).map(|at| set.image(at)).collect::<Result<Vec<_>, _>>()?;
@@ -88,11 +88,11 @@ pub(super) fn run(
 struct Seen {
     pipeline: Pipeline,
     seed: u64,
-    /// The bits that samples of 16 bits use.
-    bits: u32,
+    /// What samples of more than 8 bits become.
+    tones: Tones,
 }
 
-/// The views of a recipe, their seed, and the bits of its images.
+/// The views of a recipe, their seed, and the tones of its images.
 fn pipeline(views: &Views) -> Result<Seen, Failure> {
     let path = match views.recipe.is_dir() {
         true => views.recipe.join(RECIPE),
@@ -100,8 +100,8 @@ fn pipeline(views: &Views) -> Result<Seen, Failure> {
     };
     let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
     let (normalisation, seed) = (recipe.data.normalisation(), views.seed.unwrap_or(recipe.seed));
-    let bits = recipe.data.bits_used;
-    Ok(Seen { pipeline: Pipeline::new(recipe.views, normalisation, seed)?, seed, bits })
+    let tones = Tones::of(&recipe.data.source());
+    Ok(Seen { pipeline: Pipeline::new(recipe.views, normalisation, seed)?, seed, tones })
 }
 
 fn told(at: usize, file: &Path, image: &Image, drawn: &[Draw]) -> Value {

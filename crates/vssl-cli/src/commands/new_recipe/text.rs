@@ -108,6 +108,11 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
         "or allow: class folders without an image of a known format",
     );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
+    page.absent(
+        "range",
+        "percentiles",
+        "or [low, high]: black and white of 16-bit and floating-point images",
+    );
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if matches!(survey.format, Format::Folder | Format::Idx) {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");

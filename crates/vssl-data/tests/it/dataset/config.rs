@@ -21,6 +21,7 @@ fn every_field_has_its_name_in_the_recipe() {
         limit_validation = 100
         missing_classes = "allow"
         bits_used = 12
+        range = [0, 4095]
     "#;
     let expected = DataConfig {
         format: Format::ImageNet100,
@@ -33,6 +34,7 @@ fn every_field_has_its_name_in_the_recipe() {
         limit_validation: Some(100),
         missing_classes: MissingClasses::Allow,
         bits_used: 12,
+        range: vssl_data::dataset::Range::Between([0.0, 4095.0]),
     };
     assert_eq!(toml::from_str::<DataConfig>(text).unwrap(), expected);
     for format in ["idx", "cifar10", "cifar100", "folder"] {

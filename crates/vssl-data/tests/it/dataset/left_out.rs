@@ -86,9 +86,9 @@ fn a_class_that_loses_all_its_images_is_refused_unless_that_is_allowed() {
     let message =
         refusal(open(&tree(&["a/1.png", "b/1.heic"]), Labels::Fine, MissingClasses::Error));
     assert_says(&message, &["/b", "1 .heic (b/1.heic)"]);
-    let folder = tree(&["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.gif"]);
+    let folder = tree(&["train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.heic"]);
     let message = refusal(open(&folder, Labels::Auto, MissingClasses::Error));
-    assert_says(&message, &["val/b", "1 .gif"]);
+    assert_says(&message, &["val/b", "1 .heic"]);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn a_folder_of_other_formats_makes_no_labels() {
         ["only one folder has images, jpg/", "raw/ are of formats that are not read", "2 .cr2"];
     assert_says(&splits.found.to_string(), &said);
     // Drawings and a picture among other files are beside the classes, not lost.
-    for beside in [&["figures/logo.svg"][..], &["notes/1.gif", "notes/1.txt", "notes/2.txt"]] {
+    for beside in [&["figures/logo.svg"][..], &["notes/1.heic", "notes/1.txt", "notes/2.txt"]] {
         let folder = tree(&[&["cats/1.png", "dogs/1.png"], beside].concat());
         let splits = open(&folder, Labels::Auto, MissingClasses::Error).unwrap();
         assert_eq!(splits.train.classes(), ["cats", "dogs"]);

@@ -1,0 +1,270 @@
+//! TIFF files: their numbers as they are stored, of the first page. Called by [`super::decode`].
+//!
+//! Read are grey, RGB, CMYK, YCbCr and palettes, with and without alpha, of 1 to 64 bits, integers and
+//! floating-point numbers, in strips or tiles, in one plane or several, BigTIFF too; uncompressed, LZW, Deflate,
+//! PackBits, JPEG and fax (group 4). The crate `image` reads fewer kinds of the same decoder.
+
+use std::io::Cursor;
+
+use image::metadata::Orientation;
+use tiff::decoder::{Decoder, DecodingResult as Numbers, Limits};
+use tiff::tags::{CompressionMethod, Tag};
+use tiff::{ColorType, TiffError};
+
+use super::size::{MAX_PIXELS, check_size};
+use super::tones::Samples;
+
+/// The largest number of bytes that a pixel may take on average, where the picture has the largest size.
+const BYTES_A_PIXEL: u64 = 8;
+
+/// No method that is read packs more bytes than this into one.
+const MOST_PACKED: u64 = 1 << 14;
+
+/// Indices into a palette instead of colours.
+const PALETTE: u16 = 3;
+
+type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
+
+/// The numbers of the first page, and which way up it is.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) fn decode(bytes: &mut [u8]) -> Result<(Samples, Option<Orientation>), String> {
+    let mut reader = open(bytes)?;
+    let orientation = reader.find_tag_unsigned::<u8>(Tag::Orientation).ok().flatten();
+    let orientation = orientation.and_then(Orientation::from_exif);
+    let kind = reader.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten();
+    let samples = match kind {
+        Some(PALETTE) => from_palette(bytes)?,
+        _ => samples(&mut reader, bytes.len())?,
+    };
+    Ok((samples, orientation))
+}
+
+/// Whether its numbers may be larger than bytes.
+pub(super) fn is_wide(bytes: &[u8]) -> bool {
+    let bits = open(bytes).ok().and_then(|mut reader| {
+        reader.find_tag_unsigned_vec::<u16>(Tag::BitsPerSample).ok().flatten()
+    });
+    bits.is_some_and(|bits| bits.iter().any(|&bits| bits > 8))
+}
+
+fn open(bytes: &[u8]) -> Result<Reader<'_>, String> {
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = (MAX_PIXELS * BYTES_A_PIXEL) as usize;
+    limits.intermediate_buffer_size = (MAX_PIXELS * BYTES_A_PIXEL) as usize;
+    // No list in a file is longer than the file.
+    limits.ifd_value_size = bytes.len().saturating_mul(4).max(1 << 16);
+    let mut reader = Decoder::new(Cursor::new(bytes)).map_err(said)?.with_limits(limits);
+    let (width, height) = reader.dimensions().map_err(said)?;
+    check_size(u64::from(width), u64::from(height))?;
+    Ok(reader)
+}
+
+/// The error of the decoder in words.
+fn said(error: TiffError) -> String {
+    match error {
+        TiffError::UnsupportedError(error) => format!(
+            "this kind of TIFF is not supported: {error}; convert the image, for example to PNG"
+        ),
+        TiffError::LimitsExceeded => {
+            "this TIFF needs more memory than images of its kind are given".to_owned()
+        }
+        error => format!("damaged Tiff: {error}"),
+    }
+}
+
+fn samples(reader: &mut Reader<'_>, length: usize) -> Result<Samples, String> {
+    let (width, height) = reader.dimensions().map_err(said)?;
+    let colour = reader.colortype().map_err(said)?;
+    let (colours, bits) = match colour {
+        ColorType::Gray(bits) | ColorType::GrayA(bits) => (1, bits),
+        ColorType::RGB(bits) | ColorType::RGBA(bits) | ColorType::YCbCr(bits) => (3, bits),
+        ColorType::CMYK(bits) | ColorType::CMYKA(bits) => (4, bits),
+        ColorType::Multiband { bit_depth, num_samples: 2 } => (1, bit_depth),
+        ColorType::Multiband { num_samples, .. } => {
+            return Err(format!(
+                "this kind of TIFF is not supported: {num_samples} channels that are not colours; expected \
+                 grey, RGB or CMYK, with or without alpha"
+            ));
+        }
+        other => return Err(format!("this kind of TIFF is not supported: {other:?}")),
+    };
+    if matches!(colour, ColorType::YCbCr(bits) if bits != 8) {
+        return Err("this kind of TIFF is not supported: YCbCr of more than 8 bits".to_owned());
+    }
+    let layout = reader.image_buffer_layout().map_err(said)?;
+    claim(reader, layout.complete_len.max(layout.len), length)?;
+    let mut numbers = Numbers::U8(Vec::new());
+    let layout = reader.read_image_to_buffer(&mut numbers).map_err(said)?;
+    let pixels = width as usize * height as usize;
+    if layout.planes > 1 {
+        numbers = interleaved(numbers, layout.planes, pixels)?;
+    }
+    if bits < 8 {
+        numbers = spread(numbers, (width, height), bits, colours, true)?;
+    }
+    let count = length_of(&numbers);
+    let channels = count / pixels;
+    if count != channels * pixels || channels < colours {
+        return Err(format!("damaged Tiff: {count} samples for {width}×{height} pixels"));
+    }
+    if matches!(colour, ColorType::YCbCr(_)) {
+        to_rgb(&mut numbers, channels);
+    }
+    Ok(Samples { width, height, colours, channels, numbers })
+}
+
+/// Refuses a picture that a file of this length cannot hold, before memory is taken for it.
+fn claim(reader: &mut Reader<'_>, needed: usize, length: usize) -> Result<(), String> {
+    let method = reader.find_tag_unsigned::<u16>(Tag::Compression).ok().flatten().unwrap_or(1);
+    let method = CompressionMethod::from_u16_exhaustive(method);
+    let most = if method == CompressionMethod::None { 1 } else { MOST_PACKED };
+    if needed as u64 > (length as u64).saturating_mul(most) {
+        return Err(format!(
+            "damaged Tiff: its header promises {needed} bytes of pixels, and the file has {length} bytes"
+        ));
+    }
+    Ok(())
+}
+
+/// Looks the colours of indices up. The decoder refuses palettes; it reads the indices as grey.
+fn from_palette(bytes: &mut [u8]) -> Result<Samples, String> {
+    let damaged = |what: &str| format!("damaged Tiff: {what}");
+    let mut reader = open(bytes)?;
+    let map = reader
+        .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
+        .map_err(said)?
+        .ok_or_else(|| damaged("it has no palette for its indices"))?;
+    let at = entry(bytes, reader.byte_order() == tiff::tags::ByteOrder::BigEndian)
+        .ok_or_else(|| "this kind of TIFF is not supported: a palette in a BigTIFF".to_owned())?;
+    // Black is zero, in both orders of bytes.
+    let value = bytes[at..at + 2].iter().position(|&byte| byte == PALETTE as u8);
+    bytes[at + value.ok_or_else(|| damaged("its directory"))?] = 1;
+    let mut reader = open(bytes)?;
+    let (width, height) = reader.dimensions().map_err(said)?;
+    let ColorType::Gray(bits @ (1 | 2 | 4 | 8)) = reader.colortype().map_err(said)? else {
+        return Err("this kind of TIFF is not supported: a palette of more than 8 bits, or with \
+                    other channels"
+            .to_owned());
+    };
+    let layout = reader.image_buffer_layout().map_err(said)?;
+    claim(&mut reader, layout.len, bytes.len())?;
+    let mut numbers = reader.read_image().map_err(said)?;
+    if bits < 8 {
+        numbers = spread(numbers, (width, height), bits, 1, false)?;
+    }
+    let Numbers::U8(indices) = numbers else { return Err(damaged("its indices are no bytes")) };
+    let entries = map.len() / 3;
+    // The map has all reds, then all greens and blues, each of 16 bits.
+    let colour = |index: u8| {
+        [0, 1, 2].map(|plane| {
+            let value = (usize::from(index) < entries)
+                .then(|| map.get(plane * entries + usize::from(index)))
+                .flatten();
+            value.map_or(0, |value| (value >> 8) as u8)
+        })
+    };
+    let numbers = Numbers::U8(indices.into_iter().flat_map(colour).collect());
+    Ok(Samples { width, height, colours: 3, channels: 3, numbers })
+}
+
+/// Where the value of the tag stands that says what samples mean, in the first directory of a classic TIFF.
+fn entry(bytes: &[u8], big: bool) -> Option<usize> {
+    let two = |at: usize| {
+        let two = bytes.get(at..at + 2)?.try_into().ok()?;
+        Some(if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
+    };
+    let four: [u8; 4] = bytes.get(4..8)?.try_into().ok()?;
+    let directory = if big { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) } as usize;
+    if two(2)? != 42 {
+        return None;
+    }
+    let entries = usize::from(two(directory)?);
+    let tag = Tag::PhotometricInterpretation.to_u16();
+    let at = (0..entries)
+        .map(|entry| directory + 2 + 12 * entry)
+        .find(|&at| two(at) == Some(tag) && two(at + 8) == Some(PALETTE))?;
+    Some(at + 8)
+}
+
+fn length_of(numbers: &Numbers) -> usize {
+    match numbers {
+        Numbers::U8(values) => values.len(),
+        Numbers::U16(values) => values.len(),
+        Numbers::U32(values) => values.len(),
+        Numbers::U64(values) => values.len(),
+        Numbers::F16(values) => values.len(),
+        Numbers::F32(values) => values.len(),
+        Numbers::F64(values) => values.len(),
+        Numbers::I8(values) => values.len(),
+        Numbers::I16(values) => values.len(),
+        Numbers::I32(values) => values.len(),
+        Numbers::I64(values) => values.len(),
+    }
+}
+
+/// Planes one behind the other become pixels.
+fn interleaved(numbers: Numbers, planes: usize, pixels: usize) -> Result<Numbers, String> {
+    fn mixed<T: Copy>(values: &[T], planes: usize, pixels: usize) -> Result<Vec<T>, String> {
+        if values.len() != planes * pixels {
+            return Err("damaged Tiff: a plane is missing".to_owned());
+        }
+        let pixel = |at| (0..planes).map(move |plane| values[plane * pixels + at]);
+        Ok((0..pixels).flat_map(pixel).collect())
+    }
+    Ok(match &numbers {
+        Numbers::U8(values) => Numbers::U8(mixed(values, planes, pixels)?),
+        Numbers::U16(values) => Numbers::U16(mixed(values, planes, pixels)?),
+        Numbers::U32(values) => Numbers::U32(mixed(values, planes, pixels)?),
+        Numbers::U64(values) => Numbers::U64(mixed(values, planes, pixels)?),
+        Numbers::F16(values) => Numbers::F16(mixed(values, planes, pixels)?),
+        Numbers::F32(values) => Numbers::F32(mixed(values, planes, pixels)?),
+        Numbers::F64(values) => Numbers::F64(mixed(values, planes, pixels)?),
+        Numbers::I8(values) => Numbers::I8(mixed(values, planes, pixels)?),
+        Numbers::I16(values) => Numbers::I16(mixed(values, planes, pixels)?),
+        Numbers::I32(values) => Numbers::I32(mixed(values, planes, pixels)?),
+        Numbers::I64(values) => Numbers::I64(mixed(values, planes, pixels)?),
+    })
+}
+
+/// Samples of less than a byte become bytes, from black to white if they are `tones`. Each row begins with a
+/// byte of its own.
+fn spread(
+    numbers: Numbers,
+    (width, height): (u32, u32),
+    bits: u8,
+    colours: usize,
+    tones: bool,
+) -> Result<Numbers, String> {
+    let (Numbers::U8(packed), 1, 1 | 2 | 4) = (numbers, colours, bits) else {
+        return Err(format!("this kind of TIFF is not supported: {bits} bits a sample"));
+    };
+    let (width, height, bits) = (width as usize, height as usize, usize::from(bits));
+    let row = (width * bits).div_ceil(8);
+    if packed.len() < row * height {
+        return Err("damaged Tiff: fewer samples than its size says".to_owned());
+    }
+    let most = (1_u8 << bits) - 1;
+    let scale = if tones { 255 / most } else { 1 };
+    let value = |row: &[u8], at: usize| {
+        let bit = at * bits;
+        (row[bit / 8] >> (8 - bits - bit % 8) & most) * scale
+    };
+    let rows = packed.chunks_exact(row).take(height);
+    Ok(Numbers::U8(rows.flat_map(|row| (0..width).map(move |at| value(row, at))).collect()))
+}
+
+/// YCbCr as JFIF defines it (ITU-T T.871, 7) becomes RGB.
+fn to_rgb(numbers: &mut Numbers, channels: usize) {
+    let Numbers::U8(values) = numbers else { return };
+    for pixel in values.chunks_exact_mut(channels) {
+        let [luma, blue, red] = [0, 1, 2].map(|at| f32::from(pixel[at]));
+        let (blue, red) = (blue - 128.0, red - 128.0);
+        let rgb =
+            [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue];
+        for (place, value) in pixel.iter_mut().zip(rgb) {
+            *place = value.round().clamp(0.0, 255.0) as u8;
+        }
+    }
+}
