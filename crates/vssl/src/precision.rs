@@ -127,6 +127,7 @@ mod tests {
         let image = Tensor::<4>::full([1, 3, 2, 2], 1.0 / 3.0, &Device::flex());
         let views = || Views {
             images: vec![0],
+            labels: None,
             global: vec![image.clone(), image.clone()],
             local: vec![image.clone()],
             group: Group::alone(),

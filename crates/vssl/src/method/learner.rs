@@ -38,6 +38,9 @@ pub trait AnyMethod: Send + Sync {
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
 
+    /// Returns whether the method uses labels: see [`Method::sees_labels`].
+    fn sees_labels(&self) -> bool;
+
     /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value.
     fn learner(
         &self,
@@ -116,6 +119,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
 
     fn has_posterior(&self) -> bool {
         self.method.posterior().is_some()
+    }
+
+    fn sees_labels(&self) -> bool {
+        self.method.sees_labels()
     }
 
     fn clone_box(&self) -> Box<dyn AnyMethod> {

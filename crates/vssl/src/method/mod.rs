@@ -145,6 +145,11 @@ pub trait Method: Send + Sync {
         Ok(())
     }
 
+    /// Returns whether the loss uses the labels of the training images. The program tells it at the start of a run.
+    fn sees_labels(&self) -> bool {
+        false
+    }
+
     /// Makes the student around a new backbone with features of length `dim`.
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Self::Student;
 

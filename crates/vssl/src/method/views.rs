@@ -7,8 +7,8 @@ use vssl_data::rng::{Stream, rng};
 
 use crate::{collective::Group, layers::Mode, objective::gaussian::Gaussian, schedule::Step};
 
-/// The augmented views of one batch, or of a rank's share of it. They hold no labels: a method does not use
-/// labels.
+/// The augmented views of one batch, or of a rank's share of it. They hold no labels, but for a method that
+/// [declares](super::Method::sees_labels) that it sees them.
 ///
 /// A method works on any number of ranks if it runs its networks in [`Views::mode`], and computes its loss,
 /// its figures and the value for its memory only from the results of [`Views::gather`]. All its parameters
@@ -16,6 +16,8 @@ use crate::{collective::Group, layers::Mode, objective::gaussian::Gaussian, sche
 pub struct Views {
     /// The number of the training image of each row, `[n]`.
     pub images: Vec<usize>,
+    /// The class of each row, `[n]`, for a method that sees labels; `None` for all others.
+    pub labels: Option<Vec<u32>>,
     /// The full-size views, each `[n, 3, h, w]`, in the order of the recipe.
     pub global: Vec<Tensor<4>>,
     /// The small crops, which only the student sees.
@@ -52,9 +54,10 @@ impl Views {
 
     /// Returns the same views for a step that does not train the backbone.
     pub(super) fn with_frozen_backbone(&self) -> Self {
-        let Self { images, global, local, group, .. } = self;
-        let (images, global, local) = (images.clone(), global.clone(), local.clone());
-        Self { images, global, local, group: group.clone(), frozen_backbone: true }
+        let Self { images, labels, global, local, group, .. } = self;
+        let (images, labels) = (images.clone(), labels.clone());
+        let (global, local, group) = (global.clone(), local.clone(), group.clone());
+        Self { images, labels, global, local, group, frozen_backbone: true }
     }
 
     /// Returns the rows of the joint batch, in the order of ranks; gradients flow to the own rows only. All
@@ -84,6 +87,15 @@ impl Views {
     pub fn joint_images(&self) -> Vec<usize> {
         let own: Vec<u64> = self.images.iter().map(|&image| image as u64).collect();
         self.group.gather_numbers(&own).into_iter().map(|image| image as usize).collect()
+    }
+
+    /// Returns the class of each row of the joint batch, for a method that sees labels.
+    ///
+    /// # Panics
+    /// The views have no labels.
+    pub fn joint_labels(&self) -> Vec<usize> {
+        let own = self.labels.as_ref().expect("a method that sees labels is given labels");
+        self.group.gather_labels(own).into_iter().map(|label| label as usize).collect()
     }
 
     /// Draws ε ~ N(0, I) for this step and view, in the shape of `like`: the own rows of the numbers that a

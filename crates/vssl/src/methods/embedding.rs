@@ -1,5 +1,5 @@
 //! Backbone and projector, nothing else: the student of the methods that compare the embeddings of
-//! views without a predictor (`methods::{barlow, deepclusterv2, lejepa, mocov2plus, ressl, simclr, vicreg, wmse}`).
+//! views without a predictor (`methods::{barlow, deepclusterv2, lejepa, mocov2plus, ressl, simclr, supcon, vicreg, wmse}`).
 
 use burn::{module::Module, tensor::Tensor};
 

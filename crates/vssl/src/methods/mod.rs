@@ -16,6 +16,7 @@ mod predicting;
 mod ressl;
 mod simclr;
 mod simsiam;
+mod supcon;
 mod swav;
 mod teacher;
 mod vibcreg;
@@ -39,6 +40,7 @@ pub use nnsiam::NnSiam;
 pub use ressl::Ressl;
 pub use simclr::SimClr;
 pub use simsiam::SimSiam;
+pub use supcon::SupCon;
 pub use swav::Swav;
 pub use vibcreg::Vibcreg;
 pub use vicreg::Vicreg;
@@ -116,6 +118,11 @@ pub const METHODS: &[Entry] = &[
         "simsiam",
         "Each view predicts the other's projection behind a stop-gradient, no teacher",
         "Chen and He 2021, arXiv:2011.10566",
+    ),
+    Entry::of::<SupCon>(
+        "supcon",
+        "As SimCLR, with the images of the same class as positives: it sees the labels",
+        "Khosla et al. 2020, arXiv:2004.11362",
     ),
     Entry::of::<Swav>(
         "swav",

@@ -7,7 +7,7 @@ use crate::{collective::Group, encoder::images::images_to_tensor, method::Views}
 
 /// A micro-batch: one of the equal parts of a batch, whose gradients are averaged.
 pub struct MicroBatch<'a> {
-    /// The views of its images.
+    /// The views of its images, without labels.
     pub views: Views,
     /// The labels of its images, where the images have labels.
     pub labels: Option<&'a [u32]>,
@@ -26,6 +26,7 @@ pub fn micro<'a>(
     let range = index * images..(index + 1) * images;
     let mut views = Views {
         images: batch.indices[range.clone()].to_vec(),
+        labels: None,
         global: Vec::new(),
         local: Vec::new(),
         group: group.clone(),

@@ -236,6 +236,20 @@ impl Plan {
             };
             notes.extend(continuation.notes(checkpoint)?);
         }
+        let method = &self.recipe.method;
+        if method.sees_labels() {
+            let name = method.name();
+            if self.train.labels().is_none() {
+                return Err(TrainError::Setting(format!(
+                    "method = \"{name}\" learns from the labels of the training images, and these images have none; \
+                     expected a folder for each class, or another method"
+                )));
+            }
+            notes.push(format!(
+                "{name} sees the labels of the training images: its accuracies do not compare with those of methods \
+                 that learn without labels"
+            ));
+        }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
         } else if self.validation.is_none() {

@@ -168,7 +168,10 @@ impl<'a> Run<'a> {
                 batch::micro(batch, micro, micro_batches, group, &device);
             let at = Step { micro: micro as u64, ..*at };
             let share = 1.0 / micro_batches as f64;
-            let views = precision.of(views);
+            let mut views = precision.of(views);
+            if self.plan.recipe.method.sees_labels() {
+                views.labels = labels.map(<[u32]>::to_vec);
+            }
             let outcome = self.learner.forward_backward(&views, share * loss_scale, &at);
             group.check()?;
             report.add(&outcome, share);

@@ -117,7 +117,7 @@ mod tests {
         };
         let group = Group::alone();
         let (images, global) = ((0..BATCH).collect(), vec![view(0), view(1)]);
-        Views { images, global, local: vec![], group, frozen_backbone: false }
+        Views { images, labels: None, global, local: vec![], group, frozen_backbone: false }
     }
 
     /// Runs one step and returns its report.

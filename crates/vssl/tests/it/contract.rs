@@ -17,7 +17,7 @@ use vssl::{
     recipe::Entry,
     schedule::Step,
     tensors::ParameterInfo,
-    train::batch,
+    train::batch::{self, MicroBatch},
 };
 use vssl_data::{
     Batch, Dataset, Image, Loader, LoaderPlan, OnBadImage, Pipeline, Share, ViewGroup, dataset,
@@ -120,6 +120,17 @@ pub fn step(index: u64) -> Step {
     Step { index, epoch, steps_per_epoch: STEPS, total: 100, watch: true, ..Step::default() }
 }
 
+/// Four classes, for the method that sees labels.
+const LABELS: [u32; 64] = {
+    let mut labels = [0; 64];
+    let mut image = 0;
+    while image < labels.len() {
+        labels[image] = image as u32 % 4;
+        image += 1;
+    }
+    labels
+};
+
 /// Coloured gradients, different for every index.
 struct Pictures;
 
@@ -133,7 +144,7 @@ impl Dataset for Pictures {
         Ok(Image { width: SIZE, height: SIZE, rgb })
     }
     fn labels(&self) -> Option<&[u32]> {
-        None
+        Some(&LABELS)
     }
     fn classes(&self) -> &[String] {
         &[]
@@ -160,7 +171,13 @@ fn loader(workers: usize) -> Loader {
 }
 
 pub fn views(batch: &Batch) -> Views {
-    precision().of(batch::micro(batch, 0, 1, &Group::alone(), &device()).views)
+    labelled(batch::micro(batch, 0, 1, &Group::alone(), &device()), precision())
+}
+
+/// The views of a micro-batch with its labels, which only one method reads.
+pub fn labelled(part: MicroBatch<'_>, precision: Precision) -> Views {
+    let labels = part.labels.map(<[u32]>::to_vec);
+    Views { labels, ..precision.of(part.views) }
 }
 
 pub fn first_batch() -> Batch {
@@ -256,7 +273,9 @@ fn half_precision_changes_loss_and_gradients_by_rounding_only() {
         let name = entry.name;
         let [(single, expected), (rounded, got)] = [Precision::F32, half].map(|precision| {
             let mut learner = learner_in_second_epoch(entry);
-            let views = batch::micro(&first_batch(), 0, 1, &Group::alone(), &device()).views;
+            let batch = first_batch();
+            let part = batch::micro(&batch, 0, 1, &Group::alone(), &device());
+            let views = labelled(part, Precision::F32);
             let loss = loss(learner.as_mut(), &precision.of(views), &step(STEPS));
             (loss, gradients(learner.as_mut()).0)
         });

@@ -24,7 +24,7 @@ use vssl_data::{
     rng::{Stream, rng, uniform},
 };
 
-use crate::contract::{device, loss_scale, small};
+use crate::contract::{device, labelled, loss_scale, small};
 
 const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
@@ -169,7 +169,8 @@ pub(super) fn train(case: &Case, group: &Group) -> Trace {
             learner.before_epoch(&at);
         }
         for micro in 0..*parts {
-            let views = precision.of(batch::micro(&batch, micro, *parts, group, &device).views);
+            let part = batch::micro(&batch, micro, *parts, group, &device);
+            let views = labelled(part, *precision);
             let at = Step { micro: micro as u64, ..at };
             let share = loss_scale(*precision) / *parts as f64;
             let outcome = learner.forward_backward(&views, share, &at);

@@ -35,6 +35,7 @@ pub(super) fn of(name: &str) -> Tuning {
         "nnclr" => ("lars", 0.4, 1e-5, Pair::Asymmetric),
         "ressl" => ("sgd", 0.05, 1e-4, Pair::WeakSecond),
         "simclr" => ("lars", 0.4, 1e-4, Pair::Strong),
+        "supcon" => ("sgd", 0.4, 1e-5, Pair::Strong),
         "nnsiam" => ("sgd", 0.5, 1e-5, Pair::Asymmetric),
         "simsiam" => ("sgd", 0.5, 1e-5, Pair::Symmetric),
         "wmse" => ("adam", 0.002, 1e-6, Pair::Strong),

@@ -67,6 +67,8 @@ const LOSS_SCALE: f64 = 128.0;
 const SMALL: [(&str, usize); 3] = [("hidden", 32), ("dim", 16), ("prototypes", 12)];
 /// Batches that a queue holds.
 const QUEUE: usize = 4;
+/// Share of the identity in a covariance that embeddings are whitened by.
+const WHITENING_EPS: f64 = 0.05;
 
 /// The network and the views that two devices share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -288,6 +290,7 @@ impl Agreement {
             .map(|view| images_to_tensor(numbers(view).to_vec(), self.batch, self.size, &device));
         precision.of(Views {
             images: (0..self.batch).collect(),
+            labels: Some((0..self.batch as u32).map(|image| image % bench::CLASSES).collect()),
             global: global.collect(),
             local: Vec::new(),
             group: Group::alone(),
@@ -341,6 +344,9 @@ fn shrink(table: &mut toml::Table, batch: usize) {
             (value @ toml::Value::Integer(_), _) if end == "queue" => {
                 *value = toml::Value::Integer((QUEUE * batch) as i64);
             }
+            // So few images have no covariance of so many columns.
+            (value, _) if key == "whitening_eps" => *value = toml::Value::Float(WHITENING_EPS),
+            (value, _) if key == "whitening_size" => *value = toml::Value::Integer(batch as i64),
             (value @ toml::Value::Integer(_), Some(small)) => *value = small,
             (toml::Value::Array(values), Some(small)) => values.fill(small),
             _ => {}

@@ -29,6 +29,8 @@ use crate::{
 const SEED: u64 = 0;
 /// The number of training images that a memory of the size of the data set assumes: CIFAR's.
 const IMAGES: usize = 50_000;
+/// The number of classes of the images, for a method that sees labels.
+pub(super) const CLASSES: u32 = 10;
 
 /// The settings of a benchmark.
 #[derive(Clone, Debug)]
@@ -202,6 +204,7 @@ impl StepBench {
         let local = (2..).take(count).map(|view| self.view(view, side, &device)).collect();
         let views = self.precision.of(Views {
             images: (0..self.batch).collect(),
+            labels: Some((0..self.batch as u32).map(|image| image % CLASSES).collect()),
             global: (0..2).map(|view| self.view(view, self.size, &device)).collect(),
             local,
             group: Group::alone(),
