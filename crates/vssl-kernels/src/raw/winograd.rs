@@ -36,8 +36,8 @@ use super::pool::{Shared, parallel_for};
 use super::shape::Conv;
 use super::simd::Isa;
 use super::winograd_transform::{
-    FilterGradient, FilterPanel, Finish, Gather, Grid, Input, OutputAdjoint, POSITIONS, Plain,
-    Scatter, Strips,
+    Added, FilterGradient, FilterPanel, Finish, Gather, Grid, Input, OutputAdjoint, POSITIONS,
+    Plain, Scatter, Strips, TOGETHER,
 };
 
 /// The number of tiles that a task takes from image to image, when there are enough tiles: its products stay
@@ -47,7 +47,7 @@ const FUSED_TILES: usize = 24;
 const ALIVE: usize = 3 << 20;
 /// The largest number of pairs of input and output channels for which the weight gradient is computed tile by
 /// tile.
-const FEW_WEIGHTS: usize = 32 * 32;
+const FEW_WEIGHTS: usize = 64 * 64;
 /// The number of floats of transformed tiles that share L2 with the transformed weight gradient.
 const NEAR: usize = 1 << 16;
 /// The number of lanes to a multiple of which channels are filled up, for any instruction set.
@@ -70,6 +70,12 @@ pub fn applies(conv: &Conv) -> bool {
     // Tiles at the border do work for nothing.
     let tiles = conv.out_height().div_ceil(4) * conv.out_width().div_ceil(4);
     9 * conv.out_height() * conv.out_width() >= 2 * POSITIONS * tiles
+}
+
+/// Returns whether Winograd's method [`applies`] and pays in training, where the filters are transformed at each
+/// step: that takes longer than the multiplications that it saves if the batch has fewer than `tiles` tiles.
+pub fn pays(conv: &Conv, tiles: usize) -> bool {
+    applies(conv) && Pass::forward(conv).tiles >= tiles
 }
 
 /// A convolution of images of `in_channels` to images of `out_channels`, forward or backward.
@@ -141,10 +147,20 @@ pub(super) fn forward_then(
 }
 
 /// See [`super::conv::input_gradient`], which checks the sizes. The padding must not be above two.
-pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+pub fn input_gradient(
+    isa: Isa,
+    conv: &Conv,
+    dy: &[f32],
+    weight: &[f32],
+    dx: &mut [f32],
+    add: bool,
+) {
     let pass = Pass::backward(conv);
     let filters = filters(isa, conv, weight, true);
-    convolve(isa, &pass, dy, &filters, dx, Plain);
+    match add {
+        true => convolve(isa, &pass, dy, &filters, dx, Added),
+        false => convolve(isa, &pass, dy, &filters, dx, Plain),
+    }
 }
 
 /// Returns the transformed filters as panels, `[36, panel, depth, width]`.
@@ -478,11 +494,13 @@ fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
     let to = Shared::new(dweight);
     parallel_for(k.div_ceil(CHANNELS), |task| {
         let first = task * CHANNELS;
-        for channel in 0..c {
+        for channel in (0..c).step_by(TOGETHER) {
             // SAFETY: each task writes its own output channels.
             unsafe {
                 isa.run(FilterGradient {
                     from: sums[channel * k..].as_ptr(),
+                    inputs: TOGETHER.min(c - channel),
+                    row: k,
                     position: padded_stride(c * k),
                     channels: (first, CHANNELS.min(k - first)),
                     to: to.at(channel * 9),

@@ -5,7 +5,9 @@
 
 use std::mem::MaybeUninit;
 
+use super::norm::load;
 use super::simd::{Kernel, Simd, tile_columns};
+use super::transpose::Transpose;
 
 /// The number of products of a tile and a channel pair.
 pub const POSITIONS: usize = 36;
@@ -360,6 +362,24 @@ impl Finish for Plain {
     }
 }
 
+/// The output is added to what is stored there.
+#[derive(Clone, Copy)]
+pub struct Added;
+
+impl Finish for Added {
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        self,
+        sum: S::Vector,
+        to: *const f32,
+        _: usize,
+        count: usize,
+    ) -> S::Vector {
+        // SAFETY: the caller promises that `to` can be read.
+        unsafe { S::add(sum, load::<S>(to, count)) }
+    }
+}
+
 /// Transforms the 36 positions of tiles into pixels.
 pub struct Scatter<F> {
     /// The place of tile zero of this call; its channels are filled up to whole vectors.
@@ -445,6 +465,8 @@ pub struct FilterPanel<'a> {
 
 /// The widest panel of the instruction sets.
 const WIDEST: usize = 64;
+/// The number of rows of a panel, or of input channels, whose filters are turned together.
+pub const TOGETHER: usize = 8;
 
 impl Kernel for FilterPanel<'_> {
     type Output = ();
@@ -452,38 +474,68 @@ impl Kernel for FilterPanel<'_> {
     unsafe fn run<S: Simd>(self) {
         let width = tile_columns::<S>();
         const { assert!(tile_columns::<S>() <= WIDEST) };
-        let mut taps = [[0.0f32; WIDEST]; 9];
-        for p in 0..self.depth {
-            for j in 0..self.count {
-                let (k, c) = if self.turned { (p, self.first + j) } else { (self.first + j, p) };
-                let filter = &self.weight[(k * self.in_channels + c) * 9..][..9];
-                for (tap, taps) in taps.iter_mut().enumerate() {
-                    taps[j] = filter[if self.turned { 8 - tap } else { tap }];
-                }
-            }
-            for v in (0..width).step_by(S::LANES) {
-                // SAFETY: `v + LANES ≤ width ≤ WIDEST`; the caller promises room for the panel.
-                unsafe {
-                    let to = self.to.add(p * width + v);
-                    let load = |i: usize, j: usize| S::load(taps[3 * i + j].as_ptr().add(v));
-                    two_sided::<S, Filter, 3, 6>(load, |i, j, value| {
-                        S::store(to.add((6 * i + j) * self.position), value);
-                    });
+        // Lines of the panel's columns, one for each tap of each of a few rows. Columns from `count` on stay zero.
+        let mut lines = [0.0f32; TOGETHER * 9 * WIDEST];
+        for start in (0..self.depth).step_by(TOGETHER) {
+            let rows = TOGETHER.min(self.depth - start);
+            // SAFETY: `v + LANES ≤ width ≤ WIDEST`; the caller promises room for the panel.
+            unsafe {
+                self.lines::<S>(start, rows, width, &mut lines);
+                for p in 0..rows {
+                    for v in (0..width).step_by(S::LANES) {
+                        let to = self.to.add((start + p) * width + v);
+                        let from = lines.as_ptr().add(p * 9 * width + v);
+                        let load = |i: usize, j: usize| S::load(from.add((3 * i + j) * width));
+                        two_sided::<S, Filter, 3, 6>(load, |i, j, value| {
+                            S::store(to.add((6 * i + j) * self.position), value);
+                        });
+                    }
                 }
             }
         }
     }
 }
 
-/// Transforms gradients of transformed filters into those of the filters, for one input channel.
+impl FilterPanel<'_> {
+    /// Copies the taps of `rows` rows of the panel from `start` on to lines of `width` columns.
+    #[inline(always)]
+    unsafe fn lines<S: Simd>(&self, start: usize, rows: usize, width: usize, lines: &mut [f32]) {
+        let Self { weight, in_channels, first, count, turned, .. } = *self;
+        assert!(rows * 9 * width <= lines.len() && count <= width, "room for the taps");
+        let lines = lines.as_mut_ptr();
+        if turned {
+            for p in 0..rows {
+                // The filters of the columns follow each other.
+                let from = weight[((start + p) * in_channels + first) * 9..][..count * 9].as_ptr();
+                let to = |tap: usize| lines.wrapping_add((9 * p + 8 - tap) * width);
+                // SAFETY: nine lines of at least `count` floats; `count` filters.
+                unsafe { Transpose { from, size: (count, 9), from_row: 9, to }.run::<S>() };
+            }
+            return;
+        }
+        // The filters of the rows follow each other.
+        let filters = &weight[(first * in_channels + start) * 9..];
+        assert!(((count - 1) * in_channels + rows) * 9 <= filters.len(), "filters of the panel");
+        let to = |tap: usize| lines.wrapping_add(tap * width);
+        let (from, from_row) = (filters.as_ptr(), in_channels * 9);
+        // SAFETY: as was just checked.
+        unsafe { Transpose { from, size: (count, rows * 9), from_row, to }.run::<S>() };
+    }
+}
+
+/// Transforms gradients of transformed filters into those of the filters, for a few input channels.
 pub struct FilterGradient {
-    /// The transformed gradients, `[36, in_channels, row]`, at the input channel of this call.
+    /// The transformed gradients, `[36, in_channels, row]`, at the first input channel of this call.
     pub from: *const f32,
+    /// The number of input channels, at most [`TOGETHER`].
+    pub inputs: usize,
+    /// The number of floats from an input channel to the next.
+    pub row: usize,
     /// The number of floats from a position to the next.
     pub position: usize,
     /// The first output channel and the number of output channels.
     pub channels: (usize, usize),
-    /// The gradients of the filters, `[out_channels, in_channels, 3, 3]`, at the input channel of this call.
+    /// The gradients of the filters, `[out_channels, in_channels, 3, 3]`, at the first input channel.
     pub to: *mut f32,
     /// The number of floats from an output channel to the next.
     pub filter: usize,
@@ -493,24 +545,28 @@ impl Kernel for FilterGradient {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut lanes = [[0.0f32; WIDEST]; 9];
+        debug_assert!(self.inputs <= TOGETHER);
+        // Lines of output channels, one for each tap of each input channel.
+        let mut lines = [0.0f32; TOGETHER * 9 * WIDEST];
+        let lines = lines.as_mut_ptr();
         for k in (0..self.channels.1).step_by(S::LANES) {
             let count = S::LANES.min(self.channels.1 - k);
             let first = self.channels.0 + k;
-            // SAFETY: `first + count` is at most the number of output channels.
+            // SAFETY: `first + count` is at most the number of output channels, and `LANES ≤ WIDEST`.
             unsafe {
-                let load = |i: usize, j: usize| {
-                    let from = self.from.add((6 * i + j) * self.position + first);
-                    if count == S::LANES { S::load(from) } else { S::load_partial(from, count) }
-                };
-                two_sided::<S, FilterAdjoint, 6, 3>(load, |i, j, value| {
-                    S::store(lanes[3 * i + j].as_mut_ptr(), value);
-                });
-                for lane in 0..count {
-                    for (tap, lanes) in lanes.iter().enumerate() {
-                        *self.to.add((first + lane) * self.filter + tap) = lanes[lane];
-                    }
+                for c in 0..self.inputs {
+                    let from = self.from.add(c * self.row + first);
+                    let load = |i: usize, j: usize| {
+                        let from = from.add((6 * i + j) * self.position);
+                        if count == S::LANES { S::load(from) } else { S::load_partial(from, count) }
+                    };
+                    two_sided::<S, FilterAdjoint, 6, 3>(load, |i, j, value| {
+                        S::store(lines.add((9 * c + 3 * i + j) * S::LANES), value);
+                    });
                 }
+                let to = |lane: usize| self.to.wrapping_add((first + lane) * self.filter);
+                let (from, size) = (lines.cast_const(), (self.inputs * 9, count));
+                Transpose { from, size, from_row: S::LANES, to }.run::<S>();
             }
         }
     }
