@@ -5,7 +5,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::norm::load;
+use super::norm::{load, store};
 use super::simd::{Kernel, Simd, tile_columns};
 use super::transpose::Transpose;
 
@@ -419,23 +419,20 @@ impl<F: Finish> Kernel for Scatter<F> {
                     }
                     let from = self.from.add(tile * self.row + c);
                     let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
-                    let finished = |i: usize, j: usize, value| {
-                        self.finish.finish::<S>(value, at(i, j), c, count)
-                    };
-                    if window.inside == Window::<4>::WHOLE && count == S::LANES {
-                        let store = |i, j, value| S::store(at(i, j), finished(i, j, value));
-                        two_sided::<S, Output, 6, 4>(load, store);
-                        continue;
-                    }
-                    two_sided::<S, Output, 6, 4>(load, |i, j, value| {
-                        match window.inside >> (4 * i + j) & 1 == 1 {
-                            true if count == S::LANES => {
-                                S::store(at(i, j), finished(i, j, value));
+                    // What follows is in no closure: one that is not inlined has no target features, and each of
+                    // its vectors would go through memory.
+                    let mut pixels = [[S::splat(0.0); 4]; 4];
+                    two_sided::<S, Output, 6, 4>(load, |i, j, value| pixels[i][j] = value);
+                    let whole = window.inside == Window::<4>::WHOLE;
+                    for (i, pixels) in pixels.into_iter().enumerate() {
+                        for (j, sum) in pixels.into_iter().enumerate() {
+                            if whole || window.inside >> (4 * i + j) & 1 == 1 {
+                                let to = at(i, j);
+                                let value = self.finish.finish::<S>(sum, to, c, count);
+                                store::<S>(to, value, count);
                             }
-                            true => S::store_partial(at(i, j), finished(i, j, value), count),
-                            false => {}
                         }
-                    });
+                    }
                 }
             }
             tile += 1;
