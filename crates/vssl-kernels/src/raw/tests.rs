@@ -33,7 +33,7 @@ pub(super) fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: 
 /// `[n, c, h, w]`, output channels, filter, stride, padding.
 type Case = ([usize; 4], usize, (usize, usize), usize, usize);
 
-const CONVOLUTIONS: [Case; 36] = [
+const CONVOLUTIONS: [Case; 37] = [
     ([1, 1, 1, 1], 1, (1, 1), 1, 0),
     ([2, 3, 9, 8], 5, (3, 3), 1, 1),
     ([2, 3, 17, 13], 7, (7, 7), 2, 3),
@@ -59,6 +59,7 @@ const CONVOLUTIONS: [Case; 36] = [
     ([3, 8, 6, 6], 8, (3, 3), 1, 3),
     ([25, 33, 4, 4], 40, (3, 3), 1, 1),
     ([24, 264, 4, 4], 20, (3, 3), 1, 1), // more channels than one pass sums
+    ([13, 70, 8, 8], 66, (3, 3), 1, 1), // a weight gradient in blocks of channels, each in two pieces
     // Weights of which a task takes a part.
     ([1, 264, 6, 5], 20, (3, 3), 2, 1),
     ([2, 64, 7, 6], 260, (3, 3), 2, 1),

@@ -434,6 +434,7 @@ impl<'a> WeightProducts<'a> {
     ///
     /// `sums` must have all positions, and no other task may use them.
     unsafe fn sum(&self, (start, end): (usize, usize), scratch: &mut [f32], sums: Shared) {
+        debug_assert!(start < end, "a task of at least one tile");
         let (from, to) = scratch.split_at_mut(POSITIONS * self.strides.0);
         assert!(to.len() >= POSITIONS * self.strides.1, "room for the tiles");
         let (from, to) = (Shared::new(from), Shared::new(to));
