@@ -69,9 +69,11 @@ impl<B: KernelGradients> Backward<B, 2> for ConvStep {
             grads.register::<B>(node.id, gradient);
         }
         if let (Some(node), Some(weight)) = (x_node, weight) {
-            let gradient = B::conv2d_input_gradient(dy, weight, image, stride, padding);
             let place = (node.id, node.parents.is_empty());
-            accumulate::register::<B>(grads, place, gradient, |grads| grads.consume::<B>(&node));
+            let earlier = |grads: &mut Gradients| grads.consume::<B>(&node);
+            accumulate::merge::<B>(grads, place, earlier, |earlier| {
+                B::conv2d_input_gradient(dy, weight, earlier, image, stride, padding)
+            });
         }
     }
 }
@@ -79,19 +81,39 @@ impl<B: KernelGradients> Backward<B, 2> for ConvStep {
 #[derive(Debug)]
 struct NormStep<const N: usize>;
 
+/// What the backward pass of a normalisation needs.
+#[derive(Clone, Debug)]
+enum NormState<B: KernelGradients> {
+    /// The output is computed again where it is needed.
+    Recomputed(Arc<Recomputed<B>>),
+    /// There was a residual, so the output is stored.
+    Stored(NormSaved<FloatTensor<B>>, FloatTensor<B>),
+}
+
+impl<B: KernelGradients> NormState<B> {
+    /// Returns the values of the forward pass, and the output if it is stored.
+    fn into_parts(self) -> (NormSaved<FloatTensor<B>>, Option<FloatTensor<B>>) {
+        match self {
+            Self::Stored(saved, output) => (saved, Some(output)),
+            Self::Recomputed(state) => match Arc::try_unwrap(state) {
+                Ok(Recomputed(saved)) => (saved, None),
+                Err(shared) => (shared.0.clone(), None),
+            },
+        }
+    }
+}
+
 impl<B: KernelGradients, const N: usize> Backward<B, N> for NormStep<N> {
-    type State = Arc<Recomputed<B>>;
+    type State = NormState<B>;
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         // Without a rectifier the residual's gradient is `dy` itself.
         let wanted = ops.parents.get(3).is_some_and(Option::is_some);
-        let state = ops.state;
-        let gated = state.saved.rectifier != Rectifier::None;
+        let (saved, y) = ops.state.into_parts();
+        let gated = saved.rectifier != Rectifier::None;
         let through = (wanted && !gated).then(|| dy.clone());
-        let y = (gated && state.residual.is_some()).then(|| state.output());
-        let given = B::batch_norm_backward(&state.saved, y, dy, wanted && gated);
-        drop(state);
+        let given = B::batch_norm_backward(saved, y.filter(|_| gated), dy, wanted && gated);
         if let (Some(Some(node)), Some(gradient)) = (ops.parents.get(3), given.residual.or(through))
         {
             let place = (node.id, node.parents.is_empty());
@@ -212,7 +234,6 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
             || gamma.is_tracked()
             || beta.is_tracked()
             || residual.as_ref().is_some_and(|residual| residual.is_tracked());
-        let kept = residual.as_ref().filter(|_| tracked).map(Kept::new::<C>);
         let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
         let (beta, beta_guard) = beta.into_parts();
         let (residual, residual_guard) = residual.map(|residual| residual.into_parts()).unzip();
@@ -230,14 +251,14 @@ impl<B: KernelOps + KernelGradients, C: CheckpointStrategy> KernelOps for Autodi
             return (constant::<B, C>(y), statistics.0, statistics.1);
         }
         let saved = NormSaved { x, gamma, beta, mean, variance, eps, rectifier, ranks };
-        let output = Arc::new(Recomputed::<B>::new(saved, kept));
-        let state = output.clone();
-        let y = match residual_guard {
-            Some(guard) => {
-                record!(NormStep::<4>, [x_guard, gamma_guard, beta_guard, guard], state, y)
-            }
-            None => record!(NormStep::<3>, [x_guard, gamma_guard, beta_guard], state, y),
-        };
+        if let Some(guard) = residual_guard {
+            let state = NormState::Stored(saved, y.clone());
+            let y = record!(NormStep::<4>, [x_guard, gamma_guard, beta_guard, guard], state, y);
+            return (y, statistics.0, statistics.1);
+        }
+        let output = Arc::new(Recomputed::<B>(saved));
+        let state = NormState::Recomputed(output.clone());
+        let y = record!(NormStep::<3>, [x_guard, gamma_guard, beta_guard], state, y);
         recompute::remember(y.id(), &output);
         (y, statistics.0, statistics.1)
     }

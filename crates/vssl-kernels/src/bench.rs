@@ -91,7 +91,7 @@ impl Layer {
         let forward = speed(&mut || conv::forward(isa, conv, &x, &weight, &mut y));
         let mut gradient = vec![0.0; x.len()];
         let input_gradient =
-            speed(&mut || conv::input_gradient(isa, conv, &y, &weight, &mut gradient));
+            speed(&mut || conv::input_gradient(isa, conv, &y, &weight, &mut gradient, false));
         let mut gradient = vec![0.0; weight.len()];
         let weight_gradient =
             speed(&mut || conv::weight_gradient(isa, conv, &x, &y, &mut gradient));

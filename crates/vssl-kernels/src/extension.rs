@@ -8,8 +8,8 @@ use burn::backend::{Backend, ExtensionType, Flex, TensorMetadata, backend_extens
 
 use crate::joint::AcrossRanks;
 use crate::layout::{
-    channels_last, channels_last_tensor, dense, from_rows_of_channels, rows_of_channels, sizes,
-    tensor, vector,
+    Dense, channels_last, channels_last_tensor, dense, from_rows_of_channels, images_of_rows,
+    rows_of_channels, sizes, tensor, vector,
 };
 use crate::raw::linear::{self, Linear};
 use crate::raw::norm::Rectifier;
@@ -97,10 +97,11 @@ pub trait KernelOps: Backend {
 
 /// The gradients of [`KernelOps`], called by the backward passes only.
 pub trait KernelGradients: Backend {
-    /// Returns the gradient of an input of `size`, rows and columns.
+    /// Returns the gradient of an input of `size`, rows and columns, added to an `earlier` gradient of it.
     fn conv2d_input_gradient(
         dy: FloatTensor<Self>,
         weight: FloatTensor<Self>,
+        earlier: Option<FloatTensor<Self>>,
         size: [usize; 2],
         stride: usize,
         padding: usize,
@@ -115,15 +116,12 @@ pub trait KernelGradients: Backend {
         padding: usize,
     ) -> FloatTensor<Self>;
 
-    /// Returns the output of the normalisation again, with the same bits.
-    fn batch_norm_again(
-        saved: &NormSaved<FloatTensor<Self>>,
-        residual: Option<FloatTensor<Self>>,
-    ) -> FloatTensor<Self>;
+    /// Returns the output of a normalisation without a residual again, with the same bits.
+    fn batch_norm_again(saved: &NormSaved<FloatTensor<Self>>) -> FloatTensor<Self>;
 
     /// Returns the gradients. `y` is the output, which is needed if there was a residual before the rectifier.
     fn batch_norm_backward(
-        saved: &NormSaved<FloatTensor<Self>>,
+        saved: NormSaved<FloatTensor<Self>>,
         y: Option<FloatTensor<Self>>,
         dy: FloatTensor<Self>,
         residual: bool,
@@ -308,6 +306,7 @@ impl KernelGradients for Flex {
     fn conv2d_input_gradient(
         dy: FlexFloat,
         weight: FlexFloat,
+        earlier: Option<FlexFloat>,
         [height, width]: [usize; 2],
         stride: usize,
         padding: usize,
@@ -318,8 +317,15 @@ impl KernelGradients for Flex {
         let conv =
             Conv { batch, height, width, in_channels, out_channels, kernel, stride, padding };
         let (dy, weight) = (channels_last(&dy), dense(weight));
+        let (dy, weight) = (dy.floats(), weight.floats());
+        if let Some(images) = earlier {
+            let mut dx = channels_last(&images).into_tensor();
+            drop(images); // the last holder of `dx` writes in place
+            conv::input_gradient(isa(), &conv, dy, weight, dx.storage_mut(), true);
+            return dx.permute(&[0, 3, 1, 2]); // [n, h, w, c] -> [n, c, h, w]
+        }
         let mut dx = buffer::take(conv.input_size());
-        conv::input_gradient(isa(), &conv, dy.floats(), weight.floats(), &mut dx);
+        conv::input_gradient(isa(), &conv, dy, weight, &mut dx, false);
         channels_last_tensor(dx, [batch, in_channels, height, width])
     }
 
@@ -341,9 +347,9 @@ impl KernelGradients for Flex {
         tensor(dweight, [out_channels, in_channels, r, s].into())
     }
 
-    fn batch_norm_again(saved: &NormSaved<FlexFloat>, residual: Option<FlexFloat>) -> FlexFloat {
+    fn batch_norm_again(saved: &NormSaved<FlexFloat>) -> FlexFloat {
         let NormSaved { x, gamma, beta, mean, variance, eps, rectifier, .. } = saved;
-        let (rows, residual) = (rows_of_channels(x), residual.as_ref().map(rows_of_channels));
+        let rows = rows_of_channels(x);
         let [gamma, beta, mean, variance] =
             [gamma, beta, mean, variance].map(|values| dense(values.clone()));
         let mut y = buffer::take(rows.floats().len());
@@ -353,7 +359,7 @@ impl KernelGradients for Flex {
             mean.floats(),
             &norm_scale(gamma.floats(), variance.floats(), *eps),
             beta.floats(),
-            residual.as_ref().map(|residual| residual.floats()),
+            None,
             *rectifier,
             &mut y,
         );
@@ -361,57 +367,37 @@ impl KernelGradients for Flex {
     }
 
     fn batch_norm_backward(
-        saved: &NormSaved<FlexFloat>,
+        saved: NormSaved<FlexFloat>,
         y: Option<FlexFloat>,
         dy: FlexFloat,
         residual: bool,
     ) -> NormGradients<FlexFloat> {
-        let NormSaved { x, gamma, beta, mean, variance, rectifier, ranks, .. } = saved;
+        let NormSaved { x, gamma, beta, mean, variance, rectifier, ranks, eps } = saved;
         let y = y.as_ref().map(rows_of_channels);
-        let (rows, gradient) = (rows_of_channels(x), rows_of_channels(&dy));
-        drop(dy);
+        let (rows, gradient) = (rows_of_channels(&x), rows_of_channels(&dy));
+        drop((x, dy)); // the last holder of a tensor replaces it
         let [gamma, beta, mean, variance] =
             [gamma, beta, mean, variance].map(|values| dense(values.clone()));
-        let scale = norm_scale(gamma.floats(), variance.floats(), saved.eps);
+        let scale = norm_scale(gamma.floats(), variance.floats(), eps);
         let given = norm_backward::Backward {
-            x: rows.floats(),
+            x: &[],
             dy: &[],
             gate: match (rectifier, &y) {
                 (Rectifier::None, _) => Gate::Open,
                 (_, Some(y)) => Gate::Output(y.floats()),
                 (_, None) => Gate::Input { scale: &scale, shift: beta.floats() },
             },
-            slope: if let Rectifier::Leaky(slope) = rectifier { *slope } else { 0.0 },
+            slope: if let Rectifier::Leaky(slope) = rectifier { slope } else { 0.0 },
             gamma: gamma.floats(),
             mean: mean.floats(),
             variance: variance.floats(),
-            eps: saved.eps,
+            eps,
             residual,
         };
-        let with_dy = norm_backward::Backward { dy: gradient.floats(), ..given };
-        let own = norm_backward::sums(isa(), &with_dy);
-        let (joint, count) = ranks.sums(&own, given.x.len() / given.mean.len());
-        let totals = norm_backward::Totals { own: &own, joint: &joint, count };
-        let mut gradient = gradient.into_tensor();
-        // The last holder of the gradient replaces it.
-        let (dx, gamma, beta, gated) = match gradient.try_storage_mut() {
-            Some(dy) => {
-                let g = norm_backward::backward_in_place(isa(), &given, dy, totals);
-                let dx = match gradient.shape().num_dims() {
-                    4 => gradient.permute(&[0, 3, 1, 2]), // [n, h, w, c] -> [n, c, h, w]
-                    _ => gradient,
-                };
-                (dx, g.gamma, g.beta, g.residual)
-            }
-            None => {
-                let dy = dense(gradient);
-                let given = norm_backward::Backward { dy: dy.floats(), ..given };
-                let g = norm_backward::backward(isa(), &given, totals);
-                (from_rows_of_channels(g.x, x), g.gamma, g.beta, g.residual)
-            }
-        };
-        let residual = gated.map(|gated| from_rows_of_channels(gated, x));
-        NormGradients { x: dx, gamma: vector(gamma), beta: vector(beta), residual }
+        match residual {
+            true => gradients_with_residual(&given, rows, gradient.into_tensor(), &ranks),
+            false => gradients_in_place(&given, rows, gradient, &ranks),
+        }
     }
 
     fn sum_of_pixels(dy: FlexFloat) -> FlexFloat {
@@ -482,9 +468,63 @@ impl KernelGradients for Flex {
         let (mut sum, other) = (rows_of_channels(&value).into_tensor(), rows_of_channels(&other));
         drop(value); // the last holder of `sum` writes in place
         update::add(isa(), sum.storage_mut(), other.floats());
-        match sum.shape().num_dims() {
-            4 => sum.permute(&[0, 3, 1, 2]), // [n, h, w, c] -> [n, c, h, w]
-            _ => sum,
-        }
+        images_of_rows(sum)
     }
+}
+
+/// Returns the gradients of a normalisation: that of the input replaces that of the output, whose last holder this
+/// is, or else has memory of its own.
+fn gradients_in_place(
+    given: &norm_backward::Backward<'_>,
+    rows: Dense,
+    gradient: Dense,
+    ranks: &AcrossRanks,
+) -> NormGradients<FlexFloat> {
+    let given = norm_backward::Backward { x: rows.floats(), ..*given };
+    let own =
+        norm_backward::sums(isa(), &norm_backward::Backward { dy: gradient.floats(), ..given });
+    let (joint, count) = ranks.sums(&own, given.x.len() / given.mean.len());
+    let totals = norm_backward::Totals { own: &own, joint: &joint, count };
+    let mut gradient = gradient.into_tensor();
+    let shape = gradient.shape();
+    let (dx, gamma, beta, gated) = match gradient.try_storage_mut() {
+        Some(dy) => {
+            let g = norm_backward::backward_in_place(isa(), &given, dy, totals);
+            (gradient, g.gamma, g.beta, g.residual)
+        }
+        None => {
+            let dy = dense(gradient);
+            let given = norm_backward::Backward { dy: dy.floats(), ..given };
+            let g = norm_backward::backward(isa(), &given, totals);
+            (tensor(g.x, shape.clone()), g.gamma, g.beta, g.residual)
+        }
+    };
+    let residual = gated.map(|gated| images_of_rows(tensor(gated, shape)));
+    let (gamma, beta) = (vector(gamma), vector(beta));
+    NormGradients { x: images_of_rows(dx), gamma, beta, residual }
+}
+
+/// Returns the gradients of a normalisation with a residual. The gradient of the residual replaces that of the
+/// output, and the gradient of the input replaces the input, where this is the last holder of them: so they need no
+/// further memory and fewer passes over it.
+fn gradients_with_residual(
+    given: &norm_backward::Backward<'_>,
+    rows: Dense,
+    mut gradient: FlexFloat,
+    ranks: &AcrossRanks,
+) -> NormGradients<FlexFloat> {
+    let Some(dy) = gradient.try_storage_mut() else {
+        return gradients_in_place(given, rows, dense(gradient), ranks);
+    };
+    let of_x = norm_backward::Backward { x: rows.floats(), ..*given };
+    let own = norm_backward::sums_in_place(isa(), &of_x, dy);
+    let (joint, count) = ranks.sums(&own, dy.len() / given.mean.len());
+    let totals = norm_backward::Totals { own: &own, joint: &joint, count };
+    let gated = dense(gradient);
+    let given = norm_backward::Backward { dy: gated.floats(), gate: Gate::Open, ..*given };
+    let mut x = rows.into_tensor();
+    let g = norm_backward::backward_over_input(isa(), &given, x.storage_mut(), totals);
+    let [x, residual] = [x, gated.into_tensor()].map(images_of_rows);
+    let (gamma, beta) = (vector(g.gamma), vector(g.beta));
+    NormGradients { x, gamma, beta, residual: Some(residual) }
 }

@@ -69,6 +69,14 @@ pub fn from_rows_of_channels(buffer: Buffer, like: &FlexTensor) -> FlexTensor {
     }
 }
 
+/// The inverse of [`rows_of_channels`] for a tensor in that order: `[n, h, w, c]` or `[n, c]`.
+pub fn images_of_rows(rows: FlexTensor) -> FlexTensor {
+    match rows.shape().num_dims() {
+        4 => rows.permute(&[0, 3, 1, 2]), // [n, h, w, c] -> [n, c, h, w]
+        _ => rows,
+    }
+}
+
 /// Makes a tensor of one axis.
 pub fn vector(values: Vec<f32>) -> FlexTensor {
     let shape = Shape::new([values.len()]);

@@ -6,9 +6,8 @@
 //! same bits (Chen et al. 2016, arXiv:1604.06174, section 4, for the cheapest operations of a network only).
 //! So the graph of a residual network holds one image for each convolution instead of two: its output.
 //!
-//! The residual of an output may itself be one that is computed again, back to the first block of a stage of a
-//! network. Such a chain is computed once: each output with a residual stays until its own normalisation has
-//! been passed. An output without one is computed at each use, of which there are one or two.
+//! The output of a normalisation with a residual is stored: to compute it again takes three passes over memory, and
+//! the normalisation of the next block adds it again. With it the graph of a residual network is a fifth larger.
 //!
 //! An operation has only the tensors of its inputs. A short list of the last outputs and the numbers of
 //! their nodes tells it which of them it need not keep.
@@ -16,15 +15,15 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use burn::backend::autodiff::{Autodiff, NodeId, checkpoint::strategy::CheckpointStrategy};
 use burn::backend::tensor::FloatTensor;
 
 use crate::extension::{KernelGradients, NormSaved};
 
-/// The number of outputs that are remembered. Between an output and its last use, as the residual of the next
-/// block, there are at most three normalisations.
+/// The number of outputs that are remembered. Between an output and its last use, as the input of a shortcut, there
+/// are at most three normalisations.
 const REMEMBERED: usize = 16;
 
 type Entry = (u64, Weak<dyn Any + Send + Sync>);
@@ -34,29 +33,9 @@ thread_local! {
     static OUTPUTS: RefCell<VecDeque<Entry>> = const { RefCell::new(VecDeque::new()) };
 }
 
-/// The output of a normalisation as what it is computed from.
+/// The output of a normalisation without a residual, as what it is computed from.
 #[derive(Debug)]
-pub struct Recomputed<B: KernelGradients> {
-    pub saved: NormSaved<FloatTensor<B>>,
-    /// What was added before the rectifier.
-    pub residual: Option<Kept<B>>,
-    /// The output, once it was computed again, if there is a residual.
-    output: Mutex<Option<FloatTensor<B>>>,
-}
-
-impl<B: KernelGradients> Recomputed<B> {
-    pub fn new(saved: NormSaved<FloatTensor<B>>, residual: Option<Kept<B>>) -> Self {
-        Self { saved, residual, output: Mutex::new(None) }
-    }
-
-    /// Returns the output.
-    pub fn output(&self) -> FloatTensor<B> {
-        let Some(residual) = &self.residual else { return B::batch_norm_again(&self.saved, None) };
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let again = || B::batch_norm_again(&self.saved, Some(residual.tensor()));
-        output.get_or_insert_with(again).clone()
-    }
-}
+pub struct Recomputed<B: KernelGradients>(pub NormSaved<FloatTensor<B>>);
 
 /// An input of an operation that its backward pass needs.
 #[derive(Clone, Debug)]
@@ -83,7 +62,7 @@ impl<B: KernelGradients> Kept<B> {
     pub fn tensor(&self) -> FloatTensor<B> {
         match self {
             Self::Stored(tensor) => tensor.clone(),
-            Self::Recomputed(output) => output.output(),
+            Self::Recomputed(output) => B::batch_norm_again(&output.0),
         }
     }
 }

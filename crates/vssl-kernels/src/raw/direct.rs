@@ -4,6 +4,8 @@
 //! matrix `P`, of which only cache-sized pieces are ever written out. Then `y = P · W`, and `dx` collects
 //! `dy · Wᵀ` back from patches to pixels. The weight gradient is in [`super::weight_gradient`].
 
+use std::ops::Range;
+
 use super::buffer::{self, Buffer};
 use super::gemm::{Block, DEPTH};
 use super::pack::Matrix;
@@ -20,28 +22,41 @@ const PIXELS: usize = 96;
 /// See [`super::conv::forward`], which checks the sizes.
 pub fn forward(isa: Isa, conv: &Conv, x: &[f32], weight: &[f32], y: &mut [f32]) {
     let panels = forward_panels(conv, weight, isa.tile_columns());
-    forward_then(isa, conv, x, &panels, (y, false), |_, _| {});
+    forward_then(isa, conv, x, &panels, (y, false), |_, _, _| {});
 }
 
+/// The number of tasks that are wanted of the forward pass. Where there are few pixels, a task has some of the
+/// output channels only: three tasks of 96 pixels would leave one of two threads without work for a third of the
+/// time.
+const TASKS: usize = 16;
+/// The smallest number of output channels of a task, for which it is worth to copy patches again.
+const CHANNELS: usize = 128;
+
 /// Writes the convolution of `x` with the weight that [`forward_panels`] packed to `y`, or adds it if `add`.
-/// `finish` is called with the number of pixels whose outputs are complete, and with a pointer to the first of
-/// them, while they are in the cache.
+/// `finish` is called with the number of pixels and the channels whose outputs are complete, and with a pointer to
+/// the first of them, while they are in the cache.
 pub(super) fn forward_then(
     isa: Isa,
     conv: &Conv,
     x: &[f32],
     panels: &[f32],
     (y, add): (&mut [f32], bool),
-    finish: impl Fn(usize, *mut f32) + Sync,
+    finish: impl Fn(usize, Range<usize>, *mut f32) + Sync,
 ) {
     let width = isa.tile_columns();
     let taps = conv.taps();
     let pixels = conv.pixels();
     let pointwise = is_pointwise(conv);
+    let blocks = pixels.div_ceil(PIXELS);
+    let groups = TASKS.div_ceil(blocks.max(1)).min(conv.out_channels.div_ceil(CHANNELS));
+    let group = conv.out_channels.div_ceil(groups).next_multiple_of(width);
+    let groups = conv.out_channels.div_ceil(group);
     let out = Shared::new(y);
-    parallel_for(pixels.div_ceil(PIXELS), |task| {
-        let first = task * PIXELS;
+    parallel_for(blocks * groups, |task| {
+        let first = task / groups * PIXELS;
         let count = PIXELS.min(pixels - first);
+        let channel = task % groups * group;
+        let channels = channel..(channel + group).min(conv.out_channels);
         let depth_limit = DEPTH.min(taps);
         buffer::with_scratch(if pointwise { 0 } else { PIXELS * depth_limit }, |patches| {
             for start in (0..taps).step_by(DEPTH) {
@@ -53,19 +68,19 @@ pub(super) fn forward_then(
                     patches::pack(isa, conv, x, (first..first + count, taps), patches, depth);
                     (patches.as_ptr(), depth)
                 };
-                // SAFETY: the rows `first..first + count` of `y` are this task's; the panels hold
-                // `taps` rows each, of which `depth` from `start` on are read.
+                // SAFETY: these channels of the rows `first..first + count` of `y` are this task's; the panels
+                // hold `taps` rows each, of which `depth` from `start` on are read.
                 unsafe {
                     isa.run(Block {
                         rows: count,
-                        columns: conv.out_channels,
+                        columns: channels.len(),
                         depth,
                         a,
                         a_row,
                         a_column: 1,
-                        b: panels[start * width..].as_ptr(),
+                        b: panels[channel * taps + start * width..].as_ptr(),
                         b_panel: taps * width,
-                        c: out.at(first * conv.out_channels),
+                        c: out.at(first * conv.out_channels + channel),
                         c_row: conv.out_channels,
                         accumulate: add || start > 0,
                     });
@@ -73,7 +88,8 @@ pub(super) fn forward_then(
             }
         });
         // SAFETY: as above.
-        finish(count, unsafe { out.at(first * conv.out_channels) });
+        let to = unsafe { out.at(first * conv.out_channels + channel) };
+        finish(count, channels, to);
     });
 }
 
@@ -112,16 +128,23 @@ pub(super) fn forward_panels(conv: &Conv, weight: &[f32], width: usize) -> Buffe
 }
 
 /// See [`super::conv::input_gradient`], which checks the sizes.
-pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+pub fn input_gradient(
+    isa: Isa,
+    conv: &Conv,
+    dy: &[f32],
+    weight: &[f32],
+    dx: &mut [f32],
+    add: bool,
+) {
     let (k, taps) = (conv.out_channels, conv.taps());
     let width = isa.tile_columns();
     if is_pointwise(conv) {
         let dy = Matrix::row_major(dy, conv.pixels(), k);
-        super::gemm::product(isa, dy, Matrix::row_major(weight, k, taps), dx, false);
+        super::gemm::product(isa, dy, Matrix::row_major(weight, k, taps), dx, add);
         return;
     }
     if conv.kernel == (1, 1) && conv.padding == 0 {
-        return scattered_gradient(isa, conv, dy, weight, dx);
+        return scattered_gradient(isa, conv, dy, weight, dx, add);
     }
     let order = Columns::of(conv, width);
     let panels = backward_panels(conv, weight, width, order);
@@ -140,7 +163,9 @@ pub fn input_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
         // SAFETY: each task has its own channels of its own image.
         let dx = unsafe {
             let dx = out.from(image * image_size);
-            patches::clear(conv, channels.clone(), dx);
+            if !add {
+                patches::clear(conv, channels.clone(), dx);
+            }
             dx
         };
         buffer::with_scratch(rows * columns, |patches| {
@@ -241,7 +266,7 @@ unsafe fn backward_rows(
     conv: &Conv,
     weight: &[f32],
     width: usize,
-    rows: std::ops::Range<usize>,
+    rows: Range<usize>,
     out: Shared,
 ) {
     let (taps, spatial) = (conv.taps(), conv.kernel.0 * conv.kernel.1);
@@ -261,8 +286,15 @@ unsafe fn backward_rows(
 }
 
 /// The input gradient of a 1×1 filter that visits only some of the pixels: the product `dy · W`, whose rows
-/// are copied to their pixels.
-fn scattered_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
+/// are copied to their pixels or added there.
+fn scattered_gradient(
+    isa: Isa,
+    conv: &Conv,
+    dy: &[f32],
+    weight: &[f32],
+    dx: &mut [f32],
+    add: bool,
+) {
     let (c, k) = (conv.in_channels, conv.out_channels);
     let mut rows = buffer::take(conv.pixels() * c);
     let dy = Matrix::row_major(dy, conv.pixels(), k);
@@ -277,14 +309,21 @@ fn scattered_gradient(isa: Isa, conv: &Conv, dy: &[f32], weight: &[f32], dx: &mu
             let (image, y) = (at / conv.height, at % conv.height);
             // SAFETY: each task has its own lines.
             let to = unsafe { out.slice(at * line, line) };
-            to.fill(0.0);
+            if !add {
+                to.fill(0.0);
+            }
             if !y.is_multiple_of(conv.stride) || y / conv.stride >= conv.out_height() {
                 continue;
             }
             let from =
                 &rows[(image * conv.out_height() + y / conv.stride) * out_line..][..out_line];
             let pixels = to.chunks_exact_mut(c).step_by(conv.stride);
-            pixels.zip(from.chunks_exact(c)).for_each(|(to, from)| to.copy_from_slice(from));
+            for (to, from) in pixels.zip(from.chunks_exact(c)) {
+                match add {
+                    true => to.iter_mut().zip(from).for_each(|(to, from)| *to += from),
+                    false => to.copy_from_slice(from),
+                }
+            }
         }
     });
 }

@@ -9,6 +9,8 @@
 //! Every output is one sum in a fixed order, so it depends neither on the number of threads nor on the other
 //! images of the batch.
 
+use std::ops::Range;
+
 use super::buffer::{self, Buffer};
 use super::norm::{Rectifier, block_rows, load, store};
 use super::pool::{Shared, parallel_for};
@@ -122,16 +124,16 @@ pub fn forward(packed: &Packed, conv: &Conv, x: &[f32], epilogue: Epilogue<'_>, 
     conv.check(x.len(), conv.weight_size(), y.len());
     assert!(packed.fits(isa, conv), "{conv:?}: a weight that is packed for other images");
     assert_eq!(shift.len(), conv.out_channels, "{conv:?}: a shift for each channel");
-    let (shift, channels) = (shift.as_ptr(), conv.out_channels);
+    let (shift, row) = (shift.as_ptr(), conv.out_channels);
     if packed.winograd && conv.operations() > 0.0 {
         let after = After { shift, residual, activation };
         return winograd::forward_then(isa, conv, x, &packed.panels, y, after);
     }
     // The product has added the residual images by then.
     let after = After { shift, residual: false, activation };
-    let rows = |rows: usize, y: *mut f32| {
-        // SAFETY: `y` is the output at the first of so many pixels.
-        unsafe { isa.run(FinishRows { rows, channels, y, after }) }
+    let rows = |rows: usize, channels: Range<usize>, y: *mut f32| {
+        // SAFETY: `y` is the output at the first of these channels of the first of so many pixels.
+        unsafe { isa.run(FinishRows { rows, row, channels, y, after }) }
     };
     if conv.operations() > 0.0 {
         return direct::forward_then(isa, conv, x, &packed.panels, (y, residual), rows);
@@ -139,13 +141,14 @@ pub fn forward(packed: &Packed, conv: &Conv, x: &[f32], epilogue: Epilogue<'_>, 
     if !residual {
         y.fill(0.0); // sums over nothing
     }
-    rows(conv.pixels(), y.as_mut_ptr());
+    rows(conv.pixels(), 0..row, y.as_mut_ptr());
 }
 
-/// Bounds: `y` holds `rows` of `channels` floats.
+/// Bounds: `y` is the first of `channels` of `rows` that are `row` floats apart.
 struct FinishRows {
     rows: usize,
-    channels: usize,
+    row: usize,
+    channels: Range<usize>,
     y: *mut f32,
     after: After,
 }
@@ -154,15 +157,15 @@ impl Kernel for FinishRows {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let channels = self.channels;
+        let channels = self.channels.len();
         for row in 0..self.rows {
             for c in (0..channels).step_by(S::LANES) {
                 let count = S::LANES.min(channels - c);
                 // SAFETY: `c + count` is at most the number of channels of this row.
                 unsafe {
-                    let y = self.y.add(row * channels + c);
-                    let sum = load::<S>(y, count);
-                    store::<S>(y, self.after.finish::<S>(sum, y, c, count), count);
+                    let y = self.y.add(row * self.row + c);
+                    let (sum, channel) = (load::<S>(y, count), self.channels.start + c);
+                    store::<S>(y, self.after.finish::<S>(sum, y, channel, count), count);
                 }
             }
         }

@@ -67,19 +67,38 @@ pub struct Backward<'a> {
 /// If the sizes of the slices do not fit each other.
 pub fn sums(isa: Isa, given: &Backward<'_>) -> [Vec<f64>; 2] {
     given.check();
+    // SAFETY: `dy` is as large as the input, as was just checked.
+    unsafe { all_sums(isa, given, given.dy.as_ptr(), None) }
+}
+
+/// Computes the sums; the gradient behind the rectifier is written to `gated`.
+///
+/// # Safety
+///
+/// `dy` and `gated` must be valid for as many floats as the input has; they may be the same.
+unsafe fn all_sums(
+    isa: Isa,
+    given: &Backward<'_>,
+    dy: *const f32,
+    gated: Option<Shared>,
+) -> [Vec<f64>; 2] {
     let channels = given.mean.len();
     let rows = given.x.len() / channels;
     let block = block_rows(channels);
     let blocks = rows.div_ceil(block);
     let mut partial = buffer::take(blocks * 2 * channels);
     let out = Shared::new(&mut partial);
+    // Shared between threads as what it is, the address of floats.
+    let dy = Shared::reading(dy);
     parallel_for(blocks, |index| {
         let first = index * block * channels;
         let size = block.min(rows - index * block) * channels;
-        // SAFETY: each task has its own two lines.
+        // SAFETY: each task has its own two lines, and its own rows.
         unsafe {
             isa.run(BlockGradients {
-                given: given.rows(first, size),
+                given: Backward { dy: &[], ..*given }.rows(first, size),
+                dy: dy.at(first),
+                gated: gated.map(|gated| gated.at(first)),
                 to: out.at(index * 2 * channels),
             });
         }
@@ -91,6 +110,19 @@ pub fn sums(isa: Isa, given: &Backward<'_>) -> [Vec<f64>; 2] {
         }
     }
     sums
+}
+
+/// Returns the same sums, and replaces `dy` by the gradient behind the rectifier: that of a residual. The `dy` of
+/// `given` is not read.
+///
+/// # Panics
+///
+/// If the sizes of the slices do not fit each other.
+pub fn sums_in_place(isa: Isa, given: &Backward<'_>, dy: &mut [f32]) -> [Vec<f64>; 2] {
+    Backward { dy, ..*given }.check();
+    let dy = Shared::new(dy);
+    // SAFETY: `dy` is as large as the input; each element is read before it is written, and only then.
+    unsafe { all_sums(isa, given, dy.at(0), Some(dy)) }
 }
 
 /// What the gradients are computed from, besides the images.
@@ -136,6 +168,34 @@ pub fn backward_in_place(
     unsafe { apply(isa, given, dy.at(0), dy, totals) }
 }
 
+/// Does the same where there is no rectifier: the gradient with respect to the input replaces the input. The `x`
+/// of `given` is not read.
+///
+/// # Panics
+///
+/// If the sizes of the slices do not fit each other.
+pub fn backward_over_input(
+    isa: Isa,
+    given: &Backward<'_>,
+    x: &mut [f32],
+    totals: Totals<'_>,
+) -> Gradients<()> {
+    Backward { x, gate: Gate::Open, ..*given }.check();
+    let channels = given.mean.len();
+    let (rows, factors) = (x.len() / channels, given.factors(totals));
+    let block = block_rows(channels);
+    let (x, dy) = (Shared::new(x), given.dy);
+    parallel_for(rows.div_ceil(block), |index| {
+        let first = index * block * channels;
+        let size = block.min(rows - index * block) * channels;
+        let (mean, factors, dy) = (given.mean, &*factors, &dy[first..][..size]);
+        // SAFETY: each task has its own rows.
+        unsafe { isa.run(OverInput { x: x.at(first), mean, factors, dy }) }
+    });
+    let (gamma, beta) = given.of_factors(totals);
+    Gradients { x: (), gamma, beta, residual: None }
+}
+
 /// Computes the gradients; that of the input is written to `dx`.
 ///
 /// # Safety
@@ -148,18 +208,9 @@ unsafe fn apply(
     dx: Shared,
     totals: Totals<'_>,
 ) -> Gradients<()> {
-    let Totals { own: [beta, moment], joint: [joint_beta, joint_moment], count } = totals;
     let channels = given.mean.len();
     let rows = given.x.len() / channels;
-    let inverse = |c: usize| 1.0 / (f64::from(given.variance[c]) + given.eps).sqrt();
-    // dx = scale · g + slope · (x − mean) + offset
-    let mut factors = vec![0.0f32; 3 * channels];
-    for c in 0..channels {
-        let scale = f64::from(given.gamma[c]) * inverse(c);
-        factors[c] = scale as f32;
-        factors[channels + c] = (-scale * inverse(c).powi(2) * joint_moment[c] / count) as f32;
-        factors[2 * channels + c] = (-scale * joint_beta[c] / count) as f32;
-    }
+    let factors = given.factors(totals);
     let mut residual = given.residual.then(|| buffer::take(given.x.len()));
     let gated = residual.as_mut().map(|residual| Shared::new(residual));
     // Shared between threads as what it is, the address of floats.
@@ -179,8 +230,7 @@ unsafe fn apply(
             });
         }
     });
-    let gamma = (0..channels).map(|c| (moment[c] * inverse(c)) as f32).collect();
-    let beta = beta.iter().map(|sum| *sum as f32).collect();
+    let (gamma, beta) = given.of_factors(totals);
     Gradients { x: (), gamma, beta, residual }
 }
 
@@ -196,6 +246,32 @@ impl Backward<'_> {
                 assert!(scale.len() == channels && shift.len() == channels, "channels of the gate");
             }
         }
+    }
+
+    /// Returns 1/σ̂ of a channel.
+    fn inverse(&self, c: usize) -> f64 {
+        1.0 / (f64::from(self.variance[c]) + self.eps).sqrt()
+    }
+
+    /// Returns three lines of channels, with which `dx = scale · g + slope · (x − mean) + offset`.
+    fn factors(&self, totals: Totals<'_>) -> Vec<f32> {
+        let Totals { joint: [beta, moment], count, .. } = totals;
+        let channels = self.mean.len();
+        let mut factors = vec![0.0f32; 3 * channels];
+        for c in 0..channels {
+            let scale = f64::from(self.gamma[c]) * self.inverse(c);
+            factors[c] = scale as f32;
+            factors[channels + c] = (-scale * self.inverse(c).powi(2) * moment[c] / count) as f32;
+            factors[2 * channels + c] = (-scale * beta[c] / count) as f32;
+        }
+        factors
+    }
+
+    /// Returns the gradients with respect to γ and β.
+    fn of_factors(&self, totals: Totals<'_>) -> (Vec<f32>, Vec<f32>) {
+        let [beta, moment] = totals.own;
+        let gamma = moment.iter().enumerate().map(|(c, sum)| (sum * self.inverse(c)) as f32);
+        (gamma.collect(), beta.iter().map(|sum| *sum as f32).collect())
     }
 
     fn rows(&self, first: usize, size: usize) -> Self {
@@ -244,8 +320,12 @@ impl Backward<'_> {
     }
 }
 
+/// Bounds: `dy` and `gated` are valid for as many floats as the input has; they may be the same.
 struct BlockGradients<'a> {
     given: Backward<'a>,
+    dy: *const f32,
+    /// Where the gradient behind the rectifier goes.
+    gated: Option<*mut f32>,
     to: *mut f32,
 }
 
@@ -289,7 +369,7 @@ impl BlockGradients<'_> {
     #[inline(always)]
     unsafe fn group<S: Simd, const GATE: u8, const V: usize>(&self, c: usize, count: usize) {
         let (given, channels) = (&self.given, self.given.mean.len());
-        let (to, dy) = (self.to, given.dy.as_ptr());
+        let (to, dy) = (self.to, self.dy);
         // SAFETY: the caller's bounds; `to` has a line of channels for each sum.
         unsafe {
             let mut means = [S::splat(0.0); V];
@@ -301,6 +381,9 @@ impl BlockGradients<'_> {
                 for v in 0..V {
                     let (at, c) = (at + v * S::LANES, c + v * S::LANES);
                     let (g, centred) = given.gated::<S, GATE>(dy, at, c, count, means[v]);
+                    if let Some(gated) = self.gated {
+                        store::<S>(gated.add(at), g, count);
+                    }
                     sums[v] = S::add(sums[v], g);
                     moments[v] = S::fma(g, centred, moments[v]);
                 }
@@ -359,6 +442,39 @@ impl ApplyGradient<'_> {
                     let offset = load::<S>(factors.add(2 * channels + c), count);
                     let dx = S::fma(scale, g, S::fma(slope, centred, offset));
                     store::<S>(self.dx.add(at), dx, count);
+                }
+            }
+        }
+    }
+}
+
+/// Bounds: `x` is valid for as many floats as `dy` has, whole rows of as many channels as the means.
+struct OverInput<'a> {
+    x: *mut f32,
+    mean: &'a [f32],
+    factors: &'a [f32],
+    dy: &'a [f32],
+}
+
+impl Kernel for OverInput<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let (channels, factors) = (self.mean.len(), self.factors.as_ptr());
+        for row in 0..self.dy.len() / channels {
+            for c in (0..channels).step_by(S::LANES) {
+                let (at, count) = (row * channels + c, S::LANES.min(channels - c));
+                // SAFETY: `at + count` is at most the length of the rows, `c + count` that of each line of channels.
+                unsafe {
+                    let x = self.x.add(at);
+                    let mean = load::<S>(self.mean.as_ptr().add(c), count);
+                    let centred = S::sub(load::<S>(x, count), mean);
+                    let scale = load::<S>(factors.add(c), count);
+                    let slope = load::<S>(factors.add(channels + c), count);
+                    let offset = load::<S>(factors.add(2 * channels + c), count);
+                    let g = load::<S>(self.dy.as_ptr().add(at), count);
+                    let dx = S::fma(scale, g, S::fma(slope, centred, offset));
+                    store::<S>(x, dx, count);
                 }
             }
         }

@@ -33,7 +33,7 @@ pub(super) fn assert_close(got: &[f32], expected: &[f64], tolerance: f64, what: 
 /// `[n, c, h, w]`, output channels, filter, stride, padding.
 type Case = ([usize; 4], usize, (usize, usize), usize, usize);
 
-const CONVOLUTIONS: [Case; 30] = [
+const CONVOLUTIONS: [Case; 37] = [
     ([1, 1, 1, 1], 1, (1, 1), 1, 0),
     ([2, 3, 9, 8], 5, (3, 3), 1, 1),
     ([2, 3, 17, 13], 7, (7, 7), 2, 3),
@@ -42,7 +42,7 @@ const CONVOLUTIONS: [Case; 30] = [
     ([2, 7, 4, 6], 11, (3, 3), 1, 3),
     ([2, 2, 10, 9], 3, (1, 3), 1, 1),
     ([1, 3, 7, 7], 4, (7, 7), 1, 0),
-    // Winograd: whole and cut tiles, odd channels, every padding.
+    // Filters that Winograd's method would suit, with too few tiles for it.
     ([1, 8, 8, 8], 8, (3, 3), 1, 1),
     ([2, 16, 9, 11], 24, (3, 3), 1, 1),
     ([2, 13, 12, 7], 17, (3, 3), 1, 0),
@@ -51,7 +51,15 @@ const CONVOLUTIONS: [Case; 30] = [
     ([2, 33, 4, 4], 40, (3, 3), 1, 1),
     ([50, 16, 8, 8], 16, (3, 3), 1, 1), // enough tiles for whole tasks
     ([7, 9, 21, 18], 13, (3, 3), 1, 1), // whole tasks of cut tiles
-    ([1, 264, 4, 4], 72, (3, 3), 1, 1), // more channels than one pass sums
+    ([1, 264, 4, 4], 72, (3, 3), 1, 1),
+    // Winograd: whole and cut tiles, odd channels, every padding.
+    ([3, 16, 9, 11], 24, (3, 3), 1, 1),
+    ([4, 13, 12, 7], 17, (3, 3), 1, 0),
+    ([4, 9, 6, 10], 31, (3, 3), 1, 2),
+    ([3, 8, 6, 6], 8, (3, 3), 1, 3),
+    ([25, 33, 4, 4], 40, (3, 3), 1, 1),
+    ([24, 264, 4, 4], 20, (3, 3), 1, 1), // more channels than one pass sums
+    ([13, 70, 8, 8], 66, (3, 3), 1, 1), // a weight gradient in blocks of channels, each in two pieces
     // Weights of which a task takes a part.
     ([1, 264, 6, 5], 20, (3, 3), 2, 1),
     ([2, 64, 7, 6], 260, (3, 3), 2, 1),
@@ -119,8 +127,11 @@ fn convolutions_and_their_gradients_are_the_definitions() {
             conv::forward(isa, &conv, &x, &weight, &mut got);
             assert_close(&got, &y, 1e-4, &what);
             let mut got = room(dx.len());
-            conv::input_gradient(isa, &conv, &dy, &weight, &mut got);
+            conv::input_gradient(isa, &conv, &dy, &weight, &mut got, false);
             assert_close(&got, &dx, 1e-4, &format!("{what}: gradient of the input"));
+            conv::input_gradient(isa, &conv, &dy, &weight, &mut got, true);
+            let twice: Vec<f64> = dx.iter().map(|value| 2.0 * value).collect();
+            assert_close(&got, &twice, 1e-4, &format!("{what}: gradient of the input, added"));
             let mut got = room(dweight.len());
             conv::weight_gradient(isa, &conv, &x, &dy, &mut got);
             assert_close(&got, &dweight, 1e-4, &format!("{what}: gradient of the weight"));
@@ -285,6 +296,13 @@ fn check_gradients(
     let in_place = norm_backward::backward_in_place(isa, &given, &mut replaced, totals);
     assert_eq!((&*got.x, &got.gamma, &got.beta), (&*replaced, &in_place.gamma, &in_place.beta));
     assert_eq!(got.residual.as_deref(), in_place.residual.as_deref());
+    // In two passes that need no further memory.
+    let (mut gated, mut over) = (dy.to_vec(), x.to_vec());
+    assert_eq!(norm_backward::sums_in_place(isa, &given, &mut gated), sums);
+    assert_eq!(got.residual.as_deref(), Some(&*gated));
+    let given = norm_backward::Backward { x: &[], dy: &gated, gate: Gate::Open, ..given };
+    let over_input = norm_backward::backward_over_input(isa, &given, &mut over, totals);
+    assert_eq!((&*over, &over_input.gamma, &over_input.beta), (&*got.x, &got.gamma, &got.beta));
     let gated: Vec<f64> = dy
         .iter()
         .zip(y)

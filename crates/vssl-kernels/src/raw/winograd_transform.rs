@@ -5,7 +5,9 @@
 
 use std::mem::MaybeUninit;
 
+use super::norm::{load, store};
 use super::simd::{Kernel, Simd, tile_columns};
+use super::transpose::Transpose;
 
 /// The number of products of a tile and a channel pair.
 pub const POSITIONS: usize = 36;
@@ -266,6 +268,8 @@ pub struct Gather<'a, T, const SIDE: usize> {
     pub from: &'a [f32],
     /// The positions of the tiles.
     pub grid: Grid,
+    /// The first channel and the number of channels.
+    pub channels: (usize, usize),
     /// The first tile and the number of tiles.
     pub tiles: (usize, usize),
     /// The place of tile zero of this call. Channels are filled up to whole vectors with zeros.
@@ -280,8 +284,9 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let (channels, line) = (self.grid.channels, self.grid.line());
-        let images = self.from.as_ptr();
+        let ((start, channels), line) = (self.channels, self.grid.line());
+        let pixel = self.grid.channels;
+        let images = self.from.as_ptr().wrapping_add(start);
         let mut windows = self.grid.windows::<SIDE>(self.tiles);
         let mut coming = windows.next();
         let mut tile = 0;
@@ -291,7 +296,7 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
                 let pixels = window.pixels(images, &self.grid, first);
                 for c in (first..channels.min(first + ZEROS.len())).step_by(S::LANES) {
                     let count = S::LANES.min(channels - c);
-                    // SAFETY: pixels are inside `from` or zeros, `c + count ≤ channels`; the caller
+                    // SAFETY: pixels are inside `from` or zeros, `c + count ≤ channels`, which a pixel has from `start` on; the caller
                     // promises room for these strips.
                     unsafe {
                         if let (0, Some(window)) = (c % LINE, &coming) {
@@ -311,7 +316,7 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
                         } else if window.inside == Window::<SIDE>::WHOLE {
                             let corner = images.wrapping_offset(window.corner).wrapping_add(c);
                             let load = |i: usize, j: usize| {
-                                S::load(corner.wrapping_add(i * line + j * channels))
+                                S::load(corner.wrapping_add(i * line + j * pixel))
                             };
                             two_sided::<S, T, SIDE, 6>(load, store);
                         } else {
@@ -360,6 +365,24 @@ impl Finish for Plain {
     }
 }
 
+/// The output is added to what is stored there.
+#[derive(Clone, Copy)]
+pub struct Added;
+
+impl Finish for Added {
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(
+        self,
+        sum: S::Vector,
+        to: *const f32,
+        _: usize,
+        count: usize,
+    ) -> S::Vector {
+        // SAFETY: the caller promises that `to` can be read.
+        unsafe { S::add(sum, load::<S>(to, count)) }
+    }
+}
+
 /// Transforms the 36 positions of tiles into pixels.
 pub struct Scatter<F> {
     /// The place of tile zero of this call; its channels are filled up to whole vectors.
@@ -399,23 +422,20 @@ impl<F: Finish> Kernel for Scatter<F> {
                     }
                     let from = self.from.add(tile * self.row + c);
                     let load = |i: usize, j: usize| S::load(from.add((6 * i + j) * self.position));
-                    let finished = |i: usize, j: usize, value| {
-                        self.finish.finish::<S>(value, at(i, j), c, count)
-                    };
-                    if window.inside == Window::<4>::WHOLE && count == S::LANES {
-                        let store = |i, j, value| S::store(at(i, j), finished(i, j, value));
-                        two_sided::<S, Output, 6, 4>(load, store);
-                        continue;
-                    }
-                    two_sided::<S, Output, 6, 4>(load, |i, j, value| {
-                        match window.inside >> (4 * i + j) & 1 == 1 {
-                            true if count == S::LANES => {
-                                S::store(at(i, j), finished(i, j, value));
+                    // What follows is in no closure: one that is not inlined has no target features, and each of
+                    // its vectors would go through memory.
+                    let mut pixels = [[S::splat(0.0); 4]; 4];
+                    two_sided::<S, Output, 6, 4>(load, |i, j, value| pixels[i][j] = value);
+                    let whole = window.inside == Window::<4>::WHOLE;
+                    for (i, pixels) in pixels.into_iter().enumerate() {
+                        for (j, sum) in pixels.into_iter().enumerate() {
+                            if whole || window.inside >> (4 * i + j) & 1 == 1 {
+                                let to = at(i, j);
+                                let value = self.finish.finish::<S>(sum, to, c, count);
+                                store::<S>(to, value, count);
                             }
-                            true => S::store_partial(at(i, j), finished(i, j, value), count),
-                            false => {}
                         }
-                    });
+                    }
                 }
             }
             tile += 1;
@@ -445,6 +465,8 @@ pub struct FilterPanel<'a> {
 
 /// The widest panel of the instruction sets.
 const WIDEST: usize = 64;
+/// The number of rows of a panel, or of input channels, whose filters are turned together.
+pub const TOGETHER: usize = 8;
 
 impl Kernel for FilterPanel<'_> {
     type Output = ();
@@ -452,38 +474,68 @@ impl Kernel for FilterPanel<'_> {
     unsafe fn run<S: Simd>(self) {
         let width = tile_columns::<S>();
         const { assert!(tile_columns::<S>() <= WIDEST) };
-        let mut taps = [[0.0f32; WIDEST]; 9];
-        for p in 0..self.depth {
-            for j in 0..self.count {
-                let (k, c) = if self.turned { (p, self.first + j) } else { (self.first + j, p) };
-                let filter = &self.weight[(k * self.in_channels + c) * 9..][..9];
-                for (tap, taps) in taps.iter_mut().enumerate() {
-                    taps[j] = filter[if self.turned { 8 - tap } else { tap }];
-                }
-            }
-            for v in (0..width).step_by(S::LANES) {
-                // SAFETY: `v + LANES ≤ width ≤ WIDEST`; the caller promises room for the panel.
-                unsafe {
-                    let to = self.to.add(p * width + v);
-                    let load = |i: usize, j: usize| S::load(taps[3 * i + j].as_ptr().add(v));
-                    two_sided::<S, Filter, 3, 6>(load, |i, j, value| {
-                        S::store(to.add((6 * i + j) * self.position), value);
-                    });
+        // Lines of the panel's columns, one for each tap of each of a few rows. Columns from `count` on stay zero.
+        let mut lines = [0.0f32; TOGETHER * 9 * WIDEST];
+        for start in (0..self.depth).step_by(TOGETHER) {
+            let rows = TOGETHER.min(self.depth - start);
+            // SAFETY: `v + LANES ≤ width ≤ WIDEST`; the caller promises room for the panel.
+            unsafe {
+                self.lines::<S>(start, rows, width, &mut lines);
+                for p in 0..rows {
+                    for v in (0..width).step_by(S::LANES) {
+                        let to = self.to.add((start + p) * width + v);
+                        let from = lines.as_ptr().add(p * 9 * width + v);
+                        let load = |i: usize, j: usize| S::load(from.add((3 * i + j) * width));
+                        two_sided::<S, Filter, 3, 6>(load, |i, j, value| {
+                            S::store(to.add((6 * i + j) * self.position), value);
+                        });
+                    }
                 }
             }
         }
     }
 }
 
-/// Transforms gradients of transformed filters into those of the filters, for one input channel.
+impl FilterPanel<'_> {
+    /// Copies the taps of `rows` rows of the panel from `start` on to lines of `width` columns.
+    #[inline(always)]
+    unsafe fn lines<S: Simd>(&self, start: usize, rows: usize, width: usize, lines: &mut [f32]) {
+        let Self { weight, in_channels, first, count, turned, .. } = *self;
+        assert!(rows * 9 * width <= lines.len() && count <= width, "room for the taps");
+        let lines = lines.as_mut_ptr();
+        if turned {
+            for p in 0..rows {
+                // The filters of the columns follow each other.
+                let from = weight[((start + p) * in_channels + first) * 9..][..count * 9].as_ptr();
+                let to = |tap: usize| lines.wrapping_add((9 * p + 8 - tap) * width);
+                // SAFETY: nine lines of at least `count` floats; `count` filters.
+                unsafe { Transpose { from, size: (count, 9), from_row: 9, to }.run::<S>() };
+            }
+            return;
+        }
+        // The filters of the rows follow each other.
+        let filters = &weight[(first * in_channels + start) * 9..];
+        assert!(((count - 1) * in_channels + rows) * 9 <= filters.len(), "filters of the panel");
+        let to = |tap: usize| lines.wrapping_add(tap * width);
+        let (from, from_row) = (filters.as_ptr(), in_channels * 9);
+        // SAFETY: as was just checked.
+        unsafe { Transpose { from, size: (count, rows * 9), from_row, to }.run::<S>() };
+    }
+}
+
+/// Transforms gradients of transformed filters into those of the filters, for a few input channels.
 pub struct FilterGradient {
-    /// The transformed gradients, `[36, in_channels, row]`, at the input channel of this call.
+    /// The transformed gradients, `[36, in_channels, row]`, at the first input channel of this call.
     pub from: *const f32,
+    /// The number of input channels, at most [`TOGETHER`].
+    pub inputs: usize,
+    /// The number of floats from an input channel to the next.
+    pub row: usize,
     /// The number of floats from a position to the next.
     pub position: usize,
     /// The first output channel and the number of output channels.
     pub channels: (usize, usize),
-    /// The gradients of the filters, `[out_channels, in_channels, 3, 3]`, at the input channel of this call.
+    /// The gradients of the filters, `[out_channels, in_channels, 3, 3]`, at the first input channel.
     pub to: *mut f32,
     /// The number of floats from an output channel to the next.
     pub filter: usize,
@@ -493,24 +545,28 @@ impl Kernel for FilterGradient {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let mut lanes = [[0.0f32; WIDEST]; 9];
+        debug_assert!(self.inputs <= TOGETHER);
+        // Lines of output channels, one for each tap of each input channel.
+        let mut lines = [0.0f32; TOGETHER * 9 * WIDEST];
+        let lines = lines.as_mut_ptr();
         for k in (0..self.channels.1).step_by(S::LANES) {
             let count = S::LANES.min(self.channels.1 - k);
             let first = self.channels.0 + k;
-            // SAFETY: `first + count` is at most the number of output channels.
+            // SAFETY: `first + count` is at most the number of output channels, and `LANES ≤ WIDEST`.
             unsafe {
-                let load = |i: usize, j: usize| {
-                    let from = self.from.add((6 * i + j) * self.position + first);
-                    if count == S::LANES { S::load(from) } else { S::load_partial(from, count) }
-                };
-                two_sided::<S, FilterAdjoint, 6, 3>(load, |i, j, value| {
-                    S::store(lanes[3 * i + j].as_mut_ptr(), value);
-                });
-                for lane in 0..count {
-                    for (tap, lanes) in lanes.iter().enumerate() {
-                        *self.to.add((first + lane) * self.filter + tap) = lanes[lane];
-                    }
+                for c in 0..self.inputs {
+                    let from = self.from.add(c * self.row + first);
+                    let load = |i: usize, j: usize| {
+                        let from = from.add((6 * i + j) * self.position);
+                        if count == S::LANES { S::load(from) } else { S::load_partial(from, count) }
+                    };
+                    two_sided::<S, FilterAdjoint, 6, 3>(load, |i, j, value| {
+                        S::store(lines.add((9 * c + 3 * i + j) * S::LANES), value);
+                    });
                 }
+                let to = |lane: usize| self.to.wrapping_add((first + lane) * self.filter);
+                let (from, size) = (lines.cast_const(), (self.inputs * 9, count));
+                Transpose { from, size, from_row: S::LANES, to }.run::<S>();
             }
         }
     }

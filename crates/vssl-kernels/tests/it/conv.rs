@@ -28,7 +28,7 @@ const CASES: &[Case] = &[
     ([2, 2, 10, 9], 3, [1, 3], 1, 1),
     ([2, 2, 10, 9], 3, [3, 1], 2, 1),
     ([1, 3, 7, 7], 4, [7, 7], 1, 0),
-    // Winograd: whole and cut tiles, odd channels, every padding.
+    // Filters that Winograd's method would suit, with too few tiles for it.
     ([1, 8, 8, 8], 8, [3, 3], 1, 1),
     ([2, 16, 9, 11], 24, [3, 3], 1, 1),
     ([2, 13, 12, 7], 17, [3, 3], 1, 0),
@@ -36,7 +36,7 @@ const CASES: &[Case] = &[
     ([1, 8, 6, 6], 8, [3, 3], 1, 3),
     ([2, 33, 4, 4], 40, [3, 3], 1, 1),
     ([70, 16, 8, 8], 16, [3, 3], 1, 1), // enough tiles for whole tasks
-    ([2, 300, 4, 4], 264, [3, 3], 1, 1), // more channels than one pass sums
+    ([2, 300, 4, 4], 264, [3, 3], 1, 1),
     ([1, 280, 6, 5], 20, [3, 3], 2, 1),
     ([2, 20, 7, 7], 290, [1, 1], 1, 0),
     ([5, 64, 16, 16], 128, [3, 3], 2, 1),
@@ -44,6 +44,13 @@ const CASES: &[Case] = &[
     // Weights of which a task takes a part.
     ([3, 64, 7, 6], 260, [3, 3], 2, 1),
     ([2, 144, 6, 5], 70, [5, 5], 1, 2),
+    // Winograd: whole and cut tiles, odd channels, every padding.
+    ([3, 16, 9, 11], 24, [3, 3], 1, 1),
+    ([4, 13, 12, 7], 17, [3, 3], 1, 0),
+    ([4, 9, 6, 10], 31, [3, 3], 1, 2),
+    ([3, 8, 6, 6], 8, [3, 3], 1, 3),
+    ([25, 33, 4, 4], 40, [3, 3], 1, 1),
+    ([24, 300, 4, 4], 24, [3, 3], 1, 1), // more channels than one pass sums
 ];
 
 /// Values and gradients of both paths, each through its own leaves.
@@ -73,7 +80,7 @@ fn values_and_gradients_match_the_reference() {
 #[test]
 fn any_memory_order_is_accepted() {
     for_each_isa(|isa| {
-        for case in &CASES[14..18] {
+        for case in CASES[14..18].iter().chain(&CASES[28..30]) {
             compare(case, scattered, &format!("{isa:?} {case:?}, scattered"));
             let flipped = |x: Tensor<4>| x.flip([2]).flip([2]);
             compare(case, flipped, &format!("{isa:?} {case:?}, flipped twice"));
@@ -95,7 +102,7 @@ fn an_untracked_input_gets_no_gradient_and_an_untracked_weight_none_either() {
 
 #[test]
 fn the_bits_do_not_depend_on_threads() {
-    for case in [3, 15, 20, 21, 24, 25, 26].map(|index| CASES[index]) {
+    for case in [3, 15, 20, 21, 24, 25, 26, 28, 32].map(|index| CASES[index]) {
         let (shape, out, [r, s], stride, padding) = case;
         same_for_any_threads(|| {
             let x = random(shape, 1).require_grad();
