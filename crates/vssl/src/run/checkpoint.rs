@@ -12,6 +12,7 @@ use std::{
     fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
+    thread,
 };
 
 use serde::{Deserialize, Serialize};
@@ -337,13 +338,14 @@ impl Store {
             files: BTreeMap::new(),
             digest: String::new(),
         };
-        for (kind, tensors) in &checkpoint.tensors {
-            let file = format!("{kind}.safetensors");
-            let path = temporary.join(&file);
-            let bytes = file::bytes(&path, tensors, &[])?;
-            write_synced(&path, &bytes)?;
-            manifest.files.insert(file, sha256([&bytes]));
-        }
+        // A run waits for its checkpoint, so the files are written and summed beside each other.
+        manifest.files = thread::scope(|scope| {
+            let write =
+                |(kind, tensors)| scope.spawn(move || write_tensors(temporary, kind, tensors));
+            let writers: Vec<_> = checkpoint.tensors.iter().map(write).collect();
+            let written = writers.into_iter().map(joined);
+            written.collect::<Result<_, _>>()
+        })?;
         write_synced(&temporary.join(MANIFEST), &manifest.signed())?;
         sync_folder(temporary)?;
         let folder = self.folder.join(name);
@@ -610,6 +612,29 @@ fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {
         return Err(damaged(format!("its SHA-256 is {got}, it says {expected}")));
     }
     Ok(manifest)
+}
+
+/// Writes the file of one kind of tensors into `folder`. Returns its name and its SHA-256, which is computed while
+/// the system writes.
+fn write_tensors(
+    folder: &Path,
+    kind: &str,
+    tensors: &Tensors,
+) -> Result<(String, String), CheckpointError> {
+    let name = format!("{kind}.safetensors");
+    let path = folder.join(&name);
+    let bytes = file::bytes(&path, tensors, &[])?;
+    let sum = thread::scope(|scope| {
+        let writer = scope.spawn(|| write_synced(&path, &bytes));
+        let sum = sha256([&bytes]);
+        joined(writer).map(|()| sum)
+    })?;
+    Ok((name, sum))
+}
+
+/// Returns the result of a thread, or goes on with its panic.
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {

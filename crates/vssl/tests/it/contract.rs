@@ -91,7 +91,7 @@ fn learner(entry: &Entry) -> Box<dyn Learner> {
 fn learner_in_second_epoch(entry: &Entry) -> Box<dyn Learner> {
     let (mut learner, mut optimizer) = (learner(entry), optimizer());
     for (index, batch) in loader(0).enumerate() {
-        let views = views(&batch.unwrap());
+        let views = views(&mut batch.unwrap());
         train(learner.as_mut(), &mut optimizer, &views, &step(index as u64));
     }
     learner.before_epoch(&step(STEPS));
@@ -148,7 +148,7 @@ fn loader(workers: usize) -> Loader {
     Loader::new(Arc::new(Pictures), Arc::new(pipeline), plan).unwrap()
 }
 
-fn views(batch: &Batch) -> Views {
+fn views(batch: &mut Batch) -> Views {
     precision().of(batch::micro(batch, 0, 1, &Group::alone(), &device()).views)
 }
 
@@ -175,7 +175,7 @@ fn train(learner: &mut dyn Learner, optimizer: &mut Optimizer, views: &Views, at
 fn the_loss_and_every_part_of_it_are_finite() {
     for entry in METHODS {
         let mut learner = learner(entry);
-        let outcome = learner.forward_backward(&views(&first_batch()), 1.0, &step(0));
+        let outcome = learner.forward_backward(&views(&mut first_batch()), 1.0, &step(0));
         assert!(outcome.total.into_scalar::<f32>().is_finite(), "{}", entry.name);
         assert!(!outcome.parts.is_empty(), "{}", entry.name);
         for (part, value) in outcome.parts {
@@ -194,7 +194,7 @@ fn every_student_parameter_gets_a_gradient_and_a_forward_pass_moves_no_teacher()
         let mut learner = learner_in_second_epoch(entry);
         let before = learner.memory();
         let at = step(STEPS);
-        loss(learner.as_mut(), &views(&first_batch()), &at);
+        loss(learner.as_mut(), &views(&mut first_batch()), &at);
         let gradients = gradients(learner.as_mut()).0;
         for parameter in learner.parameters() {
             let path = &parameter.path;
@@ -240,7 +240,7 @@ fn half_precision_changes_loss_and_gradients_by_rounding_only() {
         let name = entry.name;
         let [(single, expected), (rounded, got)] = [Precision::F32, half].map(|precision| {
             let mut learner = learner_in_second_epoch(entry);
-            let views = batch::micro(&first_batch(), 0, 1, &Group::alone(), &device()).views;
+            let views = batch::micro(&mut first_batch(), 0, 1, &Group::alone(), &device()).views;
             let loss = loss(learner.as_mut(), &precision.of(views), &step(STEPS));
             (loss, gradients(learner.as_mut()).0)
         });
@@ -263,7 +263,7 @@ fn frozen_parameters_do_not_move() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner(entry), optimizer());
         let before = learner.student();
-        train(learner.as_mut(), &mut optimizer, &views(&first_batch()), &step(0));
+        train(learner.as_mut(), &mut optimizer, &views(&mut first_batch()), &step(0));
         let after = learner.student();
         for ParameterInfo { path, .. } in learner.parameters() {
             if learner.is_frozen(&path, &step(0)) {
@@ -278,7 +278,7 @@ fn what_was_read_of_a_learner_stays_when_it_is_trained() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner_in_second_epoch(entry), optimizer());
         let before = learner.student();
-        train(learner.as_mut(), &mut optimizer, &views(&first_batch()), &step(STEPS));
+        train(learner.as_mut(), &mut optimizer, &views(&mut first_batch()), &step(STEPS));
         let after = learner.student();
         let moved = |path: &String| !path.contains("running_") && before[path] != after[path];
         assert!(after.keys().any(moved), "{}", entry.name);
@@ -289,7 +289,7 @@ fn what_was_read_of_a_learner_stays_when_it_is_trained() {
 fn twenty_steps_on_one_batch_lower_the_loss() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner_in_second_epoch(entry), optimizer());
-        let views = views(&first_batch());
+        let views = views(&mut first_batch());
         // The same step and memory, so that noise, schedules and targets stay the same: a centre
         // that moves changes DINO's loss more than twenty steps do.
         let (at, memory) = (step(STEPS), learner.memory());
@@ -308,7 +308,7 @@ fn twenty_steps_on_one_batch_lower_the_loss() {
 fn a_saved_and_loaded_learner_goes_on_bit_for_bit() {
     for entry in METHODS {
         let mut one = learner_in_second_epoch(entry);
-        let (views, at) = (views(&first_batch()), step(STEPS));
+        let (views, at) = (views(&mut first_batch()), step(STEPS));
         let mut other = learner(entry);
         other.load(one.student(), one.memory()).unwrap();
         let (a, b) = (loss(one.as_mut(), &views, &at), loss(other.as_mut(), &views, &at));
@@ -324,7 +324,7 @@ fn the_number_of_loader_workers_does_not_change_the_loss() {
             loader(workers)
                 .enumerate()
                 .map(|(index, batch)| {
-                    let views = views(&batch.unwrap());
+                    let views = views(&mut batch.unwrap());
                     let at = step(index as u64);
                     train(learner.as_mut(), &mut optimizer, &views, &at).to_bits()
                 })
@@ -358,7 +358,7 @@ fn teachers_keep_statistics_of_their_own() {
     for entry in METHODS {
         let mut learner = learner(entry);
         let student = learner.student();
-        loss(learner.as_mut(), &views(&first_batch()), &step(0));
+        loss(learner.as_mut(), &views(&mut first_batch()), &step(0));
         for (path, value) in learner.memory() {
             if path.ends_with("backbone.bn1.running_mean") {
                 let value: Tensor<1> = Tensor::from_data(value, &Device::flex());
