@@ -1,6 +1,6 @@
 //! A strided view of a matrix, and its copy into panels of a fixed number of columns.
 
-use super::simd::{isa, prefetch};
+use super::simd::isa;
 use super::transpose::Transpose;
 
 /// A matrix in a slice, with any strides.
@@ -112,27 +112,17 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
 }
 
 /// Handles contiguous rows that fill their panels: a few panels at once, so that each row is read in long
-/// pieces and copied without a call. Rows that lie far apart are asked for in time: the processor expects the
-/// next line, not the next row.
+/// pieces and copied without a call.
 fn whole_panels<const WIDTH: usize>(from: Matrix<'_>, to: &mut [f32]) {
-    /// The floats of a row that are read at once.
-    const PIECE: usize = 128;
-    /// How many rows before it is read a row is asked for.
-    const AHEAD: usize = 6;
-    const LINE: usize = 16;
-    let together = (PIECE / WIDTH).max(4);
+    const TOGETHER: usize = 4;
     let panel_size = from.rows * WIDTH;
     let panels = &mut to[..from.columns / WIDTH * panel_size];
-    for (group, to) in panels.chunks_mut(together * panel_size).enumerate() {
-        let first = group * together * WIDTH;
+    for (group, to) in panels.chunks_mut(TOGETHER * panel_size).enumerate() {
+        let first = group * TOGETHER * WIDTH;
         let length = to.len() / from.rows;
         for p in 0..from.rows {
-            let row = &from.data[p * from.row_stride + first..];
-            if p + AHEAD < from.rows {
-                let ahead = row.as_ptr().wrapping_add(AHEAD * from.row_stride);
-                (0..length).step_by(LINE).for_each(|at| prefetch(ahead.wrapping_add(at)));
-            }
-            for (panel, values) in row[..length].as_chunks::<WIDTH>().0.iter().enumerate() {
+            let row = &from.data[p * from.row_stride + first..][..length];
+            for (panel, values) in row.as_chunks::<WIDTH>().0.iter().enumerate() {
                 to[panel * panel_size + p * WIDTH..][..WIDTH].copy_from_slice(values);
             }
         }

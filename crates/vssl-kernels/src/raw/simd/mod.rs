@@ -122,18 +122,6 @@ pub unsafe trait Simd: Copy + 'static {
 /// 2²³ and the bias of the exponent: a float of this size counts in whole numbers, in its last bits.
 const EXPONENT: f32 = 8_388_608.0 + 127.0;
 
-/// Prefetches the cache line of `from`, where the machine can do so. The pointer need not be valid.
-#[inline(always)]
-pub fn prefetch(from: *const f32) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: every x86-64 has this instruction, and it never faults: the address may be any.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(from.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = from;
-}
-
 /// Returns the number of floats across a register tile: the width of a packed panel of the right matrix.
 pub const fn tile_columns<S: Simd>() -> usize {
     S::LANES * S::TILE_VECTORS
