@@ -11,6 +11,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     thread,
 };
@@ -338,14 +339,10 @@ impl Store {
             files: BTreeMap::new(),
             digest: String::new(),
         };
-        // A run waits for its checkpoint, so the files are written and summed beside each other.
-        manifest.files = thread::scope(|scope| {
-            let write =
-                |(kind, tensors)| scope.spawn(move || write_tensors(temporary, kind, tensors));
-            let writers: Vec<_> = checkpoint.tensors.iter().map(write).collect();
-            let written = writers.into_iter().map(joined);
-            written.collect::<Result<_, _>>()
-        })?;
+        for (kind, tensors) in &checkpoint.tensors {
+            let (file, sum) = write_tensors(temporary, kind, tensors)?;
+            manifest.files.insert(file, sum);
+        }
         write_synced(&temporary.join(MANIFEST), &manifest.signed())?;
         sync_folder(temporary)?;
         let folder = self.folder.join(name);
@@ -615,7 +612,7 @@ fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {
 }
 
 /// Writes the file of one kind of tensors into `folder`. Returns its name and its SHA-256, which is computed while
-/// the system writes.
+/// the system writes, because the run waits for its checkpoint.
 fn write_tensors(
     folder: &Path,
     kind: &str,
@@ -624,17 +621,13 @@ fn write_tensors(
     let name = format!("{kind}.safetensors");
     let path = folder.join(&name);
     let bytes = file::bytes(&path, tensors, &[])?;
-    let sum = thread::scope(|scope| {
-        let writer = scope.spawn(|| write_synced(&path, &bytes));
-        let sum = sha256([&bytes]);
-        joined(writer).map(|()| sum)
-    })?;
-    Ok((name, sum))
-}
-
-/// Returns the result of a thread, or goes on with its panic.
-fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    let (written, sum) = thread::scope(|scope| {
+        let summing = scope.spawn(|| sha256([&bytes]));
+        let written = write_synced(&path, &bytes);
+        (written, summing.join())
+    });
+    written?;
+    Ok((name, sum.unwrap_or_else(|panic| resume_unwind(panic))))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
