@@ -26,7 +26,7 @@ pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
 pub use collage::Collage;
 pub use dataset::{DataConfig, Dataset, Splits};
 pub use error::{DataError, explained};
-pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage};
+pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage, Pixels};
 pub use picture::Image;
 pub use share::Share;
 pub use view_sheet::{Draw, view_sheet};

@@ -145,6 +145,21 @@ pub fn in_recycled_memory<const D: usize>(values: &[f32], shape: [usize; D]) -> 
     TensorData::from_bytes(storage::bytes(copy), shape, DType::F32)
 }
 
+/// Returns `values` as data whose memory a tensor on the host uses in place; `give_back` gets the memory when
+/// the tensor is dropped.
+///
+/// # Panics
+///
+/// If the shape has another number of values.
+pub fn in_lent_memory<const D: usize>(
+    values: Vec<f32>,
+    shape: [usize; D],
+    give_back: impl FnOnce(Vec<f32>) + Send + Sync + 'static,
+) -> TensorData {
+    assert_eq!(values.len(), shape.iter().product::<usize>(), "values of the shape {shape:?}");
+    TensorData::from_bytes(storage::lent(values, give_back), shape, DType::F32)
+}
+
 /// The operations as an extension of Burn's back ends.
 #[backend_extension(Flex, Autodiff)]
 pub trait InferenceOps: Backend {

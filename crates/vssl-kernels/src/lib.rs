@@ -34,7 +34,7 @@ use burn::tensor::Tensor;
 
 pub use choice::accelerates;
 pub use convnext::{depthwise_conv2d, halved, response_norm, swiglu};
-pub use inference::{FoldedConv, affine, in_recycled_memory};
+pub use inference::{FoldedConv, affine, in_lent_memory, in_recycled_memory};
 pub use joint::{AcrossRanks, Ranks};
 pub use loss::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
 pub use raw::buffer::release as release_buffers;

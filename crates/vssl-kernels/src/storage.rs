@@ -21,6 +21,61 @@ pub fn bytes(buffer: Buffer) -> Bytes {
     unsafe { Bytes::from_controller(Box::new(Recycled(buffer)), length) }
 }
 
+/// Returns the memory of `values` as the storage of a tensor. When the tensor is dropped, `give_back` gets it.
+pub fn lent(values: Vec<f32>, give_back: impl FnOnce(Vec<f32>) + Send + Sync + 'static) -> Bytes {
+    let length = size_of_val(values.as_slice());
+    let lent = Lent { values, give_back: Some(Box::new(give_back)) };
+    // SAFETY: all `length` bytes are initialised floats.
+    unsafe { Bytes::from_controller(Box::new(lent), length) }
+}
+
+struct Lent {
+    values: Vec<f32>,
+    /// `None` once it was called.
+    give_back: Option<Box<dyn FnOnce(Vec<f32>) + Send + Sync>>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(give_back) = self.give_back.take() {
+            give_back(std::mem::take(&mut self.values));
+        }
+    }
+}
+
+impl AllocationController for Lent {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Native
+    }
+
+    unsafe fn memory_mut(
+        &mut self,
+        _policy: AccessPolicy,
+    ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        Ok(bytes_mut(&mut self.values))
+    }
+
+    fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        Ok(bytes_ref(&self.values))
+    }
+}
+
+/// Returns floats as bytes, to which any bytes may be written: all of them are floats.
+fn bytes_mut(floats: &mut [f32]) -> &mut [MaybeUninit<u8>] {
+    let (start, length) = (floats.as_mut_ptr().cast(), size_of_val(floats));
+    // SAFETY: the same memory; a caller of `memory_mut` promises to write initialised bytes only.
+    unsafe { std::slice::from_raw_parts_mut(start, length) }
+}
+
+fn bytes_ref(floats: &[f32]) -> &[MaybeUninit<u8>] {
+    // SAFETY: the same memory, read as bytes.
+    unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats)) }
+}
+
 struct Recycled(Buffer);
 
 impl AllocationController for Recycled {
@@ -36,16 +91,11 @@ impl AllocationController for Recycled {
         &mut self,
         _policy: AccessPolicy,
     ) -> Result<&mut [MaybeUninit<u8>], AccessError> {
-        let floats: &mut [f32] = &mut self.0;
-        let (start, length) = (floats.as_mut_ptr().cast(), size_of_val(floats));
-        // SAFETY: the same memory; callers write initialised bytes only, and any bytes are floats.
-        Ok(unsafe { std::slice::from_raw_parts_mut(start, length) })
+        Ok(bytes_mut(&mut self.0))
     }
 
     fn memory(&self, _policy: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
-        let floats: &[f32] = &self.0;
-        // SAFETY: the same memory, read as bytes.
-        Ok(unsafe { std::slice::from_raw_parts(floats.as_ptr().cast(), size_of_val(floats)) })
+        Ok(bytes_ref(&self.0))
     }
 }
 
@@ -63,6 +113,23 @@ mod tests {
         assert_eq!(bytes.len(), 4 * LENGTH);
         drop(bytes);
         assert_eq!(take(LENGTH).as_ptr(), address);
+    }
+
+    #[test]
+    fn lent_memory_is_used_in_place_and_comes_back() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let values = vec![1.5f32, 2.5];
+        let address = values.as_ptr();
+        let bytes = lent(values, move |values| send.send(values).unwrap());
+        assert_eq!(bytes[4..], 2.5f32.to_ne_bytes());
+        assert_eq!(bytes.as_ptr(), address.cast());
+        let copy = bytes.clone();
+        drop(bytes);
+        let values = receive.recv().unwrap();
+        assert_eq!((values.as_ptr(), values.as_slice()), (address, &[1.5, 2.5][..]));
+        assert_eq!(copy[..4], 1.5f32.to_ne_bytes());
+        drop(copy);
+        assert!(receive.recv().is_err(), "only the memory itself comes back");
     }
 
     #[test]

@@ -20,6 +20,14 @@ impl Pixels {
         std::mem::take(&mut self.values)
     }
 
+    /// Returns the values, and the way back for their memory: what is called with them gives them to the loader,
+    /// if it still works.
+    pub fn into_parts(mut self) -> (Vec<f32>, impl FnOnce(Vec<f32>) + Send + Sync) {
+        let pool = std::mem::take(&mut self.pool);
+        let give_back = move |values| drop(Self { values, pool });
+        (std::mem::take(&mut self.values), give_back)
+    }
+
     pub(super) fn values_mut(&mut self) -> &mut Vec<f32> {
         &mut self.values
     }
@@ -107,6 +115,10 @@ mod tests {
         drop(again);
         let again = pool.take(1000);
         assert_eq!((again.as_ptr(), again.len()), (address, 1000));
+        let (lent, give_back) = again.into_parts();
+        give_back(lent);
+        let again = pool.take(1000);
+        assert_eq!(again.as_ptr(), address);
         let kept = again.into_vec();
         assert_ne!(pool.take(1000).as_ptr(), kept.as_ptr());
         assert_eq!(pool.take(999).len(), 999);

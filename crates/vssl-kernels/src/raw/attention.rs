@@ -1,9 +1,9 @@
 //! Attention, `softmax(q·kᵀ/√d)·v` for each image and head (Vaswani et al. 2017, arXiv:1706.03762), without a
 //! matrix of tokens² in memory (Dao et al. 2022, arXiv:2205.14135).
 //!
-//! A task has one head of one image, and goes over its queries a panel at a time: as many as a register tile
-//! is wide. The logits of a panel are a strip `[tokens, panel]` that stays in the cache; its lanes are
-//! queries, so the softmax needs no sums across lanes. What is kept for the backward pass is the logarithm of
+//! A task has one head of one image, and goes over its queries some panels at a time, each as wide as a
+//! register tile. The logits of these queries are a strip `[tokens, queries]` that stays in the cache; its
+//! lanes are queries, so the softmax needs no sums across lanes. What is kept for the backward pass is the logarithm of
 //! the sum of exponentials of each row, from which a strip is computed again. With P the probabilities,
 //!
 //! ```text
@@ -56,6 +56,12 @@ impl Attention {
         self.output_size() == 0
     }
 }
+
+/// The queries that are taken together where the strip is short, a multiple of the width of every panel. The
+/// gradients of keys and values are sums over them, so each is read and written once for so many queries.
+const TOGETHER: usize = 64;
+/// The tokens up to which a strip of that many queries is short: both strips take half of a cache of 1 MiB.
+const SHORT: usize = 1024;
 
 /// One head of one image.
 struct Head<'a> {
@@ -128,11 +134,17 @@ impl<'a> Head<'a> {
         self.sizes.size.next_multiple_of(self.panel())
     }
 
-    /// Writes the products of all rows of `left` with the rows `queries` of `of`, `[tokens, panel]`.
+    /// The queries of a strip, and the floats from a row of it to the next.
+    fn together(&self) -> usize {
+        if self.sizes.tokens <= SHORT { TOGETHER } else { self.panel() }
+    }
+
+    /// Writes the products of all rows of `left` with the rows `queries` of `of`, `[tokens, together]`. Of a
+    /// row only the vectors that have queries are written.
     ///
     /// # Safety
     ///
-    /// `strip` must have room for `tokens · panel` floats, `turned` for `size · panel`.
+    /// `strip` must have room for `tokens · together` floats, `turned` for `size · together`.
     unsafe fn strip(
         &self,
         left: Matrix<'_>,
@@ -146,11 +158,11 @@ impl<'a> Head<'a> {
         pack::columns(rows, panel, turned);
         let product = Product {
             rows: self.sizes.tokens,
-            columns: panel,
+            columns: queries.len().next_multiple_of(self.isa.lanes()),
             depth: size,
             left: in_place(left),
             right: turned.as_ptr(),
-            to: (strip.as_mut_ptr(), panel),
+            to: (strip.as_mut_ptr(), self.together()),
             accumulate: false,
         };
         // SAFETY: the matrix is checked, and the caller's strip has the room.
@@ -174,24 +186,25 @@ pub fn forward(isa: Isa, sizes: Attention, qkv: &[f32], out: &mut [f32], sums: &
         let head = Head::new(isa, sizes, qkv, task);
         let [query, key, value] = head.parts;
         let first = task / sizes.heads * tokens * width + task % sizes.heads * size;
-        let [values, turned] = [tokens * head.room(), size * panel];
-        buffer::with_scratch(values + turned + tokens * panel, |scratch| {
+        let together = head.together();
+        let [values, turned] = [tokens * head.room(), size * together];
+        buffer::with_scratch(values + turned + tokens * together, |scratch| {
             let (values, rest) = scratch.split_at_mut(values);
             let (turned, strip) = rest.split_at_mut(turned);
             pack::columns(value, panel, values);
-            for start in (0..tokens).step_by(panel) {
-                let queries = start..tokens.min(start + panel);
-                // SAFETY: the strip has `tokens` rows of a panel; a task writes its own head's
+            for start in (0..tokens).step_by(together) {
+                let queries = start..tokens.min(start + together);
+                // SAFETY: the strip has `tokens` rows of its queries; a task writes its own head's
                 // columns of its own image, and its own sums.
                 unsafe {
                     head.strip(key, query, queries.clone(), turned, strip);
                     let sums = sums.slice(task * tokens + start, queries.len());
-                    isa.run(Softmax { strip, scale: sizes.scale(), sums });
+                    isa.run(Softmax { strip, row: together, scale: sizes.scale(), sums });
                     let mixed = Product {
                         rows: queries.len(),
                         columns: size,
                         depth: tokens,
-                        left: (strip.as_ptr(), 1, panel),
+                        left: (strip.as_ptr(), 1, together),
                         right: values.as_ptr(),
                         to: (out.at(first + start * width), width),
                         accumulate: false,
@@ -206,42 +219,70 @@ pub fn forward(isa: Isa, sizes: Attention, qkv: &[f32], out: &mut [f32], sums: &
 /// The softmax over the rows of a strip of logits that are to be scaled: each column becomes probabilities.
 struct Softmax<'a> {
     strip: &'a mut [f32],
+    /// The floats of a row of the strip.
+    row: usize,
     scale: f32,
-    /// The logarithms of the sums of exponentials, one for each query of the panel.
+    /// The logarithms of the sums of exponentials, one for each query of the strip.
     sums: &'a mut [f32],
 }
 
 impl Kernel for Softmax<'_> {
     type Output = ();
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let panel = S::LANES * S::TILE_VECTORS;
-        let rows = self.strip.len() / panel;
-        let strip = self.strip.as_mut_ptr();
-        for first in (0..self.sums.len()).step_by(S::LANES) {
-            // SAFETY: the strip has `rows` lines of whole vectors.
+    unsafe fn run<S: Simd>(mut self) {
+        let mut first = 0;
+        // Two vectors at once, for each sum waits for the one before it.
+        while first < self.sums.len() {
+            // SAFETY: the strip has whole vectors for all queries.
             unsafe {
-                let at = |row: usize| strip.add(row * panel + first);
-                let mut largest = S::load(at(0));
-                for row in 1..rows {
-                    largest = S::max(largest, S::load(at(row)));
+                if first + S::LANES < self.sums.len() {
+                    self.vectors::<S, 2>(first);
+                    first += 2 * S::LANES;
+                } else {
+                    self.vectors::<S, 1>(first);
+                    first += S::LANES;
                 }
-                let largest = S::scale(self.scale, largest);
-                let lowered = S::sub(S::splat(0.0), largest);
-                let mut total = S::splat(0.0);
-                for row in 0..rows {
-                    let value = exp::<S>(S::scale_add(self.scale, S::load(at(row)), lowered));
-                    total = S::add(total, value);
-                    S::store(at(row), value);
+            }
+        }
+    }
+}
+
+impl Softmax<'_> {
+    #[inline(always)]
+    unsafe fn vectors<S: Simd, const V: usize>(&mut self, first: usize) {
+        let (rows, row) = (self.strip.len() / self.row, self.row);
+        let strip = self.strip.as_mut_ptr();
+        // SAFETY: the strip has `rows` lines of whole vectors.
+        unsafe {
+            let at = |index: usize, v: usize| strip.add(index * row + first + v * S::LANES);
+            let mut largest = [S::splat(f32::NEG_INFINITY); V];
+            for index in 0..rows {
+                for (v, largest) in largest.iter_mut().enumerate() {
+                    *largest = S::max(*largest, S::load(at(index, v)));
                 }
-                let share = S::div(S::splat(1.0), total);
-                for row in 0..rows {
-                    S::store(at(row), S::mul(S::load(at(row)), share));
+            }
+            let largest = largest.map(|largest| S::scale(self.scale, largest));
+            let lowered = largest.map(|largest| S::sub(S::splat(0.0), largest));
+            let mut totals = [S::splat(0.0); V];
+            for index in 0..rows {
+                for (v, total) in totals.iter_mut().enumerate() {
+                    let logit = S::load(at(index, v));
+                    let value = exp::<S>(S::scale_add(self.scale, logit, lowered[v]));
+                    *total = S::add(*total, value);
+                    S::store(at(index, v), value);
                 }
+            }
+            let shares = totals.map(|total| S::div(S::splat(1.0), total));
+            for index in 0..rows {
+                for (v, share) in shares.iter().enumerate() {
+                    S::store(at(index, v), S::mul(S::load(at(index, v)), *share));
+                }
+            }
+            for (v, (total, largest)) in totals.iter().zip(largest).enumerate() {
                 let (mut totals, mut tops) = ([0.0f32; 16], [0.0f32; 16]);
-                S::store(totals.as_mut_ptr(), total);
+                S::store(totals.as_mut_ptr(), *total);
                 S::store(tops.as_mut_ptr(), largest);
-                let sums = self.sums[first..].iter_mut().take(S::LANES);
+                let sums = self.sums[first + v * S::LANES..].iter_mut().take(S::LANES);
                 for (sum, (total, top)) in sums.zip(totals.iter().zip(tops)) {
                     *sum = top + total.ln();
                 }
@@ -290,18 +331,19 @@ impl Head<'_> {
     unsafe fn backward(&self, dout: Matrix<'_>, sums: &[f32], to: [*mut f32; 3]) {
         let Attention { tokens, size, .. } = self.sizes;
         let (panel, room, row) = (self.panel(), self.room(), 3 * self.sizes.width());
+        let together = self.together();
         let [query, key, value] = self.parts;
-        let [whole, turned, line] = [tokens * room, size * panel, panel * room];
-        let length = whole + turned + 2 * line + 2 * tokens * panel;
+        let [whole, turned, line] = [tokens * room, size * together, together * room];
+        let length = whole + turned + 2 * line + 2 * tokens * together;
         buffer::with_scratch(length, |scratch| {
             let (keys, rest) = scratch.split_at_mut(whole);
             let (turned, rest) = rest.split_at_mut(turned);
             let (queries, rest) = rest.split_at_mut(line);
             let (douts, rest) = rest.split_at_mut(line);
-            let (p, ds) = rest.split_at_mut(tokens * panel);
+            let (p, ds) = rest.split_at_mut(tokens * together);
             pack::columns(key, panel, keys);
-            for start in (0..tokens).step_by(panel) {
-                let of = start..tokens.min(start + panel);
+            for start in (0..tokens).step_by(together) {
+                let of = start..tokens.min(start + together);
                 let rows = of.len();
                 pack::columns(query.part(start, rows, 0, size), panel, queries);
                 pack::columns(dout.part(start, rows, 0, size), panel, douts);
@@ -310,24 +352,24 @@ impl Head<'_> {
                     rows: tokens,
                     columns: size,
                     depth: rows,
-                    left: (left.as_ptr(), panel, 1),
+                    left: (left.as_ptr(), together, 1),
                     right: right.as_ptr(),
                     to: (to, row),
                     accumulate: start > 0,
                 };
-                // SAFETY: the strips have `tokens` rows of a panel; the rest is the caller's.
+                // SAFETY: the strips have `tokens` rows of their queries; the rest is the caller's.
                 unsafe {
                     self.strip(key, query, of.clone(), turned, p);
                     self.strip(value, dout, of.clone(), turned, ds);
-                    let scale = self.sizes.scale();
-                    self.isa.run(Probabilities { p, ds, scale, sums: &sums[of.clone()] });
+                    let (scale, sums) = (self.sizes.scale(), &sums[of.clone()]);
+                    self.isa.run(Probabilities { p, ds, row: together, scale, sums });
                     over_queries(p, douts, to[2]).run(self.isa);
                     over_queries(ds, queries, to[1]).run(self.isa);
                     let dquery = Product {
                         rows,
                         columns: size,
                         depth: tokens,
-                        left: (ds.as_ptr(), 1, panel),
+                        left: (ds.as_ptr(), 1, together),
                         right: keys.as_ptr(),
                         to: (to[0].add(start * row), row),
                         accumulate: false,
@@ -344,8 +386,10 @@ impl Head<'_> {
 struct Probabilities<'a> {
     p: &'a mut [f32],
     ds: &'a mut [f32],
+    /// The floats of a row of the strips.
+    row: usize,
     scale: f32,
-    /// The logarithms of the sums of exponentials, one for each query of the panel.
+    /// The logarithms of the sums of exponentials, one for each query of the strip.
     sums: &'a [f32],
 }
 
@@ -353,8 +397,7 @@ impl Kernel for Probabilities<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let panel = S::LANES * S::TILE_VECTORS;
-        let rows = self.p.len() / panel;
+        let (rows, row) = (self.p.len() / self.row, self.row);
         let (p, ds) = (self.p.as_mut_ptr(), self.ds.as_mut_ptr());
         for first in (0..self.sums.len()).step_by(S::LANES) {
             let count = S::LANES.min(self.sums.len() - first);
@@ -363,14 +406,14 @@ impl Kernel for Probabilities<'_> {
                 let sums = S::load_partial(self.sums.as_ptr().add(first), count);
                 let lowered = S::sub(S::splat(0.0), sums);
                 let mut total = S::splat(0.0);
-                for row in 0..rows {
-                    let (p, ds) = (p.add(row * panel + first), ds.add(row * panel + first));
+                for index in 0..rows {
+                    let (p, ds) = (p.add(index * row + first), ds.add(index * row + first));
                     let value = exp::<S>(S::scale_add(self.scale, S::load(p), lowered));
                     total = S::fma(value, S::load(ds), total);
                     S::store(p, value);
                 }
-                for row in 0..rows {
-                    let (p, ds) = (p.add(row * panel + first), ds.add(row * panel + first));
+                for index in 0..rows {
+                    let (p, ds) = (p.add(index * row + first), ds.add(index * row + first));
                     let rest = S::mul(S::sub(S::load(ds), total), S::load(p));
                     S::store(ds, S::scale(self.scale, rest));
                 }

@@ -46,8 +46,29 @@ impl Kernel for Block {
     unsafe fn run<S: Simd>(self) {
         // SAFETY: handed on to the caller.
         unsafe {
-            self.panels::<S>(Lie { b_row: tile_columns::<S>(), run: self.depth, next_run: 0 })
+            let a_tile = S::TILE_ROWS * self.a_row;
+            let (b_row, run) = (tile_columns::<S>(), self.depth);
+            self.panels::<S>(Lie { a_tile, b_row, run, next_run: 0 })
         }
+    }
+}
+
+/// A [`Block`] whose left matrix lies in slabs of one tile's rows, as [`pack::columns`] makes them of its
+/// transpose: a tile reads one run of memory.
+pub struct SlabsBlock {
+    /// The product; its `a_row` and `a_column` have no meaning.
+    pub block: Block,
+}
+
+impl Kernel for SlabsBlock {
+    type Output = ();
+    /// Bounds: as [`Block`]; `a` must be valid for whole slabs.
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let block = Block { a_row: 1, a_column: S::TILE_ROWS, ..self.block };
+        let (a_tile, b_row) = (S::TILE_ROWS * block.depth, tile_columns::<S>());
+        // SAFETY: handed on to the caller.
+        unsafe { block.panels::<S>(Lie { a_tile, b_row, run: block.depth, next_run: 0 }) }
     }
 }
 
@@ -67,7 +88,8 @@ impl Kernel for RowsBlock {
         // SAFETY: handed on to the caller.
         unsafe {
             let block = Block { b_panel: tile_columns::<S>(), ..self.block };
-            block.panels::<S>(Lie { b_row: self.b_row, run: block.depth, next_run: 0 });
+            let (a_tile, b_row, run) = (S::TILE_ROWS * block.a_row, self.b_row, block.depth);
+            block.panels::<S>(Lie { a_tile, b_row, run, next_run: 0 });
         }
     }
 }
@@ -92,14 +114,17 @@ impl Kernel for RunsBlock {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { block, b_row, run, next_run } = self;
+        let a_tile = S::TILE_ROWS * block.a_row;
         // SAFETY: handed on to the caller.
-        unsafe { block.panels::<S>(Lie { b_row, run, next_run }) }
+        unsafe { block.panels::<S>(Lie { a_tile, b_row, run, next_run }) }
     }
 }
 
 /// How the operands of a block lie, besides its strides.
 #[derive(Clone, Copy)]
 struct Lie {
+    /// The number of floats from a tile of `A` to the tile below it.
+    a_tile: usize,
     b_row: usize,
     run: usize,
     next_run: usize,
@@ -136,7 +161,7 @@ impl Block {
             unsafe {
                 let tile = Tile {
                     depth: self.depth,
-                    a: self.a.add(row * self.a_row),
+                    a: self.a.add(row / S::TILE_ROWS * lie.a_tile),
                     a_row: self.a_row,
                     a_column: self.a_column,
                     b: self.b.add(panel * self.b_panel),

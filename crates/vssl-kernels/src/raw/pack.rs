@@ -70,6 +70,9 @@ pub fn columns(from: Matrix<'_>, width: usize, to: &mut [f32]) {
     let panels = from.columns.div_ceil(width);
     if from.column_stride == 1 && from.columns.is_multiple_of(width) {
         match width {
+            4 => return whole_panels::<4>(from, to),
+            6 => return whole_panels::<6>(from, to),
+            12 => return whole_panels::<12>(from, to),
             16 => return whole_panels::<16>(from, to),
             24 => return whole_panels::<24>(from, to),
             32 => return whole_panels::<32>(from, to),

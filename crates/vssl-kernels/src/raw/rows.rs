@@ -84,11 +84,30 @@ impl Kernel for GeluOf {
     }
 }
 
-/// Returns how many rows a task has, by shape alone: enough that the weight is read seldom, and few enough
-/// that there are eight tasks.
-fn block_rows(rows: usize, tile: usize) -> usize {
-    const MOST: usize = 96;
-    (rows / 8).next_multiple_of(tile).clamp(tile, MOST.next_multiple_of(tile))
+/// The division of rows into tasks, by shape alone. A task has whole tiles: enough rows that the weight is
+/// read seldom. There are a multiple of eight tasks of nearly the same size, so that a few threads end
+/// together.
+struct Tasks {
+    rows: usize,
+    tile: usize,
+    count: usize,
+}
+
+impl Tasks {
+    fn of(rows: usize, tile: usize) -> Self {
+        /// About as many rows as a task has, if there are many.
+        const TOGETHER: usize = 96;
+        const THREADS: usize = 8;
+        let count = (rows / TOGETHER).next_multiple_of(THREADS).max(THREADS);
+        Self { rows, tile, count: count.min(rows.div_ceil(tile)) }
+    }
+
+    /// Returns the rows of a task.
+    fn rows(&self, task: usize) -> std::ops::Range<usize> {
+        let tiles = self.rows.div_ceil(self.tile);
+        let first = |task: usize| self.rows.min(task * tiles / self.count * self.tile);
+        first(task)..first(task + 1)
+    }
 }
 
 /// A product of rows, and where its result goes.
@@ -187,9 +206,9 @@ pub fn forward(
     let weight = Matrix::row_major(weight, outputs, inputs).transposed();
     let packed = pack_right(weight, isa.tile_columns());
     let rows = Rows { isa, left, before, right: &packed, columns: outputs };
-    let (block, out) = (block_rows(batch, isa.tile_rows()), Shared::new(y));
-    parallel_for(batch.div_ceil(block), |task| {
-        let of = task * block..batch.min(task * block + block);
+    let (tasks, out) = (Tasks::of(batch, isa.tile_rows()), Shared::new(y));
+    parallel_for(tasks.count, |task| {
+        let of = tasks.rows(task);
         // SAFETY: each task has its own rows of the output.
         unsafe {
             let to = out.at(of.start * outputs);
@@ -284,9 +303,9 @@ pub fn input_gradient(
     let packed = packed_weight(isa, sizes, dy, weight);
     let left = Matrix::row_major(dy, batch, outputs);
     let rows = Rows { isa, left, before: Before::Nothing, right: &packed, columns: inputs };
-    let (block, out) = (block_rows(batch, isa.tile_rows()), Shared::new(dx));
-    parallel_for(batch.div_ceil(block), |task| {
-        let of = task * block..batch.min(task * block + block);
+    let (tasks, out) = (Tasks::of(batch, isa.tile_rows()), Shared::new(dx));
+    parallel_for(tasks.count, |task| {
+        let of = tasks.rows(task);
         // SAFETY: each task has its own rows of the gradient; those of `x` are as many.
         unsafe {
             let to = out.at(of.start * inputs);
@@ -350,12 +369,11 @@ pub fn normed_input_gradient(
     let packed = packed_weight(isa, sizes, dy, weight);
     let left = Matrix::row_major(dy, batch, outputs);
     let rows = Rows { isa, left, before: Before::Nothing, right: &packed, columns: inputs };
-    let block = block_rows(batch, isa.tile_rows());
-    let blocks = batch.div_ceil(block);
-    let mut sums = buffer::take(blocks * 2 * inputs);
+    let tasks = Tasks::of(batch, isa.tile_rows());
+    let mut sums = buffer::take(tasks.count * 2 * inputs);
     let (out, factors) = (Shared::new(dx), Shared::new(&mut sums));
-    parallel_for(blocks, |task| {
-        let of = task * block..batch.min(task * block + block);
+    parallel_for(tasks.count, |task| {
+        let of = tasks.rows(task);
         buffer::with_scratch(of.len() * inputs, |scratch| {
             if outputs == 0 {
                 scratch.fill(0.0);

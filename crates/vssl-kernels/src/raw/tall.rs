@@ -6,7 +6,7 @@
 //! Sums over the rows are taken in slices of [`DEPTH`], in order.
 
 use super::buffer::{self, Buffer};
-use super::gemm::{Block, DEPTH};
+use super::gemm::{Block, DEPTH, SlabsBlock};
 use super::linear::Linear;
 use super::norm::{load, store};
 use super::pack::{self, Matrix};
@@ -43,6 +43,13 @@ impl Tall<'_> {
     ) {
         let matrix = Matrix::row_major(self.data, self.rows, self.columns);
         pack::columns(matrix.part(start, depth, j, columns), width, to);
+        if let Before::Gelu = self.before {
+            // Places in a panel are alike, so all panels are one row.
+            let all = columns.div_ceil(width) * depth * width;
+            let (from, place) = ((to.as_ptr(), all), (to.as_mut_ptr(), all));
+            // SAFETY: the panels have that many floats.
+            return unsafe { self.before.prepare(isa, from, 0..1, 0..all, place) };
+        }
         for (panel, to) in
             to[..columns.div_ceil(width) * depth * width].chunks_mut(depth * width).enumerate()
         {
@@ -194,12 +201,13 @@ fn packed(isa: Isa, matrix: Tall<'_>) -> Buffer {
 
 /// Writes `leftᵀ · right`.
 fn product(isa: Isa, left: Tall<'_>, right: Tall<'_>, to: &mut [f32]) {
-    let (width, slab) = (isa.tile_columns(), 4 * isa.tile_rows());
+    let (width, slab) = (isa.tile_columns(), isa.tile_rows());
     let room = right.columns.next_multiple_of(width);
     let packed = packed(isa, right);
     let piece = right.columns.min(PIECE).next_multiple_of(width);
     let pieces = right.columns.div_ceil(piece);
-    let rows = (left.columns * pieces / 8).next_multiple_of(slab).clamp(slab, 4 * slab);
+    let rows = (left.columns * pieces / 8).next_multiple_of(4 * slab);
+    let rows = rows.clamp(4 * slab, 16 * slab);
     let out = Shared::new(to);
     parallel_for(left.columns.div_ceil(rows) * pieces, |task| {
         let (i, j) = (task / pieces * rows, task % pieces * piece);
@@ -213,24 +221,22 @@ fn product(isa: Isa, left: Tall<'_>, right: Tall<'_>, to: &mut [f32]) {
                     // SAFETY: of the tasks with these rows, one has the first columns.
                     unsafe { sums.of_panels(isa, start / DEPTH, [i, rows], slabs, slab) };
                 }
-                for first in (0..rows).step_by(slab) {
-                    let block = Block {
-                        rows: slab.min(rows - first),
-                        columns: piece.min(right.columns - j),
-                        depth,
-                        a: scratch[first * depth..].as_ptr(),
-                        a_row: 1,
-                        a_column: slab,
-                        b: packed[start * room + j * depth..].as_ptr(),
-                        b_panel: depth * width,
-                        // SAFETY: each task has its own rectangle of the result.
-                        c: unsafe { out.at((i + first) * right.columns + j) },
-                        c_row: right.columns,
-                        accumulate: start > 0,
-                    };
-                    // SAFETY: the slab and the panels were just filled; the result is as above.
-                    unsafe { isa.run(block) };
-                }
+                let block = Block {
+                    rows,
+                    columns: piece.min(right.columns - j),
+                    depth,
+                    a: scratch.as_ptr(),
+                    a_row: 1,
+                    a_column: slab,
+                    b: packed[start * room + j * depth..].as_ptr(),
+                    b_panel: depth * width,
+                    // SAFETY: each task has its own rectangle of the result.
+                    c: unsafe { out.at(i * right.columns + j) },
+                    c_row: right.columns,
+                    accumulate: start > 0,
+                };
+                // SAFETY: the slabs and the panels were just filled; the result is as above.
+                unsafe { isa.run(SlabsBlock { block }) };
             }
         });
     });

@@ -36,8 +36,9 @@ pub(super) unsafe fn first_lanes<S: Simd>(value: S::Vector, count: usize) -> S::
     }
 }
 
-/// Returns eˣ with a relative error of about 10⁻⁷, where the result is a normal number: `x` is limited to
-/// −87.3 and 88. NaN stays NaN.
+/// Returns eˣ with a relative error of about 10⁻⁷, where the result is a normal number: `x` is limited to −88
+/// and 88, and up to −87.7 the result is 0, for products with the numbers below the normal ones are slow. NaN
+/// stays NaN.
 ///
 /// eˣ = 2ⁿ·eʳ with a whole n and |r| ≤ ½·ln 2, and eʳ by the polynomial of Cephes (Moshier 1989).
 #[inline(always)]
@@ -46,7 +47,7 @@ pub fn exp<S: Simd>(x: S::Vector) -> S::Vector {
     const ROUND: f32 = 12_582_912.0;
     // SAFETY: `x` exists, so the machine has the instruction set.
     let splat = |value: f32| unsafe { S::splat(value) };
-    let x = S::min(splat(88.0), S::max(splat(-87.3), x));
+    let x = S::min(splat(88.0), S::max(splat(-88.0), x));
     let n = S::sub(S::scale_add(std::f32::consts::LOG2_E, x, splat(ROUND)), splat(ROUND));
     let r = S::scale_add(-0.693_359_4, n, x);
     let r = S::scale_add(2.121_944_4e-4, n, r);

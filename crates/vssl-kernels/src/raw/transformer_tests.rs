@@ -174,6 +174,7 @@ fn linear_layers_with_what_stands_around_them_are_the_definitions() {
         [65, 300, 130],
         [130, 7, 813],
         [1100, 40, 20],
+        [1600, 13, 9],
         [0, 4, 3],
         [5, 3, 0],
     ];
@@ -297,6 +298,7 @@ fn attention_and_its_gradient_are_the_definitions() {
         [3, 65, 3, 64],
         [1, 130, 2, 40],
         [1, 301, 1, 33],
+        [1, 1030, 1, 3],
         [0, 5, 2, 8],
     ];
     for [images, tokens, heads, size] in shapes {

@@ -111,8 +111,8 @@ impl<B: TransformerGradients> Backward<B, 3> for LayerNormStep {
 struct NormLinearStep<const N: usize>;
 
 impl<B: TransformerGradients, const N: usize> Backward<B, N> for NormLinearStep<N> {
-    /// The rows and the weight.
-    type State = (NormedRows<FloatTensor<B>>, FloatTensor<B>);
+    /// The rows, and the weight where the rows or their factors are tracked.
+    type State = (NormedRows<FloatTensor<B>>, Option<FloatTensor<B>>);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
@@ -123,7 +123,7 @@ impl<B: TransformerGradients, const N: usize> Backward<B, N> for NormLinearStep<
             let gradients = B::norm_linear_weight_gradient(saved.clone(), dy.clone());
             register_all::<B>([id(3), id(4)], grads, Some(gradients));
         }
-        if id(0).or(id(1)).or(id(2)).is_some() {
+        if let Some(weight) = weight {
             let place = parent(0).map(|node| place!(node));
             let earlier =
                 |grads: &mut Gradients| grads.consume::<B>(parent(0).expect("a tracked input"));
@@ -141,20 +141,22 @@ struct LinearAddedStep<const N: usize>;
 impl<B: TransformerGradients + KernelGradients, const N: usize> Backward<B, N>
     for LinearAddedStep<N>
 {
-    /// `x`, the weight, and whether `x` goes through a GELU.
-    type State = (FloatTensor<B>, FloatTensor<B>, bool);
+    /// What the gradients of tracked inputs need of `x` and the weight, and whether `x` goes through a GELU.
+    type State = (Option<FloatTensor<B>>, Option<FloatTensor<B>>, bool);
 
     fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
         let dy = grads.consume::<B>(&ops.node);
         let (x, weight, with_gelu) = ops.state;
         let parent = |index: usize| ops.parents.get(index).and_then(Option::as_ref);
         let id = |index: usize| parent(index).map(|node| node.id);
-        if id(1).or(id(3)).is_some() {
-            let gradients = B::linear_added_weight_gradient(x.clone(), with_gelu, dy.clone());
+        if id(1).or(id(3)).is_some()
+            && let Some(x) = x.clone()
+        {
+            let gradients = B::linear_added_weight_gradient(x, with_gelu, dy.clone());
             register_all::<B>([id(1), id(3)], grads, Some(gradients));
         }
-        if let Some(node) = parent(0) {
-            let x = with_gelu.then_some(x);
+        if let (Some(node), Some(weight)) = (parent(0), weight) {
+            let x = x.filter(|_| with_gelu);
             let gradient = B::linear_added_input_gradient(x, weight, dy.clone());
             grads.register::<B>(node.id, gradient);
         }
@@ -226,7 +228,8 @@ impl<B: TransformerOps + TransformerGradients + KernelGradients, C: CheckpointSt
         eps: f64,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let bias = bias.into_option();
-        let tracked = [&x, &gamma, &beta, &weight].into_iter().chain(&bias).any(|t| t.is_tracked());
+        let rows_tracked = [&x, &gamma, &beta].into_iter().any(|t| t.is_tracked());
+        let tracked = rows_tracked || [&weight].into_iter().chain(&bias).any(|t| t.is_tracked());
         let ((x, x_guard), (gamma, gamma_guard)) = (x.into_parts(), gamma.into_parts());
         let ((beta, beta_guard), (weight, weight_guard)) = (beta.into_parts(), weight.into_parts());
         let (bias, bias_guard) = bias.map(|bias| bias.into_parts()).unzip();
@@ -242,6 +245,7 @@ impl<B: TransformerOps + TransformerGradients + KernelGradients, C: CheckpointSt
         if !tracked {
             return (constant::<B, C>(y), statistics.0, statistics.1);
         }
+        let weight = Some(weight).filter(|_| rows_tracked);
         let state = (NormedRows { x, gamma, beta, mean, factor }, weight);
         let guards = [x_guard, gamma_guard, beta_guard, weight_guard];
         let y = match bias_guard {
@@ -262,11 +266,14 @@ impl<B: TransformerOps + TransformerGradients + KernelGradients, C: CheckpointSt
         with_gelu: bool,
     ) -> FloatTensor<Self> {
         let bias = bias.into_option();
-        let tracked = [&x, &weight, &residual].into_iter().chain(&bias).any(|t| t.is_tracked());
+        let x_tracked = x.is_tracked();
+        let weight_tracked = [&weight].into_iter().chain(&bias).any(|t| t.is_tracked());
+        let tracked = x_tracked || weight_tracked || residual.is_tracked();
         let ((x, x_guard), (weight, weight_guard)) = (x.into_parts(), weight.into_parts());
         let (residual, residual_guard) = residual.into_parts();
         let (bias, bias_guard) = bias.map(|bias| bias.into_parts()).unzip();
-        let state = (x.clone(), weight.clone(), with_gelu);
+        let x_kept = Some(x.clone()).filter(|_| weight_tracked || x_tracked && with_gelu);
+        let state = (x_kept, Some(weight.clone()).filter(|_| x_tracked), with_gelu);
         let y = B::kernel_linear_added(x, weight, residual, bias.into(), with_gelu);
         if !tracked {
             return constant::<B, C>(y);

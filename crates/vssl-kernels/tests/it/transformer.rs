@@ -184,3 +184,58 @@ fn only_what_is_tracked_gets_a_gradient_and_nothing_is_recorded_without() {
         assert!(gamma.grad(&gradients).is_some());
     });
 }
+
+/// Returns the tensors, of which the bits of `tracked` say which ones get gradients.
+fn tracked<const D: usize, const N: usize>(
+    tensors: [&Tensor<D>; N],
+    tracked: usize,
+) -> [Tensor<D>; N] {
+    let mut index = 0;
+    tensors.map(|tensor| {
+        index += 1;
+        let tensor = tensor.clone();
+        if tracked >> (index - 1) & 1 == 1 { tensor.require_grad() } else { tensor }
+    })
+}
+
+#[test]
+fn what_is_not_tracked_changes_no_gradient_of_the_others() {
+    let (x, weight, residual) = (random([9, 12], 1), random([7, 12], 2), random([9, 7], 3));
+    let (gamma, beta, bias) = (random([12], 4), random([12], 5), random([7], 6));
+    let factors = random([9, 7], 7);
+    let added = |with_gelu: bool, which: usize| {
+        let [x, residual, weight] = tracked([&x, &residual, &weight], which);
+        let [bias] = tracked([&bias], which >> 3);
+        let (left, right) = (x.clone(), weight.clone());
+        let y = linear_added(left, with_gelu, right, Some(bias.clone()), residual.clone());
+        let gradients = (y * factors.clone()).sum().backward();
+        let rows = [x, residual, weight].map(|of| of.grad(&gradients).map(floats));
+        rows.into_iter().chain([bias.grad(&gradients).map(floats)]).collect::<Vec<_>>()
+    };
+    let normed = |which: usize| {
+        let [x, weight] = tracked([&x, &weight], which);
+        let [gamma, beta, bias] = tracked([&gamma, &beta, &bias], which >> 2);
+        let factors_of = [gamma.clone(), beta.clone()];
+        let (left, right) = (x.clone(), weight.clone());
+        let y = norm_linear(left, factors_of, 1e-6, right, Some(bias.clone()), DType::F32);
+        let gradients = (y * factors.clone()).sum().backward();
+        let rows = [x, weight].map(|of| of.grad(&gradients).map(floats));
+        let vectors = [gamma, beta, bias].map(|of| of.grad(&gradients).map(floats));
+        rows.into_iter().chain(vectors).collect::<Vec<_>>()
+    };
+    let check = |count: usize, gradients: &dyn Fn(usize) -> Vec<Option<Vec<f32>>>, what: &str| {
+        let all = gradients((1 << count) - 1);
+        for which in 1..1usize << count {
+            for (at, (some, all)) in gradients(which).into_iter().zip(&all).enumerate() {
+                let expected = all.clone().filter(|_| which >> at & 1 == 1);
+                assert_eq!(some, expected, "{what}, tracked {which:b}: gradient {at}");
+            }
+        }
+    };
+    for_each_isa(|isa| {
+        for with_gelu in [false, true] {
+            check(4, &|which| added(with_gelu, which), &format!("{isa:?} added {with_gelu}"));
+        }
+        check(5, &normed, &format!("{isa:?} normed"));
+    });
+}

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use vssl_data::{DataError, Dataset, EvaluationLoader, EvaluationPlan};
+use vssl_data::{DataError, Dataset, EvaluationLoader, EvaluationPlan, Pixels};
 
 use crate::{
     features::{FeatureError, FeatureRows, Features, SpillWriter},
@@ -88,6 +88,16 @@ pub fn images_to_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &De
 /// # Shapes — as [`images_to_tensor`].
 pub fn pixels_to_tensor(pixels: &[f32], count: usize, size: usize, device: &Device) -> Tensor<4> {
     let data = vssl_kernels::in_recycled_memory(pixels, [count, size, size, 3]);
+    Tensor::from_data(data, device).permute([0, 3, 1, 2])
+}
+
+/// Makes a batch of images on the device as [`images_to_tensor`] does. On the host the tensor uses the memory
+/// of the pixels, which goes back to the loader when the tensor is dropped.
+///
+/// # Shapes — as [`images_to_tensor`].
+pub fn loaded_to_tensor(pixels: Pixels, count: usize, size: usize, device: &Device) -> Tensor<4> {
+    let (values, give_back) = pixels.into_parts();
+    let data = vssl_kernels::in_lent_memory(values, [count, size, size, 3], give_back);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
 }
 

@@ -11,7 +11,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File},
     io::Write,
+    panic::resume_unwind,
     path::{Path, PathBuf},
+    thread,
 };
 
 use serde::{Deserialize, Serialize};
@@ -338,11 +340,8 @@ impl Store {
             digest: String::new(),
         };
         for (kind, tensors) in &checkpoint.tensors {
-            let file = format!("{kind}.safetensors");
-            let path = temporary.join(&file);
-            let bytes = file::bytes(&path, tensors, &[])?;
-            write_synced(&path, &bytes)?;
-            manifest.files.insert(file, sha256([&bytes]));
+            let (file, sum) = write_tensors(temporary, kind, tensors)?;
+            manifest.files.insert(file, sum);
         }
         write_synced(&temporary.join(MANIFEST), &manifest.signed())?;
         sync_folder(temporary)?;
@@ -610,6 +609,25 @@ fn read_manifest(path: &Path) -> Result<Manifest, CheckpointError> {
         return Err(damaged(format!("its SHA-256 is {got}, it says {expected}")));
     }
     Ok(manifest)
+}
+
+/// Writes the file of one kind of tensors into `folder`. Returns its name and its SHA-256, which is computed while
+/// the system writes, because the run waits for its checkpoint.
+fn write_tensors(
+    folder: &Path,
+    kind: &str,
+    tensors: &Tensors,
+) -> Result<(String, String), CheckpointError> {
+    let name = format!("{kind}.safetensors");
+    let path = folder.join(&name);
+    let bytes = file::bytes(&path, tensors, &[])?;
+    let (written, sum) = thread::scope(|scope| {
+        let summing = scope.spawn(|| sha256([&bytes]));
+        let written = write_synced(&path, &bytes);
+        (written, summing.join())
+    });
+    written?;
+    Ok((name, sum.unwrap_or_else(|panic| resume_unwind(panic))))
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {

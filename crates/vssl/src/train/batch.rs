@@ -3,7 +3,11 @@
 use burn::tensor::Device;
 use vssl_data::Batch;
 
-use crate::{collective::Group, encoder::images::images_to_tensor, method::Views};
+use crate::{
+    collective::Group,
+    encoder::images::{loaded_to_tensor, pixels_to_tensor},
+    method::Views,
+};
 
 /// A micro-batch: one of the equal parts of a batch, whose gradients are averaged.
 pub struct MicroBatch<'a> {
@@ -14,9 +18,10 @@ pub struct MicroBatch<'a> {
 }
 
 /// Returns micro-batch `index` of `count` of the share of a batch that belongs to this rank of `group`. The
-/// number of images must be divisible by `count`.
+/// number of images must be divisible by `count`. A batch that is not divided loses its views: their memory
+/// becomes that of the tensors.
 pub fn micro<'a>(
-    batch: &'a Batch,
+    batch: &'a mut Batch,
     index: usize,
     count: usize,
     group: &Group,
@@ -32,11 +37,19 @@ pub fn micro<'a>(
         group: group.clone(),
         frozen_backbone: false,
     };
+    let mut push = |tensor, local| match local {
+        true => views.local.push(tensor),
+        false => views.global.push(tensor),
+    };
+    if count == 1 {
+        for view in batch.views.drain(..) {
+            push(loaded_to_tensor(view.pixels, images, view.size, device), view.local);
+        }
+    }
     for view in &batch.views {
         let pixels = view.size * view.size * 3;
         let part = &view.pixels[range.start * pixels..range.end * pixels];
-        let tensor = images_to_tensor(part.to_vec(), images, view.size, device);
-        if view.local { views.local.push(tensor) } else { views.global.push(tensor) }
+        push(pixels_to_tensor(part, images, view.size, device), view.local);
     }
     MicroBatch { views, labels: batch.labels.as_ref().map(|labels| &labels[range]) }
 }

@@ -124,9 +124,9 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         for batch in loader {
-            let batch = batch?;
+            let mut batch = batch?;
             let at = self.plan.step(self.position.step);
-            let report = self.step(&batch, &at)?;
+            let report = self.step(&mut batch, &at)?;
             self.clock.step(batch.wait);
             let own = [batch.replaced.len() as u64, u64::from(stop.requested())];
             let [replaced, stops] = group.sum_numbers(own);
@@ -142,8 +142,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Trains on one batch.
-    pub(super) fn step(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
+    /// Trains on one batch, whose views may be taken out.
+    pub(super) fn step(&mut self, batch: &mut Batch, at: &Step) -> Result<StepReport, TrainError> {
         if at.starts_epoch() {
             self.learner.before_epoch(at);
         }
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
     /// Runs both passes over the micro-batches of this rank. The gradients, this rank's share of the mean
     /// over the whole batch, wait in the learner. The report is of the joint batch, and its numbers are still
     /// on the device.
-    fn forward_backward(&mut self, batch: &Batch, at: &Step) -> Result<StepReport, TrainError> {
+    fn forward_backward(&mut self, batch: &mut Batch, at: &Step) -> Result<StepReport, TrainError> {
         let (group, train) = (&self.plan.group, &self.plan.recipe.train);
         let (micro_batches, precision) = (train.accumulate, train.precision);
         let loss_scale = self.position.loss_scale.map_or(1.0, |scale| scale.factor);

@@ -102,7 +102,7 @@ fn learner(entry: &Entry) -> Box<dyn Learner> {
 fn learner_in_second_epoch(entry: &Entry) -> Box<dyn Learner> {
     let (mut learner, mut optimizer) = (learner(entry), optimizer());
     for (index, batch) in loader(0).enumerate() {
-        let views = views(&batch.unwrap());
+        let views = views(&mut batch.unwrap());
         train(learner.as_mut(), &mut optimizer, &views, &step(index as u64));
     }
     learner.before_epoch(&step(STEPS));
@@ -159,7 +159,7 @@ fn loader(workers: usize) -> Loader {
     Loader::new(Arc::new(Pictures), Arc::new(pipeline), plan).unwrap()
 }
 
-pub fn views(batch: &Batch) -> Views {
+pub fn views(batch: &mut Batch) -> Views {
     labelled(batch::micro(batch, 0, 1, &Group::alone(), &device()), precision())
 }
 
@@ -197,7 +197,7 @@ pub fn train(
 fn the_loss_and_every_part_of_it_are_finite() {
     for entry in METHODS {
         let mut learner = learner(entry);
-        let outcome = learner.forward_backward(&views(&first_batch()), 1.0, &step(0));
+        let outcome = learner.forward_backward(&views(&mut first_batch()), 1.0, &step(0));
         assert!(outcome.total.into_scalar::<f32>().is_finite(), "{}", entry.name);
         assert!(!outcome.parts.is_empty(), "{}", entry.name);
         for (part, value) in outcome.parts {
@@ -216,7 +216,7 @@ fn every_student_parameter_gets_a_gradient_and_a_forward_pass_moves_no_teacher()
         let mut learner = learner_in_second_epoch(entry);
         let before = learner.memory();
         let at = step(STEPS);
-        loss(learner.as_mut(), &views(&first_batch()), &at);
+        loss(learner.as_mut(), &views(&mut first_batch()), &at);
         let gradients = gradients(learner.as_mut()).0;
         for parameter in learner.parameters() {
             let path = &parameter.path;
@@ -262,8 +262,8 @@ fn half_precision_changes_loss_and_gradients_by_rounding_only() {
         let name = entry.name;
         let [(single, expected), (rounded, got)] = [Precision::F32, half].map(|precision| {
             let mut learner = learner_in_second_epoch(entry);
-            let batch = first_batch();
-            let part = batch::micro(&batch, 0, 1, &Group::alone(), &device());
+            let mut batch = first_batch();
+            let part = batch::micro(&mut batch, 0, 1, &Group::alone(), &device());
             let views = labelled(part, Precision::F32);
             let loss = loss(learner.as_mut(), &precision.of(views), &step(STEPS));
             (loss, gradients(learner.as_mut()).0)
@@ -287,7 +287,7 @@ fn frozen_parameters_do_not_move() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner(entry), optimizer());
         let before = learner.student();
-        train(learner.as_mut(), &mut optimizer, &views(&first_batch()), &step(0));
+        train(learner.as_mut(), &mut optimizer, &views(&mut first_batch()), &step(0));
         let after = learner.student();
         for ParameterInfo { path, .. } in learner.parameters() {
             if learner.is_frozen(&path, &step(0)) {
@@ -302,7 +302,7 @@ fn what_was_read_of_a_learner_stays_when_it_is_trained() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner_in_second_epoch(entry), optimizer());
         let before = learner.student();
-        train(learner.as_mut(), &mut optimizer, &views(&first_batch()), &step(STEPS));
+        train(learner.as_mut(), &mut optimizer, &views(&mut first_batch()), &step(STEPS));
         let after = learner.student();
         let moved = |path: &String| !path.contains("running_") && before[path] != after[path];
         assert!(after.keys().any(moved), "{}", entry.name);
@@ -313,7 +313,7 @@ fn what_was_read_of_a_learner_stays_when_it_is_trained() {
 fn twenty_steps_on_one_batch_lower_the_loss() {
     for entry in METHODS {
         let (mut learner, mut optimizer) = (learner_in_second_epoch(entry), optimizer());
-        let views = views(&first_batch());
+        let views = views(&mut first_batch());
         // The same step and memory, so that noise, schedules and targets stay the same: a centre
         // that moves changes DINO's loss more than twenty steps do.
         let (at, memory) = (step(STEPS), learner.memory());
@@ -332,7 +332,7 @@ fn twenty_steps_on_one_batch_lower_the_loss() {
 fn a_saved_and_loaded_learner_goes_on_bit_for_bit() {
     for entry in METHODS {
         let mut one = learner_in_second_epoch(entry);
-        let (views, at) = (views(&first_batch()), step(STEPS));
+        let (views, at) = (views(&mut first_batch()), step(STEPS));
         let mut other = learner(entry);
         other.load(one.student(), one.memory()).unwrap();
         let (a, b) = (loss(one.as_mut(), &views, &at), loss(other.as_mut(), &views, &at));
@@ -348,7 +348,7 @@ fn the_number_of_loader_workers_does_not_change_the_loss() {
             loader(workers)
                 .enumerate()
                 .map(|(index, batch)| {
-                    let views = views(&batch.unwrap());
+                    let views = views(&mut batch.unwrap());
                     let at = step(index as u64);
                     train(learner.as_mut(), &mut optimizer, &views, &at).to_bits()
                 })
@@ -382,7 +382,7 @@ fn teachers_keep_statistics_of_their_own() {
     for entry in METHODS {
         let mut learner = learner(entry);
         let student = learner.student();
-        loss(learner.as_mut(), &views(&first_batch()), &step(0));
+        loss(learner.as_mut(), &views(&mut first_batch()), &step(0));
         for (path, value) in learner.memory() {
             if path.ends_with("backbone.bn1.running_mean") {
                 let value: Tensor<1> = Tensor::from_data(value, &Device::flex());

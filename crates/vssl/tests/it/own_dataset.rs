@@ -121,9 +121,9 @@ fn an_own_method_learns_from_own_images() {
     let mut optimizer = Optimizer::new(serde_json::from_str(json).unwrap(), 16).unwrap();
     let mut losses = Vec::new();
     for batch in Loader::new(images, pipeline, plan).unwrap() {
-        let batch = batch.unwrap();
+        let mut batch = batch.unwrap();
         let at = Step { index: batch.step, steps_per_epoch: 4, total: 12, ..Step::default() };
-        let part = batch::micro(&batch, 0, 1, &Group::alone(), &device);
+        let part = batch::micro(&mut batch, 0, 1, &Group::alone(), &device);
         let outcome = learner.forward_backward(&part.views, 1.0, &at);
         losses.push(outcome.total.into_scalar::<f32>());
         let gradients = learner.take_gradients();

@@ -163,13 +163,13 @@ pub(super) fn train(case: &Case, group: &Group) -> Trace {
         memory: Tensors::new(),
     };
     for batch in Loader::new(Arc::new(Pictures), Arc::new(pipeline), plan).unwrap() {
-        let batch = batch.unwrap();
+        let mut batch = batch.unwrap();
         let at = step(batch.step, *parts);
         if at.starts_epoch() {
             learner.before_epoch(&at);
         }
         for micro in 0..*parts {
-            let part = batch::micro(&batch, micro, *parts, group, &device);
+            let part = batch::micro(&mut batch, micro, *parts, group, &device);
             let views = labelled(part, *precision);
             let at = Step { micro: micro as u64, ..at };
             let share = loss_scale(*precision) / *parts as f64;

@@ -97,7 +97,7 @@ pub unsafe trait Simd: Copy + 'static {
         // SAFETY: `a` exists, so the machine has the instruction set.
         Self::div(unsafe { Self::splat(1.0) }, a)
     }
-    /// Returns 2ᵃ, for lanes of `a` that are whole numbers from −126 to 127.
+    /// Returns 2ᵃ, for lanes of `a` that are whole numbers from −126 to 127, and 0 for −127.
     fn power_of_two(a: Self::Vector) -> Self::Vector;
     /// Returns the sum of the lanes, added in pairs of halves.
     #[inline(always)]
@@ -204,6 +204,20 @@ impl Isa {
         }
         // SAFETY: reads constants only.
         unsafe { self.run(Columns) }
+    }
+
+    /// Returns the number of floats of a vector.
+    pub fn lanes(self) -> usize {
+        struct Lanes;
+        impl Kernel for Lanes {
+            type Output = usize;
+            #[inline(always)]
+            unsafe fn run<S: Simd>(self) -> usize {
+                S::LANES
+            }
+        }
+        // SAFETY: reads constants only.
+        unsafe { self.run(Lanes) }
     }
 
     /// Returns the number of rows of a register tile.

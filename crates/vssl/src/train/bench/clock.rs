@@ -62,10 +62,10 @@ pub fn plan(plan: &Plan, clock: StepClock) -> Result<StepTimes, TrainError> {
     let mut index = 0;
     clock.run(&plan.device, || {
         breakdown::enter(Part::Loader);
-        let batch = loader.next().expect("the loader has all steps of the run")?;
+        let mut batch = loader.next().expect("the loader has all steps of the run")?;
         let at = plan.step(index);
         index += 1;
-        Ok(run.step(&batch, &at)?.loss)
+        Ok(run.step(&mut batch, &at)?.loss)
     })
 }
 
