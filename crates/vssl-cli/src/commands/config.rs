@@ -18,8 +18,7 @@ pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
     let (mut recipe, provenance) =
         Recipe::load(&arguments.recipe, &overrides, METHODS).map_err(Failure::usage)?;
     if let Some(init) = &recipe.init {
-        let start =
-            Start::read(init, arguments.recipe.parent()).map_err(pretrain::classified)?;
+        let start = Start::read(init, arguments.recipe.parent()).map_err(pretrain::classified)?;
         let taken = start.adapt(&mut recipe).map_err(pretrain::classified)?;
         start.notes.iter().chain(&taken).for_each(|text| note(text));
     }

@@ -182,7 +182,9 @@ fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result
 pub(super) fn started_from(encoder: Option<&Path>) -> Result<Option<String>, Failure> {
     let Some(path) = encoder else { return Ok(None) };
     let text = path.to_str().ok_or_else(|| {
-        Failure::usage(anyhow!("--from {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"))
+        Failure::usage(anyhow!(
+            "--from {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
+        ))
     })?;
     Ok(Some(format!("init.from={}", toml::Value::from(text))))
 }

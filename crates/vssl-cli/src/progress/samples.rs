@@ -58,6 +58,7 @@ pub fn summary() -> Summary {
         .into(),
         online_top1: Some(80.0),
         images: None,
+        init: None,
         notes: Vec::new(),
         run: "runs/a".into(),
     }

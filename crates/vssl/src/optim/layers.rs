@@ -82,8 +82,11 @@ mod tests {
 
     #[test]
     fn heads_have_the_full_rate_though_they_are_numbered() {
-        let paths =
-            ["backbone.conv1.weight", "backbone.layer1.0.conv1.weight", "projector.layers.0.weight"];
+        let paths = [
+            "backbone.conv1.weight",
+            "backbone.layer1.0.conv1.weight",
+            "projector.layers.0.weight",
+        ];
         let expected = [(paths[0], 0.25), (paths[1], 0.5)];
         assert_eq!(factors(&paths), expected.map(|(path, x)| (path.to_owned(), x)).into());
     }

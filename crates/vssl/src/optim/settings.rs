@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn the_factor_of_a_block_lowers_scheduled_rates_and_leaves_constant_ones() {
-        let rule = |pattern: &str| GroupRule { pattern: Some(pattern.into()), ..GroupRule::default() };
+        let rule =
+            |pattern: &str| GroupRule { pattern: Some(pattern.into()), ..GroupRule::default() };
         let config = OptimizerConfig {
             lr: 0.5,
             groups: vec![

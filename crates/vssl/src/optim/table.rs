@@ -147,8 +147,7 @@ impl Serialize for OptimizerConfig {
         let Self { algorithm, lr, scale_lr, weight_decay, layer_decay, groups } = self;
         let (lr, scale_lr, weight_decay) = (*lr, *scale_lr, *weight_decay);
         let (name, layer_decay) = (algorithm.name(), *layer_decay);
-        let written =
-            Written { name, lr, scale_lr, weight_decay, algorithm, layer_decay, groups };
+        let written = Written { name, lr, scale_lr, weight_decay, algorithm, layer_decay, groups };
         written.serialize(serializer)
     }
 }

@@ -136,11 +136,9 @@ impl InitSection {
             "at most {most}, below train.epochs: with more the encoder would never train"
         );
         checker.require("init.freeze_epochs", freeze <= most, freeze, expected);
-        for (key, number) in [
-            ("init.heads", self.heads),
-            ("init.size", self.size),
-            ("init.resize", self.resize),
-        ] {
+        for (key, number) in
+            [("init.heads", self.heads), ("init.size", self.size), ("init.resize", self.resize)]
+        {
             checker.at_least(key, number.unwrap_or(1) as u64, 1);
         }
     }
@@ -183,11 +181,14 @@ fn normalisation<'de, D: Deserializer<'de>>(
         type Value = Normalisation;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a name such as \"imagenet\", numbers in quotes, or a table of mean and std")
+            f.write_str(
+                "a name such as \"imagenet\", numbers in quotes, or a table of mean and std",
+            )
         }
 
         fn visit_str<E: Error>(self, text: &str) -> Result<Normalisation, E> {
-            normalisation_of(text).map_err(|expected| E::custom(format!("got {text:?}, {expected}")))
+            normalisation_of(text)
+                .map_err(|expected| E::custom(format!("got {text:?}, {expected}")))
         }
 
         fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Normalisation, A::Error> {
@@ -310,7 +311,8 @@ mod tests {
     use super::*;
     use crate::methods::METHODS;
 
-    const ENCODER: &str = "architecture = \"resnet18\"\nwidth = 16\nstem = \"cifar\"\nstem_padding = 1";
+    const ENCODER: &str =
+        "architecture = \"resnet18\"\nwidth = 16\nstem = \"cifar\"\nstem_padding = 1";
 
     fn recipe(rest: &str) -> Recipe {
         let text = format!("method = \"simclr\"\ndata.path = \"x\"\ninit.from = \"e\"\n{rest}");
@@ -331,7 +333,10 @@ mod tests {
         let mut recipe = recipe("");
         let notes = recipe.start_from(&encoder(), IMAGENET).unwrap();
         assert_eq!(recipe.backbone, encoder());
-        assert!(notes[0].contains("width = 16") && notes[0].contains("stem = \"cifar\""), "{notes:?}");
+        assert!(
+            notes[0].contains("width = 16") && notes[0].contains("stem = \"cifar\""),
+            "{notes:?}"
+        );
         assert_eq!(recipe.data.normalisation, Some(IMAGENET));
         assert!(notes[1].contains("data.normalisation is not given"), "{notes:?}");
         // The resolved recipe says all of it, and agrees with the encoder.
@@ -392,6 +397,9 @@ mod tests {
         let text = "method = \"simclr\"\ndata.path = \"x\"\ninit = { from = \"e\", freeze_epochs = 3 }\n\
                     train.epochs = 3\nschedule.warmup_epochs = 0";
         let error = Recipe::parse(text, "t", &[], METHODS).unwrap_err().to_string();
-        assert!(error.contains("init.freeze_epochs is 3") || error.contains("is 3; expected at most 2"), "{error}");
+        assert!(
+            error.contains("init.freeze_epochs is 3") || error.contains("is 3; expected at most 2"),
+            "{error}"
+        );
     }
 }

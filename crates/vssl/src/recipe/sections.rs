@@ -286,10 +286,7 @@ pub(super) mod short {
 
     impl Wide {
         pub(in crate::recipe) fn narrow(self) -> Normalisation {
-            Normalisation {
-                mean: self.mean.map(|x| x as f32),
-                std: self.std.map(|x| x as f32),
-            }
+            Normalisation { mean: self.mean.map(|x| x as f32), std: self.std.map(|x| x as f32) }
         }
     }
 

@@ -35,7 +35,8 @@ pub enum TrainError {
     /// There is nothing at the path of the encoder to start from.
     #[error(
         "init.from = {path:?}: not found; looked at {}; expected a run folder, a file that `vssl export` or `vssl import` \
-         wrote, or another program's weights (.pth, .pt, .ckpt, .safetensors)", list(looked)
+         wrote, or another program's weights (.pth, .pt, .ckpt, .safetensors)",
+        list(looked)
     )]
     NoStart {
         /// The path as the recipe gives it.

@@ -19,13 +19,14 @@ use super::{
 };
 use crate::{
     encoder::images,
-    eval::evaluators::{self, Knn},
+    eval::evaluators::{self, Knn, Splits},
     method::learner::{Learner, Network},
     optim::Optimizer,
     run::{
         checkpoint::{Checkpoint, CheckpointError, Position, Store},
         clock::Clock,
         events::{Observer, Summary},
+        metrics,
         stop::Stop,
     },
     schedule::Step,
@@ -118,6 +119,7 @@ impl<'a> Run<'a> {
 
     /// Runs all steps, or until `stop` is requested in a process of the group.
     fn train(&mut self, loader: Loader, stop: &Stop) -> Result<(), TrainError> {
+        self.evaluate_start(stop)?;
         let group = &self.plan.group;
         // The run was stopped before it could evaluate.
         if self.position.unevaluated && self.evaluate_and_save(stop, false)? {
@@ -242,16 +244,48 @@ impl<'a> Run<'a> {
         Ok(stops)
     }
 
-    fn evaluate(&mut self, stop: &Stop) -> Result<(), TrainError> {
+    /// Evaluates the encoder that the run starts from on rank 0, before the first step: the curve of the evaluations
+    /// begins there. A stop during the evaluation leaves it out.
+    fn evaluate_start(&mut self, stop: &Stop) -> Result<(), TrainError> {
+        let plan = self.plan;
+        let wanted = plan.recipe.init.is_some() && plan.recipe.knn.every_epochs > 0;
+        if self.position.step > 0 || !wanted || !plan.has_validation_labels() {
+            return Ok(());
+        }
+        let is_known = plan.continues && metrics::has_evaluation(&plan.run, 0);
+        if self.reporter.is_some() && !is_known && !stop.requested() {
+            match self.neighbours(stop) {
+                Ok(None) | Err(TrainError::Stopped) => {}
+                Ok(Some((_, knn))) => {
+                    let reporter = self.reporter.as_mut().expect("this rank has one");
+                    reporter.evaluated(0, Some(knn), None)?;
+                }
+                Err(error) => return Err(error),
+            }
+            self.clock.leave_out();
+        }
+        plan.group.wait_for_leader();
+        plan.group.check()?;
+        Ok(())
+    }
+
+    /// Returns the features of both splits by the encoder as it is now, and the accuracy of nearest neighbours.
+    fn neighbours(&mut self, stop: &Stop) -> Result<Option<(Arc<Splits>, f64)>, TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
-        let Some(reporter) = &mut self.reporter else { return Ok(()) };
+        let Some(reporter) = &mut self.reporter else { return Ok(None) };
         let watch = &mut reporter.watch(stop);
         let Some((splits, _)) = evaluate::splits(self.plan, &encoder, watch)? else {
-            return Ok(());
+            return Ok(None);
         };
         let (knn, splits) = (Knn::of(&self.plan.recipe.knn), Arc::new(splits));
         let own = Arc::clone(&splits);
         let knn = watch.run("nearest neighbours", move |_| Ok(knn.top1(&own)?))?;
+        Ok(Some((splits, knn)))
+    }
+
+    fn evaluate(&mut self, stop: &Stop) -> Result<(), TrainError> {
+        let Some((splits, knn)) = self.neighbours(stop)? else { return Ok(()) };
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
         self.position.online = match &self.probe {
             Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
             None => None,

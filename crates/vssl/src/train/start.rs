@@ -186,7 +186,6 @@ impl Start {
             )
         })
     }
-
 }
 
 /// Writes the copy of the encoder that a run of `recipe` in the folder `run` starts from.

@@ -1,10 +1,6 @@
 //! Runs that start from an encoder: what every method takes over, what is frozen and what is refused.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use burn::tensor::{Device, TensorData};
 use tempfile::TempDir;
@@ -19,7 +15,7 @@ use vssl::{
     run::{
         checkpoint::Store,
         events::{Event, Observer, Summary},
-        folder,
+        folder, metrics,
         stop::Stop,
     },
     tensors::{
@@ -139,7 +135,7 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
     let got = outcome.features[0].clone().into_data();
     assert!(got.num_elements() > 0);
     for (got, expected) in got.iter::<f32>().zip(expected.iter::<f32>()) {
-        assert!((got - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{got} and {expected}");
+        assert!((got - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{got} and {expected}");
     }
 }
 
@@ -202,7 +198,8 @@ fn each_block_moves_at_the_rate_that_was_computed_by_hand() {
             for (path, gradient) in moves.0.iter().filter(|(path, _)| path.starts_with(start)) {
                 let values = |all: &Tensors| all[path].iter::<f64>().collect::<Vec<f64>>();
                 let gradient: Vec<f64> = gradient.to_data().iter::<f64>().collect();
-                for ((was, is), gradient) in values(&before).iter().zip(values(&after)).zip(gradient)
+                for ((was, is), gradient) in
+                    values(&before).iter().zip(values(&after)).zip(gradient)
                 {
                     let expected = was - factor * gradient;
                     let close = (is - expected).abs() <= 1e-6 * (1.0 + expected.abs());
@@ -302,7 +299,12 @@ fn a_run_from_a_run_tells_where_it_started_and_measures_what_was_before() {
     let first: Summary = folder::summary_of(&world.at("first")).unwrap().unwrap();
     let plan = world.plan("second", &world.from_first("byol")).unwrap();
     let told = plan.notes.join("\n");
-    for part in ["starts from", "the student after step 12", "[backbone] is that of the encoder", "width = 2"] {
+    for part in [
+        "starts from",
+        "the student after step 12",
+        "[backbone] is that of the encoder",
+        "width = 2",
+    ] {
         assert!(told.contains(part), "{part:?} is not in {told}");
     }
     let second = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
@@ -347,6 +349,13 @@ fn a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not_without_the_en
         assert_eq!(world.state("parts"), world.state("whole"), "{method}");
         assert_eq!(summary.figures, whole.figures, "{method}");
         assert_eq!(summary.init, whole.init, "{method}");
+        let evaluations = |run: &str| -> Vec<(u64, Option<f64>)> {
+            let lines = metrics::read(&world.at(run)).unwrap();
+            let own = lines.into_iter().filter(|line| line.evaluation);
+            own.map(|line| (line.step, line.figure("evaluation/knn_top1"))).collect()
+        };
+        assert_eq!(evaluations("parts"), evaluations("whole"), "{method}");
+        assert_eq!(evaluations("whole")[0], (0, whole.figure("before_knn_top1")), "{method}");
     }
 }
 
@@ -387,7 +396,8 @@ fn another_encoder_is_refused_where_a_run_goes_on() {
     let resolved = folder::recipe_of(&world.at("second")).unwrap();
     let other = world.at("other.safetensors");
     export::export(&world.at("second"), "latest", Network::Student, &other).unwrap();
-    let error = world.refused(&resolved.replace(world.at("first").to_str().unwrap(), other.to_str().unwrap()));
+    let error = world
+        .refused(&resolved.replace(world.at("first").to_str().unwrap(), other.to_str().unwrap()));
     assert!(error.contains("init.digest") && error.contains("SHA-256"), "{error}");
 }
 
@@ -396,7 +406,8 @@ fn a_file_of_another_program_is_taken_whole_or_refused_by_the_names_of_its_tenso
     let world = World::new();
     let config = resnet(2);
     let path = world.at("foreign.safetensors");
-    let write = |tensors: &Tensors| fs::write(&path, file::bytes(&path, tensors, &[]).unwrap()).unwrap();
+    let write =
+        |tensors: &Tensors| fs::write(&path, file::bytes(&path, tensors, &[]).unwrap()).unwrap();
     // Without this, the padding of its stem and the normalisation of small images are unknown.
     let told = "stem_padding = 1, normalisation = \"imagenet\"";
     let init = |more: &str| format!("init = {{ from = {path:?}, {told}{more} }}");
@@ -416,17 +427,22 @@ fn a_file_of_another_program_is_taken_whole_or_refused_by_the_names_of_its_tenso
     wrong.remove("layer3.1.bn2.weight");
     write(&wrong);
     let error = world.refused(&text(""));
-    for part in ["2 tensors do not fit", "layer2.0.bn1.bias: [3] in the file, the network has [4]"] {
+    for part in ["2 tensors do not fit", "layer2.0.bn1.bias: [3] in the file, the network has [4]"]
+    {
         assert!(error.contains(part), "{part:?} is not in {error}");
     }
-    assert!(error.contains("layer3.1.bn2.weight: the file lacks it, the network has [8]"), "{error}");
+    assert!(
+        error.contains("layer3.1.bn2.weight: the file lacks it, the network has [8]"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_recipe_that_contradicts_its_encoder_or_names_none_is_refused() {
     let world = World::new();
     let init = format!("init = {{ from = {:?} }}", world.at("first"));
-    let error = world.refused(&world.text("simclr", &format!("{init}\nbackbone = {{ width = 4 }}")));
+    let error =
+        world.refused(&world.text("simclr", &format!("{init}\nbackbone = {{ width = 4 }}")));
     assert!(error.contains("backbone.width: 2 -> 4") && error.contains("disagree"), "{error}");
     let missing = world.refused(&world.text("simclr", "init = { from = \"no/such\" }"));
     assert!(missing.contains("no/such") && missing.contains("vssl export"), "{missing}");
