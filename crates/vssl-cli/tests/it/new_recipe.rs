@@ -108,7 +108,9 @@ fn a_recipe_from_an_encoder_runs_and_has_its_architecture() {
     let pretrain = |recipe: &Path, out: &str, settings: &[&str]| {
         let mut command = vssl(&["pretrain", recipe.to_str().unwrap(), "--quiet", "--out"]);
         command.arg(at(out));
-        settings.iter().for_each(|text| drop(command.args(["--set", text])));
+        for text in settings {
+            command.args(["--set", text]);
+        }
         done(command.output().unwrap())
     };
     new_recipe("simclr", &data, &path).succeeded();

@@ -15,6 +15,7 @@ use super::{
     health::Health,
     probe::Probe,
     report::{Reporter, StepReport},
+    restored::restore,
     step::Update,
 };
 use crate::{
@@ -23,14 +24,13 @@ use crate::{
     method::learner::{Learner, Network},
     optim::Optimizer,
     run::{
-        checkpoint::{Checkpoint, CheckpointError, Position, Store},
+        checkpoint::{Checkpoint, Position},
         clock::Clock,
         events::{Observer, Summary},
         metrics,
         stop::Stop,
     },
     schedule::Step,
-    tensors::state::StateError,
 };
 
 /// Runs `plan` from the position of its run folder to the last step, or until `stop` is requested; then
@@ -366,57 +366,5 @@ impl<'a> Run<'a> {
         self.plan.group.check()?;
         summary.interrupted = stopped > 0;
         Ok(summary)
-    }
-}
-
-fn restore(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    learner: &mut dyn Learner,
-    optimizer: &mut Optimizer,
-    probe: Option<&mut Probe>,
-) -> Result<(), TrainError> {
-    let tensors = |kind: &'static str| {
-        checkpoint.tensors.get(kind).cloned().ok_or(TrainError::Incomplete { kind })
-    };
-    learner
-        .load(tensors("student")?, tensors("memory")?)
-        .map_err(|source| of_another_run(checkpoint, plan, Box::new(source)))?;
-    super::remembered::check(checkpoint, plan, learner)?;
-    let parameters = learner.parameters();
-    let device = &plan.device;
-    optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
-    match probe {
-        Some(probe) => probe
-            .load(tensors("probe")?)
-            .map_err(|source| of_another_probe(checkpoint, plan, source)),
-        None => Ok(()),
-    }
-}
-
-/// Returns the error for weights of the online probe that do not fit. A changed number of classes is named as
-/// the reason.
-fn of_another_probe(checkpoint: &Checkpoint, plan: &Plan, source: StateError) -> TrainError {
-    if let StateError::Shape { got, expected, .. } = &source
-        && let (&[was, dim], &[now, wanted]) = (got.as_slice(), expected.as_slice())
-        && dim == wanted
-    {
-        let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
-        return TrainError::OtherClasses { folder, was, now };
-    }
-    TrainError::Probe(Box::new(source))
-}
-
-/// Returns the error for tensors of a checkpoint that do not fit. The recipes agree, so a changed number of
-/// images is named as the reason.
-fn of_another_run(checkpoint: &Checkpoint, plan: &Plan, source: Box<StateError>) -> TrainError {
-    let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
-    let now = plan.train.len();
-    match checkpoint.images.as_ref().map(|images| images.training.count) {
-        Some(was) if was != now => {
-            let method = checkpoint.method.clone();
-            TrainError::RemembersImages { folder, source, method, was, now }
-        }
-        _ => CheckpointError::OtherNetwork { path: folder, source }.into(),
     }
 }
