@@ -242,7 +242,8 @@ pub struct Config {
 /// Arguments of `vssl new-recipe`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  vssl new-recipe byol --data photos/\n  vssl new-recipe vssl \
-                  --data data/cifar10 --out mine.toml --force")]
+                  --data data/cifar10 --out mine.toml --force\n  vssl new-recipe vicreg --data photos/ \
+                  --from resnet18.pth")]
 pub struct NewRecipe {
     /// The method; `vssl methods` lists all methods.
     #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
@@ -255,6 +256,9 @@ pub struct NewRecipe {
     /// recipe; "." takes all images.
     #[arg(long, value_name = "FOLDER")]
     pub train: Option<String>,
+    /// Write a recipe that starts from this encoder: see `vssl pretrain --from`. It has a lower rate and fewer epochs.
+    #[arg(long, value_name = "ENCODER")]
+    pub from: Option<PathBuf>,
     /// The file to write; by default <method>.toml.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

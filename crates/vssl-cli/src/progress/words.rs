@@ -187,6 +187,18 @@ raw pixels             78.90 %         -
     }
 
     #[test]
+    fn the_encoder_that_a_run_started_from_is_no_untrained_one() {
+        let mut summary = samples::summary();
+        let figures = std::mem::take(&mut summary.figures).into_iter();
+        summary.figures = figures
+            .map(|(name, value)| (name.replacen("untrained_", "before_", 1), value))
+            .collect();
+        let table = accuracies(&summary, &[]);
+        assert!(table.contains("encoder before         70.11 %   75.00 %\n"), "{table}");
+        assert!(!table.contains("untrained"), "{table}");
+    }
+
+    #[test]
     fn without_labels_the_reason_stands_in_place_of_the_table() {
         let mut summary = samples::summary();
         summary.figures.values_mut().for_each(|value| *value = None);

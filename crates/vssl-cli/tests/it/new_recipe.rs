@@ -99,6 +99,36 @@ fn every_key_of_a_recipe_is_written_and_commented() {
 }
 
 #[test]
+fn a_recipe_from_an_encoder_runs_and_has_its_architecture() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (data, path) = (at("data"), at("a.toml"));
+    pictures(&data, 40, 8, 40, false);
+    let settings = ["train.max_steps=1", "backbone.width=4", "simclr.projector_hidden=32"];
+    let pretrain = |recipe: &Path, out: &str, settings: &[&str]| {
+        let mut command = vssl(&["pretrain", recipe.to_str().unwrap(), "--quiet", "--out"]);
+        command.arg(at(out));
+        for text in settings {
+            command.args(["--set", text]);
+        }
+        done(command.output().unwrap())
+    };
+    new_recipe("simclr", &data, &path).succeeded();
+    pretrain(&path, "first", &settings).succeeded();
+
+    let (second, first) = (at("b.toml"), at("first"));
+    let asked = ["new-recipe", "simclr", "--data", data.to_str().unwrap(), "--out"];
+    let asked = [&asked[..], &[second.to_str().unwrap(), "--from"]].concat();
+    run(&[&asked[..], &["no/such"]].concat()).refused(2, &["no/such", "not found"]);
+    run(&[&asked[..], &[first.to_str().unwrap()]].concat()).succeeded();
+    let text = fs::read_to_string(&second).unwrap();
+    assert!(text.contains("freeze_epochs = 1") && !text.contains("[backbone]"), "{text}");
+    pretrain(&second, "second", &[settings[0], settings[2]]).succeeded();
+    let resolved = fs::read_to_string(at("second/recipe.toml")).unwrap();
+    assert!(resolved.contains("width = 4") && resolved.contains("lr = 0.12"), "{resolved}");
+}
+
+#[test]
 fn settings_follow_the_images() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.toml");

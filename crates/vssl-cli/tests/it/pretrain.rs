@@ -45,6 +45,50 @@ fn an_image_that_cannot_be_read_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_run_from_an_encoder_says_so_and_measures_what_was_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    done(small(&at("first"), &["train.max_steps=3"]).output().unwrap()).succeeded();
+    let (run_path, encoder) = (at("first"), at("encoder.safetensors"));
+    let (run_path, encoder) = (run_path.to_str().unwrap(), encoder.to_str().unwrap());
+    run(&["export", run_path, "--to", encoder]).succeeded();
+
+    let from = |out: &Path, start: &str, settings: &[&str]| {
+        let mut command = small(out, settings);
+        done(command.args(["--from", start]).output().unwrap())
+    };
+    let settings = ["train.max_steps=3", "init.freeze_epochs=1", "optimizer.layer_decay=0.5"];
+    let second = from(&at("second"), encoder, &settings);
+    let text = second.succeeded();
+    for part in ["trained encoder", "encoder before", "raw pixels"] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+    assert!(!text.contains("untrained"), "{text}");
+    let said = format!("{text}{}", second.error);
+    assert!(said.contains("starts from") && said.contains("SHA-256"), "{said}");
+    let summary = fs::read_to_string(at("second/summary.json")).unwrap();
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["init"]["from"], encoder);
+    assert!(summary["before_knn_top1"].is_number() && summary["untrained_knn_top1"].is_null());
+
+    // The width in the recipe is another one.
+    let wider = from(&at("third"), encoder, &["backbone.width=4"]);
+    wider.refused(2, &["backbone.width: 2 -> 4", "disagree"]);
+    from(&at("third"), "no/such.pth", &[]).refused(1, &["no/such.pth", "not found", "vssl export"]);
+    let junk = at("junk.pth");
+    fs::write(&junk, "no weights").unwrap();
+    from(&at("third"), junk.to_str().unwrap(), &[]).refused(1, &["junk.pth", "torch.save"]);
+    assert!(!at("third").exists());
+
+    let recipe = "recipes/quickstart.toml";
+    let shown = run(&["config", recipe, "--from", encoder, "--set", "backbone="]);
+    let text = shown.succeeded();
+    assert!(text.contains("width = 2") && text.contains("[init]"), "{text}");
+    let both = ["pretrain", "--resume", run_path, "--from", encoder];
+    run(&both).refused(2, &["--from", "--resume"]);
+}
+
+#[test]
 fn a_short_run_ends_with_the_table_and_what_to_type_next() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("run");

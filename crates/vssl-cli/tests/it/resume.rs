@@ -85,8 +85,29 @@ fn weights(run: &Path) -> Vec<(String, Vec<u8>)> {
 #[test]
 fn a_run_killed_at_any_moment_ends_as_one_that_never_was() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = finished(&folder.path().join("whole"));
-    let killed = folder.path().join("killed");
+    killed_ends_as_whole(folder.path(), &start);
+}
+
+/// The heads train alone in the first of three epochs.
+#[test]
+fn so_does_a_run_that_starts_from_an_encoder_which_is_needed_only_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = finished(&folder.path().join("first"));
+    let from = |out: &Path| {
+        let mut command = start(out);
+        command.args(["--set", "init.freeze_epochs=1", "--from"]).arg(&first);
+        command
+    };
+    killed_ends_as_whole(folder.path(), &from);
+    let kept = |run: &str| fs::read(folder.path().join(run).join("start.safetensors")).unwrap();
+    assert!(kept("killed") == kept("whole"));
+}
+
+/// Runs the command of `start` as it is, and killed at many moments, and compares what the two leave.
+#[track_caller]
+fn killed_ends_as_whole(folder: &Path, start: &dyn Fn(&Path) -> Command) {
+    let [whole, killed] = ["whole", "killed"].map(|name| folder.join(name));
+    assert_eq!(done(start(&whole).output().unwrap()).code, Some(0));
     // Saving takes about half of each step here, so that many of these hit a checkpoint write.
     // The moments come from the address space's own noise and the machine's load; the sequence
     // only makes sure that they differ.

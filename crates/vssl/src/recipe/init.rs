@@ -210,17 +210,6 @@ impl Recipe {
         normalisation: Normalisation,
     ) -> Result<Vec<String>, Vec<Difference>> {
         let mut notes = Vec::new();
-        let stated = self.stated_backbone();
-        let own = with(encoder, &stated)?;
-        if stated.is_empty() {
-            let table = Table::try_from(&own).expect("settings are plain values");
-            let keys: Vec<String> = explain::leaves(&table)
-                .into_iter()
-                .map(|(path, value)| format!("{} = {value}", path.join(".")))
-                .collect();
-            notes.push(format!("[backbone] is that of the encoder: {}", keys.join(", ")));
-        }
-        self.backbone = own;
         let shown = |n: Normalisation| format!("mean {:?}, std {:?}", n.mean, n.std);
         match self.data.normalisation {
             None => {
@@ -237,6 +226,15 @@ impl Recipe {
                 shown(normalisation)
             )),
             Some(_) => {}
+        }
+        let stated = self.stated_backbone();
+        self.backbone = with(encoder, &stated)?;
+        if stated.is_empty() {
+            let table = Table::try_from(&self.backbone).expect("settings are plain values");
+            let keys = explain::leaves(&table).into_iter();
+            let keys = keys.map(|(path, value)| format!("{} = {value}", path.join(".")));
+            let keys: Vec<String> = keys.collect();
+            notes.push(format!("[backbone] is that of the encoder: {}", keys.join(", ")));
         }
         Ok(notes)
     }
@@ -334,11 +332,11 @@ mod tests {
         let notes = recipe.start_from(&encoder(), IMAGENET).unwrap();
         assert_eq!(recipe.backbone, encoder());
         assert!(
-            notes[0].contains("width = 16") && notes[0].contains("stem = \"cifar\""),
+            notes[1].contains("width = 16") && notes[1].contains("stem = \"cifar\""),
             "{notes:?}"
         );
         assert_eq!(recipe.data.normalisation, Some(IMAGENET));
-        assert!(notes[1].contains("data.normalisation is not given"), "{notes:?}");
+        assert!(notes[0].contains("data.normalisation is not given"), "{notes:?}");
         // The resolved recipe says all of it, and agrees with the encoder.
         let text = recipe.to_toml();
         let mut again = Recipe::parse(&text, "recipe.toml", &[], METHODS).unwrap().0;
@@ -397,9 +395,6 @@ mod tests {
         let text = "method = \"simclr\"\ndata.path = \"x\"\ninit = { from = \"e\", freeze_epochs = 3 }\n\
                     train.epochs = 3\nschedule.warmup_epochs = 0";
         let error = Recipe::parse(text, "t", &[], METHODS).unwrap_err().to_string();
-        assert!(
-            error.contains("init.freeze_epochs is 3") || error.contains("is 3; expected at most 2"),
-            "{error}"
-        );
+        assert!(error.contains("is 3; expected at most 2"), "{error}");
     }
 }

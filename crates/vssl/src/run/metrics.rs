@@ -52,6 +52,12 @@ pub fn readable(run: &Path) -> Result<(Vec<Line>, Vec<JsonLinesError>), JsonLine
     })
 }
 
+/// Returns whether the run in the folder `run` has noted an evaluation after `step` steps.
+pub(crate) fn has_evaluation(run: &Path, step: u64) -> bool {
+    let lines = readable(run).map_or(Vec::new(), |(lines, _)| lines);
+    lines.iter().any(|line| line.evaluation && line.step == step)
+}
+
 fn parse(line: &[u8]) -> Result<Line, String> {
     let value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let number = |key: &str| {

@@ -78,9 +78,7 @@ impl LinearSettings {
         });
         Schedule::Steps { milestones, gamma: self.gamma }
     }
-}
 
-impl LinearSettings {
     /// Lowers a batch that nobody has chosen to the number of training images. `goes_on` says whether the
     /// settings are those that a training goes on with: their batch may have been lowered before, and counts as
     /// chosen only where the command gives it. Returns notes on that, and on milestones that the training does
@@ -124,9 +122,7 @@ pub struct FinetuneSettings {
     pub seed: u64,
     /// The share of the training images whose labels are used, the same number of each class; 1.
     pub labels: f64,
-    /// The learning rate of each block is that of the block above it times this factor (Clark et al. 2020,
-    /// arXiv:2003.10555); 1. Transformers are commonly tuned with 0.65 to 0.75. The key `layer_decay` of `[optimizer]`
-    /// has the same meaning; only one of the two may be given.
+    /// Another place for `optimizer.layer_decay`; 1. Transformers are commonly tuned with 0.65 to 0.75.
     pub layer_decay: f64,
     /// The α of mixup (Zhang et al. 2018, arXiv:1710.09412); 0 switches mixup off.
     pub mixup: f64,
@@ -187,9 +183,7 @@ impl FinetuneSettings {
         let shape = WarmupCosine { warmup_epochs, start: 0.0, min, ..WarmupCosine::default() };
         Schedule::WarmupCosine(shape)
     }
-}
 
-impl FinetuneSettings {
     /// Lowers a batch that nobody has chosen to the number of images that keep their labels; `goes_on` is that
     /// of [`LinearSettings::adapt`]. Returns a note on that.
     pub fn adapt(

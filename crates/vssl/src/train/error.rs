@@ -87,7 +87,7 @@ pub enum TrainError {
     /// The recipe describes another network than the encoder to start from is.
     #[error(
         "[backbone] of the recipe and the encoder {} disagree (encoder -> recipe):\n{}\nleave these keys out of the \
-         recipe, and the encoder decides; or start from another encoder", from.display(), lines(differences)
+         recipe, and the encoder decides (--set backbone= leaves out the whole table); or start from another encoder", from.display(), lines(differences)
     )]
     OtherBackbone {
         /// The path of the encoder.

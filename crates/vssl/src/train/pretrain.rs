@@ -15,21 +15,22 @@ use super::{
     health::Health,
     probe::Probe,
     report::{Reporter, StepReport},
+    restored::restore,
     step::Update,
 };
 use crate::{
     encoder::images,
-    eval::evaluators::{self, Knn},
+    eval::evaluators::{self, Knn, Splits},
     method::learner::{Learner, Network},
     optim::Optimizer,
     run::{
-        checkpoint::{Checkpoint, CheckpointError, Position, Store},
+        checkpoint::{Checkpoint, Position},
         clock::Clock,
         events::{Observer, Summary},
+        metrics,
         stop::Stop,
     },
     schedule::Step,
-    tensors::state::StateError,
 };
 
 /// Runs `plan` from the position of its run folder to the last step, or until `stop` is requested; then
@@ -118,6 +119,7 @@ impl<'a> Run<'a> {
 
     /// Runs all steps, or until `stop` is requested in a process of the group.
     fn train(&mut self, loader: Loader, stop: &Stop) -> Result<(), TrainError> {
+        self.evaluate_start(stop)?;
         let group = &self.plan.group;
         // The run was stopped before it could evaluate.
         if self.position.unevaluated && self.evaluate_and_save(stop, false)? {
@@ -245,16 +247,48 @@ impl<'a> Run<'a> {
         Ok(stops)
     }
 
-    fn evaluate(&mut self, stop: &Stop) -> Result<(), TrainError> {
+    /// Evaluates the encoder that the run starts from on rank 0, before the first step: the curve of the evaluations
+    /// begins there. A stop during the evaluation leaves it out.
+    fn evaluate_start(&mut self, stop: &Stop) -> Result<(), TrainError> {
+        let plan = self.plan;
+        let wanted = plan.recipe.init.is_some() && plan.recipe.knn.every_epochs > 0;
+        if self.position.step > 0 || !wanted || !plan.has_validation_labels() {
+            return Ok(());
+        }
+        let is_known = plan.continues && metrics::has_evaluation(&plan.run, 0);
+        if self.reporter.is_some() && !is_known && !stop.requested() {
+            match self.neighbours(stop) {
+                Ok(None) | Err(TrainError::Stopped) => {}
+                Ok(Some((_, knn))) => {
+                    let reporter = self.reporter.as_mut().expect("this rank has one");
+                    reporter.evaluated(0, Some(knn), None)?;
+                }
+                Err(error) => return Err(error),
+            }
+            self.clock.leave_out();
+        }
+        plan.group.wait_for_leader();
+        plan.group.check()?;
+        Ok(())
+    }
+
+    /// Returns the features of both splits by the encoder as it is now, and the accuracy of nearest neighbours.
+    fn neighbours(&mut self, stop: &Stop) -> Result<Option<(Arc<Splits>, f64)>, TrainError> {
         let encoder = self.learner.encoder(Network::Student).expect("every method has a student");
-        let Some(reporter) = &mut self.reporter else { return Ok(()) };
+        let Some(reporter) = &mut self.reporter else { return Ok(None) };
         let watch = &mut reporter.watch(stop);
         let Some((splits, _)) = evaluate::splits(self.plan, &encoder, watch)? else {
-            return Ok(());
+            return Ok(None);
         };
         let (knn, splits) = (Knn::of(&self.plan.recipe.knn), Arc::new(splits));
         let own = Arc::clone(&splits);
         let knn = watch.run("nearest neighbours", move |_| Ok(knn.top1(&own)?))?;
+        Ok(Some((splits, knn)))
+    }
+
+    fn evaluate(&mut self, stop: &Stop) -> Result<(), TrainError> {
+        let Some((splits, knn)) = self.neighbours(stop)? else { return Ok(()) };
+        let Some(reporter) = &mut self.reporter else { return Ok(()) };
         self.position.online = match &self.probe {
             Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
             None => None,
@@ -335,57 +369,5 @@ impl<'a> Run<'a> {
         self.plan.group.check()?;
         summary.interrupted = stopped > 0;
         Ok(summary)
-    }
-}
-
-fn restore(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    learner: &mut dyn Learner,
-    optimizer: &mut Optimizer,
-    probe: Option<&mut Probe>,
-) -> Result<(), TrainError> {
-    let tensors = |kind: &'static str| {
-        checkpoint.tensors.get(kind).cloned().ok_or(TrainError::Incomplete { kind })
-    };
-    learner
-        .load(tensors("student")?, tensors("memory")?)
-        .map_err(|source| of_another_run(checkpoint, plan, Box::new(source)))?;
-    super::remembered::check(checkpoint, plan, learner)?;
-    let parameters = learner.parameters();
-    let device = &plan.device;
-    optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
-    match probe {
-        Some(probe) => probe
-            .load(tensors("probe")?)
-            .map_err(|source| of_another_probe(checkpoint, plan, source)),
-        None => Ok(()),
-    }
-}
-
-/// Returns the error for weights of the online probe that do not fit. A changed number of classes is named as
-/// the reason.
-fn of_another_probe(checkpoint: &Checkpoint, plan: &Plan, source: StateError) -> TrainError {
-    if let StateError::Shape { got, expected, .. } = &source
-        && let (&[was, dim], &[now, wanted]) = (got.as_slice(), expected.as_slice())
-        && dim == wanted
-    {
-        let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
-        return TrainError::OtherClasses { folder, was, now };
-    }
-    TrainError::Probe(Box::new(source))
-}
-
-/// Returns the error for tensors of a checkpoint that do not fit. The recipes agree, so a changed number of
-/// images is named as the reason.
-fn of_another_run(checkpoint: &Checkpoint, plan: &Plan, source: Box<StateError>) -> TrainError {
-    let folder = Store::of(&plan.run).folder_of(checkpoint.position.step);
-    let now = plan.train.len();
-    match checkpoint.images.as_ref().map(|images| images.training.count) {
-        Some(was) if was != now => {
-            let method = checkpoint.method.clone();
-            TrainError::RemembersImages { folder, source, method, was, now }
-        }
-        _ => CheckpointError::OtherNetwork { path: folder, source }.into(),
     }
 }

@@ -1,9 +1,9 @@
 //! The encoder that a run starts from: `[init]` of its recipe.
 //!
 //! The encoder is read from a run folder, the folder of a fine-tuning, a file of this program or one of another
-//! program, and only as a whole. The run folder keeps a copy, by which the end of the run measures how good the encoder
-//! was before; and with which a run that was stopped before its first checkpoint begins again. A run that goes on
-//! from a checkpoint needs neither. Called by [`super::Plan`].
+//! program, and only as a whole. The run folder keeps a copy: the end of the run measures by it how good the encoder
+//! was before, and a run that was stopped before its first checkpoint begins again with it. A run that goes on from a
+//! checkpoint needs neither. Called where a run is planned and where its networks are made.
 
 use std::{
     fs, io,
@@ -188,6 +188,24 @@ impl Start {
     }
 }
 
+/// Gives `recipe` what the encoder decides that the run in the folder `run` starts from, if it starts from an encoder.
+/// Returns notes on it.
+///
+/// # Errors
+/// The encoder cannot be read, or the recipe contradicts it.
+pub(super) fn take_over(
+    recipe: &mut Recipe,
+    run: &Path,
+    was_begun: bool,
+    recipe_folder: Option<&Path>,
+) -> Result<Vec<String>, TrainError> {
+    let Some(init) = &recipe.init else { return Ok(Vec::new()) };
+    let start = Start::of_run(run, was_begun, init, recipe_folder)?;
+    let taken = start.adapt(recipe)?;
+    let remark = start.remark(recipe);
+    Ok(start.notes.into_iter().chain(taken).chain(remark).collect())
+}
+
 /// Writes the copy of the encoder that a run of `recipe` in the folder `run` starts from.
 ///
 /// # Errors
@@ -199,20 +217,23 @@ pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<()
         .map_err(|error| TrainError::Encoder(error.into()))
 }
 
-/// Returns the encoder that the run in the folder `run` started from: its copy in the run folder, or the encoder that
-/// `init` names where the copy is gone. `None` where both are gone.
+/// Returns the encoder, on `device`, that the run in the folder `run` started from: its copy in the run folder, or the
+/// encoder that `init` names where the copy is gone. `None` where both are gone.
 ///
 /// # Errors
 /// The copy is damaged.
-pub(super) fn before(run: &Path, init: &InitSection) -> Result<Option<Backbone>, TrainError> {
+pub(super) fn before(
+    run: &Path,
+    init: &InitSection,
+    device: &Device,
+) -> Result<Option<Backbone>, TrainError> {
     let kept = run.join(folder::START);
     if kept.is_file() {
-        let imported = file::import(&kept, &Device::flex());
+        let imported = file::import(&kept, device);
         return Ok(Some(imported.map_err(|error| TrainError::Encoder(error.into()))?.backbone));
     }
     let Ok(start) = Start::read(init, None) else { return Ok(None) };
-    let device = Device::flex();
-    let blank = Backbone::new(&start.config, &Init::blank(&device));
+    let blank = Backbone::new(&start.config, &Init::blank(device));
     let backbone = state::restore(blank, start.weights);
     Ok(Some(backbone.expect("they are the tensors of this network")))
 }

@@ -97,7 +97,7 @@ fn every_method_trains_every_kind_and_goes_on_after_a_save_bit_for_bit() {
                 learner.before_epoch(&contract::step(0));
                 learner
             };
-            let (views, at) = (contract::views(&contract::first_batch()), contract::step(4));
+            let (views, at) = (contract::views(&mut contract::first_batch()), contract::step(4));
             let mut one = learner();
             let (mut optimizer, first) = (contract::optimizer(), contract::step(0));
             contract::train(one.as_mut(), &mut optimizer, &views, &first);

@@ -15,7 +15,7 @@ use vssl::{
     run::{
         checkpoint::Store,
         events::{Event, Observer, Summary},
-        folder,
+        folder, metrics,
         stop::Stop,
     },
     tensors::{
@@ -93,7 +93,7 @@ fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
         let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
         let mut learner = learner(entry, initial);
         let (heads, mut optimizer) = (learner.student(), optimizer());
-        let views = views(&first_batch());
+        let views = views(&mut first_batch());
         let mut train = |learner: &mut dyn Learner, index: u64| {
             let at = step(index);
             assert!(loss(learner, &views, &at).is_finite(), "{name}");
@@ -127,7 +127,7 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
     let start = weights(&config);
     let entry = vssl::methods::find("simclr").unwrap();
     let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
-    let (mut learner, views) = (learner(entry, initial), views(&first_batch()));
+    let (mut learner, views) = (learner(entry, initial), views(&mut first_batch()));
     let outcome = learner.forward_backward(&views, 1.0, &step(0));
     let fresh = Backbone::new(&config, &Init::new(&Device::flex(), 0));
     let encoder = state::restore(fresh, start).unwrap().for_inference();
@@ -135,7 +135,7 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
     let got = outcome.features[0].clone().into_data();
     assert!(got.num_elements() > 0);
     for (got, expected) in got.iter::<f32>().zip(expected.iter::<f32>()) {
-        assert!((got - expected).abs() <= 1e-5 * expected.abs().max(1.0), "{got} and {expected}");
+        assert!((got - expected).abs() <= 1e-4 * expected.abs().max(1.0), "{got} and {expected}");
     }
 }
 
@@ -189,7 +189,7 @@ fn each_block_moves_at_the_rate_that_was_computed_by_hand() {
                         "layer_decay": 0.5 }"#;
         let settings: OptimizerConfig = serde_json::from_str(json).unwrap();
         let mut optimizer = Optimizer::of(settings, 16, &parameters).unwrap();
-        loss(learner.as_mut(), &views(&first_batch()), &step(0));
+        loss(learner.as_mut(), &views(&mut first_batch()), &step(0));
         let (before, moves) = (learner.student(), gradients(learner.as_mut()));
         learner.update(&mut optimizer, moves.clone(), &|base| base, &step(0)).unwrap();
         let after = learner.student();
@@ -349,6 +349,13 @@ fn a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not_without_the_en
         assert_eq!(world.state("parts"), world.state("whole"), "{method}");
         assert_eq!(summary.figures, whole.figures, "{method}");
         assert_eq!(summary.init, whole.init, "{method}");
+        let evaluations = |run: &str| -> Vec<(u64, Option<f64>)> {
+            let lines = metrics::read(&world.at(run)).unwrap();
+            let own = lines.into_iter().filter(|line| line.evaluation);
+            own.map(|line| (line.step, line.figure("evaluation/knn_top1"))).collect()
+        };
+        assert_eq!(evaluations("parts"), evaluations("whole"), "{method}");
+        assert_eq!(evaluations("whole")[0], (0, whole.figure("before_knn_top1")), "{method}");
     }
 }
 

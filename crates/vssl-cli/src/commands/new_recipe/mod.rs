@@ -38,6 +38,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
         .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
     let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
     destination::check("--out", &path, &[&arguments.data])?;
+    let from = arguments.from.as_deref().map(encoder).transpose()?;
     // Refused before the images are read, which takes longer.
     if path.exists() && !arguments.force {
         return Err(exists(&path));
@@ -47,10 +48,22 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     if !common.json {
         survey.notes.iter().for_each(|text| note(text));
     }
-    let text = text::write(entry, &survey, &path)?;
+    let text = text::write(entry, &survey, from, &path)?;
     check(entry, &survey, &text, &path)?;
     save(&path, &text, arguments.force)?;
     tell(method, &survey, &path, common)
+}
+
+/// Returns the path of the encoder that is there as text.
+fn encoder(path: &Path) -> Result<&str, Failure> {
+    match path.to_str().filter(|_| path.exists()) {
+        Some(text) => Ok(text),
+        None => Err(Failure::usage(anyhow!(
+            "--from {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl export` \
+             or `vssl import` wrote, or another program's weights",
+            path.display()
+        ))),
+    }
 }
 
 /// Reads the recipe as `vssl pretrain` will.

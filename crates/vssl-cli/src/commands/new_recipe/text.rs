@@ -18,13 +18,19 @@ const PHOTOGRAPH: usize = 96;
 /// Column of the comments.
 const COLUMN: usize = 33;
 
-/// The recipe for `survey` that will lie at `path`.
+/// The recipe for `survey` that will lie at `path`, for a run that starts from the encoder `from` if one is given.
 ///
 /// # Errors
 /// A format of the images that cannot be written: a mistake of ours.
-pub(super) fn write(entry: &Entry, survey: &Survey, path: &Path) -> Result<String, Failure> {
+pub(super) fn write(
+    entry: &Entry,
+    survey: &Survey,
+    from: Option<&str>,
+    path: &Path,
+) -> Result<String, Failure> {
     let name = entry.name;
-    let tuning = tuning::of(name);
+    let goes_on = from.is_some();
+    let tuning = tuning::of(name, goes_on);
     let mut page = Page::default();
     page.prose(&format!("{name}: {}.\n{}", entry.summary, entry.paper));
     page.prose("");
@@ -32,19 +38,29 @@ pub(super) fn write(entry: &Entry, survey: &Survey, path: &Path) -> Result<Strin
     page.prose("");
     page.prose(&format!("  vssl pretrain {}", quoted(&path.display().to_string())));
     page.prose("");
-    page.prose(
-        "Rates and views are those of solo-learn's CIFAR recipes. Not measured on these images.",
-    );
+    page.prose(match goes_on {
+        true => {
+            "Views are those of solo-learn's CIFAR recipes, the rate is three tenths of theirs, for an encoder\n\
+             that has something to lose. Not measured on these images."
+        }
+        false => {
+            "Rates and views are those of solo-learn's CIFAR recipes. Not measured on these images."
+        }
+    });
     page.text.push('\n');
     page.key("method", name, "`vssl methods` lists all");
     page.key("seed", 0, "fixes initial weights, order, views and noise");
-    data(&mut page, survey)?;
+    data(&mut page, survey, goes_on)?;
     views(&mut page, survey, tuning.pair);
-    backbone(&mut page, survey);
+    match from {
+        Some(from) => init(&mut page, from),
+        None => backbone(&mut page, survey),
+    }
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
-    length(&mut page, survey);
-    watching(&mut page, survey);
+    let epochs = tuning::epochs(survey.images, goes_on) as i64;
+    length(&mut page, survey, epochs);
+    watching(&mut page, survey, epochs);
     Ok(page.text)
 }
 
@@ -86,7 +102,7 @@ impl Page {
     }
 }
 
-fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
+fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> {
     let format = Value::try_from(survey.format).context("writing the format")?;
     let path = survey.path.display().to_string();
     page.table("[data]");
@@ -113,6 +129,18 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
         "percentiles",
         "or [low, high]: black and white of 16-bit and floating-point images",
     );
+    if goes_on {
+        page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
+    } else {
+        normalisation(page, survey);
+    }
+    page.key("on_bad_image", "stop", "or skip: another image takes its place");
+    page.absent("workers", 4, "threads that decode and augment; by default one a core");
+    page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
+    Ok(())
+}
+
+fn normalisation(page: &mut Page, survey: &Survey) {
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if matches!(survey.format, Format::Folder | Format::Idx) {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");
@@ -127,10 +155,6 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
         shown(used.mean),
         shown(used.std)
     );
-    page.key("on_bad_image", "stop", "or skip: another image takes its place");
-    page.absent("workers", 4, "threads that decode and augment; by default one a core");
-    page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
-    Ok(())
 }
 
 fn views(page: &mut Page, survey: &Survey, pair: Pair) {
@@ -193,6 +217,23 @@ fn backbone(page: &mut Page, survey: &Survey) {
     page.key("stem_padding", 1, "of the cifar stem");
 }
 
+/// The encoder to start from. Its architecture is that of the run.
+fn init(page: &mut Page, from: &str) {
+    page.table("[init]");
+    page.key("from", from, "its architecture and normalisation are those of the run");
+    page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
+    page.key("checkpoint", "latest", "of a run: latest, best or step-N");
+    page.key("freeze_epochs", 1, "epochs in which the heads train alone");
+    page.absent(
+        "stem_padding",
+        1,
+        "this and the next: what a file of another program may not tell",
+    );
+    page.absent("heads", 6, "attention heads of a transformer");
+    page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
+    page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
+}
+
 fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
     let name = entry.name;
     let batch = tuning::batch(survey.images);
@@ -246,6 +287,7 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.key("lr", tuning.lr, "base learning rate");
     page.key("scale_lr", true, "rates are multiplied by train.batch / 256");
     page.key("weight_decay", tuning.weight_decay, "pulls weights towards 0");
+    page.absent("layer_decay", 0.7, "factor of the rate from each block to the block below");
     if tuning.optimizer.starts_with("adam") {
         page.key("beta1", 0.9, "decay of the mean gradient");
         page.key("beta2", 0.999, "decay of the mean squared gradient");
@@ -272,8 +314,7 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     }
 }
 
-fn length(page: &mut Page, survey: &Survey) {
-    let epochs = tuning::epochs(survey.images) as i64;
+fn length(page: &mut Page, survey: &Survey, epochs: i64) {
     page.table("[schedule]");
     page.key("name", "warmup-cosine", "warmup-cosine, steps or constant");
     page.key("warmup_epochs", (epochs / 10).min(10) as f64, "a straight line up to the rate");
@@ -291,8 +332,7 @@ fn length(page: &mut Page, survey: &Survey) {
     page.absent("clip_per_tensor", 3.0, "scales each tensor's gradient down to this norm");
 }
 
-fn watching(page: &mut Page, survey: &Survey) {
-    let epochs = tuning::epochs(survey.images) as i64;
+fn watching(page: &mut Page, survey: &Survey, epochs: i64) {
     let every = epochs.div_euclid(20).max(1);
     if !survey.measurable() {
         page.note("Without labels in both splits the next three tables do little or nothing.");

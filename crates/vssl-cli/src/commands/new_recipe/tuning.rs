@@ -24,8 +24,12 @@ pub(super) struct Tuning {
     pub(super) constant: Option<&'static str>,
 }
 
-/// The tuning for the method `name`; a method that is not in the table gets BYOL's.
-pub(super) fn of(name: &str) -> Tuning {
+/// Share of the rate for an encoder that was trained before.
+const GENTLE: f64 = 0.3;
+
+/// The tuning for the method `name`; a method that is not in the table gets BYOL's. `goes_on` says whether the encoder
+/// was trained before.
+pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
     let (optimizer, lr, weight_decay, pair) = match name {
         "barlow" | "vibcreg" | "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
@@ -42,6 +46,9 @@ pub(super) fn of(name: &str) -> Tuning {
         _ => ("lars", 1.0, 1e-5, Pair::Asymmetric),
     };
     let constant = matches!(name, "nnsiam" | "simsiam").then_some("predictor.*");
+    // Rounded to whole thousandths: 0.3 · 0.4 is not 0.12 in binary numbers.
+    let gentle = (lr * GENTLE * 1e3).round() / 1e3;
+    let lr = if goes_on { gentle } else { lr };
     Tuning { optimizer, lr, weight_decay, pair, constant }
 }
 
@@ -51,9 +58,11 @@ pub(super) fn batch(images: usize) -> usize {
     1 << most.ilog2()
 }
 
-/// Epochs in which about two million images are seen, from 20 to 500.
-pub(super) fn epochs(images: usize) -> usize {
-    let epochs = (2_000_000 / images.max(1)).clamp(20, 500);
+/// Epochs in which about two million images are seen, from 20 to 500; a tenth of these, from 20 to 50, where the encoder
+/// was trained before (`goes_on`).
+pub(super) fn epochs(images: usize, goes_on: bool) -> usize {
+    let seen = 2_000_000 / images.max(1);
+    let epochs = if goes_on { (seen / 10).clamp(20, 50) } else { seen.clamp(20, 500) };
     epochs / 10 * 10
 }
 
@@ -122,6 +131,8 @@ mod tests {
 
     #[test]
     fn epochs_shrink_as_sets_grow() {
-        assert_eq!([epochs(10), epochs(50_000), epochs(10_000_000)], [500, 40, 20]);
+        let of = |goes_on: bool| [10, 50_000, 10_000_000].map(|images| epochs(images, goes_on));
+        assert_eq!(of(false), [500, 40, 20]);
+        assert_eq!(of(true), [50, 20, 20]);
     }
 }
