@@ -30,6 +30,7 @@ pub(super) fn add(
         BackboneConfig::WideResnet(_) => wide_resnet(builder, x),
         BackboneConfig::Vit(config) => transformer::add(builder, x, config, input),
         BackboneConfig::ConvNext(config) => convnext::add(builder, x, config),
+        BackboneConfig::Own(config) => Err(OnnxError::Own { name: config.0.name().to_owned() }),
     }
 }
 
