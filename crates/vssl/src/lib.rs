@@ -21,7 +21,7 @@
 //!
 //! Whole sets of images go through [`Encoder::features`]. `examples/embed.rs` reads a folder,
 //! `examples/pretrain.rs` trains a recipe, and `examples/own_method.rs` trains a [`Method`] that is not among
-//! those of [`methods`]. Your own images come from a [`vssl_data::Dataset`].
+//! those of [`methods`], `examples/own_backbone.rs` a backbone that is not among those of [`mod@backbone`]. Your own images come from a [`vssl_data::Dataset`].
 
 #![deny(missing_docs)]
 

@@ -10,6 +10,8 @@ pub use convnext::{ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion}
 pub use resnet::{ResnetConfig, ResnetDepth, ResnetShape, ResnetVariant, Stem, StemShape};
 pub use vit::{Dinov2Size, Interpolation, Mlp, Placed, Pooling, Positions, VitConfig, VitSize};
 
+use super::own::OwnConfig;
+
 /// An encoder and its settings; a ResNet-18 with torchvision's stem by default.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BackboneConfig {
@@ -24,6 +26,8 @@ pub enum BackboneConfig {
     Vit(VitConfig),
     /// A ConvNeXt (Liu et al. 2022, arXiv:2201.03545; Woo et al. 2023, arXiv:2301.00808), as timm builds it.
     ConvNext(ConvNextConfig),
+    /// A backbone of a program's own.
+    Own(OwnConfig),
 }
 
 /// The settings of a Wide ResNet.
@@ -69,6 +73,12 @@ impl From<ConvNextConfig> for BackboneConfig {
     }
 }
 
+impl From<OwnConfig> for BackboneConfig {
+    fn from(config: OwnConfig) -> Self {
+        Self::Own(config)
+    }
+}
+
 impl BackboneConfig {
     /// Returns the length of a feature vector.
     pub fn dim(&self) -> usize {
@@ -77,6 +87,7 @@ impl BackboneConfig {
             Self::WideResnet(config) => 64 * config.widen,
             Self::Vit(config) => config.width(),
             Self::ConvNext(config) => 8 * config.width(),
+            Self::Own(config) => config.0.dim(),
         }
     }
 

@@ -14,6 +14,7 @@ impl BackboneConfig {
             Self::WideResnet(config) => wide_resnet(config, size),
             Self::Vit(config) => vit(config, size),
             Self::ConvNext(config) => convnext(config, size),
+            Self::Own(config) => config.0.activations(size),
         };
         (numbers * size_of::<f32>() as f64).max(1.0) as usize
     }

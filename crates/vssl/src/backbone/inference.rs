@@ -49,7 +49,7 @@ impl InferenceNetwork {
             Backbone::WideResnet(network) => {
                 network.for_inference(keep).map(|network| Network::WideResnet(Box::new(network)))
             }
-            Backbone::Vit(_) | Backbone::ConvNext(_) => None,
+            Backbone::Vit(_) | Backbone::ConvNext(_) | Backbone::Own(_) => None,
         };
         Self(network.unwrap_or_else(|| Network::Whole(Box::new(backbone.clone()))))
     }

@@ -4,6 +4,7 @@ mod config;
 mod convnext;
 mod footprint;
 mod inference;
+mod own;
 pub(crate) mod positions;
 mod resnet;
 mod table;
@@ -20,6 +21,7 @@ pub use config::{
 };
 pub use convnext::ConvNext;
 pub use inference::InferenceNetwork;
+pub use own::{Layer, Own, OwnConfig, OwnNetwork, register};
 pub use resnet::Resnet;
 pub(crate) use table::TABLE;
 pub use vit::{Masked, Vit};
@@ -38,6 +40,8 @@ pub enum Backbone {
     WideResnet(WideResnet),
     /// A ConvNeXt (Liu et al. 2022, arXiv:2201.03545).
     ConvNext(ConvNext),
+    /// A backbone of a program's own.
+    Own(Own),
 }
 
 impl Backbone {
@@ -48,6 +52,7 @@ impl Backbone {
             BackboneConfig::WideResnet(config) => Self::WideResnet(WideResnet::new(config, init)),
             BackboneConfig::Vit(config) => Self::Vit(Vit::new(config, init)),
             BackboneConfig::ConvNext(config) => Self::ConvNext(ConvNext::new(config, init)),
+            BackboneConfig::Own(config) => Self::Own(Own::new(config, init)),
         }
     }
 
@@ -64,6 +69,7 @@ impl Backbone {
             Self::Vit(network) => network.forward(x),
             Self::WideResnet(network) => network.forward(x, mode),
             Self::ConvNext(network) => network.forward(x),
+            Self::Own(network) => network.forward(x, mode),
         })
     }
 

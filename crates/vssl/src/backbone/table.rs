@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::{
     Architecture, BackboneConfig, ConvNextConfig, Interpolation, Mlp, Placed, Pooling, Positions,
-    ResnetConfig, Stem, VitConfig, VitSize,
+    ResnetConfig, Stem, VitConfig, VitSize, own,
 };
 use crate::tagged::TaggedTable;
 
@@ -54,6 +54,7 @@ pub(crate) const TABLE: TaggedTable = TaggedTable {
         ("convnextv2_tiny", "width patch"),
         ("convnextv2_small", "width patch"),
         ("convnextv2_base", "width patch"),
+        ("own", "name"),
     ],
 };
 
@@ -95,6 +96,8 @@ struct Written {
     widen: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     patch: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vit: Option<WrittenVit>,
 }
@@ -161,6 +164,7 @@ impl Serialize for BackboneConfig {
             Self::ConvNext(config) => {
                 Written { width: Some(config.width()), patch: Some(config.patch), ..bare }
             }
+            Self::Own(config) => Written { name: Some(config.0.name().to_owned()), ..bare },
         };
         written.serialize(serializer)
     }
@@ -168,7 +172,7 @@ impl Serialize for BackboneConfig {
 
 impl<'de> Deserialize<'de> for BackboneConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Written { architecture, width, stem, stem_padding, widen, patch, vit } =
+        let Written { architecture, width, stem, stem_padding, widen, patch, name, vit } =
             Written::deserialize(deserializer)?;
         let written = [
             ("width", width.is_some()),
@@ -176,9 +180,20 @@ impl<'de> Deserialize<'de> for BackboneConfig {
             ("stem_padding", stem_padding.is_some()),
             ("widen", widen.is_some()),
             ("patch", patch.is_some()),
+            ("name", name.is_some()),
             ("vit", vit.is_some()),
         ];
         TABLE.refuse_foreign(architecture.name(), &written)?;
+        if architecture == Architecture::Own {
+            let name = name.unwrap_or_default();
+            let known = own::find(&name).ok_or_else(|| {
+                D::Error::custom(format_args!(
+                    "name = {name:?}: no backbone of this name is registered in this program; the program that trained \
+                     it has it, by vssl::backbone::register"
+                ))
+            });
+            return known.map(Self::Own);
+        }
         let mut config = Self::of(architecture);
         match &mut config {
             Self::Resnet(resnet) => {
@@ -200,6 +215,7 @@ impl<'de> Deserialize<'de> for BackboneConfig {
                 *own = width.filter(|&width| width != size.shape().0);
                 *stem = patch.unwrap_or(*stem);
             }
+            Self::Own(_) => {}
         }
         Ok(config)
     }
@@ -211,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_architecture_writes_exactly_the_keys_of_its_list_and_is_read_back() {
-        for (name, _) in TABLE.choices {
+        for (name, _) in TABLE.choices.iter().filter(|(name, _)| *name != "own") {
             let architecture: Architecture = serde_json::from_value((*name).into()).unwrap();
             assert_eq!(architecture.name(), *name);
             let config = BackboneConfig::of(architecture);

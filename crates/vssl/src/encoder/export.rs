@@ -281,12 +281,17 @@ fn halve(tensors: &mut Tensors) -> Result<(), ExportError> {
     Ok(())
 }
 
+/// Returns whether a tensor of a ConvNeXt is the weight of a linear layer that may be a 1×1 convolution elsewhere.
+pub(super) fn is_pointwise(name: &str) -> bool {
+    name.ends_with(".mlp.fc1.weight") || name.ends_with(".mlp.fc2.weight")
+}
+
 /// Returns the tensors in the shapes of timm's files: its smaller ConvNeXts have 1×1 convolutions where this program has
 /// linear layers.
 fn shaped_for_timm(tensors: &Tensors, config: &BackboneConfig) -> Tensors {
     let pointwise = |name: &str| {
         matches!(config, BackboneConfig::ConvNext(config) if config.has_pointwise_convolutions())
-            && (name.ends_with(".mlp.fc1.weight") || name.ends_with(".mlp.fc2.weight"))
+            && is_pointwise(name)
     };
     let shaped = tensors.iter().map(|(name, tensor)| {
         let mut tensor = tensor.clone();

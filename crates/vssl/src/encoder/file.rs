@@ -11,7 +11,7 @@ use burn::{
 };
 use serde::de::DeserializeOwned;
 
-use super::export::{CONFIG, INPUT, NETWORK, STEP, network_of};
+use super::export::{CONFIG, INPUT, NETWORK, STEP, is_pointwise, network_of};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
@@ -113,7 +113,10 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let metadata = format::metadata(&bytes).unwrap_or_default();
     let network = metadata.get(NETWORK).and_then(|name| network_of(name));
     let tensors = file::parse(path, &bytes)?.into_iter();
-    let tensors = tensors.map(|(name, tensor)| (name, without_unit_axes(tensor, &config)));
+    let tensors = tensors.map(|(name, tensor)| {
+        let tensor = if is_pointwise(&name) { without_unit_axes(tensor, &config) } else { tensor };
+        (name, tensor)
+    });
     let tensors = tensors.collect();
     drop(bytes); // the tensors are copies
     let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));

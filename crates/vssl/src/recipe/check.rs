@@ -195,6 +195,7 @@ fn backbone(recipe: &Recipe, checker: &mut Checker) {
         }
         BackboneConfig::Vit(config) => transformer(config, &recipe.views, checker),
         BackboneConfig::ConvNext(config) => convnext(config, &recipe.views, checker),
+        BackboneConfig::Own(_) => {}
     }
 }
 

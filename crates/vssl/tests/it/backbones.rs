@@ -134,7 +134,10 @@ fn two_and_four_ranks_train_every_kind_as_one_process_does() {
                     assert_eq!(trace.student, traces[0].student, "{name}, {kind}: {world} ranks");
                 }
                 let loss = (alone.losses[0] - traces[0].losses[0]).abs() / alone.losses[0].abs();
-                assert!(loss < 1e-5, "{name}, {kind}, {world} ranks: loss {loss:.1e}");
+                // Rounding turns ReLUs, and a batch norm over few numbers multiplies it; in double precision
+                // `ranks_in_double` holds the ResNets tightly.
+                let most = if is_smooth(&backbone) { 1e-5 } else { 1e-3 };
+                assert!(loss < most, "{name}, {kind}, {world} ranks: loss {loss:.1e}");
                 let Worst(error, place) = compare(&alone, &traces[0]);
                 println!("{name}, {kind}, {world} ranks: {error:.1e} ({place})");
                 // A layer scale near 0 leaves gradients that are all rounding.

@@ -22,6 +22,7 @@ mod import_torch;
 mod inference;
 mod longer;
 mod optim;
+mod own_backbone;
 mod own_dataset;
 mod own_evaluator;
 mod own_method;

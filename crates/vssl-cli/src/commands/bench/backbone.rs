@@ -55,7 +55,7 @@ pub(super) fn of(
             convnext.width = arguments.width.map(usize::from);
             convnext.patch = patch.map_or(convnext.patch, usize::from);
         }
-        BackboneConfig::WideResnet(_) => {}
+        BackboneConfig::WideResnet(_) | BackboneConfig::Own(_) => {}
     }
     Ok(config)
 }

@@ -60,6 +60,7 @@ const KERNELS: &[&str] = &[
     "reference",
     "update",
     "transformer",
+    "convnext",
     "loss",
     "inference",
     "rows",

@@ -90,10 +90,13 @@ pub enum Architecture {
     ConvNextV2Small,
     #[serde(rename = "convnextv2_base")]
     ConvNextV2Base,
+    /// A backbone of a program's own, which has a name of its own as well.
+    #[serde(rename = "own")]
+    Own,
 }
 
 impl Architecture {
-    /// All names, in the order of the variants.
+    /// All names of networks of this crate, in the order of the variants.
     pub const ALL: [Self; 39] = [
         Self::Resnet18,
         Self::Resnet34,
@@ -139,6 +142,9 @@ impl Architecture {
 
 impl BackboneConfig {
     /// Returns an architecture with its default settings.
+    ///
+    /// # Panics
+    /// For [`Architecture::Own`], which is many networks.
     pub fn of(architecture: Architecture) -> Self {
         let resnet =
             |depth, variant| ResnetConfig { depth, variant, ..ResnetConfig::default() }.into();
@@ -146,6 +152,7 @@ impl BackboneConfig {
         let convnext =
             |size, version| ConvNextConfig { size, version, ..ConvNextConfig::default() }.into();
         match architecture {
+            Architecture::Own => panic!("a backbone of a program's own has no default settings"),
             Architecture::Resnet18 => resnet(ResnetDepth::Resnet18, ResnetVariant::Plain),
             Architecture::Resnet34 => resnet(ResnetDepth::Resnet34, ResnetVariant::Plain),
             Architecture::Resnet50 => resnet(ResnetDepth::Resnet50, ResnetVariant::Plain),
@@ -193,6 +200,9 @@ impl BackboneConfig {
     /// # Panics
     /// If a recipe cannot name it: a wide ResNet of another depth than 50 and 101.
     pub fn architecture(&self) -> Architecture {
+        if let Self::Own(_) = self {
+            return Architecture::Own;
+        }
         let is_named = |architecture: &&Architecture| match (self, Self::of(**architecture)) {
             (Self::Resnet(own), Self::Resnet(of)) => {
                 (own.depth, own.variant) == (of.depth, of.variant)

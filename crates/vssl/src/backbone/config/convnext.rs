@@ -88,7 +88,7 @@ impl ConvNextConfig {
     /// compute the same: their weights have two more axes in its files.
     pub(crate) fn has_pointwise_convolutions(&self) -> bool {
         use ConvNextSize::{Atto, Femto, Nano, Pico};
-        self.version == ConvNextVersion::V1 && matches!(self.size, Atto | Femto | Pico | Nano)
+        matches!(self.size, Atto | Femto | Pico | Nano)
     }
 
     /// Returns the smallest side of the images in pixels: that which leaves one pixel in the last stage.

@@ -142,12 +142,15 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
         )));
     }
     let depth = count(shapes, "blocks.");
-    let class_token = shapes.contains_key("cls_token");
+    let [_, positions, _] = shape(shapes, "pos_embed")?;
+    let is_square = |count: usize| count.isqrt().pow(2) == count;
+    // Positions that can only be those of patches and a class token tell that the token is missing.
+    let has_place = !is_square(positions) && positions > 1 && is_square(positions - 1);
+    let class_token = shapes.contains_key("cls_token") || has_place;
     let registers = match shapes.get("reg_token") {
         Some(_) => shape::<3>(shapes, "reg_token")?[1],
         None => 0,
     };
-    let [_, positions, _] = shape(shapes, "pos_embed")?;
     let (side, placed) = placed(positions, class_token, registers)?;
     let has_scale = any(shapes, "blocks.", ".ls1.gamma") || any(shapes, "blocks.", ".ls2.gamma");
     let (mlp, hidden) = mlp(shapes, width)?;
@@ -159,7 +162,8 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
         registers,
         layer_scale: if has_scale { 1e-5 } else { 0.0 },
         mlp,
-        qkv_bias: any(shapes, "blocks.", ".attn.qkv.bias"),
+        qkv_bias: any(shapes, "blocks.", ".attn.qkv.bias")
+            || !any(shapes, "blocks.", ".attn.qkv.weight"),
         pooling: if shapes.contains_key("fc_norm.weight") {
             Pooling::FcNorm
         } else {

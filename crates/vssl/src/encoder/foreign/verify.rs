@@ -113,6 +113,7 @@ fn of_network(config: &BackboneConfig) -> Vec<String> {
             }
             .to_owned(),
         ],
+        BackboneConfig::Own(_) => Vec::new(),
         BackboneConfig::ConvNext(_) => vec![
             "depthwise kernels of 7×7 with a padding of 3, and a norm of the mean over positions as the feature"
                 .to_owned(),

@@ -3,7 +3,6 @@
 use super::{
     OnnxError,
     graph::{Builder, integer, integers},
-    networks::LAYER_EPS,
     transformer::gelu,
 };
 use crate::backbone::ConvNextConfig;
@@ -30,14 +29,14 @@ pub(super) fn add(b: &mut Builder, x: &str, config: &ConvNextConfig) -> Result<S
         }
     }
     let mean = b.pooled(&x);
-    b.layer_norm(&mean, "head.norm", LAYER_EPS)
+    b.layer_norm(&mean, "head.norm")
 }
 
 /// Adds a block. Its input and output have their channels first.
 fn residual(b: &mut Builder, x: &str, path: &str, width: usize) -> Result<String, OnnxError> {
     let y = b.grouped_convolution(x, &format!("{path}.conv_dw"), 1, 3, width)?;
     let y = b.turned(&y, &LAST);
-    let y = b.layer_norm(&y, &format!("{path}.norm"), LAYER_EPS)?;
+    let y = b.layer_norm(&y, &format!("{path}.norm"))?;
     let y = b.linear(&y, &format!("{path}.mlp.fc1"))?;
     let mut y = gelu(b, &y);
     let grn = format!("{path}.mlp.grn");
@@ -69,6 +68,6 @@ fn response_norm(b: &mut Builder, x: &str, path: &str) -> Result<String, OnnxErr
 /// Adds a layer normalisation over the channels, which come first before and after it.
 fn normalised(b: &mut Builder, x: &str, path: &str) -> Result<String, OnnxError> {
     let x = b.turned(x, &LAST);
-    let x = b.layer_norm(&x, path, LAYER_EPS)?;
+    let x = b.layer_norm(&x, path)?;
     Ok(b.turned(&x, &FIRST))
 }

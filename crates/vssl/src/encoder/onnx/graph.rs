@@ -9,6 +9,9 @@ use super::{
 };
 use crate::tensors::state::Tensors;
 
+/// The ε of `layers::LayerNorm`.
+const LAYER_EPS: f64 = 1e-6;
+
 /// A graph under construction, and the tensors of the network that it is made from.
 pub(super) struct Builder<'a> {
     tensors: &'a Tensors,
@@ -192,15 +195,10 @@ impl<'a> Builder<'a> {
     }
 
     /// Adds a layer normalisation along the last axis.
-    pub(super) fn layer_norm(
-        &mut self,
-        x: &str,
-        path: &str,
-        eps: f64,
-    ) -> Result<String, OnnxError> {
+    pub(super) fn layer_norm(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
         let weight = self.weight(&format!("{path}.weight"))?;
         let bias = self.weight(&format!("{path}.bias"))?;
-        let attributes = vec![integer("axis", -1), number("epsilon", eps)];
+        let attributes = vec![integer("axis", -1), number("epsilon", LAYER_EPS)];
         Ok(self.node("LayerNormalization", &[x, &weight, &bias], attributes))
     }
 

@@ -54,6 +54,14 @@ pub enum OnnxError {
         /// Side of the images.
         size: usize,
     },
+    /// The backbone is a program's own, whose operations are not known here.
+    #[error(
+        "the backbone {name:?} is a program's own, so there is no graph of it; use safetensors"
+    )]
+    Own {
+        /// The name of the backbone.
+        name: String,
+    },
     /// The network is too large for the format.
     #[error("the network has {bytes} bytes; an ONNX file holds at most 2 GiB: use safetensors")]
     TooLarge {

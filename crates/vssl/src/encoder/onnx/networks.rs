@@ -11,10 +11,9 @@ use crate::{
     encoder::Input,
 };
 
-/// The ε of `layers::BatchNorm`, `backbone::wide_resnet` and `layers::LayerNorm`.
+/// The ε of `layers::BatchNorm` and `backbone::wide_resnet`.
 const BATCH_EPS: f64 = 1e-5;
 const WIDE_EPS: f64 = 1e-3;
-pub(super) const LAYER_EPS: f64 = 1e-6;
 /// Slope of a Wide ResNet's activation.
 const SLOPE: f64 = 0.1;
 
@@ -30,6 +29,7 @@ pub(super) fn add(
         BackboneConfig::WideResnet(_) => wide_resnet(builder, x),
         BackboneConfig::Vit(config) => transformer::add(builder, x, config, input),
         BackboneConfig::ConvNext(config) => convnext::add(builder, x, config),
+        BackboneConfig::Own(config) => Err(OnnxError::Own { name: config.0.name().to_owned() }),
     }
 }
 

@@ -5,7 +5,6 @@ use burn::tensor::{Device, Tensor};
 use super::{
     OnnxError,
     graph::{Builder, integer, integers},
-    networks::LAYER_EPS,
 };
 use crate::{
     backbone::{Mlp, Pooling, VitConfig, positions},
@@ -22,11 +21,11 @@ pub(super) fn add(
     let mut x = tokens(b, x, config, input)?;
     for index in 0..config.depth() {
         let path = format!("blocks.{index}");
-        let y = b.layer_norm(&x, &format!("{path}.norm1"), LAYER_EPS)?;
+        let y = b.layer_norm(&x, &format!("{path}.norm1"))?;
         let y = attention(b, &y, &format!("{path}.attn"), config.width(), config.heads())?;
         let y = b.scaled(&y, &format!("{path}.ls1.gamma"))?;
         x = b.node("Add", &[&x, &y], vec![]);
-        let y = b.layer_norm(&x, &format!("{path}.norm2"), LAYER_EPS)?;
+        let y = b.layer_norm(&x, &format!("{path}.norm2"))?;
         let y = b.linear(&y, &format!("{path}.mlp.fc1"))?;
         let y = match config.mlp {
             Mlp::Gelu => gelu(b, &y),
@@ -49,19 +48,19 @@ fn feature(b: &mut Builder, x: &str, config: &VitConfig) -> Result<String, OnnxE
     };
     match config.pooling {
         Pooling::Mean => {
-            let x = b.layer_norm(x, "norm", LAYER_EPS)?;
+            let x = b.layer_norm(x, "norm")?;
             Ok(mean(b, &x))
         }
         Pooling::FcNorm => {
             let x = mean(b, x);
-            b.layer_norm(&x, "fc_norm", LAYER_EPS)
+            b.layer_norm(&x, "fc_norm")
         }
         Pooling::Token => {
             let first = b.list("index.class", &[0]);
             let class = b.node("Gather", &[x, &first], vec![integer("axis", 1)]); // [n, 1, width]
             let row = b.list("shape.feature", &[0, config.width() as i64]);
             let class = b.node("Reshape", &[&class, &row], vec![]);
-            b.layer_norm(&class, "norm", LAYER_EPS)
+            b.layer_norm(&class, "norm")
         }
     }
 }
