@@ -19,6 +19,10 @@ pub const CIFAR100: Normalisation =
 pub const IMAGENET: Normalisation =
     Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
+/// Mean and standard deviation of STL-10, as commonly used.
+pub const STL10: Normalisation =
+    Normalisation { mean: [0.4467, 0.4398, 0.4066], std: [0.2603, 0.2566, 0.2713] };
+
 /// Mean and standard deviation of the 60,000 training images of Fashion-MNIST, whose three channels
 /// are equal.
 pub const FASHION_MNIST: Normalisation =
@@ -93,14 +97,22 @@ pub enum Format {
     /// otherwise one.
     #[default]
     Folder,
-    /// CIFAR-10, binary version.
+    /// CIFAR-10, binary version or the one for Python.
     Cifar10,
-    /// CIFAR-100, binary version.
+    /// CIFAR-100, binary version or the one for Python.
     Cifar100,
     /// The four files of MNIST or Fashion-MNIST.
     Idx,
     /// An ImageNet tree, of which 100 classes are used.
     ImageNet100,
+    /// Tar files in WebDataset's naming.
+    Tar,
+    /// Parquet files in the layout of Hugging Face's `datasets`.
+    Parquet,
+    /// A list of image files, as CSV or Parquet.
+    List,
+    /// STL-10, binary version.
+    Stl10,
 }
 
 impl Format {
@@ -110,7 +122,12 @@ impl Format {
             Format::Cifar10 => CIFAR10,
             Format::Cifar100 => CIFAR100,
             Format::Idx => FASHION_MNIST,
-            Format::Folder | Format::ImageNet100 => IMAGENET,
+            Format::Stl10 => STL10,
+            Format::Folder
+            | Format::ImageNet100
+            | Format::Tar
+            | Format::Parquet
+            | Format::List => IMAGENET,
         }
     }
 }

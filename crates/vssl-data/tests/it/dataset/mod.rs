@@ -8,7 +8,9 @@ mod idx;
 mod imagenet100;
 mod jpeg;
 mod left_out;
+mod shards;
 mod split_folders;
+mod stl10;
 
 use std::fs;
 use std::path::Path;
