@@ -116,6 +116,19 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether images in this format are files of any size, such as photographs, and not small pictures of one
+    /// size.
+    pub fn is_photographs(self) -> bool {
+        match self {
+            Format::Folder
+            | Format::ImageNet100
+            | Format::Tar
+            | Format::Parquet
+            | Format::List => true,
+            Format::Cifar10 | Format::Cifar100 | Format::Idx | Format::Stl10 => false,
+        }
+    }
+
     /// The default normalisation of images in this format; for [`Format::Idx`] that of Fashion-MNIST.
     pub fn normalisation(self) -> Normalisation {
         match self {

@@ -169,7 +169,8 @@ pub fn open_for(
         if let Some(folder) = folder.as_ref().filter(|_| !has_folders) {
             return Err(DataError::Setting(format!(
                 "data.{name} = {folder:?}: the splits of this format are in files of fixed names; only \
-                 folders and shards of images have splits that are named"
+                 data.format = \"folder\", \"imagenet100\", \"tar\", \"parquet\" and \"stl10\" have splits that \
+                 are named"
             )));
         }
     }

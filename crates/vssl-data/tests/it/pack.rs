@@ -67,8 +67,9 @@ fn images_that_are_no_files_become_pngs_with_the_same_pixels() {
     let images = open(Format::Idx, place.path(), Labels::Auto).unwrap().train;
     let to = place.path().join("shards");
     let own = packed(&images, &to, &PLAN).unwrap();
-    assert_eq!((own.images, own.encoded, own.shards), (3, 3, 1));
-    assert_eq!(own.bytes, fs::metadata(to.join("train/000000.tar")).unwrap().len());
+    assert_eq!((own.images, own.encoded, own.shards), (3, 3, 2));
+    let bytes = ["0", "1"].map(|at| fs::metadata(to.join(format!("train/00000{at}.tar"))).unwrap().len());
+    assert_eq!(own.bytes, bytes.iter().sum::<u64>());
     let shards = open(Format::Tar, &to, Labels::Auto).unwrap().train;
     assert_eq!(shards.labels(), images.labels());
     assert!((0..3).all(|at| shards.image(at).unwrap() == images.image(at).unwrap()));
@@ -111,10 +112,10 @@ fn what_was_changed_on_the_disk_is_noticed() {
     check().unwrap();
     let shard = to.join("train/000000.tar");
     let bytes = fs::read(&shard).unwrap();
-    // Bytes between the pixels and the end of the first picture.
+    // The last byte of the first picture, behind its pixels.
     let mut changed = bytes.clone();
     let end = bytes.windows(4).position(|window| window == b"IEND").unwrap();
-    changed[end + 8] ^= 1;
+    changed[end + 7] ^= 1;
     fs::write(&shard, changed).unwrap();
     assert_says(&check().unwrap_err().to_string(), &["train"]);
     fs::remove_dir_all(to.join("train")).unwrap();
