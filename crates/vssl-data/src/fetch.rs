@@ -14,8 +14,8 @@ use ureq::{Agent, Body};
 
 mod unpack;
 
-pub use unpack::unpack;
 use unpack::is_unpacked;
+pub use unpack::unpack;
 
 use crate::DataError;
 

@@ -134,15 +134,16 @@ fn pack_split(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Packed, DataError> {
     let (images, how) = (Arc::clone(&split.images), *plan);
-    let make = move |index: u64, scratch: &mut Scratch, _: &_| {
-        match sample(&*images, index as usize, &how, scratch) {
-            Err(DataError::BadImage { name, index, what })
-                if how.on_bad_image == OnBadImage::Skip =>
-            {
-                Ok(Sample::Bad(BadImage { index, name, what }))
-            }
-            other => other,
+    let make = move |index: u64, scratch: &mut Scratch, _: &_| match sample(
+        &*images,
+        index as usize,
+        &how,
+        scratch,
+    ) {
+        Err(DataError::BadImage { name, index, what }) if how.on_bad_image == OnBadImage::Skip => {
+            Ok(Sample::Bad(BadImage { index, name, what }))
         }
+        other => other,
     };
     let count = split.images.len() as u64;
     let workers = plan.workers.max(1);
@@ -210,9 +211,8 @@ fn sample(
     match images.file(index) {
         Some(bytes) => {
             let bytes = bytes?;
-            let ending = ending(&bytes).ok_or_else(|| {
-                bad("it begins like no image file that is read".to_owned())
-            })?;
+            let ending = ending(&bytes)
+                .ok_or_else(|| bad("it begins like no image file that is read".to_owned()))?;
             Ok(Sample::Image { bytes, ending, is_scaled: false, is_encoded: false })
         }
         None => {
@@ -326,7 +326,8 @@ pub fn verify(
             return Err(wrong(format!("{} images, {} were written", images.len(), packed.images)));
         }
         let has_labels = packed.labels.as_deref() == images.labels();
-        if !has_labels || (images.labels().is_some() && images.classes() != split.images.classes()) {
+        if !has_labels || (images.labels().is_some() && images.classes() != split.images.classes())
+        {
             return Err(wrong("other labels or classes than were written".to_owned()));
         }
         let report = check(&*images, workers, &|done| progress(split.name, done));
@@ -336,7 +337,10 @@ pub fn verify(
         for (index, sum) in packed.sums.iter().enumerate() {
             let bytes = images.file(index).transpose()?.unwrap_or_default();
             if Md5::digest(&bytes)[..] != sum[..] {
-                return Err(wrong(format!("{}: other bytes than were written", images.name(index))));
+                return Err(wrong(format!(
+                    "{}: other bytes than were written",
+                    images.name(index)
+                )));
             }
         }
     }

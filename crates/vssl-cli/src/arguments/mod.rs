@@ -288,8 +288,10 @@ pub enum DataAction {
         format: Option<FormatName>,
     },
     /// Write images into tar shards, as they are or scaled down, and read them back.
-    #[command(after_help = "Examples:\n  vssl data pack photos/ --to shards/\n  vssl data pack photos/ --to \
-                            shards/ --side 256 --quality 90\n  vssl data pack downloaded-parquet/ --to shards/")]
+    #[command(
+        after_help = "Examples:\n  vssl data pack photos/ --to shards/\n  vssl data pack photos/ --to \
+                            shards/ --side 256 --quality 90\n  vssl data pack downloaded-parquet/ --to shards/"
+    )]
     Pack {
         /// A folder, shards, a list, an archive, or a recipe.
         source: PathBuf,

@@ -97,7 +97,10 @@ fn shard(format: Format, name: &str, bytes: &[u8]) {
                 let split = splits.train;
                 for index in [0, split.len() - 1] {
                     if let Some(Ok(file)) = split.file(index) {
-                        assert_eq!(split.stored_as(index).map(|(_, bytes)| bytes), Some(file.len() as u64));
+                        assert_eq!(
+                            split.stored_as(index).map(|(_, bytes)| bytes),
+                            Some(file.len() as u64)
+                        );
                     }
                     if let Err(error) = split.image(index) {
                         assert!(matches!(error, DataError::BadImage { .. }), "{error}");

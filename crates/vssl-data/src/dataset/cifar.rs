@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::{Labels, cifar_python};
 use super::memory::{Layout, Memory};
 use super::read::{self, names, stream_error};
+use super::{Labels, cifar_python};
 use crate::DataError;
 
 const SIDE: usize = 32;

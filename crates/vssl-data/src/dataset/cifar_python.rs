@@ -13,7 +13,8 @@ const PIXELS: usize = 3 * 32 * 32;
 pub(super) fn records(bytes: &[u8], keys: &[&str]) -> Result<Vec<u8>, String> {
     let pickle = read(bytes)?;
     let data = entry(&pickle, "data").ok_or("it has no data")?;
-    let pixels = array(&pickle, data).ok_or("its data are no array of bytes, as numpy writes it")?;
+    let pixels =
+        array(&pickle, data).ok_or("its data are no array of bytes, as numpy writes it")?;
     if !pixels.len().is_multiple_of(PIXELS) {
         return Err(format!("{} bytes of pixels, expected a multiple of {PIXELS}", pixels.len()));
     }

@@ -120,11 +120,9 @@ impl Format {
     /// size.
     pub fn is_photographs(self) -> bool {
         match self {
-            Format::Folder
-            | Format::ImageNet100
-            | Format::Tar
-            | Format::Parquet
-            | Format::List => true,
+            Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::List => {
+                true
+            }
             Format::Cifar10 | Format::Cifar100 | Format::Idx | Format::Stl10 => false,
         }
     }
@@ -136,11 +134,9 @@ impl Format {
             Format::Cifar100 => CIFAR100,
             Format::Idx => FASHION_MNIST,
             Format::Stl10 => STL10,
-            Format::Folder
-            | Format::ImageNet100
-            | Format::Tar
-            | Format::Parquet
-            | Format::List => IMAGENET,
+            Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::List => {
+                IMAGENET
+            }
         }
     }
 }

@@ -42,12 +42,15 @@ pub(super) fn open(
 ) -> Result<(Folder, Option<Folder>, Found), DataError> {
     if config.labels == Labels::Coarse {
         return Err(DataError::Setting(
-            "data.labels = \"coarse\": a list has one kind of label; use \"auto\" or \"fine\"".into(),
+            "data.labels = \"coarse\": a list has one kind of label; use \"auto\" or \"fine\""
+                .into(),
         ));
     }
     let mut found = Found::default();
     let mut rows = rows(path, &mut found)?;
-    let train = rows.remove(TRAIN.key).ok_or_else(|| wrong(path, "no training images", "lines whose split is train"))?;
+    let train = rows
+        .remove(TRAIN.key)
+        .ok_or_else(|| wrong(path, "no training images", "lines whose split is train"))?;
     let (validation, test) = (rows.remove(VALIDATION.key), rows.remove(TEST.key));
     found.taken.push(format!("training images: {} of the list", train.len()));
     let judged = match (evaluated, validation, test) {
@@ -231,7 +234,11 @@ fn labels(
         };
         let place = places.get(label.as_str()).ok_or_else(|| {
             let expected = format!("one of the {} classes of the training images", classes.len());
-            wrong(path, format!("the class {label:?} of a {split} image is no class of training"), &expected)
+            wrong(
+                path,
+                format!("the class {label:?} of a {split} image is no class of training"),
+                &expected,
+            )
         })?;
         labels.push(*place);
     }

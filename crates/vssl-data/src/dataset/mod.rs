@@ -157,11 +157,7 @@ pub fn open_for(
     Tones::of(config).check().map_err(DataError::Setting)?;
     let has_folders = matches!(
         config.format,
-        Format::Folder
-            | Format::ImageNet100
-            | Format::Tar
-            | Format::Parquet
-            | Format::Stl10
+        Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::Stl10
     );
     for (name, folder) in
         [("train", &config.train), ("validation", &config.validation), ("test", &config.test)]
@@ -185,9 +181,7 @@ pub fn open_for(
         Format::Idx => limited(in_files(idx::open(&path, labels)?), config),
         Format::List => limited(with_tones(list::open(&path, config, evaluated)?, config), config),
         Format::Stl10 => limited(in_files(stl10::open(&path, config)?), config),
-        Format::Tar | Format::Parquet => {
-            limited(shards::open(&path, config, evaluated)?, config)
-        }
+        Format::Tar | Format::Parquet => limited(shards::open(&path, config, evaluated)?, config),
         Format::ImageNet100 => {
             limited(with_tones(imagenet100::open(&path, config, evaluated)?, config), config)
         }

@@ -33,10 +33,7 @@ pub struct Stl10 {
 ///
 /// # Errors
 /// Missing files, files of other sizes, labels beyond the classes, other names in `data.train`.
-pub(super) fn open(
-    path: &Path,
-    config: &DataConfig,
-) -> Result<(Stl10, Option<Stl10>), DataError> {
+pub(super) fn open(path: &Path, config: &DataConfig) -> Result<(Stl10, Option<Stl10>), DataError> {
     for (name, folder) in [("validation", &config.validation), ("test", &config.test)] {
         if let Some(folder) = folder {
             return Err(DataError::Setting(format!(
@@ -97,7 +94,9 @@ fn root(path: &Path) -> Result<PathBuf, DataError> {
         return Ok(folder);
     }
     let what = match path.is_file() || path.join(ARCHIVE).exists() {
-        true => format!("{ARCHIVE} is packed, and images cannot be read from the middle of it: unpack it"),
+        true => format!(
+            "{ARCHIVE} is packed, and images cannot be read from the middle of it: unpack it"
+        ),
         false => "none of the files of the set".to_owned(),
     };
     Err(DataError::Format { path: path.into(), what, expected: expected() })
@@ -118,7 +117,9 @@ impl Stl10 {
                 return Err(DataError::Format {
                     path,
                     what: format!("{bytes} bytes"),
-                    expected: format!("a multiple of {RECORD}, the bytes of an image: get the file again"),
+                    expected: format!(
+                        "a multiple of {RECORD}, the bytes of an image: get the file again"
+                    ),
                 });
             }
             files.push((path, file, (bytes / RECORD as u64) as usize));
@@ -126,7 +127,9 @@ impl Stl10 {
         let none = Self { files, labels: None, classes: Vec::new() };
         let [part] = parts else { return Ok(none) };
         let path = root.join(format!("{part}_y.bin"));
-        if labels == Labels::None || *part == "unlabeled" || (labels == Labels::Auto && !path.exists())
+        if labels == Labels::None
+            || *part == "unlabeled"
+            || (labels == Labels::Auto && !path.exists())
         {
             return Ok(none);
         }
@@ -134,9 +137,16 @@ impl Stl10 {
             .unwrap_or_else(|| CLASSES.map(str::to_owned).to_vec());
         let bytes = read::whole(&path, "the labels of the part")?;
         let images = none.len();
-        let wrong = |what: String, expected: String| DataError::Format { path: path.clone(), what, expected };
+        let wrong = |what: String, expected: String| DataError::Format {
+            path: path.clone(),
+            what,
+            expected,
+        };
         if bytes.len() != images {
-            return Err(wrong(format!("{} labels", bytes.len()), format!("{images}, one an image")));
+            return Err(wrong(
+                format!("{} labels", bytes.len()),
+                format!("{images}, one an image"),
+            ));
         }
         let is_class = |byte: &u8| *byte > 0 && usize::from(*byte) <= classes.len();
         if let Some(at) = bytes.iter().position(|byte| !is_class(byte)) {

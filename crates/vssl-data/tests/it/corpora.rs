@@ -31,7 +31,8 @@ fn stored_inputs_of_the_fuzz_targets_do_no_harm() {
     for folder in ["tar_cls/train", "tar_json/train"] {
         assert!(replay(&format!("tests/shards/{folder}"), targets::tar_shard) >= 3);
     }
-    for folder in ["datasets", "plain", "snappy_pages", "gzip", "second", "zstd", "delta", "nulls"] {
+    for folder in ["datasets", "plain", "snappy_pages", "gzip", "second", "zstd", "delta", "nulls"]
+    {
         assert!(replay(&format!("tests/shards/parquet_{folder}"), targets::parquet_shard) >= 1);
     }
 }

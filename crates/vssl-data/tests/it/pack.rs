@@ -33,7 +33,8 @@ fn packed(images: &Arc<dyn Dataset>, to: &Path, plan: &PackPlan) -> Result<Packe
 #[test]
 fn larger_images_are_scaled_to_the_smaller_side_and_the_others_stay_as_they_are() {
     let place = tempdir().unwrap();
-    let gradient = image::RgbImage::from_fn(90, 60, |x, y| image::Rgb([x as u8 * 2, y as u8 * 4, 99]));
+    let gradient =
+        image::RgbImage::from_fn(90, 60, |x, y| image::Rgb([x as u8 * 2, y as u8 * 4, 99]));
     let mut large = std::io::Cursor::new(Vec::new());
     gradient.write_to(&mut large, image::ImageFormat::Png).unwrap();
     let small = png(20, 70, [1, 2, 3]);
@@ -62,13 +63,20 @@ fn images_that_are_no_files_become_pngs_with_the_same_pixels() {
         [magic].iter().chain(sizes).flat_map(|value| value.to_be_bytes()).collect()
     };
     let pixels: Vec<u8> = (0..3 * 4 * 5).collect();
-    write(place.path().join("train-images-idx3-ubyte"), &[header(0x803, &[3, 4, 5]), pixels].concat());
-    write(place.path().join("train-labels-idx1-ubyte"), &[header(0x801, &[3]), vec![7, 0, 9]].concat());
+    write(
+        place.path().join("train-images-idx3-ubyte"),
+        &[header(0x803, &[3, 4, 5]), pixels].concat(),
+    );
+    write(
+        place.path().join("train-labels-idx1-ubyte"),
+        &[header(0x801, &[3]), vec![7, 0, 9]].concat(),
+    );
     let images = open(Format::Idx, place.path(), Labels::Auto).unwrap().train;
     let to = place.path().join("shards");
     let own = packed(&images, &to, &PLAN).unwrap();
     assert_eq!((own.images, own.encoded, own.shards), (3, 3, 2));
-    let bytes = ["0", "1"].map(|at| fs::metadata(to.join(format!("train/00000{at}.tar"))).unwrap().len());
+    let bytes =
+        ["0", "1"].map(|at| fs::metadata(to.join(format!("train/00000{at}.tar"))).unwrap().len());
     assert_eq!(own.bytes, bytes.iter().sum::<u64>());
     let shards = open(Format::Tar, &to, Labels::Auto).unwrap().train;
     assert_eq!(shards.labels(), images.labels());
@@ -78,7 +86,9 @@ fn images_that_are_no_files_become_pngs_with_the_same_pixels() {
 #[test]
 fn bad_images_stop_the_packing_or_are_left_out_and_named() {
     let place = tempdir().unwrap();
-    for (name, bytes) in [("1", png(2, 2, [1; 3])), ("2", b"hello".to_vec()), ("3", png(2, 2, [3; 3]))] {
+    for (name, bytes) in
+        [("1", png(2, 2, [1; 3])), ("2", b"hello".to_vec()), ("3", png(2, 2, [3; 3]))]
+    {
         write(place.path().join(format!("{name}.png")), &bytes);
     }
     let images = open(Format::Folder, place.path(), Labels::Auto).unwrap().train;

@@ -11,7 +11,9 @@ use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, shards_are_in, text_of},
+    dataset::{
+        self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, shards_are_in, text_of,
+    },
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -176,7 +178,9 @@ pub(super) fn described(
 /// The format that the names of the files in `path` suggest.
 pub(super) fn guess(path: &Path) -> Option<Format> {
     if path.is_file()
-        && path.extension().is_some_and(|own| LISTS.iter().any(|list| own.eq_ignore_ascii_case(list)))
+        && path
+            .extension()
+            .is_some_and(|own| LISTS.iter().any(|list| own.eq_ignore_ascii_case(list)))
     {
         return Some(Format::List);
     }
@@ -192,7 +196,9 @@ pub(super) fn guess(path: &Path) -> Option<Format> {
         Some(Format::Cifar100)
     } else if any(&|name| name.starts_with("cifar-10-") || name == "data_batch_1.bin") {
         Some(Format::Cifar10)
-    } else if any(&|name| name == "stl10_binary" || name.ends_with("led_X.bin") || name == "train_X.bin") {
+    } else if any(&|name| {
+        name == "stl10_binary" || name.ends_with("led_X.bin") || name == "train_X.bin"
+    }) {
         Some(Format::Stl10)
     } else {
         [Format::Tar, Format::Parquet].into_iter().find(|format| shards_are_in(path, *format))

@@ -26,12 +26,7 @@ pub(super) struct How {
     pub skip_bad: bool,
 }
 
-pub(super) fn run(
-    config: DataConfig,
-    to: &Path,
-    how: How,
-    common: &Common,
-) -> Result<(), Failure> {
+pub(super) fn run(config: DataConfig, to: &Path, how: How, common: &Common) -> Result<(), Failure> {
     let Splits { train, validation, found } = dataset::open(&config, None)?;
     if !common.quiet && !common.json && !found.is_empty() {
         say(&found.to_string())?;
@@ -100,7 +95,9 @@ fn tell(name: &str, packed: &Packed, common: &Common) -> Result<(), Failure> {
         counted(*shards, "shard"),
         *bytes as f64 / f64::from(1 << 20)
     );
-    for (count, what) in [(scaled, "scaled down"), (encoded, "stored as PNG"), (&left_out.len(), "left out")] {
+    for (count, what) in
+        [(scaled, "scaled down"), (encoded, "stored as PNG"), (&left_out.len(), "left out")]
+    {
         if *count > 0 {
             line.push_str(&format!(", {count} {what}"));
         }
@@ -108,7 +105,8 @@ fn tell(name: &str, packed: &Packed, common: &Common) -> Result<(), Failure> {
     if !common.quiet {
         say(&line)?;
     }
-    left_out.iter().take(super::LISTED).try_for_each(|bad| {
-        say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))
-    })
+    left_out
+        .iter()
+        .take(super::LISTED)
+        .try_for_each(|bad| say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what)))
 }

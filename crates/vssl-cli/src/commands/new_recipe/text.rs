@@ -90,7 +90,11 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     let format = Value::try_from(survey.format).context("writing the format")?;
     let path = survey.path.display().to_string();
     page.table("[data]");
-    page.key("format", format, "folder, tar, parquet, list, cifar10, cifar100, stl10, idx or imagenet100");
+    page.key(
+        "format",
+        format,
+        "folder, tar, parquet, list, cifar10, cifar100, stl10, idx or imagenet100",
+    );
     page.key("path", path, "folder or archive of the images");
     let comment = "folder of the training images, where the usual names are not meant";
     match &survey.train {
@@ -104,7 +108,11 @@ fn data(page: &mut Page, survey: &Survey) -> Result<(), Failure> {
     page.absent("limit_validation", 1000, "at most this many validation images");
     page.key("missing_classes", "error", "or allow: class folders without a readable image");
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
-    page.absent("range", "percentiles", "or [low, high]: black and white of 16-bit and floating-point images");
+    page.absent(
+        "range",
+        "percentiles",
+        "or [low, high]: black and white of 16-bit and floating-point images",
+    );
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if survey.format.is_photographs() || survey.format == Format::Idx {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");

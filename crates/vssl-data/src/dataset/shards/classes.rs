@@ -111,10 +111,7 @@ fn numbers(
 }
 
 /// Labels that are names: the classes are sorted by the bytes of their names.
-fn words(
-    root: &Path,
-    (train, judged): (&[Part], Option<&[Part]>),
-) -> Result<Labelled, DataError> {
+fn words(root: &Path, (train, judged): (&[Part], Option<&[Part]>)) -> Result<Labelled, DataError> {
     // A shard whose labels all look like numbers may lie beside shards with names.
     let word = |part: &Part, label: u32| match part.words.get(label as usize) {
         Some(word) => word.clone(),

@@ -76,11 +76,13 @@ impl Shard {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(count + 64).map_err(|error| error.to_string())?;
         bytes.resize(count, 0);
-        self.with(|file| read_at(file, &mut bytes, offset)).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                "the shard has become shorter since it was opened".to_owned()
+        self.with(|file| read_at(file, &mut bytes, offset)).map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::UnexpectedEof => {
+                    "the shard has become shorter since it was opened".to_owned()
+                }
+                _ => error.to_string(),
             }
-            _ => error.to_string(),
         })?;
         Ok(bytes)
     }
@@ -112,7 +114,12 @@ impl Unpacked {
         Ok(bytes)
     }
 
-    fn block(&self, key: (usize, u32), shard: &Shard, block: Block) -> Result<Arc<Vec<u8>>, String> {
+    fn block(
+        &self,
+        key: (usize, u32),
+        shard: &Shard,
+        block: Block,
+    ) -> Result<Arc<Vec<u8>>, String> {
         let lock = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let held = lock().iter().find(|(held, _)| *held == key).map(|(_, bytes)| Arc::clone(bytes));
         if let Some(bytes) = held {

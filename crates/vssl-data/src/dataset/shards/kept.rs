@@ -184,8 +184,7 @@ impl<'a> Reader<'a> {
             Some((kind, LeftOut { count, example: self.text()?.into() }))
         });
         let left_out = left_out.collect::<Option<_>>()?;
-        let part =
-            Part { entries, names, name_ends, labels, words, class_names, blocks, left_out };
+        let part = Part { entries, names, name_ends, labels, words, class_names, blocks, left_out };
         is_sound(&part, identity.0).then_some(Kept { name, identity, part })
     }
 }
@@ -226,7 +225,10 @@ mod tests {
         let mut part = Part::default();
         part.push(Entry { offset: 512, bytes: 30, block: Entry::PLAIN }, "a.jpg");
         part.push(Entry { offset: 7, bytes: 90, block: 0 }, "é.png");
-        part.set_labels(vec![super::super::part::Label::Word("x".into()), super::super::part::Label::None]);
+        part.set_labels(vec![
+            super::super::part::Label::Word("x".into()),
+            super::super::part::Label::None,
+        ]);
         part.class_names = vec!["cat".into(), "dog".into()];
         let method = Method::Gzip;
         part.blocks = vec![Block { offset: 600, stored: 40, unpacked: 99, method }];

@@ -62,7 +62,8 @@ pub(super) fn open(
 ) -> Result<(Shards, Option<Shards>, Found), DataError> {
     if config.labels == Labels::Coarse && config.format == Format::Tar {
         return Err(DataError::Setting(
-            "data.labels = \"coarse\": a tar file has one kind of label; use \"auto\" or \"fine\"".into(),
+            "data.labels = \"coarse\": a tar file has one kind of label; use \"auto\" or \"fine\""
+                .into(),
         ));
     }
     let Split { train, judged, taken } = Split::find(path, config, evaluated)?;
@@ -78,7 +79,12 @@ pub(super) fn open(
     found.taken.extend(tones.sentence());
     let others = parts.split_off(train.len());
     let named = classes::named(path)?;
-    let labelled = Labelled::of(path, (&parts, judged.as_ref().map(|_| &others[..])), (config.labels, named), &mut found)?;
+    let labelled = Labelled::of(
+        path,
+        (&parts, judged.as_ref().map(|_| &others[..])),
+        (config.labels, named),
+        &mut found,
+    )?;
     let stays_open = all.len() <= OPEN;
     let build = |names: Vec<String>, parts: Vec<Part>, labels: Option<Vec<u32>>, split: &str| {
         let classes = if labels.is_some() { labelled.classes.clone() } else { Vec::new() };
@@ -278,5 +284,7 @@ pub fn shards_are_in(folder: &Path, format: Format) -> bool {
             })
         })
     };
-    has(folder) || super::walk::folders_in(folder).is_ok_and(|below| below.iter().any(|name| has(&folder.join(name))))
+    has(folder)
+        || super::walk::folders_in(folder)
+            .is_ok_and(|below| below.iter().any(|name| has(&folder.join(name))))
 }

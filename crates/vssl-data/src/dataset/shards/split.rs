@@ -65,7 +65,8 @@ impl Split {
             return Err(DataError::Format {
                 path: root.join(both),
                 what: "is among the training images and among those to evaluate on".into(),
-                expected: "splits without a common shard: see data.train and data.validation".into(),
+                expected: "splits without a common shard: see data.train and data.validation"
+                    .into(),
             });
         }
         let mut taken = vec![format!("training images: {}", listed(&own))];
@@ -73,7 +74,8 @@ impl Split {
             Some(judged) => taken.push(format!("{} images: {}", evaluated.name(), listed(judged))),
             None => taken.push("no validation images: no shards are called so".to_owned()),
         }
-        let is_used = |file: &&String| own.contains(file) || judged.iter().flatten().any(|one| one == *file);
+        let is_used =
+            |file: &&String| own.contains(file) || judged.iter().flatten().any(|one| one == *file);
         let unused: Vec<String> = files.iter().filter(|file| !is_used(file)).cloned().collect();
         if !unused.is_empty() {
             taken.push(format!("not used: {}", listed(&unused)));

@@ -30,7 +30,8 @@ pub(super) fn scan(path: &Path) -> Result<Part, DataError> {
     let file = File::open(path).map_err(DataError::io(path))?;
     let length = file.metadata().map_err(DataError::io(path))?.len();
     let window = Window { file: &file, at: 0, start: 0, buffer: Vec::new(), length };
-    let mut scan = Scan { path, length, part: Part::default(), labels: Vec::new(), sample: None, end: 0 };
+    let mut scan =
+        Scan { path, length, part: Part::default(), labels: Vec::new(), sample: None, end: 0 };
     scan.refuse_packed(&file)?;
     let mut archive = tar::Archive::new(window);
     let entries = archive.entries_with_seek().map_err(|error| scan.damaged(error))?;

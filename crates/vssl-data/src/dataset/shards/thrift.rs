@@ -24,7 +24,9 @@ impl Value {
     /// A field of a structure.
     pub(super) fn field(&self, id: i16) -> Option<&Value> {
         match self {
-            Value::Struct(fields) => fields.iter().find(|(own, _)| *own == id).map(|(_, value)| value),
+            Value::Struct(fields) => {
+                fields.iter().find(|(own, _)| *own == id).map(|(_, value)| value)
+            }
             _ => None,
         }
     }
@@ -174,9 +176,8 @@ mod tests {
     #[test]
     fn a_message_is_read_and_every_cut_is_noticed() {
         // {1: 3, 2: true, 4: "ab", 5: [1, -1], 20: {1: false}}
-        let bytes = [
-            0x15, 6, 0x11, 0x28, 2, b'a', b'b', 0x19, 0x25, 2, 1, 0x0c, 40, 0x12, 0, 0, 99,
-        ];
+        let bytes =
+            [0x15, 6, 0x11, 0x28, 2, b'a', b'b', 0x19, 0x25, 2, 1, 0x0c, 40, 0x12, 0, 0, 99];
         let (value, used) = structure(&bytes).unwrap();
         assert_eq!((used, value.int(1), value.text(4).as_deref()), (16, Some(3), Some("ab")));
         assert_eq!(value.field(2), Some(&Value::Bool(true)));

@@ -209,16 +209,15 @@ fn pickled_labels(labels: &[u8]) -> Vec<u8> {
 }
 
 fn pickled_names(names: &[String]) -> Vec<u8> {
-    let texts = names.iter().flat_map(|name| {
-        [&[b'U', name.len() as u8], name.as_bytes()].concat()
-    });
+    let texts = names.iter().flat_map(|name| [&[b'U', name.len() as u8], name.as_bytes()].concat());
     [&b"](".to_vec()[..], &texts.collect::<Vec<_>>(), b"e"].concat()
 }
 
 /// A batch of the binary version, with `labels` label bytes a record, in the version for Python.
 fn as_pickle(batch: &[u8], keys: &[&str]) -> Vec<u8> {
     let records = batch.chunks_exact(keys.len() + 3072);
-    let pixels: Vec<u8> = records.clone().flat_map(|record| &record[keys.len()..]).copied().collect();
+    let pixels: Vec<u8> =
+        records.clone().flat_map(|record| &record[keys.len()..]).copied().collect();
     let mut items = vec![("batch_label", b"U\x05batch".to_vec())];
     for (at, key) in keys.iter().enumerate() {
         let labels: Vec<u8> = records.clone().map(|record| record[at]).collect();
@@ -243,7 +242,8 @@ fn the_version_for_python_has_the_images_of_the_binary_version() {
     let binary = cifar10();
     let expected = open(&binary.path().join("cifar-10-batches-bin")).unwrap();
     let names: Vec<String> = (0..10).map(|class| format!("name {class}")).collect();
-    let meta = pickled(&[("num_vis", b"M\x00\x0c".to_vec()), ("label_names", pickled_names(&names))]);
+    let meta =
+        pickled(&[("num_vis", b"M\x00\x0c".to_vec()), ("label_names", pickled_names(&names))]);
     let mut files = vec![("batches.meta".to_owned(), meta)];
     for (name, bytes) in files10() {
         files.push((name.replace(".bin", ""), as_pickle(&bytes, &["labels"])));

@@ -76,7 +76,11 @@ fn shards_of_every_writer_hold_the_images_of_the_folder() {
         for _ in 0..2 {
             let splits = open(kind(name), place.path(), Labels::Fine).unwrap();
             assert_same(&*splits.train, &*expected.train, name);
-            assert_same(&*splits.validation.unwrap(), &**expected.validation.as_ref().unwrap(), name);
+            assert_same(
+                &*splits.validation.unwrap(),
+                &**expected.validation.as_ref().unwrap(),
+                name,
+            );
             if matches!(name, "tar_cls" | "tar_json" | "parquet_datasets" | "parquet_words") {
                 assert_eq!(splits.train.classes(), expected.train.classes(), "{name}");
             }
@@ -92,7 +96,10 @@ fn rows_without_an_image_are_counted_and_missing_labels_are_told() {
     let place = copy("parquet_nulls");
     let splits = open(Format::Parquet, place.path(), Labels::Auto).unwrap();
     assert_same(&*splits.train, &*folder().train, "nulls");
-    assert_says(&splits.found.to_string(), &["1 rows without an image (row 3)", "no validation images"]);
+    assert_says(
+        &splits.found.to_string(),
+        &["1 rows without an image (row 3)", "no validation images"],
+    );
     let place = copy("parquet_no_labels");
     let splits = open(Format::Parquet, place.path(), Labels::Auto).unwrap();
     assert_eq!((splits.train.len(), splits.train.labels()), (18, None));
@@ -120,10 +127,9 @@ fn kinds_that_are_not_read_are_named() {
     let message = refusal(open(Format::Parquet, &stored("parquet_delta"), Labels::Auto));
     assert_says(&message, &["DELTA_BINARY_PACKED", "which is not read"]);
     let place = tempdir().unwrap();
-    for (start, name) in [
-        (&b"\x1f\x8b\x08\0\0\0\0\0"[..], "gunzip"),
-        (b"\x28\xb5\x2f\xfd\0\0\0\0", "unzstd"),
-    ] {
+    for (start, name) in
+        [(&b"\x1f\x8b\x08\0\0\0\0\0"[..], "gunzip"), (b"\x28\xb5\x2f\xfd\0\0\0\0", "unzstd")]
+    {
         write(place.path().join("train.tar"), start);
         let message = refusal(open(Format::Tar, place.path(), Labels::Auto));
         assert_says(&message, &["train.tar", "packed with", name]);
@@ -207,7 +213,8 @@ fn an_index_is_used_again_only_for_the_shard_that_it_was_made_of() {
     open(Format::Tar, place.path(), Labels::Fine).unwrap();
     assert!(fs::read(&index).unwrap() == written);
     // The shards change places: the same names with other bytes.
-    let (first, second) = (place.path().join("train/000000.tar"), place.path().join("train/000001.tar"));
+    let (first, second) =
+        (place.path().join("train/000000.tar"), place.path().join("train/000001.tar"));
     let bytes = fs::read(&first).unwrap();
     fs::copy(&second, &first).unwrap();
     fs::write(&second, bytes).unwrap();
@@ -246,7 +253,11 @@ fn splits_are_named_guessed_or_refused() {
     assert_eq!((splits.train.len(), splits.validation.unwrap().len()), (7, 7));
     assert_says(
         &splits.found.to_string(),
-        &["training images: birds-train-0.tar", "validation images: birds-val-0.tar", "not used: 2 shards"],
+        &[
+            "training images: birds-train-0.tar",
+            "validation images: birds-val-0.tar",
+            "not used: 2 shards",
+        ],
     );
     assert!(dataset::has_own_test(&config).unwrap());
     let test = dataset::open_for(&config, None, Evaluated::Test).unwrap();
@@ -259,7 +270,10 @@ fn splits_are_named_guessed_or_refused() {
     let splits = dataset::open(&named, None).unwrap();
     assert!(splits.train.name(6).ends_with("extra/0.tar/sample0006.png"));
     let all = DataConfig { train: Some(".".into()), ..config.clone() };
-    assert_says(&refusal(dataset::open(&all, None)), &["birds-val-0.tar", "among the training images"]);
+    assert_says(
+        &refusal(dataset::open(&all, None)),
+        &["birds-val-0.tar", "among the training images"],
+    );
     let none = DataConfig { train: Some("cats".into()), ..config };
     assert_says(&refusal(dataset::open(&none, None)), &["cats", "data.train", "4 shards"]);
 }
@@ -292,7 +306,10 @@ fn samples_of_a_tar_file_are_told_apart_by_their_first_point() {
     assert_eq!(values, [1, 2, 3]);
     assert_eq!(splits.train.labels().unwrap(), [2, 0, 1]);
     assert_eq!(splits.train.classes(), ["0", "1", "2"]);
-    assert!(splits.train.name(2).ends_with("0.tar/".to_owned().as_str()) || splits.train.name(2).contains("a/a/"));
+    assert!(
+        splits.train.name(2).ends_with("0.tar/".to_owned().as_str())
+            || splits.train.name(2).contains("a/a/")
+    );
     assert_says(
         &splits.found.to_string(),
         &[
@@ -354,13 +371,21 @@ fn a_list_names_images_labels_and_splits() {
     ] {
         assert_says(&refusal(with(text, Labels::Auto)), parts);
     }
-    assert_says(&refusal(with("path,label\na.png,\n", Labels::Fine)), &["1 training images have no label"]);
+    assert_says(
+        &refusal(with("path,label\na.png,\n", Labels::Fine)),
+        &["1 training images have no label"],
+    );
     let splits = with("path,split\na.png,train\nb.png,holdout\n", Labels::Auto).unwrap();
     assert_says(&splits.found.to_string(), &["1 of other splits (b.png)"]);
 }
 
 /// All batches of a loader: images, labels, views.
-fn batches(set: &Arc<dyn Dataset>, workers: usize, seed: u64, steps: std::ops::Range<u64>) -> Vec<(Vec<usize>, Option<Vec<u32>>, Vec<f32>)> {
+fn batches(
+    set: &Arc<dyn Dataset>,
+    workers: usize,
+    seed: u64,
+    steps: std::ops::Range<u64>,
+) -> Vec<(Vec<usize>, Option<Vec<u32>>, Vec<f32>)> {
     use vssl_data::{Loader, LoaderPlan, Normalisation, OnBadImage, Pipeline, Share, ViewGroup};
     let views = vec![ViewGroup { size: 6, ..ViewGroup::default() }];
     let normalisation = Normalisation { mean: [0.5; 3], std: [0.25; 3] };
@@ -440,7 +465,8 @@ fn shards_that_the_packages_make_now_are_read() {
     }
     let place = tempdir().unwrap();
     fs::copy(stored("make.py"), place.path().join("make.py")).unwrap();
-    let made = std::process::Command::new(&python).arg(place.path().join("make.py")).output().unwrap();
+    let made =
+        std::process::Command::new(&python).arg(place.path().join("make.py")).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let expected = open(Format::Folder, &place.path().join("folder"), Labels::Fine).unwrap();
     for name in ["tar_cls", "tar_json", "parquet_datasets", "parquet_gzip", "parquet_second"] {

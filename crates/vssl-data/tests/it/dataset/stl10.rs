@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tempfile::tempdir;
 use vssl_data::dataset::{self, Format, Labels};
-use vssl_data::{DataConfig, DataError, Dataset, Splits};
+use vssl_data::{DataConfig, DataError, Splits};
 
 use super::{assert_says, refusal, write};
 
@@ -72,14 +72,23 @@ fn pixels_stand_column_by_column_and_labels_from_one() {
 fn missing_and_damaged_files_are_named() {
     let place = tempdir().unwrap();
     let path = place.path().to_path_buf();
-    assert_says(&refusal(open(path.clone(), None, Labels::Auto)), &["train_X.bin", "vssl data fetch stl10"]);
+    assert_says(
+        &refusal(open(path.clone(), None, Labels::Auto)),
+        &["train_X.bin", "vssl data fetch stl10"],
+    );
     write(place.path().join("stl10_binary.tar.gz"), b"x");
     assert_says(&refusal(open(path.clone(), None, Labels::Auto)), &["is packed", "unpack it"]);
     write(place.path().join("train_X.bin"), &records(0..2)[1..]);
-    assert_says(&refusal(open(path.clone(), None, Labels::Auto)), &["train_X.bin", "55295 bytes", "27648"]);
+    assert_says(
+        &refusal(open(path.clone(), None, Labels::Auto)),
+        &["train_X.bin", "55295 bytes", "27648"],
+    );
     write(place.path().join("train_X.bin"), &records(0..2));
     assert_eq!(open(path.clone(), None, Labels::Auto).unwrap().train.labels(), None);
-    assert_says(&refusal(open(path.clone(), None, Labels::Fine)), &["train_y.bin", "does not exist"]);
+    assert_says(
+        &refusal(open(path.clone(), None, Labels::Fine)),
+        &["train_y.bin", "does not exist"],
+    );
     write(place.path().join("train_y.bin"), &[1]);
     assert_says(&refusal(open(path.clone(), None, Labels::Auto)), &["1 labels", "2, one an image"]);
     write(place.path().join("train_y.bin"), &[1, 11]);

@@ -57,7 +57,11 @@ pub(super) fn wrong(path: &Path, what: impl Into<String>, expected: &str) -> Dat
 }
 
 pub(super) fn damaged(path: &Path, what: &str) -> DataError {
-    wrong(path, format!("this Parquet file is damaged or cut short: {what}"), "a whole file: get it again")
+    wrong(
+        path,
+        format!("this Parquet file is damaged or cut short: {what}"),
+        "a whole file: get it again",
+    )
 }
 
 impl Footer {
@@ -84,8 +88,7 @@ impl Footer {
         }
         let mut bytes = vec![0; size as usize];
         read_at(file, &mut bytes, length - 8 - size).map_err(DataError::io(path))?;
-        let (message, _) =
-            thrift::structure(&bytes).ok_or_else(|| damaged(path, "its footer"))?;
+        let (message, _) = thrift::structure(&bytes).ok_or_else(|| damaged(path, "its footer"))?;
         Self::of(&message, length).ok_or_else(|| damaged(path, "its footer"))
     }
 
@@ -116,7 +119,8 @@ impl Piece {
         let place = |id| meta.int(id).and_then(|offset| u64::try_from(offset).ok());
         let data = place(9)?;
         // A dictionary lies before the data.
-        let offset = place(11).filter(|&dictionary| dictionary > 0).map_or(data, |own| own.min(data));
+        let offset =
+            place(11).filter(|&dictionary| dictionary > 0).map_or(data, |own| own.min(data));
         let bytes = place(7)?;
         let fits = offset.checked_add(bytes).is_some_and(|end| end <= length);
         fits.then_some(Self { offset, bytes, rows, codec: meta.int(4)? })

@@ -148,7 +148,8 @@ fn single<'a>(footer: &'a Footer, names: &[&str]) -> Option<&'a Column> {
 }
 
 fn listed(footer: &Footer) -> String {
-    let names: Vec<String> = footer.columns.iter().take(12).map(|column| column.path.join(".")).collect();
+    let names: Vec<String> =
+        footer.columns.iter().take(12).map(|column| column.path.join(".")).collect();
     names.join(", ")
 }
 

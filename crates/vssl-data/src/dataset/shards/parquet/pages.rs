@@ -146,7 +146,11 @@ fn unpacked(
         0 => Ok((packed, Place { plain: Some(at), blocks: Vec::new(), skip: 0 })),
         1 => {
             let torn = || damaged(path, "a Snappy page");
-            let blocks = if size == 0 { Vec::new() } else { snappy::pieces(&packed, at, size).ok_or_else(torn)? };
+            let blocks = if size == 0 {
+                Vec::new()
+            } else {
+                snappy::pieces(&packed, at, size).ok_or_else(torn)?
+            };
             let mut bytes = Vec::new();
             for block in &blocks {
                 let from = (block.offset - at) as usize;
@@ -180,11 +184,21 @@ fn encoding(path: &Path, number: Option<i64>) -> Result<Encoding, DataError> {
         Some(0) => Ok(Encoding::Plain),
         Some(2 | 8) => Ok(Encoding::Dictionary),
         other => {
-            let names = [(5, "DELTA_BINARY_PACKED"), (6, "DELTA_LENGTH_BYTE_ARRAY"), (7, "DELTA_BYTE_ARRAY")];
-            let name = names.iter().find(|(number, _)| Some(*number) == other).map_or("", |(_, name)| name);
+            let names = [
+                (5, "DELTA_BINARY_PACKED"),
+                (6, "DELTA_LENGTH_BYTE_ARRAY"),
+                (7, "DELTA_BYTE_ARRAY"),
+            ];
+            let name = names
+                .iter()
+                .find(|(number, _)| Some(*number) == other)
+                .map_or("", |(_, name)| name);
             Err(wrong(
                 path,
-                format!("a column in the encoding {name} ({}), which is not read", other.unwrap_or(-1)),
+                format!(
+                    "a column in the encoding {name} ({}), which is not read",
+                    other.unwrap_or(-1)
+                ),
                 "plain values or a dictionary, as pyarrow and datasets write them",
             ))
         }
@@ -193,7 +207,9 @@ fn encoding(path: &Path, number: Option<i64>) -> Result<Encoding, DataError> {
 
 fn values(path: &Path, header: &Value) -> Result<usize, DataError> {
     let count = header.int(1).and_then(|count| usize::try_from(count).ok());
-    count.filter(|&count| count <= MOST_VALUES).ok_or_else(|| damaged(path, "the number of values of a page"))
+    count
+        .filter(|&count| count <= MOST_VALUES)
+        .ok_or_else(|| damaged(path, "the number of values of a page"))
 }
 
 fn part<'a>(path: &Path, header: &'a Value, id: i16) -> Result<&'a Value, DataError> {

@@ -46,7 +46,8 @@ pub(super) fn read(mut code: &[u8], bits: u32, count: usize) -> Option<Vec<u32>>
 /// The number of `bits` bits that begins at a bit, the lowest first.
 fn number(packed: &[u8], at: usize, bits: u32) -> u32 {
     let bytes = packed[at / 8..].iter().take(5);
-    let window = bytes.enumerate().fold(0_u64, |sum, (place, &byte)| sum | u64::from(byte) << (8 * place));
+    let window =
+        bytes.enumerate().fold(0_u64, |sum, (place, &byte)| sum | u64::from(byte) << (8 * place));
     let mask = (1_u64 << bits) - 1;
     (window >> (at % 8) & mask) as u32
 }
