@@ -8,6 +8,7 @@ mod idx;
 mod imagenet100;
 mod jpeg;
 mod left_out;
+mod packed;
 mod shards;
 mod split_folders;
 mod stl10;
