@@ -12,6 +12,11 @@ use md5::{Digest, Md5};
 use ureq::http::{Response, StatusCode};
 use ureq::{Agent, Body};
 
+mod unpack;
+
+use unpack::is_unpacked;
+pub use unpack::unpack;
+
 use crate::DataError;
 
 /// Environment variable that replaces the server in all addresses.
@@ -29,11 +34,16 @@ pub enum Source {
     Cifar100,
     /// Fashion-MNIST: 31 MB.
     FashionMnist,
+    /// STL-10, binary version: 2.6 GB, unpacked 3.1 GB.
+    Stl10,
+    /// Tiny-ImageNet: 248 MB, unpacked 120,000 files.
+    TinyImageNet,
 }
 
 impl Source {
     /// All datasets that can be fetched.
-    pub const ALL: [Self; 3] = [Self::Cifar10, Self::Cifar100, Self::FashionMnist];
+    pub const ALL: [Self; 5] =
+        [Self::Cifar10, Self::Cifar100, Self::FashionMnist, Self::Stl10, Self::TinyImageNet];
 
     /// Name of the dataset on the command line.
     pub fn name(self) -> &'static str {
@@ -41,6 +51,8 @@ impl Source {
             Self::Cifar10 => "cifar10",
             Self::Cifar100 => "cifar100",
             Self::FashionMnist => "fashion-mnist",
+            Self::Stl10 => "stl10",
+            Self::TinyImageNet => "tiny-imagenet",
         }
     }
 
@@ -50,10 +62,18 @@ impl Source {
             Self::Cifar10 | Self::Cifar100 => "https://www.cs.toronto.edu/~kriz",
             // The authors give this address only; the checksums make up for the missing TLS.
             Self::FashionMnist => "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+            Self::Stl10 => "http://ai.stanford.edu/~acoates/stl10",
+            Self::TinyImageNet => "http://cs231n.stanford.edu",
         }
     }
 
-    /// Names and MD5 checksums of the dataset's files, as its publisher gives them.
+    /// Whether the archive is unpacked: its images are read where they lie.
+    fn is_unpacked(self) -> bool {
+        matches!(self, Self::Stl10 | Self::TinyImageNet)
+    }
+
+    /// Names and MD5 checksums of the dataset's files, as its publisher gives them; the publishers of STL-10 and
+    /// Tiny-ImageNet give none, and these are the ones that torchvision and Avalanche check.
     fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Cifar10 => &[("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")],
@@ -64,6 +84,8 @@ impl Source {
                 ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
                 ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
             ],
+            Self::Stl10 => &[("stl10_binary.tar.gz", "91f7769df0f17e558f3565bffb0c7dfb")],
+            Self::TinyImageNet => &[("tiny-imagenet-200.zip", "90528d7ca1a48142e341f4ef8d21d0de")],
         }
     }
 }
@@ -93,7 +115,8 @@ pub struct Progress<'a> {
 }
 
 /// Downloads `source` into `root/<name>/` and returns that folder, which is the `data.path` to use.
-/// Files that exist and have the right checksum are left alone.
+/// Files that exist and have the right checksum are left alone. The archives of STL-10 and Tiny-ImageNet are unpacked
+/// there and then removed.
 ///
 /// The server is `mirror`, else `VSSL_MIRROR`, else the publisher's; the file is directly below it.
 ///
@@ -111,9 +134,15 @@ pub fn fetch(
         .unwrap_or_else(|| source.server().into());
     let folder = root.join(source.name());
     fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
+    if source.is_unpacked() && is_unpacked(&folder) {
+        return Ok(folder);
+    }
     for (file, md5) in source.files() {
         let url = format!("{}/{file}", server.trim_end_matches('/'));
         download(&url, md5, &folder.join(file), progress)?;
+        if source.is_unpacked() {
+            unpack(&folder.join(file), &folder)?;
+        }
     }
     Ok(folder)
 }

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub use evaluation::{EvaluationBatch, EvaluationLoader, EvaluationPlan};
-use ordered::Ordered;
+pub(crate) use ordered::Ordered;
 pub use pixels::Pixels;
 use pixels::Pool;
 use serde::{Deserialize, Serialize};

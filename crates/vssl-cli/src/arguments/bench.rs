@@ -277,7 +277,7 @@ pub struct DataArguments {
     /// Side of the views in pixels.
     #[arg(long, value_name = "S", default_value_t = 32, value_parser = value_parser!(u16).range(1..=4096))]
     pub size: u16,
-    /// Folder of images to decode; by default 512 noise images of 32 pixels, held in memory.
+    /// Folder or shards of images to decode; by default 512 noise images of 32 pixels, held in memory.
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
     /// Number of images that are timed; a smaller set is read repeatedly.

@@ -271,7 +271,7 @@ pub struct NewRecipe {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml\n  vssl \
-                  data show photo.jpg --to sheet.png --recipe recipes/cifar10/vssl.toml"
+                  data pack photos/ --to shards/\n  vssl data show photo.jpg --to sheet.png --recipe recipes/cifar10/vssl.toml"
 )]
 pub struct DataCommand {
     /// The subcommand.
@@ -282,19 +282,49 @@ pub struct DataCommand {
 /// The subcommands of `vssl data`.
 #[derive(Debug, Subcommand)]
 pub enum DataAction {
-    /// Download a dataset, or resume a download, and verify its checksums.
+    /// Download a dataset, or resume a download, verify its checksums, and unpack what is read unpacked.
     #[command(after_help = "Example:\n  vssl data fetch cifar10 --data /datasets")]
     Fetch {
         /// The dataset.
-        #[arg(value_parser = PossibleValuesParser::new(["cifar10", "cifar100", "fashion-mnist"]))]
+        #[arg(value_parser = PossibleValuesParser::new(["cifar10", "cifar100", "fashion-mnist", "stl10", "tiny-imagenet"]))]
         name: String,
     },
     /// Read every image and report the images that cannot be used.
     #[command(after_help = "Examples:\n  vssl data check photos/\n  vssl data check data/cifar10 \
                       --format cifar10\n  vssl data check recipes/quickstart.toml")]
     Check {
-        /// A folder, a CIFAR archive, or a recipe.
+        /// A folder, shards, a list, a CIFAR archive, or a recipe.
         source: PathBuf,
+        /// Format of the images; by default it is recognised from the files.
+        #[arg(long, value_enum)]
+        format: Option<FormatName>,
+    },
+    /// Write images into tar shards, as they are or scaled down, and read them back.
+    #[command(
+        after_help = "Examples:\n  vssl data pack photos/ --to shards/\n  vssl data pack photos/ --to \
+                            shards/ --side 256 --quality 90\n  vssl data pack downloaded-parquet/ --to shards/"
+    )]
+    Pack {
+        /// A folder, shards, a list, an archive, or a recipe.
+        source: PathBuf,
+        /// The folder of the shards, which is made and must be empty: train/000000.tar and so on.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// Scale images down whose smaller side has more pixels than this, and store them as JPEG; by default
+        /// all files stay as they are.
+        #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=65535))]
+        side: Option<u32>,
+        /// Quality of the JPEGs that are written.
+        #[arg(long, value_name = "Q", default_value_t = 90, requires = "side",
+              value_parser = clap::value_parser!(u8).range(1..=100))]
+        quality: u8,
+        /// Size of a shard in MiB.
+        #[arg(long, value_name = "MIB", default_value_t = 256,
+              value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+        shard_size: u32,
+        /// Leave images out that cannot be read, and count them, instead of stopping.
+        #[arg(long)]
+        skip_bad: bool,
         /// Format of the images; by default it is recognised from the files.
         #[arg(long, value_enum)]
         format: Option<FormatName>,

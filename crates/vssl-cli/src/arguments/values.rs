@@ -8,10 +8,18 @@ use vssl::precision::Precision;
 pub enum FormatName {
     /// Image files in folders.
     Folder,
-    /// CIFAR-10, binary version.
+    /// Tar files in WebDataset's naming.
+    Tar,
+    /// Parquet files in the layout of Hugging Face's datasets.
+    Parquet,
+    /// A list of image files, as CSV or Parquet.
+    List,
+    /// CIFAR-10, binary version or the one for Python.
     Cifar10,
-    /// CIFAR-100, binary version.
+    /// CIFAR-100, binary version or the one for Python.
     Cifar100,
+    /// STL-10, binary version.
+    Stl10,
     /// MNIST or Fashion-MNIST.
     Idx,
     /// 100 classes of an ImageNet tree.

@@ -69,6 +69,51 @@ fn open(format: Format, path: &Path) {
     }
 }
 
+/// A tar file as a shard. What is found can be read, or is a bad image.
+pub fn tar_shard(bytes: &[u8]) {
+    shard(Format::Tar, "x.tar", bytes);
+}
+
+/// A Parquet file as a shard, and as a list.
+pub fn parquet_shard(bytes: &[u8]) {
+    shard(Format::Parquet, "x.parquet", bytes);
+    let folder = folder();
+    let path = folder.path().join("x.parquet");
+    write(&path, bytes);
+    let config = DataConfig { format: Format::List, path, ..DataConfig::default() };
+    if let Err(error) = dataset::open(&config, None) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+fn shard(format: Format, name: &str, bytes: &[u8]) {
+    let folder = folder();
+    write(&folder.path().join(name), bytes);
+    for labels in [Labels::Auto, Labels::Fine] {
+        let path = folder.path().into();
+        let config = DataConfig { format, path, labels, ..DataConfig::default() };
+        match dataset::open(&config, None) {
+            Ok(splits) => {
+                let split = splits.train;
+                for index in [0, split.len() - 1] {
+                    if let Some(Ok(file)) = split.file(index) {
+                        assert_eq!(
+                            split.stored_as(index).map(|(_, bytes)| bytes),
+                            Some(file.len() as u64)
+                        );
+                    }
+                    if let Err(error) = split.image(index) {
+                        assert!(matches!(error, DataError::BadImage { .. }), "{error}");
+                    }
+                }
+                let classes = split.classes().len() as u32;
+                assert!(split.labels().is_none_or(|own| own.iter().all(|&label| label < classes)));
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}
+
 /// IDX files, plain or gzipped: a file of images and a file of labels, between them the bytes `LABELS`.
 pub fn idx(bytes: &[u8]) {
     let mark = b"LABELS";

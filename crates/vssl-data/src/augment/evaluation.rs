@@ -21,6 +21,39 @@ pub struct EvaluationTransform {
     pub crop: usize,
 }
 
+/// Width and height of a picture whose smaller side is scaled to `side`. The length of the longer side is rounded
+/// down.
+fn size_with_smaller_side((width, height): (usize, usize), side: usize) -> (usize, usize) {
+    let scaled = |long: usize, short: usize| (side as u128 * long as u128 / short as u128) as usize;
+    match width <= height {
+        true => (side, scaled(height, width)),
+        false => (scaled(width, height), side),
+    }
+}
+
+/// The whole image, scaled so that its smaller side has `side` pixels, as torchvision's `Resize` does.
+///
+/// # Errors
+/// An image that does not hold as many values as its size says.
+pub(crate) fn with_smaller_side(
+    image: &Image,
+    side: usize,
+    scratch: &mut Scratch,
+) -> Result<Image, String> {
+    check_image(image)?;
+    let (width, height) = (image.width, image.height);
+    let size = size_with_smaller_side((width, height), side);
+    let whole = |(width, height)| Region { top: 0, left: 0, height, width };
+    let plan = Resize {
+        region: whole((width, height)),
+        size,
+        window: whole(size),
+        interpolation: Interpolation::Bilinear,
+    };
+    resize(image, &plan, &mut scratch.resize, &mut scratch.canvas);
+    Ok(scratch.canvas.to_image())
+}
+
 impl EvaluationTransform {
     /// Checks the sizes.
     ///
@@ -52,14 +85,7 @@ impl EvaluationTransform {
         check_image(image).map_err(DataError::Setting)?;
         let side = self.resize.unwrap_or(self.crop);
         let (width, height) = (image.width, image.height);
-        // The length of the longer side is rounded down.
-        let scaled =
-            |long: usize, short: usize| (side as u128 * long as u128 / short as u128) as usize;
-        let size = if width <= height {
-            (side, scaled(height, width))
-        } else {
-            (scaled(width, height), side)
-        };
+        let size = size_with_smaller_side((width, height), side);
         let plan = Resize {
             region: Region { top: 0, left: 0, height, width },
             size,

@@ -23,6 +23,7 @@ pub use canvas::{Canvas, Pixel};
 pub use colour::Adjustment;
 pub use crop::{Region, random_region};
 pub use evaluation::EvaluationTransform;
+pub(crate) use evaluation::with_smaller_side;
 pub use normalise::Normaliser;
 pub use parameters::{Scratch, ViewParameters};
 pub(crate) use pipeline::check_image;

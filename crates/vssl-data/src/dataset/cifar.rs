@@ -1,5 +1,6 @@
 //! CIFAR-10 and CIFAR-100 in the binary version of <https://www.cs.toronto.edu/~kriz/cifar.html>:
-//! records of one label byte (CIFAR-100: coarse, then fine) and 3 × 32 × 32 bytes of planes.
+//! records of one label byte (CIFAR-100: coarse, then fine) and 3 × 32 × 32 bytes of planes. The version for Python,
+//! which torchvision downloads, has the same images in the same order.
 //!
 //! Read from the unpacked folder or straight from the `.tar.gz`.
 
@@ -7,9 +8,9 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::Labels;
 use super::memory::{Layout, Memory};
 use super::read::{self, names, stream_error};
+use super::{Labels, cifar_python};
 use crate::DataError;
 
 const SIDE: usize = 32;
@@ -30,6 +31,17 @@ struct Kind {
     classes: usize,
     class_file: &'static str,
     class_names: &'static [&'static str],
+    python: Python,
+}
+
+/// The version for Python: its folder and archive, each file with the one of the binary version that it stands
+/// for, the labels of a record, and the file and key of the names of classes.
+struct Python {
+    folder: &'static str,
+    archive: &'static str,
+    batches: &'static [(&'static str, &'static str)],
+    labels: &'static [&'static str],
+    classes: (&'static str, &'static str),
 }
 
 const CIFAR10: Kind = Kind {
@@ -60,6 +72,20 @@ const CIFAR10: Kind = Kind {
         "ship",
         "truck",
     ],
+    python: Python {
+        folder: "cifar-10-batches-py",
+        archive: "cifar-10-python.tar.gz",
+        batches: &[
+            ("data_batch_1", "data_batch_1.bin"),
+            ("data_batch_2", "data_batch_2.bin"),
+            ("data_batch_3", "data_batch_3.bin"),
+            ("data_batch_4", "data_batch_4.bin"),
+            ("data_batch_5", "data_batch_5.bin"),
+            ("test_batch", "test_batch.bin"),
+        ],
+        labels: &["labels"],
+        classes: ("batches.meta", "label_names"),
+    },
 };
 
 const CIFAR100: Kind = Kind {
@@ -73,10 +99,22 @@ const CIFAR100: Kind = Kind {
     classes: 100,
     class_file: "fine_label_names.txt",
     class_names: &[],
+    python: Python {
+        folder: "cifar-100-python",
+        archive: "cifar-100-python.tar.gz",
+        batches: &[("train", "train.bin"), ("test", "test.bin")],
+        labels: &["coarse_labels", "fine_labels"],
+        classes: ("meta", "fine_label_names"),
+    },
 };
 
-const CIFAR100_COARSE: Kind =
-    Kind { label: 0, classes: 20, class_file: "coarse_label_names.txt", ..CIFAR100 };
+const CIFAR100_COARSE: Kind = Kind {
+    label: 0,
+    classes: 20,
+    class_file: "coarse_label_names.txt",
+    python: Python { classes: ("meta", "coarse_label_names"), ..CIFAR100.python },
+    ..CIFAR100
+};
 
 /// Opens CIFAR-10; see [`open`].
 pub(super) fn open_ten(path: &Path, labels: Labels) -> Result<(Memory, Option<Memory>), DataError> {
@@ -132,8 +170,9 @@ fn files(path: &Path, kind: &Kind) -> Result<(PathBuf, BTreeMap<String, Vec<u8>>
     let first = kind.train[0];
     let expected = || {
         format!(
-            "a folder with {first}, with {}/ or with {}, or that archive; `vssl data fetch` gets it",
-            kind.folder, kind.archive
+            "a folder with {first}, with {}/ or with {}, or that archive; or the same of the version for Python, \
+             {}; `vssl data fetch` gets the first",
+            kind.folder, kind.archive, kind.python.archive
         )
     };
     if !path.exists() {
@@ -148,9 +187,16 @@ fn files(path: &Path, kind: &Kind) -> Result<(PathBuf, BTreeMap<String, Vec<u8>>
             return Ok((folder.clone(), read_folder(&folder, kind)?));
         }
     }
-    let archive = path.join(kind.archive);
-    if archive.exists() {
-        return Ok((archive.clone(), unpack(&archive, kind)?));
+    for folder in [path.to_path_buf(), path.join(kind.python.folder)] {
+        let is_batch = |(name, _): &&(&str, &str)| folder.join(name).is_file();
+        if kind.python.batches.iter().filter(is_batch).count() == kind.python.batches.len() {
+            return Ok((folder.clone(), read_folder(&folder, kind)?));
+        }
+    }
+    for archive in [kind.archive, kind.python.archive].map(|archive| path.join(archive)) {
+        if archive.exists() {
+            return Ok((archive.clone(), unpack(&archive, kind)?));
+        }
     }
     Err(DataError::Format {
         path: path.into(),
@@ -160,18 +206,50 @@ fn files(path: &Path, kind: &Kind) -> Result<(PathBuf, BTreeMap<String, Vec<u8>>
 }
 
 fn wanted<'a>(kind: &'a Kind) -> impl Iterator<Item = &'static str> + use<'a> {
-    kind.train.iter().copied().chain([kind.test, kind.class_file])
+    let python = kind.python.batches.iter().map(|(name, _)| *name).chain([kind.python.classes.0]);
+    kind.train.iter().copied().chain([kind.test, kind.class_file]).chain(python)
+}
+
+/// Turns files of the version for Python into those of the binary version.
+///
+/// # Errors
+/// A file that is not what it should be.
+fn as_binary(
+    place: &Path,
+    mut files: BTreeMap<String, Vec<u8>>,
+    kind: &Kind,
+) -> Result<BTreeMap<String, Vec<u8>>, DataError> {
+    let Python { batches, labels, classes: (class_file, key), .. } = kind.python;
+    let wrong = |name: &str, what| DataError::Format {
+        path: place.join(name),
+        what,
+        expected: "a file of CIFAR's version for Python as published: get it again".into(),
+    };
+    if let Some(bytes) = files.remove(class_file) {
+        let names = cifar_python::names(&bytes, key).map_err(|what| wrong(class_file, what))?;
+        files.entry(kind.class_file.to_owned()).or_insert(names);
+    }
+    for (name, binary) in batches {
+        if let Some(bytes) = files.remove(*name) {
+            let records =
+                cifar_python::records(&bytes, labels).map_err(|what| wrong(name, what))?;
+            files.entry((*binary).to_owned()).or_insert(records);
+        }
+    }
+    Ok(files)
 }
 
 fn read_folder(folder: &Path, kind: &Kind) -> Result<BTreeMap<String, Vec<u8>>, DataError> {
     let mut files = BTreeMap::new();
     for name in wanted(kind) {
         let path = folder.join(name);
-        if path.exists() {
-            files.insert(name.into(), read::whole(&path, "a file of the binary version")?);
+        // The version for Python has names that a folder of other things may have.
+        let is_there = if name.contains('.') { path.exists() } else { path.is_file() };
+        if is_there {
+            files.insert(name.into(), read::whole(&path, "a file of the set")?);
         }
     }
-    Ok(files)
+    as_binary(folder, files, kind)
 }
 
 fn unpack(archive: &Path, kind: &Kind) -> Result<BTreeMap<String, Vec<u8>>, DataError> {
@@ -202,7 +280,7 @@ fn unpack(archive: &Path, kind: &Kind) -> Result<BTreeMap<String, Vec<u8>>, Data
             expected: format!("{} as published", kind.archive),
         });
     }
-    Ok(files)
+    as_binary(archive, files, kind)
 }
 
 /// The error of a damaged archive; the archive reader gives broken headers the kind `Other`.

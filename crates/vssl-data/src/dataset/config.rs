@@ -19,6 +19,10 @@ pub const CIFAR100: Normalisation =
 pub const IMAGENET: Normalisation =
     Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 
+/// Mean and standard deviation of STL-10, as commonly used.
+pub const STL10: Normalisation =
+    Normalisation { mean: [0.4467, 0.4398, 0.4066], std: [0.2603, 0.2566, 0.2713] };
+
 /// Mean and standard deviation of the 60,000 training images of Fashion-MNIST, whose three channels
 /// are equal.
 pub const FASHION_MNIST: Normalisation =
@@ -93,24 +97,46 @@ pub enum Format {
     /// otherwise one.
     #[default]
     Folder,
-    /// CIFAR-10, binary version.
+    /// CIFAR-10, binary version or the one for Python.
     Cifar10,
-    /// CIFAR-100, binary version.
+    /// CIFAR-100, binary version or the one for Python.
     Cifar100,
     /// The four files of MNIST or Fashion-MNIST.
     Idx,
     /// An ImageNet tree, of which 100 classes are used.
     ImageNet100,
+    /// Tar files in WebDataset's naming.
+    Tar,
+    /// Parquet files in the layout of Hugging Face's `datasets`.
+    Parquet,
+    /// A list of image files, as CSV or Parquet.
+    List,
+    /// STL-10, binary version.
+    Stl10,
 }
 
 impl Format {
+    /// Whether images in this format are files of any size, such as photographs, and not small pictures of one
+    /// size.
+    pub fn is_photographs(self) -> bool {
+        match self {
+            Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::List => {
+                true
+            }
+            Format::Cifar10 | Format::Cifar100 | Format::Idx | Format::Stl10 => false,
+        }
+    }
+
     /// The default normalisation of images in this format; for [`Format::Idx`] that of Fashion-MNIST.
     pub fn normalisation(self) -> Normalisation {
         match self {
             Format::Cifar10 => CIFAR10,
             Format::Cifar100 => CIFAR100,
             Format::Idx => FASHION_MNIST,
-            Format::Folder | Format::ImageNet100 => IMAGENET,
+            Format::Stl10 => STL10,
+            Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::List => {
+                IMAGENET
+            }
         }
     }
 }

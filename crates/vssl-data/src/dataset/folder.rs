@@ -95,6 +95,17 @@ impl Folder {
         }
     }
 
+    /// The files of a list below `root`, with one label each where there are any.
+    pub(super) fn listed(
+        root: &Path,
+        files: Vec<PathBuf>,
+        labels: Option<Vec<u32>>,
+        classes: Vec<String>,
+    ) -> Self {
+        let classes = if labels.is_some() { classes } else { Vec::new() };
+        Self { root: root.into(), labels, classes, ..Self::of_files(files) }
+    }
+
     /// Says what samples of more than 8 bits become.
     pub fn with_tones(self, tones: Tones) -> Self {
         Self { tones, ..self }
@@ -216,6 +227,12 @@ impl Dataset for Folder {
         // An image that cannot be looked at will not be read either: it counts as an empty one.
         let bytes = self.root.join(file).metadata().map_or(0, |file| file.len());
         Some((text_of(file), bytes))
+    }
+
+    fn file(&self, index: usize) -> Option<Result<Vec<u8>, DataError>> {
+        let path = self.root.join(&self.files[index]);
+        let bad = |what| DataError::BadImage { name: text_of(&path), index, what };
+        Some(image_file(&path).map_err(bad))
     }
 
     fn largest_of_sixteen_bits(&self, index: usize) -> Option<u16> {

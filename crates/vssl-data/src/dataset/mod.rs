@@ -5,6 +5,7 @@
 
 mod annotations;
 mod cifar;
+mod cifar_python;
 mod class_folders;
 mod config;
 mod decode;
@@ -14,14 +15,17 @@ mod gif;
 mod idx;
 mod imagenet100;
 mod jpeg;
+mod list;
 mod locate;
 mod memory;
 mod name_text;
 mod orientation;
 mod read;
+mod shards;
 mod signature;
 mod size;
 mod split_folders;
+mod stl10;
 mod subset;
 mod tiff;
 mod tones;
@@ -32,13 +36,15 @@ use std::{path::Path, sync::Arc};
 
 pub use config::{
     CIFAR10, CIFAR100, DataConfig, Evaluated, FASHION_MNIST, Format, IMAGENET, Labels,
-    MissingClasses,
+    MissingClasses, STL10,
 };
 pub use folder::Folder;
 pub use found::{Found, LeftOut};
 pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use name_text::text_of;
+pub use shards::{Shards, shards_are_in};
+pub use stl10::Stl10;
 pub use subset::Subset;
 pub use tones::{Range, Tones};
 
@@ -92,6 +98,15 @@ pub trait Dataset: Send + Sync {
     fn largest_of_sixteen_bits(&self, _index: usize) -> Option<u16> {
         None
     }
+
+    /// The bytes of the file that image `index` is stored as, such as a JPEG; `None` where images are stored
+    /// otherwise, as here.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Dataset::len`].
+    fn file(&self, _index: usize) -> Option<Result<Vec<u8>, DataError>> {
+        None
+    }
 }
 
 /// The splits of a set of images.
@@ -140,14 +155,18 @@ pub fn open_for(
         }
     }
     Tones::of(config).check().map_err(DataError::Setting)?;
-    let has_folders = matches!(config.format, Format::Folder | Format::ImageNet100);
+    let has_folders = matches!(
+        config.format,
+        Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::Stl10
+    );
     for (name, folder) in
         [("train", &config.train), ("validation", &config.validation), ("test", &config.test)]
     {
         if let Some(folder) = folder.as_ref().filter(|_| !has_folders) {
             return Err(DataError::Setting(format!(
                 "data.{name} = {folder:?}: the splits of this format are in files of fixed names; only \
-                 data.format = \"folder\" and \"imagenet100\" have folders of splits"
+                 data.format = \"folder\", \"imagenet100\", \"tar\", \"parquet\" and \"stl10\" have splits that \
+                 are named"
             )));
         }
     }
@@ -160,6 +179,9 @@ pub fn open_for(
         Format::Cifar10 => limited(in_files(cifar::open_ten(&path, labels)?), config),
         Format::Cifar100 => limited(in_files(cifar::open_hundred(&path, labels)?), config),
         Format::Idx => limited(in_files(idx::open(&path, labels)?), config),
+        Format::List => limited(with_tones(list::open(&path, config, evaluated)?, config), config),
+        Format::Stl10 => limited(in_files(stl10::open(&path, config)?), config),
+        Format::Tar | Format::Parquet => limited(shards::open(&path, config, evaluated)?, config),
         Format::ImageNet100 => {
             limited(with_tones(imagenet100::open(&path, config, evaluated)?, config), config)
         }
@@ -173,7 +195,9 @@ pub fn open_for(
 pub fn has_own_test(config: &DataConfig) -> Result<bool, DataError> {
     match config.format {
         Format::Folder | Format::ImageNet100 => SplitFolders::has_own_test(&config.path, config),
-        Format::Cifar10 | Format::Cifar100 | Format::Idx => Ok(false),
+        Format::Tar | Format::Parquet => shards::has_own_test(&config.path, config),
+        Format::List => list::has_own_test(&config.path),
+        Format::Cifar10 | Format::Cifar100 | Format::Idx | Format::Stl10 => Ok(false),
     }
 }
 

@@ -87,6 +87,10 @@ impl Dataset for Subset {
         self.whole.stored_as(self.indices[index])
     }
 
+    fn file(&self, index: usize) -> Option<Result<Vec<u8>, DataError>> {
+        self.whole.file(self.indices[index])
+    }
+
     fn largest_of_sixteen_bits(&self, index: usize) -> Option<u16> {
         self.whole.largest_of_sixteen_bits(self.indices[index])
     }

@@ -18,11 +18,11 @@ use crate::{DataError, augment::Scratch, panics};
 
 /// Makes result `number`. Long work checks the flag now and then and may return anything once the
 /// flag is set, because the result is thrown away.
-pub(super) type Make<T> =
+pub(crate) type Make<T> =
     dyn Fn(u64, &mut Scratch, &AtomicBool) -> Result<T, DataError> + Send + Sync;
 
 /// The results of a range of numbers, in order, up to the first error.
-pub(super) struct Ordered<T> {
+pub(crate) struct Ordered<T> {
     shared: Arc<Shared<T>>,
     /// The worker threads; empty when the calling thread makes every result.
     workers: Vec<JoinHandle<()>>,

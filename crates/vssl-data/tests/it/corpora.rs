@@ -28,4 +28,11 @@ fn stored_inputs_of_the_fuzz_targets_do_no_harm() {
     replay("fuzz/corpus/image", targets::image);
     assert!(replay("fuzz/corpus/idx", targets::idx) >= 8);
     assert!(replay("fuzz/corpus/cifar", targets::cifar) >= 6);
+    for folder in ["tar_cls/train", "tar_json/train"] {
+        assert!(replay(&format!("tests/shards/{folder}"), targets::tar_shard) >= 3);
+    }
+    for folder in ["datasets", "plain", "snappy_pages", "gzip", "second", "zstd", "delta", "nulls"]
+    {
+        assert!(replay(&format!("tests/shards/parquet_{folder}"), targets::parquet_shard) >= 1);
+    }
 }

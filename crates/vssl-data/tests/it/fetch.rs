@@ -10,7 +10,7 @@ use std::thread;
 use md5::{Digest, Md5};
 use tempfile::{TempDir, tempdir};
 use vssl_data::DataError;
-use vssl_data::fetch::{Progress, Source, download, fetch};
+use vssl_data::fetch::{Progress, Source, download, fetch, unpack};
 
 use crate::dataset::assert_says;
 
@@ -257,6 +257,8 @@ fn the_mirror_takes_the_place_of_the_server() {
         ("cifar10", "cifar-10-binary.tar.gz"),
         ("cifar100", "cifar-100-binary.tar.gz"),
         ("fashion-mnist", "train-images-idx3-ubyte.gz"),
+        ("stl10", "stl10_binary.tar.gz"),
+        ("tiny-imagenet", "tiny-imagenet-200.zip"),
     ] {
         let source: Source = source.parse().unwrap();
         let error = fetch(source, folder.path(), Some(&mirror), &mut |_| {}).unwrap_err();
@@ -268,5 +270,66 @@ fn the_mirror_takes_the_place_of_the_server() {
 #[test]
 fn an_unknown_set_lists_the_known_ones() {
     let message = "mnist".parse::<Source>().unwrap_err().to_string();
-    assert_says(&message, &["\"mnist\"", "cifar10, cifar100, fashion-mnist"]);
+    assert_says(&message, &["\"mnist\"", "cifar10, cifar100, fashion-mnist, stl10, tiny-imagenet"]);
+}
+
+/// A ZIP archive of files.
+fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, bytes) in files {
+        archive.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        archive.write_all(bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+#[test]
+fn an_archive_is_unpacked_without_its_folder_and_begun_anew_after_an_interruption() {
+    let files: [(&str, &[u8]); 3] =
+        [("set/train/a/1.txt", b"one"), ("set/val/2.txt", b"two"), ("set/words.txt", b"three")];
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    }
+    let packed = crate::dataset::gzip(&tar.into_inner().unwrap());
+    for (name, bytes) in [("set.zip", zipped(&files)), ("set.tar.gz", packed)] {
+        let folder = tempdir().unwrap();
+        let (archive, at) = (folder.path().join(name), |name: &str| folder.path().join(name));
+        // What an interrupted call left.
+        for left in [".unpacking/set/train/half.txt", "train/half.txt"] {
+            crate::dataset::write(at(left), b"half");
+        }
+        fs::write(&archive, &bytes[..bytes.len() - 30]).unwrap();
+        let message = unpack(&archive, folder.path()).unwrap_err().to_string();
+        assert_says(&message, &[name, "cannot be unpacked", "fetch it again"]);
+        assert!(archive.exists() && !at(".unpacked").exists());
+        fs::write(&archive, &bytes).unwrap();
+        unpack(&archive, folder.path()).unwrap();
+        assert_eq!(fs::read(at("train/a/1.txt")).unwrap(), b"one");
+        assert_eq!(fs::read(at("words.txt")).unwrap(), b"three");
+        assert!(!at("train/half.txt").exists() && !at(".unpacking").exists() && !archive.exists());
+    }
+}
+
+#[test]
+fn files_of_an_archive_stay_in_its_folder() {
+    let folder = tempdir().unwrap();
+    let archive = folder.path().join("in/set.zip");
+    crate::dataset::write(&archive, &zipped(&[("set/../../../out.txt", b"x")]));
+    unpack(&archive, archive.parent().unwrap()).unwrap_err();
+    assert!(!folder.path().join("out.txt").exists());
+}
+
+#[test]
+fn a_set_that_was_unpacked_is_not_fetched_again() {
+    let folder = tempdir().unwrap();
+    let server = Server::start(content(), Behaviour::NotFound);
+    for source in [Source::Stl10, Source::TinyImageNet] {
+        crate::dataset::write(folder.path().join(source.name()).join(".unpacked"), b"");
+        fetch(source, folder.path(), Some(&server.address), &mut |_| {}).unwrap();
+    }
+    assert!(server.requests.lock().unwrap().is_empty());
 }

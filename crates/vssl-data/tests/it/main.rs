@@ -9,3 +9,4 @@ mod fetch;
 mod golden;
 mod libjpeg;
 mod loader;
+mod pack;

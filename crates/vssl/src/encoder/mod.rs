@@ -145,7 +145,7 @@ impl Input {
 
     /// Returns an input of squares of `size` from images that are stored as `format`.
     pub fn new(size: usize, format: Format, normalisation: Normalisation) -> Self {
-        let photographs = matches!(format, Format::Folder | Format::ImageNet100);
+        let photographs = format.is_photographs();
         Self { size, resize: photographs.then(|| (size * 256).div_ceil(224)), normalisation }
     }
 

@@ -1,14 +1,14 @@
-//! The file formats that this crate both writes and reads, and pickles, which it reads only. Each module holds
+//! The file formats that this crate both writes and reads, and pickles, which `vssl_data` reads. Each module holds
 //! the reader and the writer of one format, and does not know the meaning of the numbers.
 
 pub mod csv;
 mod hex;
 pub mod html;
 pub mod npy;
-pub mod pickle;
 pub mod safetensors;
 
 pub use hex::hex;
+pub use vssl_data::pickle;
 
 use std::io;
 

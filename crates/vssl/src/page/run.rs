@@ -314,9 +314,10 @@ fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
 
 fn dataset(recipe: &Recipe) -> String {
     let name = match recipe.data.format {
-        // CIFAR is the same wherever it lies; other images are named after their folder.
+        // CIFAR and STL-10 are the same wherever they lie; other images are named after their folder.
         Format::Cifar10 => "CIFAR-10".to_owned(),
         Format::Cifar100 => "CIFAR-100".to_owned(),
+        Format::Stl10 => "STL-10".to_owned(),
         _ => {
             let name = recipe.data.path.file_name().map(|name| name.to_string_lossy().into_owned());
             name.unwrap_or_else(|| "images".to_owned())

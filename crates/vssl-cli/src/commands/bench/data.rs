@@ -10,6 +10,7 @@ use vssl_data::{
     loader::workers,
 };
 
+use super::super::data::guess;
 use crate::{
     arguments::{Common, DataArguments},
     failure::Failure,
@@ -32,7 +33,8 @@ pub(super) fn run(arguments: &DataArguments, common: &Common) -> Result<(), Fail
         None => Arc::new(Noise::new(NOISE.0, NOISE.1)),
         Some(root) => {
             let path = dataset::locate(root, &[Path::new(""), &common.data]);
-            let config = DataConfig { path, labels: Labels::None, ..DataConfig::default() };
+            let format = guess(&path).unwrap_or_default();
+            let config = DataConfig { format, path, labels: Labels::None, ..DataConfig::default() };
             dataset::open(&config, None)?.train
         }
     };

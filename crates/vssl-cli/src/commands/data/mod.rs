@@ -1,5 +1,6 @@
-//! `vssl data`: downloads datasets, checks images before hours are spent on them, and draws them.
+//! `vssl data`: downloads datasets, checks images before hours are spent on them, packs and draws them.
 
+mod pack;
 mod show;
 
 use std::{cmp::Ordering, fs, path::Path};
@@ -10,7 +11,9 @@ use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, text_of},
+    dataset::{
+        self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, shards_are_in, text_of,
+    },
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -22,6 +25,9 @@ use crate::{
     progress::Meter,
 };
 
+/// The endings of lists of images.
+const LISTS: [&str; 3] = ["csv", "tsv", "parquet"];
+
 /// Largest number of bad images that are listed; JSON lists all of them.
 const LISTED: usize = 20;
 
@@ -29,6 +35,15 @@ pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
     match action {
         DataAction::Fetch { name } => fetch_one(name, common),
         DataAction::Check { source, format } => check_one(source, *format, common),
+        DataAction::Pack { source, to, side, quality, shard_size, skip_bad, format } => {
+            let how = pack::How {
+                side: side.map(|side| side as usize),
+                quality: *quality,
+                shard_bytes: u64::from(*shard_size) << 20,
+                skip_bad: *skip_bad,
+            };
+            pack::run(described(source, *format, common)?, to, how, common)
+        }
         DataAction::Show { images, to, recipe, draws, seed } => {
             let views = recipe.as_deref().map(|recipe| show::Views { recipe, seed: *seed });
             show::run(images, to, views, u64::from(*draws), common)
@@ -147,6 +162,10 @@ pub(super) fn described(
     if let Some(format) = format {
         config.format = match format {
             FormatName::Folder => Format::Folder,
+            FormatName::Tar => Format::Tar,
+            FormatName::Parquet => Format::Parquet,
+            FormatName::List => Format::List,
+            FormatName::Stl10 => Format::Stl10,
             FormatName::Cifar10 => Format::Cifar10,
             FormatName::Cifar100 => Format::Cifar100,
             FormatName::Idx => Format::Idx,
@@ -158,6 +177,13 @@ pub(super) fn described(
 
 /// The format that the names of the files in `path` suggest.
 pub(super) fn guess(path: &Path) -> Option<Format> {
+    if path.is_file()
+        && path
+            .extension()
+            .is_some_and(|own| LISTS.iter().any(|list| own.eq_ignore_ascii_case(list)))
+    {
+        return Some(Format::List);
+    }
     let mut names = vec![path.file_name()?.to_string_lossy().into_owned()];
     if path.is_dir() {
         let entries = fs::read_dir(path).ok()?.filter_map(Result::ok);
@@ -170,8 +196,12 @@ pub(super) fn guess(path: &Path) -> Option<Format> {
         Some(Format::Cifar100)
     } else if any(&|name| name.starts_with("cifar-10-") || name == "data_batch_1.bin") {
         Some(Format::Cifar10)
+    } else if any(&|name| {
+        name == "stl10_binary" || name.ends_with("led_X.bin") || name == "train_X.bin"
+    }) {
+        Some(Format::Stl10)
     } else {
-        None
+        [Format::Tar, Format::Parquet].into_iter().find(|format| shards_are_in(path, *format))
     }
 }
 

@@ -106,7 +106,11 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
     let format = Value::try_from(survey.format).context("writing the format")?;
     let path = survey.path.display().to_string();
     page.table("[data]");
-    page.key("format", format, "folder, cifar10, cifar100, idx or imagenet100");
+    page.key(
+        "format",
+        format,
+        "folder, tar, parquet, list, cifar10, cifar100, stl10, idx or imagenet100",
+    );
     page.key("path", path, "folder or archive of the images");
     let comment = "folder of the training images, where the usual names are not meant";
     match &survey.train {
@@ -142,7 +146,7 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
 
 fn normalisation(page: &mut Page, survey: &Survey) {
     let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
-    let used = if matches!(survey.format, Format::Folder | Format::Idx) {
+    let used = if survey.format.is_photographs() || survey.format == Format::Idx {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");
         survey.normalisation
     } else {

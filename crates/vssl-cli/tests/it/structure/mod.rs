@@ -31,6 +31,7 @@ const DATA: &[&str] = &[
     "share",
     "sampler",
     "picture",
+    "pickle",
     "augment",
     "collage",
     "view_sheet",
@@ -39,6 +40,7 @@ const DATA: &[&str] = &[
     "loader",
     "fetch",
     "check",
+    "pack",
     "bench",
 ];
 

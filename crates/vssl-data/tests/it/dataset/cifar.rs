@@ -178,3 +178,117 @@ fn a_missing_or_empty_place_says_what_is_expected() {
     assert_says(&missing, &["nowhere", "does not exist", "cifar-10-binary.tar.gz"]);
     assert_says(&refusal(open(folder.path())), &["none of the files", "data_batch_1.bin"]);
 }
+
+/// What Python 2 and numpy wrote for a batch: a pickle of protocol 2 with texts as bytes.
+fn pickled(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = b"\x80\x02}q\x01(".to_vec();
+    for (place, (key, value)) in items.iter().enumerate() {
+        bytes.extend([b'U', key.len() as u8]);
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.extend([b'q', 2 + place as u8]);
+        bytes.extend_from_slice(value);
+    }
+    bytes.extend(b"u.");
+    bytes
+}
+
+fn pickled_array(pixels: &[u8]) -> Vec<u8> {
+    let mut bytes = b"cnumpy.core.multiarray\n_reconstruct\nq\x20cnumpy\nndarray\nq\x21K\x00\x85U\x01b\x87Rq\x22(K\x01".to_vec();
+    bytes.push(b'J');
+    bytes.extend((pixels.len() as u32 / 3072).to_le_bytes());
+    bytes.extend(b"M\x00\x0c\x86cnumpy\ndtype\nq\x23U\x02u1K\x00K\x01\x87Rq\x24(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89T");
+    bytes.extend((pixels.len() as u32).to_le_bytes());
+    bytes.extend_from_slice(pixels);
+    bytes.extend(b"tb");
+    bytes
+}
+
+fn pickled_labels(labels: &[u8]) -> Vec<u8> {
+    let values = labels.iter().flat_map(|&label| [b'K', label]);
+    [&b"](".to_vec()[..], &values.collect::<Vec<_>>(), b"e"].concat()
+}
+
+fn pickled_names(names: &[String]) -> Vec<u8> {
+    let texts = names.iter().flat_map(|name| [&[b'U', name.len() as u8], name.as_bytes()].concat());
+    [&b"](".to_vec()[..], &texts.collect::<Vec<_>>(), b"e"].concat()
+}
+
+/// A batch of the binary version, with `labels` label bytes a record, in the version for Python.
+fn as_pickle(batch: &[u8], keys: &[&str]) -> Vec<u8> {
+    let records = batch.chunks_exact(keys.len() + 3072);
+    let pixels: Vec<u8> =
+        records.clone().flat_map(|record| &record[keys.len()..]).copied().collect();
+    let mut items = vec![("batch_label", b"U\x05batch".to_vec())];
+    for (at, key) in keys.iter().enumerate() {
+        let labels: Vec<u8> = records.clone().map(|record| record[at]).collect();
+        items.push((key, pickled_labels(&labels)));
+    }
+    items.push(("data", pickled_array(&pixels)));
+    pickled(&items)
+}
+
+fn assert_same(own: &Splits, expected: &Splits) {
+    let splits = |splits: &Splits| [splits.train.clone(), splits.validation.clone().unwrap()];
+    for (own, expected) in splits(own).into_iter().zip(splits(expected)) {
+        assert_eq!(own.len(), expected.len());
+        assert_eq!(own.labels(), expected.labels());
+        assert!((0..own.len()).all(|at| own.image(at).unwrap() == expected.image(at).unwrap()));
+        assert_eq!(own.stored_as(1), expected.stored_as(1));
+    }
+}
+
+#[test]
+fn the_version_for_python_has_the_images_of_the_binary_version() {
+    let binary = cifar10();
+    let expected = open(&binary.path().join("cifar-10-batches-bin")).unwrap();
+    let names: Vec<String> = (0..10).map(|class| format!("name {class}")).collect();
+    let meta =
+        pickled(&[("num_vis", b"M\x00\x0c".to_vec()), ("label_names", pickled_names(&names))]);
+    let mut files = vec![("batches.meta".to_owned(), meta)];
+    for (name, bytes) in files10() {
+        files.push((name.replace(".bin", ""), as_pickle(&bytes, &["labels"])));
+    }
+    let folder = tempdir().unwrap();
+    for (name, bytes) in &files {
+        write(folder.path().join("cifar-10-batches-py").join(name), bytes);
+    }
+    for path in [folder.path().to_path_buf(), folder.path().join("cifar-10-batches-py")] {
+        let splits = open(&path).unwrap();
+        assert_same(&splits, &expected);
+        assert_eq!(splits.train.classes(), names);
+    }
+    let packed = folder.path().join("x/cifar-10-python.tar.gz");
+    write(&packed, &gzip(&archive(&files)));
+    assert_same(&open(&packed).unwrap(), &expected);
+    assert_same(&open(packed.parent().unwrap()).unwrap(), &expected);
+    // Damage is told with the file.
+    let batch = folder.path().join("cifar-10-batches-py/data_batch_2");
+    let bytes = fs::read(&batch).unwrap();
+    for (changed, parts) in [
+        (bytes[..bytes.len() / 2].to_vec(), &["data_batch_2", "pickle is damaged"][..]),
+        (pickled(&[("labels", pickled_labels(&[1]))]), &["data_batch_2", "it has no data"]),
+        (
+            pickled(&[("labels", pickled_labels(&[1])), ("data", pickled_array(&[0; 6144]))]),
+            &["data_batch_2", "1 labels for 2 images"],
+        ),
+        (pickled(&[("data", b"K\x01".to_vec())]), &["no array of bytes"]),
+    ] {
+        fs::write(&batch, changed).unwrap();
+        assert_says(&refusal(open(folder.path())), parts);
+    }
+}
+
+#[test]
+fn the_version_for_python_of_cifar100_has_both_kinds_of_labels() {
+    let folder = tempdir().unwrap();
+    let records = [record(&[3, 17], 1), record(&[19, 99], 2)].concat();
+    for name in ["train", "test"] {
+        let bytes = as_pickle(&records, &["coarse_labels", "fine_labels"]);
+        write(folder.path().join("cifar-100-python").join(name), &bytes);
+    }
+    for (labels, expected) in [(Labels::Auto, [17, 99]), (Labels::Coarse, [3, 19])] {
+        let splits = super::open(Format::Cifar100, folder.path(), labels).unwrap();
+        assert_eq!(splits.train.labels().unwrap(), expected);
+        assert_eq!(splits.train.image(1).unwrap().rgb[..3], [2, 2, 2]);
+    }
+}

@@ -8,7 +8,10 @@ mod idx;
 mod imagenet100;
 mod jpeg;
 mod left_out;
+mod packed;
+mod shards;
 mod split_folders;
+mod stl10;
 
 use std::fs;
 use std::path::Path;

@@ -2,8 +2,8 @@
 //!
 //! Values refer to each other by number, as Python's objects do: what is fetched from the memo is the same
 //! value, not a copy of it. So the memory grows with the bytes of the pickle and with nothing else, and a
-//! value that holds itself does no harm. Opcodes are those of CPython's `pickletools`. Called by
-//! `encoder::foreign`, which knows what the values of PyTorch and numpy mean.
+//! value that holds itself does no harm. Opcodes are those of CPython's `pickletools`. Called by those who know what
+//! the values of PyTorch and numpy mean: CIFAR's Python version here, and the readers of weights in `vssl`.
 
 mod machine;
 mod scalar;

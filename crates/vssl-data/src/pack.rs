@@ -1,0 +1,348 @@
+//! Writes the images of a set into tar shards (WebDataset's naming), as they are or scaled down, and reads them
+//! back. Called by `vssl data pack`.
+//!
+//! A split becomes a folder of files `000000.tar`, `000001.tar`, …, each image a sample `000000042.jpg` with its
+//! label in `000000042.cls`; `classes.txt` has the names of the classes. The order is that of the set, so a
+//! training on the shards sees the images in the order of a training on the set.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::codecs::jpeg::JpegEncoder;
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder, ImageFormat};
+use md5::{Digest, Md5};
+
+use crate::{
+    DataConfig, DataError, Dataset, Image, OnBadImage,
+    augment::{Scratch, with_smaller_side},
+    check::{BadImage, check},
+    dataset::{self, Evaluated, Format},
+    loader::Ordered,
+};
+
+/// The file of the names of classes.
+const CLASSES: &str = "classes.txt";
+
+/// How images are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackPlan {
+    /// Images whose smaller side is larger are scaled down to this, and become JPEGs; none are with `None`.
+    pub side: Option<usize>,
+    /// The quality of these JPEGs, 1 to 100.
+    pub quality: u8,
+    /// A shard is closed when it has this many bytes.
+    pub shard_bytes: u64,
+    /// Threads that read, scale and encode, at least 1.
+    pub workers: usize,
+    /// What happens when an image cannot be read.
+    pub on_bad_image: OnBadImage,
+}
+
+/// The splits of a set, and where they go.
+#[derive(Clone)]
+pub struct PackSplit {
+    /// The name of the split and of its folder: `train`, `validation` or `test`.
+    pub name: &'static str,
+    /// Its images.
+    pub images: Arc<dyn Dataset>,
+}
+
+/// What was written of a split.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Packed {
+    /// Number of images.
+    pub images: usize,
+    /// Number of those that were scaled down.
+    pub scaled: usize,
+    /// Number of those that were stored in another way than as a file, and became PNGs.
+    pub encoded: usize,
+    /// Number of shards.
+    pub shards: usize,
+    /// Bytes of all shards.
+    pub bytes: u64,
+    /// Images that cannot be read and were left out.
+    pub left_out: Vec<BadImage>,
+    /// The MD5 checksum of every image as it was written.
+    sums: Vec<[u8; 16]>,
+    /// Their labels.
+    labels: Option<Vec<u32>>,
+}
+
+/// One image on its way into a shard.
+enum Sample {
+    Image { bytes: Vec<u8>, ending: &'static str, is_scaled: bool, is_encoded: bool },
+    Bad(BadImage),
+}
+
+/// Writes the splits into folders below `to`, which must be empty or missing, and `progress` gets the name of the
+/// split with the number of images done.
+///
+/// # Errors
+/// Images that cannot be read, where they are not skipped; a folder that is not empty or cannot be written to;
+/// names of classes that are no lines; settings out of range.
+pub fn pack(
+    splits: &[PackSplit],
+    to: &Path,
+    plan: &PackPlan,
+    progress: &mut dyn FnMut(&'static str, u64),
+) -> Result<Vec<Packed>, DataError> {
+    if !(1..=100).contains(&plan.quality) {
+        return Err(DataError::Setting(format!("quality {}: expected 1 to 100", plan.quality)));
+    }
+    if plan.side == Some(0) {
+        return Err(DataError::Setting("a smaller side of 0 pixels: expected at least 1".into()));
+    }
+    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(DataError::Setting(format!(
+            "{}: this folder is not empty; expected a new one for the shards",
+            to.display()
+        )));
+    }
+    fs::create_dir_all(to).map_err(DataError::io(to))?;
+    write_classes(splits, to)?;
+    let mut packed = Vec::new();
+    for split in splits {
+        let folder = to.join(split.name);
+        fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
+        packed.push(pack_split(split, &folder, plan, &mut |done| progress(split.name, done))?);
+    }
+    Ok(packed)
+}
+
+fn write_classes(splits: &[PackSplit], to: &Path) -> Result<(), DataError> {
+    let labelled = splits.iter().find(|split| split.images.labels().is_some());
+    let Some(PackSplit { images, .. }) = labelled else { return Ok(()) };
+    let is_line = |name: &&String| {
+        !name.is_empty() && name.trim() == name.as_str() && !name.contains(['\n', '\r'])
+    };
+    if let Some(name) = images.classes().iter().find(|name| !is_line(name)) {
+        return Err(DataError::Setting(format!(
+            "the class {name:?} cannot stand in a line of {CLASSES}; expected a name without spaces at its ends"
+        )));
+    }
+    let path = to.join(CLASSES);
+    fs::write(&path, images.classes().join("\n") + "\n").map_err(DataError::io(path))
+}
+
+fn pack_split(
+    split: &PackSplit,
+    folder: &Path,
+    plan: &PackPlan,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Packed, DataError> {
+    let (images, how) = (Arc::clone(&split.images), *plan);
+    let make = move |index: u64, scratch: &mut Scratch, _: &_| match sample(
+        &*images,
+        index as usize,
+        &how,
+        scratch,
+    ) {
+        Err(DataError::BadImage { name, index, what }) if how.on_bad_image == OnBadImage::Skip => {
+            Ok(Sample::Bad(BadImage { index, name, what }))
+        }
+        other => other,
+    };
+    let count = split.images.len() as u64;
+    let workers = plan.workers.max(1);
+    let mut samples = Ordered::new(0..count, workers, 4 * workers, Box::new(make))?;
+    let mut packed = Packed::default();
+    let labels = split.images.labels();
+    let mut kept = Vec::new();
+    let mut shard: Option<Writer> = None;
+    for (index, sample) in std::iter::from_fn(|| samples.next()).enumerate() {
+        match sample? {
+            Sample::Bad(bad) => packed.left_out.push(bad),
+            Sample::Image { bytes, ending, is_scaled, is_encoded } => {
+                let mut open = match shard.take() {
+                    Some(open) => open,
+                    None => Writer::new(folder, packed.shards)?,
+                };
+                let key = format!("{:09}", packed.images);
+                open.add(&format!("{key}.{ending}"), &bytes)?;
+                if let Some(labels) = labels {
+                    open.add(&format!("{key}.cls"), labels[index].to_string().as_bytes())?;
+                    kept.push(labels[index]);
+                }
+                packed.images += 1;
+                packed.scaled += usize::from(is_scaled);
+                packed.encoded += usize::from(is_encoded);
+                packed.sums.push(Md5::digest(&bytes).into());
+                if open.bytes >= plan.shard_bytes {
+                    packed.bytes += open.finish()?;
+                    packed.shards += 1;
+                } else {
+                    shard = Some(open);
+                }
+            }
+        }
+        progress(index as u64 + 1);
+    }
+    if let Some(open) = shard {
+        packed.bytes += open.finish()?;
+        packed.shards += 1;
+    }
+    if packed.images == 0 {
+        return Err(DataError::Setting(format!("no {} image can be read", split.name)));
+    }
+    packed.labels = labels.map(|_| kept);
+    Ok(packed)
+}
+
+/// An image as it goes into a shard.
+fn sample(
+    images: &dyn Dataset,
+    index: usize,
+    plan: &PackPlan,
+    scratch: &mut Scratch,
+) -> Result<Sample, DataError> {
+    let bad = |what| DataError::BadImage { name: images.name(index), index, what };
+    if let Some(side) = plan.side {
+        let image = images.image(index)?;
+        if image.width.min(image.height) > side {
+            let image = with_smaller_side(&image, side, scratch).map_err(bad)?;
+            let bytes = jpeg(&image, plan.quality).map_err(bad)?;
+            let (ending, is_scaled, is_encoded) = ("jpg", true, false);
+            return Ok(Sample::Image { bytes, ending, is_scaled, is_encoded });
+        }
+    }
+    match images.file(index) {
+        Some(bytes) => {
+            let bytes = bytes?;
+            let ending = ending(&bytes)
+                .ok_or_else(|| bad("it begins like no image file that is read".to_owned()))?;
+            Ok(Sample::Image { bytes, ending, is_scaled: false, is_encoded: false })
+        }
+        None => {
+            let bytes = png(&images.image(index)?).map_err(bad)?;
+            Ok(Sample::Image { bytes, ending: "png", is_scaled: false, is_encoded: true })
+        }
+    }
+}
+
+/// The ending of a file by what it holds.
+fn ending(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.starts_with(b"II\x2b\0") || bytes.starts_with(b"MM\0\x2b") {
+        return Some("tif");
+    }
+    Some(match image::guess_format(bytes).ok()? {
+        ImageFormat::Jpeg => "jpg",
+        ImageFormat::Png => "png",
+        ImageFormat::WebP => "webp",
+        ImageFormat::Tiff => "tif",
+        ImageFormat::Gif => "gif",
+        ImageFormat::Bmp => "bmp",
+        ImageFormat::Pnm => "pnm",
+        _ => return None,
+    })
+}
+
+fn jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    write(JpegEncoder::new_with_quality(&mut bytes, quality), image)?;
+    Ok(bytes)
+}
+
+fn png(image: &Image) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    write(PngEncoder::new(&mut bytes), image)?;
+    Ok(bytes)
+}
+
+fn write(encoder: impl ImageEncoder, image: &Image) -> Result<(), String> {
+    let size = (image.width as u32, image.height as u32);
+    let written = encoder.write_image(&image.rgb, size.0, size.1, ExtendedColorType::Rgb8);
+    written.map_err(|error| error.to_string())
+}
+
+/// A shard that is being written, under a name of its own until it is whole.
+struct Writer {
+    path: PathBuf,
+    part: PathBuf,
+    archive: tar::Builder<BufWriter<File>>,
+    bytes: u64,
+}
+
+impl Writer {
+    fn new(folder: &Path, number: usize) -> Result<Self, DataError> {
+        let path = folder.join(format!("{number:06}.tar"));
+        let part = path.with_extension("tar.part");
+        let file = File::create(&part).map_err(DataError::io(&part))?;
+        let archive = tar::Builder::new(BufWriter::with_capacity(1 << 20, file));
+        Ok(Self { path, part, archive, bytes: 0 })
+    }
+
+    fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), DataError> {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        let added = self.archive.append_data(&mut header, name, bytes);
+        added.map_err(DataError::io(&self.part))?;
+        self.bytes += 512 + (bytes.len() as u64).next_multiple_of(512);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<u64, DataError> {
+        let Self { path, part, archive, .. } = self;
+        let written = archive.into_inner().and_then(|mut file| {
+            file.flush()?;
+            file.get_ref().sync_all()?;
+            file.get_ref().metadata()
+        });
+        let bytes = written.map_err(DataError::io(&part))?.len();
+        fs::rename(&part, &path).map_err(DataError::io(&path))?;
+        Ok(bytes)
+    }
+}
+
+/// Opens the shards in `to` as a training would, decodes every image, and compares bytes, order, labels and classes
+/// with what was written. `progress` gets the number of images done of a split.
+///
+/// # Errors
+/// The first difference, or what cannot be read.
+pub fn verify(
+    (splits, packed): (&[PackSplit], &[Packed]),
+    to: &Path,
+    workers: usize,
+    progress: &(dyn Fn(&'static str, usize) + Sync),
+) -> Result<(), DataError> {
+    let config = DataConfig { format: Format::Tar, path: to.into(), ..DataConfig::default() };
+    for (split, packed) in splits.iter().zip(packed) {
+        let evaluated = if split.name == "test" { Evaluated::Test } else { Evaluated::Validation };
+        let opened = dataset::open_for(&config, None, evaluated)?;
+        let images = match split.name {
+            "train" => Some(opened.train),
+            _ => opened.validation,
+        };
+        let wrong = |what: String| DataError::Format {
+            path: to.join(split.name),
+            what,
+            expected: "the images that were written: the disk may be damaged; pack again".into(),
+        };
+        let images = images.ok_or_else(|| wrong("no images".to_owned()))?;
+        if images.len() != packed.images {
+            return Err(wrong(format!("{} images, {} were written", images.len(), packed.images)));
+        }
+        let has_labels = packed.labels.as_deref() == images.labels();
+        if !has_labels || (images.labels().is_some() && images.classes() != split.images.classes())
+        {
+            return Err(wrong("other labels or classes than were written".to_owned()));
+        }
+        let report = check(&*images, workers, &|done| progress(split.name, done));
+        if let Some(bad) = report.bad.first() {
+            return Err(wrong(format!("{} (image {}): {}", bad.name, bad.index, bad.what)));
+        }
+        for (index, sum) in packed.sums.iter().enumerate() {
+            let bytes = images.file(index).transpose()?.unwrap_or_default();
+            if Md5::digest(&bytes)[..] != sum[..] {
+                return Err(wrong(format!(
+                    "{}: other bytes than were written",
+                    images.name(index)
+                )));
+            }
+        }
+    }
+    Ok(())
+}
