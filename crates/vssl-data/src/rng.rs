@@ -105,6 +105,9 @@ mod tests {
             Stream::Init,
             Stream::Posterior,
             Stream::Evaluation,
+            Stream::Centroids,
+            Stream::Whitening,
+            Stream::Directions,
             Stream::View(0),
             Stream::View(u16::MAX),
         ];

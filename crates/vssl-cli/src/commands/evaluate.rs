@@ -26,7 +26,8 @@ pub(super) fn run(arguments: &Evaluate, common: &Common) -> Result<(), Failure> 
         evaluators::chosen(&settings).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     evaluators::check_names(&evaluators).map_err(|problem| Failure::usage(anyhow!(problem)))?;
     let images = images(arguments, &encoder, common)?;
-    if let Some(k) = arguments.k {
+    let votes = settings.evaluators.iter().any(|name| name == "knn");
+    if let Some(k) = arguments.k.filter(|_| votes) {
         features::tell_few(k as usize, images.splits.train.rows);
     }
     let bar = Meter::waiting(common);

@@ -14,6 +14,7 @@ mod published;
 mod run;
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -28,9 +29,12 @@ pub use published::{Published, Source, Value};
 use run::Found;
 pub use run::folders;
 
-use crate::run::{
-    folder::{self, RunFolderError},
-    json_lines::JsonLinesError,
+use crate::{
+    methods,
+    run::{
+        folder::{self, RunFolderError},
+        json_lines::JsonLinesError,
+    },
 };
 
 /// Finished runs as the rows of a table, with notes on them.
@@ -168,6 +172,9 @@ impl Comparison {
         let columns = column::columns(runs.iter().map(|run| &run.summary));
         let rows = figure::rows(&groups, &datasets, &columns);
         let mut notes = notes::notes(&groups, &rows, &datasets, &columns);
+        let names: BTreeSet<&String> = rows.iter().map(|row| &row.method).collect();
+        let seeing = names.into_iter().filter(|name| methods::sees_labels(name));
+        notes.extend(seeing.map(|name| Note::labels(name)));
         notes.extend(runs.iter().filter_map(|run| run.remark.clone()).map(Note::missing));
         notes.extend(runs.iter().filter_map(|run| run.course.clone()).map(Note::course));
         let published = Published::on(&rows, &datasets);

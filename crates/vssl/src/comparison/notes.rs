@@ -41,6 +41,15 @@ impl Note {
         Self { kind: NoteKind::Missing, keys: Vec::new(), text }
     }
 
+    /// A note that a method sees labels.
+    pub(super) fn labels(method: &str) -> Self {
+        let text = format!(
+            "{method} sees the labels of the training images: its accuracies do not compare with those of methods that \
+             learn without labels"
+        );
+        Self { kind: NoteKind::Labels, keys: Vec::new(), text }
+    }
+
     /// A note that a run did not go on as it began.
     pub(super) fn course(text: String) -> Self {
         Self { kind: NoteKind::Course, keys: Vec::new(), text }
@@ -57,6 +66,8 @@ pub enum NoteKind {
     Name,
     /// A figure is missing, or is not of all seeds.
     Missing,
+    /// A method sees labels, so that its accuracies do not compare with those of the others.
+    Labels,
     /// A run is not one that went on as it began: its length or its images changed on the way.
     Course,
     /// The source of published values.

@@ -6,7 +6,10 @@ use std::ops::Range;
 
 use nalgebra::DMatrix;
 
-use super::{EvalError, spectrum::eigenvalues};
+use super::{
+    EvalError,
+    spectrum::{eigenvalues, singular_values},
+};
 use crate::features::Features;
 
 /// The ε that RankMe's paper adds to each share; stable-pretraining adds 1e-5.
@@ -30,8 +33,7 @@ pub fn rank_me(features: &Features) -> Result<f64, EvalError> {
 /// The errors of [`rank_me`].
 pub fn rank_me_with(features: &Features, eps: f64) -> Result<f64, EvalError> {
     features.check("features")?;
-    let squares = eigenvalues(features, &vec![0.0; features.dim]);
-    let values: Vec<f64> = squares.into_iter().map(f64::sqrt).collect();
+    let values = singular_values(features);
     let total: f64 = values.iter().sum();
     if total == 0.0 {
         return Ok(0.0);

@@ -53,7 +53,8 @@ fn effective_rank(singular_values: &[f64]) -> f64 {
     shares.map(|p| -p * p.ln()).sum::<f64>().exp()
 }
 
-fn singular_values(features: &Features) -> Vec<f64> {
+/// Returns the `min(rows, dim)` singular values of the features, largest first.
+pub(super) fn singular_values(features: &Features) -> Vec<f64> {
     let squares = eigenvalues(features, &vec![0.0; features.dim]);
     squares.into_iter().map(f64::sqrt).collect()
 }

@@ -10,7 +10,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{Init, norm::blend};
+use super::{Init, budget::claim, norm::blend};
 
 /// The reference's values.
 const ITERATIONS: usize = 5;
@@ -38,6 +38,7 @@ impl IterNorm {
     /// Makes a normalisation of `groups · channels` columns with scale 1 and shift 0.
     pub fn new(groups: usize, channels: usize, init: &Init) -> Self {
         let (columns, device) = (groups * channels, init.device());
+        claim(&[groups, channels, channels + 1]);
         let identity = Tensor::<2>::eye(channels, device).unsqueeze::<3>();
         Self {
             weight: init.constant([columns], 1.0),

@@ -7,7 +7,7 @@ use burn::{
 };
 use vssl_kernels::breakdown::{self, Part};
 
-use super::{Init, LayerNorm, Linear};
+use super::{Init, LayerNorm, Linear, budget::claim};
 
 /// PyTorch's ε of a layer normalisation.
 const EPS: f64 = 1e-5;
@@ -80,6 +80,7 @@ impl Layer {
     /// A layer with the same values in parameters of its own.
     fn copy(&self) -> Self {
         fn of<const D: usize>(param: &Param<Tensor<D>>) -> Param<Tensor<D>> {
+            claim(&param.dims());
             Param::from_tensor(param.val().detach())
         }
         let linear = |layer: &Linear| Linear {

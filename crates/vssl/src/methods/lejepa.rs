@@ -17,7 +17,7 @@ use vssl_data::rng::{Stream, rng};
 use super::embedding::Student;
 use crate::{
     backbone::Backbone,
-    layers::Init,
+    layers::{Init, budget},
     method::{Loss, Method, Nothing, Sizes, Views},
     objective::{
         figures,
@@ -26,6 +26,9 @@ use crate::{
     recipe::{Checker, Settings},
     schedule::Step,
 };
+
+/// The largest knot: beyond it the window is 0 in double precision.
+const MOST_T: f64 = 38.0;
 
 /// Over which knots the characteristic functions are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,8 @@ impl Settings for LeJepa {
         checker.at_least("slices", self.slices as u64, 1);
         checker.at_least("knots", self.knots as u64, 2);
         checker.positive("t_max", self.t_max);
+        let within = self.t_max <= MOST_T;
+        checker.require("t_max", within, self.t_max, format_args!("at most {MOST_T}"));
         checker.not_negative("clip", self.clip);
     }
 }
@@ -126,6 +131,15 @@ impl Method for LeJepa {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         sizes.require_other_images("lejepa")?;
+        let views = sizes.global_views.saturating_add(sizes.local_views) as u64;
+        let rows = (sizes.batch as u64).saturating_mul(views).saturating_mul(self.knots as u64);
+        let numbers = rows.saturating_add(self.dim as u64).saturating_mul(self.slices as u64);
+        budget::check_memory(numbers.saturating_mul(4)).map_err(|space| {
+            format!(
+                "lejepa.slices = {} and lejepa.knots = {} take {space}: lower one of them",
+                self.slices, self.knots
+            )
+        })?;
         if sizes.global_views >= 1 && sizes.global_views + sizes.local_views >= 2 {
             return Ok(());
         }

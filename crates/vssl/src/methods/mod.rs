@@ -156,6 +156,11 @@ pub fn find(name: &str) -> Option<&'static Entry> {
     METHODS.iter().find(|entry| entry.name == name)
 }
 
+/// Whether the method called `name` is one that sees labels by its default settings; false for an unknown name.
+pub fn sees_labels(name: &str) -> bool {
+    find(name).is_some_and(|entry| entry.defaults().sees_labels())
+}
+
 /// Reads a resolved recipe, as a run folder or a checkpoint holds it.
 ///
 /// # Errors

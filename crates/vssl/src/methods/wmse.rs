@@ -24,6 +24,12 @@ use crate::{
     schedule::Step,
 };
 
+/// The least share of the identity that makes a covariance of few rows invertible in single precision.
+const LEAST_EPS: f64 = 1e-6;
+
+/// The most orders of a batch: each keeps the whitened embeddings of all views until the backward pass.
+const MOST_ORDERS: usize = 1000;
+
 /// Settings, the table `[wmse]` of a recipe. Defaults are those of solo-learn's CIFAR recipe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -45,15 +51,22 @@ pub struct Wmse {
 impl Settings for Wmse {
     fn check(&self, checker: &mut Checker) {
         checker.at_least("projector_hidden", self.projector_hidden as u64, 1);
-        checker.at_least("dim", self.dim as u64, 1);
+        // A whitened row of one column is ±1, whatever the network does.
+        checker.at_least("dim", self.dim as u64, 2);
         checker.at_least("whitening_size", self.whitening_size as u64, 2);
         checker.at_least("whitening_iters", self.whitening_iters as u64, 1);
         checker.share("whitening_eps", self.whitening_eps);
         checker.require(
             "whitening_size",
-            self.whitening_eps > 0.0 || self.whitening_size > self.dim,
+            self.whitening_eps >= LEAST_EPS || self.whitening_size > self.dim,
             self.whitening_size,
-            format_args!("more than dim = {}, or whitening_eps above 0", self.dim),
+            format_args!("more than dim = {}, or whitening_eps of 1e-6 or more", self.dim),
+        );
+        checker.require(
+            "whitening_iters",
+            self.whitening_iters <= MOST_ORDERS,
+            self.whitening_iters,
+            format_args!("at most {MOST_ORDERS}"),
         );
     }
 }
@@ -89,11 +102,11 @@ impl Method for Wmse {
     type Carry = ();
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        sizes.require_two_global("wmse")?;
-        if sizes.local_views > 0 {
+        let Sizes { global_views, local_views, .. } = *sizes;
+        if global_views < 2 || local_views > 0 {
             return Err(format!(
-                "views with views.local = true add up to {}; wmse compares full-size views: expected none",
-                sizes.local_views
+                "views.count adds up to {global_views} global and {local_views} local views; wmse compares full-size \
+                 views: expected at least 2 global ones and none with views.local = true"
             ));
         }
         if sizes.batch.is_multiple_of(self.whitening_size) {

@@ -45,6 +45,8 @@ pub struct RunView {
     pub state: State,
     /// Name of the method; empty before there is a recipe.
     pub method: String,
+    /// Whether the method sees the labels of the training images.
+    pub sees_labels: bool,
     /// The method in a sentence, and its paper.
     pub about: [String; 2],
     /// Seed of the run.
@@ -158,6 +160,7 @@ impl RunView {
         Ok(Self {
             state: state(folder, summary.as_ref()),
             method: recipe.method.name().to_owned(),
+            sees_labels: recipe.method.sees_labels(),
             about,
             seed: recipe.seed,
             dataset: dataset(&recipe),
@@ -192,6 +195,7 @@ impl RunView {
             folder: folder.to_owned(),
             state: State::Waiting,
             method: String::new(),
+            sees_labels: false,
             about: Default::default(),
             seed: 0,
             dataset: String::new(),

@@ -372,7 +372,7 @@ fn occupied(path: &Path) -> io::Result<bool> {
 /// Returns whether all that the folder holds is of a start that failed before its first step, for example because of an
 /// image that cannot be read. Nothing is lost with it, so that the corrected command can be given again.
 fn failed_before_a_step(path: &Path) -> bool {
-    let left = [RECIPE, SETTINGS, LOG, metrics::FILE, history::FILE];
+    let left = [RECIPE, SETTINGS, LOG, START, LABELS, ENCODER, metrics::FILE, history::FILE];
     let is_left = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| {
             let name = entry.file_name();
@@ -452,6 +452,9 @@ mod tests {
         let fail = |step| {
             let mut run = RunFolder::create(&path, "seed = 0", true, false).unwrap();
             run.note(&Entry::Failed { step, message: "x.png: damaged".to_owned() }).unwrap();
+            for name in [START, LABELS, ENCODER] {
+                run.write(name, "").unwrap();
+            }
         };
         let again = || RunFolder::create(&path, "seed = 1", false, false).map(drop);
         fail(0);

@@ -99,7 +99,7 @@ mod tests {
     fn learner() -> Box<dyn Learner> {
         let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
         let sizes = Sizes { images: 16, batch: BATCH, global_views: 2, local_views: 0 };
-        let method = method("byol", &[("hidden", 16), ("dim", 8)]).unwrap();
+        let method = method("byol", BATCH, &[("hidden", 16), ("dim", 8)]).unwrap();
         method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1)
     }
 

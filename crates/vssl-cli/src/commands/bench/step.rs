@@ -73,7 +73,8 @@ fn of_method(
     let changes = [("hidden", arguments.hidden), ("dim", arguments.dim)];
     let changes: Vec<_> =
         changes.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-    let method = method(&arguments.method, &changes).map_err(Failure::usage)?;
+    let method =
+        method(&arguments.method, arguments.batch.into(), &changes).map_err(Failure::usage)?;
     let mut backbone = backbone::of(&arguments.backbone, arguments.size, PUBLISHED)?;
     match (&mut backbone, arguments.stem_padding) {
         (BackboneConfig::Resnet(resnet), Some(padding)) => resnet.stem_padding = padding.into(),

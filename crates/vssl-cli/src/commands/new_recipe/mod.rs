@@ -79,6 +79,22 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         global_views: views(false),
         local_views: views(true),
     };
+    if recipe.method.sees_labels() && survey.classes.is_none() {
+        return Err(anyhow!(
+            "{} learns from labels, and these images have none; expected a folder for each class",
+            entry.name
+        )
+        .into());
+    }
+    if entry.name == "wmse" && recipe.train.batch < 4 {
+        return Err(anyhow!(
+            "wmse whitens groups of images that are more than its dimensions, and {} images give batches of {}; \
+             expected at least 16 images",
+            survey.images,
+            recipe.train.batch
+        )
+        .into());
+    }
     recipe
         .method
         .check(&sizes)

@@ -9,7 +9,7 @@ use vssl_data::dataset::Format;
 
 use super::{
     survey::Survey,
-    tuning::{self, Pair, Tuning},
+    tuning::{self, Exception, Pair, Tuning},
 };
 use crate::{failure::Failure, output::quoted};
 
@@ -38,15 +38,13 @@ pub(super) fn write(
     page.prose("");
     page.prose(&format!("  vssl pretrain {}", quoted(&path.display().to_string())));
     page.prose("");
-    page.prose(match goes_on {
-        true => {
-            "Views are those of solo-learn's CIFAR recipes, the rate is three tenths of theirs, for an encoder\n\
-             that has something to lose. Not measured on these images."
-        }
-        false => {
-            "Rates and views are those of solo-learn's CIFAR recipes. Not measured on these images."
-        }
-    });
+    page.prose(tuning.source);
+    if goes_on {
+        page.prose(
+            "The rate is three tenths of theirs, for an encoder that has something to lose.",
+        );
+    }
+    page.prose("Not measured on these images.");
     page.text.push('\n');
     page.key("method", name, "`vssl methods` lists all");
     page.key("seed", 0, "fixes initial weights, order, views and noise");
@@ -59,7 +57,7 @@ pub(super) fn write(
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
     let epochs = tuning::epochs(survey.images, goes_on) as i64;
-    length(&mut page, survey, epochs);
+    length(&mut page, survey, &tuning, epochs);
     watching(&mut page, survey, epochs);
     Ok(page.text)
 }
@@ -119,7 +117,11 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
     }
     page.absent("validation", "val", "folder of the validation images");
     page.absent("test", "test", "folder of the test images");
-    page.key("labels", "auto", "auto, fine, coarse or none; only probes and reports see them");
+    page.key(
+        "labels",
+        "auto",
+        "auto, fine, coarse or none; probes and reports see them, and supcon",
+    );
     page.absent("limit_train", 1000, "at most this many training images");
     page.absent("limit_validation", 1000, "at most this many validation images");
     page.key(
@@ -258,12 +260,12 @@ fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
             ),
             other => other,
         };
-        page.key(&key, value, meaning(&key));
+        page.key(&key, value, meaning(name, &key));
     }
 }
 
-/// What a setting of a method does, by the words that the methods share.
-fn meaning(key: &str) -> &'static str {
+/// What a setting of `method` does, by the words that the methods share.
+fn meaning(method: &str, key: &str) -> &'static str {
     match key {
         "hidden" => "hidden width of the heads",
         "projector_hidden" => "hidden width of the projector",
@@ -271,6 +273,7 @@ fn meaning(key: &str) -> &'static str {
         "dim" => "length of the head's output",
         "temperature" => "divides the logits: lower is sharper",
         "momentum" => "share that the teacher keeps at each step, by cosine",
+        "lambda" if method == "lejepa" => "weight of SIGReg",
         "lambda" => "weight of the entries off the diagonal",
         "loss_scale" => "factor on the loss",
         "similarity_weight" => "weight of the distance between views",
@@ -311,19 +314,22 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
         );
         page.key("eps", 1e-8, "added to the denominator of the trust ratio");
     }
-    if let Some(pattern) = tuning.constant {
+    if let Some((pattern, exception)) = tuning.exception {
         page.table("[[optimizer.groups]]");
         page.key("pattern", pattern, "parameters that this exception is for");
-        page.key("lr", tuning.lr, "a constant rate of their own");
+        match exception {
+            Exception::Constant => page.key("lr", tuning.lr, "a constant rate of their own"),
+            Exception::Factor(share) => page.key("lr_factor", share, "their share of the rate"),
+        }
     }
 }
 
-fn length(page: &mut Page, survey: &Survey, epochs: i64) {
+fn length(page: &mut Page, survey: &Survey, tuning: &Tuning, epochs: i64) {
     page.table("[schedule]");
     page.key("name", "warmup-cosine", "warmup-cosine, steps or constant");
     page.key("warmup_epochs", (epochs / 10).min(10) as f64, "a straight line up to the rate");
-    page.key("start", 3e-5, "rate of the first step");
-    page.key("min", 0.0, "rate that the cosine runs to");
+    page.key("start", tuning.start, "rate of the first step");
+    page.key("min", tuning.min, "rate that the cosine runs to");
     page.key("interval", "step", "or epoch: the rate changes only between epochs");
     page.table("[train]");
     page.key("epochs", epochs, "passes over the images; more is better, slowly");

@@ -20,8 +20,23 @@ pub(super) struct Tuning {
     pub(super) lr: f64,
     pub(super) weight_decay: f64,
     pub(super) pair: Pair,
-    /// Parameters whose rate does not follow the schedule.
-    pub(super) constant: Option<&'static str>,
+    /// Parameters whose rate is another one.
+    pub(super) exception: Option<(&'static str, Exception)>,
+    /// The rate of the first step.
+    pub(super) start: f64,
+    /// The rate that the cosine runs to.
+    pub(super) min: f64,
+    /// Where these settings come from.
+    pub(super) source: &'static str,
+}
+
+/// How the rate of some parameters differs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Exception {
+    /// It does not follow the schedule.
+    Constant,
+    /// It is this share of the others'.
+    Factor(f64),
 }
 
 /// Share of the rate for an encoder that was trained before.
@@ -45,11 +60,27 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         "wmse" => ("adam", 0.002, 1e-6, Pair::Strong),
         _ => ("lars", 1.0, 1e-5, Pair::Asymmetric),
     };
-    let constant = matches!(name, "nnsiam" | "simsiam").then_some("predictor.*");
-    // Rounded to whole thousandths: 0.3 · 0.4 is not 0.12 in binary numbers.
-    let gentle = (lr * GENTLE * 1e3).round() / 1e3;
-    let lr = if goes_on { gentle } else { lr };
-    Tuning { optimizer, lr, weight_decay, pair, constant }
+    let exception = match name {
+        "nnsiam" | "simsiam" => Some(("predictor.*", Exception::Constant)),
+        "all4one" => Some(("transformer_encoder.*", Exception::Factor(0.1))),
+        _ => None,
+    };
+    let (start, min) = match name {
+        "lejepa" => (5e-6, 5e-7),
+        "wmse" => (0.0, 0.0),
+        _ => (3e-5, 0.0),
+    };
+    let source = match name {
+        "lejepa" => "Rates are those that the authors of LeJEPA recommend for ResNets.",
+        _ => "Rates and views are those of solo-learn's CIFAR recipes.",
+    };
+    let lr = if goes_on { two_digits(lr * GENTLE) } else { lr };
+    Tuning { optimizer, lr, weight_decay, pair, exception, start, min, source }
+}
+
+/// Rounds to two digits: 0.3 · 0.4 is not 0.12 in binary numbers.
+fn two_digits(x: f64) -> f64 {
+    format!("{x:.1e}").parse().expect("a number in scientific notation")
 }
 
 /// Largest power of two that is at most 256 and leaves four batches in an epoch, at least 2.
@@ -82,12 +113,13 @@ pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch
     let (images, batch) = (images as i64, batch as i64);
     if key.ends_with("queue") && default > 0 {
         // The queue holds as many whole batches as the images fill.
-        (default.min(images) / batch).max(1) * batch
+        let least = if method == "all4one" { (5 + batch - 1) / batch } else { 1 };
+        (default.min(images) / batch).max(least) * batch
     } else if key == "whitening_size" {
         default.min(batch)
     } else if method == "wmse" && key == "dim" {
         // A group of images that is whitened has more images than columns.
-        default.min(batch / 2).max(1)
+        default.min(batch / 2).max(2)
     } else if key.ends_with("prototypes") && method != "dino" {
         // A cluster has ten images at least; DINO's outputs are not clusters.
         default.min((images / 10).max(2))
@@ -127,6 +159,15 @@ mod tests {
         assert_eq!(fitted("swav", "prototypes", 3000, 1000, 128), 100);
         assert_eq!(fitted("dino", "prototypes", 4096, 1000, 128), 4096);
         assert_eq!(fitted("byol", "dim", 256, 10, 2), 256);
+        assert_eq!(fitted("all4one", "queue", 98304, 3, 2), 6);
+        assert_eq!(["whitening_size", "dim"].map(|key| fitted("wmse", key, 128, 70, 16)), [16, 8]);
+    }
+
+    #[test]
+    fn an_encoder_that_was_trained_before_goes_on_at_a_third_of_the_rate() {
+        for (name, rate) in [("simclr", 0.12), ("wmse", 6e-4), ("lejepa", 1.5e-4)] {
+            assert_eq!(of(name, true).lr, rate, "{name}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) const ENTRY: Entry =
 
 const FIGURES: &[Figure] = &[
     figure("rankme", "RankMe", "RankMe, all validation images"),
-    figure("alpha_req", "α-ReQ", "α-ReQ, all validation images"),
+    figure("alpha_req", "alpha-ReQ", "alpha-ReQ, all validation images"),
 ];
 
 const fn figure(name: &'static str, title: &'static str, long_title: &'static str) -> Figure {

@@ -185,7 +185,9 @@ function comparison(runs) {
     element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Results of all runs" },
       element("table", { class: "runs" }, element("thead", {}, element("tr", {}, head.map((name) =>
         element("th", { scope: "col", class: numbers.includes(name) ? "number" : null }, name)))), element("tbody", {}, rows))),
-    element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; the best on the same data is bold."));
+    element("p", { class: "muted small" }, "Top-1 on the validation split; small figures are points over the same encoder before its first step; the best on the same data is bold."),
+    runs.some((run) => run.sees_labels) ? element("p", { class: "muted small" },
+      `${[...new Set(runs.filter((run) => run.sees_labels).map((run) => run.method))].join(", ")} sees the labels of the training images: its accuracies do not compare with those of methods that learn without labels.`) : null);
 }
 
 /** What a curve is held against: the limit of a warning, the encoder before its first step. */

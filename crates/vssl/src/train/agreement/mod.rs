@@ -67,8 +67,6 @@ const LOSS_SCALE: f64 = 128.0;
 const SMALL: [(&str, usize); 3] = [("hidden", 32), ("dim", 16), ("prototypes", 12)];
 /// Batches that a queue holds.
 const QUEUE: usize = 4;
-/// Share of the identity in a covariance that embeddings are whitened by.
-const WHITENING_EPS: f64 = 0.05;
 
 /// The network and the views that two devices share.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -342,10 +340,15 @@ fn shrink(table: &mut toml::Table, batch: usize) {
         match (value, small) {
             (toml::Value::Table(inner), _) => shrink(inner, batch),
             (value @ toml::Value::Integer(_), _) if end == "queue" => {
-                *value = toml::Value::Integer((QUEUE * batch) as i64);
+                let rows = (QUEUE * batch).max(5_usize.next_multiple_of(batch));
+                *value = toml::Value::Integer(rows as i64);
             }
+            // Heads divide a length that may be odd.
+            (value, _) if key == "heads" => *value = toml::Value::Integer(1),
             // So few images have no covariance of so many columns.
-            (value, _) if key == "whitening_eps" => *value = toml::Value::Float(WHITENING_EPS),
+            (value, _) if key == "whitening_eps" => {
+                *value = toml::Value::Float(bench::WHITENING_EPS)
+            }
             (value, _) if key == "whitening_size" => *value = toml::Value::Integer(batch as i64),
             (value @ toml::Value::Integer(_), Some(small)) => *value = small,
             (toml::Value::Array(values), Some(small)) => values.fill(small),

@@ -29,6 +29,8 @@ use crate::{
 const SEED: u64 = 0;
 /// The number of training images that a memory of the size of the data set assumes: CIFAR's.
 const IMAGES: usize = 50_000;
+/// Share of the identity in a covariance that embeddings are whitened by, where the images of a batch are few.
+pub(super) const WHITENING_EPS: f64 = 0.05;
 /// The number of classes of the images, for a method that sees labels.
 pub(super) const CLASSES: u32 = 10;
 
@@ -77,7 +79,7 @@ pub enum BenchError {
     #[error("{0}")]
     Sizes(String),
     /// The method refuses the value of a setting.
-    #[error("{method}: {what}")]
+    #[error("{what}")]
     Refused {
         /// The name of the method.
         method: &'static str,
@@ -124,14 +126,21 @@ impl BenchError {
 }
 
 /// Returns the method `name` with its default settings, except for `changes`: pairs of a key and a whole
-/// number. The key is the last part of a setting's name, at any depth of the method's table.
+/// number. The key is the last part of a setting's name, at any depth of the method's table. Settings that depend on the
+/// `batch` are made to fit it: a queue is whole batches, and embeddings are whitened over a batch that has no parts of the
+/// default size.
 ///
 /// # Errors
 /// The method is unknown, or it lacks or refuses a setting.
-pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>, BenchError> {
+pub fn method(
+    name: &str,
+    batch: usize,
+    changes: &[(&str, u32)],
+) -> Result<Box<dyn AnyMethod>, BenchError> {
     let entry = methods::find(name).ok_or_else(|| BenchError::unknown(name))?;
     let method = entry.name;
     let mut table = entry.defaults().settings();
+    fit(&mut table, batch as i64);
     for (key, value) in changes {
         if !replace(&mut table, key, i64::from(*value)) {
             let mut known = Vec::new();
@@ -140,6 +149,20 @@ pub fn method(name: &str, changes: &[(&str, u32)]) -> Result<Box<dyn AnyMethod>,
         }
     }
     entry.with(&table).map_err(|error| BenchError::Refused { method, what: error.to_string() })
+}
+
+/// Makes what depends on the number of images of a forward pass fit `batch`.
+fn fit(table: &mut toml::Table, batch: i64) {
+    if let Some(toml::Value::Integer(queue)) = table.get_mut("queue") {
+        *queue = (*queue / batch.max(1)).max(i64::from(*queue > 0)) * batch;
+    }
+    if let Some(toml::Value::Integer(size)) = table.get_mut("whitening_size")
+        && batch % *size != 0
+    {
+        *size = batch.max(2);
+        // So few images may have no covariance of so many columns.
+        table.insert("whitening_eps".to_owned(), WHITENING_EPS.into());
+    }
 }
 
 /// Replaces the whole number called `key` in `table` or in a table inside. Returns whether there was such a
@@ -320,9 +343,9 @@ mod tests {
 
     #[test]
     fn what_is_no_method_or_no_setting_is_refused_with_the_list() {
-        let Err(error) = method("vsssl", &[]) else { panic!("there is no such method") };
+        let Err(error) = method("vsssl", 4, &[]) else { panic!("there is no such method") };
         assert!(error.to_string().contains("vssl"), "{error}");
-        let Err(error) = method("vssl", &[("queue", 1)]) else { panic!("there is no queue") };
+        let Err(error) = method("vssl", 4, &[("queue", 1)]) else { panic!("there is no queue") };
         assert!(error.to_string().contains("it has hidden, dim"), "{error}");
     }
 
@@ -339,7 +362,7 @@ mod tests {
             clock: StepClock { warmup: 1, steps: 2, breakdown: true },
         };
         for entry in METHODS {
-            let method = method(entry.name, &[]).unwrap();
+            let method = method(entry.name, 4, &[]).unwrap();
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
@@ -377,7 +400,7 @@ mod tests {
             algorithm: Algorithm::Adamw(Adam::default()),
             clock: StepClock { warmup: 0, steps: 1, breakdown: false },
         };
-        let dino = method("dino", &[]).unwrap();
+        let dino = method("dino", 4, &[]).unwrap();
         bench.check(dino.as_ref()).unwrap();
         let with = bench.run(dino.as_ref(), &Device::flex()).unwrap();
         bench.local.0 = 0;
