@@ -222,6 +222,13 @@ fn other_programs_encoders_come_in_and_go_out_with_the_same_features() {
         run(&["export", &to, "--to", &format!("{path}.onnx")]).succeeded();
         let bytes = format!("{path}.0-255.onnx");
         run(&["export", &to, "--to", &bytes, "--with-normalisation", "0-255"]).succeeded();
+        run(&["export", &to, "--to", &format!("{path}.half.onnx"), "--half"]).succeeded();
+        let any = format!("{path}.any.onnx");
+        let any = run(&["export", &to, "--to", &any, "--any-size"]);
+        match encoder.config.vit() {
+            Some(_) => any.refused(1, &["images of one size"]),
+            None => _ = any.succeeded(),
+        }
         let record = format!("{path}.bpk");
         run(&["export", &to, "--to", &record]).succeeded();
     }

@@ -339,6 +339,9 @@ def write(folder):
         # vssl's loader hands out channels last.
         images.permute(0, 2, 3, 1).contiguous().numpy().tofile(path + ".images.f32")
         features.numpy().tofile(path + ".features.f32")
+        if any(kind in name for kind in ("resnet18d", "convnextv2_atto")):
+            with torch.no_grad():
+                network(images[:, :, : size - 5]).numpy().tofile(path + ".lower.f32")
         index.append([name, str(size), str(features.shape[1])] + arguments)
     with open(os.path.join(folder, "index.txt"), "w") as file:
         file.write("\n".join("\t".join(line) for line in index) + "\n")
@@ -375,6 +378,18 @@ def check(folder):
         model = onnx.load(path + ".onnx")
         onnx.checker.check_model(model, full_check=True)
         properties = {p.key: p.value for p in model.metadata_props}
+        if os.path.exists(path + ".lower.f32"):
+            lower = numpy.fromfile(path + ".lower.f32", numpy.float32).reshape(3, dim)
+            session = onnxruntime.InferenceSession(path + ".any.onnx")
+            for rows, features in [(size, expected), (size - 5, lower)]:
+                (found,) = session.run(["features"], {"images": images[:, :, :rows]})
+                error = numpy.linalg.norm(found - features) / numpy.linalg.norm(features)
+                assert error < 1e-5, (name, rows, error)
+        onnx.checker.check_model(onnx.load(path + ".half.onnx"), full_check=True)
+        session = onnxruntime.InferenceSession(path + ".half.onnx")
+        (found,) = session.run(["features"], {"images": images})
+        error = numpy.linalg.norm(found - expected) / numpy.linalg.norm(expected)
+        assert error < 5e-3, (name, "half", error)
         for kind in ["", ".0-255"]:
             session = onnxruntime.InferenceSession(path + kind + ".onnx")
             feed = images

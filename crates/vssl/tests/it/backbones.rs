@@ -140,8 +140,8 @@ fn two_and_four_ranks_train_every_kind_as_one_process_does() {
                 assert!(loss < most, "{name}, {kind}, {world} ranks: loss {loss:.1e}");
                 let Worst(error, place) = compare(&alone, &traces[0]);
                 println!("{name}, {kind}, {world} ranks: {error:.1e} ({place})");
-                // A layer scale near 0 leaves gradients that are all rounding.
-                let most = if is_smooth(&backbone) { 2e-4 } else { f64::INFINITY };
+                // A bias in front of a batch norm has a gradient that is all rounding.
+                let most = if is_smooth(&backbone) { 1e-2 } else { f64::INFINITY };
                 assert!(error < most, "{name}, {kind}, {world} ranks: {error:.1e} in {place}");
             }
         }

@@ -7,6 +7,7 @@ use std::{env, process::Command};
 
 use burn::tensor::{DType, FloatDType, Tensor};
 use vssl::{
+    backbone::BackboneConfig,
     collective::Group,
     methods::{self, METHODS},
 };
@@ -19,6 +20,9 @@ use crate::{
 
 /// Of everything that [`compare`] looks at, over three steps.
 const TOLERANCE: f64 = 1e-9;
+/// The same through sixteen bottlenecks, whose last batch norms see one pixel of each of sixteen images: each of them
+/// multiplies the rounding of those before it.
+const DEEP_TOLERANCE: f64 = 1e-5;
 
 #[test]
 fn every_method_through_a_resnet_is_the_same_on_two_and_four_ranks() {
@@ -45,6 +49,8 @@ fn in_a_process_of_its_own() {
     });
     for (entry, kind, backbone) in resnets.chain(others) {
         let name = format!("{}, {kind}", entry.name);
+        let deep = matches!(&backbone, BackboneConfig::Resnet(of) if of.shape().bottleneck);
+        let most = if deep { DEEP_TOLERANCE } else { TOLERANCE };
         let case = Case::of(entry, backbone);
         let alone = train(&case, &Group::alone());
         assert!(alone.losses.iter().all(|loss| loss.is_finite()), "{name}");
@@ -52,7 +58,7 @@ fn in_a_process_of_its_own() {
             let Worst(error, place) =
                 compare(&alone, &ranks(world, |group| train(&case, group))[0]);
             println!("{name}, {world} ranks: {error:.1e} ({place})");
-            if error.is_nan() || error > TOLERANCE {
+            if error.is_nan() || error > most {
                 failed.push(format!("{name}, {world} ranks: {error:.1e} in {place}"));
             }
         }
