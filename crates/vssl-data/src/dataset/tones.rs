@@ -265,7 +265,7 @@ fn from_cmyk(cmyk: &[u8]) -> [u8; 3] {
     let white = 255 - u32::from(cmyk[3]);
     [0, 1, 2].map(|ink| {
         let product = u32::from(cmyk[ink]) * white + 128;
-        (white - ((product >> 8) + product >> 8)) as u8
+        (white - (((product >> 8) + product) >> 8)) as u8
     })
 }
 
