@@ -10,7 +10,7 @@ use vssl::{
 };
 use vssl_data::{
     DataConfig, Dataset,
-    dataset::{Folder, Labels, Tones},
+    dataset::{Folder, Labels},
 };
 
 use super::{
@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     index.check(&encoder)?;
     let bar = Meter::waiting(common);
     bar.set_message(format!("searching {} images", index.rows()));
-    let tones = Tones::of(&index.origin.images);
+    let tones = index.origin.images.tones();
     let queries: std::sync::Arc<dyn Dataset> =
         std::sync::Arc::new(Folder::of_files(arguments.images.clone()).with_tones(tones));
     let features = encoder.features(&queries, &Reading::default())?;

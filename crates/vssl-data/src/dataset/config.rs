@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::tones::Range;
+use super::tones::{Range, Tones};
 use crate::Normalisation;
 
 /// Mean and standard deviation of the training set of CIFAR-10, as commonly used.
@@ -81,6 +81,13 @@ impl Default for DataConfig {
             bits_used: 16,
             range: Range::Full,
         }
+    }
+}
+
+impl DataConfig {
+    /// What samples of more than 8 bits become.
+    pub fn tones(&self) -> Tones {
+        Tones { bits_used: self.bits_used, range: self.range }
     }
 }
 

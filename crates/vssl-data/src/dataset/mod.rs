@@ -154,7 +154,7 @@ pub fn open_for(
             )));
         }
     }
-    Tones::of(config).check().map_err(DataError::Setting)?;
+    config.tones().check().map_err(DataError::Setting)?;
     let has_folders = matches!(
         config.format,
         Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::Stl10
@@ -205,7 +205,7 @@ fn with_tones(
     (train, evaluated, mut found): (Folder, Option<Folder>, Found),
     config: &DataConfig,
 ) -> (Folder, Option<Folder>, Found) {
-    let tones = Tones::of(config);
+    let tones = config.tones();
     found.taken.extend(tones.sentence());
     let with = |folder: Folder| folder.with_tones(tones);
     (with(train), evaluated.map(with), found)

@@ -8,8 +8,6 @@ use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tiff::decoder::DecodingResult as Numbers;
 
-use super::DataConfig;
-
 /// The share of the samples that [`Range::Percentiles`] leaves below black and above white, each.
 const CUT: f64 = 0.01;
 
@@ -17,7 +15,7 @@ const CUT: f64 = 0.01;
 /// with 8 bits a sample are not changed by it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Range {
-    /// The highest eight of the bits that are used ([`DataConfig::bits_used`]). Floating-point numbers have
+    /// The highest eight of the bits that are used ([`Tones::bits_used`]). Floating-point numbers have
     /// no such range and are refused.
     #[default]
     Full,
@@ -115,11 +113,6 @@ impl Default for Tones {
 }
 
 impl Tones {
-    /// What a recipe says.
-    pub fn of(config: &DataConfig) -> Self {
-        Self { bits_used: config.bits_used, range: config.range }
-    }
-
     /// Why the settings make no sense.
     pub(super) fn check(self) -> Result<(), String> {
         let Self { bits_used, range } = self;
@@ -265,7 +258,7 @@ fn from_cmyk(cmyk: &[u8]) -> [u8; 3] {
     let white = 255 - u32::from(cmyk[3]);
     [0, 1, 2].map(|ink| {
         let product = u32::from(cmyk[ink]) * white + 128;
-        (white - ((product >> 8) + product >> 8)) as u8
+        (white - (((product >> 8) + product) >> 8)) as u8
     })
 }
 

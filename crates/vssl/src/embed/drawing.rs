@@ -7,7 +7,7 @@ use image::codecs::png::PngEncoder;
 use vssl_data::{
     Collage, Dataset, Image,
     augment::Scratch,
-    dataset::{DataConfig, Folder, Tones},
+    dataset::{DataConfig, Folder},
 };
 
 use super::{Entry, IndexError, Origin};
@@ -29,7 +29,7 @@ pub fn image_of(
 ) -> Result<Image, IndexError> {
     let file = images.path.join(&entry.path);
     if file.is_file() {
-        return Ok(Folder::of_files(vec![file]).with_tones(Tones::of(images)).image(0)?);
+        return Ok(Folder::of_files(vec![file]).with_tones(images.tones()).image(0)?);
     }
     let moved = || IndexError::Moved { path: entry.path.clone(), images: images.path.clone() };
     let set = match opened {

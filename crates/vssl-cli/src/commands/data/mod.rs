@@ -109,7 +109,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
             ));
         }
         let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
-        tell(name, split.as_ref(), (&report, found, Tones::of(&config)), common)?;
+        tell(name, split.as_ref(), (&report, found, config.tones()), common)?;
     }
     let lost = match lost.as_slice() {
         [] => None,

@@ -100,7 +100,7 @@ fn pipeline(views: &Views) -> Result<Seen, Failure> {
     };
     let (recipe, _) = Recipe::load(&path, &[], METHODS).map_err(Failure::usage)?;
     let (normalisation, seed) = (recipe.data.normalisation(), views.seed.unwrap_or(recipe.seed));
-    let tones = Tones::of(&recipe.data.source());
+    let tones = recipe.data.source().tones();
     Ok(Seen { pipeline: Pipeline::new(recipe.views, normalisation, seed)?, seed, tones })
 }
 

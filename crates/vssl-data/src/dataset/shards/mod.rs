@@ -75,7 +75,7 @@ pub(super) fn open(
             found.leave_out(kind.clone(), files.clone());
         }
     }
-    let tones = Tones::of(config);
+    let tones = config.tones();
     found.taken.extend(tones.sentence());
     let others = parts.split_off(train.len());
     let named = classes::named(path)?;
