@@ -59,7 +59,7 @@ const CONVOLUTIONS: [Case; 37] = [
     ([3, 8, 6, 6], 8, (3, 3), 1, 3),
     ([25, 33, 4, 4], 40, (3, 3), 1, 1),
     ([24, 264, 4, 4], 20, (3, 3), 1, 1), // more channels than one pass sums
-    ([13, 70, 8, 8], 66, (3, 3), 1, 1), // a weight gradient in blocks of channels, each in two pieces
+    ([13, 70, 8, 8], 66, (3, 3), 1, 1),  // more weights than a task sums
     // Weights of which a task takes a part.
     ([1, 264, 6, 5], 20, (3, 3), 2, 1),
     ([2, 64, 7, 6], 260, (3, 3), 2, 1),

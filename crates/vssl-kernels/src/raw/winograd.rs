@@ -45,11 +45,9 @@ use super::winograd_transform::{
 const FUSED_TILES: usize = 24;
 /// The number of floats of transformed tiles that are in memory when all threads work on one step.
 const ALIVE: usize = 3 << 20;
-/// The largest number of input and of output channels of a task of the weight gradient: its sums at all positions
-/// take 600 KB of L2. With 64 channels in and out, this is twice as fast as sums in memory.
-const SIDE: usize = 64;
-/// The number of tasks of the weight gradient that are wanted: fewer leave threads without work.
-const TASKS: usize = 8;
+/// The largest number of pairs of input and output channels for which the weight gradient is computed tile by
+/// tile.
+const FEW_WEIGHTS: usize = 64 * 64;
 /// The number of floats of transformed tiles that share L2 with the transformed weight gradient.
 const NEAR: usize = 1 << 16;
 /// The number of lanes to a multiple of which channels are filled up, for any instruction set.
@@ -260,7 +258,6 @@ impl Products<'_> {
             self.isa.run(Gather::<Input, 6> {
                 from: x,
                 grid: self.pass.input,
-                channels: (0, self.pass.input.channels),
                 tiles,
                 to: to.at(0),
                 strips: Strips {
@@ -318,93 +315,85 @@ impl Products<'_> {
 }
 
 /// See [`super::conv::weight_gradient`], which checks the sizes.
-///
-/// A task has the sums of some input and output channels, which stay in its cache, and takes the tiles from the images
-/// to the products. Other tasks gather the same tiles again, which costs a fourth of the products.
 pub fn weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
     let pass = Pass::forward(conv);
-    let (inputs, outputs) = (blocks(conv.in_channels), blocks(conv.out_channels));
-    let count = inputs.1 * outputs.1;
-    // Where there are few blocks, a task has some of the tiles only.
-    let pieces = TASKS.div_ceil(count).min(pass.tiles.div_ceil(FUSED_TILES)).max(1);
-    let share = pass.tiles.div_ceil(pieces);
-    let size = POSITIONS * padded_stride(inputs.0 * outputs.0);
-    let mut sums = buffer::take(if pieces > 1 { pieces * count * size } else { 0 });
-    let (out, to) = (Shared::new(&mut sums), Shared::new(dweight));
-    let block = |index: usize| {
-        let part =
-            |index: usize, side: usize, all: usize| (index * side, side.min(all - index * side));
-        Channels {
-            inputs: part(index / outputs.1, inputs.0, conv.in_channels),
-            outputs: part(index % outputs.1, outputs.0, conv.out_channels),
-        }
-    };
-    parallel_for(pieces * count, |task| {
-        let (piece, index) = (task / count, task % count);
-        let (start, end) = (piece * share, ((piece + 1) * share).min(pass.tiles));
-        let products = WeightProducts::new(isa, &pass, [x, dy], block(index));
-        let own = if pieces > 1 { 0 } else { size };
-        buffer::with_scratch(
-            POSITIONS * (products.strides.0 + products.strides.1) + own,
-            |scratch| {
-                let (own, scratch) = scratch.split_at_mut(own);
-                // SAFETY: each task has its own sums, in the scratch or in the buffer.
-                unsafe {
-                    if pieces > 1 {
-                        return products.sum((start, end), scratch, out.from(task * size));
-                    }
-                    let sums = Shared::new(own);
-                    products.sum((start, end), scratch, sums);
-                    products.collect_filters(sums, (0, products.channels.outputs.1), to);
-                }
-            },
-        );
-    });
-    if pieces == 1 {
-        return;
+    let (c, k) = (conv.in_channels, conv.out_channels);
+    if c * k <= FEW_WEIGHTS && pass.tiles >= 8 * FUSED_TILES {
+        return fused_weight_gradient(isa, conv, x, dy, dweight);
     }
-    let (total, others) = sums.split_at_mut(count * size);
-    let others = others.chunks_exact(count * size);
-    others.for_each(|part| super::update::add(isa, total, part));
-    let total = Shared::new(total);
-    parallel_for(count * SIDE.div_ceil(FILTERS), |task| {
-        let (index, first) = (task % count, task / count * FILTERS);
-        let products = WeightProducts::new(isa, &pass, [x, dy], block(index));
-        let outputs = products.channels.outputs.1;
-        if first < outputs {
-            // SAFETY: each task has its own output channels of its own block.
-            unsafe {
-                let part = (first, FILTERS.min(outputs - first));
-                products.collect_filters(total.from(index * size), part, to);
-            }
+    let alive = |rooms: usize| (ALIVE / (POSITIONS * rooms)).clamp(96, 320).min(pass.tiles.max(1));
+    let products = WeightProducts::new(isa, &pass, [x, dy], alive);
+    let mut inputs = buffer::take(POSITIONS * products.strides.0);
+    let mut gradients = buffer::take(POSITIONS * products.strides.1);
+    let mut sums = buffer::take(POSITIONS * padded_stride(c * k));
+    if pass.tiles == 0 {
+        sums.fill(0.0);
+    }
+    let (inputs, gradients) = (Shared::new(&mut inputs), Shared::new(&mut gradients));
+    let out = Shared::new(&mut sums);
+    for first in (0..pass.tiles).step_by(products.room) {
+        let count = products.room.min(pass.tiles - first);
+        // SAFETY: pieces are disjoint tiles, of which the buffers have room for `products.room`.
+        parallel_for(count.div_ceil(4), |piece| unsafe {
+            let at = piece * 4;
+            products.gather((first + at, 4.min(count - at)), at, inputs, gradients);
+        });
+        // SAFETY: each task has its own position.
+        parallel_for(POSITIONS, |position| unsafe {
+            products.multiply(position, count, [inputs, gradients], out, first > 0);
+        });
+    }
+    collect_filters(isa, conv, &sums, dweight);
+}
+
+/// Computes the weight gradient where its transform fits into L2 beside some tiles: a task takes tiles from
+/// the images to the products, in its own sum, so that they never leave its cache.
+fn fused_weight_gradient(isa: Isa, conv: &Conv, x: &[f32], dy: &[f32], dweight: &mut [f32]) {
+    /// The number of sums that are added up at the end.
+    const TASKS: usize = 8;
+    let pass = Pass::forward(conv);
+    let near = |rooms: usize| (NEAR / (POSITIONS * rooms)).clamp(16, 64);
+    let products = WeightProducts::new(isa, &pass, [x, dy], near);
+    let (inputs, gradients) = products.strides;
+    let size = POSITIONS * padded_stride(conv.in_channels * conv.out_channels);
+    let share = pass.tiles.div_ceil(TASKS);
+    let mut sums = buffer::take(TASKS * size);
+    let out = Shared::new(&mut sums);
+    parallel_for(TASKS, |task| {
+        let (start, end) = ((task * share).min(pass.tiles), ((task + 1) * share).min(pass.tiles));
+        // SAFETY: each task has its own sums.
+        let sums = unsafe { out.from(task * size) };
+        if start == end {
+            // SAFETY: as above.
+            unsafe { sums.slice(0, size) }.fill(0.0);
         }
+        buffer::with_scratch(POSITIONS * (inputs + gradients), |scratch| {
+            let (from, to) = scratch.split_at_mut(POSITIONS * inputs);
+            let (from, to) = (Shared::new(from), Shared::new(to));
+            for first in (start..end).step_by(products.room) {
+                let tiles = (first, products.room.min(end - first));
+                // SAFETY: the scratch is this task's and has room for `products.room` tiles.
+                unsafe {
+                    products.gather(tiles, 0, from, to);
+                    for position in 0..POSITIONS {
+                        products.multiply(position, tiles.1, [from, to], sums, first > start);
+                    }
+                }
+            }
+        });
     });
+    let (total, others) = sums.split_at_mut(size);
+    let others = others.chunks_exact(size);
+    others.for_each(|part| super::update::add(isa, total, part));
+    collect_filters(isa, conv, total, dweight);
 }
 
-/// The number of output channels whose filters are transformed back together: as many lines of the weight as an
-/// eight-way cache holds when they meet in two sets.
-const FILTERS: usize = 16;
-
-/// Returns the channels of a block and the number of blocks.
-fn blocks(channels: usize) -> (usize, usize) {
-    let side = channels.div_ceil(channels.div_ceil(SIDE)).next_multiple_of(LANES);
-    (side, channels.div_ceil(side))
-}
-
-/// The first channel and the number of channels of a block.
-#[derive(Clone, Copy)]
-struct Channels {
-    inputs: (usize, usize),
-    outputs: (usize, usize),
-}
-
-/// The products of the weight gradient of some channels, over some tiles at a time.
+/// The products of the weight gradient, over some tiles at a time.
 struct WeightProducts<'a> {
     isa: Isa,
     pass: &'a Pass,
     /// The images and the gradient of the output.
     from: [&'a [f32]; 2],
-    channels: Channels,
     /// The rows of the left side that the matrix product reads together, and the columns of its right side.
     widths: (usize, usize),
     /// The largest number of tiles at a time.
@@ -414,49 +403,24 @@ struct WeightProducts<'a> {
 }
 
 impl<'a> WeightProducts<'a> {
-    fn new(isa: Isa, pass: &'a Pass, from: [&'a [f32]; 2], channels: Channels) -> Self {
+    /// Makes the products; `room` returns how many tiles are taken at a time, from the floats of one position
+    /// of a tile.
+    fn new(isa: Isa, pass: &'a Pass, from: [&'a [f32]; 2], room: impl Fn(usize) -> usize) -> Self {
         let widths = (slab_rows(isa), isa.tile_columns());
-        let inputs = channels.inputs.1.next_multiple_of(widths.0);
-        let gradients = channels.outputs.1.next_multiple_of(widths.1);
-        let room = (NEAR / (POSITIONS * (inputs + gradients))).clamp(16, 64);
+        let inputs = pass.input.channels.next_multiple_of(widths.0);
+        let gradients = pass.output.channels.next_multiple_of(widths.1);
+        let room = room(inputs + gradients);
         let strides = (padded_stride(room * inputs), padded_stride(room * gradients));
-        Self { isa, pass, from, channels, widths, room, strides }
+        Self { isa, pass, from, widths, room, strides }
     }
 
-    /// Returns the number of floats from a position to the next of the sums.
-    fn position(&self) -> usize {
-        padded_stride(self.channels.inputs.1 * self.channels.outputs.1)
-    }
-
-    /// Writes the sums over the tiles from `start` to `end`, at least one.
+    /// Transforms `tiles` (the first tile and their number) to the places from tile `at` on.
     ///
     /// # Safety
     ///
-    /// `sums` must have all positions, and no other task may use them.
-    unsafe fn sum(&self, (start, end): (usize, usize), scratch: &mut [f32], sums: Shared) {
-        debug_assert!(start < end, "a task of at least one tile");
-        let (from, to) = scratch.split_at_mut(POSITIONS * self.strides.0);
-        assert!(to.len() >= POSITIONS * self.strides.1, "room for the tiles");
-        let (from, to) = (Shared::new(from), Shared::new(to));
-        for first in (start..end).step_by(self.room) {
-            let tiles = (first, self.room.min(end - first));
-            // SAFETY: the scratch has room for `room` tiles; the sums are the caller's.
-            unsafe {
-                self.gather(tiles, from, to);
-                for position in 0..POSITIONS {
-                    self.multiply(position, tiles.1, [from, to], sums, first > start);
-                }
-            }
-        }
-    }
-
-    /// Transforms `tiles`, the first tile and their number.
-    ///
-    /// # Safety
-    ///
-    /// `inputs` and `gradients` must have [`POSITIONS`] times their stride, and no other task may use them; there
-    /// must be room for the tiles.
-    unsafe fn gather(&self, tiles: (usize, usize), inputs: Shared, gradients: Shared) {
+    /// `inputs` and `gradients` must have [`POSITIONS`] times their stride, and no other task may use
+    /// these places; `at` and the number of tiles must not exceed the room.
+    unsafe fn gather(&self, tiles: (usize, usize), at: usize, inputs: Shared, gradients: Shared) {
         let ((slab, width), [x, dy]) = (self.widths, self.from);
         // In strips as wide as the matrix product reads them.
         let strips = |strip: usize, position: usize| Strips {
@@ -470,18 +434,16 @@ impl<'a> WeightProducts<'a> {
             self.isa.run(Gather::<Input, 6> {
                 from: x,
                 grid: self.pass.input,
-                channels: self.channels.inputs,
                 tiles,
-                to: inputs.at(0),
+                to: inputs.at(at * slab),
                 strips: strips(slab, self.strides.0),
                 transform: PhantomData,
             });
             self.isa.run(Gather::<OutputAdjoint, 4> {
                 from: dy,
                 grid: self.pass.output,
-                channels: self.channels.outputs,
                 tiles,
-                to: gradients.at(0),
+                to: gradients.at(at * width),
                 strips: strips(width, self.strides.1),
                 transform: PhantomData,
             });
@@ -501,7 +463,7 @@ impl<'a> WeightProducts<'a> {
         sums: Shared,
         accumulate: bool,
     ) {
-        let (c, k) = (self.channels.inputs.1, self.channels.outputs.1);
+        let (c, k) = (self.pass.input.channels, self.pass.output.channels);
         let (slab, width) = self.widths;
         for row in (0..c).step_by(slab) {
             // SAFETY: the caller promises the tiles and the sums of this position.
@@ -515,37 +477,36 @@ impl<'a> WeightProducts<'a> {
                     a_column: slab,
                     b: gradients.at(position * self.strides.1),
                     b_panel: self.room * width,
-                    c: sums.at(position * self.position() + row * k),
+                    c: sums.at(position * padded_stride(c * k) + row * k),
                     c_row: k,
                     accumulate,
                 });
             }
         }
     }
+}
 
-    /// Transforms the sums of all positions into the gradients of the filters of some of the output channels, the
-    /// first and their number.
-    ///
-    /// # Safety
-    ///
-    /// `sums` must have all positions, `to` must be the gradient of the whole weight, and no other task may use these
-    /// filters.
-    unsafe fn collect_filters(&self, sums: Shared, (first, count): (usize, usize), to: Shared) {
-        let Channels { inputs: (c, inputs), outputs: (k, outputs) } = self.channels;
-        let filter = self.pass.input.channels * 9;
-        for channel in (0..inputs).step_by(TOGETHER) {
-            // SAFETY: the caller's bounds.
+/// Transforms the sums of all positions into the gradients of the filters.
+fn collect_filters(isa: Isa, conv: &Conv, sums: &[f32], dweight: &mut [f32]) {
+    // As many lines of `dweight` as an eight-way cache holds when they meet in two sets.
+    const CHANNELS: usize = 16;
+    let (c, k) = (conv.in_channels, conv.out_channels);
+    let to = Shared::new(dweight);
+    parallel_for(k.div_ceil(CHANNELS), |task| {
+        let first = task * CHANNELS;
+        for channel in (0..c).step_by(TOGETHER) {
+            // SAFETY: each task writes its own output channels.
             unsafe {
-                self.isa.run(FilterGradient {
-                    from: sums.at(channel * outputs),
-                    inputs: TOGETHER.min(inputs - channel),
-                    row: outputs,
-                    position: self.position(),
-                    channels: (first, count),
-                    to: to.at(k * filter + (c + channel) * 9),
-                    filter,
+                isa.run(FilterGradient {
+                    from: sums[channel * k..].as_ptr(),
+                    inputs: TOGETHER.min(c - channel),
+                    row: k,
+                    position: padded_stride(c * k),
+                    channels: (first, CHANNELS.min(k - first)),
+                    to: to.at(channel * 9),
+                    filter: c * 9,
                 });
             }
         }
-    }
+    });
 }

@@ -268,8 +268,6 @@ pub struct Gather<'a, T, const SIDE: usize> {
     pub from: &'a [f32],
     /// The positions of the tiles.
     pub grid: Grid,
-    /// The first channel and the number of channels.
-    pub channels: (usize, usize),
     /// The first tile and the number of tiles.
     pub tiles: (usize, usize),
     /// The place of tile zero of this call. Channels are filled up to whole vectors with zeros.
@@ -284,9 +282,8 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let ((start, channels), line) = (self.channels, self.grid.line());
-        let pixel = self.grid.channels;
-        let images = self.from.as_ptr().wrapping_add(start);
+        let (channels, line) = (self.grid.channels, self.grid.line());
+        let images = self.from.as_ptr();
         let mut windows = self.grid.windows::<SIDE>(self.tiles);
         let mut coming = windows.next();
         let mut tile = 0;
@@ -296,7 +293,7 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
                 let pixels = window.pixels(images, &self.grid, first);
                 for c in (first..channels.min(first + ZEROS.len())).step_by(S::LANES) {
                     let count = S::LANES.min(channels - c);
-                    // SAFETY: pixels are inside `from` or zeros, `c + count ≤ channels`, which a pixel has from `start` on; the caller
+                    // SAFETY: pixels are inside `from` or zeros, `c + count ≤ channels`; the caller
                     // promises room for these strips.
                     unsafe {
                         if let (0, Some(window)) = (c % LINE, &coming) {
@@ -316,7 +313,7 @@ impl<T: Transform<SIDE, 6>, const SIDE: usize> Kernel for Gather<'_, T, SIDE> {
                         } else if window.inside == Window::<SIDE>::WHOLE {
                             let corner = images.wrapping_offset(window.corner).wrapping_add(c);
                             let load = |i: usize, j: usize| {
-                                S::load(corner.wrapping_add(i * line + j * pixel))
+                                S::load(corner.wrapping_add(i * line + j * channels))
                             };
                             two_sided::<S, T, SIDE, 6>(load, store);
                         } else {
