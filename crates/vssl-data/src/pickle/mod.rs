@@ -116,6 +116,11 @@ impl Pickle {
         self.values.len()
     }
 
+    /// Returns whether there is no value, which no pickle that was read has.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// Returns the text of a value. Python 2 wrote texts as bytes; 4096 bytes or more are data.
     pub fn text(&self, id: Id) -> Option<&str> {
         match self.get(id) {

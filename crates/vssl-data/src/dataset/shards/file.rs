@@ -88,9 +88,12 @@ impl Shard {
     }
 }
 
-/// Unpacked blocks, those that were used last. The key is the number of the shard and of the block.
+/// Unpacked blocks, those that were used last.
 #[derive(Default)]
-pub(super) struct Unpacked(Mutex<VecDeque<((usize, u32), Arc<Vec<u8>>)>>);
+pub(super) struct Unpacked(Mutex<VecDeque<Held>>);
+
+/// The numbers of a shard and of a block there, and what the block unpacks to.
+type Held = ((usize, u32), Arc<Vec<u8>>);
 
 impl Unpacked {
     /// The bytes of an image in packed blocks.

@@ -10,13 +10,16 @@ use vssl_data::dataset::{Format, Labels};
 use super::shards::{assert_same, kind, stored};
 use super::{open, png, write};
 
-/// All batches of a loader: images, labels, views.
+/// What is in a batch: the numbers of the images, their labels, the views.
+type Content = (Vec<usize>, Option<Vec<u32>>, Vec<f32>);
+
+/// All batches of a loader.
 fn batches(
     set: &Arc<dyn Dataset>,
     workers: usize,
     seed: u64,
     steps: std::ops::Range<u64>,
-) -> Vec<(Vec<usize>, Option<Vec<u32>>, Vec<f32>)> {
+) -> Vec<Content> {
     use vssl_data::{Loader, LoaderPlan, Normalisation, OnBadImage, Pipeline, Share, ViewGroup};
     let views = vec![ViewGroup { size: 6, ..ViewGroup::default() }];
     let normalisation = Normalisation { mean: [0.5; 3], std: [0.25; 3] };
@@ -68,7 +71,7 @@ fn any_set_gives_the_same_batches_from_shards_as_from_its_folder() {
             on_bad_image: OnBadImage::Stop,
         };
         let to = place.path().join("shards");
-        let packed = pack(&[split.clone()], &to, &plan, &mut |_, _| {}).unwrap();
+        let packed = pack(std::slice::from_ref(&split), &to, &plan, &mut |_, _| {}).unwrap();
         verify((&[split], &packed), &to, 2, &|_, _| {}).unwrap();
         let shards = open(Format::Tar, &to, Labels::Fine).unwrap().train;
         assert_same(&*shards, &*folder, "packed");

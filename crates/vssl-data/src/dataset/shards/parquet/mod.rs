@@ -119,7 +119,7 @@ fn images<'a>(path: &Path, footer: &'a Footer) -> Result<&'a Column, DataError> 
     };
     let found: Vec<&Column> = footer.columns.iter().filter(is_image).collect();
     let usual = |name: &&str| found.iter().find(|column| column.path[0] == *name).copied();
-    match (IMAGES.iter().find_map(|name| usual(name)), found.as_slice()) {
+    match (IMAGES.iter().find_map(usual), found.as_slice()) {
         (Some(column), _) => Ok(column),
         (None, [column]) => Ok(column),
         (None, []) => Err(wrong(
