@@ -231,6 +231,7 @@ fn other_programs_encoders_come_in_and_go_out_with_the_same_features() {
         }
         let record = format!("{path}.bpk");
         run(&["export", &to, "--to", &record]).succeeded();
+        fs::remove_file(&record).unwrap();
     }
     assert!(peer(&python, "check", folder.path()));
 }

@@ -290,7 +290,7 @@ unsafe fn sums_of_strip<S: Simd>(
                 if J < strip::<S>() + SIDE - 1 {
                     let x = S::load(from.add(J * S::LANES));
                     unrolled!([0 1 2 3 4 5 6], |K| {
-                        if J >= K && J < K + strip::<S>() {
+                        if (K..K + strip::<S>()).contains(&J) {
                             sums[J.wrapping_sub(K) % STRIP] =
                                 S::fma(x, w[K], sums[J.wrapping_sub(K) % STRIP]);
                         }
@@ -359,7 +359,7 @@ impl Kernel for BandGradient<'_> {
                             unrolled!([0 1 2 3 4 5 6 7 8 9], |J| {
                                 let x = S::load(from.add(J * lanes));
                                 unrolled!([0 1 2 3 4 5 6], |K| {
-                                    if J >= K && J < K + TOGETHER {
+                                    if (K..K + TOGETHER).contains(&J) {
                                         let dy = dy[J.wrapping_sub(K) % TOGETHER];
                                         own[K] = S::fma(x, dy, own[K]);
                                     }

@@ -31,6 +31,10 @@ use crate::layers::{Init, Mode};
 
 /// A network of one of the known architectures. The paths of its parameters do not show the variant.
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a program has a few networks, and each has far larger weights"
+)]
 pub enum Backbone {
     /// A ResNet (He et al. 2016, arXiv:1512.03385).
     Resnet(Resnet),

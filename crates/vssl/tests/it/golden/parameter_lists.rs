@@ -31,9 +31,9 @@ fn networks_have_the_parameters_of_timm_and_torchvision() {
             .filter(|(name, _)| !is_head(library, name))
             .map(|(name, shape)| {
                 // 1×1 convolutions of timm's ConvNeXts are linear layers here, as layer scales of one pixel are vectors.
-                let shape = match shape.as_slice() {
-                    &[width, 1, 1] if name.ends_with("layer_scale") => vec![width],
-                    &[output, input, 1, 1] if name.contains(".mlp.fc") => vec![output, input],
+                let shape = match *shape.as_slice() {
+                    [width, 1, 1] if name.ends_with("layer_scale") => vec![width],
+                    [output, input, 1, 1] if name.contains(".mlp.fc") => vec![output, input],
                     _ => shape,
                 };
                 (renamed(name), shape)
