@@ -264,7 +264,7 @@ impl World {
     }
 
     /// A run from the first one's encoder, whose heads train alone in the first epoch.
-    fn from_first(&self, method: &str) -> String {
+    fn going_on_from_first(&self, method: &str) -> String {
         let init = format!("init = {{ from = {:?}, freeze_epochs = 1 }}", self.at("first"));
         self.text(method, &init)
     }
@@ -297,7 +297,7 @@ impl World {
 fn a_run_from_a_run_tells_where_it_started_and_measures_what_was_before() {
     let world = World::new();
     let first: Summary = folder::summary_of(&world.at("first")).unwrap().unwrap();
-    let plan = world.plan("second", &world.from_first("byol")).unwrap();
+    let plan = world.plan("second", &world.going_on_from_first("byol")).unwrap();
     let told = plan.notes.join("\n");
     for part in [
         "starts from",
@@ -330,7 +330,7 @@ fn a_run_from_a_run_tells_where_it_started_and_measures_what_was_before() {
 fn a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not_without_the_encoder() {
     for method in ["byol", "mocov2plus", "vicreg"] {
         let world = World::new();
-        let text = world.from_first(method);
+        let text = world.going_on_from_first(method);
         let whole = world.train("whole", &text);
         let plan = world.plan("parts", &text).unwrap();
         let stop = Stop::default();
@@ -362,7 +362,7 @@ fn a_run_that_is_stopped_again_and_again_ends_as_one_that_was_not_without_the_en
 #[test]
 fn a_run_that_was_stopped_before_its_first_checkpoint_starts_from_its_own_copy() {
     let world = World::new();
-    let text = world.from_first("simsiam");
+    let text = world.going_on_from_first("simsiam");
     let whole = world.train("whole", &text);
     world.train("again", &text);
     fs::remove_dir_all(world.at("again/checkpoints")).unwrap();
@@ -383,7 +383,7 @@ fn a_run_that_was_stopped_before_its_first_checkpoint_starts_from_its_own_copy()
 #[test]
 fn another_encoder_is_refused_where_a_run_goes_on() {
     let world = World::new();
-    let text = world.from_first("simclr");
+    let text = world.going_on_from_first("simclr");
     world.train("second", &text);
     let error = world.resumed("second", &text.replace("first\"", "whole\"")).err().unwrap();
     assert!(error.to_string().contains("init.from") && error.is_usage(), "{error}");
