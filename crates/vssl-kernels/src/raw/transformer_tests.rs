@@ -174,7 +174,6 @@ fn linear_layers_with_what_stands_around_them_are_the_definitions() {
         [65, 300, 130],
         [130, 7, 813],
         [1100, 40, 20],
-        [1600, 13, 9],
         [0, 4, 3],
         [5, 3, 0],
     ];
