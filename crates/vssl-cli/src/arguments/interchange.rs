@@ -109,6 +109,7 @@ pub enum PoolingName {
     #[value(alias = "avg")]
     Mean,
     /// The mean of the patches, and a norm of it.
+    #[value(alias = "fc_norm")]
     FcNorm,
 }
 

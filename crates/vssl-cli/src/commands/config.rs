@@ -20,6 +20,7 @@ pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
     if let Some(init) = &recipe.init {
         let start = Start::read(init, arguments.recipe.parent()).map_err(pretrain::classified)?;
         let taken = start.adapt(&mut recipe).map_err(pretrain::classified)?;
+        recipe.check().map_err(|problem| Failure::usage(anyhow!(problem)))?;
         start.notes.iter().chain(&taken).for_each(|text| note(text));
     }
     evaluators::chosen(&evaluators::Settings::of(&recipe))

@@ -127,12 +127,13 @@ macro_rules! written_vit {
 
             fn read(self, size: VitSize) -> VitConfig {
                 let named = VitConfig::of(size);
-                VitConfig {
+                let written = VitConfig {
                     size,
                     $($always: self.$always.unwrap_or(named.$always),)*
                     $($option: self.$option.or(named.$option),)*
                     $($other: self.$other.unwrap_or(named.$other),)*
-                }
+                };
+                written.shortest()
             }
         }
     };
@@ -248,6 +249,11 @@ mod tests {
             let error = read(heads).unwrap_err().to_string();
             assert!(error.contains("a divisor of the width, 384"), "{error}");
         }
+        // One network has one description, also where it is written out.
+        let text =
+            "architecture = \"vit-tiny\"\n[vit]\nwidth = 192\ndepth = 12\nheads = 3\nhidden = 768";
+        let whole: BackboneConfig = text.parse::<toml::Table>().unwrap().try_into().unwrap();
+        assert_eq!(whole, BackboneConfig::of(Architecture::VitTiny));
         let written = toml::to_string(&BackboneConfig::of(Architecture::VitSmall)).unwrap();
         assert!(!written.contains("heads") && !written.contains("pooling"), "{written}");
     }

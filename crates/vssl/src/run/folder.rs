@@ -92,9 +92,14 @@ impl RunFolder {
             if !is_run(path) && !is_on_labels(path) {
                 return Err(RunFolderError::Foreign { path: path.to_owned() });
             }
-            drop(locked_log(path)?);
+            let lock = locked_log(path)?;
+            // Another start may have taken the folder before the lock was had.
+            if !force && !failed_before_a_step(path) {
+                return Err(RunFolderError::Occupied { path: path.to_owned() });
+            }
             check_no_evaluation_is_at_work(path)?;
             clear(path)?;
+            drop(lock);
         }
         fs::create_dir_all(path).map_err(io(path))?;
         // The lock comes first: of two processes that begin in one folder, only one writes its settings.

@@ -58,10 +58,7 @@ pub enum TrainError {
         expected: String,
     },
     /// The weights of another program cannot be read.
-    #[error(
-        "{}; what `vssl import` takes as an option, such as --prefix, is a key of [init] here: init.prefix",
-        about(path, source)
-    )]
+    #[error("{}{}", about(path, source), as_keys(source))]
     ForeignStart {
         /// The file.
         path: PathBuf,
@@ -185,7 +182,7 @@ pub enum TrainError {
     Setting(String),
     /// The recipe is not the one of the checkpoint: a run goes on only as it began.
     #[error(
-        "{}: the recipe differs from the one that the checkpoint was made with:\n{}\na run goes on only with the \
+        "{}: the recipe differs from the one that the run was begun with:\n{}\na run goes on only with the \
          settings that it began with: give these keys their first value again (leave out the --set, or mend the \
          file in the run folder), or begin a new run with the new settings and another --out", run.display(), lines(differences)
     )]
@@ -336,6 +333,16 @@ impl TrainError {
                 | Self::Precision(_)
                 | Self::Optimizer(OptimError::Rule { .. } | OptimError::Setting { .. })
         )
+    }
+}
+
+/// Says where the options of `vssl import` are, if the reason names one.
+fn as_keys(source: &ForeignError) -> &'static str {
+    match source.to_string().contains("--") {
+        true => {
+            "; what `vssl import` takes as an option, such as --prefix, is a key of [init] here: init.prefix"
+        }
+        false => "",
     }
 }
 

@@ -173,8 +173,8 @@ fn measure_before(
     reporter.phase(what)?;
     let Some(before) = plan.encoder_before()? else {
         evaluation.notes.push(format!(
-            "the encoder that the run started from is not evaluated: {} is not in the run folder, and init.from does not \
-             lead to it any more",
+            "the encoder that the run started from is not evaluated: {} is missing in the run folder or damaged, and \
+             init.from does not lead to it any more",
             folder::START
         ));
         return Ok(());

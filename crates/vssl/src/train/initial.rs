@@ -34,13 +34,13 @@ impl Plan {
     }
 
     /// Returns the encoder before the first step: the one that the run starts from, or an untrained one. `None` where
-    /// the encoder that the run started from is gone.
+    /// the encoder that the run started from is gone or damaged.
     ///
     /// # Errors
-    /// The copy of the encoder in the run folder is damaged.
+    /// The networks of the run cannot be made.
     pub(super) fn encoder_before(&self) -> Result<Option<Backbone>, TrainError> {
         match &self.recipe.init {
-            Some(init) => start::before(&self.run, init, &self.device),
+            Some(init) => Ok(start::before(&self.run, init, &self.device)),
             None => Ok(self.learner()?.encoder(Network::Student)),
         }
     }

@@ -27,7 +27,7 @@ use crate::{
     method::{Sizes, learner::Learner},
     methods,
     optim::Optimizer,
-    recipe::Recipe,
+    recipe::{self, Recipe},
     run::{
         checkpoint::{Checkpoint, Position},
         clock::is_due,
@@ -115,6 +115,14 @@ impl Plan {
         // A recipe that cannot be read is told of below.
         if let Ok(was) = methods::recipe_from(&stored) {
             resume::keep_start(&was, &mut recipe);
+            // Without a checkpoint the run begins again, and with the encoder that its folder holds.
+            if beginning.checkpoint.is_none() && run.join(folder::START).is_file() {
+                let mut differences = recipe::difference(&was, &recipe);
+                differences.retain(|found| found.key.starts_with("init."));
+                if !differences.is_empty() {
+                    return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
+                }
+            }
         }
         if let Some(checkpoint) = &beginning.checkpoint {
             recipe.data.normalisation = Some(recipe.data.normalisation());
@@ -242,6 +250,15 @@ impl Plan {
                 "{name} sees the labels of the training images: its accuracies do not compare with those of methods \
                  that learn without labels"
             ));
+        }
+        if let Some(init) = &self.recipe.init
+            && init.freeze_epochs.saturating_mul(self.steps_per_epoch) >= self.total_steps
+        {
+            return Err(TrainError::Setting(format!(
+                "init.freeze_epochs = {}: the heads train alone in all {} steps of the run, so the encoder would never \
+                 train; expected fewer epochs, or a larger train.max_steps",
+                init.freeze_epochs, self.total_steps
+            )));
         }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probe and evaluations are skipped".to_owned());

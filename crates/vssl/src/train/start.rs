@@ -62,12 +62,30 @@ impl Start {
         let (true, true, Some(digest)) = (was_begun, kept.is_file(), &init.digest) else {
             return Self::read(init, recipe_folder);
         };
-        let imported = file::import(&kept, &Device::flex());
         let Imported { backbone, config, input, network, step } =
-            imported.map_err(|error| TrainError::Encoder(error.into()))?;
+            match file::import(&kept, &Device::flex()) {
+                Ok(imported) => imported,
+                Err(error) => {
+                    let mut start = Self::read(init, recipe_folder)
+                        .map_err(|_| TrainError::Encoder(error.into()))?;
+                    start.notes.push(format!(
+                        "{} is damaged: the encoder is read again from {}",
+                        kept.display(),
+                        init.from.display()
+                    ));
+                    return Ok(start);
+                }
+            };
         let (weights, digest) = (state::collect(&backbone), digest.clone());
+        check_finite(&kept, &weights)?;
         let mut start = Self { config, input, weights, digest, notes: Vec::new(), network, step };
-        start.notes.push(start.introduction(&kept));
+        let name = start.config.architecture().name();
+        start.notes.push(format!(
+            "starts from {}, the copy of {} that the run was begun with: {name}, {} tensors",
+            kept.display(),
+            init.from.display(),
+            start.weights.len()
+        ));
         Ok(start)
     }
 
@@ -82,6 +100,7 @@ impl Start {
             true => Self::of_folder(&path, init)?,
             false => Self::of_file(&path, init)?,
         };
+        check_finite(&path, &start.weights)?;
         match &init.digest {
             Some(digest) if *digest != start.digest => {
                 return Err(TrainError::OtherStart {
@@ -176,7 +195,7 @@ impl Start {
         notes.map_err(|differences| TrainError::OtherBackbone { from, differences })
     }
 
-    /// Returns a note where the views of `recipe` are much smaller than the images of the encoder.
+    /// Returns a note where the views of `recipe` have another size than the images of the encoder.
     pub fn remark(&self, recipe: &Recipe) -> Option<String> {
         let (own, known) = (Input::of(recipe).size, self.input.size);
         (own != known).then(|| {
@@ -218,24 +237,36 @@ pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<()
 }
 
 /// Returns the encoder, on `device`, that the run in the folder `run` started from: its copy in the run folder, or the
-/// encoder that `init` names where the copy is gone. `None` where both are gone.
-///
-/// # Errors
-/// The copy is damaged.
-pub(super) fn before(
-    run: &Path,
-    init: &InitSection,
-    device: &Device,
-) -> Result<Option<Backbone>, TrainError> {
-    let kept = run.join(folder::START);
-    if kept.is_file() {
-        let imported = file::import(&kept, device);
-        return Ok(Some(imported.map_err(|error| TrainError::Encoder(error.into()))?.backbone));
+/// encoder that `init` names where the copy is gone or damaged. `None` where neither can be read: a training is not lost for
+/// the want of what was before it.
+pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<Backbone> {
+    if let Ok(kept) = file::import(&run.join(folder::START), device) {
+        return Some(kept.backbone);
     }
-    let Ok(start) = Start::read(init, None) else { return Ok(None) };
+    let start = Start::read(init, None).ok()?;
     let blank = Backbone::new(&start.config, &Init::blank(device));
     let backbone = state::restore(blank, start.weights);
-    Ok(Some(backbone.expect("they are the tensors of this network")))
+    Some(backbone.expect("they are the tensors of this network"))
+}
+
+/// Checks that all weights are numbers.
+///
+/// # Errors
+/// A tensor has values that are infinite or not numbers; the error names the first such tensor.
+fn check_finite(path: &Path, weights: &Tensors) -> Result<(), TrainError> {
+    for (tensor, data) in weights {
+        let values = data.as_slice::<f32>().unwrap_or_default();
+        let count = values.iter().filter(|value| !value.is_finite()).count();
+        if count > 0 {
+            return Err(TrainError::Setting(format!(
+                "{}: {count} of the {} values of {tensor} are infinite or not numbers; expected finite weights, for \
+                 example those of an earlier checkpoint",
+                path.display(),
+                values.len()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Returns what `init` says of a file of another program.
@@ -272,7 +303,17 @@ fn found(from: &Path, recipe_folder: Option<&Path>) -> Result<PathBuf, TrainErro
     }
 }
 
+/// Returns the SHA-256 of a file.
+///
+/// # Errors
+/// It is no file, such as a pipe or a device, or it cannot be read.
 fn digest_of(file: &Path) -> Result<String, TrainError> {
+    if file.metadata().is_ok_and(|found| !found.is_file()) {
+        return Err(TrainError::Setting(format!(
+            "init.from leads to {}, which is no file but a pipe or a device; save its bytes in a file first",
+            file.display()
+        )));
+    }
     let read = fs::read(file).map(|bytes| sha256([bytes]));
     read.map_err(|source: io::Error| TrainError::ForeignStart {
         path: file.to_owned(),

@@ -367,17 +367,47 @@ fn a_run_that_was_stopped_before_its_first_checkpoint_starts_from_its_own_copy()
     world.train("again", &text);
     fs::remove_dir_all(world.at("again/checkpoints")).unwrap();
     fs::remove_file(world.at("again/summary.json")).unwrap();
+    let other = world.resumed("again", &text.replace("freeze_epochs = 1", "freeze_epochs = 2"));
+    let error = other.err().unwrap().to_string();
+    assert!(error.contains("init.freeze_epochs: 1 -> 2"), "{error}");
+    let (copy, aside) = (world.at("again").join(folder::START), world.at("aside"));
+    fs::copy(&copy, &aside).unwrap();
+    fs::write(&copy, "damaged").unwrap();
+    let plan = world.resumed("again", &text).unwrap();
+    assert!(plan.notes.iter().any(|note| note.contains("is read again")), "{:?}", plan.notes);
     fs::remove_dir_all(world.at("first")).unwrap();
+    assert!(world.resumed("again", &text).is_err(), "neither the copy nor the encoder is whole");
+    fs::copy(&aside, &copy).unwrap();
     let plan = world.resumed("again", &text);
     let again = pretrain(&plan.unwrap(), &Stop::default(), &mut Silent).unwrap();
     assert_eq!(world.state("again"), world.state("whole"));
     assert_eq!(again.figures, whole.figures);
     // Without the copy and without the encoder there is nothing to compare with, which is said.
-    fs::remove_file(world.at("again").join(folder::START)).unwrap();
+    fs::write(&copy, "damaged").unwrap();
     let changed = text.replace("[\"knn\"]", "[\"knn\", \"spectrum\"]");
     let plan = world.resumed("again", &changed).unwrap();
     let last = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
     assert!(last.notes.iter().any(|note| note.contains("is not evaluated")), "{:?}", last.notes);
+}
+
+#[test]
+fn weights_that_are_no_numbers_and_heads_that_train_alone_to_the_end_are_refused() {
+    let world = World::new();
+    let file = world.at("own.safetensors");
+    export::export(&world.at("first"), "latest", Network::Student, &file).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    let end = bytes.len() - 4;
+    bytes[end..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let error = world.refused(&world.text("simclr", &format!("init = {{ from = {file:?} }}")));
+    assert!(
+        error.contains("own.safetensors: 1 of the") && error.contains("not numbers"),
+        "{error}"
+    );
+    let text =
+        world.going_on_from_first("simclr").replace("epochs = 3,", "epochs = 3, max_steps = 4,");
+    let error = world.refused(&text);
+    assert!(error.contains("init.freeze_epochs = 1") && error.contains("max_steps"), "{error}");
 }
 
 #[test]

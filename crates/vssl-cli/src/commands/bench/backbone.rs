@@ -29,6 +29,12 @@ pub(super) fn of(
     if !is_resnet && stem.is_some() {
         return Err(Failure::usage(anyhow!("--stem: only ResNets have one; leave it out")));
     }
+    if is_deep && arguments.width == Some(1) {
+        return Err(Failure::usage(anyhow!(
+            "--width 1: the stem of {} has half the channels; expected at least 2",
+            backbone.name()
+        )));
+    }
     if is_deep && stem.is_some() {
         return Err(Failure::usage(anyhow!(
             "--stem: {} has a stem of its own; leave it out",

@@ -54,6 +54,7 @@ pub enum Pooling {
     /// `global_pool="avg"` with `fc_norm=False`.
     Mean,
     /// The mean of the patches, and a norm of it: timm's `global_pool="avg"`, whose norm is called `fc_norm`.
+    #[serde(alias = "fc-norm")]
     FcNorm,
 }
 
@@ -197,6 +198,19 @@ impl VitConfig {
             Mlp::Gelu => 4 * self.width(),
             Mlp::Swiglu => (self.width() * 8 / 3).next_multiple_of(8),
         })
+    }
+
+    /// Returns the same network without the sizes that it has anyway: one network has one description.
+    pub(crate) fn shortest(self) -> Self {
+        let bare = Self { width: None, depth: None, heads: None, hidden: None, ..self };
+        let sizes = Self {
+            width: self.width.filter(|&width| width != bare.width()),
+            depth: self.depth.filter(|&depth| depth != bare.depth()),
+            heads: self.heads.filter(|&heads| heads != bare.heads()),
+            ..self
+        };
+        let usual = Self { hidden: None, ..sizes }.hidden();
+        Self { hidden: self.hidden.filter(|&hidden| hidden != usual), ..sizes }
     }
 
     /// Returns the number of tokens in front of the patches: class token and registers.

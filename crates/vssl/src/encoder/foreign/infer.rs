@@ -166,7 +166,7 @@ fn attending(
             )));
         }
         Some(heads) => {
-            vit.heads = (heads != usual || vit.width.is_some()).then_some(heads);
+            vit.heads = (heads != usual).then_some(heads);
         }
         None if is_dinov2 => {}
         None if vit.width.is_some() => unknown.push(
@@ -245,6 +245,14 @@ fn input(
         return Err(ForeignError::Contradiction(format!(
             "--size {size}: expected a multiple of the patch, {} pixels",
             vit.patch
+        )));
+    }
+    if let BackboneConfig::ConvNext(network) = config
+        && size < network.smallest()
+    {
+        return Err(ForeignError::Contradiction(format!(
+            "--size {size}: expected at least {}, eight times the patch",
+            network.smallest()
         )));
     }
     let format = if photographs { Format::Folder } else { Format::Cifar10 };

@@ -271,8 +271,8 @@ pub(super) fn check(
         BackboneConfig::Vit(vit) if size < vit.patch || !size.is_multiple_of(vit.patch) => {
             return Err(BenchError::Patches { size, patch: vit.patch });
         }
-        BackboneConfig::ConvNext(convnext) if size < 8 * convnext.patch => {
-            return Err(BenchError::TooFewPixels { size, least: 8 * convnext.patch });
+        BackboneConfig::ConvNext(convnext) if size < convnext.smallest() => {
+            return Err(BenchError::TooFewPixels { size, least: convnext.smallest() });
         }
         BackboneConfig::Resnet(resnet)
             if resnet.stem == Stem::Cifar && size + 2 * resnet.stem_padding < 3 =>
