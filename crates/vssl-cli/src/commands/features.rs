@@ -10,6 +10,7 @@ use vssl_data::Dataset;
 use crate::{
     failure::Failure,
     notes::{note, warn},
+    output::counted,
 };
 
 /// Refuses images of which none could be read, and images without a single class of the known images. Tells of
@@ -35,8 +36,9 @@ pub(super) fn tell_lost(split: &str, of: &dyn Dataset, read: &dyn Source) {
 /// Tells that fewer images than the `k` neighbours asked for can vote, where only `known` have known classes.
 pub(super) fn tell_few(k: usize, known: usize) {
     if k > known {
+        let known = counted(known, "image");
         note(&format!(
-            "--k {k}: the images with known classes are only {known}; where k is larger, all of them vote"
+            "--k {k}: only {known} with known classes; where k is larger, all of them vote"
         ));
     }
 }

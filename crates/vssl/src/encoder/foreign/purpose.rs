@@ -101,6 +101,7 @@ fn companion(part: &str, beside: bool) -> Option<&'static str> {
         || part.ends_with("_head")
         || beside && (part.starts_with("proj") || part.starts_with("pred"))
         || beside && part.ends_with("_probe")
+        || beside && is(&["transformer_encoder", "iter_norm"])
     {
         Some("a head")
     } else {
