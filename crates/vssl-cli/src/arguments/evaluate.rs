@@ -16,7 +16,7 @@ pub struct Evaluate {
     /// Images to evaluate on.
     #[arg(long, value_enum, value_name = "SPLIT", default_value_t)]
     pub split: EvaluatedName,
-    /// Names of the evaluators: knn, linear, spectrum; by default the evaluators that the run's recipe names,
+    /// Names of the evaluators: knn, linear, spectrum, quality; by default the evaluators that the run's recipe names,
     /// and knn and linear for a file.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     pub evaluators: Vec<String>,

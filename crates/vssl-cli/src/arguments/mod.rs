@@ -134,7 +134,7 @@ pub enum Command {
     Pretrain(Pretrain),
     /// Show a recipe with all its defaults, and where each value comes from.
     Config(Config),
-    /// Download and check datasets.
+    /// Download, check, pack and draw datasets.
     Data(DataCommand),
     /// List the methods.
     #[command(after_help = "Example:\n  vssl methods --json")]
@@ -145,7 +145,7 @@ pub enum Command {
     Import(Import),
     /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
     Export(Export),
-    /// Evaluate a frozen encoder by the evaluators that recipes name, each quick: knn, linear, spectrum.
+    /// Evaluate a frozen encoder by the evaluators that recipes name, each quick: knn, linear, spectrum, quality.
     Evaluate(Evaluate),
     /// Evaluate a frozen encoder by linear classifiers, at several learning rates at once.
     Linear(Linear),
@@ -307,11 +307,13 @@ pub enum DataAction {
     Pack {
         /// A folder, shards, a list, an archive, or a recipe.
         source: PathBuf,
-        /// The folder of the shards, which is made and must be empty: train/000000.tar and so on.
+        /// The folder of the shards, which is made and must be empty: train/000000.tar and so on. It is called
+        /// DIR.part until all images are read back.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// Scale images down whose smaller side has more pixels than this, and store them as JPEG; by default
-        /// all files stay as they are.
+        /// all files stay as they are. Images that are not stored as files, those of CIFAR, STL-10 and MNIST,
+        /// become PNGs.
         #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=65535))]
         side: Option<u32>,
         /// Quality of the JPEGs that are written.
@@ -322,7 +324,7 @@ pub enum DataAction {
         #[arg(long, value_name = "MIB", default_value_t = 256,
               value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
         shard_size: u32,
-        /// Leave images out that cannot be read, and count them, instead of stopping.
+        /// Leave images out that cannot be read, and name them, instead of stopping.
         #[arg(long)]
         skip_bad: bool,
         /// Format of the images; by default it is recognised from the files.

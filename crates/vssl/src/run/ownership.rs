@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     checkpoint, earlier, history, metrics,
-    names::{CLASSES, CONFUSION, ENCODER, LABELS, LOG, RECIPE, SETTINGS, SUMMARY},
+    names::{CLASSES, CONFUSION, ENCODER, LABELS, LOG, RECIPE, SETTINGS, START, SUMMARY},
     tensorboard,
 };
 
@@ -37,7 +37,7 @@ fn is_begun(folder: &Path) -> bool {
 }
 
 fn is_own(name: &str) -> bool {
-    let names = [RECIPE, SETTINGS, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, LOG];
+    let names = [RECIPE, SETTINGS, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, LOG, START];
     names.contains(&name)
         || [metrics::FILE, history::FILE, checkpoint::FOLDER].contains(&name)
         || earlier::is_kept(name)
@@ -89,6 +89,7 @@ mod tests {
             "run/confusion.csv",
             "run/labels.json",
             "run/encoder.json",
+            "run/start.safetensors",
             "run/recipe-step-00000003.toml",
             "run/settings-step-00000003.toml",
             "run/summary-step-00000003.json",

@@ -4,7 +4,7 @@
 //! and so must the images. Called where a training that goes on is planned, and by the comparison of runs,
 //! which needs to know the same about settings.
 
-use std::error::Error;
+use std::{error::Error, path};
 
 use toml::Table;
 
@@ -80,8 +80,13 @@ pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenanc
 /// same encoder and `now` does not say otherwise.
 pub fn keep_start(was: &Recipe, now: &mut Recipe) {
     let (Some(from), Some(init)) = (&was.init, &mut now.init) else { return };
-    if from.from == init.from {
-        init.digest.get_or_insert_with(|| from.digest.clone().unwrap_or_default());
+    let is_same =
+        from.from == init.from || init.from.canonicalize().is_ok_and(|place| place == from.from);
+    if is_same {
+        init.from.clone_from(&from.from);
+        if init.digest.is_none() {
+            init.digest.clone_from(&from.digest);
+        }
         // Where the backbones disagree, the comparison of the recipes says so.
         let _ = now.start_from(&was.backbone, was.data.normalisation());
     }

@@ -2,6 +2,7 @@
 //! can be checked before the first step has been checked.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -244,6 +245,13 @@ impl Plan {
                 return Err(TrainError::Setting(format!(
                     "method = \"{name}\" learns from the labels of the training images, and these images have none; \
                      expected a folder for each class, or another method"
+                )));
+            }
+            let classes: BTreeSet<&u32> = self.train.labels().into_iter().flatten().collect();
+            if classes.len() < 2 {
+                return Err(TrainError::Setting(format!(
+                    "method = \"{name}\" tells classes apart, and all training images have the same label; expected two \
+                     classes or more"
                 )));
             }
             notes.push(format!(

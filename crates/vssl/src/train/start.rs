@@ -20,12 +20,17 @@ use crate::{
         file::{self, ImportError, Imported},
         foreign::{self, ForeignError, ImportReport, MatchStatus, Request, Row},
     },
+    formats::safetensors,
     layers::Init,
     method::learner::Network,
     recipe::{InitSection, Recipe},
     run::{checkpoint::Store, digest::sha256, folder},
     tensors::state::{self, Tensors},
 };
+
+/// The keys of the copy's metadata: the digest of the file that it is a copy of, and that of its own tensors.
+const COPY_OF: &str = "copy_of";
+const WEIGHTS: &str = "weights";
 
 /// The largest number of tensors that an error names.
 const NAMED: usize = 20;
@@ -44,6 +49,8 @@ pub struct Start {
     pub notes: Vec<String>,
     network: Option<Network>,
     step: Option<u64>,
+    /// Where it was found, from the root; `None` for a run's own copy.
+    place: Option<PathBuf>,
 }
 
 impl Start {
@@ -62,23 +69,24 @@ impl Start {
         let (true, true, Some(digest)) = (was_begun, kept.is_file(), &init.digest) else {
             return Self::read(init, recipe_folder);
         };
-        let Imported { backbone, config, input, network, step } =
-            match file::import(&kept, &Device::flex()) {
-                Ok(imported) => imported,
-                Err(error) => {
-                    let mut start = Self::read(init, recipe_folder)
-                        .map_err(|_| TrainError::Encoder(error.into()))?;
-                    start.notes.push(format!(
-                        "{} is damaged: the encoder is read again from {}",
-                        kept.display(),
-                        init.from.display()
-                    ));
-                    return Ok(start);
-                }
-            };
-        let (weights, digest) = (state::collect(&backbone), digest.clone());
-        check_finite(&kept, &weights)?;
-        let mut start = Self { config, input, weights, digest, notes: Vec::new(), network, step };
+        let (Imported { config, input, network, step, .. }, weights) = match copy(&kept, digest) {
+            Ok(whole) => whole,
+            Err(problem) => {
+                let read = Self::read(init, recipe_folder);
+                let mut start = read.map_err(|error| {
+                    TrainError::Setting(format!("{}: {problem}; and {error}", kept.display()))
+                })?;
+                start.notes.push(format!(
+                    "{}: {problem}: the encoder is read again from {}",
+                    kept.display(),
+                    init.from.display()
+                ));
+                return Ok(start);
+            }
+        };
+        let digest = digest.clone();
+        let notes = Vec::new();
+        let mut start = Self { config, input, weights, digest, notes, network, step, place: None };
         let name = start.config.architecture().name();
         start.notes.push(format!(
             "starts from {}, the copy of {} that the run was begun with: {name}, {} tensors",
@@ -101,6 +109,7 @@ impl Start {
             false => Self::of_file(&path, init)?,
         };
         check_finite(&path, &start.weights)?;
+        start.place = path.canonicalize().ok().filter(|place| place.to_str().is_some());
         match &init.digest {
             Some(digest) if *digest != start.digest => {
                 return Err(TrainError::OtherStart {
@@ -150,7 +159,7 @@ impl Start {
         let file = Store::of(path).folder_of(step).join(format!("{kind}.safetensors"));
         let digest = digest_of(&file)?;
         let Encoder { config, input, network, step, .. } = encoder;
-        Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step })
+        Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step, place: None })
     }
 
     /// Reads the encoder of a file.
@@ -169,7 +178,16 @@ impl Start {
                 return Err(TrainError::Encoder(EncoderError::OneNetwork { path }));
             }
             let weights = state::collect(&backbone);
-            return Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step });
+            return Ok(Self {
+                config,
+                input,
+                weights,
+                digest,
+                notes: Vec::new(),
+                network,
+                step,
+                place: None,
+            });
         }
         let foreign = |source| TrainError::ForeignStart { path: path.to_owned(), source };
         let report = foreign::read(path, &request(init)).map_err(foreign)?;
@@ -180,10 +198,11 @@ impl Start {
         );
         let (config, input, network) = (report.config.clone(), report.input, report.network);
         let (weights, notes) = (report.into_tensors(), vec![note]);
-        Ok(Self { config, input, weights, digest, notes, network, step: None })
+        Ok(Self { config, input, weights, digest, notes, network, step: None, place: None })
     }
 
-    /// Gives `recipe` what the encoder decides and the recipe does not say. Returns notes on it.
+    /// Gives `recipe` what the encoder decides and the recipe does not say, and the encoder's place from the root, so that
+    /// the recipe leads to it from any folder. Returns notes on it.
     ///
     /// # Errors
     /// The recipe says otherwise in `[backbone]`.
@@ -192,6 +211,9 @@ impl Start {
         let init = recipe.init.as_mut().expect("the recipe names the encoder");
         init.digest = Some(self.digest.clone());
         let from = init.from.clone();
+        if let Some(place) = &self.place {
+            init.from.clone_from(place);
+        }
         notes.map_err(|differences| TrainError::OtherBackbone { from, differences })
     }
 
@@ -232,7 +254,9 @@ pub(super) fn take_over(
 pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<(), TrainError> {
     let (weights, input) = (state::collect(encoder), Input::of(recipe));
     let to = run.join(folder::START);
-    export::write_tensors(&to, &weights, &recipe.backbone, &input, &[])
+    let digest = recipe.init.as_ref().and_then(|init| init.digest.clone()).unwrap_or_default();
+    let origin = [(COPY_OF, digest), (WEIGHTS, digest_of_weights(&weights))];
+    export::write_tensors(&to, &weights, &recipe.backbone, &input, &origin)
         .map_err(|error| TrainError::Encoder(error.into()))
 }
 
@@ -240,13 +264,36 @@ pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<()
 /// encoder that `init` names where the copy is gone or damaged. `None` where neither can be read: a training is not lost for
 /// the want of what was before it.
 pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<Backbone> {
-    if let Ok(kept) = file::import(&run.join(folder::START), device) {
-        return Some(kept.backbone);
-    }
-    let start = Start::read(init, None).ok()?;
-    let blank = Backbone::new(&start.config, &Init::blank(device));
-    let backbone = state::restore(blank, start.weights);
+    let digest = init.digest.as_deref().unwrap_or_default();
+    let (config, weights) = match copy(&run.join(folder::START), digest) {
+        Ok((kept, weights)) => (kept.config, weights),
+        Err(_) => Start::read(init, None).map(|start| (start.config, start.weights)).ok()?,
+    };
+    let blank = Backbone::new(&config, &Init::blank(device));
+    let backbone = state::restore(blank, weights);
     Some(backbone.expect("they are the tensors of this network"))
+}
+
+/// Returns what the copy `file` of an encoder holds, and its weights, if it is the one that a run made of the file with
+/// this `digest`.
+///
+/// # Errors
+/// It is damaged or another file, in words.
+fn copy(file: &Path, digest: &str) -> Result<(Imported, Tensors), &'static str> {
+    let imported = file::import(file, &Device::flex()).map_err(|_| "this copy is damaged")?;
+    let weights = state::collect(&imported.backbone);
+    let bytes = fs::read(file).unwrap_or_default();
+    let metadata = safetensors::metadata(&bytes).unwrap_or_default();
+    let says = |key: &str, value: &str| metadata.get(key).is_some_and(|found| found == value);
+    match says(COPY_OF, digest) && says(WEIGHTS, &digest_of_weights(&weights)) {
+        true => Ok((imported, weights)),
+        false => Err("this is not the copy that the run made when it was begun"),
+    }
+}
+
+/// Returns the SHA-256 of all tensors and their names.
+fn digest_of_weights(weights: &Tensors) -> String {
+    sha256(weights.iter().flat_map(|(name, data)| [name.as_bytes(), data.as_bytes()]))
 }
 
 /// Checks that all weights are numbers.

@@ -31,11 +31,11 @@ use crate::{
 const SIZE: usize = 16;
 
 /// A transformer of a size that no name has.
+/// Three heads, as ViT-Tiny has them.
 fn tiny() -> VitConfig {
     VitConfig {
         width: Some(24),
         depth: Some(2),
-        heads: Some(3),
         patch: 4,
         image_size: SIZE,
         ..VitConfig::default()

@@ -372,9 +372,16 @@ fn a_run_that_was_stopped_before_its_first_checkpoint_starts_from_its_own_copy()
     assert!(error.contains("init.freeze_epochs: 1 -> 2"), "{error}");
     let (copy, aside) = (world.at("again").join(folder::START), world.at("aside"));
     fs::copy(&copy, &aside).unwrap();
-    fs::write(&copy, "damaged").unwrap();
-    let plan = world.resumed("again", &text).unwrap();
-    assert!(plan.notes.iter().any(|note| note.contains("is read again")), "{:?}", plan.notes);
+    let (mut changed, other) = (fs::read(&copy).unwrap(), world.at("first.safetensors"));
+    let end = changed.len() - 1;
+    changed[end] ^= 1;
+    export::export(&world.at("again"), "latest", Network::Student, &other).unwrap_err();
+    export::export(&world.at("whole"), "latest", Network::Student, &other).unwrap();
+    for bytes in [b"damaged".to_vec(), changed, fs::read(&other).unwrap()] {
+        fs::write(&copy, bytes).unwrap();
+        let plan = world.resumed("again", &text).unwrap();
+        assert!(plan.notes.iter().any(|note| note.contains("is read again")), "{:?}", plan.notes);
+    }
     fs::remove_dir_all(world.at("first")).unwrap();
     assert!(world.resumed("again", &text).is_err(), "neither the copy nor the encoder is whole");
     fs::copy(&aside, &copy).unwrap();

@@ -68,6 +68,14 @@ fn encoder(path: &Path) -> Result<&str, Failure> {
 
 /// Reads the recipe as `vssl pretrain` will.
 fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
+    if entry.name == "wmse" && survey.images < 16 {
+        return Err(anyhow!(
+            "wmse whitens groups of images that are more than its dimensions; expected at least 16 images, and \
+             these are {}",
+            survey.images
+        )
+        .into());
+    }
     let (recipe, _) = Recipe::parse(text, &path.display().to_string(), &[], METHODS)?;
     let views = |local: bool| -> usize {
         let groups = recipe.views.iter().filter(|group| group.local == local);
@@ -83,15 +91,6 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         return Err(anyhow!(
             "{} learns from labels, and these images have none; expected a folder for each class",
             entry.name
-        )
-        .into());
-    }
-    if entry.name == "wmse" && recipe.train.batch < 4 {
-        return Err(anyhow!(
-            "wmse whitens groups of images that are more than its dimensions, and {} images give batches of {}; \
-             expected at least 16 images",
-            survey.images,
-            recipe.train.batch
         )
         .into());
     }

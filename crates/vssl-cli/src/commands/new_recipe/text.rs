@@ -217,7 +217,11 @@ fn group(
 fn backbone(page: &mut Page, survey: &Survey) {
     let stem = if tuning::view_size(survey.side) < PHOTOGRAPH { "cifar" } else { "imagenet" };
     page.table("[backbone]");
-    page.key("architecture", "resnet18", "resnet18, resnet34 or resnet50");
+    page.key(
+        "architecture",
+        "resnet18",
+        "or another network of the book: resnet50, vit-tiny, convnext_atto, …",
+    );
     page.key("width", 64, "channels of the first stage; fewer are faster and learn less");
     page.key("stem", stem, "imagenet: 7x7 stride 2 and pooling; cifar: 3x3, small images");
     page.key("stem_padding", 1, "of the cifar stem");
@@ -279,6 +283,22 @@ fn meaning(method: &str, key: &str) -> &'static str {
         "similarity_weight" => "weight of the distance between views",
         "variance_weight" => "weight of the hinge on small deviations",
         "covariance_weight" => "weight of the covariances",
+        "layers" => "layers of the transformer",
+        "heads" => "heads of the transformer",
+        "iternorm" => "whether the projector whitens its output",
+        "slices" => "random directions a step",
+        "knots" => "places at which characteristic functions are compared",
+        "t_max" => "the last of these places",
+        "range" => "half or full: whether negative places are computed, too",
+        "pooled" => "whether all views are one sample",
+        "times_rows" => "whether the statistic grows with the batch",
+        "clip" => "a statistic below this counts as 0",
+        "total" => "mixture or sum: how the two terms are added",
+        "whitening_size" => "images that are whitened together",
+        "whitening_iters" => "orders of the batch a step",
+        "whitening_eps" => "share of the identity in the covariance",
+        "learns" => "first or both: which view of a pair has a gradient",
+        "form" => "inside or outside: where the positives are added",
         "prototypes" => "cluster centres, or outputs of the head",
         key if key.ends_with("queue") => "earlier embeddings that are kept; whole batches",
         key if key.ends_with("temperature") => "a temperature: lower is sharper",
@@ -358,7 +378,7 @@ fn watching(page: &mut Page, survey: &Survey, epochs: i64) {
     page.key("temperature", 0.07, "votes weigh exp(cosine / this)");
     page.table("[evaluation]");
     page.key("enabled", true, "the table at the end");
-    page.key("evaluators", vec!["knn", "linear"], "what it has; \"spectrum\" is another one");
+    page.key("evaluators", vec!["knn", "linear"], "or also \"spectrum\" and \"quality\"");
     page.key("untrained", true, "compare with the encoder before training");
     page.key("pixels", true, "compare with the pixels themselves");
     page.table("[health]");
