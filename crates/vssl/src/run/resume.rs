@@ -80,8 +80,9 @@ pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenanc
 /// same encoder and `now` does not say otherwise.
 pub fn keep_start(was: &Recipe, now: &mut Recipe) {
     let (Some(from), Some(init)) = (&was.init, &mut now.init) else { return };
-    let is_same =
-        from.from == init.from || init.from.canonicalize().is_ok_and(|place| place == from.from);
+    let is_same = from.from == init.from
+        || path::absolute(&init.from).is_ok_and(|place| place == from.from)
+        || init.from.canonicalize().is_ok_and(|place| place == from.from);
     if is_same {
         init.from.clone_from(&from.from);
         if init.digest.is_none() {
