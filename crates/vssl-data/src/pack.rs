@@ -4,6 +4,10 @@
 //! A split becomes a folder of files `000000.tar`, `000001.tar`, …, each image a sample `000000042.jpg` with its
 //! label in `000000042.cls`; `classes.txt` has the names of the classes. The order is that of the set, so a
 //! training on the shards sees the images in the order of a training on the set.
+//!
+//! All is written and read back in a folder `<to>.part`, which gets its name at the end: a folder of shards is whole.
+
+mod place;
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -19,7 +23,7 @@ use crate::{
     DataConfig, DataError, Dataset, Image, OnBadImage,
     augment::{Scratch, with_smaller_side},
     check::{BadImage, check},
-    dataset::{self, Evaluated, Format},
+    dataset::{self, Evaluated, Format, Tones},
     loader::Ordered,
 };
 
@@ -39,6 +43,8 @@ pub struct PackPlan {
     pub workers: usize,
     /// What happens when an image cannot be read.
     pub on_bad_image: OnBadImage,
+    /// What samples of more than 8 bits become in the set: files that stay as they are are read back so.
+    pub tones: Tones,
 }
 
 /// The splits of a set, and where they go.
@@ -48,6 +54,19 @@ pub struct PackSplit {
     pub name: &'static str,
     /// Its images.
     pub images: Arc<dyn Dataset>,
+}
+
+/// How far the packing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackProgress {
+    /// The name of the split that is written or read back.
+    pub split: &'static str,
+    /// Whether it is read back.
+    pub is_read_back: bool,
+    /// The number of its images that are done.
+    pub done: u64,
+    /// The number of all of them.
+    pub of: u64,
 }
 
 /// What was written of a split.
@@ -77,17 +96,19 @@ enum Sample {
     Bad(BadImage),
 }
 
-/// Writes the splits into folders below `to`, which must be empty or missing, and `progress` gets the name of the
-/// split with the number of images done.
+/// Writes the splits into folders below `to`, which must be empty or missing, and reads them back with [`verify`].
+///
+/// Until all is read back the folder is called `<to>.part`. One that an interrupted or failed packing left is
+/// removed at the start.
 ///
 /// # Errors
 /// Images that cannot be read, where they are not skipped; a folder that is not empty or cannot be written to;
-/// names of classes that are no lines; settings out of range.
+/// names of classes that are no lines; settings out of range; what [`verify`] finds.
 pub fn pack(
     splits: &[PackSplit],
     to: &Path,
     plan: &PackPlan,
-    progress: &mut dyn FnMut(&'static str, u64),
+    progress: &(dyn Fn(PackProgress) + Sync),
 ) -> Result<Vec<Packed>, DataError> {
     if !(1..=100).contains(&plan.quality) {
         return Err(DataError::Setting(format!("quality {}: expected 1 to 100", plan.quality)));
@@ -95,20 +116,19 @@ pub fn pack(
     if plan.side == Some(0) {
         return Err(DataError::Setting("a smaller side of 0 pixels: expected at least 1".into()));
     }
-    if fs::read_dir(to).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(DataError::Setting(format!(
-            "{}: this folder is not empty; expected a new one for the shards",
-            to.display()
-        )));
-    }
-    fs::create_dir_all(to).map_err(DataError::io(to))?;
-    write_classes(splits, to)?;
+    let part = place::begin(to)?;
+    write_classes(splits, &part)?;
     let mut packed = Vec::new();
     for split in splits {
-        let folder = to.join(split.name);
+        let folder = part.join(split.name);
         fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
-        packed.push(pack_split(split, &folder, plan, &mut |done| progress(split.name, done))?);
+        let of = split.images.len() as u64;
+        packed.push(pack_split(split, &folder, plan, &mut |done| {
+            progress(PackProgress { split: split.name, is_read_back: false, done, of });
+        })?);
     }
+    verify((splits, &packed), &part, plan, progress)?;
+    place::finish(&part, to)?;
     Ok(packed)
 }
 
@@ -199,14 +219,12 @@ fn sample(
     scratch: &mut Scratch,
 ) -> Result<Sample, DataError> {
     let bad = |what| DataError::BadImage { name: images.name(index), index, what };
-    if let Some(side) = plan.side {
-        let image = images.image(index)?;
-        if image.width.min(image.height) > side {
-            let image = with_smaller_side(&image, side, scratch).map_err(bad)?;
-            let bytes = jpeg(&image, plan.quality).map_err(bad)?;
-            let (ending, is_scaled, is_encoded) = ("jpg", true, false);
-            return Ok(Sample::Image { bytes, ending, is_scaled, is_encoded });
-        }
+    // Also where the file is copied: what cannot be decoded is a bad image here, not a damaged shard later.
+    let image = images.image(index)?;
+    if let Some(side) = plan.side.filter(|&side| image.width.min(image.height) > side) {
+        let image = with_smaller_side(&image, side, scratch).map_err(bad)?;
+        let bytes = jpeg(&image, plan.quality).map_err(bad)?;
+        return Ok(Sample::Image { bytes, ending: "jpg", is_scaled: true, is_encoded: false });
     }
     match images.file(index) {
         Some(bytes) => {
@@ -216,7 +234,7 @@ fn sample(
             Ok(Sample::Image { bytes, ending, is_scaled: false, is_encoded: false })
         }
         None => {
-            let bytes = png(&images.image(index)?).map_err(bad)?;
+            let bytes = png(&image).map_err(bad)?;
             Ok(Sample::Image { bytes, ending: "png", is_scaled: false, is_encoded: true })
         }
     }
@@ -297,18 +315,20 @@ impl Writer {
     }
 }
 
-/// Opens the shards in `to` as a training would, decodes every image, and compares bytes, order, labels and classes
-/// with what was written. `progress` gets the number of images done of a split.
+/// Opens the shards in `at` as a training would, decodes every image, and compares bytes, order, labels and classes
+/// with what was written.
 ///
 /// # Errors
 /// The first difference, or what cannot be read.
 pub fn verify(
     (splits, packed): (&[PackSplit], &[Packed]),
-    to: &Path,
-    workers: usize,
-    progress: &(dyn Fn(&'static str, usize) + Sync),
+    at: &Path,
+    plan: &PackPlan,
+    progress: &(dyn Fn(PackProgress) + Sync),
 ) -> Result<(), DataError> {
-    let config = DataConfig { format: Format::Tar, path: to.into(), ..DataConfig::default() };
+    let Tones { bits_used, range } = plan.tones;
+    let (format, path) = (Format::Tar, at.to_path_buf());
+    let config = DataConfig { format, path, bits_used, range, ..DataConfig::default() };
     for (split, packed) in splits.iter().zip(packed) {
         let evaluated = if split.name == "test" { Evaluated::Test } else { Evaluated::Validation };
         let opened = dataset::open_for(&config, None, evaluated)?;
@@ -317,7 +337,7 @@ pub fn verify(
             _ => opened.validation,
         };
         let wrong = |what: String| DataError::Format {
-            path: to.join(split.name),
+            path: at.join(split.name),
             what,
             expected: "the images that were written: the disk may be damaged; pack again".into(),
         };
@@ -330,7 +350,10 @@ pub fn verify(
         {
             return Err(wrong("other labels or classes than were written".to_owned()));
         }
-        let report = check(&*images, workers, &|done| progress(split.name, done));
+        let of = packed.images as u64;
+        let report = check(&*images, plan.workers.max(1), &|done| {
+            progress(PackProgress { split: split.name, is_read_back: true, done: done as u64, of });
+        });
         if let Some(bad) = report.bad.first() {
             return Err(wrong(format!("{} (image {}): {}", bad.name, bad.index, bad.what)));
         }

@@ -307,13 +307,11 @@ pub enum DataAction {
     Pack {
         /// A folder, shards, a list, an archive, or a recipe.
         source: PathBuf,
-        /// The folder of the shards, which is made and must be empty: train/000000.tar and so on. It is called
-        /// DIR.part until all images are read back.
+        /// The folder of the shards, train/000000.tar and so on: empty or new, and DIR.part until it is whole.
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
         /// Scale images down whose smaller side has more pixels than this, and store them as JPEG; by default
-        /// all files stay as they are. Images that are not stored as files, those of CIFAR, STL-10 and MNIST,
-        /// become PNGs.
+        /// files stay as they are. Images that are no files (CIFAR, STL-10, MNIST) become PNGs.
         #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=65535))]
         side: Option<u32>,
         /// Quality of the JPEGs that are written.

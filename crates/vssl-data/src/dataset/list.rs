@@ -2,6 +2,7 @@
 //!
 //! Paths are taken from the folder of the list. Splits have the usual names; without the column, all images are
 //! for training. Classes are sorted by their numbers if all labels are numbers, else by the bytes of their names.
+//! Spaces at the ends of a cell do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -111,14 +112,15 @@ fn rows(path: &Path, found: &mut Found) -> Result<Rows, DataError> {
     for (at, file) in paths.into_iter().enumerate() {
         let cell = |column: &Option<Vec<Option<String>>>| {
             let text = column.as_ref().and_then(|column| column.get(at).cloned().flatten());
-            text.filter(|text| !text.trim().is_empty())
+            text.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
         };
+        let file = file.map(|file| file.trim().to_owned());
         let Some(file) = file.filter(|file| !file.is_empty()) else {
             return Err(wrong(path, format!("image {at} has no path"), "a path in every line"));
         };
         let split = match (cell(&splits), &splits) {
             (None, None) => Some(TRAIN.key),
-            (text, _) => text.and_then(|text| split(text.trim())),
+            (text, _) => text.and_then(|text| split(&text)),
         };
         match split {
             None => found.leave_out("of other splits", LeftOut { count: 1, example: file.into() }),

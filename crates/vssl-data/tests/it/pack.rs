@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::tempdir;
-use vssl_data::dataset::{Format, Labels};
+use vssl_data::dataset::{self, Format, Labels, Range, Tones};
 use vssl_data::pack::{PackPlan, PackSplit, Packed, pack, verify};
-use vssl_data::{DataError, Dataset, OnBadImage};
+use vssl_data::{DataConfig, DataError, Dataset, OnBadImage};
 
 use crate::dataset::{assert_says, open, png, write};
 
@@ -17,6 +17,7 @@ const PLAN: PackPlan = PackPlan {
     shard_bytes: 4000,
     workers: 2,
     on_bad_image: OnBadImage::Stop,
+    tones: Tones { bits_used: 16, range: Range::Full },
 };
 
 fn split(images: &Arc<dyn Dataset>) -> [PackSplit; 1] {
@@ -25,8 +26,7 @@ fn split(images: &Arc<dyn Dataset>) -> [PackSplit; 1] {
 
 fn packed(images: &Arc<dyn Dataset>, to: &Path, plan: &PackPlan) -> Result<Packed, DataError> {
     let splits = split(images);
-    let packed = pack(&splits, to, plan, &mut |_, _| {})?;
-    verify((&splits, &packed), to, 2, &|_, _| {})?;
+    let packed = pack(&splits, to, plan, &|_| {})?;
     Ok(packed.into_iter().next().unwrap())
 }
 
@@ -96,8 +96,9 @@ fn bad_images_stop_the_packing_or_are_left_out_and_named() {
     for side in [None, Some(1)] {
         let error = packed(&images, &to.join("stop"), &PackPlan { side, ..PLAN }).unwrap_err();
         assert_says(&error.to_string(), &["2.png (image 1)"]);
-        fs::remove_dir_all(&to).unwrap();
+        assert!(!to.join("stop").exists());
     }
+    fs::remove_dir_all(&to).unwrap();
     let skip = PackPlan { on_bad_image: OnBadImage::Skip, ..PLAN };
     let own = packed(&images, &to, &skip).unwrap();
     assert_eq!((own.images, own.left_out.len(), own.left_out[0].index), (2, 1, 1));
@@ -117,8 +118,8 @@ fn what_was_changed_on_the_disk_is_noticed() {
     let images = open(Format::Folder, place.path(), Labels::Auto).unwrap().train;
     let to = place.path().join("shards");
     let splits = split(&images);
-    let packed = pack(&splits, &to, &PLAN, &mut |_, _| {}).unwrap();
-    let check = || verify((&splits, &packed), &to, 1, &|_, _| {});
+    let packed = pack(&splits, &to, &PLAN, &|_| {}).unwrap();
+    let check = || verify((&splits, &packed), &to, &PLAN, &|_| {});
     check().unwrap();
     let shard = to.join("train/000000.tar");
     let bytes = fs::read(&shard).unwrap();
@@ -130,4 +131,73 @@ fn what_was_changed_on_the_disk_is_noticed() {
     assert_says(&check().unwrap_err().to_string(), &["train"]);
     fs::remove_dir_all(to.join("train")).unwrap();
     check().unwrap_err();
+}
+
+#[test]
+fn a_picture_that_is_cut_short_is_a_bad_image_also_where_its_file_would_be_copied() {
+    let place = tempdir().unwrap();
+    let mut random = 1_u32;
+    let noise = image::RgbImage::from_fn(40, 40, |_, _| {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        image::Rgb([(random >> 24) as u8; 3])
+    });
+    let mut whole = std::io::Cursor::new(Vec::new());
+    noise.write_to(&mut whole, image::ImageFormat::Png).unwrap();
+    let whole = whole.into_inner();
+    write(place.path().join("1.png"), &whole[..whole.len() / 2]);
+    write(place.path().join("2.png"), &whole);
+    let images = open(Format::Folder, place.path(), Labels::Auto).unwrap().train;
+    let to = place.path().join("shards");
+    let message = packed(&images, &to, &PLAN).unwrap_err().to_string();
+    assert_says(&message, &["1.png (image 0)"]);
+    assert!(!message.contains("disk"), "{message}");
+    let skip = PackPlan { on_bad_image: OnBadImage::Skip, ..PLAN };
+    let own = packed(&images, &to, &skip).unwrap();
+    assert_eq!((own.images, own.left_out.len(), own.left_out[0].index), (1, 1, 0));
+}
+
+#[test]
+fn files_that_need_a_range_are_read_back_with_it() {
+    let place = tempdir().unwrap();
+    let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tones/float_rgb.tif");
+    write(place.path().join("photos/1.tif"), &fs::read(stored).unwrap());
+    let range = Range::Between([0.0, 1.0]);
+    let config = DataConfig { path: place.path().join("photos"), range, ..DataConfig::default() };
+    let images = dataset::open(&config, None).unwrap().train;
+    let to = place.path().join("shards");
+    packed(&images, &to, &PackPlan { tones: config.tones(), ..PLAN }).unwrap();
+    let config = DataConfig { format: Format::Tar, path: to, ..config };
+    let shards = dataset::open(&config, None).unwrap().train;
+    assert!(shards.image(0).unwrap() == images.image(0).unwrap());
+}
+
+#[test]
+fn the_folder_gets_its_name_when_all_is_read_back() {
+    let place = tempdir().unwrap();
+    for number in 0..3 {
+        write(place.path().join(format!("photos/{number}.png")), &png(2, 2, [number; 3]));
+    }
+    write(place.path().join("photos/3.png"), b"hello");
+    let images = open(Format::Folder, &place.path().join("photos"), Labels::Auto).unwrap().train;
+    let (to, part) = (place.path().join("shards"), place.path().join("shards.part"));
+    // An empty folder may be there.
+    fs::create_dir(&to).unwrap();
+    packed(&images, &to, &PLAN).unwrap_err();
+    assert!(part.join("train").exists() && fs::read_dir(&to).unwrap().next().is_none());
+    // What the failed packing left does not come into the next one.
+    write(part.join("train/000009.tar"), b"left");
+    let skip = PackPlan { on_bad_image: OnBadImage::Skip, ..PLAN };
+    let was_whole = |_| assert!(part.exists() && !to.join("train").exists());
+    pack(&split(&images), &to, &skip, &was_whole).unwrap();
+    assert!(!part.exists() && !to.join(".vssl-pack").exists());
+    assert_eq!(open(Format::Tar, &to, Labels::Auto).unwrap().train.len(), 3);
+    let refusal = |to: &Path| packed(&images, to, &skip).unwrap_err().to_string();
+    // A folder with the name that somebody else made stays.
+    write(place.path().join("mine.part/x"), b"x");
+    assert_says(&refusal(&place.path().join("mine")), &["mine.part", "not of an earlier packing"]);
+    assert!(place.path().join("mine.part/x").exists());
+    // The same folder by a way that is not there yet.
+    assert_says(&refusal(&place.path().join("new/../photos")), &["is not empty"]);
+    assert!(!place.path().join("photos.part").exists());
+    assert_says(&refusal(&place.path().join("photos/..")), &["expected the name of a new folder"]);
 }

@@ -1,11 +1,11 @@
 //! The shards below a folder, and which of them belong to which split.
 //!
 //! A split is what the recipe names: a folder, a file or the beginning of names. Otherwise a folder or a word of
-//! a file's name says it, as in `train/000000.tar` and `validation-00000-of-00002.parquet`. Shards whose names
-//! say nothing are training images where no shard is called so.
+//! a name says it, as in `train/000000.tar`, `imagenet-val/000000.tar` and `validation-00000-of-00002.parquet`; a
+//! number may follow the word. Shards whose names say nothing are training images where no shard is called so.
 
 use std::fs;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use super::super::name_text::text_of;
 use super::super::usual_names::{Names, TEST, TRAIN, VALIDATION};
@@ -15,6 +15,20 @@ use crate::DataError;
 
 /// Levels of folders that are looked through.
 const LEVELS: usize = 4;
+
+/// What a word of a split may be joined to, as in `valset`: too little to tell a split by, and too much to train on
+/// such images without asking.
+const JOINED: [&str; 7] = ["sets", "set", "splits", "split", "images", "data", "shards"];
+
+/// The endings of tar files that are packed as a whole.
+const PACKED: [(&str, &str); 6] = [
+    (".tar.gz", "gunzip"),
+    (".tgz", "gunzip"),
+    (".tar.zst", "unzstd"),
+    (".tar.bz2", "bunzip2"),
+    (".tar.xz", "unxz"),
+    (".tar.lz4", "unlz4"),
+];
 
 /// The shards of the splits, by their paths below the set, and what was taken for what.
 pub(super) struct Split {
@@ -50,17 +64,7 @@ impl Split {
                 None => test()?,
             },
         };
-        let own = match train {
-            Some(train) => train,
-            None => {
-                let free = files.iter().filter(|file| split_of(file).is_none()).cloned();
-                let free: Vec<String> = free.collect();
-                if free.is_empty() {
-                    return Err(missing(root, "training", &files));
-                }
-                free
-            }
-        };
+        let own = train.map_or_else(|| free(root, &files), Ok)?;
         if let Some(both) = judged.iter().flatten().find(|file| own.contains(file)) {
             return Err(DataError::Format {
                 path: root.join(both),
@@ -100,8 +104,13 @@ fn shards(root: &Path, format: Format) -> Result<Vec<String>, DataError> {
     check_folder(root)?;
     let ending = ending(format);
     let mut found = Vec::new();
-    below(root, "", ending, LEVELS, &mut found)?;
+    let is_shard =
+        |own: &str| Path::new(own).extension().is_some_and(|own| own.eq_ignore_ascii_case(ending));
+    below(root, "", &is_shard, LEVELS, &mut found)?;
     if found.is_empty() {
+        if format == Format::Tar {
+            refuse_packed(root)?;
+        }
         return Err(DataError::Format {
             path: root.into(),
             what: format!("no shards that end in .{ending}"),
@@ -112,10 +121,31 @@ fn shards(root: &Path, format: Format) -> Result<Vec<String>, DataError> {
     Ok(found)
 }
 
+/// Names the tar files that are packed as a whole.
+fn refuse_packed(root: &Path) -> Result<(), DataError> {
+    let program = |own: &str| {
+        let own = own.to_ascii_lowercase();
+        PACKED.into_iter().find(|(ending, _)| own.ends_with(ending)).map(|(_, program)| program)
+    };
+    let mut packed = Vec::new();
+    below(root, "", &|own| program(own).is_some(), LEVELS, &mut packed)?;
+    packed.sort_unstable();
+    match packed.first().and_then(|first| Some((first, program(first)?))) {
+        None => Ok(()),
+        Some((first, program)) => Err(DataError::Format {
+            path: root.join(first),
+            what: "this tar file is packed, and images cannot be read from the middle of it".into(),
+            expected: format!(
+                "tar files as they are: unpack each once, with `{program}`; images are packed already"
+            ),
+        }),
+    }
+}
+
 fn below(
     folder: &Path,
     name: &str,
-    ending: &str,
+    is_meant: &dyn Fn(&str) -> bool,
     levels: usize,
     found: &mut Vec<String>,
 ) -> Result<(), DataError> {
@@ -128,9 +158,9 @@ fn below(
         let path = entry.path();
         if path.is_dir() {
             if levels > 0 {
-                below(&path, &name, ending, levels - 1, found)?;
+                below(&path, &name, is_meant, levels - 1, found)?;
             }
-        } else if Path::new(own).extension().is_some_and(|own| own.eq_ignore_ascii_case(ending)) {
+        } else if is_meant(own) {
             found.push(name);
         }
     }
@@ -149,11 +179,25 @@ fn chosen(
         let own: Vec<String> = own.collect();
         return Ok((!own.is_empty()).then_some(own));
     };
-    let below = named.strip_prefix(root).unwrap_or(named);
+    let below = relative(root, named).ok_or_else(|| {
+        let key = names.key;
+        DataError::Setting(format!(
+            "data.{key} = {:?}: not below data.path, {}; expected a path below that folder",
+            text_of(named),
+            text_of(root)
+        ))
+    })?;
     let parts = below.components().filter(|part| *part != Component::CurDir);
-    let start = text_of(&parts.collect::<std::path::PathBuf>());
-    let own = files.iter().filter(|file| file.starts_with(&start)).cloned();
-    let own: Vec<String> = own.collect();
+    let start = text_of(&parts.collect::<PathBuf>());
+    let folder = format!("{start}/");
+    let like = |is_own: &dyn Fn(&String) -> bool| -> Vec<String> {
+        files.iter().filter(|file| is_own(file)).cloned().collect()
+    };
+    // `train` is the folder of this name where there is one, and not `train_noisy/` too.
+    let mut own = like(&|file| *file == start || file.starts_with(&folder));
+    if own.is_empty() {
+        own = like(&|file| file.starts_with(&start));
+    }
     match own.is_empty() {
         false => Ok(Some(own)),
         true => Err(DataError::Missing {
@@ -167,15 +211,71 @@ fn chosen(
     }
 }
 
-/// The key of the split that the name of a shard says.
+/// A named path from `root` on; `None` for one that is not below it.
+fn relative(root: &Path, named: &Path) -> Option<PathBuf> {
+    let below = named.strip_prefix(root).unwrap_or(named);
+    if below.is_relative() && !below.components().any(|part| part == Component::ParentDir) {
+        return Some(below.to_owned());
+    }
+    let (root, named) = (root.canonicalize().ok()?, root.join(below));
+    // The last part may be a link to another disk, or the beginning of names, which no folder has.
+    let own = || Some(named.parent()?.canonicalize().ok()?.join(named.file_name()?));
+    let whole = || named.canonicalize().ok();
+    let below = |path: PathBuf| path.strip_prefix(&root).ok().map(Path::to_owned);
+    own().and_then(below).or_else(|| whole().and_then(below))
+}
+
+/// The key of the split that the name of a shard says: a folder called so, a word of the file's name, or a word of a
+/// folder's name whose other words name no other split.
 fn split_of(file: &str) -> Option<&'static str> {
-    let mut parts: Vec<&str> = file.split('/').collect();
-    let last = parts.pop().unwrap_or_default();
-    let words = last.split(['-', '_', '.']);
-    parts.into_iter().chain(words).find_map(|word| {
-        let names = [&TRAIN, &VALIDATION, &TEST];
-        names.into_iter().find(|names| names.has(word.as_ref())).map(|names| names.key)
+    let mut folders: Vec<&str> = file.split('/').collect();
+    let last = folders.pop().unwrap_or_default();
+    let of_words = |folder: &&str| {
+        let mut keys = words(folder).filter_map(key_of);
+        let first = keys.next()?;
+        keys.all(|key| key == first).then_some(first)
+    };
+    let whole = folders.iter().find_map(|folder| key_of(folder));
+    whole.or_else(|| words(last).find_map(key_of)).or_else(|| folders.iter().find_map(of_words))
+}
+
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    name.split(['-', '_', '.'])
+}
+
+/// The key of the split that a word is a usual name of; a number may follow it.
+fn key_of(word: &str) -> Option<&'static str> {
+    let word = word.trim_end_matches(|end: char| end.is_ascii_digit());
+    let names = [&TRAIN, &VALIDATION, &TEST];
+    names.into_iter().find(|names| names.has(word.as_ref())).map(|names| names.key)
+}
+
+/// Whether a word of a shard's name begins like images to evaluate on, as `valset` does.
+fn may_be_evaluated(file: &str) -> bool {
+    file.to_ascii_lowercase().split('/').flat_map(words).any(|word| {
+        let word = word.trim_end_matches(|end: char| end.is_ascii_digit());
+        let start = JOINED.iter().find_map(|end| word.strip_suffix(end));
+        start.and_then(key_of).is_some_and(|key| key != TRAIN.key)
     })
+}
+
+/// The shards whose names say no split: the training images where no shard is called so.
+fn free(root: &Path, files: &[String]) -> Result<Vec<String>, DataError> {
+    let free = files.iter().filter(|file| split_of(file).is_none()).cloned();
+    let free: Vec<String> = free.collect();
+    if free.is_empty() {
+        return Err(missing(root, "training", files));
+    }
+    match free.iter().find(|file| may_be_evaluated(file)) {
+        None => Ok(free),
+        Some(odd) => Err(DataError::Format {
+            path: root.join(odd),
+            what: "may be of the images to evaluate on, and no shards are called train".into(),
+            expected: "a folder or names that say it, such as train/ and val/; or in a recipe the beginning of their \
+                       names, in data.train (\".\" for all shards) and data.validation"
+                .into(),
+        }),
+    }
 }
 
 fn missing(root: &Path, split: &str, files: &[String]) -> DataError {
@@ -212,8 +312,30 @@ mod tests {
             ("plain_text/test-00000-of-00001.parquet", Some("test")),
             ("val/train-cars.tar", Some("validation")),
             ("trainsets-00.tar", None),
+            ("train2017/000000.tar", Some("train")),
+            ("val2017/000000.tar", Some("validation")),
+            ("imagenet-train/000000.tar", Some("train")),
+            ("imagenet_val2012/000000.tar", Some("validation")),
+            ("coco/val2017-003.tar", Some("validation")),
+            ("speed-test/train-0001.tar", Some("train")),
+            ("speed-test/train2017/0001.tar", Some("train")),
+            ("train-val-test/0001.tar", None),
+            ("valley-of-trains/0001.tar", None),
         ] {
             assert_eq!(split_of(file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn names_that_are_like_a_split_to_evaluate_on_are_noticed() {
+        for (file, expected) in [
+            ("valset/000000.tar", true),
+            ("birds-TestSet2-000.tar", true),
+            ("trainset/000000.tar", false),
+            ("dataset/000000.tar", false),
+            ("valley/contest-000.tar", false),
+        ] {
+            assert_eq!(may_be_evaluated(file), expected, "{file}");
         }
     }
 }

@@ -9,6 +9,7 @@ mod imagenet100;
 mod jpeg;
 mod left_out;
 mod packed;
+mod shard_splits;
 mod shards;
 mod split_folders;
 mod stl10;

@@ -49,7 +49,8 @@ fn batches(
 #[test]
 fn any_set_gives_the_same_batches_from_shards_as_from_its_folder() {
     use vssl_data::OnBadImage;
-    use vssl_data::pack::{PackPlan, PackSplit, pack, verify};
+    use vssl_data::dataset::Tones;
+    use vssl_data::pack::{PackPlan, PackSplit, pack};
     use vssl_data::rng::{Stream, below, rng};
     for case in 0..12 {
         let mut random = rng(7, Stream::Evaluation, case, 0);
@@ -69,10 +70,10 @@ fn any_set_gives_the_same_batches_from_shards_as_from_its_folder() {
             shard_bytes: [1, 3000, 1 << 20][number(3) as usize],
             workers: 1 + number(3) as usize,
             on_bad_image: OnBadImage::Stop,
+            tones: Tones::default(),
         };
         let to = place.path().join("shards");
-        let packed = pack(std::slice::from_ref(&split), &to, &plan, &mut |_, _| {}).unwrap();
-        verify((&[split], &packed), &to, 2, &|_, _| {}).unwrap();
+        pack(&[split], &to, &plan, &|_| {}).unwrap();
         let shards = open(Format::Tar, &to, Labels::Fine).unwrap().train;
         assert_same(&*shards, &*folder, "packed");
         let seed = u64::from(number(1000));

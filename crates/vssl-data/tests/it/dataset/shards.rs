@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, tempdir};
-use vssl_data::dataset::{self, Evaluated, Format, Labels};
-use vssl_data::{DataConfig, Dataset, Splits};
+use vssl_data::dataset::{Format, Labels};
+use vssl_data::{Dataset, Splits};
 
 use super::{assert_says, open, png, refusal, write};
 
@@ -138,6 +138,12 @@ fn kinds_that_are_not_read_are_named() {
         &refusal(open(Format::Parquet, place.path(), Labels::Auto)),
         &["train.parquet", "no Parquet file"],
     );
+    let packed = tempdir().unwrap();
+    write(packed.path().join("train/000000.tar.gz"), b"\x1f\x8b");
+    assert_says(
+        &refusal(open(Format::Tar, packed.path(), Labels::Auto)),
+        &["000000.tar.gz", "is packed", "gunzip"],
+    );
     let empty = tempdir().unwrap();
     assert_says(&refusal(open(Format::Tar, empty.path(), Labels::Auto)), &["no shards", ".tar"]);
 }
@@ -240,44 +246,6 @@ fn a_folder_that_cannot_be_written_to_is_read_all_the_same() {
 }
 
 #[test]
-fn splits_are_named_guessed_or_refused() {
-    let place = tempdir().unwrap();
-    let shard = fs::read(stored("tar_cls").join("train/000000.tar")).unwrap();
-    for name in ["birds-train-0.tar", "birds-val-0.tar", "birds-test-0.tar", "extra/0.tar"] {
-        write(place.path().join(name), &shard);
-    }
-    let path = place.path().to_path_buf();
-    let config = DataConfig { format: Format::Tar, path, ..DataConfig::default() };
-    let splits = dataset::open(&config, None).unwrap();
-    assert_eq!((splits.train.len(), splits.validation.unwrap().len()), (7, 7));
-    assert_says(
-        &splits.found.to_string(),
-        &[
-            "training images: birds-train-0.tar",
-            "validation images: birds-val-0.tar",
-            "not used: 2 shards",
-        ],
-    );
-    assert!(dataset::has_own_test(&config).unwrap());
-    let test = dataset::open_for(&config, None, Evaluated::Test).unwrap();
-    assert!(test.validation.unwrap().name(0).contains("birds-test-0.tar/sample0000.png"));
-    let named = DataConfig {
-        train: Some("extra".into()),
-        validation: Some("birds-v".into()),
-        ..config.clone()
-    };
-    let splits = dataset::open(&named, None).unwrap();
-    assert!(splits.train.name(6).ends_with("extra/0.tar/sample0006.png"));
-    let all = DataConfig { train: Some(".".into()), ..config.clone() };
-    assert_says(
-        &refusal(dataset::open(&all, None)),
-        &["birds-val-0.tar", "among the training images"],
-    );
-    let none = DataConfig { train: Some("cats".into()), ..config };
-    assert_says(&refusal(dataset::open(&none, None)), &["cats", "data.train", "4 shards"]);
-}
-
-#[test]
 fn samples_of_a_tar_file_are_told_apart_by_their_first_point() {
     let place = tempdir().unwrap();
     let mut tar = tar::Builder::new(fs::File::create(place.path().join("0.tar")).unwrap());
@@ -358,6 +326,10 @@ fn a_list_names_images_labels_and_splits() {
     assert_eq!(splits.train.classes(), ["9", "10"]);
     assert_eq!(splits.train.labels().unwrap(), [1, 0]);
     assert_eq!(splits.train.image(1).unwrap().rgb, [7; 3]);
+    let text = "path , label, split\n\"a,b.png \", oak, train\n\"a,b.png\",oak ,train \n";
+    let splits = with(text, Labels::Auto).unwrap();
+    assert_eq!((splits.train.classes(), splits.train.len()), (&["oak".to_owned()][..], 2));
+    assert_eq!(splits.train.image(0).unwrap().rgb, [7; 3]);
     let splits = with("path,label\na.png,\nb.png,3\n", Labels::Auto).unwrap();
     assert_eq!(splits.train.labels(), None);
     assert_says(&splits.train.image(0).unwrap_err().to_string(), &["a.png", "No such file"]);

@@ -1,0 +1,80 @@
+//! The folder in which shards are packed, beside the one that they are for, until they are whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::DataError;
+
+/// The file in such a folder, by which the next packing knows it for one.
+const BEGUN: &str = ".vssl-pack";
+
+/// Makes the empty folder `<to>.part`.
+///
+/// # Errors
+/// A name that cannot become that of a new folder, or a folder that holds other files.
+pub(super) fn begin(to: &Path) -> Result<PathBuf, DataError> {
+    let setting = |what: &str| DataError::Setting(format!("{}: {what}", to.display()));
+    let Some(name) = to.file_name() else {
+        return Err(setting("expected the name of a new folder for the shards"));
+    };
+    let mut named = name.to_owned();
+    named.push(".part");
+    let part = to.with_file_name(named);
+    // Also makes the folders above. Only then is `photos` there under the name `new/../photos`.
+    fs::create_dir_all(&part).map_err(DataError::io(&part))?;
+    let begun = part.join(BEGUN);
+    if !begun.exists() && !is_empty(&part)? {
+        let what = "this folder is not empty and not of an earlier packing; move it away, for the \
+                    shards are written there until they are whole";
+        return Err(DataError::Setting(format!("{}: {what}", part.display())));
+    }
+    let refused = match fs::symlink_metadata(to) {
+        Err(_) => None,
+        Ok(kind) if kind.is_symlink() => Some("is a link; expected the folder itself"),
+        Ok(_) if !is_empty(to)? => {
+            Some("this folder is not empty; expected a new one for the shards")
+        }
+        Ok(_) if !is_beside(to, &part) => {
+            Some("another disk is mounted here; expected a new folder below this one")
+        }
+        Ok(_) => None,
+    };
+    fs::remove_dir_all(&part).map_err(DataError::io(&part))?;
+    if let Some(what) = refused {
+        return Err(setting(what));
+    }
+    fs::create_dir(&part).map_err(DataError::io(&part))?;
+    fs::write(&begun, "vssl data pack has not read these shards back\n")
+        .map_err(DataError::io(begun))?;
+    Ok(part)
+}
+
+/// Gives a folder of shards that are whole its name.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn finish(part: &Path, to: &Path) -> Result<(), DataError> {
+    if to.exists() {
+        fs::remove_dir(to).map_err(DataError::io(to))?;
+    }
+    fs::rename(part, to).map_err(DataError::io(to))?;
+    let begun = to.join(BEGUN);
+    fs::remove_file(&begun).map_err(DataError::io(begun))
+}
+
+fn is_empty(folder: &Path) -> Result<bool, DataError> {
+    Ok(fs::read_dir(folder).map_err(DataError::io(folder))?.next().is_none())
+}
+
+/// Whether two folders are on one disk, so that one can take the place of the other.
+#[cfg(unix)]
+fn is_beside(folder: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let disk = |folder: &Path| folder.metadata().ok().map(|folder| folder.dev());
+    disk(folder) == disk(other)
+}
+
+#[cfg(not(unix))]
+fn is_beside(_: &Path, _: &Path) -> bool {
+    true
+}
