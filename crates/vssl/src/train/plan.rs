@@ -259,14 +259,16 @@ impl Plan {
                  that learn without labels"
             ));
         }
-        if let Some(init) = &self.recipe.init
-            && init.freeze_epochs.saturating_mul(self.steps_per_epoch) >= self.total_steps
-        {
-            return Err(TrainError::Setting(format!(
-                "init.freeze_epochs = {}: the heads train alone in all {} steps of the run, so the encoder would never \
-                 train; expected fewer epochs, or a larger train.max_steps",
-                init.freeze_epochs, self.total_steps
-            )));
+        if let Some(init) = self.recipe.init.as_ref().filter(|init| init.freeze_epochs > 0) {
+            let (steps, total) =
+                (init.freeze_epochs.saturating_mul(self.steps_per_epoch), self.total_steps);
+            notes.push(match steps < total {
+                true => format!("the heads train alone in the first {steps} of {total} steps"),
+                false => format!(
+                    "the heads train alone in all {total} steps, so the encoder stays as it is: init.freeze_epochs = {}",
+                    init.freeze_epochs
+                ),
+            });
         }
         if self.train.labels().is_none() {
             notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
