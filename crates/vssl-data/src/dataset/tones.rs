@@ -25,7 +25,7 @@ pub enum Range {
     Percentiles,
 }
 
-/// The two numbers are finite: [`Range::deserialize`] and [`Tones::check`] refuse others.
+/// The two numbers are finite: [`Range::deserialize`] and the check of a recipe refuse others.
 impl Eq for Range {}
 
 impl Range {
