@@ -58,7 +58,7 @@ impl Start {
     /// the run folder, and otherwise the encoder that `init` names.
     ///
     /// # Errors
-    /// The errors of [`Start::read`]; also, the copy is damaged.
+    /// The errors of [`Start::read`], where there is no copy or it is not the one that the run made.
     pub(super) fn of_run(
         run: &Path,
         was_begun: bool,
