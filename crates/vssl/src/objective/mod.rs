@@ -11,15 +11,18 @@ pub mod cosine;
 pub mod cross_entropy;
 pub mod figures;
 pub mod gaussian;
+pub mod koleo;
 pub mod normalise;
 pub mod pair_sum;
 pub mod prediction;
 pub mod redundancy;
+pub mod self_distillation;
 pub mod sigreg;
 pub mod sinkhorn;
 pub mod whitening;
 
 pub use cosine::cosine_similarity;
 pub use cross_entropy::cross_entropy;
+pub use koleo::koleo;
 pub use normalise::unit_rows;
 pub use sinkhorn::sinkhorn;
