@@ -8,6 +8,7 @@ mod own;
 pub(crate) mod positions;
 mod resnet;
 mod table;
+mod tokens;
 mod vit;
 mod wide_resnet;
 
@@ -24,6 +25,7 @@ pub use inference::InferenceNetwork;
 pub use own::{Layer, Own, OwnConfig, OwnNetwork, register};
 pub use resnet::Resnet;
 pub(crate) use table::TABLE;
+pub use tokens::Tokens;
 pub use vit::{Masked, Vit};
 pub use wide_resnet::WideResnet;
 
@@ -84,6 +86,14 @@ impl Backbone {
     pub fn forward_with_patches(&self, x: Tensor<4>) -> Option<(Tensor<2>, Tensor<3>)> {
         match self {
             Self::Vit(network) => Some(network.forward_with_patches(x)),
+            _ => None,
+        }
+    }
+
+    /// Returns the rows and columns of patches of a transformer's image; `None` for other networks.
+    pub fn grid(&self, x: &Tensor<4>) -> Option<[usize; 2]> {
+        match self {
+            Self::Vit(network) => Some(network.grid(x)),
             _ => None,
         }
     }

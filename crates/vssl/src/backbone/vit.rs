@@ -139,6 +139,29 @@ impl Vit {
         }
     }
 
+    /// Returns the feature of images whose tokens after the last norm are known, for a network without a norm of the mean.
+    ///
+    /// # Shapes — `[n, tokens, dim]`, as of [`Vit::tokens`], to `[n, dim]`.
+    pub fn feature_of_visible(&self, tokens: Tensor<3>) -> Tensor<2> {
+        let [n, count, width] = tokens.dims();
+        let feature = match self.pools_patches {
+            true => tokens.narrow(1, self.prefix(), count - self.prefix()).mean_dim(1),
+            false => tokens.narrow(1, 0, 1),
+        };
+        feature.reshape([n, width]) // [n, 1, width] -> [n, width]
+    }
+
+    /// Returns the side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        self.patch_embed.proj.weight.dims()[3]
+    }
+
+    /// Returns the rows and columns of patches of an image.
+    pub fn grid(&self, x: &Tensor<4>) -> [usize; 2] {
+        let ([_, _, h, w], patch) = (x.dims(), self.patch());
+        [h / patch, w / patch]
+    }
+
     /// Returns all tokens after the last norm, which a network with a norm of the mean does not have: the class token,
     /// the registers, the patches row by row.
     ///

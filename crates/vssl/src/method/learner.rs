@@ -35,6 +35,13 @@ pub trait AnyMethod: Send + Sync {
     /// The settings do not fit; the error says what was expected.
     fn check(&self, sizes: &Sizes) -> Result<(), String>;
 
+    /// Checks that the method can train this backbone on full-size views of `side` pixels: see
+    /// [`Method::check_backbone`].
+    ///
+    /// # Errors
+    /// The backbone does not fit; the error says what was expected.
+    fn check_backbone(&self, backbone: &BackboneConfig, side: usize) -> Result<(), String>;
+
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
 
@@ -115,6 +122,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         self.method.check(sizes)
+    }
+
+    fn check_backbone(&self, backbone: &BackboneConfig, side: usize) -> Result<(), String> {
+        self.method.check_backbone(backbone, side)
     }
 
     fn has_posterior(&self) -> bool {

@@ -4,6 +4,7 @@
 //! gradients and is trained by the optimiser; the *memory*, which has no gradients; and the quantities that
 //! are a function of the [`Step`], which are not stored.
 
+pub mod block_mask;
 pub mod learner;
 mod views;
 
@@ -11,7 +12,12 @@ use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Tensor};
 
-use crate::{backbone::Backbone, layers::Init, objective::gaussian::Gaussian, schedule::Step};
+use crate::{
+    backbone::{Backbone, BackboneConfig},
+    layers::Init,
+    objective::gaussian::Gaussian,
+    schedule::Step,
+};
 
 pub use views::{Rows, Views};
 
@@ -142,6 +148,15 @@ pub trait Method: Send + Sync {
     /// # Errors
     /// Settings do not fit; the error names their keys and values, and what was expected.
     fn check(&self, _sizes: &Sizes) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Checks that the method can train this backbone on full-size views of `side` pixels. A method that needs a certain
+    /// kind refuses here, before anything is made; all others take any backbone.
+    ///
+    /// # Errors
+    /// The backbone does not fit; the error names its keys and says what was expected.
+    fn check_backbone(&self, _backbone: &BackboneConfig, _side: usize) -> Result<(), String> {
         Ok(())
     }
 

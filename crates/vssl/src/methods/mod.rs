@@ -5,8 +5,11 @@ mod barlow;
 mod byol;
 mod deepclusterv2;
 mod dino;
+mod dinov2;
 mod embedding;
+mod ibot;
 mod lejepa;
+mod masked_distillation;
 mod mocov2plus;
 mod mocov3;
 mod nnbyol;
@@ -14,6 +17,7 @@ mod nnclr;
 mod nnsiam;
 mod predicting;
 mod ressl;
+mod self_distillation;
 mod simclr;
 mod simsiam;
 mod supcon;
@@ -31,7 +35,10 @@ pub use barlow::Barlow;
 pub use byol::Byol;
 pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
+pub use dinov2::DinoV2;
+pub use ibot::Ibot;
 pub use lejepa::LeJepa;
+pub use masked_distillation::Centering;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
 pub use nnbyol::NnByol;
@@ -73,6 +80,16 @@ pub const METHODS: &[Entry] = &[
         "dino",
         "Student predicts a momentum teacher's centred and sharpened distribution",
         "Caron et al. 2021, arXiv:2104.14294",
+    ),
+    Entry::of::<DinoV2>(
+        "dinov2",
+        "As iBOT, with class tokens that KoLeo spreads; needs a vision transformer",
+        "Oquab et al. 2024, arXiv:2304.07193",
+    ),
+    Entry::of::<Ibot>(
+        "ibot",
+        "As DINO, and a teacher's distributions of masked patches; needs a vision transformer",
+        "Zhou et al. 2022, arXiv:2111.07832",
     ),
     Entry::of::<LeJepa>(
         "lejepa",

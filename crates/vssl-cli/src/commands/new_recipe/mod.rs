@@ -98,6 +98,14 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         .method
         .check(&sizes)
         .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
+    // The encoder to start from is not known before the run.
+    if recipe.init.is_none() {
+        for view in recipe.views.iter().filter(|group| !group.local) {
+            recipe.method.check_backbone(&recipe.backbone, view.size).map_err(|problem| {
+                anyhow!("{} does not fit these images: {problem}", entry.name)
+            })?;
+        }
+    }
     Ok(())
 }
 

@@ -288,7 +288,8 @@ pub(super) fn check(
         let batch = sizes.batch;
         BenchError::Sizes(format!("two views of {batch} images of {size} pixels take {space}"))
     })?;
-    method.check(sizes).map_err(BenchError::Sizes)
+    method.check(sizes).map_err(BenchError::Sizes)?;
+    method.check_backbone(backbone, size).map_err(BenchError::Sizes)
 }
 
 /// Returns LARS with a learning rate at which no method diverges.
