@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use vssl::{
-    backbone::{ResnetConfig, Stem},
+    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig},
     collective::Group,
     device::DeviceChoice,
     method::{Sizes, Views, learner::Learner},
@@ -85,9 +85,26 @@ pub fn sizes() -> Sizes {
     Sizes { images: Pictures.len(), batch: BATCH, global_views: 2, local_views: 0 }
 }
 
+/// A narrow ResNet, or a narrow transformer for a method that takes no ResNet.
+pub fn backbone_of(entry: &Entry, width: usize) -> BackboneConfig {
+    let resnet = ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
+    let vit = VitConfig {
+        width: Some(6 * width),
+        depth: Some(2),
+        patch: 4,
+        image_size: SIZE,
+        ..VitConfig::default()
+    };
+    match entry.defaults().check_backbone(&resnet, SIZE) {
+        Ok(()) => resnet,
+        Err(_) => vit.into(),
+    }
+}
+
 fn learner_of_width(entry: &Entry, width: usize) -> Box<dyn Learner> {
     let method = entry.with(&small(entry)).unwrap();
-    let backbone = ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
+    let backbone = backbone_of(entry, width);
+    method.check_backbone(&backbone, SIZE).unwrap();
     method.check(&sizes()).unwrap();
     let mut learner = method.learner(&backbone, &sizes(), &device(), 7);
     learner.before_epoch(&step(0));

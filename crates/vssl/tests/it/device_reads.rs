@@ -4,7 +4,8 @@
 use std::{fs, path::Path};
 
 use vssl::{
-    methods::METHODS,
+    backbone::BackboneConfig,
+    methods::{self, METHODS},
     recipe::Recipe,
     run::stop::Stop,
     tensors::reading,
@@ -12,7 +13,7 @@ use vssl::{
 };
 
 use crate::{
-    contract::{device, precision, small},
+    contract::{backbone_of, device, precision, small},
     training::{self, Silent, environment},
 };
 
@@ -81,6 +82,12 @@ pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
 }
 
 fn recipe(method: &str, table: toml::Table) -> Recipe {
+    let backbone = match methods::find(method).map(|entry| backbone_of(entry, 4)) {
+        Some(BackboneConfig::Vit(_)) => {
+            "architecture = \"vit-tiny\"\n[backbone.vit]\nwidth = 24\ndepth = 2\npatch = 7\nimage_size = 28"
+        }
+        _ => "architecture = \"resnet18\"\nwidth = 4\nstem = \"imagenet\"",
+    };
     let recipe = format!(
         r#"
         method = "{method}"
@@ -92,9 +99,7 @@ fn recipe(method: &str, table: toml::Table) -> Recipe {
         count = 2
         size = 28
         [backbone]
-        architecture = "resnet18"
-        width = 4
-        stem = "imagenet"
+        {backbone}
         [optimizer]
         name = "adamw"
         lr = 1e-3

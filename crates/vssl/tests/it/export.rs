@@ -21,7 +21,10 @@ use vssl::{
     methods::METHODS,
 };
 
-use crate::{contract::small, training};
+use crate::{
+    contract::{backbone_of, small},
+    training,
+};
 
 /// Feeds the pixels in `x.f32` to torchvision's network and writes its features to `y.f32`. Exits
 /// with 77 where torch or torchvision is missing. Needs no safetensors package: the format is a
@@ -182,7 +185,13 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         let (run, to) = (at(entry.name), at("encoder.safetensors"));
         let mut settings = toml::Table::new();
         settings.insert(entry.name.to_owned(), small(entry).into());
-        let recipe = recipe(entry.name, "stem = \"cifar\"\nwidth = 2", &settings.to_string());
+        let backbone = match backbone_of(entry, 2).vit() {
+            Some(_) => {
+                "architecture = \"vit-tiny\"\n[backbone.vit]\nwidth = 12\ndepth = 2\npatch = 7\nimage_size = 28"
+            }
+            None => "stem = \"cifar\"\nwidth = 2",
+        };
+        let recipe = recipe(entry.name, backbone, &settings.to_string());
         training::train(&run, &recipe);
         export(&run, "latest", Network::Student, &to).unwrap();
         let student = import(&to, &Device::flex()).unwrap().backbone;
@@ -211,7 +220,18 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         found.check().unwrap_or_else(|error| panic!("{}: {error}", entry.name));
     }
     with_teacher.sort_unstable();
-    let expected = ["all4one", "byol", "dino", "mocov2plus", "mocov3", "nnbyol", "ressl", "vssl"];
+    let expected = [
+        "all4one",
+        "byol",
+        "dino",
+        "dinov2",
+        "ibot",
+        "mocov2plus",
+        "mocov3",
+        "nnbyol",
+        "ressl",
+        "vssl",
+    ];
     assert_eq!(with_teacher, expected);
 }
 

@@ -327,10 +327,15 @@ fn so_they_do_with_other_settings_and_micro_batches() {
         ("vssl", "sampling = \"normal\"\npairs = \"cross\"\nprior = \"predictor\""),
         ("mocov3", "vit_heads = true"),
         ("dino", "use_bn_in_head = true\nnorm_last_layer = false"),
+        ("ibot", "shared_head = false\ncentering = \"sinkhorn\""),
+        // Some ranks have no masked patch, in some steps all of them.
+        ("ibot", "mask_probability = 0.03"),
+        ("dinov2", "mask_probability = 0.0\ncentering = \"sinkhorn\""),
     ] {
         ranks_agree(find(name), changes, 1);
     }
     ranks_agree(find("mocov2plus"), "", 2);
+    ranks_agree(find("dinov2"), "shared_head = false\ncentering = \"sinkhorn\"", 2);
 }
 
 /// The batch norms of a ResNet are in front of half a million ReLUs. Rounding may turn some of them,

@@ -11,7 +11,7 @@ use vssl::{
     backbone::BackboneConfig,
     comparison::Published,
     methods::{self, METHODS},
-    recipe::Recipe,
+    recipe::{Entry, Recipe},
     run::stop::Stop,
     train::{Plan, pretrain},
 };
@@ -50,8 +50,10 @@ fn shrunken(path: &Path) -> Recipe {
     ]
     .map(str::to_owned)
     .into();
-    if matches!(whole.backbone, BackboneConfig::Resnet(_)) {
-        overrides.push("backbone.width=4".to_owned());
+    match whole.backbone {
+        BackboneConfig::Resnet(_) => overrides.push("backbone.width=4".to_owned()),
+        BackboneConfig::Vit(_) => overrides.push("backbone.vit.depth=2".to_owned()),
+        _ => {}
     }
     if whole.method.name() == "wmse" {
         // Images are whitened together in groups that divide the batch and have more images than columns.
@@ -75,9 +77,15 @@ fn takes_two_steps(path: &Path) {
 
 #[test]
 fn every_method_has_a_recipe_for_every_dataset_and_each_takes_two_steps() {
-    for folder in ["cifar10", "cifar100", "imagenet100", "cifar10-small"] {
+    let resnet = BackboneConfig::default();
+    for folder in ["cifar10", "cifar100", "imagenet100", "cifar10-small", "cifar10-small-vit"] {
         let found = recipes(folder);
-        for entry in METHODS {
+        let is_meant = |entry: &&Entry| match folder {
+            "cifar10-small" => entry.defaults().check_backbone(&resnet, 32).is_ok(),
+            "cifar10-small-vit" => entry.defaults().check_backbone(&resnet, 32).is_err(),
+            _ => true,
+        };
+        for entry in METHODS.iter().filter(is_meant) {
             let name = format!("{}.toml", entry.name);
             assert!(found.iter().any(|path| path.ends_with(&name)), "{folder}/{name} is missing");
         }

@@ -27,7 +27,9 @@ use vssl::{
 use vssl_data::dataset::IMAGENET;
 
 use super::{
-    contract::{device, first_batch, gradients, loss, optimizer, sizes, small, step, views},
+    contract::{
+        backbone_of, device, first_batch, gradients, loss, optimizer, sizes, small, step, views,
+    },
     embedded::pictures,
     training::{Silent, environment, recipe},
 };
@@ -55,7 +57,7 @@ fn weights(config: &BackboneConfig) -> Tensors {
 
 fn learner(entry: &Entry, initial: Initial) -> Box<dyn Learner> {
     let method = entry.with(&small(entry)).unwrap();
-    let made = method.learner_from(initial, &resnet(4), &sizes(), &device(), 7);
+    let made = method.learner_from(initial, &backbone_of(entry, 4), &sizes(), &device(), 7);
     let mut learner = made.unwrap();
     learner.before_epoch(&step(0));
     learner
@@ -69,8 +71,8 @@ fn backbone(all: &Tensors) -> Tensors {
 
 #[test]
 fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
-    let start = weights(&resnet(4));
     for entry in METHODS {
+        let start = weights(&backbone_of(entry, 4));
         let initial = Initial { weights: Some(start.clone()), freeze_epochs: 0 };
         let (from, fresh) = (learner(entry, initial), learner(entry, Initial::default()));
         let (student, memory) = (from.student(), from.memory());
@@ -87,9 +89,8 @@ fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
 
 #[test]
 fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
-    let start = weights(&resnet(4));
     for entry in METHODS {
-        let name = entry.name;
+        let (name, start) = (entry.name, weights(&backbone_of(entry, 4)));
         let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
         let mut learner = learner(entry, initial);
         let (heads, mut optimizer) = (learner.student(), optimizer());

@@ -21,6 +21,7 @@ use crate::{
     arguments::{AgreementArguments, Common},
     failure::Failure,
     launcher,
+    notes::note,
     output::say,
 };
 
@@ -35,7 +36,7 @@ pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(),
         Some(path) => agreement::read(path)?,
         None => (ours(arguments)?, Vec::new()),
     };
-    let methods = methods(arguments, &stored)?;
+    let methods = methods(arguments, &agreement, &stored)?;
     for method in &methods {
         agreement.check(method).map_err(Failure::usage)?;
     }
@@ -85,18 +86,28 @@ fn ours(arguments: &AgreementArguments) -> Result<Agreement, Failure> {
     })
 }
 
-/// Those asked for, or all there are.
+/// Those asked for, or all that can train the backbone.
 fn methods(
     arguments: &AgreementArguments,
+    agreement: &Agreement,
     stored: &[(String, Reference)],
 ) -> Result<Vec<String>, Failure> {
     let Some(path) = &arguments.against else {
-        let all = METHODS.iter().map(|entry| entry.name.to_owned());
-        return Ok(if arguments.methods.is_empty() {
-            all.collect()
-        } else {
-            arguments.methods.clone()
-        });
+        if !arguments.methods.is_empty() {
+            return Ok(arguments.methods.clone());
+        }
+        let (mut all, mut others) = (Vec::new(), Vec::new());
+        for entry in METHODS {
+            let fits = agreement.trains(entry.name).map_err(Failure::usage)?;
+            if fits { &mut all } else { &mut others }.push(entry.name.to_owned());
+        }
+        if !others.is_empty() {
+            note(&format!(
+                "left out, because they need another backbone, such as --backbone vit-tiny: {}",
+                others.join(", ")
+            ));
+        }
+        return Ok(all);
     };
     let known: Vec<String> = stored.iter().map(|(name, _)| name.clone()).collect();
     match arguments.methods.iter().find(|method| !known.contains(method)) {

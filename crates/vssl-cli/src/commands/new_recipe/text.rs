@@ -4,7 +4,7 @@ use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
 use toml::Value;
-use vssl::recipe::Entry;
+use vssl::{backbone::BackboneConfig, recipe::Entry};
 use vssl_data::dataset::Format;
 
 use super::{
@@ -52,7 +52,7 @@ pub(super) fn write(
     views(&mut page, survey, tuning.pair);
     match from {
         Some(from) => init(&mut page, from),
-        None => backbone(&mut page, survey),
+        None => backbone(&mut page, entry, survey),
     }
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
@@ -214,7 +214,11 @@ fn group(
     page.key("flip", 0.5, "left-right; 0.0 where that changes the meaning, as in text");
 }
 
-fn backbone(page: &mut Page, survey: &Survey) {
+fn backbone(page: &mut Page, entry: &Entry, survey: &Survey) {
+    let side = tuning::view_size(survey.side);
+    if entry.defaults().check_backbone(&BackboneConfig::default(), side).is_err() {
+        return transformer(page, side);
+    }
     let stem = if tuning::view_size(survey.side) < PHOTOGRAPH { "cifar" } else { "imagenet" };
     page.table("[backbone]");
     page.key(
@@ -225,6 +229,17 @@ fn backbone(page: &mut Page, survey: &Survey) {
     page.key("width", 64, "channels of the first stage; fewer are faster and learn less");
     page.key("stem", stem, "imagenet: 7x7 stride 2 and pooling; cifar: 3x3, small images");
     page.key("stem_padding", 1, "of the cifar stem");
+}
+
+/// For methods that need patches.
+fn transformer(page: &mut Page, side: usize) {
+    page.table("[backbone]");
+    page.key("architecture", "vit-tiny", "or another vision transformer of the book");
+    page.table("[backbone.vit]");
+    page.key("patch", tuning::patch(side) as i64, "side of a patch in pixels; divides the views");
+    page.key("image_size", side as i64, "side of the views that the positions are for");
+    page.key("registers", 0, "tokens that belong to no patch");
+    page.absent("depth", 6, "blocks; 12 is that of vit-tiny");
 }
 
 /// The encoder to start from. Its architecture is that of the run.
@@ -300,6 +315,12 @@ fn meaning(method: &str, key: &str) -> &'static str {
         "learns" => "first or both: which view of a pair has a gradient",
         "form" => "inside or outside: where the positives are added",
         "prototypes" => "cluster centres, or outputs of the head",
+        "shared_head" => "whether class tokens and patches go through one head",
+        "mask_probability" => "probability that a view of an image has a mask",
+        "mask_ratio" => "smallest and largest share of its patches that are masked then",
+        "mask_aspect" => "smallest ratio of the sides of a masked block",
+        "centering" => "softmax or sinkhorn: how the teacher's outputs become targets",
+        "sinkhorn_iterations" => "iterations of the latter",
         key if key.ends_with("queue") => "earlier embeddings that are kept; whole batches",
         key if key.ends_with("temperature") => "a temperature: lower is sharper",
         key if key.ends_with("weight") => "weight of a term of the loss",

@@ -48,6 +48,7 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
     let (optimizer, lr, weight_decay, pair) = match name {
         "barlow" | "vibcreg" | "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
+        "dinov2" | "ibot" => ("adamw", 5e-4, 0.04, Pair::Asymmetric),
         "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
         "lejepa" => ("adamw", 5e-4, 5e-4, Pair::Symmetric),
         "mocov2plus" => ("sgd", 0.3, 1e-4, Pair::Symmetric),
@@ -66,11 +67,15 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         _ => None,
     };
     let (start, min) = match name {
+        "dinov2" | "ibot" => (0.0, 1e-6),
         "lejepa" => (5e-6, 5e-7),
         "wmse" => (0.0, 0.0),
         _ => (3e-5, 0.0),
     };
     let source = match name {
+        "dinov2" | "ibot" => {
+            "Rates are those of iBOT's program; views are those of solo-learn's CIFAR recipes."
+        }
         "lejepa" => "Rates are those that the authors of LeJEPA recommend for ResNets.",
         _ => "Rates and views are those of solo-learn's CIFAR recipes.",
     };
@@ -108,6 +113,13 @@ pub(super) fn view_size(side: usize) -> usize {
     }
 }
 
+/// Side of the patches of a transformer for views of `side` pixels: the largest that makes 8 or more patches a side and
+/// divides the view, at most 16; 1 if there is none.
+pub(super) fn patch(side: usize) -> usize {
+    let most = (side / 8).clamp(1, 16);
+    (1..=most).rev().find(|&patch| side.is_multiple_of(patch)).unwrap_or(1)
+}
+
 /// The default of a setting of `method`, reduced where there are too few images for it.
 pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch: usize) -> i64 {
     let (images, batch) = (images as i64, batch as i64);
@@ -120,8 +132,11 @@ pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch
     } else if method == "wmse" && key == "dim" {
         // A group of images that is whitened has more images than columns.
         default.min(batch / 2).max(2)
-    } else if key.ends_with("prototypes") && method != "dino" {
-        // A cluster has ten images at least; DINO's outputs are not clusters.
+    } else if method == "dinov2" && key == "prototypes" {
+        // The 65536 of the default are for millions of images.
+        default.min(8192)
+    } else if key.ends_with("prototypes") && !["dino", "ibot"].contains(&method) {
+        // A cluster has ten images at least; the outputs of DINO and iBOT are not clusters.
         default.min((images / 10).max(2))
     } else {
         default
@@ -151,6 +166,13 @@ mod tests {
     }
 
     #[test]
+    fn patches_divide_the_view_and_are_enough() {
+        for (side, expected) in [(8, 1), (16, 2), (28, 2), (32, 4), (64, 8), (96, 12), (224, 16)] {
+            assert_eq!(patch(side), expected, "{side} pixels");
+        }
+    }
+
+    #[test]
     fn queues_are_whole_batches_and_clusters_have_members() {
         assert_eq!(fitted("nnclr", "queue", 65536, 1000, 128), 896);
         assert_eq!(fitted("nnclr", "queue", 65536, 3, 2), 2);
@@ -158,6 +180,8 @@ mod tests {
         assert_eq!(fitted("swav", "queue", 0, 1000, 128), 0);
         assert_eq!(fitted("swav", "prototypes", 3000, 1000, 128), 100);
         assert_eq!(fitted("dino", "prototypes", 4096, 1000, 128), 4096);
+        assert_eq!(fitted("ibot", "prototypes", 8192, 1000, 128), 8192);
+        assert_eq!(fitted("dinov2", "prototypes", 65536, 1000, 128), 8192);
         assert_eq!(fitted("byol", "dim", 256, 10, 2), 256);
         assert_eq!(fitted("all4one", "queue", 98304, 3, 2), 6);
         assert_eq!(["whitening_size", "dim"].map(|key| fitted("wmse", key, 128, 70, 16)), [16, 8]);

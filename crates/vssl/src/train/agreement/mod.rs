@@ -171,6 +171,14 @@ impl Agreement {
         made.map(drop).map_err(refused)
     }
 
+    /// Whether a method can train the backbone at all; some need a transformer.
+    ///
+    /// # Errors
+    /// An unknown method.
+    pub fn trains(&self, method: &str) -> Result<bool, BenchError> {
+        Ok(self.method(method)?.check_backbone(&self.backbone, self.size).is_ok())
+    }
+
     fn sizes(&self) -> Sizes {
         Sizes { images: self.batch, batch: self.batch, global_views: 2, local_views: 0 }
     }

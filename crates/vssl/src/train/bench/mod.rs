@@ -327,7 +327,11 @@ mod tests {
     use vssl_kernels::breakdown::Part;
 
     use super::*;
-    use crate::{backbone::ResnetConfig, method::learner::Network, optim::Adam};
+    use crate::{
+        backbone::{ResnetConfig, VitConfig},
+        method::learner::Network,
+        optim::Adam,
+    };
 
     #[test]
     fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
@@ -350,11 +354,20 @@ mod tests {
         assert!(error.to_string().contains("it has hidden, dim"), "{error}");
     }
 
+    /// A narrow ResNet, or a narrow transformer for a method that takes no ResNet.
+    fn backbone_of(method: &dyn AnyMethod) -> BackboneConfig {
+        let resnet = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
+        let vit = VitConfig { width: Some(24), depth: Some(2), patch: 2, ..VitConfig::default() };
+        match method.check_backbone(&resnet, 8) {
+            Ok(()) => resnet,
+            Err(_) => VitConfig { image_size: 8, ..vit }.into(),
+        }
+    }
+
     #[test]
     fn every_method_takes_steps() {
-        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
-        let bench = StepBench {
-            backbone: backbone.into(),
+        let bench = |backbone| StepBench {
+            backbone,
             size: 8,
             local: (0, 0),
             batch: 4,
@@ -364,6 +377,7 @@ mod tests {
         };
         for entry in METHODS {
             let method = method(entry.name, 4, &[]).unwrap();
+            let bench = bench(backbone_of(method.as_ref()));
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
@@ -383,9 +397,8 @@ mod tests {
     }
 
     fn bench_has_teacher(method: &dyn AnyMethod) -> bool {
-        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
         let sizes = Sizes { images: 16, batch: 4, global_views: 2, local_views: 0 };
-        let learner = method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1);
+        let learner = method.learner(&backbone_of(method), &sizes, &Device::flex().autodiff(), 1);
         learner.encoder(Network::Teacher).is_some()
     }
 
