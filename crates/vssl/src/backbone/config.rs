@@ -99,6 +99,12 @@ impl BackboneConfig {
         }
     }
 
+    /// Returns the rows and columns of the patches of square images of this side; `None` for an encoder without patches.
+    pub fn patches(&self, side: usize) -> Option<[usize; 2]> {
+        let patch = self.vit()?.patch;
+        Some([side / patch.max(1); 2])
+    }
+
     /// Returns the paths of the parameters that pretraining does not change, relative to the backbone.
     pub fn frozen(&self) -> Vec<&'static str> {
         let projection = self.vit().is_some_and(|vit| vit.frozen_patch_projection);

@@ -35,6 +35,12 @@ pub trait AnyMethod: Send + Sync {
     /// The settings do not fit; the error says what was expected.
     fn check(&self, sizes: &Sizes) -> Result<(), String>;
 
+    /// Checks that the method can work with the patches of a full-size view: see [`Method::check_patches`].
+    ///
+    /// # Errors
+    /// The method cannot work with the backbone; the error says what was expected.
+    fn check_patches(&self, patches: Option<[usize; 2]>) -> Result<(), String>;
+
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
 
@@ -115,6 +121,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         self.method.check(sizes)
+    }
+
+    fn check_patches(&self, patches: Option<[usize; 2]>) -> Result<(), String> {
+        self.method.check_patches(patches)
     }
 
     fn has_posterior(&self) -> bool {

@@ -6,7 +6,9 @@ mod byol;
 mod deepclusterv2;
 mod dino;
 mod embedding;
+mod ijepa;
 mod lejepa;
+mod mae;
 mod mocov2plus;
 mod mocov3;
 mod nnbyol;
@@ -31,7 +33,9 @@ pub use barlow::Barlow;
 pub use byol::Byol;
 pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
+pub use ijepa::{IJepa, IJepaPredictor};
 pub use lejepa::LeJepa;
+pub use mae::{Mae, MaeDecoder};
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
 pub use nnbyol::NnByol;
@@ -74,10 +78,20 @@ pub const METHODS: &[Entry] = &[
         "Student predicts a momentum teacher's centred and sharpened distribution",
         "Caron et al. 2021, arXiv:2104.14294",
     ),
+    Entry::of::<IJepa>(
+        "ijepa",
+        "Predicts a momentum teacher's patches of hidden blocks; needs a vision transformer",
+        "Assran et al. 2023, arXiv:2301.08243",
+    ),
     Entry::of::<LeJepa>(
         "lejepa",
         "Views close together, each view's embeddings an isotropic Gaussian, no teacher",
         "Balestriero and LeCun 2025, arXiv:2511.08544",
+    ),
+    Entry::of::<Mae>(
+        "mae",
+        "A decoder predicts the pixels of hidden patches; needs a vision transformer",
+        "He et al. 2022, arXiv:2111.06377",
     ),
     Entry::of::<MocoV2Plus>(
         "mocov2plus",

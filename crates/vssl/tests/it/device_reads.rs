@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use vssl::{
-    methods::METHODS,
+    methods::{self, METHODS},
     recipe::Recipe,
     run::stop::Stop,
     tensors::reading,
@@ -81,6 +81,14 @@ pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
 }
 
 fn recipe(method: &str, table: toml::Table) -> Recipe {
+    let needs_patches =
+        methods::find(method).is_some_and(|entry| entry.defaults().check_patches(None).is_err());
+    let backbone = match needs_patches {
+        true => {
+            "architecture = \"vit-tiny\"\n[backbone.vit]\ndepth = 1\npatch = 4\nimage_size = 28"
+        }
+        false => "architecture = \"resnet18\"\nwidth = 4\nstem = \"imagenet\"",
+    };
     let recipe = format!(
         r#"
         method = "{method}"
@@ -92,9 +100,7 @@ fn recipe(method: &str, table: toml::Table) -> Recipe {
         count = 2
         size = 28
         [backbone]
-        architecture = "resnet18"
-        width = 4
-        stem = "imagenet"
+        {backbone}
         [optimizer]
         name = "adamw"
         lr = 1e-3

@@ -201,6 +201,7 @@ impl StepBench {
     /// [`BenchError::TooSmall`], [`BenchError::TooFewPixels`], [`BenchError::Patches`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
         check(&self.backbone, self.size, method, &self.sizes())?;
+        method.check_patches(self.backbone.patches(self.size)).map_err(BenchError::Sizes)?;
         match self.local {
             (0, _) => Ok(()),
             (_, side) => check(&self.backbone, side, method, &self.sizes()),
@@ -326,7 +327,11 @@ mod tests {
     use vssl_kernels::breakdown::Part;
 
     use super::*;
-    use crate::{backbone::ResnetConfig, method::learner::Network, optim::Adam};
+    use crate::{
+        backbone::{ResnetConfig, VitConfig},
+        method::learner::Network,
+        optim::Adam,
+    };
 
     #[test]
     fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
@@ -361,8 +366,20 @@ mod tests {
             algorithm: Algorithm::default(),
             clock: StepClock { warmup: 1, steps: 2, breakdown: true },
         };
+        let transformer = VitConfig {
+            width: Some(24),
+            depth: Some(1),
+            patch: 2,
+            image_size: 8,
+            ..VitConfig::default()
+        };
         for entry in METHODS {
-            let method = method(entry.name, 4, &[]).unwrap();
+            let changes: &[_] = if entry.name == "ijepa" { &[("context", 2)] } else { &[] };
+            let method = method(entry.name, 4, changes).unwrap();
+            let mut bench = bench.clone();
+            if method.check_patches(None).is_err() {
+                bench.backbone = transformer.into();
+            }
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
@@ -376,15 +393,14 @@ mod tests {
                 let [forward, backward] = parts[&part];
                 assert!(forward > 0.0 && backward > 0.0, "{}: {part:?}", entry.name);
             }
-            let teacher = bench_has_teacher(method.as_ref());
+            let teacher = has_teacher(method.as_ref(), &bench);
             assert_eq!(parts.contains_key(&Part::Teacher), teacher, "{}", entry.name);
         }
     }
 
-    fn bench_has_teacher(method: &dyn AnyMethod) -> bool {
-        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
-        let sizes = Sizes { images: 16, batch: 4, global_views: 2, local_views: 0 };
-        let learner = method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1);
+    fn has_teacher(method: &dyn AnyMethod, bench: &StepBench) -> bool {
+        let device = Device::flex().autodiff();
+        let learner = method.learner(&bench.backbone, &bench.sizes(), &device, 1);
         learner.encoder(Network::Teacher).is_some()
     }
 

@@ -8,6 +8,7 @@ mod coverage;
 mod eval;
 mod lejepa;
 mod losses;
+mod masked;
 mod neighbours;
 mod optim;
 mod parameter_lists;
