@@ -57,12 +57,9 @@ fn every_method_trains_two_steps_by_its_new_recipe() {
         let out = folder.path().join(method);
         // The recipe as it is; only the length of the run and the width of its networks are less.
         let mut command = vssl(&["pretrain", path.to_str().unwrap(), "--quiet", "--out"]);
-        command.arg(&out).args(["--set", "train.max_steps=2"]);
-        let narrow: &[&str] = match resolved(&path)["recipe"]["backbone"]["vit"].is_object() {
-            true => &["--set", "backbone.vit.width=24", "--set", "backbone.vit.depth=2"],
-            false => &["--set", "backbone.width=4"],
-        };
-        command.args(narrow);
+        let is_transformer = resolved(&path)["recipe"]["backbone"]["vit"].is_object();
+        let narrow = if is_transformer { "backbone.vit.depth=1" } else { "backbone.width=4" };
+        command.arg(&out).args(["--set", "train.max_steps=2", "--set", narrow]);
         for key in ["projector_hidden", "predictor_hidden", "hidden"] {
             if resolved(&path)["recipe"][method][key].is_number() {
                 command.args(["--set", &format!("{method}.{key}=32")]);

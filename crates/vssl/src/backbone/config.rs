@@ -37,6 +37,24 @@ pub struct WideResnetConfig {
     pub widen: usize,
 }
 
+/// The patches into which a vision transformer cuts an image, and what is known of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patches {
+    /// The rows and columns of patches.
+    pub grid: [usize; 2],
+    /// Whether there is a class token beside the patches.
+    pub class_token: bool,
+    /// Whether all tokens go through a last norm; otherwise only their mean goes through one.
+    pub normalised: bool,
+}
+
+impl From<[usize; 2]> for Patches {
+    /// Makes the patches of a transformer with a class token and a last norm of all tokens.
+    fn from(grid: [usize; 2]) -> Self {
+        Self { grid, class_token: true, normalised: true }
+    }
+}
+
 impl Default for BackboneConfig {
     fn default() -> Self {
         Self::Resnet(ResnetConfig::default())
@@ -97,6 +115,16 @@ impl BackboneConfig {
             Self::Vit(config) => Some(config),
             _ => None,
         }
+    }
+
+    /// Returns the patches of square images of this side; `None` for an encoder without patches.
+    pub fn patches(&self, side: usize) -> Option<Patches> {
+        let vit = self.vit()?;
+        Some(Patches {
+            grid: [side / vit.patch.max(1); 2],
+            class_token: vit.class_token,
+            normalised: vit.pooling != Pooling::FcNorm,
+        })
     }
 
     /// Returns the paths of the parameters that pretraining does not change, relative to the backbone.

@@ -17,19 +17,31 @@ use vssl_kernels::breakdown::{self, Part};
 
 pub use config::{
     Architecture, BackboneConfig, ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion,
-    Dinov2Size, Interpolation, Mlp, Placed, Pooling, Positions, ResnetConfig, ResnetDepth,
+    Dinov2Size, Interpolation, Mlp, Patches, Placed, Pooling, Positions, ResnetConfig, ResnetDepth,
     ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize, WideResnetConfig,
 };
 pub use convnext::ConvNext;
 pub use inference::InferenceNetwork;
 pub use own::{Layer, Own, OwnConfig, OwnNetwork, register};
+pub use positions::sincos;
 pub use resnet::Resnet;
 pub(crate) use table::TABLE;
 pub use tokens::Tokens;
 pub use vit::{Masked, Vit};
 pub use wide_resnet::WideResnet;
 
-use crate::layers::{Init, Mode};
+use crate::layers::{Chosen, Init, Mode};
+
+/// What a transformer makes of images of which it sees some patches.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The features, `[n, dim]`: of the class token, or of the patches that were seen.
+    pub features: Tensor<2>,
+    /// The class token, `[n, 1, dim]`, if there is one.
+    pub class: Option<Tensor<3>>,
+    /// The patches that were seen, in the order of the choice, `[n, count, dim]`.
+    pub patches: Tensor<3>,
+}
 
 /// A network of one of the known architectures. The paths of its parameters do not show the variant.
 #[derive(Module, Debug)]
@@ -90,10 +102,41 @@ impl Backbone {
         }
     }
 
+    /// Returns the features and the tokens of images of which a transformer sees the patches `visible` only; `None` for
+    /// other networks. In [`Mode::Heads`] they carry no gradient. A transformer has no statistics of a batch, so all other
+    /// modes are alike.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and tokens as of [`Vit::visible_tokens`].
+    pub fn forward_visible(&self, x: Tensor<4>, visible: &Chosen, mode: Mode) -> Option<Seen> {
+        let Self::Vit(network) = self else { return None };
+        let frozen = matches!(mode, Mode::Heads(_));
+        let tokens = match x.gradient_checkpointing_strategy().filter(|_| frozen) {
+            None => breakdown::network(Part::Backbone, || network.visible_tokens(x, visible)),
+            Some(strategy) => {
+                let tokens = network.valid().visible_tokens(x.inner(), visible);
+                Tensor::from_inner(tokens).with_gradient_checkpointing_strategy(strategy)
+            }
+        };
+        let (prefix, count) = (network.prefix(), visible.count());
+        Some(Seen {
+            features: network.feature_of_visible(tokens.clone()),
+            class: network.has_class_token().then(|| tokens.clone().narrow(1, 0, 1)),
+            patches: tokens.narrow(1, prefix, count),
+        })
+    }
+
     /// Returns the rows and columns of patches of a transformer's image; `None` for other networks.
     pub fn grid(&self, x: &Tensor<4>) -> Option<[usize; 2]> {
         match self {
             Self::Vit(network) => Some(network.grid(x)),
+            _ => None,
+        }
+    }
+
+    /// Returns the side of a transformer's patch in pixels; `None` for other networks.
+    pub fn patch(&self) -> Option<usize> {
+        match self {
+            Self::Vit(network) => Some(network.patch()),
             _ => None,
         }
     }

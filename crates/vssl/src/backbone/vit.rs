@@ -9,11 +9,11 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{DType, Tensor, TensorData},
+    tensor::{Tensor, TensorData},
 };
 
-use super::{Interpolation, Mlp, Pooling, Positions, VitConfig, positions};
-use crate::layers::{Init, LayerNorm, LayerScale, Linear};
+use super::{Interpolation, Pooling, Positions, VitConfig, positions};
+use crate::layers::{Chosen, Init, LayerNorm, PreNormBlock, xavier};
 
 /// A patch projection, a position embedding and blocks.
 #[derive(Module, Debug)]
@@ -22,7 +22,7 @@ pub struct Vit {
     reg_token: Option<Param<Tensor<3>>>,
     pos_embed: Param<Tensor<3>>,
     patch_embed: PatchEmbed,
-    blocks: Vec<Block>,
+    blocks: Vec<PreNormBlock>,
     norm: Option<LayerNorm>,
     fc_norm: Option<LayerNorm>,
     /// The number of positions in front of those of the patches.
@@ -41,30 +41,6 @@ struct PatchEmbed {
 struct Projection {
     weight: Param<Tensor<4>>,
     bias: Param<Tensor<1>>,
-}
-
-#[derive(Module, Debug)]
-struct Block {
-    norm1: LayerNorm,
-    attn: Attention,
-    ls1: Option<LayerScale>,
-    norm2: LayerNorm,
-    mlp: FeedForward,
-    ls2: Option<LayerScale>,
-}
-
-#[derive(Module, Debug)]
-struct Attention {
-    qkv: Linear,
-    proj: Linear,
-    heads: usize,
-}
-
-#[derive(Module, Debug)]
-struct FeedForward {
-    fc1: Linear,
-    fc2: Linear,
-    is_gated: bool,
 }
 
 /// Patches that a network does not see, as in masked image modelling.
@@ -89,7 +65,7 @@ impl Vit {
         let pos_embed = match kind {
             Positions::Learned => init.truncated_normal(shape, 0.02),
             Positions::Sincos => {
-                let values = TensorData::new(positions::sincos(places, side, width), shape);
+                let values = TensorData::new(positions::sincos(places, [side, side], width), shape);
                 Param::from_tensor(Tensor::from_data(values, init.device()))
             }
         };
@@ -98,7 +74,7 @@ impl Vit {
             reg_token,
             pos_embed,
             patch_embed: PatchEmbed { proj: Projection::new(patch, width, kind, init) },
-            blocks: (0..config.depth()).map(|_| Block::new(config, init)).collect(),
+            blocks: (0..config.depth()).map(|_| PreNormBlock::new(&config.block(), init)).collect(),
             norm: (pooling != Pooling::FcNorm).then(|| LayerNorm::new(width, init)),
             fc_norm: (pooling == Pooling::FcNorm).then(|| LayerNorm::new(width, init)),
             placed_prefix: places,
@@ -124,6 +100,63 @@ impl Vit {
         (self.feature_of(x.clone()), self.patches_of(x))
     }
 
+    /// Returns the tokens of images of which only some patches are seen: the class token, the registers, then the patches
+    /// in the order of `visible`. The other patches cost nothing: they are neither projected nor seen by a block. The
+    /// tokens are behind the last norm; a network with a norm of the mean applies that norm to each token instead.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, tokens, dim]`.
+    pub fn visible_tokens(&self, x: Tensor<4>, visible: &Chosen) -> Tensor<3> {
+        let (precision, [rows, columns]) = (x.dtype(), self.grid(&x));
+        let pixels = self.patch_embed.proj.pixels(x); // [n, rows · columns, 3 · patch²]
+        let patches = self.patch_embed.proj.project(visible.of(pixels));
+        let patches = patches.cast(self.pos_embed.dtype());
+        let positions = self.positions(rows, columns);
+        let [_, places, width] = positions.dims();
+        let positions: Tensor<2> = positions.reshape([places, width]);
+        let of_patches = positions.clone().narrow(0, self.placed_prefix, rows * columns);
+        let prefix = (self.placed_prefix > 0).then(|| {
+            let prefix = positions.narrow(0, 0, self.placed_prefix);
+            prefix.reshape([1, self.placed_prefix, width])
+        });
+        let patches = patches + visible.of_table(of_patches);
+        let x = self
+            .blocks
+            .iter()
+            .fold(self.in_front(patches, prefix), |x, block| block.forward(x, precision));
+        match &self.fc_norm {
+            Some(norm) => each_token(norm, x),
+            None => self.normalised(x),
+        }
+    }
+
+    /// Returns the feature of images of which some patches are seen.
+    ///
+    /// # Shapes — the result of [`Vit::visible_tokens`], `[n, tokens, dim]`, to `[n, dim]`.
+    pub fn feature_of_visible(&self, tokens: Tensor<3>) -> Tensor<2> {
+        let [n, count, width] = tokens.dims();
+        let feature = match self.pools_patches {
+            true => tokens.narrow(1, self.prefix(), count - self.prefix()).mean_dim(1),
+            false => tokens.narrow(1, 0, 1),
+        };
+        feature.reshape([n, width]) // [n, 1, width] -> [n, width]
+    }
+
+    /// Returns whether there is a class token.
+    pub fn has_class_token(&self) -> bool {
+        self.cls_token.is_some()
+    }
+
+    /// Returns the side of a patch in pixels.
+    pub fn patch(&self) -> usize {
+        self.patch_embed.proj.weight.dims()[3]
+    }
+
+    /// Returns the rows and columns of patches of an image.
+    pub fn grid(&self, x: &Tensor<4>) -> [usize; 2] {
+        let ([_, _, h, w], patch) = (x.dims(), self.patch());
+        [h / patch, w / patch]
+    }
+
     /// # Shapes — the tokens before the last norm, `[n, tokens, dim]`, to `[n, dim]`.
     fn feature_of(&self, x: Tensor<3>) -> Tensor<2> {
         let [n, tokens, width] = x.dims();
@@ -137,29 +170,6 @@ impl Vit {
             Some(norm) => norm.forward(mean),
             None => mean,
         }
-    }
-
-    /// Returns the feature of images whose tokens after the last norm are known, for a network without a norm of the mean.
-    ///
-    /// # Shapes — `[n, tokens, dim]`, as of [`Vit::tokens`], to `[n, dim]`.
-    pub fn feature_of_visible(&self, tokens: Tensor<3>) -> Tensor<2> {
-        let [n, count, width] = tokens.dims();
-        let feature = match self.pools_patches {
-            true => tokens.narrow(1, self.prefix(), count - self.prefix()).mean_dim(1),
-            false => tokens.narrow(1, 0, 1),
-        };
-        feature.reshape([n, width]) // [n, 1, width] -> [n, width]
-    }
-
-    /// Returns the side of a patch in pixels.
-    pub fn patch(&self) -> usize {
-        self.patch_embed.proj.weight.dims()[3]
-    }
-
-    /// Returns the rows and columns of patches of an image.
-    pub fn grid(&self, x: &Tensor<4>) -> [usize; 2] {
-        let ([_, _, h, w], patch) = (x.dims(), self.patch());
-        [h / patch, w / patch]
     }
 
     /// Returns all tokens after the last norm, which a network with a norm of the mean does not have: the class token,
@@ -214,10 +224,9 @@ impl Vit {
     ///
     /// # Shapes — `[n, 3, h, w]` to `[n, tokens, dim]`.
     fn blocks_of(&self, x: Tensor<4>, masked: Option<Masked>) -> Tensor<3> {
-        let precision = x.dtype();
-        let [_, _, patch, _] = self.patch_embed.proj.weight.dims();
-        let (rows, columns) = (x.dims()[2] / patch, x.dims()[3] / patch);
-        let patches = self.patch_embed.proj.forward(x); // [n, rows · columns, width]
+        let (precision, [rows, columns]) = (x.dtype(), self.grid(&x));
+        let projection = &self.patch_embed.proj;
+        let patches = projection.project(projection.pixels(x)); // [n, rows · columns, width]
         let mut patches = patches.cast(self.pos_embed.dtype());
         if let Some(Masked { mask, token }) = masked {
             let mask: Tensor<3> = mask.unsqueeze_dim(2); // [n, patches] -> [n, patches, 1]
@@ -228,46 +237,54 @@ impl Vit {
         self.blocks.iter().fold(x, |x, block| block.forward(x, precision))
     }
 
-    /// Puts class token and registers in front of the patches and adds the positions of the tokens that have one.
+    /// Adds the positions, and puts class token and registers in front of the patches.
     ///
     /// # Shapes — `[n, patches, width]` to `[n, tokens, width]`.
     fn placed(&self, patches: Tensor<3>, positions: Tensor<3>) -> Tensor<3> {
-        let [n, count, width] = patches.dims();
-        let own = |token: &Option<Param<Tensor<3>>>| {
-            token.as_ref().map(|token| {
-                let count = token.dims()[1];
-                token.val().expand([n, count, width])
-            })
-        };
-        let (class, registers) = (own(&self.cls_token), own(&self.reg_token));
-        let joined = |parts: Vec<Option<Tensor<3>>>| {
-            let mut parts: Vec<Tensor<3>> = parts.into_iter().flatten().collect();
-            match parts.len() {
-                1 => parts.remove(0),
-                _ => Tensor::cat(parts, 1),
-            }
-        };
-        if self.placed_prefix == self.prefix() {
-            return joined(vec![class, registers, Some(patches)]) + positions;
+        let (prefix, count) = (self.placed_prefix, patches.dims()[1]);
+        let of_patches = positions.clone().narrow(1, prefix, count);
+        self.in_front(patches + of_patches, (prefix > 0).then(|| positions.narrow(1, 0, prefix)))
+    }
+
+    /// Puts class token and registers, with their positions if they have some, in front of patches that have theirs.
+    ///
+    /// # Shapes — `[n, patches, width]` and `[1, prefix, width]` to `[n, tokens, width]`.
+    fn in_front(&self, patches: Tensor<3>, positions: Option<Tensor<3>>) -> Tensor<3> {
+        let [n, _, width] = patches.dims();
+        let own = [&self.cls_token, &self.reg_token];
+        let own: Vec<Tensor<3>> = own.into_iter().flatten().map(Param::val).collect();
+        if own.is_empty() {
+            return patches;
         }
-        if self.placed_prefix == 0 {
-            return joined(vec![class, registers, Some(patches + positions)]);
+        // The positions are those of the first tokens: of the class token, or of all.
+        let mut own = if own.len() == 1 { own[0].clone() } else { Tensor::cat(own, 1) };
+        if let Some(positions) = positions {
+            let (count, placed) = (own.dims()[1], positions.dims()[1]);
+            let first = own.clone().narrow(1, 0, placed) + positions;
+            own = match count - placed {
+                0 => first,
+                rest => Tensor::cat(vec![first, own.narrow(1, placed, rest)], 1),
+            };
         }
-        let x = joined(vec![class, Some(patches)]) + positions;
-        let (class, patches) = (x.clone().narrow(1, 0, 1), x.narrow(1, 1, count));
-        joined(vec![Some(class), registers, Some(patches)])
+        let count = own.dims()[1];
+        Tensor::cat(vec![own.expand([n, count, width]), patches], 1)
     }
 
     /// Returns the tokens after the last norm, if there is one.
     ///
     /// # Shapes — `[n, tokens, width]`, unchanged.
     fn normalised(&self, x: Tensor<3>) -> Tensor<3> {
-        let [n, tokens, width] = x.dims();
         match &self.norm {
-            Some(norm) => norm.forward(x.reshape([n * tokens, width])).reshape([n, tokens, width]),
+            Some(norm) => each_token(norm, x),
             None => x,
         }
     }
+}
+
+/// # Shapes — `[n, tokens, width]`, unchanged.
+fn each_token(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
+    let [n, tokens, width] = x.dims();
+    norm.forward(x.reshape([n * tokens, width])).reshape([n, tokens, width])
 }
 
 impl Projection {
@@ -286,69 +303,23 @@ impl Projection {
         }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, patches, width]`, patches row by row.
-    fn forward(&self, x: Tensor<4>) -> Tensor<3> {
+    /// # Shapes — `[n, 3, h, w]` to `[n, patches, 3 · patch²]`, patches row by row, each channel by channel.
+    fn pixels(&self, x: Tensor<4>) -> Tensor<3> {
         let [n, channels, h, w] = x.dims();
-        let [width, _, p, _] = self.weight.dims();
+        let [_, _, p, _] = self.weight.dims();
         let (rows, columns) = (h / p, w / p);
         let patches: Tensor<6> =
             x.reshape([n, channels, rows, p, columns, p]).permute([0, 2, 4, 1, 3, 5]);
-        let patches = patches.reshape([n * rows * columns, channels * p * p]);
-        let weight = self.weight.val().reshape([width, channels * p * p]);
-        let tokens = vssl_kernels::linear(patches, weight, Some(self.bias.val()));
-        tokens.reshape([n, rows * columns, width])
-    }
-}
-
-impl Block {
-    fn new(config: &VitConfig, init: &Init) -> Self {
-        let (width, hidden, positions) = (config.width(), config.hidden(), config.positions);
-        let linear = |input: usize, output: usize, parts: usize, with_bias: bool| Linear {
-            weight: match positions {
-                Positions::Learned => init.truncated_normal([output, input], 0.02),
-                Positions::Sincos => init.uniform([output, input], xavier(input, output / parts)),
-            },
-            bias: with_bias.then(|| init.constant([output], 0.0)),
-        };
-        let scale = config.layer_scale;
-        let scale = || (scale > 0.0).then(|| LayerScale::new(width, scale as f32, init));
-        let parts = if config.mlp == Mlp::Swiglu { 2 } else { 1 };
-        Self {
-            norm1: LayerNorm::new(width, init),
-            attn: Attention {
-                qkv: linear(width, 3 * width, 3, config.qkv_bias),
-                proj: linear(width, width, 1, true),
-                heads: config.heads(),
-            },
-            ls1: scale(),
-            norm2: LayerNorm::new(width, init),
-            mlp: FeedForward {
-                fc1: linear(width, parts * hidden, parts, true),
-                fc2: linear(hidden, width, 1, true),
-                is_gated: config.mlp == Mlp::Swiglu,
-            },
-            ls2: scale(),
-        }
+        patches.reshape([n, rows * columns, channels * p * p])
     }
 
-    /// Runs a block whose matrix products are in `precision`.
-    ///
-    /// # Shapes — `[n, tokens, width]`, unchanged.
-    fn forward(&self, x: Tensor<3>, precision: DType) -> Tensor<3> {
-        let [n, tokens, width] = x.dims();
-        let rows = x.reshape([n * tokens, width]);
-        let qkv = self.norm1.forward_linear(rows.clone(), &self.attn.qkv, precision);
-        let mixed = vssl_kernels::attention(qkv, tokens, self.attn.heads);
-        let rows = self.attn.proj.forward_added(mixed, false, self.ls1.as_ref(), rows);
-        let hidden = self.norm2.forward_linear(rows.clone(), &self.mlp.fc1, precision);
-        let with_gelu = !self.mlp.is_gated;
-        let hidden = if self.mlp.is_gated { vssl_kernels::swiglu(hidden) } else { hidden };
-        let rows = self.mlp.fc2.forward_added(hidden, with_gelu, self.ls2.as_ref(), rows);
-        rows.reshape([n, tokens, width])
+    /// # Shapes — `[n, patches, 3 · patch²]` to `[n, patches, width]`.
+    fn project(&self, pixels: Tensor<3>) -> Tensor<3> {
+        let [n, patches, numbers] = pixels.dims();
+        let width = self.weight.dims()[0];
+        let weight = self.weight.val().reshape([width, numbers]);
+        let pixels = pixels.reshape([n * patches, numbers]);
+        let tokens = vssl_kernels::linear(pixels, weight, Some(self.bias.val()));
+        tokens.reshape([n, patches, width])
     }
-}
-
-/// Returns the bound of the uniform distribution of Glorot and Bengio 2010.
-fn xavier(input: usize, output: usize) -> f64 {
-    (6.0 / (input + output) as f64).sqrt()
 }

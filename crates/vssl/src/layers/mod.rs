@@ -4,6 +4,7 @@
 //! that a state dict is a plain list of what `tensors::state` collects.
 
 pub mod budget;
+mod chosen;
 mod conv;
 mod init;
 mod iter_norm;
@@ -13,8 +14,10 @@ mod linear;
 mod mlp;
 mod norm;
 mod post_norm;
+mod pre_norm;
 mod prototype_head;
 
+pub use chosen::Chosen;
 pub use conv::Conv2d;
 pub use init::Init;
 pub use iter_norm::IterNorm;
@@ -24,6 +27,8 @@ pub use linear::{Linear, WeightNormLinear};
 pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
 pub use post_norm::PostNormEncoder;
+pub(crate) use pre_norm::xavier;
+pub use pre_norm::{BlockShape, BlockWeights, PreNormBlock};
 pub use prototype_head::PrototypeHead;
 
 use crate::collective::Group;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use vssl_kernels::breakdown::{self, Part};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, Patches},
     layers::Init,
     method::{Loss, Method, PosteriorReader, Sizes, Views},
     optim::{Gradients, OptimError, Optimizer},
@@ -35,12 +35,11 @@ pub trait AnyMethod: Send + Sync {
     /// The settings do not fit; the error says what was expected.
     fn check(&self, sizes: &Sizes) -> Result<(), String>;
 
-    /// Checks that the method can train this backbone on full-size views of `side` pixels: see
-    /// [`Method::check_backbone`].
+    /// Checks that the method can work with the patches of a full-size view: see [`Method::check_patches`].
     ///
     /// # Errors
-    /// The backbone does not fit; the error says what was expected.
-    fn check_backbone(&self, backbone: &BackboneConfig, side: usize) -> Result<(), String>;
+    /// The method cannot work with the backbone; the error says what was expected.
+    fn check_patches(&self, patches: Option<Patches>) -> Result<(), String>;
 
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
@@ -124,8 +123,8 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         self.method.check(sizes)
     }
 
-    fn check_backbone(&self, backbone: &BackboneConfig, side: usize) -> Result<(), String> {
-        self.method.check_backbone(backbone, side)
+    fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {
+        self.method.check_patches(patches)
     }
 
     fn has_posterior(&self) -> bool {

@@ -6,6 +6,7 @@
 
 pub mod block_mask;
 pub mod learner;
+pub mod mask;
 mod views;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 use burn::{module::Module, tensor::Tensor};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, Patches},
     layers::Init,
     objective::gaussian::Gaussian,
     schedule::Step,
@@ -114,6 +115,22 @@ impl Sizes {
         ))
     }
 
+    /// Checks that there is a global view and no local one, for methods that hide parts of each view by themselves.
+    ///
+    /// # Errors
+    /// The views do not fit; the error names the keys, their sums and the expectation of `method`.
+    pub fn require_global_only(&self, method: &str) -> Result<(), String> {
+        let Self { global_views, local_views, .. } = *self;
+        if global_views >= 1 && local_views == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "views.count adds up to {global_views} global and {local_views} local views; {method} hides parts of \
+             full-size views: expected at least 1 global view (views.count = 1 is enough) and none with \
+             views.local = true"
+        ))
+    }
+
     /// Checks that there are at least two global views; any number of local views is allowed.
     ///
     /// # Errors
@@ -151,12 +168,13 @@ pub trait Method: Send + Sync {
         Ok(())
     }
 
-    /// Checks that the method can train this backbone on full-size views of `side` pixels. A method that needs a certain
-    /// kind refuses here, before anything is made; all others take any backbone.
+    /// Checks that the method can work with the patches into which the backbone cuts a full-size view;
+    /// they are `None` for a backbone that is no vision transformer. A method that needs patches or their number
+    /// refuses here, before anything is made; all others take any backbone.
     ///
     /// # Errors
-    /// The backbone does not fit; the error names its keys and says what was expected.
-    fn check_backbone(&self, _backbone: &BackboneConfig, _side: usize) -> Result<(), String> {
+    /// The method cannot work with the backbone; the error says what was expected.
+    fn check_patches(&self, _patches: Option<Patches>) -> Result<(), String> {
         Ok(())
     }
 
@@ -231,6 +249,19 @@ pub trait Method: Send + Sync {
     ) -> Self::Memory {
         memory
     }
+}
+
+/// Returns the rows and columns of the patches that `method` cannot do without.
+///
+/// # Errors
+/// There are none; the error names the keys and what was expected.
+pub fn require_patches(method: &str, patches: Option<Patches>) -> Result<[usize; 2], String> {
+    patches.map(|patches| patches.grid).ok_or_else(|| {
+        format!(
+            "{method} hides patches of the images, and the backbone is no vision transformer: expected \
+             backbone.architecture = \"vit-tiny\" or another ViT, with its patch and image size under [backbone.vit]"
+        )
+    })
 }
 
 /// The memory of a method without a memory.

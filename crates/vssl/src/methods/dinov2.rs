@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     masked_distillation::{
-        Carry, Centering, Comparison, LAST_LAYERS, Memory, Student, check_backbone, check_masks,
+        Carry, Centering, Comparison, LAST_LAYERS, Memory, Student, check_masks, check_patches,
     },
     self_distillation::HeadShape,
 };
 use crate::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, Patches},
     layers::Init,
     method::{Loss, Method, Sizes, Views, block_mask::BlockMasking},
     objective::{koleo, self_distillation::class_loss},
@@ -152,8 +152,8 @@ impl Method for DinoV2 {
         if self.koleo_weight > 0.0 { sizes.require_other_images("dinov2") } else { Ok(()) }
     }
 
-    fn check_backbone(&self, backbone: &BackboneConfig, side: usize) -> Result<(), String> {
-        check_backbone("dinov2", backbone, side)
+    fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {
+        check_patches("dinov2", patches)
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     masked_distillation::{
-        Carry, Centering, Comparison, LAST_LAYERS, Memory, Student, check_backbone, check_masks,
+        Carry, Centering, Comparison, LAST_LAYERS, Memory, Student, check_masks, check_patches,
     },
     self_distillation::HeadShape,
 };
 use crate::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, Patches},
     layers::Init,
     method::{Loss, Method, Sizes, Views, block_mask::BlockMasking},
     objective::clustering,
@@ -154,8 +154,8 @@ impl Method for Ibot {
         sizes.require_two_global("ibot")
     }
 
-    fn check_backbone(&self, backbone: &BackboneConfig, side: usize) -> Result<(), String> {
-        check_backbone("ibot", backbone, side)
+    fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {
+        check_patches("ibot", patches)
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {

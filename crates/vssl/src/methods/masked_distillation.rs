@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use super::self_distillation::{HeadShape, figures as watched};
 use crate::{
-    backbone::{Backbone, BackboneConfig, Masked, Pooling, Tokens},
+    backbone::{Backbone, Masked, Patches, Tokens},
     layers::{Init, Mode, PrototypeHead},
     method::{
         Views,
         block_mask::{BlockMasking, MaskedBatch},
-        teacher_of,
+        require_patches, teacher_of,
     },
     objective::{
         centring::{centred_softmax, next_center},
@@ -201,7 +201,7 @@ impl Comparison {
         let rows = |tokens: &[Tokens]| {
             masked.rows(tokens[..grids.len()].iter().map(|of| of.patches.clone()).collect())
         };
-        let patches = Patches {
+        let patches = PatchLogits {
             student: student.patches(rows(&seen), mode),
             teacher: teacher.patches(rows(&taught), mode).detach(),
             masked: &masked,
@@ -240,7 +240,7 @@ impl Comparison {
     /// The loss of the masked patches of the joint batch, and figures of them.
     fn patches(
         &self,
-        patches: &Patches,
+        patches: &PatchLogits,
         memory: &Memory,
         views: &Views,
         watch: bool,
@@ -271,13 +271,13 @@ impl Comparison {
 }
 
 /// The logits of the masked patches, `[rows, prototypes]` of the own rows.
-struct Patches<'a> {
+struct PatchLogits<'a> {
     student: Tensor<2>,
     teacher: Tensor<2>,
     masked: &'a MaskedBatch,
 }
 
-impl Patches<'_> {
+impl PatchLogits<'_> {
     /// The mean of the teacher's logits over all masked patches, `[1, prototypes]`; `None` where there is none.
     fn mean(&self, views: &Views) -> Option<Tensor<2>> {
         let count = self.masked.count();
@@ -294,39 +294,29 @@ pub(super) fn check_masks(masking: &BlockMasking, checker: &mut Checker) {
     checker.require("mask_aspect", holds, masking.aspect, "a number above 0, at most 1");
 }
 
-/// Checks that the backbone is a vision transformer with a class token and a last norm of all tokens, and that a view of
-/// this side has patches to mask.
+/// Checks that the backbone is a vision transformer with a class token and a last norm of all tokens, and has patches to
+/// mask.
 ///
 /// # Errors
 /// It is none; the error names the keys and what was expected.
-pub(super) fn check_backbone(
-    method: &str,
-    backbone: &BackboneConfig,
-    side: usize,
-) -> Result<(), String> {
-    let Some(vit) = backbone.vit() else {
+pub(super) fn check_patches(method: &str, patches: Option<Patches>) -> Result<(), String> {
+    let [rows, columns] = require_patches(method, patches)?;
+    let has = |property: fn(Patches) -> bool| patches.is_some_and(property);
+    if !has(|patches| patches.class_token) {
         return Err(format!(
-            "method = \"{method}\" masks patches of the images, and the backbone is no vision transformer: expected \
-             backbone.architecture = \"vit-tiny\" or another ViT, with its patch and image size under [backbone.vit]"
-        ));
-    };
-    if !vit.class_token {
-        return Err(format!(
-            "method = \"{method}\" learns from the class token, and backbone.vit.class_token is false: expected true"
+            "{method} learns from the class token, and backbone.vit.class_token is false: expected true"
         ));
     }
-    if vit.pooling == Pooling::FcNorm {
+    if !has(|patches| patches.normalised) {
         return Err(format!(
-            "method = \"{method}\" compares the tokens behind the last norm, which a backbone with \
-             backbone.vit.pooling = \"fc_norm\" does not have: expected \"token\" or \"mean\""
+            "{method} compares the tokens behind the last norm, which a backbone with backbone.vit.pooling = \"fc_norm\" \
+             does not have: expected \"token\" or \"mean\""
         ));
     }
-    let patches = side / vit.patch.max(1);
-    if patches < 2 {
+    if rows < 2 || columns < 2 {
         return Err(format!(
-            "method = \"{method}\" masks blocks of patches, and backbone.vit.patch = {} makes {patches} by {patches} of \
-             a view of {side} pixels: expected a smaller patch, which leaves at least 2 by 2",
-            vit.patch
+            "{method} masks blocks of patches, and a view has {rows} by {columns}: expected at least 2 by 2, by a smaller \
+             backbone.vit.patch or larger views"
         ));
     }
     Ok(())

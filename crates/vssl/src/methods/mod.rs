@@ -8,7 +8,9 @@ mod dino;
 mod dinov2;
 mod embedding;
 mod ibot;
+mod ijepa;
 mod lejepa;
+mod mae;
 mod masked_distillation;
 mod mocov2plus;
 mod mocov3;
@@ -37,7 +39,9 @@ pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
 pub use dinov2::DinoV2;
 pub use ibot::Ibot;
+pub use ijepa::{IJepa, IJepaPredictor};
 pub use lejepa::LeJepa;
+pub use mae::{Mae, MaeDecoder};
 pub use masked_distillation::Centering;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
@@ -91,10 +95,20 @@ pub const METHODS: &[Entry] = &[
         "As DINO, and a teacher's distributions of masked patches; needs a vision transformer",
         "Zhou et al. 2022, arXiv:2111.07832",
     ),
+    Entry::of::<IJepa>(
+        "ijepa",
+        "Predicts a momentum teacher's patches of hidden blocks; needs a vision transformer",
+        "Assran et al. 2023, arXiv:2301.08243",
+    ),
     Entry::of::<LeJepa>(
         "lejepa",
         "Views close together, each view's embeddings an isotropic Gaussian, no teacher",
         "Balestriero and LeCun 2025, arXiv:2511.08544",
+    ),
+    Entry::of::<Mae>(
+        "mae",
+        "A decoder predicts the pixels of hidden patches; needs a vision transformer",
+        "He et al. 2022, arXiv:2111.06377",
     ),
     Entry::of::<MocoV2Plus>(
         "mocov2plus",

@@ -99,6 +99,18 @@ impl Checker {
         self.require("data.workers", workers <= MOST_WORKERS, workers, expected);
     }
 
+    /// The width and heads of a transformer that is a head of a method, whose positions are sines and cosines; the keys
+    /// are `<name>_width` and `<name>_heads`.
+    pub(crate) fn head(&mut self, name: &str, width: usize, heads: usize) {
+        let key = format!("{name}_width");
+        self.at_least(&key, width as u64, 1);
+        let expected = "a multiple of 4: a quarter each for sines and cosines of column and row";
+        self.require(&key, width.is_multiple_of(4), width, expected);
+        let divides = heads > 0 && width.is_multiple_of(heads);
+        let expected = format_args!("a divisor of {name}_width, which is {width}");
+        self.require(&format!("{name}_heads"), divides, heads, expected);
+    }
+
     /// A count.
     pub fn at_least(&mut self, key: &str, value: u64, least: u64) {
         self.require(key, value >= least, value, format_args!("at least {least}"));

@@ -194,8 +194,8 @@ impl Plan {
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
         recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
         for view in recipe.views.iter().filter(|view| !view.local) {
-            let checked = recipe.method.check_backbone(&recipe.backbone, view.size);
-            checked.map_err(TrainError::Setting)?;
+            let patches = recipe.backbone.patches(view.size);
+            recipe.method.check_patches(patches).map_err(TrainError::Setting)?;
         }
         let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
         let mut plan = Self {

@@ -54,13 +54,17 @@ pub fn loss_scale(precision: Precision) -> f64 {
 }
 
 /// Integer settings that make networks and memories small, by what their names end in.
-const SMALL: [(&str, i64); 6] = [
+const SMALL: [(&str, i64); 10] = [
     ("hidden", 32),
     ("dim", 16),
     ("queue", 48),
     ("prototypes", 12),
     ("slices", 16),
     ("whitening_size", 16),
+    ("r_width", 16),
+    ("r_depth", 1),
+    ("r_heads", 2),
+    ("min_context", 2),
 ];
 
 /// The method's own settings, made small.
@@ -85,27 +89,26 @@ pub fn sizes() -> Sizes {
     Sizes { images: Pictures.len(), batch: BATCH, global_views: 2, local_views: 0 }
 }
 
-/// A narrow ResNet, or a narrow transformer for a method that takes no ResNet.
-pub fn backbone_of(entry: &Entry, width: usize) -> BackboneConfig {
-    let resnet = ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
-    let vit = VitConfig {
+/// A narrow ResNet, or a narrow transformer for a method that needs patches.
+pub fn network(entry: &Entry, width: usize) -> BackboneConfig {
+    if entry.defaults().check_patches(None).is_ok() {
+        return ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
+    }
+    VitConfig {
         width: Some(6 * width),
         depth: Some(2),
         patch: 4,
         image_size: SIZE,
         ..VitConfig::default()
-    };
-    match entry.defaults().check_backbone(&resnet, SIZE) {
-        Ok(()) => resnet,
-        Err(_) => vit.into(),
     }
+    .into()
 }
 
 fn learner_of_width(entry: &Entry, width: usize) -> Box<dyn Learner> {
     let method = entry.with(&small(entry)).unwrap();
-    let backbone = backbone_of(entry, width);
-    method.check_backbone(&backbone, SIZE).unwrap();
+    let backbone = network(entry, width);
     method.check(&sizes()).unwrap();
+    method.check_patches(backbone.patches(SIZE)).unwrap();
     let mut learner = method.learner(&backbone, &sizes(), &device(), 7);
     learner.before_epoch(&step(0));
     learner

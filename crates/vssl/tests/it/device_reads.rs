@@ -4,7 +4,6 @@
 use std::{fs, path::Path};
 
 use vssl::{
-    backbone::BackboneConfig,
     methods::{self, METHODS},
     recipe::Recipe,
     run::stop::Stop,
@@ -13,7 +12,7 @@ use vssl::{
 };
 
 use crate::{
-    contract::{backbone_of, device, precision, small},
+    contract::{device, precision, small},
     training::{self, Silent, environment},
 };
 
@@ -82,11 +81,13 @@ pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
 }
 
 fn recipe(method: &str, table: toml::Table) -> Recipe {
-    let backbone = match methods::find(method).map(|entry| backbone_of(entry, 4)) {
-        Some(BackboneConfig::Vit(_)) => {
-            "architecture = \"vit-tiny\"\n[backbone.vit]\nwidth = 24\ndepth = 2\npatch = 7\nimage_size = 28"
+    let needs_patches =
+        methods::find(method).is_some_and(|entry| entry.defaults().check_patches(None).is_err());
+    let backbone = match needs_patches {
+        true => {
+            "architecture = \"vit-tiny\"\n[backbone.vit]\ndepth = 1\npatch = 4\nimage_size = 28"
         }
-        _ => "architecture = \"resnet18\"\nwidth = 4\nstem = \"imagenet\"",
+        false => "architecture = \"resnet18\"\nwidth = 4\nstem = \"imagenet\"",
     };
     let recipe = format!(
         r#"

@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl::{
-    backbone::Backbone,
+    backbone::{Backbone, Pooling},
     encoder::{
         Encoder,
         export::{Form, export, write},
@@ -21,10 +21,7 @@ use vssl::{
     methods::METHODS,
 };
 
-use crate::{
-    contract::{backbone_of, small},
-    training,
-};
+use crate::{contract::small, training};
 
 /// Feeds the pixels in `x.f32` to torchvision's network and writes its features to `y.f32`. Exits
 /// with 77 where torch or torchvision is missing. Needs no safetensors package: the format is a
@@ -185,11 +182,10 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         let (run, to) = (at(entry.name), at("encoder.safetensors"));
         let mut settings = toml::Table::new();
         settings.insert(entry.name.to_owned(), small(entry).into());
-        let backbone = match backbone_of(entry, 2).vit() {
-            Some(_) => {
-                "architecture = \"vit-tiny\"\n[backbone.vit]\nwidth = 12\ndepth = 2\npatch = 7\nimage_size = 28"
-            }
-            None => "stem = \"cifar\"\nwidth = 2",
+        let needs_patches = entry.defaults().check_patches(None).is_err();
+        let backbone = match needs_patches {
+            true => "architecture = \"vit-tiny\"\nvit = { depth = 1, patch = 4, image_size = 28 }",
+            false => "stem = \"cifar\"\nwidth = 2",
         };
         let recipe = recipe(entry.name, backbone, &settings.to_string());
         training::train(&run, &recipe);
@@ -211,7 +207,9 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         }
         // The files of a checkpoint can be imported like those of other programs.
         let request = Request {
-            stem_padding: Some(1),
+            stem_padding: (!needs_patches).then_some(1),
+            heads: needs_patches.then_some(3),
+            pooling: needs_patches.then_some(Pooling::Token),
             normalisation: Some(vssl_data::dataset::CIFAR10),
             ..Request::default()
         };
@@ -226,6 +224,7 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         "dino",
         "dinov2",
         "ibot",
+        "ijepa",
         "mocov2plus",
         "mocov3",
         "nnbyol",

@@ -24,7 +24,7 @@ use vssl_data::{
     rng::{Stream, rng, uniform},
 };
 
-use crate::contract::{device, labelled, loss_scale, small};
+use crate::contract::{device, labelled, loss_scale, network, small};
 
 const SIZE: usize = 16;
 /// Images of a forward pass; a rank of four sees four of them.
@@ -121,6 +121,16 @@ pub(super) fn small_resnet() -> BackboneConfig {
 /// Smooth: see [`joint_statistics_run_through_a_whole_resnet`].
 pub(super) fn small_vit() -> BackboneConfig {
     VitConfig { patch: 8, image_size: SIZE, ..Default::default() }.into()
+}
+
+/// The small transformer, or one with more patches for a method that needs them.
+pub(super) fn transformer(entry: &Entry) -> BackboneConfig {
+    let small = small_vit();
+    let method = entry.with(&self::small(entry)).unwrap();
+    match method.check_patches(small.patches(SIZE)) {
+        Ok(()) => small,
+        Err(_) => network(entry, 4),
+    }
 }
 
 pub(super) fn train(case: &Case, group: &Group) -> Trace {
@@ -270,7 +280,7 @@ pub(super) fn compare(one: &Trace, other: &Trace) -> Worst {
 
 /// Holds for 2 and 4 ranks.
 fn ranks_agree(entry: &Entry, changes: &str, parts: usize) {
-    ranks_agree_on(Case { changes, parts, ..Case::of(entry, small_vit()) });
+    ranks_agree_on(Case { changes, parts, ..Case::of(entry, transformer(entry)) });
 }
 
 fn ranks_agree_on(case: Case) {
@@ -302,9 +312,10 @@ fn two_and_four_ranks_compute_what_one_process_computes() {
 #[test]
 fn so_they_do_from_an_encoder_with_every_method() {
     for entry in METHODS {
-        let weights = Backbone::new(&small_vit(), &Init::new(&Device::flex(), 99));
+        let backbone = transformer(entry);
+        let weights = Backbone::new(&backbone, &Init::new(&Device::flex(), 99));
         let initial = Initial { weights: Some(state::collect(&weights)), freeze_epochs: 1 };
-        ranks_agree_on(Case { initial, ..Case::of(entry, small_vit()) });
+        ranks_agree_on(Case { initial, ..Case::of(entry, backbone) });
     }
 }
 
@@ -336,6 +347,14 @@ fn so_they_do_with_other_settings_and_micro_batches() {
     }
     ranks_agree(find("mocov2plus"), "", 2);
     ranks_agree(find("dinov2"), "shared_head = false\ncentering = \"sinkhorn\"", 2);
+}
+
+/// Masks go by the row of the joint batch, in each micro-batch anew.
+#[test]
+fn masked_methods_agree_with_micro_batches() {
+    let find = |name| vssl::methods::find(name).unwrap();
+    ranks_agree(find("mae"), "norm_pix_loss = false\nmask_ratio = 0.5", 2);
+    ranks_agree(find("ijepa"), "targets = 2", 2);
 }
 
 /// The batch norms of a ResNet are in front of half a million ReLUs. Rounding may turn some of them,

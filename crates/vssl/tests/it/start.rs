@@ -28,7 +28,7 @@ use vssl_data::dataset::IMAGENET;
 
 use super::{
     contract::{
-        backbone_of, device, first_batch, gradients, loss, optimizer, sizes, small, step, views,
+        device, first_batch, gradients, loss, network, optimizer, sizes, small, step, views,
     },
     embedded::pictures,
     training::{Silent, environment, recipe},
@@ -57,7 +57,7 @@ fn weights(config: &BackboneConfig) -> Tensors {
 
 fn learner(entry: &Entry, initial: Initial) -> Box<dyn Learner> {
     let method = entry.with(&small(entry)).unwrap();
-    let made = method.learner_from(initial, &backbone_of(entry, 4), &sizes(), &device(), 7);
+    let made = method.learner_from(initial, &network(entry, 4), &sizes(), &device(), 7);
     let mut learner = made.unwrap();
     learner.before_epoch(&step(0));
     learner
@@ -72,7 +72,7 @@ fn backbone(all: &Tensors) -> Tensors {
 #[test]
 fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
     for entry in METHODS {
-        let start = weights(&backbone_of(entry, 4));
+        let start = weights(&network(entry, 4));
         let initial = Initial { weights: Some(start.clone()), freeze_epochs: 0 };
         let (from, fresh) = (learner(entry, initial), learner(entry, Initial::default()));
         let (student, memory) = (from.student(), from.memory());
@@ -90,7 +90,8 @@ fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
 #[test]
 fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
     for entry in METHODS {
-        let (name, start) = (entry.name, weights(&backbone_of(entry, 4)));
+        let start = weights(&network(entry, 4));
+        let name = entry.name;
         let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
         let mut learner = learner(entry, initial);
         let (heads, mut optimizer) = (learner.student(), optimizer());
@@ -116,7 +117,10 @@ fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
         learner.before_epoch(&at);
         train(learner.as_mut(), at.index);
         let trained = backbone(&learner.student());
-        for path in ["layer4.1.conv2.weight", "bn1.weight", "bn1.running_mean"] {
+        let of_resnet = ["layer4.1.conv2.weight", "bn1.weight", "bn1.running_mean"];
+        let of_transformer = ["blocks.1.attn.qkv.weight", "norm.weight", "patch_embed.proj.bias"];
+        let is_resnet = entry.defaults().check_patches(None).is_ok();
+        for path in if is_resnet { of_resnet } else { of_transformer } {
             assert_ne!(trained[path], start[path], "{name}: {path}");
         }
     }

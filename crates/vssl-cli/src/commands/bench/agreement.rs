@@ -7,6 +7,7 @@ use serde_json::json;
 use vssl::{
     methods::METHODS,
     precision::Precision,
+    recipe::Entry,
     train::{
         TrainError,
         agreement::{self, Agreement, Reference, Verdict},
@@ -86,28 +87,18 @@ fn ours(arguments: &AgreementArguments) -> Result<Agreement, Failure> {
     })
 }
 
-/// Those asked for, or all that can train the backbone.
+/// Those asked for, or all there are.
 fn methods(
     arguments: &AgreementArguments,
     agreement: &Agreement,
     stored: &[(String, Reference)],
 ) -> Result<Vec<String>, Failure> {
     let Some(path) = &arguments.against else {
-        if !arguments.methods.is_empty() {
-            return Ok(arguments.methods.clone());
-        }
-        let (mut all, mut others) = (Vec::new(), Vec::new());
-        for entry in METHODS {
-            let fits = agreement.trains(entry.name).map_err(Failure::usage)?;
-            if fits { &mut all } else { &mut others }.push(entry.name.to_owned());
-        }
-        if !others.is_empty() {
-            note(&format!(
-                "left out, because they need another backbone, such as --backbone vit-tiny: {}",
-                others.join(", ")
-            ));
-        }
-        return Ok(all);
+        return Ok(if arguments.methods.is_empty() {
+            all_that_fit(agreement)
+        } else {
+            arguments.methods.clone()
+        });
     };
     let known: Vec<String> = stored.iter().map(|(name, _)| name.clone()).collect();
     match arguments.methods.iter().find(|method| !known.contains(method)) {
@@ -119,6 +110,22 @@ fn methods(
         None if arguments.methods.is_empty() => Ok(known),
         None => Ok(arguments.methods.clone()),
     }
+}
+
+/// All methods but those that need another backbone or more patches, which a note names.
+fn all_that_fit(agreement: &Agreement) -> Vec<String> {
+    let patches = agreement.backbone.patches(agreement.size);
+    let fits = |entry: &&Entry| entry.defaults().check_patches(patches).is_ok();
+    let (fit, others): (Vec<_>, Vec<_>) = METHODS.iter().partition(fits);
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(|entry| entry.name).collect();
+        note(&format!(
+            "left out: {}, which this backbone has no patches for, or too few; --backbone vit-tiny, --size and --patch \
+             choose another, --method says why",
+            names.join(", ")
+        ));
+    }
+    fit.into_iter().map(|entry| entry.name.to_owned()).collect()
 }
 
 fn store(

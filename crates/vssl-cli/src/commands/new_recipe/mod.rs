@@ -4,6 +4,7 @@
 //! [`text`] writes the recipe. It is parsed and checked before it is saved, so that `vssl pretrain`
 //! accepts the file as it is.
 
+mod meaning;
 mod survey;
 mod text;
 mod tuning;
@@ -100,8 +101,9 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
     // The encoder to start from is not known before the run.
     if recipe.init.is_none() {
-        for view in recipe.views.iter().filter(|group| !group.local) {
-            recipe.method.check_backbone(&recipe.backbone, view.size).map_err(|problem| {
+        let global = recipe.views.iter().filter(|group| !group.local);
+        for patches in global.map(|group| recipe.backbone.patches(group.size)) {
+            recipe.method.check_patches(patches).map_err(|problem| {
                 anyhow!("{} does not fit these images: {problem}", entry.name)
             })?;
         }

@@ -4,10 +4,11 @@ use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
 use toml::Value;
-use vssl::{backbone::BackboneConfig, recipe::Entry};
+use vssl::recipe::Entry;
 use vssl_data::dataset::Format;
 
 use super::{
+    meaning::meaning,
     survey::Survey,
     tuning::{self, Exception, Pair, Tuning},
 };
@@ -49,10 +50,12 @@ pub(super) fn write(
     page.key("method", name, "`vssl methods` lists all");
     page.key("seed", 0, "fixes initial weights, order, views and noise");
     data(&mut page, survey, goes_on)?;
-    views(&mut page, survey, tuning.pair);
+    let needs_patches = entry.defaults().check_patches(None).is_err();
+    views(&mut page, survey, tuning.pair, needs_patches);
     match from {
         Some(from) => init(&mut page, from),
-        None => backbone(&mut page, entry, survey),
+        None if needs_patches => transformer(&mut page, entry, survey),
+        None => backbone(&mut page, survey),
     }
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
@@ -163,18 +166,29 @@ fn normalisation(page: &mut Page, survey: &Survey) {
     );
 }
 
-fn views(page: &mut Page, survey: &Survey, pair: Pair) {
-    page.note("Two views of each image; a group for each kind.");
+fn views(page: &mut Page, survey: &Survey, pair: Pair, in_patches: bool) {
+    let size = match in_patches {
+        true => tuning::cut(survey.side).0,
+        false => tuning::view_size(survey.side),
+    };
+    page.note(match pair {
+        Pair::Single => "One view of each image.",
+        _ => "Two views of each image; a group for each kind.",
+    });
+    let mut group = |count, colours, solarize, changed| {
+        group(page, survey, size, count, colours, solarize, changed)
+    };
     match pair {
-        Pair::Symmetric => group(page, survey, 2, [0.4, 0.4, 0.1], 0.0, true),
-        Pair::Strong => group(page, survey, 2, [0.8, 0.8, 0.2], 0.0, true),
+        Pair::Single => group(1, [0.0, 0.0, 0.0], 0.0, false),
+        Pair::Symmetric => group(2, [0.4, 0.4, 0.1], 0.0, true),
+        Pair::Strong => group(2, [0.8, 0.8, 0.2], 0.0, true),
         Pair::Asymmetric => {
-            group(page, survey, 1, [0.4, 0.2, 0.1], 0.0, true);
-            group(page, survey, 1, [0.4, 0.2, 0.1], 0.2, true);
+            group(1, [0.4, 0.2, 0.1], 0.0, true);
+            group(1, [0.4, 0.2, 0.1], 0.2, true);
         }
         Pair::WeakSecond => {
-            group(page, survey, 1, [0.4, 0.2, 0.1], 0.0, true);
-            group(page, survey, 1, [0.0, 0.0, 0.0], 0.0, false);
+            group(1, [0.4, 0.2, 0.1], 0.0, true);
+            group(1, [0.0, 0.0, 0.0], 0.0, false);
         }
     }
 }
@@ -183,12 +197,12 @@ fn views(page: &mut Page, survey: &Survey, pair: Pair) {
 fn group(
     page: &mut Page,
     survey: &Survey,
+    size: usize,
     count: i64,
     colours: [f64; 3],
     solarize: f64,
     changed: bool,
 ) {
-    let size = tuning::view_size(survey.side);
     let [light, saturation, hue] = colours;
     // Grey pictures have no colours to change.
     let coloured = |value: f64| if survey.grey { 0.0 } else { value };
@@ -214,11 +228,7 @@ fn group(
     page.key("flip", 0.5, "left-right; 0.0 where that changes the meaning, as in text");
 }
 
-fn backbone(page: &mut Page, entry: &Entry, survey: &Survey) {
-    let side = tuning::view_size(survey.side);
-    if entry.defaults().check_backbone(&BackboneConfig::default(), side).is_err() {
-        return transformer(page, side);
-    }
+fn backbone(page: &mut Page, survey: &Survey) {
     let stem = if tuning::view_size(survey.side) < PHOTOGRAPH { "cifar" } else { "imagenet" };
     page.table("[backbone]");
     page.key(
@@ -231,15 +241,23 @@ fn backbone(page: &mut Page, entry: &Entry, survey: &Survey) {
     page.key("stem_padding", 1, "of the cifar stem");
 }
 
-/// For methods that need patches.
-fn transformer(page: &mut Page, side: usize) {
+/// A transformer, for methods that hide patches.
+fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
+    let (size, patch) = tuning::cut(survey.side);
+    // I-JEPA predicts patches and has no class token; the others are evaluated by theirs.
+    let class_token = entry.name != "ijepa";
     page.table("[backbone]");
-    page.key("architecture", "vit-tiny", "or another vision transformer of the book");
+    page.key("architecture", "vit-tiny", "or vit-small, vit-base, vit-large");
     page.table("[backbone.vit]");
-    page.key("patch", tuning::patch(side) as i64, "side of a patch in pixels; divides the views");
-    page.key("image_size", side as i64, "side of the views that the positions are for");
-    page.key("registers", 0, "tokens that belong to no patch");
-    page.absent("depth", 6, "blocks; 12 is that of vit-tiny");
+    page.key("patch", patch as i64, "side of a patch in pixels");
+    page.key("image_size", size as i64, "side that the positions are for");
+    page.key("positions", "sincos", "or learned");
+    page.key("class_token", class_token, "whether there is a class token");
+    page.key(
+        "pooling",
+        if class_token { "token" } else { "mean" },
+        "the feature: the class token, or the mean of the patches",
+    );
 }
 
 /// The encoder to start from. Its architecture is that of the run.
@@ -283,52 +301,6 @@ fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
     }
 }
 
-/// What a setting of `method` does, by the words that the methods share.
-fn meaning(method: &str, key: &str) -> &'static str {
-    match key {
-        "hidden" => "hidden width of the heads",
-        "projector_hidden" => "hidden width of the projector",
-        "predictor_hidden" => "hidden width of the predictor",
-        "dim" => "length of the head's output",
-        "temperature" => "divides the logits: lower is sharper",
-        "momentum" => "share that the teacher keeps at each step, by cosine",
-        "lambda" if method == "lejepa" => "weight of SIGReg",
-        "lambda" => "weight of the entries off the diagonal",
-        "loss_scale" => "factor on the loss",
-        "similarity_weight" => "weight of the distance between views",
-        "variance_weight" => "weight of the hinge on small deviations",
-        "covariance_weight" => "weight of the covariances",
-        "layers" => "layers of the transformer",
-        "heads" => "heads of the transformer",
-        "iternorm" => "whether the projector whitens its output",
-        "slices" => "random directions a step",
-        "knots" => "places at which characteristic functions are compared",
-        "t_max" => "the last of these places",
-        "range" => "half or full: whether negative places are computed, too",
-        "pooled" => "whether all views are one sample",
-        "times_rows" => "whether the statistic grows with the batch",
-        "clip" => "a statistic below this counts as 0",
-        "total" => "mixture or sum: how the two terms are added",
-        "whitening_size" => "images that are whitened together",
-        "whitening_iters" => "orders of the batch a step",
-        "whitening_eps" => "share of the identity in the covariance",
-        "learns" => "first or both: which view of a pair has a gradient",
-        "form" => "inside or outside: where the positives are added",
-        "prototypes" => "cluster centres, or outputs of the head",
-        "shared_head" => "whether class tokens and patches go through one head",
-        "mask_probability" => "probability that a view of an image has a mask",
-        "mask_ratio" => "smallest and largest share of its patches that are masked then",
-        "mask_aspect" => "smallest ratio of the sides of a masked block",
-        "centering" => "softmax or sinkhorn: how the teacher's outputs become targets",
-        "sinkhorn_iterations" => "iterations of the latter",
-        key if key.ends_with("queue") => "earlier embeddings that are kept; whole batches",
-        key if key.ends_with("temperature") => "a temperature: lower is sharper",
-        key if key.ends_with("weight") => "weight of a term of the loss",
-        key if key.ends_with("epochs") => "counted in epochs",
-        _ => "see the page of the method in the book",
-    }
-}
-
 fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.table("[optimizer]");
     page.key("name", tuning.optimizer, "lars, sgd, adam or adamw");
@@ -338,7 +310,7 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.absent("layer_decay", 0.7, "factor of the rate from each block to the block below");
     if tuning.optimizer.starts_with("adam") {
         page.key("beta1", 0.9, "decay of the mean gradient");
-        page.key("beta2", 0.999, "decay of the mean squared gradient");
+        page.key("beta2", tuning.beta2, "decay of the mean squared gradient");
         page.key("eps", 1e-8, "added to the root of the mean square");
     } else {
         page.key("momentum", 0.9, "share of the last update that goes into the next");

@@ -3,6 +3,8 @@
 /// How the two views of an image differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pair {
+    /// One view, only cropped and flipped, for methods that hide parts of it.
+    Single,
     /// Two views of one group, with the colours of MoCo.
     Symmetric,
     /// Two views of one group, with the strong colours of SimCLR.
@@ -20,6 +22,8 @@ pub(super) struct Tuning {
     pub(super) lr: f64,
     pub(super) weight_decay: f64,
     pub(super) pair: Pair,
+    /// Decay of the mean squared gradient, for Adam.
+    pub(super) beta2: f64,
     /// Parameters whose rate is another one.
     pub(super) exception: Option<(&'static str, Exception)>,
     /// The rate of the first step.
@@ -50,7 +54,9 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
         "dinov2" | "ibot" => ("adamw", 5e-4, 0.04, Pair::Asymmetric),
         "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
+        "ijepa" => ("adamw", 1.25e-4, 0.04, Pair::Single),
         "lejepa" => ("adamw", 5e-4, 5e-4, Pair::Symmetric),
+        "mae" => ("adamw", 2e-4, 0.05, Pair::Single),
         "mocov2plus" => ("sgd", 0.3, 1e-4, Pair::Symmetric),
         "nnclr" => ("lars", 0.4, 1e-5, Pair::Asymmetric),
         "ressl" => ("sgd", 0.05, 1e-4, Pair::WeakSecond),
@@ -67,12 +73,15 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         _ => None,
     };
     let (start, min) = match name {
+        "ijepa" => (2.5e-5, 1.25e-7),
         "dinov2" | "ibot" => (0.0, 1e-6),
         "lejepa" => (5e-6, 5e-7),
         "wmse" => (0.0, 0.0),
         _ => (3e-5, 0.0),
     };
+    let beta2 = if name == "mae" { 0.95 } else { 0.999 };
     let source = match name {
+        "ijepa" => "Rates are those of the authors' recipe for ImageNet.",
         "dinov2" | "ibot" => {
             "Rates are those of iBOT's program; views are those of solo-learn's CIFAR recipes."
         }
@@ -80,7 +89,7 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         _ => "Rates and views are those of solo-learn's CIFAR recipes.",
     };
     let lr = if goes_on { two_digits(lr * GENTLE) } else { lr };
-    Tuning { optimizer, lr, weight_decay, pair, exception, start, min, source }
+    Tuning { optimizer, lr, weight_decay, pair, beta2, exception, start, min, source }
 }
 
 /// Rounds to two digits: 0.3 · 0.4 is not 0.12 in binary numbers.
@@ -113,11 +122,11 @@ pub(super) fn view_size(side: usize) -> usize {
     }
 }
 
-/// Side of the patches of a transformer for views of `side` pixels: the largest that makes 8 or more patches a side and
-/// divides the view, at most 16; 1 if there is none.
-pub(super) fn patch(side: usize) -> usize {
-    let most = (side / 8).clamp(1, 16);
-    (1..=most).rev().find(|&patch| side.is_multiple_of(patch)).unwrap_or(1)
+/// Sides of the views and of their patches for images whose shorter side is `side`: at least seven patches a side.
+pub(super) fn cut(side: usize) -> (usize, usize) {
+    let size = view_size(side);
+    let patch = 1 << (size / 7).clamp(1, 16).ilog2();
+    (size / patch * patch, patch)
 }
 
 /// The default of a setting of `method`, reduced where there are too few images for it.
@@ -166,10 +175,18 @@ mod tests {
     }
 
     #[test]
-    fn patches_divide_the_view_and_are_enough() {
-        for (side, expected) in [(8, 1), (16, 2), (28, 2), (32, 4), (64, 8), (96, 12), (224, 16)] {
-            assert_eq!(patch(side), expected, "{side} pixels");
+    fn patches_cut_a_view_without_a_rest_into_seven_a_side_or_more() {
+        for (side, expected) in [
+            (4, (8, 1)),
+            (28, (28, 4)),
+            (31, (28, 4)),
+            (32, (32, 4)),
+            (64, (64, 8)),
+            (3000, (224, 16)),
+        ] {
+            assert_eq!(cut(side), expected, "{side} pixels");
         }
+        assert!((1..400).map(cut).all(|(size, patch)| size % patch == 0 && size / patch >= 7));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::{BlockShape, BlockWeights};
+
 /// The settings of a vision transformer: its architecture, and the table `[backbone.vit]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VitConfig {
@@ -198,6 +200,23 @@ impl VitConfig {
             Mlp::Gelu => 4 * self.width(),
             Mlp::Swiglu => (self.width() * 8 / 3).next_multiple_of(8),
         })
+    }
+
+    /// Returns the shape of its blocks.
+    pub(crate) fn block(&self) -> BlockShape {
+        BlockShape {
+            width: self.width(),
+            heads: self.heads(),
+            hidden: self.hidden(),
+            gated: self.mlp == Mlp::Swiglu,
+            qkv_bias: self.qkv_bias,
+            layer_scale: self.layer_scale,
+            norm_eps: 1e-6,
+            weights: match self.positions {
+                Positions::Learned => BlockWeights::Normal,
+                Positions::Sincos => BlockWeights::XavierOfParts,
+            },
+        }
     }
 
     /// Returns the same network without the sizes that it has anyway: one network has one description.

@@ -166,17 +166,10 @@ impl Agreement {
     pub fn check(&self, method: &str) -> Result<(), BenchError> {
         let method = self.method(method)?;
         bench::check(&self.backbone, self.size, method.as_ref(), &self.sizes())?;
+        method.check_patches(self.backbone.patches(self.size)).map_err(BenchError::Sizes)?;
         let made = budget::fitted(|| self.learner(method.as_ref(), &Device::flex(), SEED));
         let refused = |space| BenchError::Sizes(format!("the networks take {space}"));
         made.map(drop).map_err(refused)
-    }
-
-    /// Whether a method can train the backbone at all; some need a transformer.
-    ///
-    /// # Errors
-    /// An unknown method.
-    pub fn trains(&self, method: &str) -> Result<bool, BenchError> {
-        Ok(self.method(method)?.check_backbone(&self.backbone, self.size).is_ok())
     }
 
     fn sizes(&self) -> Sizes {
@@ -352,7 +345,8 @@ fn shrink(table: &mut toml::Table, batch: usize) {
                 *value = toml::Value::Integer(rows as i64);
             }
             // Heads divide a length that may be odd.
-            (value, _) if key == "heads" => *value = toml::Value::Integer(1),
+            (value, _) if ["heads", "depth", "context"].contains(&end) => *value = 1.into(),
+            (value, _) if end == "width" => *value = 16.into(),
             // So few images have no covariance of so many columns.
             (value, _) if key == "whitening_eps" => {
                 *value = toml::Value::Float(bench::WHITENING_EPS)

@@ -201,6 +201,7 @@ impl StepBench {
     /// [`BenchError::TooSmall`], [`BenchError::TooFewPixels`], [`BenchError::Patches`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
         check(&self.backbone, self.size, method, &self.sizes())?;
+        method.check_patches(self.backbone.patches(self.size)).map_err(BenchError::Sizes)?;
         match self.local {
             (0, _) => Ok(()),
             (_, side) => check(&self.backbone, side, method, &self.sizes()),
@@ -288,8 +289,7 @@ pub(super) fn check(
         let batch = sizes.batch;
         BenchError::Sizes(format!("two views of {batch} images of {size} pixels take {space}"))
     })?;
-    method.check(sizes).map_err(BenchError::Sizes)?;
-    method.check_backbone(backbone, size).map_err(BenchError::Sizes)
+    method.check(sizes).map_err(BenchError::Sizes)
 }
 
 /// Returns LARS with a learning rate at which no method diverges.
@@ -354,20 +354,11 @@ mod tests {
         assert!(error.to_string().contains("it has hidden, dim"), "{error}");
     }
 
-    /// A narrow ResNet, or a narrow transformer for a method that takes no ResNet.
-    fn backbone_of(method: &dyn AnyMethod) -> BackboneConfig {
-        let resnet = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
-        let vit = VitConfig { width: Some(24), depth: Some(2), patch: 2, ..VitConfig::default() };
-        match method.check_backbone(&resnet, 8) {
-            Ok(()) => resnet,
-            Err(_) => VitConfig { image_size: 8, ..vit }.into(),
-        }
-    }
-
     #[test]
     fn every_method_takes_steps() {
-        let bench = |backbone| StepBench {
-            backbone,
+        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() };
+        let bench = StepBench {
+            backbone: backbone.into(),
             size: 8,
             local: (0, 0),
             batch: 4,
@@ -375,9 +366,20 @@ mod tests {
             algorithm: Algorithm::default(),
             clock: StepClock { warmup: 1, steps: 2, breakdown: true },
         };
+        let transformer = VitConfig {
+            width: Some(24),
+            depth: Some(1),
+            patch: 2,
+            image_size: 8,
+            ..VitConfig::default()
+        };
         for entry in METHODS {
-            let method = method(entry.name, 4, &[]).unwrap();
-            let bench = bench(backbone_of(method.as_ref()));
+            let changes: &[_] = if entry.name == "ijepa" { &[("context", 2)] } else { &[] };
+            let method = method(entry.name, 4, changes).unwrap();
+            let mut bench = bench.clone();
+            if method.check_patches(None).is_err() {
+                bench.backbone = transformer.into();
+            }
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
@@ -391,14 +393,14 @@ mod tests {
                 let [forward, backward] = parts[&part];
                 assert!(forward > 0.0 && backward > 0.0, "{}: {part:?}", entry.name);
             }
-            let teacher = bench_has_teacher(method.as_ref());
+            let teacher = has_teacher(method.as_ref(), &bench);
             assert_eq!(parts.contains_key(&Part::Teacher), teacher, "{}", entry.name);
         }
     }
 
-    fn bench_has_teacher(method: &dyn AnyMethod) -> bool {
-        let sizes = Sizes { images: 16, batch: 4, global_views: 2, local_views: 0 };
-        let learner = method.learner(&backbone_of(method), &sizes, &Device::flex().autodiff(), 1);
+    fn has_teacher(method: &dyn AnyMethod, bench: &StepBench) -> bool {
+        let device = Device::flex().autodiff();
+        let learner = method.learner(&bench.backbone, &bench.sizes(), &device, 1);
         learner.encoder(Network::Teacher).is_some()
     }
 

@@ -9,6 +9,7 @@ mod dinov2;
 mod eval;
 mod lejepa;
 mod losses;
+mod masked;
 mod neighbours;
 mod optim;
 mod parameter_lists;
