@@ -260,10 +260,9 @@ impl Comparison {
         let mut parts = vec![("masked_share", Tensor::from_floats([masked.share()], &device))];
         if watch && masked.count() > 0 {
             let count = masked.count() as f64;
-            let log = targets.clone().clamp_min(1e-37).log();
-            let entropy = masked.sum((targets.clone() * log).sum_dim(1)); // [1, 1]
+            let entropy = masked.sum(figures::entropies(targets.clone())); // [1, 1]
             let (entropy, sum) = views.gather((entropy, masked.sum(targets)));
-            parts.push(("patch_target_entropy", -entropy.sum() / count));
+            parts.push(("patch_target_entropy", entropy.sum() / count));
             parts.push(("patch_target_usage", figures::usage(sum.sum_dim(0) / count)));
         }
         (loss, parts)
@@ -320,4 +319,42 @@ pub(super) fn check_patches(method: &str, patches: Option<Patches>) -> Result<()
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backbone_without_patches_a_class_token_or_a_last_norm_is_refused_by_its_key() {
+        let fits = Patches::from([8, 8]);
+        assert_eq!(check_patches("ibot", Some(fits)), Ok(()));
+        for (patches, part) in [
+            (None, "vit-tiny"),
+            (Some(Patches { class_token: false, ..fits }), "backbone.vit.class_token is false"),
+            (Some(Patches { normalised: false, ..fits }), "backbone.vit.pooling"),
+            (Some(Patches { grid: [1, 8], ..fits }), "1 by 8"),
+        ] {
+            let message = check_patches("ibot", patches).unwrap_err();
+            assert!(message.contains(part) && message.contains("ibot"), "{message}");
+        }
+    }
+
+    #[test]
+    fn masks_that_make_no_sense_are_refused_by_their_key() {
+        let entry = crate::methods::find("dinov2").unwrap();
+        for (text, part) in [
+            ("mask_ratio = [0.5, 0.1]", "mask_ratio"),
+            ("mask_ratio = [0.1, 1.5]", "mask_ratio"),
+            ("mask_probability = 2.0", "mask_probability"),
+            ("mask_aspect = 0.0", "mask_aspect"),
+            ("sinkhorn_iterations = 0", "sinkhorn_iterations"),
+            ("centering = \"mean\"", "centering"),
+        ] {
+            let Err(error) = entry.with(&toml::from_str(text).unwrap()) else {
+                panic!("{text} was taken");
+            };
+            assert!(error.to_string().contains(part), "{text}: {error}");
+        }
+    }
 }
