@@ -116,7 +116,7 @@ fn methods(
 fn all_that_fit(agreement: &Agreement) -> Vec<String> {
     let patches = agreement.backbone.patches(agreement.size);
     let fits = |entry: &&Entry| entry.defaults().check_patches(patches).is_ok();
-    let (fit, others): (Vec<_>, Vec<_>) = METHODS.iter().partition(fits);
+    let (fit, others): (Vec<&Entry>, Vec<&Entry>) = METHODS.iter().partition(fits);
     if !others.is_empty() {
         let names: Vec<_> = others.iter().map(|entry| entry.name).collect();
         note(&format!(
