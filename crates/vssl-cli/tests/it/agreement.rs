@@ -7,6 +7,7 @@ use std::{
 };
 
 use safetensors::SafeTensors;
+use vssl::recipe::Entry;
 
 use super::{Done, run};
 
@@ -35,7 +36,7 @@ fn the_cpu_agrees_with_itself_in_every_method() {
     done.succeeded();
     let objects = objects(&done);
     let methods = vssl::methods::METHODS.iter();
-    let (fit, others): (Vec<&vssl::recipe::Entry>, Vec<&vssl::recipe::Entry>) =
+    let (fit, others): (Vec<&Entry>, Vec<&Entry>) =
         methods.partition(|entry| entry.defaults().check_patches(None).is_ok());
     assert_eq!(objects.len(), fit.len(), "{}", done.out);
     assert!(others.iter().all(|entry| done.error.contains(entry.name)), "{}", done.error);

@@ -147,11 +147,11 @@ fn loaded<M: Module>(case: &Case, network: M, name: impl Fn(&str) -> String) -> 
 /// Compares the gradients that the case has, which go by the names of the case.
 fn check_gradients<M: Module>(
     case: &Case,
-    loss: &Tensor<1>,
+    gradients: burn::tensor::Gradients,
     network: &M,
     name: impl Fn(&str) -> String,
 ) {
-    let gradients = Gradients::collect(loss.backward(), network).0;
+    let gradients = Gradients::collect(gradients, network).0;
     let mut stored = case.names("grad.w.");
     for (path, gradient) in gradients {
         let key = name(&path);
@@ -227,7 +227,7 @@ fn autoencoder(case: &Case) {
     let hidden = Tensor::from_data(hidden, &device);
     let loss = loss_of(case, prediction, reconstruction::patchify(x, patch), hidden);
     let loss = case.check_quantity("loss", loss);
-    check_gradients(case, &loss, &networks, name);
+    check_gradients(case, loss.backward(), &networks, name);
 }
 
 /// The choices `[masks, n, count]` of a case.
@@ -289,9 +289,10 @@ fn predictor(case: &Case) {
     case.check("out.predictions", predictions.clone());
     let loss = (predictions * case.tensor::<3>("c", &device)).sum();
     let loss = case.check_quantity("loss", loss);
-    let of_context = context.grad(&loss.backward()).expect("the context has a gradient");
+    let gradients = loss.backward();
+    let of_context = context.grad(&gradients).expect("the context has a gradient");
     case.check("grad.context", of_context);
-    check_gradients(case, &loss, &network, of_predictor);
+    check_gradients(case, gradients, &network, of_predictor);
 }
 
 fn step(case: &Case) {
@@ -333,5 +334,5 @@ fn step(case: &Case) {
     let groups = targets.len() * contexts.len();
     let loss = latent_prediction::errors(predictions, wanted, groups).mean();
     let loss = case.check_quantity("loss", loss);
-    check_gradients(case, &loss, &networks, name);
+    check_gradients(case, loss.backward(), &networks, name);
 }
