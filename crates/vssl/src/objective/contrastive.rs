@@ -6,7 +6,7 @@
 //! Each is a cross entropy over rows of similarities, divided by a temperature T. `CE(logits, t)` is
 //! the mean over rows of `logsumexp(logits) − logits[t]`. Called by the methods of the same names.
 
-use burn::tensor::{Bool, Int, Tensor, activation};
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use vssl_kernels::{cross_entropy, linear, log_sum_exp, softmax};
 
 use super::normalise::unit_rows;
@@ -57,14 +57,27 @@ pub fn supcon_outside(z: Tensor<2>, labels: &[usize], temperature: f64) -> Tenso
 /// Returns the cosines of all pairs of rows, which entries are rows with themselves, and which are other rows of the
 /// same number, each `[m, m]`.
 fn compared(z: Tensor<2>, numbers: &[usize]) -> (Tensor<2>, Tensor<2, Bool>, Tensor<2, Bool>) {
-    let (m, device) = (z.dims()[0], z.device());
-    assert_eq!(numbers.len(), m, "one number for each row");
-    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
-    let itself = equal_pairs(Tensor::arange(0..m as i64, &device));
-    let same = equal_pairs(Tensor::from_data(numbers.as_slice(), &device));
-    let positive = same.bool_and(itself.clone().bool_not());
+    let Compared { itself, positive } = compared_rows(numbers, z.dims()[0], &z.device());
     let z = unit_rows(z);
     (linear(z.clone(), z, None), itself, positive) // [m, d] · [d, m] -> [m, m]
+}
+
+/// What the entries of a matrix of all pairs of rows compare, both `[m, m]`.
+pub(super) struct Compared {
+    /// Rows with themselves.
+    pub itself: Tensor<2, Bool>,
+    /// Rows with other rows of the same number.
+    pub positive: Tensor<2, Bool>,
+}
+
+/// Says what the pairs of `m` rows compare that have these numbers.
+pub(super) fn compared_rows(numbers: &[usize], m: usize, device: &Device) -> Compared {
+    assert_eq!(numbers.len(), m, "one number for each row");
+    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+    let itself = equal_pairs(Tensor::arange(0..m as i64, device));
+    let same = equal_pairs(Tensor::from_data(numbers.as_slice(), device));
+    let positive = same.bool_and(itself.clone().bool_not());
+    Compared { itself, positive }
 }
 
 /// MoCo in one direction: a query's own key among those of the queue,

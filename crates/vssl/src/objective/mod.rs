@@ -11,12 +11,15 @@ pub mod cosine;
 pub mod cross_entropy;
 pub mod figures;
 pub mod gaussian;
+pub mod loss_prediction;
 pub mod normalise;
 pub mod pair_sum;
 pub mod prediction;
+pub mod probabilistic;
 pub mod redundancy;
 pub mod sigreg;
 pub mod sinkhorn;
+pub mod von_mises_fisher;
 pub mod whitening;
 
 pub use cosine::cosine_similarity;
