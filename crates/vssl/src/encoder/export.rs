@@ -42,6 +42,10 @@ pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 /// The key of the metadata for the name of the run's network.
 pub(crate) const NETWORK: &str = "network";
+/// What the names of the head that predicts losses begin with, beside those of the encoder.
+pub(super) const HEAD: &str = "uncertainty.";
+/// The kind of the head's tensors in a checkpoint.
+const HEAD_KIND: &str = "uncertainty";
 
 /// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +179,8 @@ pub fn export(
     network: Network,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    let Stored { recipe, step, encoder } = Stored::read(run, checkpoint, network)?;
+    let Stored { recipe, step, mut encoder, head } = Stored::read(run, checkpoint, network)?;
+    encoder.extend(named(head.unwrap_or_default()));
     let steps = step.to_string();
     let (method, network) = (recipe.method.name().to_owned(), name_of(network).to_owned());
     let origin = [("method", method), (NETWORK, network), (STEP, steps)];
@@ -232,6 +237,9 @@ pub fn write_with(
         });
     }
     let mut tensors = state::collect(&*encoder.backbone);
+    if let Some(head) = encoder.loss_head.as_ref().filter(|_| form != Form::Burn) {
+        tensors.extend(named(state::collect(head)));
+    }
     let count = tensors.len();
     if options.half {
         halve(&mut tensors)?;
@@ -265,6 +273,11 @@ pub fn write_with(
         }
     }
     Ok(Exported { step, tensors: count })
+}
+
+/// The tensors of the head that predicts losses, by their names in a file.
+fn named(head: Tensors) -> impl Iterator<Item = (String, TensorData)> {
+    head.into_iter().map(|(name, tensor)| (format!("{HEAD}{name}"), tensor))
 }
 
 /// Brings weights to half precision. Statistics whose numbers it cannot hold would make the network another one.
@@ -339,6 +352,8 @@ pub(crate) struct Stored {
     pub step: u64,
     /// The tensors of the encoder, by the backbone's paths.
     pub encoder: Tensors,
+    /// The tensors of the head that predicts losses, where the run has one; it is the student's.
+    pub head: Option<Tensors>,
 }
 
 impl Stored {
@@ -348,7 +363,8 @@ impl Stored {
     /// The folder is not a run, the checkpoint is missing or damaged, or the method has no teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
         folder::recipe_of(run)?;
-        let Checkpoint { position, method, tensors, recipe, .. } = checkpoint_of(run, checkpoint)?;
+        let Checkpoint { position, method, mut tensors, recipe, .. } =
+            checkpoint_of(run, checkpoint)?;
         let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
             run: run.to_owned(),
             source: Box::new(source),
@@ -370,7 +386,8 @@ impl Stored {
         if encoder.is_empty() {
             return Err(ExportError::NoTeacher { run: run.to_owned(), method });
         }
-        Ok(Self { recipe, step: position.step, encoder })
+        let head = tensors.remove(HEAD_KIND).filter(|_| network == Network::Student);
+        Ok(Self { recipe, step: position.step, encoder, head })
     }
 }
 

@@ -7,12 +7,13 @@
 use burn::{
     module::Module,
     tensor::{
-        Tensor,
+        Device, Tensor,
         activation::{leaky_relu, softplus},
     },
 };
 
 use super::{Init, Linear};
+use crate::tensors::state::{self, StateError, Tensors};
 
 /// The slope of the leaky ReLU below zero.
 pub const SLOPE: f64 = 0.01;
@@ -33,6 +34,25 @@ impl LossHead {
         let widths: Vec<usize> = [&[dim], hidden, &[1]].concat();
         let layers = widths.windows(2).map(|pair| Linear::new(pair[0], pair[1], init)).collect();
         Self { layers }
+    }
+
+    /// Makes a head of the tensors of a file, whose shapes say how many layers there are and how wide they are.
+    ///
+    /// # Errors
+    /// The tensors are not those of a head for features of length `dim`.
+    pub fn stored(tensors: Tensors, dim: usize, device: &Device) -> Result<Self, StateError> {
+        let width = |layer: usize| {
+            let bias = tensors.get(&format!("layers.{layer}.bias"))?;
+            bias.shape().as_slice().first().copied()
+        };
+        let mut hidden: Vec<usize> = (0..).map_while(width).collect();
+        hidden.pop();
+        state::restore(Self::new(dim, &hidden, &Init::blank(device)), tensors)
+    }
+
+    /// Returns how many numbers the head has.
+    pub fn numbers(&self) -> u64 {
+        self.num_params() as u64
     }
 
     /// `softplus(linear(… leaky_relu(linear(x)) …)) + 1e-6` of each row.

@@ -10,7 +10,7 @@ mod iter_norm;
 mod layer_norm;
 mod layer_scale;
 mod linear;
-mod loss_head;
+pub mod loss_head;
 mod mlp;
 mod norm;
 mod post_norm;

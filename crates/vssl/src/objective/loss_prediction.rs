@@ -41,6 +41,14 @@ pub fn order(predicted: Tensor<1>, losses: Tensor<1>, margin: f64, leeway: f64) 
     (-(sign * difference(predicted)) + margin).clamp_min(0.0).mean()
 }
 
+/// Returns the mean over views of the losses of each image, from those of all views, one view after the other.
+///
+/// # Shapes — `[views·n]` to `[n]`.
+pub fn over_views(losses: Tensor<1>, views: usize) -> Tensor<1> {
+    let n = losses.dims()[0] / views;
+    losses.reshape([views, n]).mean_dim(0).reshape([n]) // [views·n] -> [views, n] -> [1, n] -> [n]
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;

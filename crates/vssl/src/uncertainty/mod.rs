@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use vssl_data::DataError;
 
-pub use assessment::{Assessment, Change, Comparison, Material, Report};
+pub use assessment::{Assessment, Change, Comparison, Material, Recall, Report, Retrieval, TEST};
 pub use auroc::{Auroc, auroc, auroc_of_pairs};
 pub use retrieval::{
     RetrievalAuroc, correct_retrievals, in_single_precision, nearest_others, retrieval_auroc,
