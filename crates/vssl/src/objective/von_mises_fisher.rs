@@ -26,6 +26,7 @@ pub struct Draws {
 
 /// The random numbers for the coordinate along μ.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "handles to tensors, and a batch has one of them")]
 pub enum Heights {
     /// For `dim = 3`, where the distribution function can be inverted: uniform numbers, `[samples, n]`.
     Inversion(Tensor<2>),
