@@ -132,7 +132,11 @@ fn a_head_that_predicts_losses_is_a_score_of_its_own_in_a_run_and_in_a_file() {
     assert_eq!((&found["baseline"], &found["of_posterior"]), (&false.into(), &false.into()));
     let file = folder.path().join("encoder.safetensors");
     let file = file.to_str().unwrap();
-    run(&["export", out, "--to", file]).succeeded();
+    let told = run(&["export", out, "--to", file]);
+    assert!(told.succeeded().contains("and 4 of its head that predicts losses"), "{}", told.out);
+    let record = folder.path().join("encoder.bpk");
+    let told = run(&["export", out, "--to", record.to_str().unwrap()]);
+    assert!(told.succeeded().contains("left out"), "{}", told.out);
     let images = ["--images", "data/fashion-mnist-tenth"];
     let done = run(&[&["uncertainty", file], &few[..], &images].concat());
     let expected =

@@ -163,8 +163,11 @@ fn listed(names: &[String]) -> String {
 pub struct Exported {
     /// The number of training steps before the checkpoint.
     pub step: u64,
-    /// The number of tensors in the file.
+    /// The number of tensors of the encoder in the file.
     pub tensors: usize,
+    /// The number of tensors of the head that predicts losses in the file; `None` where the encoder has a head, and the
+    /// format no place for it. 0 where the encoder has none.
+    pub head: Option<usize>,
 }
 
 /// Writes the encoder of the run in the folder `run`, as it was in `checkpoint` (`latest`, `best`
@@ -179,13 +182,16 @@ pub fn export(
     network: Network,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    let Stored { recipe, step, mut encoder, head } = Stored::read(run, checkpoint, network)?;
-    encoder.extend(named(head.unwrap_or_default()));
+    let Stored { recipe, step, encoder, head } = Stored::read(run, checkpoint, network)?;
+    let tensors = encoder.len();
+    let head = head.unwrap_or_default();
+    let head_tensors = Some(head.len());
+    let encoder = encoder.into_iter().chain(named(head)).collect();
     let steps = step.to_string();
     let (method, network) = (recipe.method.name().to_owned(), name_of(network).to_owned());
     let origin = [("method", method), (NETWORK, network), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
-    Ok(Exported { step, tensors: encoder.len() })
+    Ok(Exported { step, tensors, head: head_tensors })
 }
 
 /// The formats of an exported encoder.
@@ -237,10 +243,14 @@ pub fn write_with(
         });
     }
     let mut tensors = state::collect(&*encoder.backbone);
-    if let Some(head) = encoder.loss_head.as_ref().filter(|_| form != Form::Burn) {
-        tensors.extend(named(state::collect(head)));
-    }
     let count = tensors.len();
+    let head = match &encoder.loss_head {
+        Some(_) if form == Form::Burn => None,
+        head => {
+            tensors.extend(head.iter().flat_map(|head| named(state::collect(head))));
+            Some(tensors.len() - count)
+        }
+    };
     if options.half {
         halve(&mut tensors)?;
     }
@@ -272,7 +282,7 @@ pub fn write_with(
             write_whole(to, &bytes[..])?;
         }
     }
-    Ok(Exported { step, tensors: count })
+    Ok(Exported { step, tensors: count, head })
 }
 
 /// The tensors of the head that predicts losses, by their names in a file.
