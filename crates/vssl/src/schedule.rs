@@ -29,6 +29,8 @@ pub struct Step {
     pub accumulate: u64,
     /// Whether figures beyond the loss are needed at this step.
     pub watch: bool,
+    /// Whether the loss of each image is needed at this step.
+    pub image_losses: bool,
 }
 
 impl Step {

@@ -42,6 +42,10 @@ pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 /// The key of the metadata for the name of the run's network.
 pub(crate) const NETWORK: &str = "network";
+/// What the names of the head that predicts losses begin with, beside those of the encoder.
+pub(super) const HEAD: &str = "uncertainty.";
+/// The kind of the head's tensors in a checkpoint.
+const HEAD_KIND: &str = "uncertainty";
 
 /// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -159,8 +163,11 @@ fn listed(names: &[String]) -> String {
 pub struct Exported {
     /// The number of training steps before the checkpoint.
     pub step: u64,
-    /// The number of tensors in the file.
+    /// The number of tensors of the encoder in the file.
     pub tensors: usize,
+    /// The number of tensors of the head that predicts losses in the file; `None` where the encoder has a head, and the
+    /// format no place for it. 0 where the encoder has none.
+    pub head: Option<usize>,
 }
 
 /// Writes the encoder of the run in the folder `run`, as it was in `checkpoint` (`latest`, `best`
@@ -175,12 +182,16 @@ pub fn export(
     network: Network,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    let Stored { recipe, step, encoder } = Stored::read(run, checkpoint, network)?;
+    let Stored { recipe, step, encoder, head } = Stored::read(run, checkpoint, network)?;
+    let tensors = encoder.len();
+    let head = head.unwrap_or_default();
+    let head_tensors = Some(head.len());
+    let encoder = encoder.into_iter().chain(named(head)).collect();
     let steps = step.to_string();
     let (method, network) = (recipe.method.name().to_owned(), name_of(network).to_owned());
     let origin = [("method", method), (NETWORK, network), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
-    Ok(Exported { step, tensors: encoder.len() })
+    Ok(Exported { step, tensors, head: head_tensors })
 }
 
 /// The formats of an exported encoder.
@@ -233,6 +244,13 @@ pub fn write_with(
     }
     let mut tensors = state::collect(&*encoder.backbone);
     let count = tensors.len();
+    let head = match &encoder.loss_head {
+        Some(_) if form == Form::Burn => None,
+        head => {
+            tensors.extend(head.iter().flat_map(|head| named(state::collect(head))));
+            Some(tensors.len() - count)
+        }
+    };
     if options.half {
         halve(&mut tensors)?;
     }
@@ -264,7 +282,12 @@ pub fn write_with(
             write_whole(to, &bytes[..])?;
         }
     }
-    Ok(Exported { step, tensors: count })
+    Ok(Exported { step, tensors: count, head })
+}
+
+/// The tensors of the head that predicts losses, by their names in a file.
+fn named(head: Tensors) -> impl Iterator<Item = (String, TensorData)> {
+    head.into_iter().map(|(name, tensor)| (format!("{HEAD}{name}"), tensor))
 }
 
 /// Brings weights to half precision. Statistics whose numbers it cannot hold would make the network another one.
@@ -339,6 +362,8 @@ pub(crate) struct Stored {
     pub step: u64,
     /// The tensors of the encoder, by the backbone's paths.
     pub encoder: Tensors,
+    /// The tensors of the head that predicts losses, where the run has one; it is the student's.
+    pub head: Option<Tensors>,
 }
 
 impl Stored {
@@ -348,7 +373,8 @@ impl Stored {
     /// The folder is not a run, the checkpoint is missing or damaged, or the method has no teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
         folder::recipe_of(run)?;
-        let Checkpoint { position, method, tensors, recipe, .. } = checkpoint_of(run, checkpoint)?;
+        let Checkpoint { position, method, mut tensors, recipe, .. } =
+            checkpoint_of(run, checkpoint)?;
         let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
             run: run.to_owned(),
             source: Box::new(source),
@@ -370,7 +396,8 @@ impl Stored {
         if encoder.is_empty() {
             return Err(ExportError::NoTeacher { run: run.to_owned(), method });
         }
-        Ok(Self { recipe, step: position.step, encoder })
+        let head = tensors.remove(HEAD_KIND).filter(|_| network == Network::Student);
+        Ok(Self { recipe, step: position.step, encoder, head })
     }
 }
 

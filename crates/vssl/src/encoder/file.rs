@@ -11,19 +11,19 @@ use burn::{
 };
 use serde::de::DeserializeOwned;
 
-use super::export::{CONFIG, INPUT, NETWORK, STEP, is_pointwise, network_of};
+use super::export::{CONFIG, HEAD, INPUT, NETWORK, STEP, is_pointwise, network_of};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
     formats::safetensors as format,
     layers::{
-        Init,
+        Init, LossHead,
         budget::{self, TooLarge},
     },
     method::learner::Network,
     tensors::{
         file::{self, TensorFileError},
-        state::{self, StateError},
+        state::{self, StateError, Tensors},
     },
 };
 
@@ -92,6 +92,8 @@ pub struct Imported {
     pub step: Option<u64>,
     /// Which network of its run it is, if the file states it.
     pub network: Option<Network>,
+    /// The head that predicts losses, if the file has one.
+    pub loss_head: Option<LossHead>,
 }
 
 /// Reads an encoder that [`export`](super::export::export()) wrote.
@@ -117,14 +119,23 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
         let tensor = if is_pointwise(&name) { without_unit_axes(tensor, &config) } else { tensor };
         (name, tensor)
     });
-    let tensors = tensors.collect();
+    let (head, tensors): (Tensors, Tensors) =
+        tensors.partition(|(name, _): &(String, TensorData)| name.starts_with(HEAD));
     drop(bytes); // the tensors are copies
+    let of_file = |source| ImportError::Tensors { path: path.to_owned(), source };
+    let loss_head = match head.is_empty() {
+        true => None,
+        false => {
+            let unnamed =
+                |(name, tensor): (String, TensorData)| (name[HEAD.len()..].to_owned(), tensor);
+            let head = head.into_iter().map(unnamed).collect();
+            Some(LossHead::stored(head, config.dim(), device).map_err(of_file)?)
+        }
+    };
     let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
-    match state::restore(fresh, tensors) {
-        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),
-        Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
-    }
+    let backbone = state::restore(fresh, tensors).map_err(of_file)?.no_grad();
+    Ok(Imported { backbone, config, input, step, network, loss_head })
 }
 
 /// Returns the weight of a 1×1 convolution as that of a linear layer, which ConvNeXts have here.

@@ -84,6 +84,7 @@ pub(super) fn open(
         recipe: None,
         network: None,
         step: Some(position.step),
+        loss_head: None,
         device: device.clone(),
     })
 }

@@ -21,7 +21,7 @@ use std::{
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor},
+    tensor::{Device, Tensor, TensorData},
 };
 use serde::{Deserialize, Serialize};
 use vssl_data::{
@@ -39,7 +39,7 @@ pub use frozen::FrozenBackbone;
 use crate::{
     backbone::{Backbone, BackboneConfig, InferenceNetwork},
     features::{FeatureError, FeatureRows, Features, SpillWriter},
-    layers::{Init, budget},
+    layers::{Init, LossHead, budget},
     method::learner::Network,
     recipe::Recipe,
     run::folder,
@@ -188,6 +188,8 @@ pub struct Encoder {
     pub network: Option<Network>,
     /// The number of training steps; `None` where the file does not say.
     pub step: Option<u64>,
+    /// The head that predicts the loss of an image; `None` where the encoder was trained without one, and for a teacher.
+    pub loss_head: Option<LossHead>,
     /// The device on which the network computes.
     pub device: Device,
 }
@@ -211,7 +213,7 @@ impl Encoder {
             return Err(EncoderError::Missing { path: path.to_owned() });
         }
         if path.is_file() {
-            let Imported { backbone, config, input, step, network: own } =
+            let Imported { backbone, config, input, step, network: own, loss_head } =
                 file::import(path, device)?;
             if network == Network::Teacher && own != Some(Network::Teacher) {
                 return Err(EncoderError::OneNetwork { path: path.to_owned() });
@@ -225,6 +227,7 @@ impl Encoder {
                 recipe: None,
                 network: own,
                 step,
+                loss_head,
                 device,
             });
         }
@@ -234,19 +237,20 @@ impl Encoder {
                 Network::Teacher => Err(EncoderError::OneNetwork { path: path.to_owned() }),
             };
         }
-        let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
+        let Stored { recipe, step, encoder, head } = Stored::read(path, checkpoint, network)?;
         let config = recipe.backbone.clone();
         let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
         let fresh =
             fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
-        let backbone = state::restore(fresh, encoder)
-            .map_err(|source| ImportError::Tensors { path: path.to_owned(), source })?
-            .no_grad();
+        let of_run = |source| ImportError::Tensors { path: path.to_owned(), source };
+        let backbone = state::restore(fresh, encoder).map_err(of_run)?.no_grad();
+        let stored = |head| LossHead::stored(head, config.dim(), device).map_err(of_run);
+        let loss_head = head.map(stored).transpose()?;
         let (input, path, device) = (Input::of(&recipe), path.to_owned(), device.clone());
         let (recipe, step) = (Some(recipe), Some(step));
         let network = Some(network);
         let backbone = backbone.into();
-        Ok(Self { backbone, config, input, path, recipe, network, step, device })
+        Ok(Self { backbone, config, input, path, recipe, network, step, loss_head, device })
     }
 
     /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in
@@ -283,6 +287,17 @@ impl Encoder {
     pub fn embed(&self, pixels: impl AsRef<[f32]>, count: usize) -> Features {
         let x = pixels_to_tensor(pixels.as_ref(), count, self.input.size, &self.device);
         features(self.network().forward(x))
+    }
+
+    /// Returns the loss that the head expects of each image with these features; `None` without a head.
+    ///
+    /// The number is larger where the encoder is less sure. It has the unit of the method's loss only if the head learned
+    /// it by squared error.
+    pub fn predicted_losses(&self, features: &Features) -> Option<Vec<f32>> {
+        let head = self.loss_head.as_ref()?;
+        let data = TensorData::new(features.values.clone(), [features.rows, features.dim]);
+        let losses = head.forward(Tensor::from_data(data, &self.device));
+        Some(losses.into_data().try_into_vec().expect("the head computes in single precision"))
     }
 
     /// Returns the features of normalised images as [`Encoder::embed`] does, and their patch tokens after the last

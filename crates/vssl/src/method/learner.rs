@@ -44,6 +44,9 @@ pub trait AnyMethod: Send + Sync {
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
 
+    /// Returns whether the method can tell the loss of each image: see [`Method::has_image_losses`].
+    fn has_image_losses(&self) -> bool;
+
     /// Returns whether the method uses labels: see [`Method::sees_labels`].
     fn sees_labels(&self) -> bool;
 
@@ -131,6 +134,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         self.method.posterior().is_some()
     }
 
+    fn has_image_losses(&self) -> bool {
+        self.method.has_image_losses()
+    }
+
     fn sees_labels(&self) -> bool {
         self.method.sees_labels()
     }
@@ -197,6 +204,8 @@ pub struct Outcome {
     pub parts: Vec<(&'static str, Tensor<1>)>,
     /// The features of each global view, without gradient.
     pub features: Vec<Tensor<2>>,
+    /// The loss of each image of the joint batch, without gradient, where it was asked for.
+    pub image_losses: Option<Tensor<1>>,
 }
 
 /// The student and the memory of a method, and the gradients of the current step.
@@ -295,7 +304,8 @@ impl<M: Method> Learner for TypedLearner<M> {
         let (student, memory) = self.parts();
         let frozen = self.freezes_backbone(at).then(|| views.with_frozen_backbone());
         let views = frozen.as_ref().unwrap_or(views);
-        let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
+        let Loss { total, parts, features, image_losses, carry } =
+            self.method.loss(student, memory, views, at);
         let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
         let global = features.into_iter().take(views.global.len());
         let features = global.map(Tensor::detach).collect();
@@ -308,7 +318,8 @@ impl<M: Method> Learner for TypedLearner<M> {
         breakdown::enter(Part::Memory);
         self.update_memory(|method, memory, _| method.remember(memory, carry, at));
         breakdown::enter(Part::Loss);
-        Outcome { total: total.detach(), parts, features }
+        let image_losses = image_losses.map(Tensor::detach);
+        Outcome { total: total.detach(), parts, features, image_losses }
     }
 
     fn take_gradients(&mut self) -> Gradients {

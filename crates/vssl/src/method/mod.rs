@@ -31,6 +31,10 @@ pub struct Loss<C> {
     /// The backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
     /// The learner keeps those of the global views and detaches them, for the probe and the health figures.
     pub features: Vec<Tensor<2>>,
+    /// The loss of each image of the joint batch, `[N]`, the mean over its views; `None` where
+    /// [`Step::image_losses`] does not ask for it, or where the method [has none](Method::has_image_losses). The learner
+    /// detaches it.
+    pub image_losses: Option<Tensor<1>>,
     /// The part of this batch that [`Method::remember`] takes into the memory.
     pub carry: C,
 }
@@ -180,6 +184,12 @@ pub trait Method: Send + Sync {
 
     /// Returns whether the loss uses the labels of the training images. The program tells it at the start of a run.
     fn sees_labels(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the loss is a mean over images, so that [`Method::loss`] can tell the loss of each image: a head
+    /// of the table `[uncertainty]` learns to predict it.
+    fn has_image_losses(&self) -> bool {
         false
     }
 

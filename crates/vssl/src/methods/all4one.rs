@@ -249,7 +249,13 @@ impl Method for All4One {
             parts.push(("projection_std", figures::unit_std(&projections)));
         }
         let total = terms.into_iter().reduce(|sum, term| sum + term).expect("three terms") * 0.5;
-        Loss { total, parts, features: vec![o1.features, o2.features], carry: first }
+        Loss {
+            total,
+            parts,
+            features: vec![o1.features, o2.features],
+            image_losses: None,
+            carry: first,
+        }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

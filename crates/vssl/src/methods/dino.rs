@@ -151,6 +151,10 @@ impl Method for Dino {
         sizes.require_two_global("dino")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let shape = HeadShape {
             hidden: self.projector_hidden,
@@ -187,6 +191,10 @@ impl Method for Dino {
         let (teacher_logits, logits) = views.gather((teacher_logits, logits));
         let center = memory.center.val();
         let (total, targets) = self.distil(&logits, &teacher_logits, center.clone(), at.epoch);
+        let image_losses = at.image_losses.then(|| {
+            let logits: Vec<_> = logits.iter().map(|x| x.clone().detach()).collect();
+            clustering::swapped_rows(&logits, &targets, self.student_temperature)
+        });
         // The loss is the targets' entropy plus the divergence of the predictions from them.
         let mut parts = vec![("target_entropy", figures::entropy(targets[0].clone()))];
         if at.watch {
@@ -194,7 +202,7 @@ impl Method for Dino {
             parts.extend(watched(&targets[0], &logits[0], self.student_temperature, &z));
             parts.push(("center_norm", figures::mean_norm(center.detach())));
         }
-        Loss { total, parts, features, carry: Tensor::cat(teacher_logits, 0) }
+        Loss { total, parts, features, image_losses, carry: Tensor::cat(teacher_logits, 0) }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -80,6 +80,10 @@ impl Method for NnByol {
         Queue::check("nnbyol.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student {
             backbone,
@@ -110,6 +114,9 @@ impl Method for NnByol {
         let neighbours =
             keys.each_ref().map(|k| memory.queue.take(memory.queue.nearest(k.clone())));
         let total = prediction::byol(&predictions, &neighbours);
+        let image_losses = at
+            .image_losses
+            .then(|| prediction::byol_rows(&predictions.clone().map(Tensor::detach), &neighbours));
         // Each of the two pairs is 2 − 2·cosine.
         let mut parts = vec![("cosine", total.clone().detach() / -4.0 + 1.0)];
         if at.watch {
@@ -121,7 +128,7 @@ impl Method for NnByol {
             parts.push(("projection_norm", figures::mean_norm(projections[0].clone())));
         }
         let [first, _] = keys;
-        Loss { total, parts, features: vec![h1, h2], carry: first }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: first }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -79,6 +79,10 @@ impl Method for Nnclr {
         Queue::check("nnclr.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let style = MlpStyle { output_norm: OutputNorm::Affine, ..MlpStyle::default() };
         let hidden = [self.projector_hidden; 2];
@@ -113,8 +117,12 @@ impl Method for Nnclr {
             parts.push(("projection_std", figures::unit_std(&[z1.clone(), z2])));
             parts.push(("prediction_norm", figures::mean_norm(p1.clone().detach())));
         }
+        let image_losses = at.image_losses.then(|| {
+            let predictions = [p1.clone().detach(), p2.clone().detach()];
+            contrastive::nnclr_rows(neighbours.clone(), predictions, self.temperature)
+        });
         let total = contrastive::nnclr(neighbours, [p1, p2], self.temperature);
-        Loss { total, parts, features: vec![h1, h2], carry: z1 }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: z1 }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -71,6 +71,10 @@ impl Method for NnSiam {
         Queue::check("nnsiam.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let widths = [self.projector_hidden, self.dim, self.predictor_hidden];
         simsiam::student(backbone, dim, widths, init)
@@ -96,6 +100,10 @@ impl Method for NnSiam {
         let projections = projections.map(unit_rows);
         let neighbours =
             projections.each_ref().map(|z| memory.queue.take(memory.queue.nearest(z.clone())));
+        let image_losses = at.image_losses.then(|| {
+            let predictions = predictions.clone().map(Tensor::detach);
+            prediction::simsiam_rows(predictions, neighbours.clone())
+        });
         let total = prediction::simsiam(predictions, neighbours.clone());
         let mut parts = vec![("cosine", -total.clone().detach())];
         let [first, second] = projections;
@@ -104,7 +112,7 @@ impl Method for NnSiam {
             parts.push(("neighbour_cosine", cosine_similarity(first.clone(), neighbours).mean()));
             parts.push(("projection_std", figures::unit_std(&[first.clone(), second])));
         }
-        Loss { total, parts, features: vec![h1, h2], carry: first }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: first }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -86,6 +86,10 @@ impl Method for Ressl {
         Queue::check("ressl.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student::plain(backbone, dim, self.projector_hidden, self.dim, init)
     }
@@ -115,13 +119,15 @@ impl Method for Ressl {
         let q = unit_rows(z.clone());
         let queue = memory.queue.rows();
         let Self { student_temperature, teacher_temperature, .. } = *self;
-        let total = contrastive::ressl(
+        let rows = contrastive::ressl_rows(
             q.clone(),
             k.clone(),
             queue.clone(),
             student_temperature,
             teacher_temperature,
         );
+        let image_losses = at.image_losses.then(|| rows.clone().detach());
+        let total = rows.mean();
         let mut parts = Vec::new();
         if at.watch {
             let q = q.detach();
@@ -135,7 +141,13 @@ impl Method for Ressl {
             parts.push(("teacher_std", figures::unit_std(std::slice::from_ref(&k))));
             parts.push(("embedding_norm", figures::mean_norm(z.detach())));
         }
-        Loss { total, parts, features: vec![strong_features, weak_features], carry: k }
+        Loss {
+            total,
+            parts,
+            features: vec![strong_features, weak_features],
+            image_losses,
+            carry: k,
+        }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

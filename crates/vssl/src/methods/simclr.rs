@@ -15,7 +15,7 @@ use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{contrastive, figures},
+    objective::{contrastive, figures, loss_prediction::over_views},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -62,6 +62,10 @@ impl Method for SimClr {
         sizes.require_other_images("simclr")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student::plain(backbone, dim, self.projector_hidden, self.dim, init)
     }
@@ -76,7 +80,10 @@ impl Method for SimClr {
         let images = views.joint_images().repeat(embeddings.len());
         let embeddings = views.gather(embeddings);
         let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
-        let total = contrastive::nt_xent(z, &images, self.temperature);
+        let rows = contrastive::nt_xent_rows(z, &images, self.temperature);
+        let count = embeddings.len();
+        let image_losses = at.image_losses.then(|| over_views(rows.clone().detach(), count));
+        let total = rows.mean();
         let mut parts = Vec::new();
         if at.watch {
             let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();
@@ -84,7 +91,7 @@ impl Method for SimClr {
             parts.push(("embedding_std", figures::unit_std(&embeddings)));
             parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
         }
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -16,7 +16,7 @@ use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{contrastive, figures},
+    objective::{contrastive, figures, loss_prediction::over_views},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -80,6 +80,10 @@ impl Method for SupCon {
         true
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student::plain(backbone, dim, self.projector_hidden, self.dim, init)
     }
@@ -94,10 +98,13 @@ impl Method for SupCon {
         let labels = views.joint_labels().repeat(embeddings.len());
         let embeddings = views.gather(embeddings);
         let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
-        let total = match self.form {
-            Form::Inside => contrastive::nt_xent(z, &labels, self.temperature),
-            Form::Outside => contrastive::supcon_outside(z, &labels, self.temperature),
+        let rows = match self.form {
+            Form::Inside => contrastive::nt_xent_rows(z, &labels, self.temperature),
+            Form::Outside => contrastive::supcon_outside_rows(z, &labels, self.temperature),
         };
+        let count = embeddings.len();
+        let image_losses = at.image_losses.then(|| over_views(rows.clone().detach(), count));
+        let total = rows.mean();
         let mut parts = Vec::new();
         if at.watch {
             let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();
@@ -105,7 +112,7 @@ impl Method for SupCon {
             parts.push(("embedding_std", figures::unit_std(&embeddings)));
             parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
         }
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -91,7 +91,7 @@ impl Method for Vicreg {
         }
         let total =
             terms.total(self.similarity_weight, self.variance_weight, self.covariance_weight);
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![h1, h2], image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

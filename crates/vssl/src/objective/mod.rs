@@ -13,14 +13,17 @@ pub mod figures;
 pub mod gaussian;
 pub mod koleo;
 pub mod latent_prediction;
+pub mod loss_prediction;
 pub mod normalise;
 pub mod pair_sum;
 pub mod prediction;
+pub mod probabilistic;
 pub mod reconstruction;
 pub mod redundancy;
 pub mod self_distillation;
 pub mod sigreg;
 pub mod sinkhorn;
+pub mod von_mises_fisher;
 pub mod whitening;
 
 pub use cosine::cosine_similarity;

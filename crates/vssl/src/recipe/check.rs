@@ -154,6 +154,7 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     schedule(recipe, &mut checker);
     train(recipe, &mut checker);
     probes(recipe, &mut checker);
+    uncertainty(recipe, &mut checker);
     housekeeping(recipe, &mut checker);
     if let Some(init) = &recipe.init {
         init.check(recipe.train.epochs, &mut checker);
@@ -308,6 +309,23 @@ fn probes(recipe: &Recipe, checker: &mut Checker) {
     checker.require("probe.momentum", holds, momentum, "a number from 0 to below 1");
     checker.at_least("knn.k", recipe.knn.k as u64, 1);
     checker.positive("knn.temperature", recipe.knn.temperature);
+}
+
+fn uncertainty(recipe: &Recipe, checker: &mut Checker) {
+    let Some(section) = &recipe.uncertainty else { return };
+    let method = recipe.method.name();
+    let expected = format_args!(
+        "no such table with method = {method:?}: its loss belongs to a whole batch, or the method does not tell the \
+         loss of each image, so there is nothing that a head could predict"
+    );
+    checker.require("uncertainty", recipe.method.has_image_losses(), "there", expected);
+    for (index, &width) in section.hidden.iter().enumerate() {
+        checker.at_least(&format!("uncertainty.hidden.{index}"), width as u64, 1);
+    }
+    checker.not_negative("uncertainty.lr", section.lr);
+    checker.not_negative("uncertainty.weight_decay", section.weight_decay);
+    checker.not_negative("uncertainty.margin", section.margin);
+    checker.not_negative("uncertainty.leeway", section.leeway);
 }
 
 fn housekeeping(recipe: &Recipe, checker: &mut Checker) {

@@ -27,7 +27,7 @@ pub(crate) use explain::{leaves, of_tables};
 pub use init::{InitSection, normalisation_of};
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
-    ProbeConfig, TrainSection,
+    LossObjective, ProbeConfig, TrainSection, UncertaintySection,
 };
 pub use settings::{Entry, Settings, settings, settings_and_origins};
 pub(crate) use tables::upgraded;
@@ -65,6 +65,9 @@ pub struct Recipe {
     pub train: TrainSection,
     /// Online linear probe.
     pub probe: ProbeConfig,
+    /// A head that predicts the loss of an image; no head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncertainty: Option<UncertaintySection>,
     /// Nearest neighbours.
     pub knn: KnnSection,
     /// The table at the end.
@@ -89,6 +92,7 @@ const KEYS: &[&str] = &[
     "schedule",
     "train",
     "probe",
+    "uncertainty",
     "knn",
     "evaluation",
     "health",
@@ -117,6 +121,7 @@ impl Recipe {
             schedule: Schedule::default(),
             train: TrainSection::default(),
             probe: ProbeConfig::default(),
+            uncertainty: None,
             knn: KnnSection::default(),
             evaluation: EvaluationSection::default(),
             health: HealthConfig::default(),
@@ -229,6 +234,7 @@ impl Recipe {
                 "schedule" => node.read_into(&mut self.schedule),
                 "train" => node.read_into(&mut self.train),
                 "probe" => node.read_into(&mut self.probe),
+                "uncertainty" => node.read_into(self.uncertainty.get_or_insert_default()),
                 "knn" => node.read_into(&mut self.knn),
                 "evaluation" => node.read_into(&mut self.evaluation),
                 "health" => node.read_into(&mut self.health),

@@ -8,7 +8,7 @@ use vssl_data::{
     dataset::{DataConfig, Format, Labels, MissingClasses, Range},
 };
 
-use crate::{optim::Clip, precision::Precision};
+use crate::{objective::loss_prediction, optim::Clip, precision::Precision};
 
 /// `[data]`: which images, and how they are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,6 +179,49 @@ pub struct ProbeConfig {
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self { enabled: true, lr: 0.1, momentum: 0.9, weight_decay: 0.0 }
+    }
+}
+
+/// `[uncertainty]`: a head that learns, on features whose gradient is stopped, how large the method's loss of an image is.
+/// Without the table there is no head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UncertaintySection {
+    /// What the head learns of the losses; `order`.
+    pub objective: LossObjective,
+    /// Widths of the hidden layers; two of 512, as in the URL benchmark. An empty list is a linear head.
+    pub hidden: Vec<usize>,
+    /// Learning rate of AdamW, whatever the batch; follows the schedule of the run. 0.001.
+    pub lr: f64,
+    /// Weight decay of AdamW; 0.01.
+    pub weight_decay: f64,
+    /// By how much the order of two predictions has to be right, for `order`; 0.1.
+    pub margin: f64,
+    /// Losses that are less than this apart have no order, for `order`; 0.
+    pub leeway: f64,
+}
+
+/// The target of the head of `[uncertainty]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossObjective {
+    /// Which of two images has the larger loss: the numbers have no unit.
+    #[default]
+    Order,
+    /// The loss itself, by squared error.
+    Squared,
+}
+
+impl Default for UncertaintySection {
+    fn default() -> Self {
+        Self {
+            objective: LossObjective::Order,
+            hidden: vec![512, 512],
+            lr: 1e-3,
+            weight_decay: 0.01,
+            margin: loss_prediction::MARGIN,
+            leeway: 0.0,
+        }
     }
 }
 

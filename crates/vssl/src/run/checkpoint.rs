@@ -207,7 +207,8 @@ pub struct Checkpoint {
     pub recipe: String,
     /// The fingerprints of the images of the run; `None` in checkpoints of format 1.
     pub images: Option<Images>,
-    /// The tensors by kind: `student`, `memory`, `optimizer`, `probe`.
+    /// The tensors by kind: `student`, `memory`, `optimizer`, `probe`, and `uncertainty` with `uncertainty_optimizer`
+    /// where the recipe has a table `[uncertainty]`.
     pub tensors: BTreeMap<String, Tensors>,
 }
 

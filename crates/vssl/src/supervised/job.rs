@@ -240,6 +240,7 @@ impl Job {
             micro: 0,
             accumulate: 1,
             watch: false,
+            image_losses: false,
         }
     }
 

@@ -122,6 +122,12 @@ pub enum TrainError {
     /// The state of the online probe does not fit.
     #[error("the probe of the checkpoint: {0}; it was written for other features or classes")]
     Probe(Box<StateError>),
+    /// The state of the head that predicts losses does not fit.
+    #[error(
+        "the head of the checkpoint that predicts losses: {0}; it was written for other features, or with another \
+         uncertainty.hidden"
+    )]
+    LossHead(Box<StateError>),
     /// The number of classes has changed, for which the online probe has no weights.
     #[error(
         "{}: the online probe learns {was} classes in it, the training images now have {now}; the probe cannot \
@@ -139,7 +145,7 @@ pub enum TrainError {
     /// A checkpoint lacks a file of tensors.
     #[error("the checkpoint has no {kind}.safetensors; it is of another recipe")]
     Incomplete {
-        /// The name of the file: `student`, `memory`, `optimizer` or `probe`.
+        /// The name of the file: `student`, `memory`, `optimizer`, `probe`, `uncertainty` or `uncertainty_optimizer`.
         kind: &'static str,
     },
     /// The loss or a gradient is not finite: the run diverged.

@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod evaluation;
 pub mod health;
 mod initial;
+mod loss_head;
 pub(crate) mod plan;
 mod pretrain;
 pub mod probe;

@@ -17,6 +17,7 @@ use super::{
         Environment, adapt_batch, check_group, check_views, find_data, share, smaller_batch,
     },
     evaluation::{Evaluation, add_new, result_notes},
+    loss_head::LossHeadTraining,
     probe::Probe,
     start,
 };
@@ -387,6 +388,16 @@ impl Plan {
         })
     }
 
+    /// Makes the head that predicts losses, if the recipe asks for it.
+    ///
+    /// # Errors
+    /// A setting of the head is out of range.
+    pub(super) fn loss_head(&self) -> Result<Option<LossHeadTraining>, TrainError> {
+        let Some(section) = self.recipe.uncertainty.clone() else { return Ok(None) };
+        let dim = self.recipe.backbone.dim();
+        LossHeadTraining::new(section, dim, &self.device, self.recipe.seed).map(Some)
+    }
+
     /// Makes the loader of the batches from `step` on.
     ///
     /// # Errors
@@ -442,6 +453,7 @@ impl Plan {
             micro: 0,
             accumulate: self.recipe.train.accumulate as u64,
             watch: self.logs_after(done) || self.checks_health_after(done),
+            image_losses: self.recipe.uncertainty.is_some(),
         }
     }
 

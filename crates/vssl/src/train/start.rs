@@ -172,7 +172,7 @@ impl Start {
             }
             _ => None,
         };
-        if let Some(Imported { backbone, config, input, step, network }) = own {
+        if let Some(Imported { backbone, config, input, step, network, .. }) = own {
             if init.network == Network::Teacher && network != Some(Network::Teacher) {
                 let path = path.to_owned();
                 return Err(TrainError::Encoder(EncoderError::OneNetwork { path }));

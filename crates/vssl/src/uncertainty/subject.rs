@@ -131,6 +131,9 @@ impl Subject {
             -score::length(&row)
         });
         let mut scores = vec![(Score::FeatureNorm, norms.collect())];
+        if let Some(losses) = self.encoder.predicted_losses(&features) {
+            scores.push((Score::PredictedLoss, losses.into_iter().map(f64::from).collect()));
+        }
         scores.extend(posterior.iter().flat_map(score::of_posterior));
         if let Some(pipeline) = &self.views {
             scores.extend(self.of_views(pipeline, pictures, first)?);

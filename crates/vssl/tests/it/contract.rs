@@ -230,6 +230,35 @@ fn the_loss_and_every_part_of_it_are_finite() {
     }
 }
 
+/// A head of `[uncertainty]` learns from these.
+#[test]
+fn the_losses_of_images_are_there_where_a_method_has_them_and_their_mean_is_the_loss() {
+    let mut with = 0;
+    for entry in METHODS {
+        let mut learner = learner_in_second_epoch(entry);
+        let views = views(&mut first_batch());
+        let silent = learner.forward_backward(&views, 1.0, &step(STEPS));
+        assert!(silent.image_losses.is_none(), "{}: not asked for", entry.name);
+        let mut learner = learner_in_second_epoch(entry);
+        let at = Step { image_losses: true, ..step(STEPS) };
+        let outcome = learner.forward_backward(&views, 1.0, &at);
+        let has = entry.defaults().has_image_losses();
+        assert_eq!(outcome.image_losses.is_some(), has, "{}", entry.name);
+        let (silent, total) =
+            (silent.total.into_scalar::<f32>(), outcome.total.into_scalar::<f32>());
+        assert_eq!(silent.to_bits(), total.to_bits(), "{}: the loss itself", entry.name);
+        if let Some(losses) = outcome.image_losses {
+            with += 1;
+            assert_eq!(losses.dims(), [BATCH], "{}", entry.name);
+            assert!(!losses.is_require_grad(), "{}: the losses carry a graph", entry.name);
+            let mean = losses.mean().into_scalar::<f32>();
+            let error = (mean - total).abs() / total.abs().max(1.0);
+            assert!(error < 1e-4, "{}: {mean}, not {total}", entry.name);
+        }
+    }
+    assert!(with >= 10, "only {with} methods tell the losses of images");
+}
+
 #[test]
 fn every_student_parameter_gets_a_gradient_and_a_forward_pass_moves_no_teacher() {
     for entry in METHODS {

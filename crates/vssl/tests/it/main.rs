@@ -21,6 +21,7 @@ mod import;
 mod import_torch;
 mod inference;
 mod longer;
+mod loss_head;
 mod optim;
 mod own_backbone;
 mod own_dataset;

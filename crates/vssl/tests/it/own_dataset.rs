@@ -80,6 +80,7 @@ fn own_images_have_features_and_labels_in_their_order() {
         recipe: None,
         network: None,
         step: None,
+        loss_head: None,
         device,
     };
     // ANCHOR: use

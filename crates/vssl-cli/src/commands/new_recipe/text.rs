@@ -365,6 +365,9 @@ fn watching(page: &mut Page, survey: &Survey, epochs: i64) {
     page.key("lr", 0.1, "at batch 256; follows the schedule");
     page.key("momentum", 0.9, "of its SGD");
     page.key("weight_decay", 0.0, "of its SGD");
+    page.note(
+        "With most methods a table [uncertainty] adds a head that predicts the loss of an image.",
+    );
     page.table("[knn]");
     page.key("every_epochs", every, "how often nearest neighbours are asked; 0 is never");
     page.key("k", 20, "neighbours that vote");

@@ -1,5 +1,6 @@
 //! Writes encoders as ONNX (operators of version 17, IR version 8). The input `images` is `[batch, 3,
-//! size, size]` floats with any batch, for convolutional networks on request of any size; the output `features` is `[batch, dim]`.
+//! size, size]` floats with any batch, for convolutional networks on request of any size; the output `features` is
+//! `[batch, dim]`. An encoder with a head that predicts losses has a second output, `predicted_loss`, `[batch]`.
 //!
 //! The metadata properties describe the images: `image_size`, `resize`, `mean`, `std`, `pixels`. Batch
 //! normalisations stay nodes of their own with the weights' names; runtimes fold them into the
@@ -157,15 +158,20 @@ pub fn model_of(
         x = builder.node("Div", &[&x, &std], vec![]);
     }
     let features = networks::add(&mut builder, &x, config, input)?;
+    let losses = networks::add_loss_head(&mut builder, &features)?;
     let mut graph = builder.graph;
-    for name in graph.node.iter_mut().flat_map(|node| &mut node.output) {
-        if *name == features {
-            "features".clone_into(name);
+    let known = [(Some(features), "features"), (losses.clone(), "predicted_loss")];
+    let names =
+        graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
+    for name in names {
+        if let Some((_, new)) = known.iter().find(|(old, _)| old.as_ref() == Some(name)) {
+            (*new).clone_into(name);
         }
     }
     let side = |name| if any_size { Axis::Named(name) } else { Axis::Size(size) };
     graph.input = vec![value("images", &[Axis::Size(3), side("height"), side("width")])];
     graph.output = vec![value("features", &[Axis::Size(config.dim())])];
+    graph.output.extend(losses.map(|_| value("predicted_loss", &[])));
     let joined = |row: [f32; 3]| row.map(|x| x.to_string()).join(",");
     let mut properties = vec![
         ("image_size", size.to_string()),

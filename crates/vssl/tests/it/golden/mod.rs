@@ -15,5 +15,6 @@ mod optim;
 mod parameter_lists;
 mod quality;
 mod redundancy;
+mod uncertainty;
 mod vssl;
 mod whitening;
