@@ -5,6 +5,7 @@ mod backbone_2;
 mod clustering;
 mod contrastive;
 mod coverage;
+mod distillation;
 mod eval;
 mod lejepa;
 mod losses;
