@@ -12,7 +12,7 @@ use burn::{
     tensor::{DType, Tensor, TensorData},
 };
 
-use super::{Interpolation, Mlp, Pooling, Positions, VitConfig, positions};
+use super::{Grid, Interpolation, Mlp, Pooling, Positions, VitConfig, positions};
 use crate::layers::{Init, LayerNorm, LayerScale, Linear};
 
 /// A patch projection, a position embedding and blocks.
@@ -122,6 +122,16 @@ impl Vit {
     pub fn forward_with_patches(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<3>) {
         let x = self.blocks_of(x, None);
         (self.feature_of(x.clone()), self.patches_of(x))
+    }
+
+    /// Returns the features and the patches as [`Vit::forward_with_patches`] does, the patches with their place.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>) -> (Tensor<2>, Grid) {
+        let [_, _, patch, _] = self.patch_embed.proj.weight.dims();
+        let (rows, columns) = (x.dims()[2] / patch, x.dims()[3] / patch);
+        let (features, cells) = self.forward_with_patches(x);
+        (features, Grid { cells, rows, columns })
     }
 
     /// # Shapes — the tokens before the last norm, `[n, tokens, dim]`, to `[n, dim]`.

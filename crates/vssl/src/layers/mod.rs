@@ -14,6 +14,7 @@ mod mlp;
 mod norm;
 mod post_norm;
 mod prototype_head;
+mod resize;
 
 pub use conv::Conv2d;
 pub use init::Init;
@@ -25,6 +26,7 @@ pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
 pub use post_norm::PostNormEncoder;
 pub use prototype_head::PrototypeHead;
+pub use resize::resized;
 
 use crate::collective::Group;
 

@@ -4,6 +4,7 @@
 //! gradients and is trained by the optimiser; the *memory*, which has no gradients; and the quantities that
 //! are a function of the [`Step`], which are not stored.
 
+mod frozen;
 pub mod learner;
 mod views;
 
@@ -13,6 +14,7 @@ use burn::{module::Module, tensor::Tensor};
 
 use crate::{backbone::Backbone, layers::Init, objective::gaussian::Gaussian, schedule::Step};
 
+pub use frozen::{FrozenTeacher, Teach};
 pub use views::{Rows, Views};
 
 /// The results of a forward pass.
@@ -181,6 +183,15 @@ pub trait Method: Send + Sync {
 
     /// Returns the function that prepares the networks for posteriors, for a method whose outputs are distributions.
     fn posterior(&self) -> Option<PreparePosterior<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Returns the function that gives the method its frozen teacher, for a method that learns from an encoder which
+    /// nobody trains. All other functions of the method are called after it.
+    fn teach(&self) -> Option<Teach<Self>>
     where
         Self: Sized,
     {

@@ -5,6 +5,7 @@ mod barlow;
 mod byol;
 mod deepclusterv2;
 mod dino;
+mod distill;
 mod embedding;
 mod lejepa;
 mod mocov2plus;
@@ -31,6 +32,7 @@ pub use barlow::Barlow;
 pub use byol::Byol;
 pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
+pub use distill::{Distill, Objective as DistillObjective};
 pub use lejepa::LeJepa;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
@@ -73,6 +75,11 @@ pub const METHODS: &[Entry] = &[
         "dino",
         "Student predicts a momentum teacher's centred and sharpened distribution",
         "Caron et al. 2021, arXiv:2104.14294",
+    ),
+    Entry::of::<Distill>(
+        "distill",
+        "A small student learns what a frozen, trained teacher tells of the images",
+        "Fang et al. 2021, arXiv:2101.04731; lightly-train's behaviour",
     ),
     Entry::of::<LeJepa>(
         "lejepa",

@@ -9,6 +9,27 @@ use burn::tensor::Tensor;
 use vssl_kernels::{cross_entropy, linear, softmax};
 
 use super::{cosine::cosine_similarity, normalise::unit_rows};
+use crate::tagged::TaggedTable;
+
+const PROJECTED: &str = "teacher_size projector_hidden";
+
+/// The keys of the table `[distill]` by objective.
+pub(crate) const TABLE: TaggedTable = TaggedTable {
+    tag: "objective",
+    default: "queue-kl",
+    choices: &[
+        ("mse", PROJECTED),
+        ("cosine", PROJECTED),
+        ("seed", "teacher_size projector_hidden queue student_temperature teacher_temperature"),
+        ("compress-1q", "teacher_size projector_hidden queue temperature"),
+        ("compress-2q", "teacher_size queue temperature"),
+        ("queue-kl", "teacher_size projector_hidden queue temperature"),
+        (
+            "queue-kl-local",
+            "teacher_size projector_hidden queue temperature local_temperature local_weight",
+        ),
+    ],
+};
 
 /// Returns the mean of `(student − teacher)²` over all elements.
 ///

@@ -19,6 +19,7 @@ mod report;
 mod restored;
 pub mod start;
 mod step;
+mod teacher;
 pub mod watch;
 
 pub use environment::Environment;
@@ -26,4 +27,4 @@ pub use error::TrainError;
 pub use plan::Plan;
 pub(crate) use plan::sizes;
 pub use pretrain::pretrain;
-pub use start::Start;
+pub use start::{Role, Start};

@@ -19,6 +19,7 @@ use super::{
     evaluation::{Evaluation, add_new, result_notes},
     probe::Probe,
     start,
+    teacher::Teacher,
 };
 use crate::{
     collective::Group,
@@ -32,7 +33,7 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::is_due,
-        events::{StartedFrom, Summary},
+        events::{StartedFrom, Summary, TaughtBy},
         folder::{self, RunFolderError},
         images::Images,
         length::Length,
@@ -82,6 +83,8 @@ pub struct Plan {
     commit: Option<String>,
     /// The folder of the recipe: see [`Environment::recipe_folder`].
     pub(super) recipe_folder: Option<PathBuf>,
+    /// The frozen teacher of a method that has one.
+    pub(super) teacher: Option<Teacher>,
     /// The result of a run that came to its end and has no checkpoint any more.
     without_weights: Option<Summary>,
 }
@@ -117,9 +120,13 @@ impl Plan {
         if let Ok(was) = methods::recipe_from(&stored) {
             resume::keep_start(&was, &mut recipe);
             // Without a checkpoint the run begins again, and with the encoder that its folder holds.
-            if beginning.checkpoint.is_none() && run.join(folder::START).is_file() {
+            let kept = [(folder::START, "init."), (folder::TEACHER, "teacher.")];
+            let is_kept = |key: &str| {
+                kept.iter().any(|(file, of)| key.starts_with(of) && run.join(file).is_file())
+            };
+            if beginning.checkpoint.is_none() {
                 let mut differences = recipe::difference(&was, &recipe);
-                differences.retain(|found| found.key.starts_with("init."));
+                differences.retain(|found| is_kept(&found.key));
                 if !differences.is_empty() {
                     return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
                 }
@@ -154,6 +161,10 @@ impl Plan {
         recipe.check().map_err(TrainError::Setting)?;
         // A recipe that a program made may lack the normalisation; the recipe of the run has it.
         recipe.data.normalisation = Some(recipe.data.normalisation());
+        let (folder, begun) = (recipe_folder.as_deref(), beginning.continues);
+        let device = &environment.device;
+        let (teacher, told) = Teacher::of_run(&mut recipe, run, begun, folder, device)?;
+        notes.extend(told);
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         recipe.train.precision.check(&environment.device)?;
         if !beginning.continues && !environment.force && group.leads() {
@@ -215,6 +226,7 @@ impl Plan {
             sizes,
             commit: environment.commit,
             recipe_folder,
+            teacher,
             without_weights: beginning.without_weights,
             recipe,
         };
@@ -506,6 +518,7 @@ impl Plan {
             online_top1: position.online,
             images: self.images.clone().map(Box::new),
             init: self.recipe.init.as_ref().map(|init| Box::new(StartedFrom::of(init))),
+            teacher: self.recipe.teacher.as_ref().map(|named| Box::new(TaughtBy::of(named))),
             notes,
             run: self.run.clone(),
         }

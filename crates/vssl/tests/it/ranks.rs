@@ -303,7 +303,11 @@ fn two_and_four_ranks_compute_what_one_process_computes() {
 fn so_they_do_from_an_encoder_with_every_method() {
     for entry in METHODS {
         let weights = Backbone::new(&small_vit(), &Init::new(&Device::flex(), 99));
-        let initial = Initial { weights: Some(state::collect(&weights)), freeze_epochs: 1 };
+        let initial = Initial {
+            weights: Some(state::collect(&weights)),
+            freeze_epochs: 1,
+            ..Initial::default()
+        };
         ranks_agree_on(Case { initial, ..Case::of(entry, small_vit()) });
     }
 }
@@ -314,7 +318,11 @@ fn a_frozen_resnet_is_the_same_on_all_ranks() {
     for name in ["vicreg", "byol"] {
         let entry = vssl::methods::find(name).unwrap();
         let weights = Backbone::new(&small_resnet(), &Init::new(&Device::flex(), 99));
-        let initial = Initial { weights: Some(state::collect(&weights)), freeze_epochs: 9 };
+        let initial = Initial {
+            weights: Some(state::collect(&weights)),
+            freeze_epochs: 9,
+            ..Initial::default()
+        };
         ranks_agree_on(Case { initial, ..Case::of(entry, small_resnet()) });
     }
 }

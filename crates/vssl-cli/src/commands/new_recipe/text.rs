@@ -18,17 +18,26 @@ const PHOTOGRAPH: usize = 96;
 /// Column of the comments.
 const COLUMN: usize = 33;
 
-/// The recipe for `survey` that will lie at `path`, for a run that starts from the encoder `from` if one is given.
+/// The encoders that a recipe names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoders<'a> {
+    /// The one that the run starts from.
+    pub(super) from: Option<&'a str>,
+    /// The frozen teacher.
+    pub(super) teacher: Option<&'a str>,
+}
+
+/// The recipe for `survey` that will lie at `path`.
 ///
 /// # Errors
 /// A format of the images that cannot be written: a mistake of ours.
 pub(super) fn write(
     entry: &Entry,
     survey: &Survey,
-    from: Option<&str>,
+    encoders: Encoders,
     path: &Path,
 ) -> Result<String, Failure> {
-    let name = entry.name;
+    let (name, from) = (entry.name, encoders.from);
     let goes_on = from.is_some();
     let tuning = tuning::of(name, goes_on);
     let mut page = Page::default();
@@ -53,6 +62,9 @@ pub(super) fn write(
     match from {
         Some(from) => init(&mut page, from),
         None => backbone(&mut page, survey),
+    }
+    if let Some(teacher) = encoders.teacher {
+        frozen_teacher(&mut page, teacher);
     }
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
@@ -244,6 +256,22 @@ fn init(page: &mut Page, from: &str) {
     page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
 }
 
+/// The encoder that the student learns from.
+fn frozen_teacher(page: &mut Page, from: &str) {
+    page.table("[teacher]");
+    page.key("from", from, "the trained encoder that the student learns from");
+    page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
+    page.key("checkpoint", "latest", "of a run: latest, best or step-N");
+    page.absent(
+        "stem_padding",
+        1,
+        "this and the next: what a file of another program may not tell",
+    );
+    page.absent("heads", 6, "attention heads of a transformer");
+    page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
+    page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
+}
+
 fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
     let name = entry.name;
     let batch = tuning::batch(survey.images);
@@ -272,6 +300,11 @@ fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
 fn meaning(method: &str, key: &str) -> &'static str {
     match key {
         "hidden" => "hidden width of the heads",
+        "projector_hidden" if method == "distill" => "hidden width of the projector; 0: one layer",
+        "objective" if method == "distill" => {
+            "mse, cosine, seed, compress-1q, compress-2q, queue-kl, queue-kl-local"
+        }
+        "queue" if method == "distill" => "earlier features of the teacher that are kept",
         "projector_hidden" => "hidden width of the projector",
         "predictor_hidden" => "hidden width of the predictor",
         "dim" => "length of the head's output",

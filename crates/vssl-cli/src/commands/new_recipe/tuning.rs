@@ -49,6 +49,7 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         "barlow" | "vibcreg" | "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
         "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
+        "distill" => ("sgd", 0.03, 1e-4, Pair::Symmetric),
         "lejepa" => ("adamw", 5e-4, 5e-4, Pair::Symmetric),
         "mocov2plus" => ("sgd", 0.3, 1e-4, Pair::Symmetric),
         "nnclr" => ("lars", 0.4, 1e-5, Pair::Asymmetric),
@@ -71,6 +72,7 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         _ => (3e-5, 0.0),
     };
     let source = match name {
+        "distill" => "The rate is that of SEED.",
         "lejepa" => "Rates are those that the authors of LeJEPA recommend for ResNets.",
         _ => "Rates and views are those of solo-learn's CIFAR recipes.",
     };
