@@ -71,18 +71,20 @@ const ALLOWED: [(&str, usize, &str); 8] = [
 
 /// Eight steps of a small run.
 pub fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
-    Plan::new(recipe(method, table), run, environment(device().inner())).unwrap()
+    Plan::new(recipe(run, method, table), run, environment(device().inner())).unwrap()
 }
 
 /// The same, where it stopped.
 pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
     let environment = environment(device().inner());
-    Plan::resume(recipe(method, table), run, "latest", environment).unwrap()
+    Plan::resume(recipe(run, method, table), run, "latest", environment).unwrap()
 }
 
-fn recipe(method: &str, table: toml::Table) -> Recipe {
+fn recipe(run: &Path, method: &str, table: toml::Table) -> Recipe {
+    let teacher = training::teacher_of(method, run.parent().unwrap());
     let recipe = format!(
         r#"
+        {teacher}
         method = "{method}"
         [data]
         format = "idx"

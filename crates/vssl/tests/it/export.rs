@@ -183,6 +183,7 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         let mut settings = toml::Table::new();
         settings.insert(entry.name.to_owned(), small(entry).into());
         let recipe = recipe(entry.name, "stem = \"cifar\"\nwidth = 2", &settings.to_string());
+        let recipe = training::teacher_of(entry.name, folder.path()) + &recipe;
         training::train(&run, &recipe);
         export(&run, "latest", Network::Student, &to).unwrap();
         let student = import(&to, &Device::flex()).unwrap().backbone;

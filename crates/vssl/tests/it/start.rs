@@ -219,9 +219,9 @@ fn each_block_moves_at_the_rate_that_was_computed_by_hand() {
 }
 
 /// Asks for a stop at every `every`-th logged step.
-struct StopEvery {
-    stop: Stop,
-    every: u64,
+pub(super) struct StopEvery {
+    pub(super) stop: Stop,
+    pub(super) every: u64,
 }
 
 impl Observer for StopEvery {
@@ -235,21 +235,21 @@ impl Observer for StopEvery {
 }
 
 /// Pictures, and a run of SimCLR on them.
-struct World(TempDir);
+pub(super) struct World(TempDir);
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = Self(tempfile::tempdir().unwrap());
         ["train", "val"].iter().for_each(|split| pictures(&world.at("images").join(split)));
         world.train("first", &world.text("simclr", "backbone = { width = 2, stem = \"cifar\" }"));
         world
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn text(&self, method: &str, more: &str) -> String {
+    pub(super) fn text(&self, method: &str, more: &str) -> String {
         format!(
             r#"
             method = "{method}"
@@ -267,31 +267,31 @@ impl World {
     }
 
     /// A run from the first one's encoder, whose heads train alone in the first epoch.
-    fn going_on_from_first(&self, method: &str) -> String {
+    pub(super) fn going_on_from_first(&self, method: &str) -> String {
         let init = format!("init = {{ from = {:?}, freeze_epochs = 1 }}", self.at("first"));
         self.text(method, &init)
     }
 
-    fn plan(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
+    pub(super) fn plan(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
         Plan::new(recipe(text), &self.at(run), environment(Device::flex()))
     }
 
-    fn resumed(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
+    pub(super) fn resumed(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
         Plan::resume(recipe(text), &self.at(run), "latest", environment(Device::flex()))
     }
 
-    fn train(&self, run: &str, text: &str) -> Summary {
+    pub(super) fn train(&self, run: &str, text: &str) -> Summary {
         let plan = self.plan(run, text).unwrap();
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap()
     }
 
-    fn refused(&self, text: &str) -> String {
+    pub(super) fn refused(&self, text: &str) -> String {
         let error = self.plan("refused", text).err().unwrap().to_string();
         assert!(!self.at("refused").exists());
         error
     }
 
-    fn state(&self, run: &str) -> BTreeMap<String, Tensors> {
+    pub(super) fn state(&self, run: &str) -> BTreeMap<String, Tensors> {
         Store::of(&self.at(run)).load("latest").unwrap().unwrap().tensors
     }
 }
