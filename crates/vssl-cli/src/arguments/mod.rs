@@ -180,6 +180,7 @@ pub enum Command {
                   vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set \
                   train.epochs=400\n  vssl pretrain recipes/cifar10/vssl.toml --out runs/a \
                   --continue\n  vssl pretrain mine.toml --from resnet50.pth --set init.freeze_epochs=1\n  vssl \
+                  pretrain recipes/cifar10/distill.toml --teacher runs/vssl-0\n  vssl \
                   pretrain recipes/imagenet100/vssl.toml --device cuda \
                   --precision bf16\n\nCtrl-C finishes the step and saves; a second one ends at once.")]
 pub struct Pretrain {
@@ -198,6 +199,9 @@ pub struct Pretrain {
     /// wrote, or another program's weights (.pth, .safetensors); short for --set init.from=….
     #[arg(long, value_name = "ENCODER", conflicts_with = "resume")]
     pub from: Option<PathBuf>,
+    /// Frozen teacher of a method that has one, such as distill: what --from takes; short for --set teacher.from=….
+    #[arg(long, value_name = "ENCODER", conflicts_with = "resume")]
+    pub teacher: Option<PathBuf>,
     /// Run folder; by default runs/<recipe>-<seed>.
     #[arg(long, value_name = "DIR", conflicts_with = "resume")]
     pub out: Option<PathBuf>,
@@ -234,6 +238,9 @@ pub struct Config {
     /// Encoder to start from, as for `vssl pretrain`: its architecture and normalisation are shown.
     #[arg(long, value_name = "ENCODER")]
     pub from: Option<PathBuf>,
+    /// Frozen teacher, as for `vssl pretrain`.
+    #[arg(long, value_name = "ENCODER")]
+    pub teacher: Option<PathBuf>,
     /// Change a setting of the recipe; can be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub overrides: Vec<String>,
@@ -259,6 +266,9 @@ pub struct NewRecipe {
     /// Write a recipe that starts from this encoder: see `vssl pretrain --from`. It has a lower rate and fewer epochs.
     #[arg(long, value_name = "ENCODER")]
     pub from: Option<PathBuf>,
+    /// The frozen teacher of a method that has one, such as distill: see `vssl pretrain --teacher`.
+    #[arg(long, value_name = "ENCODER")]
+    pub teacher: Option<PathBuf>,
     /// The file to write; by default <method>.toml.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,

@@ -175,23 +175,27 @@ fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result
     )))
 }
 
-/// Returns the change of the recipe that `--from` is short for.
+/// Returns the changes of the recipe that `--from` and `--teacher` are short for.
 ///
 /// # Errors
 /// A name that no recipe can hold.
-pub(super) fn started_from(encoder: Option<&Path>) -> Result<Option<String>, Failure> {
-    let Some(path) = encoder else { return Ok(None) };
-    let text = path.to_str().ok_or_else(|| {
-        Failure::usage(anyhow!(
-            "--from {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
-        ))
-    })?;
-    Ok(Some(format!("init.from={}", toml::Value::from(text))))
+pub(super) fn named(from: Option<&Path>, teacher: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let mut changes = Vec::new();
+    for (option, table, path) in [("--from", "init", from), ("--teacher", "teacher", teacher)] {
+        let Some(path) = path else { continue };
+        let text = path.to_str().ok_or_else(|| {
+            Failure::usage(anyhow!(
+                "{option} {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
+            ))
+        })?;
+        changes.push(format!("{table}.from={}", toml::Value::from(text)));
+    }
+    Ok(changes)
 }
 
-/// The changes of `--set`, then those of `--from` and `--precision`.
+/// The changes of `--set`, then those of `--from`, `--teacher` and `--precision`.
 fn overrides(arguments: &Pretrain) -> Result<Vec<String>, Failure> {
-    let from = started_from(arguments.from.as_deref())?;
+    let from = named(arguments.from.as_deref(), arguments.teacher.as_deref())?;
     let precision = arguments.precision.map(Precision::from);
     let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
     Ok(arguments.overrides.iter().cloned().chain(from).chain(precision).collect())

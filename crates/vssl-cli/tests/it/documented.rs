@@ -110,6 +110,9 @@ fn make(world: &Path) {
     {
         recipe(world, name, &SMALL);
     }
+    let of_all: Vec<&str> =
+        SMALL.into_iter().filter(|setting| !setting.starts_with("vssl.")).collect();
+    recipe(world, "recipes/cifar10-small/distill.toml", &of_all);
     let (photos, plain) = (world.join("photos"), photographs(&world.join("made")));
     for split in ["train", "val"] {
         copy(&plain, &photos.join(split));

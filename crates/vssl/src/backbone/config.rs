@@ -127,6 +127,11 @@ impl BackboneConfig {
         })
     }
 
+    /// Returns whether [`Backbone::forward_with_grid`](super::Backbone::forward_with_grid) tells the places of the images.
+    pub fn has_grid(&self) -> bool {
+        !matches!(self, Self::Own(_))
+    }
+
     /// Returns the paths of the parameters that pretraining does not change, relative to the backbone.
     pub fn frozen(&self) -> Vec<&'static str> {
         let projection = self.vit().is_some_and(|vit| vit.frozen_patch_projection);

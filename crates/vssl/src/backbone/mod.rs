@@ -3,6 +3,7 @@
 mod config;
 mod convnext;
 mod footprint;
+mod grid;
 mod inference;
 mod own;
 pub(crate) mod positions;
@@ -21,6 +22,8 @@ pub use config::{
     ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize, WideResnetConfig,
 };
 pub use convnext::ConvNext;
+pub use grid::Grid;
+pub(crate) use grid::outside_graph;
 pub use inference::InferenceNetwork;
 pub use own::{Layer, Own, OwnConfig, OwnNetwork, register};
 pub use positions::sincos;
@@ -31,6 +34,7 @@ pub use vit::{Masked, Vit};
 pub use wide_resnet::WideResnet;
 
 use crate::layers::{Chosen, Init, Mode};
+use grid::Constants;
 
 /// What a transformer makes of images of which it sees some patches.
 #[derive(Clone, Debug)]
@@ -80,7 +84,7 @@ impl Backbone {
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         if let Mode::Heads(_) = mode {
-            return self.frozen_features(x);
+            return self.frozen(x, |network, x| network.forward(x, Mode::Eval));
         }
         breakdown::network(Part::Backbone, || match self {
             Self::Resnet(network) => network.forward(x, mode),
@@ -141,15 +145,37 @@ impl Backbone {
         }
     }
 
-    /// Returns the features by running statistics. They are computed outside the autodiff graph, which would keep the
-    /// activations of all layers for a backward pass that does not come.
-    fn frozen_features(&self, x: Tensor<4>) -> Tensor<2> {
+    /// Returns the features as [`Backbone::forward`] does and those of the places of the images, in one pass; `None` for a
+    /// backbone of a program's own, whose places are not known.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>, mode: Mode) -> Option<(Tensor<2>, Grid)> {
+        if let Mode::Heads(_) = mode {
+            return self.frozen(x, |network, x| network.forward_with_grid(x, Mode::Eval));
+        }
+        if let Self::Own(_) = self {
+            return None;
+        }
+        let mut places = None;
+        let features = breakdown::network(Part::Backbone, || {
+            let (features, grid) = match self {
+                Self::Resnet(network) => network.forward_with_grid(x, mode),
+                Self::Vit(network) => network.forward_with_grid(x),
+                Self::WideResnet(network) => network.forward_with_grid(x, mode),
+                Self::ConvNext(network) => network.forward_with_grid(x),
+                Self::Own(_) => unreachable!("it is left above"),
+            };
+            places = Some(grid);
+            features
+        });
+        places.map(|grid| (features, grid))
+    }
+
+    /// Runs the network by its running statistics and without gradient, outside of the autodiff graph.
+    fn frozen<T: Constants>(&self, x: Tensor<4>, run: impl Fn(&Self, Tensor<4>) -> T) -> T {
         match x.gradient_checkpointing_strategy() {
-            None => self.forward(x, Mode::Eval),
-            Some(strategy) => {
-                let features = self.valid().forward(x.inner(), Mode::Eval);
-                Tensor::from_inner(features).with_gradient_checkpointing_strategy(strategy)
-            }
+            None => run(self, x),
+            Some(strategy) => run(&self.valid(), x.inner()).into_graph(strategy),
         }
     }
 }

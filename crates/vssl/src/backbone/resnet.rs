@@ -7,7 +7,7 @@ use burn::{module::Module, tensor::Tensor};
 
 pub(super) use inference::InferenceResnet;
 
-use super::{ResnetConfig, ResnetShape, StemShape};
+use super::{Grid, ResnetConfig, ResnetShape, StemShape};
 use crate::layers::{BatchNorm, Conv2d, Init, Mode};
 
 /// A stem, four stages and global average pooling.
@@ -76,6 +76,19 @@ impl Resnet {
 
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        vssl_kernels::global_average_pool(self.map(x, mode))
+    }
+
+    /// Returns the features and the last map.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>, mode: Mode) -> (Tensor<2>, Grid) {
+        let map = self.map(x, mode);
+        (vssl_kernels::global_average_pool(map.clone()), Grid::of_map(map))
+    }
+
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim, rows, columns]`.
+    fn map(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let mut x = self.bn1.forward(self.conv1.forward(x, mode), None, true, mode);
         if self.max_pool {
             x = vssl_kernels::max_pool2d(x, 3, 2, 1);
@@ -83,7 +96,7 @@ impl Resnet {
         for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             x = stage.iter().fold(x, |x, block| block.forward(x, mode));
         }
-        vssl_kernels::global_average_pool(x)
+        x
     }
 }
 

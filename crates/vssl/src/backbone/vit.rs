@@ -12,7 +12,7 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 
-use super::{Interpolation, Pooling, Positions, VitConfig, positions};
+use super::{Grid, Interpolation, Pooling, Positions, VitConfig, positions};
 use crate::layers::{Chosen, Init, LayerNorm, PreNormBlock, xavier};
 
 /// A patch projection, a position embedding and blocks.
@@ -155,6 +155,15 @@ impl Vit {
     pub fn grid(&self, x: &Tensor<4>) -> [usize; 2] {
         let ([_, _, h, w], patch) = (x.dims(), self.patch());
         [h / patch, w / patch]
+    }
+
+    /// Returns the features and the patches as [`Vit::forward_with_patches`] does, the patches with their place.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>) -> (Tensor<2>, Grid) {
+        let [rows, columns] = self.grid(&x);
+        let (features, cells) = self.forward_with_patches(x);
+        (features, Grid { cells, rows, columns })
     }
 
     /// # Shapes — the tokens before the last norm, `[n, tokens, dim]`, to `[n, dim]`.

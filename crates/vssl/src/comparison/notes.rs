@@ -11,9 +11,10 @@ use super::{
 
 /// Settings that decide how much a run could learn and what it was tested on. The settings of optimiser,
 /// schedule and method are not among them, because they are tuned for each method.
-const BUDGET: [&str; 10] = [
+const BUDGET: [&str; 11] = [
     "backbone.",
     "init.from",
+    "teacher.from",
     "views.",
     "data.",
     "train.epochs",

@@ -86,6 +86,19 @@ pub enum ExportError {
         /// The name of the run's method.
         method: String,
     },
+    /// The teacher of a run whose teacher is frozen was requested.
+    #[error(
+        "{}: the method {method:?} has no momentum network: its teacher is frozen and lies in {}, which can be named in \
+         place of the run; the run has the student: leave --network teacher out", run.display(), file.display()
+    )]
+    FrozenTeacher {
+        /// The run folder.
+        run: PathBuf,
+        /// The file of the teacher.
+        file: PathBuf,
+        /// The name of the run's method.
+        method: String,
+    },
     /// A weight has numbers that half precision does not have.
     #[error(
         "tensor {name:?} has a number beyond 65504, the largest of half precision; leave half precision out"
@@ -393,6 +406,11 @@ impl Stored {
             .flatten()
             .filter_map(|(path, tensor)| Some((behind(path)?, tensor.clone())))
             .collect::<Tensors>();
+        let frozen = run.join(folder::TEACHER);
+        if encoder.is_empty() && frozen.is_file() {
+            let run = run.to_owned();
+            return Err(ExportError::FrozenTeacher { run, file: frozen, method });
+        }
         if encoder.is_empty() {
             return Err(ExportError::NoTeacher { run: run.to_owned(), method });
         }

@@ -17,6 +17,7 @@ mod norm;
 mod post_norm;
 mod pre_norm;
 mod prototype_head;
+mod resize;
 
 pub use chosen::Chosen;
 pub use conv::Conv2d;
@@ -32,6 +33,7 @@ pub use post_norm::PostNormEncoder;
 pub(crate) use pre_norm::xavier;
 pub use pre_norm::{BlockShape, BlockWeights, PreNormBlock};
 pub use prototype_head::PrototypeHead;
+pub use resize::resized;
 
 use crate::collective::Group;
 

@@ -1,6 +1,6 @@
 //! Object-safe traits that hide the types of methods and their networks, so that the loop is compiled once.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use burn::{
     module::Module,
@@ -12,7 +12,7 @@ use vssl_kernels::breakdown::{self, Part};
 use crate::{
     backbone::{Backbone, BackboneConfig, Patches},
     layers::Init,
-    method::{Loss, Method, PosteriorReader, Sizes, Views},
+    method::{FrozenTeacher, Loss, Method, PosteriorReader, Sizes, Views},
     optim::{Gradients, OptimError, Optimizer},
     schedule::Step,
     tensors::{
@@ -50,7 +50,21 @@ pub trait AnyMethod: Send + Sync {
     /// Returns whether the method uses labels: see [`Method::sees_labels`].
     fn sees_labels(&self) -> bool;
 
-    /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value.
+    /// Returns whether the method learns from a frozen teacher: see [`Method::teach`].
+    fn has_frozen_teacher(&self) -> bool;
+
+    /// Checks that a student with this backbone can learn from this teacher by the method.
+    ///
+    /// # Errors
+    /// It cannot, or the method has no frozen teacher; the error says what was expected.
+    fn check_teacher(
+        &self,
+        teacher: &Arc<FrozenTeacher>,
+        backbone: &BackboneConfig,
+    ) -> Result<(), String>;
+
+    /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value. A frozen
+    /// teacher has initial values as well, other ones than the student, and the architecture of its backbone.
     fn learner(
         &self,
         backbone: &BackboneConfig,
@@ -67,6 +81,9 @@ pub trait AnyMethod: Send + Sync {
     ///
     /// # Errors
     /// A tensor of the encoder does not fit the backbone.
+    ///
+    /// # Panics
+    /// The teacher is one that [`AnyMethod::check_teacher`] refuses.
     fn learner_from(
         &self,
         initial: Initial,
@@ -142,6 +159,21 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         self.method.sees_labels()
     }
 
+    fn has_frozen_teacher(&self) -> bool {
+        self.method.teach().is_some()
+    }
+
+    fn check_teacher(
+        &self,
+        teacher: &Arc<FrozenTeacher>,
+        backbone: &BackboneConfig,
+    ) -> Result<(), String> {
+        match self.method.teach() {
+            Some(teach) => teach(self.method.clone(), Arc::clone(teacher), backbone).map(drop),
+            None => Err(format!("{} has no frozen teacher", self.name)),
+        }
+    }
+
     fn clone_box(&self) -> Box<dyn AnyMethod> {
         Box::new(self.clone())
     }
@@ -154,15 +186,21 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         device: &Device,
         seed: u64,
     ) -> Result<Box<dyn Learner>, StateError> {
+        let mut method = self.method.clone();
+        if let Some(teach) = method.teach() {
+            let untrained = || Arc::new(FrozenTeacher::untrained(backbone, device));
+            let teacher = initial.teacher.unwrap_or_else(untrained);
+            method = teach(method, teacher, backbone).expect("the teacher was checked");
+        }
         let init = Init::new(device, seed);
         let mut encoder = Backbone::new(backbone, &init);
         if let Some(weights) = initial.weights {
             encoder = state::restore(encoder, weights)?;
         }
-        let student = self.method.student(encoder, backbone.dim(), &init);
-        let memory = self.method.memory(&student, sizes, &init);
+        let student = method.student(encoder, backbone.dim(), &init);
+        let memory = method.memory(&student, sizes, &init);
         Ok(Box::new(TypedLearner {
-            method: self.method.clone(),
+            method,
             student: Some(student),
             memory: Some(memory),
             gradients: None,
@@ -183,6 +221,8 @@ pub struct Initial {
     /// The number of epochs in which the heads train alone. The backbones keep every bit in these epochs, and run by
     /// their running statistics.
     pub freeze_epochs: u64,
+    /// The frozen teacher of a method that has one; `None` makes an untrained one.
+    pub teacher: Option<Arc<FrozenTeacher>>,
 }
 
 /// The two encoders that a run may have.

@@ -5,6 +5,7 @@
 //! are a function of the [`Step`], which are not stored.
 
 pub mod block_mask;
+mod frozen;
 pub mod learner;
 pub mod mask;
 mod views;
@@ -20,6 +21,7 @@ use crate::{
     schedule::Step,
 };
 
+pub use frozen::{FrozenTeacher, Teach};
 pub use views::{Rows, Views};
 
 /// The results of a forward pass.
@@ -224,6 +226,15 @@ pub trait Method: Send + Sync {
 
     /// Returns the function that prepares the networks for posteriors, for a method whose outputs are distributions.
     fn posterior(&self) -> Option<PreparePosterior<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
+    /// Returns the function that gives the method its frozen teacher, for a method that learns from an encoder which
+    /// nobody trains. All other functions of the method are called after it.
+    fn teach(&self) -> Option<Teach<Self>>
     where
         Self: Sized,
     {

@@ -6,6 +6,7 @@ mod byol;
 mod deepclusterv2;
 mod dino;
 mod dinov2;
+mod distill;
 mod embedding;
 mod ibot;
 mod ijepa;
@@ -40,6 +41,7 @@ pub use dino::Dino;
 pub use dinov2::DinoV2;
 pub use ibot::Ibot;
 pub use ijepa::{IJepa, IJepaPredictor};
+pub use distill::{Distill, Objective as DistillObjective};
 pub use lejepa::LeJepa;
 pub use mae::{Mae, MaeDecoder};
 pub use masked_distillation::Centering;
@@ -99,6 +101,11 @@ pub const METHODS: &[Entry] = &[
         "ijepa",
         "Predicts a momentum teacher's patches of hidden blocks; needs a vision transformer",
         "Assran et al. 2023, arXiv:2301.08243",
+    ),
+    Entry::of::<Distill>(
+        "distill",
+        "A small student learns what a frozen, trained teacher tells of the images",
+        "Fang et al. 2021, arXiv:2101.04731; lightly-train's behaviour",
     ),
     Entry::of::<LeJepa>(
         "lejepa",

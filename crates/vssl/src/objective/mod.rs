@@ -9,6 +9,7 @@ pub mod clustering;
 pub mod contrastive;
 pub mod cosine;
 pub mod cross_entropy;
+pub mod distillation;
 pub mod figures;
 pub mod gaussian;
 pub mod koleo;

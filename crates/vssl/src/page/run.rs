@@ -17,7 +17,7 @@ use crate::{
     methods,
     recipe::{HealthConfig, Recipe},
     run::{
-        events::{StartedFrom, Summary},
+        events::{StartedFrom, Summary, TaughtBy},
         folder::{self, RunFolderError},
         history::{self, Entry},
         json_lines::JsonLinesError,
@@ -57,6 +57,8 @@ pub struct RunView {
     pub backbone: String,
     /// The encoder that the run started from; `None` for random weights.
     pub start: Option<StartedFrom>,
+    /// The frozen teacher; `None` for a method without one.
+    pub teacher: Option<TaughtBy>,
     /// Number of images of a step.
     pub batch: usize,
     /// Number of steps done, and of the whole run where it is known.
@@ -166,6 +168,7 @@ impl RunView {
             dataset: dataset(&recipe),
             backbone: backbone(&recipe),
             start: recipe.init.as_ref().map(StartedFrom::of),
+            teacher: recipe.teacher.as_ref().map(TaughtBy::of),
             batch: recipe.train.batch,
             steps: (done, total(&history, summary.as_ref())),
             verdict: verdict(&steps, &recipe.health, warnings.len()),
@@ -201,6 +204,7 @@ impl RunView {
             dataset: String::new(),
             backbone: String::new(),
             start: None,
+            teacher: None,
             batch: 0,
             steps: (0, None),
             summary: None,

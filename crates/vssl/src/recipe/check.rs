@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use vssl_data::ViewGroup;
 
-use super::Recipe;
+use super::{Recipe, teacher};
 use crate::{
     backbone::{BackboneConfig, ConvNextConfig, ResnetConfig, ResnetVariant, Stem, VitConfig},
     optim::{OptimError, OptimizerConfig},
@@ -159,6 +159,7 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     if let Some(init) = &recipe.init {
         init.check(recipe.train.epochs, &mut checker);
     }
+    teacher::check(recipe, &mut checker);
     checker.into_complaints()
 }
 

@@ -28,7 +28,8 @@ use crate::{
 /// the encoder had.
 const OF_TRAINING: [&str; 1] = ["vit.frozen_patch_projection"];
 
-/// `[init]`: the encoder whose weights the backbones of a run start with.
+/// `[init]`: the encoder whose weights the backbones of a run start with; and `[teacher]`: the frozen encoder that a method
+/// learns from, for which `freeze_epochs` has no meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InitSection {
@@ -128,18 +129,21 @@ impl InitSection {
 
     /// Complains about values out of bounds.
     pub(super) fn check(&self, epochs: u64, checker: &mut Checker) {
-        let named = !self.from.as_os_str().is_empty();
-        let expected = "a run folder, an exported file, or a file of another program's weights";
-        checker.require("init.from", named, "not set", expected);
+        self.check_source("init", checker);
         let (freeze, most) = (self.freeze_epochs, epochs.saturating_sub(1));
         let expected = format_args!(
             "at most {most}, below train.epochs: with more the encoder would never train"
         );
         checker.require("init.freeze_epochs", freeze <= most, freeze, expected);
-        for (key, number) in
-            [("init.heads", self.heads), ("init.size", self.size), ("init.resize", self.resize)]
-        {
-            checker.at_least(key, number.unwrap_or(1) as u64, 1);
+    }
+
+    /// Complains about values out of bounds that say which encoder it is, in a table of this name.
+    pub(super) fn check_source(&self, table: &str, checker: &mut Checker) {
+        let named = !self.from.as_os_str().is_empty();
+        let expected = "a run folder, an exported file, or a file of another program's weights";
+        checker.require(&format!("{table}.from"), named, "not set", expected);
+        for (key, number) in [("heads", self.heads), ("size", self.size), ("resize", self.resize)] {
+            checker.at_least(&format!("{table}.{key}"), number.unwrap_or(1) as u64, 1);
         }
     }
 }

@@ -13,6 +13,7 @@ mod read;
 mod sections;
 mod settings;
 mod tables;
+mod teacher;
 mod tree;
 
 use std::{fs, path::Path};
@@ -57,6 +58,9 @@ pub struct Recipe {
     /// The encoder whose weights the run starts with; random weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<InitSection>,
+    /// The frozen encoder that a method such as distillation learns from.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "teacher::serialize")]
+    pub teacher: Option<InitSection>,
     /// Update rule and base rate.
     pub optimizer: OptimizerConfig,
     /// The rate over time.
@@ -88,6 +92,7 @@ const KEYS: &[&str] = &[
     "views",
     "backbone",
     "init",
+    "teacher",
     "optimizer",
     "schedule",
     "train",
@@ -117,6 +122,7 @@ impl Recipe {
             views: vec![ViewGroup::default()],
             backbone: BackboneConfig::default(),
             init: None,
+            teacher: None,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::default(),
             train: TrainSection::default(),
@@ -230,6 +236,7 @@ impl Recipe {
                 "views" => node.read_into(&mut self.views),
                 "backbone" => node.read_into(&mut self.backbone),
                 "init" => node.read_into(self.init.get_or_insert_default()),
+                "teacher" => node.read_into(self.teacher.get_or_insert_default()),
                 "optimizer" => node.read_into(&mut self.optimizer),
                 "schedule" => node.read_into(&mut self.schedule),
                 "train" => node.read_into(&mut self.train),

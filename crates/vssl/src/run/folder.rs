@@ -8,6 +8,7 @@
 //! checkpoints/     see `checkpoint`
 //! summary.json     the result
 //! start.safetensors    the encoder that the run started from, where its recipe has [init]
+//! teacher.safetensors  the frozen teacher, where its recipe has [teacher]
 //! classes.json     the accuracy by class, and confusion.csv the classes that images were given
 //! recipe-step-….toml, summary-step-….json     of an earlier length: see `earlier`
 //! events.out.…     the figures for TensorBoard, where the recipe asks for them
@@ -38,7 +39,9 @@ use super::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, START, SUMMARY},
+    names::{
+        CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, START, SUMMARY, TEACHER,
+    },
 };
 
 /// The number of attempts to lock a folder: [`is_busy`] holds the lock for a moment, too.
@@ -377,7 +380,8 @@ fn occupied(path: &Path) -> io::Result<bool> {
 /// Returns whether all that the folder holds is of a start that failed before its first step, for example because of an
 /// image that cannot be read. Nothing is lost with it, so that the corrected command can be given again.
 fn failed_before_a_step(path: &Path) -> bool {
-    let left = [RECIPE, SETTINGS, LOG, START, LABELS, ENCODER, metrics::FILE, history::FILE];
+    let left =
+        [RECIPE, SETTINGS, LOG, START, TEACHER, LABELS, ENCODER, metrics::FILE, history::FILE];
     let is_left = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| {
             let name = entry.file_name();
@@ -420,8 +424,18 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    let own =
-        [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, START];
+    let own = [
+        metrics::FILE,
+        history::FILE,
+        LOG,
+        SUMMARY,
+        CLASSES,
+        CONFUSION,
+        LABELS,
+        ENCODER,
+        START,
+        TEACHER,
+    ];
     for name in own.into_iter().chain([SETTINGS, RECIPE]) {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;
@@ -457,7 +471,7 @@ mod tests {
         let fail = |step| {
             let mut run = RunFolder::create(&path, "seed = 0", true, false).unwrap();
             run.note(&Entry::Failed { step, message: "x.png: damaged".to_owned() }).unwrap();
-            for name in [START, LABELS, ENCODER] {
+            for name in [START, TEACHER, LABELS, ENCODER] {
                 run.write(name, "").unwrap();
             }
         };

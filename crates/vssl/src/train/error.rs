@@ -34,11 +34,13 @@ pub enum TrainError {
     },
     /// There is nothing at the path of the encoder to start from.
     #[error(
-        "init.from = {path:?}: not found; looked at {}; expected a run folder, a file that `vssl export` or `vssl import` \
+        "{table}.from = {path:?}: not found; looked at {}; expected a run folder, a file that `vssl export` or `vssl import` \
          wrote, or another program's weights (.pth, .pt, .ckpt, .safetensors)",
         list(looked)
     )]
     NoStart {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The path as the recipe gives it.
         path: PathBuf,
         /// The places that were looked at.
@@ -46,10 +48,12 @@ pub enum TrainError {
     },
     /// The encoder to start from is not the one that the recipe of a run names.
     #[error(
-        "{}: its SHA-256 is {got}, the recipe expects {expected} (init.digest); bring that file back, or begin a new \
+        "{}: its SHA-256 is {got}, the recipe expects {expected} ({table}.digest); bring that file back, or begin a new \
          run without the key", path.display()
     )]
     OtherStart {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The encoder.
         path: PathBuf,
         /// Its digest.
@@ -58,8 +62,10 @@ pub enum TrainError {
         expected: String,
     },
     /// The weights of another program cannot be read.
-    #[error("{}{}", about(path, source), as_keys(source))]
+    #[error("{}{}", about(path, source), as_keys(table, source))]
     ForeignStart {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -94,9 +100,11 @@ pub enum TrainError {
     },
     /// The ranks of a run have read different encoders.
     #[error(
-        "init.from: rank {rank} has read another file than rank 0; expected the same encoder on every machine"
+        "{table}.from: rank {rank} has read another file than rank 0; expected the same encoder on every machine"
     )]
     StartsDiffer {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The rank.
         rank: usize,
     },
@@ -343,12 +351,12 @@ impl TrainError {
 }
 
 /// Says where the options of `vssl import` are, if the reason names one.
-fn as_keys(source: &ForeignError) -> &'static str {
+fn as_keys(table: &str, source: &ForeignError) -> String {
     match source.to_string().contains("--") {
-        true => {
-            "; what `vssl import` takes as an option, such as --prefix, is a key of [init] here: init.prefix"
-        }
-        false => "",
+        true => format!(
+            "; what `vssl import` takes as an option, such as --prefix, is a key of [{table}] here: {table}.prefix"
+        ),
+        false => String::new(),
     }
 }
 

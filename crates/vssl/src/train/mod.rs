@@ -20,6 +20,7 @@ mod report;
 mod restored;
 pub mod start;
 mod step;
+mod teacher;
 pub mod watch;
 
 pub use environment::Environment;
@@ -27,4 +28,4 @@ pub use error::TrainError;
 pub use plan::Plan;
 pub(crate) use plan::sizes;
 pub use pretrain::pretrain;
-pub use start::Start;
+pub use start::{Role, Start};

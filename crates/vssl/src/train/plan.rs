@@ -20,6 +20,7 @@ use super::{
     loss_head::LossHeadTraining,
     probe::Probe,
     start,
+    teacher::Teacher,
 };
 use crate::{
     collective::Group,
@@ -33,7 +34,7 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::is_due,
-        events::{StartedFrom, Summary},
+        events::{StartedFrom, Summary, TaughtBy},
         folder::{self, RunFolderError},
         images::Images,
         length::Length,
@@ -83,6 +84,8 @@ pub struct Plan {
     commit: Option<String>,
     /// The folder of the recipe: see [`Environment::recipe_folder`].
     pub(super) recipe_folder: Option<PathBuf>,
+    /// The frozen teacher of a method that has one.
+    pub(super) teacher: Option<Teacher>,
     /// The result of a run that came to its end and has no checkpoint any more.
     without_weights: Option<Summary>,
 }
@@ -118,9 +121,13 @@ impl Plan {
         if let Ok(was) = methods::recipe_from(&stored) {
             resume::keep_start(&was, &mut recipe);
             // Without a checkpoint the run begins again, and with the encoder that its folder holds.
-            if beginning.checkpoint.is_none() && run.join(folder::START).is_file() {
+            let kept = [(folder::START, "init."), (folder::TEACHER, "teacher.")];
+            let is_kept = |key: &str| {
+                kept.iter().any(|(file, of)| key.starts_with(of) && run.join(file).is_file())
+            };
+            if beginning.checkpoint.is_none() {
                 let mut differences = recipe::difference(&was, &recipe);
-                differences.retain(|found| found.key.starts_with("init."));
+                differences.retain(|found| is_kept(&found.key));
                 if !differences.is_empty() {
                     return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
                 }
@@ -155,6 +162,10 @@ impl Plan {
         recipe.check().map_err(TrainError::Setting)?;
         // A recipe that a program made may lack the normalisation; the recipe of the run has it.
         recipe.data.normalisation = Some(recipe.data.normalisation());
+        let (folder, begun) = (recipe_folder.as_deref(), beginning.continues);
+        let device = &environment.device;
+        let (teacher, told) = Teacher::of_run(&mut recipe, run, begun, folder, device)?;
+        notes.extend(told);
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         recipe.train.precision.check(&environment.device)?;
         if !beginning.continues && !environment.force && group.leads() {
@@ -220,6 +231,7 @@ impl Plan {
             sizes,
             commit: environment.commit,
             recipe_folder,
+            teacher,
             without_weights: beginning.without_weights,
             recipe,
         };
@@ -522,6 +534,7 @@ impl Plan {
             online_top1: position.online,
             images: self.images.clone().map(Box::new),
             init: self.recipe.init.as_ref().map(|init| Box::new(StartedFrom::of(init))),
+            teacher: self.recipe.teacher.as_ref().map(|named| Box::new(TaughtBy::of(named))),
             notes,
             run: self.run.clone(),
         }

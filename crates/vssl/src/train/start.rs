@@ -3,7 +3,8 @@
 //! The encoder is read from a run folder, the folder of a fine-tuning, a file of this program or one of another
 //! program, and only as a whole. The run folder keeps a copy: the end of the run measures by it how good the encoder
 //! was before, and a run that was stopped before its first checkpoint begins again with it. A run that goes on from a
-//! checkpoint needs neither. Called where a run is planned and where its networks are made.
+//! checkpoint needs neither. Called where a run is planned and where its networks are made. The frozen teacher of a
+//! method is read in the same way: see `teacher`.
 
 use std::{
     fs, io,
@@ -35,7 +36,41 @@ const WEIGHTS: &str = "weights";
 /// The largest number of tensors that an error names.
 const NAMED: usize = 20;
 
-/// An encoder to start from.
+/// What an encoder is for: the table of the recipe that names it, and the file of the run folder that keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A run starts from it: `[init]`.
+    Start,
+    /// A method learns from it: `[teacher]`.
+    Teacher,
+}
+
+impl Role {
+    /// Returns the name of the table.
+    pub(super) fn table(self) -> &'static str {
+        match self {
+            Self::Start => "init",
+            Self::Teacher => "teacher",
+        }
+    }
+
+    /// Returns the name of the copy in the run folder.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Self::Start => folder::START,
+            Self::Teacher => folder::TEACHER,
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Start => "starts from",
+            Self::Teacher => "learns from",
+        }
+    }
+}
+
+/// An encoder to start from, or a frozen teacher.
 pub struct Start {
     /// The architecture.
     pub config: BackboneConfig,
@@ -51,28 +86,31 @@ pub struct Start {
     step: Option<u64>,
     /// Where it was found, from the root; `None` for a run's own copy.
     place: Option<PathBuf>,
+    /// Whether it was read from the copy in the run folder.
+    is_copy: bool,
 }
 
 impl Start {
-    /// Returns the encoder that the run in the folder `run` starts from: for a run that was begun before, its copy in
-    /// the run folder, and otherwise the encoder that `init` names.
+    /// Returns the encoder of this role in the run in the folder `run`: for a run that was begun before, its copy in the
+    /// run folder, and otherwise the encoder that `init` names.
     ///
     /// # Errors
     /// The errors of [`Start::read`], where there is no copy or it is not the one that the run made.
     pub(super) fn of_run(
+        role: Role,
         run: &Path,
         was_begun: bool,
         init: &InitSection,
         recipe_folder: Option<&Path>,
     ) -> Result<Self, TrainError> {
-        let kept = run.join(folder::START);
+        let kept = run.join(role.file());
         let (true, true, Some(digest)) = (was_begun, kept.is_file(), &init.digest) else {
-            return Self::read(init, recipe_folder);
+            return Self::read(role, init, recipe_folder);
         };
         let (Imported { config, input, network, step, .. }, weights) = match copy(&kept, digest) {
             Ok(whole) => whole,
             Err(problem) => {
-                let read = Self::read(init, recipe_folder);
+                let read = Self::read(role, init, recipe_folder);
                 let mut start = read.map_err(|error| {
                     TrainError::Setting(format!("{}: {problem}; and {error}", kept.display()))
                 })?;
@@ -86,10 +124,21 @@ impl Start {
         };
         let digest = digest.clone();
         let notes = Vec::new();
-        let mut start = Self { config, input, weights, digest, notes, network, step, place: None };
+        let mut start = Self {
+            config,
+            input,
+            weights,
+            digest,
+            notes,
+            network,
+            step,
+            place: None,
+            is_copy: true,
+        };
         let name = start.config.architecture().name();
         start.notes.push(format!(
-            "starts from {}, the copy of {} that the run was begun with: {name}, {} tensors",
+            "{} {}, the copy of {} that the run was begun with: {name}, {} tensors",
+            role.verb(),
             kept.display(),
             init.from.display(),
             start.weights.len()
@@ -102,28 +151,33 @@ impl Start {
     ///
     /// # Errors
     /// The encoder cannot be read, is not whole, or is not that of `init.digest`.
-    pub fn read(init: &InitSection, recipe_folder: Option<&Path>) -> Result<Self, TrainError> {
-        let path = found(&init.from, recipe_folder)?;
+    pub fn read(
+        role: Role,
+        init: &InitSection,
+        recipe_folder: Option<&Path>,
+    ) -> Result<Self, TrainError> {
+        let path = found(role, &init.from, recipe_folder)?;
         let mut start = match path.is_dir() {
-            true => Self::of_folder(&path, init)?,
-            false => Self::of_file(&path, init)?,
+            true => Self::of_folder(role, &path, init)?,
+            false => Self::of_file(role, &path, init)?,
         };
         check_finite(&path, &start.weights)?;
         start.place = path.canonicalize().ok().filter(|place| place.to_str().is_some());
         match &init.digest {
             Some(digest) if *digest != start.digest => {
                 return Err(TrainError::OtherStart {
+                    table: role.table(),
                     path,
                     got: start.digest,
                     expected: digest.clone(),
                 });
             }
-            _ => start.notes.insert(0, start.introduction(&path)),
+            _ => start.notes.insert(0, start.introduction(role, &path)),
         }
         Ok(start)
     }
 
-    fn introduction(&self, path: &Path) -> String {
+    fn introduction(&self, role: Role, path: &Path) -> String {
         let network = match self.network {
             Some(Network::Student) => ", the student",
             Some(Network::Teacher) => ", the teacher",
@@ -132,7 +186,8 @@ impl Start {
         let step = self.step.map_or_else(String::new, |step| format!(" after step {step}"));
         let name = self.config.architecture().name();
         format!(
-            "starts from {}{network}{step}: {name}, {} tensors, SHA-256 {}",
+            "{} {}{network}{step}: {name}, {} tensors, SHA-256 {}",
+            role.verb(),
             path.display(),
             self.weights.len(),
             self.digest
@@ -140,11 +195,12 @@ impl Start {
     }
 
     /// Reads the encoder of a run or of a fine-tuning.
-    fn of_folder(path: &Path, init: &InitSection) -> Result<Self, TrainError> {
+    fn of_folder(role: Role, path: &Path, init: &InitSection) -> Result<Self, TrainError> {
         if let Some(key) = init.foreign_keys().first() {
             return Err(TrainError::Setting(format!(
-                "init.{key} is given, and {} is a folder of this program, which tells all about its encoder; expected \
+                "{}.{key} is given, and {} is a folder of this program, which tells all about its encoder; expected \
                  no such key, or a file of another program",
+                role.table(),
                 path.display()
             )));
         }
@@ -157,14 +213,24 @@ impl Start {
         };
         let step = encoder.step.unwrap_or_default();
         let file = Store::of(path).folder_of(step).join(format!("{kind}.safetensors"));
-        let digest = digest_of(&file)?;
+        let digest = digest_of(role, &file)?;
         let Encoder { config, input, network, step, .. } = encoder;
-        Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step, place: None })
+        Ok(Self {
+            config,
+            input,
+            weights,
+            digest,
+            notes: Vec::new(),
+            network,
+            step,
+            place: None,
+            is_copy: false,
+        })
     }
 
     /// Reads the encoder of a file.
-    fn of_file(path: &Path, init: &InitSection) -> Result<Self, TrainError> {
-        let digest = digest_of(path)?;
+    fn of_file(role: Role, path: &Path, init: &InitSection) -> Result<Self, TrainError> {
+        let digest = digest_of(role, path)?;
         let own = match file::import(path, &Device::flex()) {
             Ok(own) if init.foreign_keys().is_empty() => Some(own),
             Err(error @ (ImportError::Tensors { .. } | ImportError::TooLarge { .. })) => {
@@ -187,18 +253,30 @@ impl Start {
                 network,
                 step,
                 place: None,
+                is_copy: false,
             });
         }
-        let foreign = |source| TrainError::ForeignStart { path: path.to_owned(), source };
+        let table = role.table();
+        let foreign = |source| TrainError::ForeignStart { table, path: path.to_owned(), source };
         let report = foreign::read(path, &request(init)).map_err(foreign)?;
         check_whole(path, &report)?;
         let assumptions = report.assumptions().join("; ");
         let note = format!(
-            "taken for granted, for weights do not tell it (keys of [init] say it otherwise): {assumptions}"
+            "taken for granted, for weights do not tell it (keys of [{table}] say it otherwise): {assumptions}"
         );
         let (config, input, network) = (report.config.clone(), report.input, report.network);
         let (weights, notes) = (report.into_tensors(), vec![note]);
-        Ok(Self { config, input, weights, digest, notes, network, step: None, place: None })
+        Ok(Self {
+            config,
+            input,
+            weights,
+            digest,
+            notes,
+            network,
+            step: None,
+            place: None,
+            is_copy: false,
+        })
     }
 
     /// Gives `recipe` what the encoder decides and the recipe does not say, and the encoder's place from the root, so that
@@ -209,12 +287,22 @@ impl Start {
     pub fn adapt(&self, recipe: &mut Recipe) -> Result<Vec<String>, TrainError> {
         let notes = recipe.start_from(&self.config, self.input.normalisation);
         let init = recipe.init.as_mut().expect("the recipe names the encoder");
-        init.digest = Some(self.digest.clone());
         let from = init.from.clone();
-        if let Some(place) = &self.place {
-            init.from.clone_from(place);
-        }
+        self.pin(init);
         notes.map_err(|differences| TrainError::OtherBackbone { from, differences })
+    }
+
+    /// Gives a table that names the encoder its digest, and its place from the root.
+    pub fn pin(&self, table: &mut InitSection) {
+        table.digest = Some(self.digest.clone());
+        if let Some(place) = &self.place {
+            table.from.clone_from(place);
+        }
+    }
+
+    /// Returns whether it was read from the copy in the run folder.
+    pub(super) fn is_copy(&self) -> bool {
+        self.is_copy
     }
 
     /// Returns a note where the views of `recipe` have another size than the images of the encoder.
@@ -241,22 +329,27 @@ pub(super) fn take_over(
     recipe_folder: Option<&Path>,
 ) -> Result<Vec<String>, TrainError> {
     let Some(init) = &recipe.init else { return Ok(Vec::new()) };
-    let start = Start::of_run(run, was_begun, init, recipe_folder)?;
+    let start = Start::of_run(Role::Start, run, was_begun, init, recipe_folder)?;
     let taken = start.adapt(recipe)?;
     let remark = start.remark(recipe);
     Ok(start.notes.into_iter().chain(taken).chain(remark).collect())
 }
 
-/// Writes the copy of the encoder that a run of `recipe` in the folder `run` starts from.
+/// Writes the copy of the encoder `from` into the run folder, as the file `to`.
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<(), TrainError> {
-    let (weights, input) = (state::collect(encoder), Input::of(recipe));
-    let to = run.join(folder::START);
-    let digest = recipe.init.as_ref().and_then(|init| init.digest.clone()).unwrap_or_default();
+pub(super) fn keep(
+    to: &Path,
+    from: &InitSection,
+    config: &BackboneConfig,
+    input: &Input,
+    encoder: &Backbone,
+) -> Result<(), TrainError> {
+    let weights = state::collect(encoder);
+    let digest = from.digest.clone().unwrap_or_default();
     let origin = [(COPY_OF, digest), (WEIGHTS, digest_of_weights(&weights))];
-    export::write_tensors(&to, &weights, &recipe.backbone, &input, &origin)
+    export::write_tensors(to, &weights, config, input, &origin)
         .map_err(|error| TrainError::Encoder(error.into()))
 }
 
@@ -267,7 +360,9 @@ pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<
     let digest = init.digest.as_deref().unwrap_or_default();
     let (config, weights) = match copy(&run.join(folder::START), digest) {
         Ok((kept, weights)) => (kept.config, weights),
-        Err(_) => Start::read(init, None).map(|start| (start.config, start.weights)).ok()?,
+        Err(_) => {
+            Start::read(Role::Start, init, None).map(|start| (start.config, start.weights)).ok()?
+        }
     };
     let blank = Backbone::new(&config, &Init::blank(device));
     let backbone = state::restore(blank, weights);
@@ -336,17 +431,21 @@ fn request(init: &InitSection) -> Request {
 ///
 /// # Errors
 /// There is nothing at the path, or a recipe cannot hold it.
-fn found(from: &Path, recipe_folder: Option<&Path>) -> Result<PathBuf, TrainError> {
+fn found(role: Role, from: &Path, recipe_folder: Option<&Path>) -> Result<PathBuf, TrainError> {
     if from.to_str().is_none() {
         return Err(TrainError::Setting(format!(
-            "init.from leads to {from:?}, a name that is not UTF-8, which no recipe can hold: rename it"
+            "{}.from leads to {from:?}, a name that is not UTF-8, which no recipe can hold: rename it",
+            role.table()
         )));
     }
     let beside = recipe_folder.filter(|_| from.is_relative()).map(|folder| folder.join(from));
     let places: Vec<PathBuf> = [Some(from.to_owned()), beside].into_iter().flatten().collect();
     match places.iter().find(|place| place.exists()) {
         Some(place) => Ok(place.clone()),
-        None => Err(TrainError::NoStart { path: from.to_owned(), looked: places }),
+        None => {
+            let (table, path) = (role.table(), from.to_owned());
+            Err(TrainError::NoStart { table, path, looked: places })
+        }
     }
 }
 
@@ -354,15 +453,17 @@ fn found(from: &Path, recipe_folder: Option<&Path>) -> Result<PathBuf, TrainErro
 ///
 /// # Errors
 /// It is no file, such as a pipe or a device, or it cannot be read.
-fn digest_of(file: &Path) -> Result<String, TrainError> {
+fn digest_of(role: Role, file: &Path) -> Result<String, TrainError> {
     if file.metadata().is_ok_and(|found| !found.is_file()) {
         return Err(TrainError::Setting(format!(
-            "init.from leads to {}, which is no file but a pipe or a device; save its bytes in a file first",
+            "{}.from leads to {}, which is no file but a pipe or a device; save its bytes in a file first",
+            role.table(),
             file.display()
         )));
     }
     let read = fs::read(file).map(|bytes| sha256([bytes]));
     read.map_err(|source: io::Error| TrainError::ForeignStart {
+        table: role.table(),
         path: file.to_owned(),
         source: ForeignError::Io { path: file.to_owned(), source },
     })

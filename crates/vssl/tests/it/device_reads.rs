@@ -71,16 +71,16 @@ const ALLOWED: [(&str, usize, &str); 8] = [
 
 /// Eight steps of a small run.
 pub fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
-    Plan::new(recipe(method, table), run, environment(device().inner())).unwrap()
+    Plan::new(recipe(run, method, table), run, environment(device().inner())).unwrap()
 }
 
 /// The same, where it stopped.
 pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
     let environment = environment(device().inner());
-    Plan::resume(recipe(method, table), run, "latest", environment).unwrap()
+    Plan::resume(recipe(run, method, table), run, "latest", environment).unwrap()
 }
 
-fn recipe(method: &str, table: toml::Table) -> Recipe {
+fn recipe(run: &Path, method: &str, table: toml::Table) -> Recipe {
     let needs_patches =
         methods::find(method).is_some_and(|entry| entry.defaults().check_patches(None).is_err());
     let backbone = match needs_patches {
@@ -89,8 +89,10 @@ fn recipe(method: &str, table: toml::Table) -> Recipe {
         }
         false => "architecture = \"resnet18\"\nwidth = 4\nstem = \"imagenet\"",
     };
+    let teacher = training::teacher_of(method, run.parent().unwrap());
     let recipe = format!(
         r#"
+        {teacher}
         method = "{method}"
         [data]
         format = "idx"

@@ -188,6 +188,7 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
             false => "stem = \"cifar\"\nwidth = 2",
         };
         let recipe = recipe(entry.name, backbone, &settings.to_string());
+        let recipe = training::teacher_of(entry.name, folder.path()) + &recipe;
         training::train(&run, &recipe);
         export(&run, "latest", Network::Student, &to).unwrap();
         let student = import(&to, &Device::flex()).unwrap().backbone;

@@ -9,6 +9,7 @@ mod comparison_offline;
 mod contract;
 mod corpora;
 mod device_reads;
+mod distilled;
 mod earlier_version;
 mod embed;
 mod embedded;

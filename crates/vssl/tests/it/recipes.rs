@@ -16,7 +16,7 @@ use vssl::{
     train::{Plan, pretrain},
 };
 
-use crate::training::{Silent, environment};
+use crate::training::{self, Silent, environment};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -35,7 +35,7 @@ fn recipes(folder: &str) -> Vec<PathBuf> {
 
 /// The embedded images instead of the recipe's, a width of 4, views of 32 pixels, two steps of 8
 /// images, no evaluation.
-fn shrunken(path: &Path) -> Recipe {
+fn shrunken(path: &Path, folder: &Path) -> Recipe {
     let (whole, _) = Recipe::load(path, &[], METHODS).unwrap();
     let mut overrides: Vec<String> = [
         "data.format=\"idx\"",
@@ -63,6 +63,9 @@ fn shrunken(path: &Path) -> Recipe {
         // Images are whitened together in groups that divide the batch and have more images than columns.
         overrides.extend(["wmse.whitening_size=8", "wmse.dim=4"].map(str::to_owned));
     }
+    if whole.teacher.is_some() {
+        overrides.push(training::teacher_of(whole.method.name(), folder).trim().to_owned());
+    }
     for (index, group) in whole.views.iter().enumerate() {
         overrides.push(format!("views.{index}.size={}", group.size.min(most)));
     }
@@ -72,7 +75,8 @@ fn shrunken(path: &Path) -> Recipe {
 fn takes_two_steps(path: &Path) {
     let folder = tempfile::tempdir().unwrap();
     let environment = environment(Device::flex());
-    let plan = Plan::new(shrunken(path), &folder.path().join("run"), environment);
+    let recipe = shrunken(path, folder.path());
+    let plan = Plan::new(recipe, &folder.path().join("run"), environment);
     let plan = plan.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let summary = pretrain(&plan, &Stop::default(), &mut Silent);
     let summary = summary.unwrap_or_else(|error| panic!("{}: {error}", path.display()));

@@ -4,6 +4,11 @@
 pub(super) fn meaning(method: &str, key: &str) -> &'static str {
     match key {
         "hidden" => "hidden width of the heads",
+        "projector_hidden" if method == "distill" => "hidden width of the projector; 0: one layer",
+        "objective" if method == "distill" => {
+            "mse, cosine, seed, compress-1q, compress-2q, queue-kl, queue-kl-local"
+        }
+        "queue" if method == "distill" => "earlier features of the teacher that are kept",
         "projector_hidden" => "hidden width of the projector",
         "predictor_hidden" => "hidden width of the predictor",
         "dim" => "length of the head's output",

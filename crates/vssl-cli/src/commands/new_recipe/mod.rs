@@ -32,6 +32,7 @@ use crate::{
     output::{quoted, say},
 };
 use survey::Survey;
+use text::Encoders;
 
 pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure> {
     let method = &arguments.method;
@@ -39,7 +40,23 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
         .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
     let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
     destination::check("--out", &path, &[&arguments.data])?;
-    let from = arguments.from.as_deref().map(encoder).transpose()?;
+    let from = arguments.from.as_deref().map(|path| encoder("--from", path)).transpose()?;
+    let teacher =
+        arguments.teacher.as_deref().map(|path| encoder("--teacher", path)).transpose()?;
+    match (teacher, entry.defaults().has_frozen_teacher()) {
+        (None, true) => {
+            return Err(Failure::usage(anyhow!(
+                "{method} has a frozen teacher, and --teacher is not given; expected --teacher ENCODER: a run folder, a file \
+                 that `vssl export` or `vssl import` wrote, or another program's weights"
+            )));
+        }
+        (Some(_), false) => {
+            return Err(Failure::usage(anyhow!(
+                "--teacher is given, and {method} has no frozen teacher; expected the method distill, or no --teacher"
+            )));
+        }
+        _ => {}
+    }
     // Refused before the images are read, which takes longer.
     if path.exists() && !arguments.force {
         return Err(exists(&path));
@@ -49,18 +66,18 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     if !common.json {
         survey.notes.iter().for_each(|text| note(text));
     }
-    let text = text::write(entry, &survey, from, &path)?;
+    let text = text::write(entry, &survey, Encoders { from, teacher }, &path)?;
     check(entry, &survey, &text, &path)?;
     save(&path, &text, arguments.force)?;
     tell(method, &survey, &path, common)
 }
 
 /// Returns the path of the encoder that is there as text.
-fn encoder(path: &Path) -> Result<&str, Failure> {
+fn encoder<'a>(option: &str, path: &'a Path) -> Result<&'a str, Failure> {
     match path.to_str().filter(|_| path.exists()) {
         Some(text) => Ok(text),
         None => Err(Failure::usage(anyhow!(
-            "--from {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl export` \
+            "{option} {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl export` \
              or `vssl import` wrote, or another program's weights",
             path.display()
         ))),

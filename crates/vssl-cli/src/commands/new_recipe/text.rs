@@ -19,17 +19,26 @@ const PHOTOGRAPH: usize = 96;
 /// Column of the comments.
 const COLUMN: usize = 33;
 
-/// The recipe for `survey` that will lie at `path`, for a run that starts from the encoder `from` if one is given.
+/// The encoders that a recipe names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoders<'a> {
+    /// The one that the run starts from.
+    pub(super) from: Option<&'a str>,
+    /// The frozen teacher.
+    pub(super) teacher: Option<&'a str>,
+}
+
+/// The recipe for `survey` that will lie at `path`.
 ///
 /// # Errors
 /// A format of the images that cannot be written: a mistake of ours.
 pub(super) fn write(
     entry: &Entry,
     survey: &Survey,
-    from: Option<&str>,
+    encoders: Encoders,
     path: &Path,
 ) -> Result<String, Failure> {
-    let name = entry.name;
+    let (name, from) = (entry.name, encoders.from);
     let goes_on = from.is_some();
     let tuning = tuning::of(name, goes_on);
     let mut page = Page::default();
@@ -56,6 +65,9 @@ pub(super) fn write(
         Some(from) => init(&mut page, from),
         None if needs_patches => transformer(&mut page, entry, survey),
         None => backbone(&mut page, survey),
+    }
+    if let Some(teacher) = encoders.teacher {
+        frozen_teacher(&mut page, teacher);
     }
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
@@ -267,6 +279,22 @@ fn init(page: &mut Page, from: &str) {
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
     page.key("checkpoint", "latest", "of a run: latest, best or step-N");
     page.key("freeze_epochs", 1, "epochs in which the heads train alone");
+    page.absent(
+        "stem_padding",
+        1,
+        "this and the next: what a file of another program may not tell",
+    );
+    page.absent("heads", 6, "attention heads of a transformer");
+    page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
+    page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
+}
+
+/// The encoder that the student learns from.
+fn frozen_teacher(page: &mut Page, from: &str) {
+    page.table("[teacher]");
+    page.key("from", from, "the trained encoder that the student learns from");
+    page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
+    page.key("checkpoint", "latest", "of a run: latest, best or step-N");
     page.absent(
         "stem_padding",
         1,

@@ -54,6 +54,7 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
         "dinov2" | "ibot" => ("adamw", 5e-4, 0.04, Pair::Asymmetric),
         "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
+        "distill" => ("sgd", 0.03, 1e-4, Pair::Symmetric),
         "ijepa" => ("adamw", 1.25e-4, 0.04, Pair::Single),
         "lejepa" => ("adamw", 5e-4, 5e-4, Pair::Symmetric),
         "mae" => ("adamw", 2e-4, 0.05, Pair::Single),
@@ -81,6 +82,7 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
     };
     let beta2 = if name == "mae" { 0.95 } else { 0.999 };
     let source = match name {
+        "distill" => "The rate is that of SEED.",
         "ijepa" => "Rates are those of the authors' recipe for ImageNet.",
         "dinov2" | "ibot" => {
             "Rates are those of iBOT's program; views are those of solo-learn's CIFAR recipes."

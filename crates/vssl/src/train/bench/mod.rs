@@ -401,7 +401,7 @@ mod tests {
     fn has_teacher(method: &dyn AnyMethod, bench: &StepBench) -> bool {
         let device = Device::flex().autodiff();
         let learner = method.learner(&bench.backbone, &bench.sizes(), &device, 1);
-        learner.encoder(Network::Teacher).is_some()
+        learner.encoder(Network::Teacher).is_some() || method.has_frozen_teacher()
     }
 
     #[test]

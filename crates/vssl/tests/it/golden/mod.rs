@@ -6,6 +6,7 @@ mod clustering;
 mod contrastive;
 mod coverage;
 mod dinov2;
+mod distillation;
 mod eval;
 mod lejepa;
 mod losses;
