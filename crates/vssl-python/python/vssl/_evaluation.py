@@ -156,7 +156,8 @@ def linear_probe(
         tolerance,
         iterations,
     )
-    return LinearProbe(*figures, chosen, tried, count, stop)
+    top1, top5, balanced = figures
+    return LinearProbe(top1, top5, balanced, chosen, tried, count, stop)
 
 
 def spectrum(features: npt.ArrayLike) -> Spectrum:
