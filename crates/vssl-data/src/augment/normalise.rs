@@ -37,6 +37,11 @@ impl Normaliser {
         Ok(Self { tables })
     }
 
+    /// The number that `byte` becomes in a channel.
+    pub(super) fn value(&self, channel: usize, byte: u8) -> f32 {
+        self.tables[channel][usize::from(byte)]
+    }
+
     /// Writes the canvas to `out`, `[height, width, 3]`, mirrored if `flip`.
     ///
     /// # Panics

@@ -1,7 +1,7 @@
 //! Makes the views of a recipe: it checks the settings once, draws the parameters of each view at
 //! their address, and makes its pixels. Called by the loader and by the page of a run.
 
-use super::{Normalisation, Normaliser, Scratch, ViewGroup, ViewParameters};
+use super::{Normalisation, Normaliser, Order, Scratch, Value, ViewGroup, ViewParameters};
 use crate::{
     DataError, Image,
     rng::{Stream, rng},
@@ -102,8 +102,28 @@ impl Pipeline {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), DataError> {
+        self.view_as(image, epoch, (index, view), Order::ChannelsLast, scratch, out)
+    }
+
+    /// Makes view number `.1` of image number `.0` as other numbers or in another order: normalised where `T` is
+    /// `f32`, as the bytes before normalisation where it is `u8`.
+    ///
+    /// # Errors
+    /// As [`Pipeline::view`].
+    ///
+    /// # Panics
+    /// As [`Pipeline::view`].
+    pub fn view_as<T: Value>(
+        &self,
+        image: &Image,
+        epoch: u64,
+        (index, view): (u64, usize),
+        order: Order,
+        scratch: &mut Scratch,
+        out: &mut [T],
+    ) -> Result<(), DataError> {
         let flip = self.render(image, epoch, index, view, scratch)?;
-        self.normaliser.write(&scratch.canvas, flip, out);
+        T::write(&self.normaliser, &scratch.canvas, flip, order, out);
         Ok(())
     }
 

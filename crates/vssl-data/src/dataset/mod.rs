@@ -12,6 +12,7 @@ mod decode;
 mod folder;
 mod found;
 mod gif;
+mod guess;
 mod idx;
 mod imagenet100;
 mod jpeg;
@@ -40,6 +41,7 @@ pub use config::{
 };
 pub use folder::Folder;
 pub use found::{Found, LeftOut};
+pub use guess::guess;
 pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use name_text::text_of;

@@ -3,7 +3,7 @@
 mod pack;
 mod show;
 
-use std::{cmp::Ordering, fs, path::Path};
+use std::{cmp::Ordering, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
@@ -11,9 +11,7 @@ use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{
-        self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, shards_are_in, text_of,
-    },
+    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, text_of},
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -24,9 +22,6 @@ use crate::{
     output::{counted, say},
     progress::Meter,
 };
-
-/// The endings of lists of images.
-const LISTS: [&str; 3] = ["csv", "tsv", "parquet"];
 
 /// Largest number of bad images that are listed; JSON lists all of them.
 const LISTED: usize = 20;
@@ -157,7 +152,11 @@ pub(super) fn described(
         DataConfig { path, ..recipe.data.source() }
     } else {
         let path = dataset::locate(source, &[here, root, shipped]);
-        DataConfig { format: guess(&path).unwrap_or_default(), path, ..DataConfig::default() }
+        DataConfig {
+            format: dataset::guess(&path).unwrap_or_default(),
+            path,
+            ..DataConfig::default()
+        }
     };
     if let Some(format) = format {
         config.format = match format {
@@ -173,36 +172,6 @@ pub(super) fn described(
         };
     }
     Ok(config)
-}
-
-/// The format that the names of the files in `path` suggest.
-pub(super) fn guess(path: &Path) -> Option<Format> {
-    if path.is_file()
-        && path
-            .extension()
-            .is_some_and(|own| LISTS.iter().any(|list| own.eq_ignore_ascii_case(list)))
-    {
-        return Some(Format::List);
-    }
-    let mut names = vec![path.file_name()?.to_string_lossy().into_owned()];
-    if path.is_dir() {
-        let entries = fs::read_dir(path).ok()?.filter_map(Result::ok);
-        names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    }
-    let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|name| test(name));
-    if any(&|name| name.contains("-idx3-ubyte")) {
-        Some(Format::Idx)
-    } else if any(&|name| name.starts_with("cifar-100") || name == "train.bin") {
-        Some(Format::Cifar100)
-    } else if any(&|name| name.starts_with("cifar-10-") || name == "data_batch_1.bin") {
-        Some(Format::Cifar10)
-    } else if any(&|name| {
-        name == "stl10_binary" || name.ends_with("led_X.bin") || name == "train_X.bin"
-    }) {
-        Some(Format::Stl10)
-    } else {
-        [Format::Tar, Format::Parquet].into_iter().find(|format| shards_are_in(path, *format))
-    }
 }
 
 fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Failure> {

@@ -9,7 +9,6 @@ use vssl_data::{
 };
 
 use crate::{
-    commands::data,
     failure::{Failure, during},
     output::counted,
 };
@@ -64,7 +63,7 @@ impl Survey {
             )
             .into());
         }
-        let format = data::guess(&path).unwrap_or_default();
+        let format = dataset::guess(&path).unwrap_or_default();
         let named = train.map(str::to_owned);
         let folder = named.as_ref().map(PathBuf::from);
         let config =
