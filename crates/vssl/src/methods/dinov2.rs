@@ -192,7 +192,7 @@ impl Method for DinoV2 {
             total = total + spread * self.koleo_weight;
         }
         parts.extend(of.parts);
-        Loss { total, parts, features: of.features, carry: of.carry }
+        Loss { total, parts, features: of.features, image_losses: None, carry: of.carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -183,7 +183,7 @@ impl Method for Ibot {
         let mut parts = vec![("class_loss", class.clone()), ("patch_loss", of.patch_loss.clone())];
         parts.extend(of.parts);
         let total = class * self.class_weight + of.patch_loss * self.patch_weight;
-        Loss { total, parts, features: of.features, carry: of.carry }
+        Loss { total, parts, features: of.features, image_losses: None, carry: of.carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

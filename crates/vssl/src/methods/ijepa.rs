@@ -302,7 +302,7 @@ impl Method for IJepa {
             parts.push(("prediction_std", self.spread(views, &each[0].predictions)));
         }
         let features = each.into_iter().map(|one| one.seen.features).collect();
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -203,7 +203,7 @@ impl Method for Mae {
         let total = Tensor::stack::<2>(losses, 0).mean();
         let hidden = total.clone().detach().zeros_like() + self.hidden_share(student, views);
         let parts = vec![("reconstruction", total.clone()), ("hidden", hidden)];
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -265,7 +265,7 @@ impl Method for Distill {
             parts.push(("student_std", figures::unit_std(std::slice::from_ref(s))));
             parts.push(("teacher_std", figures::unit_std(std::slice::from_ref(t))));
         }
-        Loss { total, parts, features, carry }
+        Loss { total, parts, features, image_losses: None, carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
