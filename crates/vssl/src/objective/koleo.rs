@@ -28,12 +28,17 @@ pub fn nearest_others(x: Tensor<2>) -> Tensor<1, Int> {
     nearest_of(&unit(x))
 }
 
+/// For rows of length 1 the largest cosine is the smallest distance. Rows that are almost alike, as at the start of a
+/// training, have cosines that rounding makes equal; the distances of rows without their mean keep their digits.
 fn nearest_of(unit: &Tensor<2>) -> Tensor<1, Int> {
     let n = unit.dims()[0];
     let unit = unit.clone().detach();
-    let itself = Tensor::<2, Bool>::diag_mask([n, n], 0, &unit.device()).bool_not();
-    let cosines = linear(unit.clone(), unit, None).mask_fill(itself, -1.0); // [n, n]
-    cosines.argmax(1).reshape([n])
+    let centred = unit.clone() - unit.mean_dim(0); // [n, d] − [1, d]
+    let squares = centred.clone().square().sum_dim(1).transpose(); // [n, 1] -> [1, n]
+    let itself = Tensor::<2, Bool>::diag_mask([n, n], 0, &centred.device()).bool_not();
+    // −|a − b|² without |a|², which is the same for all b.
+    let nearness = linear(centred.clone(), centred, None) * 2.0 - squares; // [n, n]
+    nearness.mask_fill(itself, f64::NEG_INFINITY).argmax(1).reshape([n])
 }
 
 fn unit(x: Tensor<2>) -> Tensor<2> {
@@ -55,6 +60,15 @@ mod tests {
         let apart = rows([[3.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -5.0]]);
         assert!((value(apart.clone()) + 2f32.sqrt().ln()).abs() < 1e-6);
         assert!(value(apart) < value(rows([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])));
+    }
+
+    #[test]
+    fn rows_that_are_almost_alike_have_the_neighbours_that_they_have_in_double_precision() {
+        // On a short arc: the cosines of all pairs are 1 in single precision.
+        let angles = [0.0, 3e-5, 4e-5, 9e-5_f64];
+        let rows = angles.map(|angle| [angle.cos() as f32, angle.sin() as f32]);
+        let found = nearest_others(Tensor::<2>::from_floats(rows, &Device::flex()));
+        assert_eq!(found.into_data().iter::<i64>().collect::<Vec<_>>(), [1, 2, 1, 2]);
     }
 
     #[test]
