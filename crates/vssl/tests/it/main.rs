@@ -46,3 +46,4 @@ mod supervised;
 mod supervised_images;
 mod tensorboard;
 mod training;
+mod visible;
