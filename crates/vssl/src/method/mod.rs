@@ -5,6 +5,7 @@
 //! are a function of the [`Step`], which are not stored.
 
 mod frozen;
+mod initial;
 pub mod learner;
 mod views;
 
