@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+pub use super::initial::{BACKBONE, Initial, Network};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use vssl_kernels::breakdown::{self, Part};
 
 use crate::{
@@ -208,32 +209,6 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
             freeze_epochs: initial.freeze_epochs,
         }))
     }
-}
-
-/// The name of the backbone in the student of every method.
-pub const BACKBONE: &str = "backbone";
-
-/// What a learner starts from; the default is initial values and a backbone that trains from the first step.
-#[derive(Clone, Debug, Default)]
-pub struct Initial {
-    /// All tensors of an encoder, with which the backbones start.
-    pub weights: Option<Tensors>,
-    /// The number of epochs in which the heads train alone. The backbones keep every bit in these epochs, and run by
-    /// their running statistics.
-    pub freeze_epochs: u64,
-    /// The frozen teacher of a method that has one; `None` makes an untrained one.
-    pub teacher: Option<Arc<FrozenTeacher>>,
-}
-
-/// The two encoders that a run may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// The encoder that the optimiser trains.
-    #[default]
-    Student,
-    /// The moving average of the student's encoder.
-    Teacher,
 }
 
 /// The result of one forward pass for the training loop: see [`Loss`].

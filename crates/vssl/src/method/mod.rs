@@ -6,6 +6,7 @@
 
 pub mod block_mask;
 mod frozen;
+mod initial;
 pub mod learner;
 pub mod mask;
 mod views;

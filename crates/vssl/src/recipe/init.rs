@@ -28,8 +28,7 @@ use crate::{
 /// the encoder had.
 const OF_TRAINING: [&str; 1] = ["vit.frozen_patch_projection"];
 
-/// `[init]`: the encoder whose weights the backbones of a run start with; and `[teacher]`: the frozen encoder that a method
-/// learns from, for which `freeze_epochs` has no meaning.
+/// `[init]`: the encoder whose weights a run starts with; and `[teacher]`, where `freeze_epochs` has no meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InitSection {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Plan, TrainError,
-    start::{self, Role, Start},
+    kept::{self, Role},
+    start::{self, Start},
 };
 use crate::{
     backbone::Backbone,
@@ -64,7 +65,7 @@ impl Plan {
         }
         let encoder = learner.encoder(Network::Student).expect("every method has a student");
         let to = self.run.join(Role::Start.file());
-        start::keep(&to, init, backbone, &Input::of(&self.recipe), &encoder)
+        kept::keep(&to, init, backbone, &Input::of(&self.recipe), &encoder)
     }
 
     /// Checks that all ranks start from the same encoder and learn from the same teacher.

@@ -13,62 +13,24 @@ use std::{
 
 use burn::tensor::Device;
 
-use super::TrainError;
+use super::{
+    TrainError,
+    fit::check_whole,
+    kept::{Role, copy},
+};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::{
-        Encoder, EncoderError, Input, export,
+        Encoder, EncoderError, Input,
         file::{self, ImportError, Imported},
-        foreign::{self, ForeignError, ImportReport, MatchStatus, Request, Row},
+        foreign::{self, ForeignError, Request},
     },
-    formats::safetensors,
     layers::Init,
     method::learner::Network,
     recipe::{InitSection, Recipe},
     run::{checkpoint::Store, digest::sha256, folder},
     tensors::state::{self, Tensors},
 };
-
-/// The keys of the copy's metadata: the digest of the file that it is a copy of, and that of its own tensors.
-const COPY_OF: &str = "copy_of";
-const WEIGHTS: &str = "weights";
-
-/// The largest number of tensors that an error names.
-const NAMED: usize = 20;
-
-/// What an encoder is for: the table of the recipe that names it, and the file of the run folder that keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// A run starts from it: `[init]`.
-    Start,
-    /// A method learns from it: `[teacher]`.
-    Teacher,
-}
-
-impl Role {
-    /// Returns the name of the table.
-    pub(super) fn table(self) -> &'static str {
-        match self {
-            Self::Start => "init",
-            Self::Teacher => "teacher",
-        }
-    }
-
-    /// Returns the name of the copy in the run folder.
-    pub(super) fn file(self) -> &'static str {
-        match self {
-            Self::Start => folder::START,
-            Self::Teacher => folder::TEACHER,
-        }
-    }
-
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Start => "starts from",
-            Self::Teacher => "learns from",
-        }
-    }
-}
 
 /// An encoder to start from, or a frozen teacher.
 pub struct Start {
@@ -335,24 +297,6 @@ pub(super) fn take_over(
     Ok(start.notes.into_iter().chain(taken).chain(remark).collect())
 }
 
-/// Writes the copy of the encoder `from` into the run folder, as the file `to`.
-///
-/// # Errors
-/// The file cannot be written.
-pub(super) fn keep(
-    to: &Path,
-    from: &InitSection,
-    config: &BackboneConfig,
-    input: &Input,
-    encoder: &Backbone,
-) -> Result<(), TrainError> {
-    let weights = state::collect(encoder);
-    let digest = from.digest.clone().unwrap_or_default();
-    let origin = [(COPY_OF, digest), (WEIGHTS, digest_of_weights(&weights))];
-    export::write_tensors(to, &weights, config, input, &origin)
-        .map_err(|error| TrainError::Encoder(error.into()))
-}
-
 /// Returns the encoder, on `device`, that the run in the folder `run` started from: its copy in the run folder, or the
 /// encoder that `init` names where the copy is gone or damaged. `None` where neither can be read: a training is not lost for
 /// the want of what was before it.
@@ -367,28 +311,6 @@ pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<
     let blank = Backbone::new(&config, &Init::blank(device));
     let backbone = state::restore(blank, weights);
     Some(backbone.expect("they are the tensors of this network"))
-}
-
-/// Returns what the copy `file` of an encoder holds, and its weights, if it is the one that a run made of the file with
-/// this `digest`.
-///
-/// # Errors
-/// It is damaged or another file, in words.
-fn copy(file: &Path, digest: &str) -> Result<(Imported, Tensors), &'static str> {
-    let imported = file::import(file, &Device::flex()).map_err(|_| "this copy is damaged")?;
-    let weights = state::collect(&imported.backbone);
-    let bytes = fs::read(file).unwrap_or_default();
-    let metadata = safetensors::metadata(&bytes).unwrap_or_default();
-    let says = |key: &str, value: &str| metadata.get(key).is_some_and(|found| found == value);
-    match says(COPY_OF, digest) && says(WEIGHTS, &digest_of_weights(&weights)) {
-        true => Ok((imported, weights)),
-        false => Err("this is not the copy that the run made when it was begun"),
-    }
-}
-
-/// Returns the SHA-256 of all tensors and their names.
-fn digest_of_weights(weights: &Tensors) -> String {
-    sha256(weights.iter().flat_map(|(name, data)| [name.as_bytes(), data.as_bytes()]))
 }
 
 /// Checks that all weights are numbers.
@@ -467,37 +389,4 @@ fn digest_of(role: Role, file: &Path) -> Result<String, TrainError> {
         path: file.to_owned(),
         source: ForeignError::Io { path: file.to_owned(), source },
     })
-}
-
-/// Checks that the file has exactly the tensors of the network, apart from those that belong to no encoder.
-///
-/// # Errors
-/// The tensors that do not fit, each with its shapes.
-fn check_whole(path: &Path, report: &ImportReport) -> Result<(), TrainError> {
-    let faults: Vec<&Row> = report.rows.iter().filter(|row| row.status.is_fault()).collect();
-    if faults.is_empty() {
-        return Ok(());
-    }
-    let (count, mut tensors) = (faults.len(), Vec::new());
-    tensors.extend(faults.into_iter().take(NAMED).map(fault));
-    if count > NAMED {
-        tensors.push(format!("and {} more", count - NAMED));
-    }
-    let architecture = report.config.architecture().name();
-    Err(TrainError::StartDoesNotFit { path: path.to_owned(), architecture, count, tensors })
-}
-
-/// Returns a sentence on a tensor that does not fit.
-fn fault(row: &Row) -> String {
-    let shape = |shape: &Option<Vec<usize>>| shape.clone().unwrap_or_default();
-    let (got, wanted) = (shape(&row.shape), shape(&row.expected));
-    match row.status {
-        MatchStatus::Missing => {
-            format!("{}: the file lacks it, the network has {wanted:?}", row.label())
-        }
-        MatchStatus::Mismatched => {
-            format!("{}: {got:?} in the file, the network has {wanted:?}", row.label())
-        }
-        _ => format!("{}: {got:?} in the file, the network has no such tensor", row.label()),
-    }
 }

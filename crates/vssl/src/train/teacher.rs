@@ -7,7 +7,8 @@ use burn::{module::Module, tensor::Device};
 
 use super::{
     TrainError,
-    start::{self, Role, Start},
+    kept::{self, Role},
+    start::Start,
 };
 use crate::{
     backbone::Backbone, encoder::Input, layers::Init, method::FrozenTeacher, recipe::Recipe,
@@ -59,7 +60,7 @@ impl Teacher {
     pub(super) fn keep(&self, run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
         let Some(table) = recipe.teacher.as_ref().filter(|_| !self.is_copy) else { return Ok(()) };
         let (config, network) = (self.network.config(), self.network.backbone());
-        start::keep(&run.join(Role::Teacher.file()), table, config, &self.input, network)
+        kept::keep(&run.join(Role::Teacher.file()), table, config, &self.input, network)
     }
 }
 

@@ -28,6 +28,9 @@ const OBJECTIVES: [&str; 7] = [
     "objective = \"queue-kl-local\", queue = 10",
 ];
 
+/// What a file of a ResNet does not tell.
+const RESNET: &str = ", stem_padding = 1, normalisation = \"cifar10\"";
+
 /// A student that is wider than the first run's encoder, which is its teacher.
 fn distilled(world: &World, settings: &str) -> String {
     by(world, &world.at("first"), "", settings)
@@ -136,7 +139,7 @@ fn a_teacher_of_another_program_size_and_normalisation_teaches_by_every_objectiv
     let world = World::new();
     let file = world.at("vit.safetensors");
     weights_of(&vit(), &file);
-    let keys = ", heads = 3, size = 32, normalisation = \"imagenet\"";
+    let keys = ", heads = 3, size = 32, pooling = \"token\", normalisation = \"imagenet\"";
     for (number, settings) in OBJECTIVES.into_iter().enumerate() {
         let text = by(&world, &file, keys, settings);
         let plan = world.plan(&format!("run-{number}"), &text).unwrap();
@@ -163,11 +166,11 @@ fn another_teacher_than_that_of_the_run_is_refused_by_name() {
     let (file, other) = (world.at("a.safetensors"), world.at("b.safetensors"));
     weights_of(&resnet(2), &file);
     weights_of(&resnet(2), &other);
-    let text = by(&world, &file, "", "");
+    let text = by(&world, &file, RESNET, "");
     let plan = world.plan("run", &text).unwrap();
     let stop = Stop::default();
     pretrain(&plan, &stop, &mut StopEvery { stop: stop.clone(), every: 2 }).unwrap();
-    let error = world.resumed("run", &by(&world, &other, "", "")).err().unwrap().to_string();
+    let error = world.resumed("run", &by(&world, &other, RESNET, "")).err().unwrap().to_string();
     assert!(error.contains("teacher.from") && error.contains("b.safetensors"), "{error}");
     // The copy is damaged: the file is read again, and only the same one.
     let copy = world.at("run").join(folder::TEACHER);
@@ -215,6 +218,11 @@ fn what_is_no_teacher_is_refused_before_a_file_is_written() {
     tensors.remove("blocks.3.mlp.fc1.weight");
     let file = world.at("part.safetensors");
     fs::write(&file, vssl::tensors::file::bytes(&file, &tensors, &[]).unwrap()).unwrap();
-    let error = world.refused(&by(&world, &file, ", heads = 3", ""));
+    let error = world.refused(&by(
+        &world,
+        &file,
+        ", heads = 3, pooling = \"token\", normalisation = \"imagenet\"",
+        "",
+    ));
     assert!(error.contains("blocks.3.mlp.fc1.weight"), "{error}");
 }

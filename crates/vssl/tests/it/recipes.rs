@@ -64,7 +64,8 @@ fn shrunken(path: &Path, folder: &Path) -> Recipe {
         overrides.extend(["wmse.whitening_size=8", "wmse.dim=4"].map(str::to_owned));
     }
     if whole.teacher.is_some() {
-        overrides.push(training::teacher_of(whole.method.name(), folder).trim().to_owned());
+        let teacher = training::teacher_of(whole.method.name(), folder);
+        overrides.extend(teacher.lines().map(|line| line.replacen(" = ", "=", 1)));
     }
     for (index, group) in whole.views.iter().enumerate() {
         overrides.push(format!("views.{index}.size={}", group.size.min(most)));

@@ -56,7 +56,7 @@ pub fn weights_of(config: &BackboneConfig, path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The line of a recipe that names a small frozen teacher, whose file is written into `folder`; empty for a method without
+/// The lines of a recipe that name a small frozen teacher, whose file is written into `folder`; empty for a method without
 /// a frozen teacher.
 pub fn teacher_of(method: &str, folder: &Path) -> String {
     if !methods::find(method).unwrap().defaults().has_frozen_teacher() {
@@ -65,5 +65,7 @@ pub fn teacher_of(method: &str, folder: &Path) -> String {
     let path = folder.join("a-teacher.safetensors");
     let config = ResnetConfig { width: 2, stem: Stem::Cifar, ..ResnetConfig::default() };
     weights_of(&config.into(), &path);
-    format!("teacher.from = {path:?}\n")
+    format!(
+        "teacher.from = {path:?}\nteacher.stem_padding = 1\nteacher.normalisation = \"cifar10\"\n"
+    )
 }
