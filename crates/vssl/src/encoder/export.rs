@@ -13,7 +13,7 @@ use std::{
 
 use burn::{module::Module, store::RecordError, tensor::TensorData};
 
-use super::{Encoder, Input, onnx};
+use super::{Encoder, Input, loss_head::named, onnx};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     method::learner::Network,
@@ -42,8 +42,6 @@ pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 /// The key of the metadata for the name of the run's network.
 pub(crate) const NETWORK: &str = "network";
-/// What the names of the head that predicts losses begin with, beside those of the encoder.
-pub(super) const HEAD: &str = "uncertainty.";
 /// The kind of the head's tensors in a checkpoint.
 const HEAD_KIND: &str = "uncertainty";
 
@@ -199,7 +197,7 @@ pub fn export(
     let tensors = encoder.len();
     let head = head.unwrap_or_default();
     let head_tensors = Some(head.len());
-    let encoder = encoder.into_iter().chain(named(head)).collect();
+    let encoder: Tensors = encoder.into_iter().chain(named(head)).collect();
     let steps = step.to_string();
     let (method, network) = (recipe.method.name().to_owned(), name_of(network).to_owned());
     let origin = [("method", method), (NETWORK, network), (STEP, steps)];
@@ -296,11 +294,6 @@ pub fn write_with(
         }
     }
     Ok(Exported { step, tensors: count, head })
-}
-
-/// The tensors of the head that predicts losses, by their names in a file.
-fn named(head: Tensors) -> impl Iterator<Item = (String, TensorData)> {
-    head.into_iter().map(|(name, tensor)| (format!("{HEAD}{name}"), tensor))
 }
 
 /// Brings weights to half precision. Statistics whose numbers it cannot hold would make the network another one.

@@ -11,7 +11,10 @@ use burn::{
 };
 use serde::de::DeserializeOwned;
 
-use super::export::{CONFIG, HEAD, INPUT, NETWORK, STEP, is_pointwise, network_of};
+use super::{
+    export::{CONFIG, INPUT, NETWORK, STEP, is_pointwise, network_of},
+    loss_head,
+};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
@@ -119,19 +122,10 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
         let tensor = if is_pointwise(&name) { without_unit_axes(tensor, &config) } else { tensor };
         (name, tensor)
     });
-    let (head, tensors): (Tensors, Tensors) =
-        tensors.partition(|(name, _): &(String, TensorData)| name.starts_with(HEAD));
+    let mut tensors: Tensors = tensors.collect();
     drop(bytes); // the tensors are copies
     let of_file = |source| ImportError::Tensors { path: path.to_owned(), source };
-    let loss_head = match head.is_empty() {
-        true => None,
-        false => {
-            let unnamed =
-                |(name, tensor): (String, TensorData)| (name[HEAD.len()..].to_owned(), tensor);
-            let head = head.into_iter().map(unnamed).collect();
-            Some(LossHead::stored(head, config.dim(), device).map_err(of_file)?)
-        }
-    };
+    let loss_head = loss_head::taken(&mut tensors, config.dim(), device).map_err(of_file)?;
     let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     let backbone = state::restore(fresh, tensors).map_err(of_file)?.no_grad();

@@ -12,6 +12,7 @@ pub mod fine_tuned;
 pub mod foreign;
 mod frozen;
 pub mod images;
+mod loss_head;
 pub mod onnx;
 
 use std::{
@@ -21,7 +22,7 @@ use std::{
 
 use burn::{
     module::Module,
-    tensor::{Device, Tensor, TensorData},
+    tensor::{Device, Tensor},
 };
 use serde::{Deserialize, Serialize};
 use vssl_data::{
@@ -287,17 +288,6 @@ impl Encoder {
     pub fn embed(&self, pixels: impl AsRef<[f32]>, count: usize) -> Features {
         let x = pixels_to_tensor(pixels.as_ref(), count, self.input.size, &self.device);
         features(self.network().forward(x))
-    }
-
-    /// Returns the loss that the head expects of each image with these features; `None` without a head.
-    ///
-    /// The number is larger where the encoder is less sure. It has the unit of the method's loss only if the head learned
-    /// it by squared error.
-    pub fn predicted_losses(&self, features: &Features) -> Option<Vec<f32>> {
-        let head = self.loss_head.as_ref()?;
-        let data = TensorData::new(features.values.clone(), [features.rows, features.dim]);
-        let losses = head.forward(Tensor::from_data(data, &self.device));
-        Some(losses.into_data().try_into_vec().expect("the head computes in single precision"))
     }
 
     /// Returns the features of normalised images as [`Encoder::embed`] does, and their patch tokens after the last

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     backbone::{BackboneConfig, ResnetConfig, StemShape},
-    encoder::{Input, export::HEAD},
+    encoder::{Input, loss_head::PREFIX},
     layers::loss_head,
 };
 
@@ -39,7 +39,7 @@ pub(super) fn add(
 pub(super) fn add_loss_head(b: &mut Builder, features: &str) -> Result<Option<String>, OnnxError> {
     let mut x = features.to_owned();
     for layer in 0.. {
-        let path = format!("{HEAD}layers.{layer}");
+        let path = format!("{PREFIX}layers.{layer}");
         if !b.has(&format!("{path}.weight")) {
             break;
         }
