@@ -10,6 +10,7 @@ mod interchange;
 mod knn;
 mod manual;
 mod page;
+mod rank;
 mod reading;
 mod supervised;
 mod table;
@@ -38,6 +39,7 @@ pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, K_BY_DEFAULT, Knn};
 pub use manual::{Completions, Man};
 pub use page::{Report, Shown, Watch};
+pub use rank::{CriterionName, Rank};
 pub use reading::{EvaluatedName, ReadingArguments};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
@@ -161,6 +163,8 @@ pub enum Command {
     Search(Search),
     /// Compare finished runs in a table, a row for each method; or first run a grid of recipes.
     Table(Table),
+    /// Order checkpoints or runs without labels: LiDAR, RankMe, effective rank, alpha-ReQ.
+    Rank(Rank),
     /// Write runs as one HTML page: results, curves, features, views. The page needs no network.
     Report(Report),
     /// Serve the page of a run while it trains, to this machine only.
