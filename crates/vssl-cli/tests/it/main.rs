@@ -25,6 +25,7 @@ mod methods;
 mod new_recipe;
 mod own_images;
 mod pretrain;
+mod rank;
 mod recipes;
 mod report;
 mod resume;

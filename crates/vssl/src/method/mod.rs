@@ -138,6 +138,21 @@ impl Sizes {
         ))
     }
 
+    /// Checks that there are at least two views, where global and local views count alike.
+    ///
+    /// # Errors
+    /// The views do not fit; the error names the key, its sum and the expectation of `method`.
+    pub fn require_two_views(&self, method: &str) -> Result<(), String> {
+        let views = self.global_views + self.local_views;
+        if views >= 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "views.count adds up to {views}; {method} contrasts views of one image: expected at least 2 (global and \
+             local ones count alike)"
+        ))
+    }
+
     /// Checks that there are at least two global views; any number of local views is allowed.
     ///
     /// # Errors
@@ -309,6 +324,9 @@ mod tests {
         let single = Sizes { global_views: 1, ..sizes };
         let message = single.require_two_global("swav").unwrap_err();
         assert!(message.contains("views.count") && message.contains("swav"), "{message}");
+        assert_eq!(Sizes { local_views: 1, ..single }.require_two_views("simclr"), Ok(()));
+        let message = Sizes { local_views: 0, ..single }.require_two_views("simclr").unwrap_err();
+        assert!(message.contains("views.count") && message.contains("simclr"), "{message}");
         let message = sizes.require_one_pair("byol").unwrap_err();
         assert!(message.contains("6 local views") && message.contains("byol"), "{message}");
         assert_eq!(Sizes { local_views: 0, ..sizes }.require_one_pair("byol"), Ok(()));

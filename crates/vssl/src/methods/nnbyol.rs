@@ -9,10 +9,10 @@
 //! with p the predictions and k the teacher's unit-length projections, of which those of the first view go into the queue.
 //! The formula is in [`crate::objective::prediction`].
 
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{predicting::Student, teacher::Teacher};
+use super::{predicting::Student, teacher::TeacherAndQueue};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp},
@@ -62,16 +62,10 @@ impl Default for NnByol {
     }
 }
 
-/// The teacher, and its unit-length projections of the first view of earlier batches.
-#[derive(Module, Debug)]
-pub struct Memory {
-    teacher: Teacher,
-    queue: Queue,
-}
-
 impl Method for NnByol {
     type Student = Student;
-    type Memory = Memory;
+    /// With the projections of the first view of earlier batches.
+    type Memory = TeacherAndQueue;
     /// The teacher's unit-length projections of the first view, `[n, dim]`.
     type Carry = Tensor<2>;
 
@@ -92,17 +86,15 @@ impl Method for NnByol {
         }
     }
 
-    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory {
-            teacher: Teacher::of(&student.backbone, &student.projector),
-            queue: Queue::random(self.queue, self.dim, init),
-        }
+    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> TeacherAndQueue {
+        let networks = (&student.backbone, &student.projector);
+        TeacherAndQueue::of(networks, (self.queue, self.dim), init)
     }
 
     fn loss(
         &self,
         student: &Student,
-        memory: &Memory,
+        memory: &Self::Memory,
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
@@ -135,15 +127,15 @@ impl Method for NnByol {
         &student.backbone
     }
 
-    fn teacher<'a>(&self, memory: &'a Memory) -> Option<&'a Backbone> {
+    fn teacher<'a>(&self, memory: &'a Self::Memory) -> Option<&'a Backbone> {
         Some(&memory.teacher.backbone)
     }
 
-    fn remember(&self, memory: Memory, keys: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(keys, at.passes()), ..memory }
+    fn remember(&self, memory: Self::Memory, keys: Tensor<2>, at: &Step) -> Self::Memory {
+        memory.remember(keys, at.passes())
     }
 
-    fn after_step(&self, memory: Memory, student: &Student, at: &Step) -> Memory {
-        Memory { teacher: memory.teacher.follow(student, self.momentum.at(at)), ..memory }
+    fn after_step(&self, memory: Self::Memory, student: &Student, at: &Step) -> Self::Memory {
+        memory.follow(student, self.momentum.at(at))
     }
 }

@@ -61,10 +61,24 @@ impl Default for Nnclr {
     }
 }
 
-/// Unit-length projections of the first view of earlier batches.
+/// Unit-length projections of the first view of earlier batches. The memory of NNSiam, too.
 #[derive(Module, Debug)]
 pub struct Memory {
-    queue: Queue,
+    pub(super) queue: Queue,
+}
+
+impl Memory {
+    /// A queue of `length` random directions of `dim` numbers.
+    pub(super) fn random(length: usize, dim: usize, init: &Init) -> Self {
+        Self { queue: Queue::random(length, dim, init) }
+    }
+
+    /// Takes the projections of a batch into the queue; `passes` batches went in before.
+    ///
+    /// # Shapes — `projections`: `[n, dim]`.
+    pub(super) fn remember(self, projections: Tensor<2>, passes: u64) -> Self {
+        Self { queue: self.queue.push(projections, passes) }
+    }
 }
 
 impl Method for Nnclr {
@@ -94,7 +108,7 @@ impl Method for Nnclr {
     }
 
     fn memory(&self, _: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory { queue: Queue::random(self.queue, self.dim, init) }
+        Memory::random(self.queue, self.dim, init)
     }
 
     fn loss(
@@ -130,6 +144,6 @@ impl Method for Nnclr {
     }
 
     fn remember(&self, memory: Memory, projections: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(projections, at.passes()) }
+        memory.remember(projections, at.passes())
     }
 }

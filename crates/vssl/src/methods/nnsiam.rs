@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{predicting::Student, simsiam};
+use super::{nnclr::Memory, predicting::Student, simsiam};
 use crate::{
     backbone::Backbone,
     layers::Init,
@@ -54,12 +54,6 @@ impl Default for NnSiam {
     }
 }
 
-/// Unit-length projections of the first view of earlier batches.
-#[derive(Module, Debug)]
-pub struct Memory {
-    queue: Queue,
-}
-
 impl Method for NnSiam {
     type Student = Student;
     type Memory = Memory;
@@ -81,7 +75,7 @@ impl Method for NnSiam {
     }
 
     fn memory(&self, _: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory { queue: Queue::random(self.queue, self.dim, init) }
+        Memory::random(self.queue, self.dim, init)
     }
 
     fn frozen(&self, _: &Step) -> &'static [&'static str] {
@@ -120,7 +114,7 @@ impl Method for NnSiam {
     }
 
     fn remember(&self, memory: Memory, projections: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(projections, at.passes()) }
+        memory.remember(projections, at.passes())
     }
 
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String> {

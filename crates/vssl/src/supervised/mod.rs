@@ -11,6 +11,7 @@ mod job;
 mod judging;
 pub mod labels;
 mod linear;
+mod resumption;
 mod run;
 mod settings;
 mod summary;
@@ -22,8 +23,9 @@ use burn::tensor::Tensor;
 pub use cached::cached;
 pub use finetune::finetune;
 pub use heads::{HeadEpoch, HeadSummary};
-pub use job::{Job, OutputOptions};
+pub use job::Job;
 pub use linear::linear;
+pub use resumption::OutputOptions;
 pub use settings::{
     Cached, FinetuneSettings, Length, LinearSettings, ReadingSection, Saving, View,
 };

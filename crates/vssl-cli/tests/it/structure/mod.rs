@@ -97,6 +97,7 @@ const VSSL: &[&str] = &[
     "uncertainty",
     "page",
     "comparison",
+    "ranking",
     "grid",
 ];
 
