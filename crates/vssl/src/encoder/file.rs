@@ -108,7 +108,7 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
         let (path, problem) = (path.to_owned(), error.message().to_owned());
         ImportError::Metadata { path, key: CONFIG, problem }
     })?;
-    let input = metadatum(path, &bytes, INPUT)?;
+    let input: Input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
     let metadata = format::metadata(&bytes).unwrap_or_default();
     let network = metadata.get(NETWORK).and_then(|name| network_of(name));
@@ -119,7 +119,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     });
     let tensors = tensors.collect();
     drop(bytes); // the tensors are copies
-    let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
+    let init = Init::blank(device).with_channels(input.channels());
+    let fresh = budget::fitted(|| Backbone::new(&config, &init));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     match state::restore(fresh, tensors) {
         Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),

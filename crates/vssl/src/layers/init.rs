@@ -20,19 +20,30 @@ pub struct Init<'a> {
     device: &'a Device,
     /// `None` for zeros.
     seed: Option<u64>,
+    channels: usize,
     drawn: Cell<u64>,
 }
 
 impl<'a> Init<'a> {
     /// Makes a source of parameters on `device`; `seed` fixes every value.
     pub fn new(device: &'a Device, seed: u64) -> Self {
-        Self { device, seed: Some(seed), drawn: Cell::new(0) }
+        Self { device, seed: Some(seed), channels: 3, drawn: Cell::new(0) }
     }
 
     /// Makes a source of zeros, for a network whose values are replaced by stored ones: to draw millions of numbers
     /// takes longer than to read them.
     pub fn blank(device: &'a Device) -> Self {
-        Self { device, seed: None, drawn: Cell::new(0) }
+        Self { device, seed: None, channels: 3, drawn: Cell::new(0) }
+    }
+
+    /// Says how many channels the images have that the network takes; 3 unless it is said.
+    pub fn with_channels(self, channels: usize) -> Self {
+        Self { channels, ..self }
+    }
+
+    /// Returns the number of channels of the images that the network takes.
+    pub fn channels(&self) -> usize {
+        self.channels
     }
 
     /// Returns the device of the parameters.

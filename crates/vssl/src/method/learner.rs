@@ -41,7 +41,7 @@ pub trait AnyMethod: Send + Sync {
     /// Returns whether the method uses labels: see [`Method::sees_labels`].
     fn sees_labels(&self) -> bool;
 
-    /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value.
+    /// Makes networks with initial values for images of three channels and inputs of these sizes on `device`; `seed` fixes every value.
     fn learner(
         &self,
         backbone: &BackboneConfig,
@@ -49,7 +49,19 @@ pub trait AnyMethod: Send + Sync {
         device: &Device,
         seed: u64,
     ) -> Box<dyn Learner> {
-        let made = self.learner_from(Initial::default(), backbone, sizes, device, seed);
+        self.learner_of((backbone, 3), sizes, device, seed)
+    }
+
+    /// Makes networks with initial values as [`AnyMethod::learner`] does, for images of so many channels.
+    fn learner_of(
+        &self,
+        (backbone, channels): (&BackboneConfig, usize),
+        sizes: &Sizes,
+        device: &Device,
+        seed: u64,
+    ) -> Box<dyn Learner> {
+        let initial = Initial { channels, ..Initial::default() };
+        let made = self.learner_from(initial, backbone, sizes, device, seed);
         made.expect("without weights of an encoder there is nothing that could not fit")
     }
 
@@ -137,7 +149,7 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         device: &Device,
         seed: u64,
     ) -> Result<Box<dyn Learner>, StateError> {
-        let init = Init::new(device, seed);
+        let init = Init::new(device, seed).with_channels(initial.channels);
         let mut encoder = Backbone::new(backbone, &init);
         if let Some(weights) = initial.weights {
             encoder = state::restore(encoder, weights)?;
@@ -158,14 +170,23 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
 /// The name of the backbone in the student of every method.
 pub const BACKBONE: &str = "backbone";
 
-/// What a learner starts from; the default is initial values and a backbone that trains from the first step.
-#[derive(Clone, Debug, Default)]
+/// What a learner starts from; the default is initial values, for images of three channels, and a backbone that trains
+/// from the first step.
+#[derive(Clone, Debug)]
 pub struct Initial {
+    /// The number of channels of the images.
+    pub channels: usize,
     /// All tensors of an encoder, with which the backbones start.
     pub weights: Option<Tensors>,
     /// The number of epochs in which the heads train alone. The backbones keep every bit in these epochs, and run by
     /// their running statistics.
     pub freeze_epochs: u64,
+}
+
+impl Default for Initial {
+    fn default() -> Self {
+        Self { channels: 3, weights: None, freeze_epochs: 0 }
+    }
 }
 
 /// The two encoders that a run may have.

@@ -3,6 +3,7 @@
 use super::{
     Plan, TrainError,
     start::{self, Start},
+    stem,
 };
 use crate::{
     backbone::Backbone,
@@ -20,12 +21,14 @@ impl Plan {
     pub fn learner(&self) -> Result<Box<dyn Learner>, TrainError> {
         let device = self.device.clone().autodiff();
         let Recipe { method, backbone, seed, init, .. } = &self.recipe;
-        let mut initial = Initial::default();
+        let mut initial = Initial { channels: self.recipe.data.channels, ..Initial::default() };
         if let Some(init) = init {
             initial.freeze_epochs = init.freeze_epochs;
             if self.resume_from.is_none() {
                 let folder = self.recipe_folder.as_deref();
-                let start = Start::of_run(&self.run, self.continues, init, folder)?;
+                let mut start = Start::of_run(&self.run, self.continues, init, folder)?;
+                let channels = initial.channels;
+                stem::fit(&mut start.weights, &start.config, channels, init.stem_channels);
                 initial.weights = Some(start.weights);
             }
         }
@@ -40,7 +43,10 @@ impl Plan {
     /// The networks of the run cannot be made.
     pub(super) fn encoder_before(&self) -> Result<Option<Backbone>, TrainError> {
         match &self.recipe.init {
-            Some(init) => Ok(start::before(&self.run, init, &self.device)),
+            Some(init) => {
+                let init = (init, self.recipe.data.channels);
+                Ok(start::before(&self.run, init, &self.device))
+            }
             None => Ok(self.learner()?.encoder(Network::Student)),
         }
     }

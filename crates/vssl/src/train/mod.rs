@@ -18,6 +18,7 @@ mod remembered;
 mod report;
 mod restored;
 pub mod start;
+mod stem;
 mod step;
 pub mod watch;
 

@@ -38,6 +38,7 @@ fn remembers_images(plan: &Plan, learner: &dyn Learner) -> bool {
     let sizes = Sizes { images: plan.sizes.images + 1, ..plan.sizes };
     let recipe = &plan.recipe;
     let device = plan.device.clone().autodiff();
-    let other = recipe.method.learner(&recipe.backbone, &sizes, &device, recipe.seed);
+    let network = (&recipe.backbone, recipe.data.channels);
+    let other = recipe.method.learner_of(network, &sizes, &device, recipe.seed);
     shapes(learner) != shapes(other.as_ref())
 }

@@ -12,7 +12,7 @@ use std::{
 
 use burn::tensor::Device;
 
-use super::TrainError;
+use super::{TrainError, stem};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::{
@@ -207,6 +207,9 @@ impl Start {
     /// # Errors
     /// The recipe says otherwise in `[backbone]`.
     pub fn adapt(&self, recipe: &mut Recipe) -> Result<Vec<String>, TrainError> {
+        let wanted = recipe.data.channels;
+        let init = recipe.init.as_ref().expect("the recipe names the encoder");
+        let changed = stem::check(&self.config, self.input.channels(), wanted, init)?;
         let notes = recipe.start_from(&self.config, self.input.normalisation);
         let init = recipe.init.as_mut().expect("the recipe names the encoder");
         init.digest = Some(self.digest.clone());
@@ -214,7 +217,8 @@ impl Start {
         if let Some(place) = &self.place {
             init.from.clone_from(place);
         }
-        notes.map_err(|differences| TrainError::OtherBackbone { from, differences })
+        let notes = notes.map_err(|differences| TrainError::OtherBackbone { from, differences })?;
+        Ok(changed.into_iter().chain(notes).collect())
     }
 
     /// Returns a note where the views of `recipe` have another size than the images of the encoder.
@@ -263,15 +267,21 @@ pub(super) fn keep(run: &Path, recipe: &Recipe, encoder: &Backbone) -> Result<()
 /// Returns the encoder, on `device`, that the run in the folder `run` started from: its copy in the run folder, or the
 /// encoder that `init` names where the copy is gone or damaged. `None` where neither can be read: a training is not lost for
 /// the want of what was before it.
-pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<Backbone> {
+pub(super) fn before(
+    run: &Path,
+    (init, channels): (&InitSection, usize),
+    device: &Device,
+) -> Option<Backbone> {
     let digest = init.digest.as_deref().unwrap_or_default();
     let (config, weights) = match copy(&run.join(folder::START), digest) {
         Ok((kept, weights)) => (kept.config, weights),
         Err(_) => Start::read(init, None).map(|start| (start.config, start.weights)).ok()?,
     };
-    let blank = Backbone::new(&config, &Init::blank(device));
-    let backbone = state::restore(blank, weights);
-    Some(backbone.expect("they are the tensors of this network"))
+    let mut weights = weights;
+    stem::fit(&mut weights, &config, channels, init.stem_channels);
+    let blank = Backbone::new(&config, &Init::blank(device).with_channels(channels));
+    // Another encoder may lie there by now.
+    state::restore(blank, weights).ok()
 }
 
 /// Returns what the copy `file` of an encoder holds, and its weights, if it is the one that a run made of the file with

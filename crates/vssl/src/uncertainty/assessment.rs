@@ -216,9 +216,10 @@ fn others(
         left_out += asked - pictures.len();
         ask(Set { name: name.clone(), corruption: None, pictures })?;
     }
-    let side = subject.encoder.input.size;
+    let input = subject.encoder.input;
     for kind in Generated::ALL {
-        let picture = |index| kind.image(side, settings.seed, index);
+        let size = (input.size, input.channels());
+        let picture = |index| kind.image(size, settings.seed, index);
         let pictures = (0..settings.images.max(2)).map(picture).collect();
         ask(Set { name: kind.name().to_owned(), corruption: None, pictures })?;
     }

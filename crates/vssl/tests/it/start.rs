@@ -71,7 +71,7 @@ fn backbone(all: &Tensors) -> Tensors {
 fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
     let start = weights(&resnet(4));
     for entry in METHODS {
-        let initial = Initial { weights: Some(start.clone()), freeze_epochs: 0 };
+        let initial = Initial { weights: Some(start.clone()), freeze_epochs: 0, channels: 3 };
         let (from, fresh) = (learner(entry, initial), learner(entry, Initial::default()));
         let (student, memory) = (from.student(), from.memory());
         assert_eq!(backbone(&student), start, "{}", entry.name);
@@ -90,7 +90,7 @@ fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
     let start = weights(&resnet(4));
     for entry in METHODS {
         let name = entry.name;
-        let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
+        let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1, channels: 3 };
         let mut learner = learner(entry, initial);
         let (heads, mut optimizer) = (learner.student(), optimizer());
         let views = views(&mut first_batch());
@@ -126,7 +126,7 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
     let config = resnet(4);
     let start = weights(&config);
     let entry = vssl::methods::find("simclr").unwrap();
-    let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
+    let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1, channels: 3 };
     let (mut learner, views) = (learner(entry, initial), views(&mut first_batch()));
     let outcome = learner.forward_backward(&views, 1.0, &step(0));
     let fresh = Backbone::new(&config, &Init::new(&Device::flex(), 0));
@@ -142,7 +142,7 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
 #[test]
 fn weights_of_another_width_are_refused_by_name_and_with_both_shapes() {
     let method = METHODS[0].with(&small(&METHODS[0])).unwrap();
-    let initial = Initial { weights: Some(weights(&resnet(8))), freeze_epochs: 0 };
+    let initial = Initial { weights: Some(weights(&resnet(8))), freeze_epochs: 0, channels: 3 };
     let error = method.learner_from(initial, &resnet(4), &sizes(), &device(), 7).err().unwrap();
     let error = error.to_string();
     assert!(error.contains("\"conv1.weight\"") || error.contains("\"bn1.weight\""), "{error}");
