@@ -75,7 +75,8 @@ impl LoaderPlan {
     /// handed out are not counted, and neither is the decoded image that each worker holds with its
     /// working copies.
     pub fn memory_bound(&self, pipeline: &Pipeline) -> usize {
-        let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
+        let pixels: usize = pipeline.views().iter().map(|view| view.size * view.size).sum();
+        let values = pixels * pipeline.channels();
         values
             .saturating_mul(size_of::<f32>() * self.batch / self.share.world)
             .saturating_mul(ahead(self.workers, self.prefetch) + 1)
@@ -95,7 +96,7 @@ pub struct ViewBatch<T: Value = f32> {
     pub size: usize,
     /// Whether the view is a small local crop, which only the student sees.
     pub local: bool,
-    /// `[n, size, size, 3]`, normalised, unless the loader was asked for other numbers or another order.
+    /// `[n, size, size, channels]`, normalised, unless the loader was asked for other numbers or another order.
     pub pixels: Pixels<T>,
 }
 
@@ -226,12 +227,13 @@ impl<T: Value> Maker<T> {
         let steps_per_epoch = self.sampler.steps_per_epoch();
         let epoch = step / steps_per_epoch;
         let mut indices = self.share.of(&self.sampler.batch(epoch, step % steps_per_epoch));
+        let channels = self.pipeline.channels();
         let views = self.pipeline.views().iter();
         let mut views = views
             .map(|view| ViewBatch {
                 size: view.size,
                 local: view.local,
-                pixels: self.pool.take(indices.len() * view.size * view.size * 3),
+                pixels: self.pool.take(indices.len() * view.size * view.size * channels),
             })
             .collect::<Vec<_>>();
         let mut replaced = Vec::new();
@@ -245,7 +247,7 @@ impl<T: Value> Maker<T> {
             let (image, used) = self.image(place, *index, epoch, &mut replaced)?;
             *index = used;
             for (number, view) in views.iter_mut().enumerate() {
-                let values = view.size * view.size * 3;
+                let values = view.size * view.size * channels;
                 let out = &mut view.pixels.values_mut()[place * values..][..values];
                 self.pipeline.view_as(
                     &image,
@@ -270,7 +272,8 @@ impl<T: Value> Maker<T> {
         epoch: u64,
         replaced: &mut Vec<Replaced>,
     ) -> Result<(Image, usize), DataError> {
-        let error = match checked_image(&*self.dataset, index) {
+        let channels = Some(self.pipeline.channels());
+        let error = match checked_image(&*self.dataset, index, channels) {
             ReadImage::Good(image) => return Ok((image, index)),
             ReadImage::Bad(error) if self.on_bad_image == OnBadImage::Stop => return Err(error),
             ReadImage::Bad(error) => error,
@@ -278,7 +281,7 @@ impl<T: Value> Maker<T> {
         let mut rng = rng(self.seed, Stream::Replacement, epoch, index as u64);
         for _ in 0..REPLACEMENTS {
             let other = below(&mut rng, self.dataset.len() as u64) as usize;
-            if let ReadImage::Good(image) = checked_image(&*self.dataset, other) {
+            if let ReadImage::Good(image) = checked_image(&*self.dataset, other, channels) {
                 replaced.push(Replaced { place, index, error });
                 return Ok((image, other));
             }
@@ -299,11 +302,16 @@ pub(crate) enum ReadImage {
     Bad(DataError),
 }
 
-/// Reads an image and checks that it holds as many pixels as its size says.
-pub(crate) fn checked_image(dataset: &dyn Dataset, index: usize) -> ReadImage {
+/// Reads an image and checks that it holds as many pixels as its size says, and has the expected number of channels
+/// where one is expected.
+pub(crate) fn checked_image(
+    dataset: &dyn Dataset,
+    index: usize,
+    channels: Option<usize>,
+) -> ReadImage {
     let what = match caught(|| dataset.image(index)) {
         Ok(Err(error)) => return ReadImage::Bad(error),
-        Ok(Ok(image)) => match check_image(&image) {
+        Ok(Ok(image)) => match check_image(&image, channels) {
             Ok(()) => return ReadImage::Good(image),
             Err(what) => what,
         },

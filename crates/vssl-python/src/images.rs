@@ -79,8 +79,8 @@ impl Images {
     fn of_arrays(pictures: Vec<PyReadonlyArray3<'_, u8>>) -> PyResult<Self> {
         let image = |picture: &PyReadonlyArray3<'_, u8>| {
             let (height, width) = (picture.shape()[0], picture.shape()[1]);
-            let rgb = picture.as_slice().map_err(|error| usage(anyhow::anyhow!("{error}")))?;
-            Ok(Image { width, height, rgb: rgb.to_vec() })
+            let values = picture.as_slice().map_err(|error| usage(anyhow::anyhow!("{error}")))?;
+            Ok(Image { width, height, values: values.to_vec() })
         };
         let images = pictures.iter().map(image).collect::<PyResult<Vec<_>>>()?;
         Ok(Self { dataset: Arc::new(Pictures(images)), format: None, notes: Vec::new() })
@@ -107,7 +107,7 @@ impl Images {
         Ok(self.dataset.name(index))
     }
 
-    /// The pixels of an image, `[h, w, 3]`.
+    /// The pixels of an image, `[h, w, channels]`.
     fn pixels<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Bound<'py, PyArray3<u8>>> {
         self.check(index)?;
         let read = || vssl_data::panics::caught(|| self.dataset.image(index));
@@ -115,8 +115,9 @@ impl Images {
             let name = self.dataset.name(index);
             failed(anyhow::anyhow!("{name} (image {index}): the decoder panicked: {panic}"))
         })?;
-        let Image { width, height, rgb } = image.map_err(failed)?;
-        PyArray1::from_vec(py, rgb).reshape([height, width, 3])
+        let image = image.map_err(failed)?;
+        let shape = [image.height, image.width, image.channels()];
+        PyArray1::from_vec(py, image.values).reshape(shape)
     }
 }
 
@@ -197,8 +198,8 @@ impl Dataset for Stack {
 
     fn image(&self, index: usize) -> Result<Image, DataError> {
         let size = self.height * self.width * 3;
-        let rgb = self.values[index * size..][..size].to_vec();
-        Ok(Image { width: self.width, height: self.height, rgb })
+        let values = self.values[index * size..][..size].to_vec();
+        Ok(Image { width: self.width, height: self.height, values })
     }
 
     fn labels(&self) -> Option<&[u32]> {

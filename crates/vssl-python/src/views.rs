@@ -15,7 +15,8 @@ use vssl::{
     run::length::Length,
 };
 use vssl_data::{
-    Batch, Dataset, Loader, LoaderPlan, Normalisation, OnBadImage, Pipeline, Share, ViewGroup,
+    Batch, Dataset, Loader, LoaderPlan, Normalisation, OnBadImage, PerChannel, Pipeline, Share,
+    ViewGroup,
     augment::{Adjustment, Order, Value},
     dataset::IMAGENET,
     loader::workers,
@@ -32,8 +33,8 @@ use crate::{
 pub struct Settings {
     batch: Option<usize>,
     seed: Option<u64>,
-    mean: Option<[f32; 3]>,
-    std: Option<[f32; 3]>,
+    mean: Option<Vec<f32>>,
+    std: Option<Vec<f32>>,
     rank: usize,
     world: usize,
     workers: Option<usize>,
@@ -186,9 +187,20 @@ impl Views {
         settings: Settings,
     ) -> PyResult<Self> {
         let Settings { rank, world, bytes, planes, .. } = settings;
+        let given = |name: &str, numbers: Option<Vec<f32>>, own: PerChannel| {
+            let Some(numbers) = numbers else { return Ok(own) };
+            let expected = own.len();
+            match PerChannel::of(&numbers) {
+                Ok(numbers) if numbers.len() == expected => Ok(numbers),
+                _ => Err(usage(anyhow::anyhow!(
+                    "{name} has {} numbers; expected {expected}, one for each channel",
+                    numbers.len()
+                ))),
+            }
+        };
         let normalisation = Normalisation {
-            mean: settings.mean.unwrap_or(own.mean),
-            std: settings.std.unwrap_or(own.std),
+            mean: given("mean", settings.mean, own.mean)?,
+            std: given("std", settings.std, own.std)?,
         };
         let on_bad_image = match settings.on_bad_image {
             Some(name) => serde_json::from_value(name.into())
@@ -301,9 +313,11 @@ impl Batches {
     ) -> PyResult<Item<'py>> {
         let count = batch.indices.len();
         let views = batch.views.into_iter().map(|view| {
+            let places = count * view.size * view.size;
+            let channels = view.pixels.len() / places.max(1);
             let shape = match self.order {
-                Order::ChannelsLast => [count, view.size, view.size, 3],
-                Order::Planes => [count, 3, view.size, view.size],
+                Order::ChannelsLast => [count, view.size, view.size, channels],
+                Order::Planes => [count, channels, view.size, view.size],
             };
             Ok(PyArray1::from_vec(py, view.pixels.into_vec()).reshape(shape)?.into_any())
         });

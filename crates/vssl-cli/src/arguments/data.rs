@@ -37,6 +37,9 @@ pub enum DataAction {
         /// Format of the images; by default it is recognised from the files.
         #[arg(long, value_enum)]
         format: Option<FormatName>,
+        /// Number of channels of the images, 3 (RGB) unless a recipe says it: 1 for grey, more for multispectral ones.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+        channels: Option<u8>,
     },
     /// Write images into tar shards, as they are or scaled down, and read them back.
     #[command(
@@ -67,6 +70,31 @@ pub enum DataAction {
         /// Format of the images; by default it is recognised from the files.
         #[arg(long, value_enum)]
         format: Option<FormatName>,
+        /// Number of channels of the images, 3 (RGB) unless a recipe says it: 1 for grey, more for multispectral ones.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+        channels: Option<u8>,
+    },
+    /// Measure the mean and the deviation of each channel of the training images, as keys of a recipe.
+    #[command(
+        after_help = "Examples:\n  vssl data statistics photos/\n  vssl data statistics tiles/ --channels 4 --range \
+                      0,10000"
+    )]
+    Statistics {
+        /// A folder, shards, a list, a CIFAR archive, or a recipe.
+        source: PathBuf,
+        /// Format of the images; by default it is recognised from the files.
+        #[arg(long, value_enum)]
+        format: Option<FormatName>,
+        /// Number of channels of the images, 3 (RGB) unless a recipe says it: 1 for grey, more for multispectral ones.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+        channels: Option<u8>,
+        /// Which numbers are black and white in images of more than 8 bits a sample: full, percentiles or LOW,HIGH, as
+        /// data.range of a recipe.
+        #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+        range: Option<vssl_data::dataset::Range>,
+        /// Leave images out that cannot be read, and count them, instead of stopping.
+        #[arg(long)]
+        skip_bad: bool,
     },
     /// Draw images as they are decoded and, with a recipe, their augmented views as the network gets them.
     #[command(
@@ -95,5 +123,9 @@ pub enum DataAction {
         /// Seed of the views, instead of the recipe's.
         #[arg(long, value_name = "SEED", requires = "recipe")]
         seed: Option<u64>,
+        /// Number of channels of the images, 3 (RGB) unless the recipe says it. Of more than three channels the first
+        /// three are drawn, of two the first.
+        #[arg(long, value_name = "N", conflicts_with = "recipe", value_parser = clap::value_parser!(u8).range(1..=64))]
+        channels: Option<u8>,
     },
 }

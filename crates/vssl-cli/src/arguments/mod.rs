@@ -138,7 +138,7 @@ pub enum Command {
     Pretrain(Pretrain),
     /// Show a recipe with all its defaults, and where each value comes from.
     Config(Config),
-    /// Download, check, pack and draw datasets.
+    /// Download, check, measure, pack and draw datasets.
     Data(DataCommand),
     /// List the methods.
     #[command(after_help = "Example:\n  vssl methods --json")]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use vssl::uncertainty::{
     Assessment, Change, Material, Recall, Report, Settings, Subject, UncertaintyError,
 };
-use vssl_data::{DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
+use vssl_data::{DataConfig, DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
 
 use super::{data::described, destination, encoder};
 use crate::{
@@ -92,7 +92,9 @@ fn material(
     };
     let mut others: Vec<(String, Arc<dyn Dataset>)> = Vec::new();
     for source in &arguments.ood {
-        let config = arguments.reading.allowing(described(source, None, common)?);
+        let channels = subject.encoder.input.channels();
+        let config = DataConfig { channels, ..described(source, None, common)? };
+        let config = arguments.reading.allowing(config);
         let Splits { train, validation, .. } = encoder::opened(&config, Evaluated::Validation)?;
         let mut name = name(source);
         if others.iter().any(|(other, _)| *other == name) {

@@ -5,6 +5,7 @@
 mod agreement;
 mod arguments;
 mod bench;
+mod channels;
 mod config;
 mod data;
 mod destination;

@@ -1,15 +1,18 @@
 //! What the pixels of a view are handed out as: normalised floats or bytes, the channels of a pixel beside each
 //! other or a plane for each. Called by the pipeline.
 
-use super::{Canvas, Normaliser};
+use super::{
+    Canvas, Normaliser,
+    canvas::{LAYER, Pixel},
+};
 
 /// The order of the numbers of a view.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Order {
-    /// `[size, size, 3]`.
+    /// `[size, size, channels]`.
     #[default]
     ChannelsLast,
-    /// `[3, size, size]`.
+    /// `[channels, size, size]`.
     Planes,
 }
 
@@ -18,7 +21,7 @@ pub trait Value: Copy + Default + Send + Sync + 'static {
     /// Writes the canvas to `out` in `order`, mirrored if `flip`.
     ///
     /// # Panics
-    /// When `out` has another length than three numbers a pixel.
+    /// When `out` has another length than a number for each channel of each pixel.
     fn write(normaliser: &Normaliser, canvas: &Canvas, flip: bool, order: Order, out: &mut [Self]);
 }
 
@@ -37,13 +40,17 @@ impl Value for u8 {
     fn write(_: &Normaliser, canvas: &Canvas, flip: bool, order: Order, out: &mut [u8]) {
         match order {
             Order::ChannelsLast => {
-                assert_eq!(out.len(), canvas.pixels().len() * 3, "output of another size");
-                let width = canvas.width().max(1);
-                let rows = out.as_chunks_mut::<3>().0.chunks_exact_mut(width);
-                for (out, row) in rows.zip(canvas.pixels().chunks_exact(width)) {
-                    in_direction(row, flip, |column, pixel| {
-                        out[column] = [pixel[0], pixel[1], pixel[2]]
-                    });
+                let (width, channels) = (canvas.width().max(1), canvas.channels());
+                check(canvas, out.len());
+                for layer in 0..canvas.layers() {
+                    let first = layer * LAYER;
+                    let own = LAYER.min(channels - first);
+                    let rows = canvas.layer(layer).chunks_exact(width);
+                    for (out, row) in out.chunks_exact_mut(width * channels).zip(rows) {
+                        in_direction(row, flip, |column, pixel| {
+                            out[column * channels + first..][..own].copy_from_slice(&pixel[..own]);
+                        });
+                    }
                 }
             }
             Order::Planes => planes(canvas, flip, out, |_, byte| byte),
@@ -53,19 +60,26 @@ impl Value for u8 {
 
 /// Writes one plane after the other.
 fn planes<T>(canvas: &Canvas, flip: bool, out: &mut [T], value: impl Fn(usize, u8) -> T) {
-    assert_eq!(out.len(), canvas.pixels().len() * 3, "output of another size than the canvas");
-    let width = canvas.width().max(1);
-    for (channel, plane) in out.chunks_exact_mut(canvas.pixels().len().max(1)).enumerate() {
+    check(canvas, out.len());
+    let (width, area) = (canvas.width().max(1), canvas.width() * canvas.height());
+    for (channel, plane) in out.chunks_exact_mut(area.max(1)).enumerate() {
         let rows = plane.chunks_exact_mut(width);
-        for (out, row) in rows.zip(canvas.pixels().chunks_exact(width)) {
-            in_direction(row, flip, |column, pixel| out[column] = value(channel, pixel[channel]));
+        for (out, row) in rows.zip(canvas.layer(channel / LAYER).chunks_exact(width)) {
+            in_direction(row, flip, |column, pixel| {
+                out[column] = value(channel, pixel[channel % LAYER]);
+            });
         }
     }
 }
 
+fn check(canvas: &Canvas, values: usize) {
+    let expected = canvas.width() * canvas.height() * canvas.channels();
+    assert_eq!(values, expected, "output of another size than the canvas");
+}
+
 /// Calls `each` with the pixels of a row and their columns in the view.
 #[inline(always)]
-fn in_direction(row: &[[u8; 4]], flip: bool, mut each: impl FnMut(usize, &[u8; 4])) {
+fn in_direction(row: &[Pixel], flip: bool, mut each: impl FnMut(usize, &Pixel)) {
     match flip {
         true => row.iter().rev().enumerate().for_each(|(column, pixel)| each(column, pixel)),
         false => row.iter().enumerate().for_each(|(column, pixel)| each(column, pixel)),
@@ -75,17 +89,18 @@ fn in_direction(row: &[[u8; 4]], flip: bool, mut each: impl FnMut(usize, &[u8; 4
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Image, Normalisation};
+    use crate::{Image, Normalisation, PerChannel};
 
     #[test]
     fn every_form_holds_the_same_pixels() {
-        let statistics = Normalisation { mean: [0.1, 0.2, 0.3], std: [0.5, 0.25, 2.0] };
-        let normaliser = Normaliser::new(&statistics).unwrap();
         let (width, height) = (5, 3);
-        let rgb = (0..width * height * 3).map(|i| (i * 37 % 256) as u8).collect();
-        let canvas = Canvas::from_image(&Image { width, height, rgb });
-        let count = width * height * 3;
-        for flip in [false, true] {
+        for (channels, flip) in (1..=9).flat_map(|channels| [(channels, false), (channels, true)]) {
+            let numbers: Vec<f32> = (1..=channels).map(|channel| channel as f32 / 8.0).collect();
+            let each = PerChannel::of(&numbers).unwrap();
+            let normaliser = Normaliser::new(&Normalisation { mean: each, std: each }).unwrap();
+            let count = width * height * channels;
+            let values = (0..count).map(|i| (i * 37 % 256) as u8).collect();
+            let canvas = Canvas::from_image(&Image { width, height, values });
             let mut expected = vec![0.0; count];
             normaliser.write(&canvas, flip, &mut expected);
             let (mut planes, mut bytes, mut byte_planes) =
@@ -94,7 +109,7 @@ mod tests {
             u8::write(&normaliser, &canvas, flip, Order::ChannelsLast, &mut bytes);
             u8::write(&normaliser, &canvas, flip, Order::Planes, &mut byte_planes);
             for (place, &number) in expected.iter().enumerate() {
-                let (pixel, channel) = (place / 3, place % 3);
+                let (pixel, channel) = (place / channels, place % channels);
                 assert_eq!(planes[channel * width * height + pixel], number);
                 assert_eq!(normaliser.value(channel, bytes[place]), number);
                 assert_eq!(byte_planes[channel * width * height + pixel], bytes[place]);

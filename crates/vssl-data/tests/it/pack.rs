@@ -18,6 +18,7 @@ const PLAN: PackPlan = PackPlan {
     workers: 2,
     on_bad_image: OnBadImage::Stop,
     tones: Tones { bits_used: 16, range: Range::Full },
+    channels: 3,
 };
 
 fn split(images: &Arc<dyn Dataset>) -> [PackSplit; 1] {
@@ -49,7 +50,7 @@ fn larger_images_are_scaled_to_the_smaller_side_and_the_others_stay_as_they_are(
     assert!(shards.file(1).unwrap().unwrap() == small);
     let scaled = shards.image(0).unwrap();
     assert_eq!((scaled.width, scaled.height), (30, 20));
-    let middle = &scaled.rgb[(10 * 30 + 15) * 3..][..3];
+    let middle = &scaled.values[(10 * 30 + 15) * 3..][..3];
     for (value, expected) in middle.iter().zip([93_i32, 124, 99]) {
         assert!((i32::from(*value) - expected).abs() < 6, "{middle:?}");
     }

@@ -109,6 +109,20 @@ impl BackboneConfig {
         }
     }
 
+    /// Returns the path of the weight that meets the channels of an image, `[out, channels, k, k]`, relative to the
+    /// backbone; `None` for a backbone of a program's own.
+    pub fn stem(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Resnet(config) if matches!(config.shape().stem, StemShape::Deep(_)) => {
+                "conv1.0.weight"
+            }
+            Self::Resnet(_) | Self::WideResnet(_) => "conv1.weight",
+            Self::Vit(_) => "patch_embed.proj.weight",
+            Self::ConvNext(_) => "stem.0.weight",
+            Self::Own(_) => return None,
+        })
+    }
+
     /// Returns the settings of a vision transformer; `None` for other encoders.
     pub fn vit(&self) -> Option<&VitConfig> {
         match self {

@@ -94,13 +94,14 @@ impl ConvNext {
                     blocks: (0..depth).map(|_| Block::new(width, shape, init)).collect(),
                 }
             });
-        let stem = (Patches::new(3, widths[0], shape.patch, init), LayerNorm::new(widths[0], init));
+        let patches = Patches::new(init.channels(), widths[0], shape.patch, init);
+        let stem = (patches, LayerNorm::new(widths[0], init));
         let stages = stages.collect();
         let last = *widths.last().expect("a ConvNeXt has stages");
         Self { stem, stages, head: Head { norm: LayerNorm::new(last, init) } }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let map = self.map(x);
         self.pooled(map)

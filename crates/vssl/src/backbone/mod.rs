@@ -67,7 +67,7 @@ pub enum Backbone {
 }
 
 impl Backbone {
-    /// Makes a network with initial values.
+    /// Makes a network with initial values, for images of as many channels as `init` says.
     pub fn new(config: &BackboneConfig, init: &Init) -> Self {
         match config {
             BackboneConfig::Resnet(config) => Self::Resnet(Resnet::new(config, init)),
@@ -81,7 +81,7 @@ impl Backbone {
     /// Returns the features: the globally pooled activations, or the class token. In [`Mode::Heads`] they carry no
     /// gradient.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         if let Mode::Heads(_) = mode {
             return self.frozen(x, |network, x| network.forward(x, Mode::Eval));
@@ -98,7 +98,7 @@ impl Backbone {
     /// Returns the features and the patches of a transformer after its last norm, row by row; `None` for other
     /// networks, which have no patches.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and `[n, patches, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]` and `[n, patches, dim]`.
     pub fn forward_with_patches(&self, x: Tensor<4>) -> Option<(Tensor<2>, Tensor<3>)> {
         match self {
             Self::Vit(network) => Some(network.forward_with_patches(x)),

@@ -74,7 +74,7 @@ impl Resnet {
         }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         vssl_kernels::global_average_pool(self.map(x, mode))
     }
@@ -103,12 +103,13 @@ impl Resnet {
 impl First {
     /// Makes the convolutions, and tells the number of their output channels.
     fn new(shape: StemShape, init: &Init) -> (Self, usize) {
+        let channels = init.channels();
         match shape {
             StemShape::Imagenet(width) => {
-                (Self::One(Conv2d::he_normal([width, 3, 7, 7], 2, 3, init)), width)
+                (Self::One(Conv2d::he_normal([width, channels, 7, 7], 2, 3, init)), width)
             }
             StemShape::Cifar(width, padding) => {
-                (Self::One(Conv2d::plain([width, 3, 3, 3], 1, padding, init)), width)
+                (Self::One(Conv2d::plain([width, channels, 3, 3], 1, padding, init)), width)
             }
             StemShape::Deep(width) => {
                 let conv = |output: usize, input: usize, stride: usize| {
@@ -116,7 +117,7 @@ impl First {
                 };
                 let norm = || BatchNorm::new(width, init);
                 let layers = (
-                    conv(width, 3, 2),
+                    conv(width, channels, 2),
                     norm(),
                     None,
                     conv(width, width, 1),

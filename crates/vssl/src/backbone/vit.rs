@@ -86,7 +86,7 @@ impl Vit {
     /// Returns the features. The positions are interpolated where the image has another size than the
     /// configured size; its sides have to be multiples of the patch.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.blocks_of(x, None);
         self.feature_of(x)
@@ -94,7 +94,7 @@ impl Vit {
 
     /// Returns the features as [`Vit::forward`] does and the patches as [`Vit::patch_tokens`] does, in one pass.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and `[n, patches, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]` and `[n, patches, dim]`.
     pub fn forward_with_patches(&self, x: Tensor<4>) -> (Tensor<2>, Tensor<3>) {
         let x = self.blocks_of(x, None);
         (self.feature_of(x.clone()), self.patches_of(x))
@@ -184,7 +184,7 @@ impl Vit {
     /// Returns all tokens after the last norm, which a network with a norm of the mean does not have: the class token,
     /// the registers, the patches row by row.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, tokens, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, tokens, dim]`.
     pub fn tokens(&self, x: Tensor<4>) -> Tensor<3> {
         let x = self.blocks_of(x, None);
         self.normalised(x)
@@ -192,7 +192,7 @@ impl Vit {
 
     /// Returns all tokens as [`Vit::tokens`] does, of images some of whose patches are replaced.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, tokens, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, tokens, dim]`.
     pub fn masked_tokens(&self, x: Tensor<4>, masked: Masked) -> Tensor<3> {
         let x = self.blocks_of(x, Some(masked));
         self.normalised(x)
@@ -200,7 +200,7 @@ impl Vit {
 
     /// Returns the patches after the last norm, row by row.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, patches, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, patches, dim]`.
     pub fn patch_tokens(&self, x: Tensor<4>) -> Tensor<3> {
         let x = self.blocks_of(x, None);
         self.patches_of(x)
@@ -231,7 +231,7 @@ impl Vit {
 
     /// Returns the tokens before the last norm.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, tokens, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, tokens, dim]`.
     fn blocks_of(&self, x: Tensor<4>, masked: Option<Masked>) -> Tensor<3> {
         let (precision, [rows, columns]) = (x.dtype(), self.grid(&x));
         let projection = &self.patch_embed.proj;
@@ -298,21 +298,22 @@ fn each_token(norm: &LayerNorm, x: Tensor<3>) -> Tensor<3> {
 
 impl Projection {
     fn new(patch: usize, width: usize, positions: Positions, init: &Init) -> Self {
-        let fan_in = 3 * patch * patch;
+        let channels = init.channels();
+        let fan_in = channels * patch * patch;
         let default = 1.0 / (fan_in as f64).sqrt();
         match positions {
             Positions::Learned => Self {
-                weight: init.uniform([width, 3, patch, patch], default),
+                weight: init.uniform([width, channels, patch, patch], default),
                 bias: init.uniform([width], default),
             },
             Positions::Sincos => Self {
-                weight: init.uniform([width, 3, patch, patch], xavier(fan_in, width)),
+                weight: init.uniform([width, channels, patch, patch], xavier(fan_in, width)),
                 bias: init.constant([width], 0.0),
             },
         }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, patches, 3 · patch²]`, patches row by row, each channel by channel.
+    /// # Shapes — `[n, channels, h, w]` to `[n, patches, channels · patch²]`, patches row by row, each channel by channel.
     fn pixels(&self, x: Tensor<4>) -> Tensor<3> {
         let [n, channels, h, w] = x.dims();
         let [_, _, p, _] = self.weight.dims();

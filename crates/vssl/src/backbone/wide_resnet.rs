@@ -71,7 +71,7 @@ impl WideResnet {
     pub fn new(config: &WideResnetConfig, init: &Init) -> Self {
         let width = STEM * config.widen;
         Self {
-            conv1: Convolution::new([STEM, 3, 3, 3], 1, init),
+            conv1: Convolution::new([STEM, init.channels(), 3, 3], 1, init),
             block1: Stage::new(STEM, width, 1, true, init),
             block2: Stage::new(width, 2 * width, 2, false, init),
             block3: Stage::new(2 * width, 4 * width, 2, false, init),
@@ -79,7 +79,7 @@ impl WideResnet {
         }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         vssl_kernels::global_average_pool(self.map(x, mode))
     }

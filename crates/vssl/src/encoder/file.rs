@@ -113,7 +113,7 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
         let (path, problem) = (path.to_owned(), error.message().to_owned());
         ImportError::Metadata { path, key: CONFIG, problem }
     })?;
-    let input = metadatum(path, &bytes, INPUT)?;
+    let input: Input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
     let metadata = format::metadata(&bytes).unwrap_or_default();
     let network = metadata.get(NETWORK).and_then(|name| network_of(name));
@@ -126,7 +126,8 @@ pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     drop(bytes); // the tensors are copies
     let of_file = |source| ImportError::Tensors { path: path.to_owned(), source };
     let loss_head = loss_head::taken(&mut tensors, config.dim(), device).map_err(of_file)?;
-    let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
+    let init = Init::blank(device).with_channels(input.channels());
+    let fresh = budget::fitted(|| Backbone::new(&config, &init));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     let backbone = state::restore(fresh, tensors).map_err(of_file)?.no_grad();
     Ok(Imported { backbone, config, input, step, network, loss_head })

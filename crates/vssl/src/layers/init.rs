@@ -23,13 +23,15 @@ pub struct Init<'a> {
     seed: Option<u64>,
     /// The third part of the addresses.
     place: u64,
+    /// The number of channels of the images.
+    channels: usize,
     drawn: Cell<u64>,
 }
 
 impl<'a> Init<'a> {
     /// Makes a source of parameters on `device`; `seed` fixes every value.
     pub fn new(device: &'a Device, seed: u64) -> Self {
-        Self { device, seed: Some(seed), place: 0, drawn: Cell::new(0) }
+        Self { device, seed: Some(seed), place: 0, channels: 3, drawn: Cell::new(0) }
     }
 
     /// Makes a source of parameters as [`Init::new`] does, for a head beside the network of the same seed.
@@ -40,7 +42,17 @@ impl<'a> Init<'a> {
     /// Makes a source of zeros, for a network whose values are replaced by stored ones: to draw millions of numbers
     /// takes longer than to read them.
     pub fn blank(device: &'a Device) -> Self {
-        Self { device, seed: None, place: 0, drawn: Cell::new(0) }
+        Self { device, seed: None, place: 0, channels: 3, drawn: Cell::new(0) }
+    }
+
+    /// Says how many channels the images have that the network takes; 3 unless it is said.
+    pub fn with_channels(self, channels: usize) -> Self {
+        Self { channels, ..self }
+    }
+
+    /// Returns the number of channels of the images that the network takes.
+    pub fn channels(&self) -> usize {
+        self.channels
     }
 
     /// Returns the device of the parameters.

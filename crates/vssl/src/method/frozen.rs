@@ -27,7 +27,7 @@ pub struct FrozenTeacher {
     /// The side of the images that it was trained on; `None` takes views as they are.
     size: Option<usize>,
     /// Factor and offset of each channel that turn the normalisation of the views into its own; `None` where they agree.
-    renormalisation: Option<[[f32; 3]; 2]>,
+    renormalisation: Option<[Vec<f32>; 2]>,
 }
 
 /// A function that gives a method its frozen teacher, for a student with the backbone of this configuration.
@@ -49,15 +49,18 @@ impl FrozenTeacher {
         // (x·s + m − m′) / s′ = x·(s / s′) + (m − m′) / s′
         let factor = |i: usize| of_views.std[i] / own.std[i];
         let offset = |i: usize| (of_views.mean[i] - own.mean[i]) / own.std[i];
-        let change = [std::array::from_fn(factor), std::array::from_fn(offset)];
+        let channels = 0..own.channels();
+        let change = [channels.clone().map(factor).collect(), channels.map(offset).collect()];
         let network = backbone.for_inference();
         let renormalisation = (own != of_views).then_some(change);
         Self { config, backbone, network, size: Some(size), renormalisation }
     }
 
     /// Makes an untrained teacher on the device, which takes views as they are: for tests and measurements of time.
-    pub fn untrained(config: &BackboneConfig, device: &Device) -> Self {
-        let backbone = Backbone::new(config, &Init::new(&device.clone().inner(), UNTRAINED));
+    pub fn untrained((config, channels): (&BackboneConfig, usize), device: &Device) -> Self {
+        let device = device.clone().inner();
+        let init = Init::new(&device, UNTRAINED).with_channels(channels);
+        let backbone = Backbone::new(config, &init);
         let network = backbone.for_inference();
         Self { config: config.clone(), backbone, network, size: None, renormalisation: None }
     }
@@ -99,7 +102,7 @@ impl FrozenTeacher {
     /// Returns the features of the views, which it sees in `size` × `size` pixels, or in the size that it was trained on
     /// if that is `None`.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn features(&self, views: &Tensor<4>, size: Option<usize>) -> Tensor<2> {
         breakdown::network(Part::Backbone, || {
             outside_graph(views.clone(), |x| {
@@ -115,7 +118,7 @@ impl FrozenTeacher {
 
     /// Returns the features as [`FrozenTeacher::features`] does and those of the places of the images.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
     ///
     /// # Panics
     /// The places of the network are not known: see [`BackboneConfig::has_grid`].
@@ -129,7 +132,7 @@ impl FrozenTeacher {
     /// Returns the views as the network knows images: in its normalisation and size. In half precision this is computed
     /// in single precision.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, 3, size, size]`, channels-last in memory where anything changes.
+    /// # Shapes — `[n, channels, h, w]` to `[n, channels, size, size]`, channels-last in memory where anything changes.
     fn as_known(&self, views: Tensor<4>, size: Option<usize>) -> Tensor<4> {
         let ([_, _, h, w], precision) = (views.dims(), views.dtype());
         let (rows, columns) = size.or(self.size).map_or((h, w), |side| (side, side));
@@ -139,19 +142,19 @@ impl FrozenTeacher {
         let is_half = matches!(precision, DType::F16 | DType::BF16);
         let views = if is_half { views.cast(DType::F32) } else { views };
         let mut x = views.permute([0, 2, 3, 1]); // channels last
-        if let Some(change) = self.renormalisation {
+        if let Some(change) = &self.renormalisation {
             let device = x.device();
-            let channels = |values: [f32; 3]| {
-                let values = TensorData::new(values.to_vec(), [1, 1, 1, 3]);
+            let [factor, offset] = change.each_ref().map(|values| {
+                let values = TensorData::new(values.clone(), [1, 1, 1, values.len()]);
                 Tensor::<4>::from_data(values, &device).cast(x.dtype())
-            };
-            let [factor, offset] = change.map(channels);
+            });
             x = x * factor + offset;
         }
         let x = resized(x, [rows, columns], true);
         // Resizing leaves another order in memory.
-        let [n, ..] = x.dims();
-        let x: Tensor<4> = x.reshape([n * rows * columns, 3]).reshape([n, rows, columns, 3]);
+        let [n, _, _, channels] = x.dims();
+        let x: Tensor<4> =
+            x.reshape([n * rows * columns, channels]).reshape([n, rows, columns, channels]);
         x.permute([0, 3, 1, 2]).cast(precision)
     }
 }
@@ -179,10 +182,11 @@ mod tests {
 
     /// Pixels from 0 to 1 in a normalisation.
     fn normalised(pixels: &Tensor<4>, by: Normalisation) -> Tensor<4> {
-        let channels = |values: [f32; 3]| {
-            Tensor::<4>::from_data(TensorData::new(values.to_vec(), [1, 3, 1, 1]), &pixels.device())
+        let channels = |values: &[f32]| {
+            let values = TensorData::new(values.to_vec(), [1, values.len(), 1, 1]);
+            Tensor::<4>::from_data(values, &pixels.device())
         };
-        (pixels.clone() - channels(by.mean)) / channels(by.std)
+        (pixels.clone() - channels(&by.mean)) / channels(&by.std)
     }
 
     fn values<const D: usize>(x: Tensor<D>) -> Vec<f32> {
@@ -232,6 +236,8 @@ mod tests {
         assert_eq!(teacher.check_size(None), Ok(()));
         let message = teacher.check_size(Some(30)).unwrap_err();
         assert!(message.contains("30 pixels") && message.contains("which is 8"), "{message}");
-        assert!(FrozenTeacher::untrained(&resnet(), &Device::flex()).check_size(Some(7)).is_err());
+        assert!(
+            FrozenTeacher::untrained((&resnet(), 3), &Device::flex()).check_size(Some(7)).is_err()
+        );
     }
 }

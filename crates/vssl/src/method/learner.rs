@@ -64,7 +64,7 @@ pub trait AnyMethod: Send + Sync {
         backbone: &BackboneConfig,
     ) -> Result<(), String>;
 
-    /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value. A frozen
+    /// Makes networks with initial values for images of three channels and inputs of these sizes on `device`; `seed` fixes every value. A frozen
     /// teacher has initial values as well, other ones than the student, and the architecture of its backbone.
     fn learner(
         &self,
@@ -73,7 +73,19 @@ pub trait AnyMethod: Send + Sync {
         device: &Device,
         seed: u64,
     ) -> Box<dyn Learner> {
-        let made = self.learner_from(Initial::default(), backbone, sizes, device, seed);
+        self.learner_of((backbone, 3), sizes, device, seed)
+    }
+
+    /// Makes networks with initial values as [`AnyMethod::learner`] does, for images of so many channels.
+    fn learner_of(
+        &self,
+        (backbone, channels): (&BackboneConfig, usize),
+        sizes: &Sizes,
+        device: &Device,
+        seed: u64,
+    ) -> Box<dyn Learner> {
+        let initial = Initial { channels, ..Initial::default() };
+        let made = self.learner_from(initial, backbone, sizes, device, seed);
         made.expect("without weights of an encoder there is nothing that could not fit")
     }
 
@@ -189,11 +201,12 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
     ) -> Result<Box<dyn Learner>, StateError> {
         let mut method = self.method.clone();
         if let Some(teach) = method.teach() {
-            let untrained = || Arc::new(FrozenTeacher::untrained(backbone, device));
+            let untrained =
+                || Arc::new(FrozenTeacher::untrained((backbone, initial.channels), device));
             let teacher = initial.teacher.unwrap_or_else(untrained);
             method = teach(method, teacher, backbone).expect("the teacher was checked");
         }
-        let init = Init::new(device, seed);
+        let init = Init::new(device, seed).with_channels(initial.channels);
         let mut encoder = Backbone::new(backbone, &init);
         if let Some(weights) = initial.weights {
             encoder = state::restore(encoder, weights)?;

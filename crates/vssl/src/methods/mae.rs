@@ -185,7 +185,7 @@ impl Method for Mae {
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let patch = backbone.patch().expect(PATCHES);
-        let decoder = MaeDecoder::new(self, dim, 3 * patch * patch, init);
+        let decoder = MaeDecoder::new(self, dim, init.channels() * patch * patch, init);
         Student { backbone, decoder }
     }
 

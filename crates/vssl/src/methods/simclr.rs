@@ -60,8 +60,7 @@ pub(super) fn contrasted(
     let embeddings = views.gather(embeddings);
     let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
     let rows = formula(z, &numbers.repeat(embeddings.len()));
-    let image_losses =
-        at.image_losses.then(|| over_views(rows.clone().detach(), embeddings.len()));
+    let image_losses = at.image_losses.then(|| over_views(rows.clone().detach(), embeddings.len()));
     let mut parts = Vec::new();
     if at.watch {
         let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use vssl_data::ViewGroup;
+use vssl_data::{MOST_CHANNELS, ViewGroup};
 
 use super::{Recipe, teacher};
 use crate::{
@@ -148,7 +148,7 @@ impl Checker {
 pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     let mut checker = Checker::default();
     data(recipe, &mut checker);
-    views(&recipe.views, &mut checker);
+    views(&recipe.views, recipe.data.channels, &mut checker);
     backbone(recipe, &mut checker);
     checker.optimizer(&recipe.optimizer);
     schedule(recipe, &mut checker);
@@ -175,17 +175,34 @@ fn data(recipe: &Recipe, checker: &mut Checker) {
     checker.at_least("data.workers", data.workers.unwrap_or(1) as u64, 1);
     checker.workers(data.workers);
     checker.at_least("data.prefetch", data.prefetch as u64, 1);
+    let most = MOST_CHANNELS;
+    let holds = (1..=most).contains(&data.channels);
+    checker.require("data.channels", holds, data.channels, format_args!("1 to {most}"));
+    if let (None, None, None) = (data.normalisation, data.usual_normalisation(), &recipe.init) {
+        let expected = "a mean and a deviation for each channel, for images of another number of channels than 3 \
+                        have no usual ones: vssl data statistics measures them";
+        checker.require("data.normalisation", false, "not set", expected);
+    }
     let normalisation = data.normalisation();
-    for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std).enumerate() {
+    let (found, wanted) = (normalisation.channels(), data.channels);
+    let expected = format_args!("{wanted}, the value of data.channels");
+    checker.require(
+        "data.normalisation",
+        found == wanted || !holds,
+        format_args!("for images of {found} channels"),
+        expected,
+    );
+    for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std.iter()).enumerate()
+    {
         let key = format!("data.normalisation.mean.{index}");
         checker.require(&key, mean.is_finite(), mean, "a finite number");
         let key = format!("data.normalisation.std.{index}");
         // Less would blow a single grey level up to thousands; it is a slip of the pen.
-        checker.require(&key, std.is_finite() && std >= 1e-6, std, "a number of at least 1e-6");
+        checker.require(&key, std.is_finite() && *std >= 1e-6, std, "a number of at least 1e-6");
     }
 }
 
-fn views(groups: &[ViewGroup], checker: &mut Checker) {
+fn views(groups: &[ViewGroup], channels: usize, checker: &mut Checker) {
     let global = groups.iter().filter(|group| !group.local).map(|group| group.count).sum::<usize>();
     let expected = "at least one view that is not local";
     checker.require("views", global > 0, format_args!("{global} global views"), expected);
@@ -193,6 +210,14 @@ fn views(groups: &[ViewGroup], checker: &mut Checker) {
         let key = |name: &str| format!("views.{index}.{name}");
         for (field, got, expected) in group.problems() {
             checker.require(&key(field), false, got, expected);
+        }
+        for (field, got, expected) in group.colour_problems(channels) {
+            checker.require(
+                &key(field),
+                false,
+                got,
+                format_args!("{expected} (data.channels = {channels})"),
+            );
         }
         // A pipeline can make smaller ones; no backbone here learns from them.
         if group.size > 0 {

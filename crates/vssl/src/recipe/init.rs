@@ -11,7 +11,7 @@ use serde::{
 };
 use toml::Table;
 use vssl_data::{
-    Normalisation,
+    Normalisation, PerChannel,
     dataset::{CIFAR10, CIFAR100, IMAGENET},
 };
 
@@ -74,12 +74,27 @@ pub struct InitSection {
         deserialize_with = "normalisation"
     )]
     pub normalisation: Option<Normalisation>,
+    /// What becomes of the weights of a stem that takes another number of channels than the images have; without it
+    /// such an encoder is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem_channels: Option<StemChannels>,
     /// Prefix of the encoder's tensor names, where the file has several encoders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The table `[backbone]` as the recipe has it, without defaults; `None` for a recipe of a program's making.
     #[serde(skip)]
     pub(super) backbone: Option<Table>,
+}
+
+/// How the stem of an encoder is made to take another number of channels. Both ways multiply by the number of channels
+/// that it had over the number that it gets, so that what comes out stays as large as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StemChannels {
+    /// Every channel gets the mean of the weights of all channels.
+    Mean,
+    /// The channels get the weights of those that were there, in their order, and again from the first on.
+    Repeat,
 }
 
 impl Default for InitSection {
@@ -98,6 +113,7 @@ impl Default for InitSection {
             size: None,
             resize: None,
             normalisation: None,
+            stem_channels: None,
             prefix: None,
             backbone: None,
         }
@@ -148,7 +164,7 @@ impl InitSection {
 }
 
 /// Returns the normalisation that `text` names, as `vssl import --normalisation` takes it: `imagenet`, `cifar10`,
-/// `cifar100`, `MEAN,STD`, or three means and three deviations.
+/// `cifar100`, `MEAN,STD` for all of three channels, or the means of all channels and then their deviations.
 ///
 /// # Errors
 /// The text is none of these; the error says what was expected.
@@ -158,12 +174,15 @@ pub fn normalisation_of(text: &str) -> Result<Normalisation, String> {
         ("imagenet", _) => IMAGENET,
         ("cifar10", _) => CIFAR10,
         ("cifar100", _) => CIFAR100,
-        (_, Ok(&[mean, std])) => Normalisation { mean: [mean; 3], std: [std; 3] },
-        (_, Ok(&[a, b, c, x, y, z])) => Normalisation { mean: [a, b, c], std: [x, y, z] },
+        (_, Ok(&[mean, std])) => Normalisation::new([mean; 3], [std; 3]),
+        (_, Ok(numbers)) if numbers.len().is_multiple_of(2) => {
+            let (mean, std) = numbers.split_at(numbers.len() / 2);
+            Normalisation { mean: PerChannel::of(mean)?, std: PerChannel::of(std)? }
+        }
         _ => {
             return Err(
-                "expected imagenet, cifar10, cifar100, MEAN,STD, or three means and three \
-                        deviations, as in 0.5,0.5,0.5,0.5,0.5,0.5"
+                "expected imagenet, cifar10, cifar100, MEAN,STD for all channels, or the means of all channels and \
+                        then their deviations, as in 0.5,0.5,0.5,0.5,0.5,0.5"
                     .to_owned(),
             );
         }
@@ -195,7 +214,8 @@ fn normalisation<'de, D: Deserializer<'de>>(
         }
 
         fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Normalisation, A::Error> {
-            Wide::deserialize(MapAccessDeserializer::new(table)).map(Wide::narrow)
+            let wide = Wide::deserialize(MapAccessDeserializer::new(table))?;
+            wide.narrow().map_err(A::Error::custom)
         }
     }
     deserializer.deserialize_any(Reader).map(Some)
@@ -215,6 +235,8 @@ impl Recipe {
         let mut notes = Vec::new();
         let shown = |n: Normalisation| format!("mean {:?}, std {:?}", n.mean, n.std);
         match self.data.normalisation {
+            // The stem is made for another number of channels: what the encoder knows is of no use.
+            _ if normalisation.channels() != self.data.channels => {}
             None => {
                 notes.push(format!(
                     "data.normalisation is not given: images are normalised as the encoder knows them, {}",
@@ -378,16 +400,16 @@ mod tests {
             recipe("data.normalisation = { mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }");
         let notes = given.start_from(&encoder(), IMAGENET).unwrap();
         assert!(notes.iter().any(|note| note.contains("otherwise than the encoder")), "{notes:?}");
-        assert_eq!(given.data.normalisation().mean, [0.5; 3]);
+        assert_eq!(*given.data.normalisation().mean, [0.5; 3]);
     }
 
     #[test]
     fn a_normalisation_is_a_name_numbers_or_a_table() {
         let of = |text: &str| recipe(text).init.unwrap().normalisation.unwrap();
         assert_eq!(of("init.normalisation = \"cifar10\""), CIFAR10);
-        assert_eq!(of("init.normalisation = \"0.5,0.25\"").std, [0.25; 3]);
+        assert_eq!(of("init.normalisation = \"0.5,0.25\"").std, PerChannel::new([0.25; 3]));
         let table = "init.normalisation = { mean = [0.1, 0.2, 0.3], std = [1, 1, 1] }";
-        assert_eq!(of(table).mean, [0.1, 0.2, 0.3]);
+        assert_eq!(*of(table).mean, [0.1, 0.2, 0.3]);
         let text = "method = \"simclr\"\ndata.path = \"x\"\ninit = { from = \"e\", normalisation = \"flat\" }";
         let error = Recipe::parse(text, "t", &[], METHODS).unwrap_err().to_string();
         assert!(error.contains("imagenet, cifar10"), "{error}");

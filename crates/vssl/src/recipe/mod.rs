@@ -25,7 +25,7 @@ pub use check::Checker;
 pub use error::{Location, Problem, RecipeError};
 pub use explain::{Difference, Origin, Provenance, difference};
 pub(crate) use explain::{leaves, of_tables};
-pub use init::{InitSection, normalisation_of};
+pub use init::{InitSection, StemChannels, normalisation_of};
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
     LossObjective, ProbeConfig, TrainSection, UncertaintySection,

@@ -6,6 +6,7 @@ use super::{
     Plan, TrainError,
     kept::{self, Role},
     start::{self, Start},
+    stem,
 };
 use crate::{
     backbone::Backbone,
@@ -25,12 +26,15 @@ impl Plan {
         let device = self.device.clone().autodiff();
         let Recipe { method, backbone, seed, init, .. } = &self.recipe;
         let teacher = self.teacher.as_ref().map(|teacher| Arc::clone(&teacher.network));
-        let mut initial = Initial { teacher, ..Initial::default() };
+        let channels = self.recipe.data.channels;
+        let mut initial = Initial { channels, teacher, ..Initial::default() };
         if let Some(init) = init {
             initial.freeze_epochs = init.freeze_epochs;
             if self.resume_from.is_none() {
                 let folder = self.recipe_folder.as_deref();
-                let start = Start::of_run(Role::Start, &self.run, self.continues, init, folder)?;
+                let mut start =
+                    Start::of_run(Role::Start, &self.run, self.continues, init, folder)?;
+                stem::fit(&mut start.weights, &start.config, channels, init.stem_channels);
                 initial.weights = Some(start.weights);
             }
         }
@@ -45,7 +49,10 @@ impl Plan {
     /// The networks of the run cannot be made.
     pub(super) fn encoder_before(&self) -> Result<Option<Backbone>, TrainError> {
         match &self.recipe.init {
-            Some(init) => Ok(start::before(&self.run, init, &self.device)),
+            Some(init) => {
+                let init = (init, self.recipe.data.channels);
+                Ok(start::before(&self.run, init, &self.device))
+            }
             None => Ok(self.learner()?.encoder(Network::Student)),
         }
     }

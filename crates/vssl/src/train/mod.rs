@@ -21,6 +21,7 @@ mod remembered;
 mod report;
 mod restored;
 pub mod start;
+mod stem;
 mod step;
 mod teacher;
 pub mod watch;

@@ -435,7 +435,8 @@ impl Plan {
     /// Returns how a split is read for an evaluation: see [`Input::of`].
     pub fn evaluation(&self) -> EvaluationPlan {
         let input = Input::of(&self.recipe);
-        let batch = images_of_a_pass(&self.recipe.backbone, input.size, &self.device);
+        let batch = (input.size, input.channels());
+        let batch = images_of_a_pass(&self.recipe.backbone, batch, &self.device);
         let plan = EvaluationPlan {
             transform: input.transform(),
             normalisation: input.normalisation,

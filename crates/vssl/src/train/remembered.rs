@@ -44,7 +44,7 @@ fn remembers_images(plan: &Plan, learner: &dyn Learner) -> bool {
     let recipe = &plan.recipe;
     let device = plan.device.clone().autodiff();
     let teacher = plan.teacher.as_ref().map(|teacher| Arc::clone(&teacher.network));
-    let initial = Initial { teacher, ..Initial::default() };
+    let initial = Initial { channels: recipe.data.channels, teacher, ..Initial::default() };
     let made = recipe.method.learner_from(initial, &recipe.backbone, &sizes, &device, recipe.seed);
     let other = made.expect("without weights of an encoder there is nothing that could not fit");
     shapes(learner) != shapes(other.as_ref())

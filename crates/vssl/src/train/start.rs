@@ -17,6 +17,7 @@ use super::{
     TrainError,
     fit::check_whole,
     kept::{Role, copy},
+    stem,
 };
 use crate::{
     backbone::{Backbone, BackboneConfig},
@@ -247,11 +248,15 @@ impl Start {
     /// # Errors
     /// The recipe says otherwise in `[backbone]`.
     pub fn adapt(&self, recipe: &mut Recipe) -> Result<Vec<String>, TrainError> {
+        let wanted = recipe.data.channels;
+        let init = recipe.init.as_ref().expect("the recipe names the encoder");
+        let changed = stem::check(&self.config, self.input.channels(), wanted, init)?;
         let notes = recipe.start_from(&self.config, self.input.normalisation);
         let init = recipe.init.as_mut().expect("the recipe names the encoder");
         let from = init.from.clone();
         self.pin(init);
-        notes.map_err(|differences| TrainError::OtherBackbone { from, differences })
+        let notes = notes.map_err(|differences| TrainError::OtherBackbone { from, differences })?;
+        Ok(changed.into_iter().chain(notes).collect())
     }
 
     /// Gives a table that names the encoder its digest, and its place from the root.
@@ -300,7 +305,11 @@ pub(super) fn take_over(
 /// Returns the encoder, on `device`, that the run in the folder `run` started from: its copy in the run folder, or the
 /// encoder that `init` names where the copy is gone or damaged. `None` where neither can be read: a training is not lost for
 /// the want of what was before it.
-pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<Backbone> {
+pub(super) fn before(
+    run: &Path,
+    (init, channels): (&InitSection, usize),
+    device: &Device,
+) -> Option<Backbone> {
     let digest = init.digest.as_deref().unwrap_or_default();
     let (config, weights) = match copy(&run.join(folder::START), digest) {
         Ok((kept, weights)) => (kept.config, weights),
@@ -308,9 +317,11 @@ pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<
             Start::read(Role::Start, init, None).map(|start| (start.config, start.weights)).ok()?
         }
     };
-    let blank = Backbone::new(&config, &Init::blank(device));
-    let backbone = state::restore(blank, weights);
-    Some(backbone.expect("they are the tensors of this network"))
+    let mut weights = weights;
+    stem::fit(&mut weights, &config, channels, init.stem_channels);
+    let blank = Backbone::new(&config, &Init::blank(device).with_channels(channels));
+    // Another encoder may lie there by now.
+    state::restore(blank, weights).ok()
 }
 
 /// Checks that all weights are numbers.

@@ -42,7 +42,14 @@ impl Teacher {
         start.pin(table);
         let is_copy = start.is_copy();
         let Start { config, input, weights, mut notes, .. } = start;
-        let blank = Backbone::new(&config, &Init::blank(device));
+        let (own, wanted) = (input.channels(), recipe.data.channels);
+        if own != wanted {
+            return Err(TrainError::Setting(format!(
+                "the teacher takes images of {own} channels, the recipe has images of {wanted} (data.channels); expected \
+                 equal numbers"
+            )));
+        }
+        let blank = Backbone::new(&config, &Init::blank(device).with_channels(own));
         let backbone = state::restore(blank, weights);
         let backbone = backbone.expect("they are the tensors of this network").no_grad();
         let (size, own) = (input.size, input.normalisation);

@@ -259,9 +259,10 @@ fn others(
         let labels = some.labels().map(<[u32]>::to_vec);
         ask(Set { name: name.clone(), corruption: None, pictures, labels })?;
     }
-    let side = subject.encoder.input.size;
+    let input = subject.encoder.input;
     for kind in Generated::ALL {
-        let picture = |index| kind.image(side, settings.seed, index);
+        let size = (input.size, input.channels());
+        let picture = |index| kind.image(size, settings.seed, index);
         let pictures = (0..settings.images.max(2)).map(picture).collect();
         ask(Set { name: kind.name().to_owned(), corruption: None, pictures, labels: None })?;
     }

@@ -210,6 +210,6 @@ impl Subject {
     }
 
     fn values(&self) -> usize {
-        self.encoder.input.size.pow(2) * 3
+        self.encoder.input.size.pow(2) * self.encoder.input.channels()
     }
 }

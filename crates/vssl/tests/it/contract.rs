@@ -150,7 +150,7 @@ impl Dataset for Pictures {
     fn image(&self, index: usize) -> Result<Image, vssl_data::DataError> {
         let pixel = |i: usize| ((i * (index + 3) + index * 37) % 251) as u8;
         let rgb = (0..SIZE * SIZE * 3).map(pixel).collect();
-        Ok(Image { width: SIZE, height: SIZE, rgb })
+        Ok(Image { width: SIZE, height: SIZE, values: rgb })
     }
     fn labels(&self) -> Option<&[u32]> {
         None

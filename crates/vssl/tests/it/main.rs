@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backbones;
+mod channels;
 mod checkpoint;
 mod comparison;
 mod comparison_offline;

@@ -5,7 +5,7 @@ use std::{fmt::Write, path::Path};
 use anyhow::Context;
 use toml::Value;
 use vssl::recipe::Entry;
-use vssl_data::dataset::Format;
+use vssl_data::{PerChannel, dataset::Format};
 
 use super::{
     meaning::meaning,
@@ -145,6 +145,7 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
         "or allow: class folders without an image of a known format",
     );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
+    page.absent("channels", 1, "1 is grey, 3 RGB; others are as the files have them");
     page.absent(
         "range",
         "percentiles",
@@ -162,7 +163,7 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
 }
 
 fn normalisation(page: &mut Page, survey: &Survey) {
-    let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
+    let shown = |numbers: PerChannel| format!("{numbers:?}");
     let used = if survey.format.is_photographs() || survey.format == Format::Idx {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");
         survey.normalisation
@@ -285,6 +286,7 @@ fn init(page: &mut Page, from: &str) {
         "this and the next: what a file of another program may not tell",
     );
     page.absent("heads", 6, "attention heads of a transformer");
+    page.absent("stem_channels", "mean", "or repeat: where the images have other channels");
     page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
     page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
 }

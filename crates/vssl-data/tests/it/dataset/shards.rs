@@ -269,7 +269,8 @@ fn samples_of_a_tar_file_are_told_apart_by_their_first_point() {
     add("README", b"about");
     tar.finish().unwrap();
     let splits = open(Format::Tar, place.path(), Labels::Fine).unwrap();
-    let values: Vec<u8> = (0..3).map(|index| splits.train.image(index).unwrap().rgb[0]).collect();
+    let values: Vec<u8> =
+        (0..3).map(|index| splits.train.image(index).unwrap().values[0]).collect();
     assert_eq!(values, [1, 2, 3]);
     assert_eq!(splits.train.labels().unwrap(), [2, 0, 1]);
     assert_eq!(splits.train.classes(), ["0", "1", "2"]);
@@ -325,11 +326,11 @@ fn a_list_names_images_labels_and_splits() {
     let splits = with("Label,Path\n10,\"a,b.png\"\n9,\"a,b.png\"\n", Labels::Auto).unwrap();
     assert_eq!(splits.train.classes(), ["9", "10"]);
     assert_eq!(splits.train.labels().unwrap(), [1, 0]);
-    assert_eq!(splits.train.image(1).unwrap().rgb, [7; 3]);
+    assert_eq!(splits.train.image(1).unwrap().values, [7; 3]);
     let text = "path , label, split\n\"a,b.png \", oak, train\n\"a,b.png\",oak ,train \n";
     let splits = with(text, Labels::Auto).unwrap();
     assert_eq!((splits.train.classes(), splits.train.len()), (&["oak".to_owned()][..], 2));
-    assert_eq!(splits.train.image(0).unwrap().rgb, [7; 3]);
+    assert_eq!(splits.train.image(0).unwrap().values, [7; 3]);
     let splits = with("path,label\na.png,\nb.png,3\n", Labels::Auto).unwrap();
     assert_eq!(splits.train.labels(), None);
     assert_says(&splits.train.image(0).unwrap_err().to_string(), &["a.png", "No such file"]);

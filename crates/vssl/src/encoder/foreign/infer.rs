@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use vssl_data::{
-    Normalisation,
+    Normalisation, PerChannel,
     dataset::{Format, IMAGENET},
 };
 
@@ -63,7 +63,8 @@ pub(super) fn network(
     if let BackboneConfig::Vit(vit) = &mut config {
         attending(vit, request, hints, &mut unknown)?;
     }
-    let input = input(&config, request, hints, &mut unknown)?;
+    let channels = architectures::channels(shapes);
+    let input = input((&config, channels), request, hints, &mut unknown)?;
     match unknown.is_empty() {
         true => Ok((config, input)),
         false => Err(ForeignError::Unknown(unknown.join("; "))),
@@ -217,7 +218,7 @@ fn whose(error: ForeignError, hints: &Hints) -> ForeignError {
 /// Settles the size and normalisation of the images: as the arguments say, or else as the file says, or else
 /// as usual.
 fn input(
-    config: &BackboneConfig,
+    (config, channels): (&BackboneConfig, usize),
     request: &Request,
     hints: &Hints,
     unknown: &mut Vec<&'static str>,
@@ -227,7 +228,13 @@ fn input(
     let photographs = !small && !matches!(config, BackboneConfig::WideResnet(_));
     let normalisation: Option<Normalisation> =
         request.normalisation.or(told.map(|input| input.normalisation));
-    if normalisation.is_none() && !photographs {
+    if normalisation.is_none() && channels != 3 {
+        unknown.push(
+            "the normalisation of images that have not three channels is not in the file: give --normalisation with as \
+             many means as the stem has channels and as many deviations, in the order of the channels, or MEAN,STD for \
+             all of them",
+        );
+    } else if normalisation.is_none() && !photographs {
         unknown.push(
             "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
              imagenet or six numbers",
@@ -256,7 +263,15 @@ fn input(
         )));
     }
     let format = if photographs { Format::Folder } else { Format::Cifar10 };
-    let mut input = Input::new(size, format, normalisation.unwrap_or(IMAGENET));
+    let normalisation = spread(normalisation.unwrap_or(IMAGENET), channels)
+        .or_else(|| unknown.first().map(|_| IMAGENET));
+    let Some(normalisation) = normalisation else {
+        return Err(ForeignError::Contradiction(format!(
+            "--normalisation is not for {channels} channels, which the stem of these tensors takes; give as many means \
+             and as many deviations, or MEAN,STD for all channels"
+        )));
+    };
+    let mut input = Input::new(size, format, normalisation);
     if let Some(told) = told
         && told.size == size
     {
@@ -269,6 +284,21 @@ fn input(
              {size}, or a smaller --size"
         ))),
         _ => Ok(input),
+    }
+}
+
+/// Returns a normalisation for images of so many channels; `None` where it is for another number, and is not the same
+/// for all channels.
+fn spread(normalisation: Normalisation, channels: usize) -> Option<Normalisation> {
+    let Normalisation { mean, std } = normalisation;
+    let same = |numbers: &[f32]| numbers.iter().all(|number| *number == numbers[0]);
+    match normalisation.channels() == channels {
+        true => Some(normalisation),
+        false if same(&mean) && same(&std) => Some(Normalisation {
+            mean: PerChannel::of(&vec![mean[0]; channels]).ok()?,
+            std: PerChannel::of(&vec![std[0]; channels]).ok()?,
+        }),
+        false => None,
     }
 }
 

@@ -299,7 +299,7 @@ mod tests {
         assert!(message.contains("views.local"), "{message}");
 
         let vit = VitConfig { patch: 8, image_size: 16, ..VitConfig::default() }.into();
-        let teacher = Arc::new(FrozenTeacher::untrained(&vit, &Device::flex()));
+        let teacher = Arc::new(FrozenTeacher::untrained((&vit, 3), &Device::flex()));
         let student = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
         let method = Distill { teacher_size: Some(20), ..method };
         let message = taught(method, teacher, &student).unwrap_err();

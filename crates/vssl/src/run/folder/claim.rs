@@ -71,7 +71,8 @@ fn occupied(path: &Path) -> io::Result<bool> {
 /// Returns whether all that the folder holds is of a start that failed before its first step, for example because of an
 /// image that cannot be read. Nothing is lost with it, so that the corrected command can be given again.
 fn failed_before_a_step(path: &Path) -> bool {
-    let left = [RECIPE, SETTINGS, LOG, START, TEACHER, LABELS, ENCODER, metrics::FILE, history::FILE];
+    let left =
+        [RECIPE, SETTINGS, LOG, START, TEACHER, LABELS, ENCODER, metrics::FILE, history::FILE];
     let is_left = |entry: io::Result<fs::DirEntry>| {
         entry.is_ok_and(|entry| {
             let name = entry.file_name();
@@ -114,8 +115,18 @@ fn clear(path: &Path) -> Result<(), RunFolderError> {
             removed(&entry, fs::remove_dir_all(&entry))?;
         }
     }
-    let own =
-        [metrics::FILE, history::FILE, LOG, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, START, TEACHER];
+    let own = [
+        metrics::FILE,
+        history::FILE,
+        LOG,
+        SUMMARY,
+        CLASSES,
+        CONFUSION,
+        LABELS,
+        ENCODER,
+        START,
+        TEACHER,
+    ];
     for name in own.into_iter().chain([SETTINGS, RECIPE]) {
         let file = path.join(name);
         removed(&file, fs::remove_file(&file))?;

@@ -32,7 +32,9 @@ pub use self::{
 };
 pub use super::{
     error::RunFolderError,
-    names::{CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, START, SUMMARY, TEACHER},
+    names::{
+        CLASSES, CONFUSION, ENCODER, LABELS, LINEAR, RECIPE, SETTINGS, START, SUMMARY, TEACHER,
+    },
 };
 
 #[cfg(test)]
