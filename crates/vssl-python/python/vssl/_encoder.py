@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,8 @@ class Encoder:
         ``network`` ("student" or "teacher") and ``checkpoint`` ("latest", "best" or "step-N") choose among those of
         a run. ``device`` is as in ``vssl embed --device``; a wheel has ``cpu`` only, unless it was built otherwise.
         """
+        if not re.fullmatch(r"latest|best|step-\d+", checkpoint):
+            raise UsageError(f"checkpoint is {checkpoint!r}; expected latest, best or step-N, as in step-1000")
         return cls(_vssl.Encoder.load(os.fspath(path), network, checkpoint, device))
 
     @property
