@@ -131,7 +131,13 @@ impl Views {
     }
 
     /// The parameters that a view of an image is made with, as JSON.
-    fn parameters(&self, py: Python<'_>, epoch: u64, index: usize, view: usize) -> PyResult<String> {
+    fn parameters(
+        &self,
+        py: Python<'_>,
+        epoch: u64,
+        index: usize,
+        view: usize,
+    ) -> PyResult<String> {
         let (images, views) = (self.dataset.len(), self.pipeline.views());
         let shape = views.get(view).filter(|_| index < images).ok_or_else(|| {
             let views = views.len();
@@ -140,11 +146,12 @@ impl Views {
             ))
         })?;
         let image = without_lock(py, || Ok(self.dataset.image(index)?))?;
-        let drawn = self.pipeline.parameters((image.width, image.height), epoch, index as u64, view);
+        let drawn =
+            self.pipeline.parameters((image.width, image.height), epoch, index as u64, view);
         let region = drawn.region;
-        let jitter = drawn.jitter.map(|jitter| {
-            jitter.into_iter().filter_map(adjustment).collect::<Vec<(&str, f64)>>()
-        });
+        let jitter = drawn
+            .jitter
+            .map(|jitter| jitter.into_iter().filter_map(adjustment).collect::<Vec<(&str, f64)>>());
         let value = json!({
             "top": region.top, "left": region.left, "height": region.height, "width": region.width,
             "size": shape.size, "interpolation": self.pipeline.groups()[shape.group].interpolation,

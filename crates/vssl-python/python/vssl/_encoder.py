@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _vssl
-from ._errors import Error, ImageWarning, UsageError
+from ._errors import Error, ImageWarning, Note, UsageError
 from ._images import SPLITS, Images, Path, data_root, opened
 
 #: The largest number of images left out that a warning names.
@@ -79,7 +79,7 @@ class Encoder:
     def __init__(self, native: _vssl.Encoder) -> None:
         self._native = native
         for note in native.notes:
-            warnings.warn(note, stacklevel=3)
+            warnings.warn(note, Note, stacklevel=3)
 
     @classmethod
     def load(
