@@ -1,6 +1,9 @@
 //! The command `vssl`, and what holds for the whole process.
 
-use std::ffi::OsString;
+use std::{
+    ffi::OsString,
+    io::{Write, stdout},
+};
 
 use pyo3::prelude::*;
 
@@ -9,7 +12,12 @@ use crate::errors::failed;
 /// Runs the command of a command line and returns its exit code; `program` starts it again.
 #[pyfunction]
 pub fn command(py: Python<'_>, line: Vec<OsString>, program: Vec<OsString>) -> u8 {
-    py.detach(|| vssl_cli::main(line, program))
+    py.detach(|| {
+        let code = vssl_cli::main(line, program);
+        // A library's output is not flushed when the process ends.
+        let _ = stdout().flush();
+        code
+    })
 }
 
 /// Sets the number of threads that compute.

@@ -144,7 +144,7 @@ def test_what_is_no_image_is_refused(encoder, images, words):
 
 
 def test_settings_out_of_range_are_refused(run, encoder, photos):
-    for arguments in ({"network": "both"}, {"device": "abacus"}):
+    for arguments in ({"network": "both"}, {"device": "abacus"}, {"checkpoint": "step"}):
         with pytest.raises(ValueError, match="expected"):
             vssl.Encoder.load(run.path, **arguments)
     for arguments in ({"batch": 0}, {"workers": -1}, {"split": "trian"}):

@@ -9,7 +9,7 @@ The chapter *Python* of the book has more.
 
 from ._command import main
 from ._encoder import Embedding, Encoder, EncoderInfo
-from ._errors import Error, ImageWarning, UsageError
+from ._errors import Error, ImageWarning, Note, UsageError
 from ._evaluation import (
     AlphaReq,
     Knn,
@@ -42,6 +42,7 @@ __all__ = [
     "Knn",
     "Lidar",
     "LinearProbe",
+    "Note",
     "Replaced",
     "Run",
     "Spectrum",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _vssl
-from ._errors import Error, ImageWarning, UsageError
+from ._errors import Error, ImageWarning, Note, UsageError
 from ._images import SPLITS, Images, Path, data_root, opened
 
 #: The largest number of images left out that a warning names.
@@ -78,7 +79,7 @@ class Encoder:
     def __init__(self, native: _vssl.Encoder) -> None:
         self._native = native
         for note in native.notes:
-            warnings.warn(note, stacklevel=3)
+            warnings.warn(note, Note, stacklevel=3)
 
     @classmethod
     def load(
@@ -89,6 +90,8 @@ class Encoder:
         ``network`` ("student" or "teacher") and ``checkpoint`` ("latest", "best" or "step-N") choose among those of
         a run. ``device`` is as in ``vssl embed --device``; a wheel has ``cpu`` only, unless it was built otherwise.
         """
+        if not re.fullmatch(r"latest|best|step-\d+", checkpoint):
+            raise UsageError(f"checkpoint is {checkpoint!r}; expected latest, best or step-N, as in step-1000")
         return cls(_vssl.Encoder.load(os.fspath(path), network, checkpoint, device))
 
     @property

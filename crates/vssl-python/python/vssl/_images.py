@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _vssl
-from ._errors import UsageError
+from ._errors import Note, UsageError
 
 Path = Union[str, "os.PathLike[str]"]
 SPLITS = ("train", "validation", "test")
@@ -28,7 +28,7 @@ class Images(Sequence["npt.NDArray[np.uint8]"]):
     def __init__(self, native: _vssl.Images) -> None:
         self._native = native
         for note in native.notes:
-            warnings.warn(note, stacklevel=3)
+            warnings.warn(note, Note, stacklevel=3)
 
     @classmethod
     def open(

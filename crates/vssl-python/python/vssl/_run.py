@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from . import _vssl
 from ._encoder import Encoder
+from ._errors import Note
 from ._images import Path
 
 
@@ -42,6 +43,6 @@ def run(path: Path) -> Run:
     warning and left out."""
     recipe, summary, metrics, evaluations, damaged = _vssl.read_run(os.fspath(path))
     for message in damaged:
-        warnings.warn(message, stacklevel=2)
+        warnings.warn(message, Note, stacklevel=2)
     result = None if summary is None else json.loads(summary)
     return Run(pathlib.Path(path), json.loads(recipe), result, metrics, evaluations)
