@@ -139,7 +139,7 @@ fn a_teacher_of_another_program_size_and_normalisation_teaches_by_every_objectiv
     let world = World::new();
     let file = world.at("vit.safetensors");
     weights_of(&vit(), &file);
-    let keys = ", heads = 3, size = 32, pooling = \"token\", normalisation = \"imagenet\"";
+    let keys = ", heads = 3, size = 32, pooling = \"token\", normalisation = \"0.5,0.25\"";
     for (number, settings) in OBJECTIVES.into_iter().enumerate() {
         let text = by(&world, &file, keys, settings);
         let plan = world.plan(&format!("run-{number}"), &text).unwrap();
@@ -221,7 +221,7 @@ fn what_is_no_teacher_is_refused_before_a_file_is_written() {
     let error = world.refused(&by(
         &world,
         &file,
-        ", heads = 3, pooling = \"token\", normalisation = \"imagenet\"",
+        ", heads = 3, pooling = \"token\", normalisation = \"0.5,0.25\"",
         "",
     ));
     assert!(error.contains("blocks.3.mlp.fc1.weight"), "{error}");
