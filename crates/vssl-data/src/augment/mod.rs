@@ -231,6 +231,20 @@ impl Normalisation {
     pub fn channels(&self) -> usize {
         self.mean.len()
     }
+
+    /// The normalisation of images of so many channels; `None` where this one is for another number, and not the same
+    /// for all channels.
+    pub fn spread_over(self, channels: usize) -> Option<Self> {
+        let same = |numbers: &[f32]| numbers.iter().all(|number| *number == numbers[0]);
+        match self.channels() == channels {
+            true => Some(self),
+            false if same(&self.mean) && same(&self.std) => Some(Self {
+                mean: PerChannel::of(&vec![self.mean[0]; channels]).ok()?,
+                std: PerChannel::of(&vec![self.std[0]; channels]).ok()?,
+            }),
+            false => None,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -111,6 +111,33 @@ fn bad_images_stop_the_packing_or_are_left_out_and_named() {
 }
 
 #[test]
+fn a_second_packing_into_one_folder_is_refused_while_the_first_runs() {
+    let place = tempdir().unwrap();
+    for number in 0..3 {
+        write(place.path().join(format!("images/{number}.png")), &png(2, 2, [number; 3]));
+    }
+    let images = open(Format::Folder, &place.path().join("images"), Labels::Auto).unwrap().train;
+    let to = place.path().join("shards");
+    let second = std::sync::Mutex::new(None);
+    let splits = split(&images);
+    let during = |_: vssl_data::pack::PackProgress| {
+        let mut second = second.lock().unwrap();
+        second.get_or_insert_with(|| packed(&images, &to, &PLAN).unwrap_err().to_string());
+    };
+    pack(&splits, &to, &PLAN, &during).unwrap();
+    let message = second.into_inner().unwrap().unwrap();
+    assert_says(&message, &["shards.part", "another packing"]);
+    assert_eq!(open(Format::Tar, &to, Labels::Auto).unwrap().train.len(), 3);
+    // What a packing left that was killed is in nobody's way.
+    fs::create_dir(place.path().join("other.part")).unwrap();
+    write(place.path().join("other.part/.vssl-pack"), b"");
+    write(place.path().join("other.part/train/000000.tar"), b"half");
+    packed(&images, &place.path().join("other"), &PLAN).unwrap();
+    assert!(!place.path().join("other.part").exists());
+    assert!(!place.path().join("other/.vssl-pack").exists());
+}
+
+#[test]
 fn what_was_changed_on_the_disk_is_noticed() {
     let place = tempdir().unwrap();
     for number in 0..3 {

@@ -68,7 +68,7 @@ pub struct Posterior {
 
 /// A function that computes the [`Posterior`] of images by networks that it holds, off the autodiff device.
 ///
-/// # Shapes — the images: `[n, 3, h, w]`.
+/// # Shapes — the images: `[n, channels, h, w]`.
 pub type PosteriorReader = Box<dyn Fn(Tensor<4>) -> Posterior>;
 
 /// A function that prepares the networks of the method `M`, which are off the autodiff device, for the posteriors of

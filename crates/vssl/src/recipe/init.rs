@@ -3,22 +3,13 @@
 //! The keys beside `from` are the options of `vssl import`: what a file of another program does not tell. What the
 //! encoder itself decides, its architecture and the normalisation of its images, need not be in the recipe.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Serialize};
 use toml::Table;
-use vssl_data::{
-    Normalisation, PerChannel,
-    dataset::{CIFAR10, CIFAR100, IMAGENET},
-};
+use vssl_data::Normalisation;
 
-use super::{
-    Checker, Difference, Recipe, explain,
-    sections::short::{self, Wide},
-};
+use super::{Checker, Difference, Recipe, explain, normalisation, sections::short};
 use crate::{
     backbone::{Architecture, BackboneConfig, Pooling, Stem},
     method::learner::Network,
@@ -71,7 +62,7 @@ pub struct InitSection {
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "short::serialize",
-        deserialize_with = "normalisation"
+        deserialize_with = "normalisation::deserialize"
     )]
     pub normalisation: Option<Normalisation>,
     /// What becomes of the weights of a stem that takes another number of channels than the images have; without it
@@ -161,64 +152,6 @@ impl InitSection {
             checker.at_least(&format!("{table}.{key}"), number.unwrap_or(1) as u64, 1);
         }
     }
-}
-
-/// Returns the normalisation that `text` names, as `vssl import --normalisation` takes it: `imagenet`, `cifar10`,
-/// `cifar100`, `MEAN,STD` for all of three channels, or the means of all channels and then their deviations.
-///
-/// # Errors
-/// The text is none of these; the error says what was expected.
-pub fn normalisation_of(text: &str) -> Result<Normalisation, String> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let given = match (text, numbers.as_deref()) {
-        ("imagenet", _) => IMAGENET,
-        ("cifar10", _) => CIFAR10,
-        ("cifar100", _) => CIFAR100,
-        (_, Ok(&[mean, std])) => Normalisation::new([mean; 3], [std; 3]),
-        (_, Ok(numbers)) if numbers.len().is_multiple_of(2) => {
-            let (mean, std) = numbers.split_at(numbers.len() / 2);
-            Normalisation { mean: PerChannel::of(mean)?, std: PerChannel::of(std)? }
-        }
-        _ => {
-            return Err(
-                "expected imagenet, cifar10, cifar100, MEAN,STD for all channels, or the means of all channels and \
-                        then their deviations, as in 0.5,0.5,0.5,0.5,0.5,0.5"
-                    .to_owned(),
-            );
-        }
-    };
-    let positive = given.std.iter().all(|std| std.is_finite() && *std > 0.0);
-    match positive && given.mean.iter().all(|mean| mean.is_finite()) {
-        true => Ok(given),
-        false => Err("expected finite numbers and deviations above 0".to_owned()),
-    }
-}
-
-/// Reads a normalisation: a text, or a table as `data.normalisation` has it.
-fn normalisation<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Normalisation>, D::Error> {
-    struct Reader;
-    impl<'de> Visitor<'de> for Reader {
-        type Value = Normalisation;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(
-                "a name such as \"imagenet\", numbers in quotes, or a table of mean and std",
-            )
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Normalisation, E> {
-            normalisation_of(text)
-                .map_err(|expected| E::custom(format!("got {text:?}, {expected}")))
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Normalisation, A::Error> {
-            let wide = Wide::deserialize(MapAccessDeserializer::new(table))?;
-            wide.narrow().map_err(A::Error::custom)
-        }
-    }
-    deserializer.deserialize_any(Reader).map(Some)
 }
 
 impl Recipe {
@@ -331,6 +264,11 @@ fn put(table: &mut Table, path: &[String], value: toml::Value) {
 
 #[cfg(test)]
 mod tests {
+    use vssl_data::{
+        PerChannel,
+        dataset::{CIFAR10, IMAGENET},
+    };
+
     use super::*;
     use crate::methods::METHODS;
 

@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod explain;
 mod init;
+mod normalisation;
 mod read;
 mod sections;
 mod settings;
@@ -25,7 +26,8 @@ pub use check::Checker;
 pub use error::{Location, Problem, RecipeError};
 pub use explain::{Difference, Origin, Provenance, difference};
 pub(crate) use explain::{leaves, of_tables};
-pub use init::{InitSection, StemChannels, normalisation_of};
+pub use init::{InitSection, StemChannels};
+pub use normalisation::normalisation_of;
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
     LossObjective, ProbeConfig, TrainSection, UncertaintySection,

@@ -181,7 +181,7 @@ impl Subject {
         (features, Some(posterior))
     }
 
-    /// Normalised, `count · size · size · 3`.
+    /// Normalised, `count · size · size · channels`.
     fn plain(&self, pictures: &[Image]) -> Vec<f32> {
         let (values, normaliser) = (self.values(), &self.normaliser);
         let mut pixels = vec![0.0; pictures.len() * values];

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use vssl_data::{
-    Normalisation, PerChannel,
+    Normalisation,
     dataset::{Format, IMAGENET},
 };
 
@@ -226,20 +226,8 @@ fn input(
     let told = hints.told.as_ref().map(|(_, input)| *input);
     let small = matches!(config, BackboneConfig::Resnet(resnet) if resnet.stem == Stem::Cifar);
     let photographs = !small && !matches!(config, BackboneConfig::WideResnet(_));
-    let normalisation: Option<Normalisation> =
-        request.normalisation.or(told.map(|input| input.normalisation));
-    if normalisation.is_none() && channels != 3 {
-        unknown.push(
-            "the normalisation of images that have not three channels is not in the file: give --normalisation with as \
-             many means as the stem has channels and as many deviations, in the order of the channels, or MEAN,STD for \
-             all of them",
-        );
-    } else if normalisation.is_none() && !photographs {
-        unknown.push(
-            "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
-             imagenet or six numbers",
-        );
-    }
+    let given = request.normalisation.or(told.map(|input| input.normalisation));
+    let normalisation = normalisation(given, channels, photographs, unknown)?;
     let usual = match (photographs, config.vit()) {
         (_, Some(vit)) => vit.image_size,
         (true, None) => 224,
@@ -263,14 +251,6 @@ fn input(
         )));
     }
     let format = if photographs { Format::Folder } else { Format::Cifar10 };
-    let normalisation = spread(normalisation.unwrap_or(IMAGENET), channels)
-        .or_else(|| unknown.first().map(|_| IMAGENET));
-    let Some(normalisation) = normalisation else {
-        return Err(ForeignError::Contradiction(format!(
-            "--normalisation is not for {channels} channels, which the stem of these tensors takes; give as many means \
-             and as many deviations, or MEAN,STD for all channels"
-        )));
-    };
     let mut input = Input::new(size, format, normalisation);
     if let Some(told) = told
         && told.size == size
@@ -287,19 +267,34 @@ fn input(
     }
 }
 
-/// Returns a normalisation for images of so many channels; `None` where it is for another number, and is not the same
-/// for all channels.
-fn spread(normalisation: Normalisation, channels: usize) -> Option<Normalisation> {
-    let Normalisation { mean, std } = normalisation;
-    let same = |numbers: &[f32]| numbers.iter().all(|number| *number == numbers[0]);
-    match normalisation.channels() == channels {
-        true => Some(normalisation),
-        false if same(&mean) && same(&std) => Some(Normalisation {
-            mean: PerChannel::of(&vec![mean[0]; channels]).ok()?,
-            std: PerChannel::of(&vec![std[0]; channels]).ok()?,
-        }),
-        false => None,
-    }
+/// Settles the normalisation of images of so many channels; `given` is what the arguments or the file say.
+fn normalisation(
+    given: Option<Normalisation>,
+    channels: usize,
+    photographs: bool,
+    unknown: &mut Vec<&'static str>,
+) -> Result<Normalisation, ForeignError> {
+    let Some(given) = given else {
+        if channels != 3 {
+            unknown.push(
+                "the normalisation of images that have not three channels is not in the file: give --normalisation \
+                 with a mean for each channel of the stem and then a deviation for each, or MEAN,STD for all of them",
+            );
+        } else if !photographs {
+            unknown.push(
+                "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
+                 imagenet or six numbers",
+            );
+        }
+        return Ok(IMAGENET);
+    };
+    given.spread_over(channels).ok_or_else(|| {
+        ForeignError::Contradiction(format!(
+            "--normalisation is for {} channels, the stem of these tensors takes {channels} channels; give as many \
+             means and as many deviations, or MEAN,STD for all channels",
+            given.channels()
+        ))
+    })
 }
 
 fn contradiction<T: PartialEq + Serialize>(
