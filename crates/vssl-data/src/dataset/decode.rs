@@ -110,7 +110,11 @@ fn in_three(rgb: RgbImage) -> Image {
 fn rgb(mut bytes: Vec<u8>, tones: Tones) -> Result<RgbImage, String> {
     match Kind::of(&bytes) {
         Some(Kind::Jpeg) => jpeg::decode(&mut bytes),
-        Some(Kind::JpegXl) => jxl::decode(&bytes)?.rgb(tones),
+        Some(Kind::JpegXl) => {
+            let (samples, scaled_from) = jxl::decode(&bytes)?;
+            let (samples, tones) = unscaled(samples, scaled_from, tones);
+            samples.rgb(tones)
+        }
         Some(Kind::Gif) => gif::decode(&bytes),
         Some(Kind::Tiff) => {
             let (samples, orientation) = tiff::decode(&mut bytes)?;
@@ -137,7 +141,11 @@ fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Imag
                 )),
             };
         }
-        Some(Kind::JpegXl) => (jxl::decode(&bytes)?, tones, None),
+        Some(Kind::JpegXl) => {
+            let (samples, scaled_from) = jxl::decode(&bytes)?;
+            let (samples, tones) = unscaled(samples, scaled_from, tones);
+            (samples, tones, None)
+        }
         Some(Kind::Tiff) => {
             let (samples, orientation) = tiff::decode(&mut bytes)?;
             (samples, tones, orientation)
@@ -145,7 +153,7 @@ fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Imag
         Some(Kind::Other(format)) => {
             let (image, orientation) = other(&bytes, format)?;
             let (samples, tones) = match wide(image) {
-                Ok(samples) => unscaled(samples, &bytes, tones),
+                Ok(samples) => unscaled(samples, scaled_from(&bytes), tones),
                 Err(image) => (narrow(image), tones),
             };
             (samples, tones, orientation)
@@ -191,7 +199,10 @@ pub(crate) fn largest_of_sixteen_bits(bytes: &[u8]) -> Option<u16> {
     }
     let samples = guarded(|| match Kind::of(bytes) {
         Some(Kind::Tiff) if tiff::is_wide(bytes) => Ok(tiff::decode(&mut bytes.to_vec())?.0),
-        Some(Kind::JpegXl) => jxl::decode(bytes),
+        Some(Kind::JpegXl) => match jxl::decode(bytes)? {
+            (samples, None) => Ok(samples),
+            _ => Err("it says how many of its bits are used".to_owned()),
+        },
         Some(Kind::Other(format)) => {
             wide(other(bytes, format)?.0).map_err(|_| "it has 8 bits a sample".to_owned())
         }
@@ -254,11 +265,11 @@ fn narrow(image: DynamicImage) -> Samples {
     Samples { width, height, colours, channels, is_cmyk: false, numbers: Numbers::U8(values) }
 }
 
-/// Samples of 16 bits of the file `bytes`, and the tones with which they are read.
-fn unscaled(mut samples: Samples, bytes: &[u8], mut tones: Tones) -> (Samples, Tones) {
-    if let (Some(largest), Numbers::U16(values)) = (scaled_from(bytes), &mut samples.numbers) {
+/// Samples of 16 bits, and the tones with which they are read, where the decoder has scaled numbers from 0 to `largest` to
+/// all bits; `None` where it has not.
+fn unscaled(mut samples: Samples, largest: Option<u32>, mut tones: Tones) -> (Samples, Tones) {
+    if let (Some(largest), Numbers::U16(values)) = (largest, &mut samples.numbers) {
         match tones.range.is_full() {
-            // The decoder has scaled the samples by the largest one of the header.
             true => tones.bits_used = 16,
             // A range is in the numbers of the file.
             false => values.iter_mut().for_each(|value| {
@@ -275,7 +286,7 @@ fn eight_bits(image: DynamicImage, bytes: &[u8], tones: Tones) -> Result<RgbImag
     match wide(image) {
         Err(image) => Ok(image.into_rgb8()),
         Ok(samples) => {
-            let (samples, tones) = unscaled(samples, bytes, tones);
+            let (samples, tones) = unscaled(samples, scaled_from(bytes), tones);
             samples.rgb(tones)
         }
     }

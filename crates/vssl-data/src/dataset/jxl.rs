@@ -16,11 +16,12 @@ pub(super) const CONTAINER: &[u8] = b"\0\0\0\x0cJXL \x0d\x0a\x87\x0a";
 /// The bytes that a pixel may take on average while it is decoded, where the picture has the largest size.
 const BYTES_A_PIXEL: usize = 24;
 
-/// Decodes the first picture. The file's own orientation is applied.
+/// Decodes the first picture. The file's own orientation is applied. With it comes the largest number of a file of 9 to 15
+/// bits a sample, whose samples are scaled to all 16 bits here; `None` for other files.
 ///
 /// # Errors
 /// Why it cannot be read.
-pub(super) fn decode(bytes: &[u8]) -> Result<Samples, String> {
+pub(super) fn decode(bytes: &[u8]) -> Result<(Samples, Option<u32>), String> {
     let damaged =
         |error: Box<dyn std::error::Error + Send + Sync>| format!("damaged JPEG XL: {error}");
     let image = JxlImage::builder()
@@ -48,6 +49,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Samples, String> {
         return Err(format!("damaged JPEG XL: {channels} channels in the picture"));
     }
     let count = width as usize * height as usize * channels;
+    let mut scaled_from = None;
     let numbers = match image.image_header().metadata.bit_depth {
         BitDepth::IntegerSample { bits_per_sample: ..=8 } => {
             let mut values = vec![0_u8; count];
@@ -55,9 +57,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Samples, String> {
             Numbers::U8(values)
         }
         // Samples of 9 to 15 bits are spread over all 16.
-        BitDepth::IntegerSample { .. } => {
+        BitDepth::IntegerSample { bits_per_sample } => {
             let mut values = vec![0_u16; count];
             stream.write_to_buffer(&mut values);
+            scaled_from = (bits_per_sample < 16).then(|| (1 << bits_per_sample) - 1);
             Numbers::U16(values)
         }
         BitDepth::FloatSample { .. } => {
@@ -66,5 +69,5 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Samples, String> {
             Numbers::F32(values)
         }
     };
-    Ok(Samples { width, height, colours, channels, is_cmyk: false, numbers })
+    Ok((Samples { width, height, colours, channels, is_cmyk: false, numbers }, scaled_from))
 }

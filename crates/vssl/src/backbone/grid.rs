@@ -2,7 +2,7 @@
 //! map. Networks that run outside the autodiff graph put them out as constants. Called by [`super::Backbone`] and by
 //! `method::frozen`.
 
-use burn::tensor::{GradientCheckpointingStrategy, Tensor};
+use burn::tensor::{DType, GradientCheckpointingStrategy, Tensor};
 
 use crate::layers::resized;
 
@@ -22,6 +22,11 @@ impl Grid {
     ///
     /// # Shapes — `map`: `[n, dim, rows, columns]`.
     pub(super) fn of_map(map: Tensor<4>) -> Self {
+        // As the pooled features: what follows the backbone is in single precision.
+        let map = match map.dtype() {
+            DType::F16 | DType::BF16 => map.cast(DType::F32),
+            _ => map,
+        };
         let [n, dim, rows, columns] = map.dims();
         let cells = map.permute([0, 2, 3, 1]).reshape([n, rows * columns, dim]);
         Self { cells, rows, columns }

@@ -71,8 +71,9 @@ mod tests {
         // Output 0 of 1 lies between inputs 1 and 2 of 4.
         assert_eq!(values(resized(ramp(1, 4), [1, 1], false)), [1.5]);
         let all = values(resized(ramp(1, 4) * ramp(1, 4), [1, 1], true));
-        // Weights 5/32, 11/32, 11/32, 5/32 of 0, 1, 4 and 9 without the inputs beyond the border.
-        assert!((all[0] - (11.0 + 44.0 + 45.0) / 32.0).abs() < 1e-6, "{all:?}");
+        // torch.nn.functional.interpolate(torch.arange(4.)[None, None, None] ** 2, size=(1, 1), mode="bilinear",
+        // antialias=True): weights 5/24, 7/24, 7/24 and 5/24 of 0, 1, 4 and 9.
+        assert!((all[0] - 10.0 / 3.0).abs() < 1e-6, "{all:?}");
     }
 
     #[test]

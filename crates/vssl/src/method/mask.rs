@@ -148,6 +148,12 @@ impl BlockMasks {
         block(grid, self.area(grid, self.context_scale, rng), 1.0)
     }
 
+    /// Returns the number of patches of the smallest block of a context, before the targets are taken out.
+    pub fn smallest_context(&self, grid: [usize; 2]) -> usize {
+        let area = ((grid[0] * grid[1]) as f64 * self.context_scale[0]).floor();
+        block(grid, area, 1.0).iter().product()
+    }
+
     /// Draws an area, in whole patches.
     fn area(&self, grid: [usize; 2], [low, high]: [f64; 2], rng: &mut impl RngCore) -> f64 {
         ((grid[0] * grid[1]) as f64 * uniform(rng, low, high)).floor()
@@ -174,7 +180,7 @@ impl BlockMasks {
                 }
             }
         }
-        // A block that is smaller than the least: all patches, as far as they are asked for.
+        // A block that is smaller than the least, which `smallest_context` tells before a run.
         let all = (0..(grid[0] * grid[1]) as u32).collect();
         Blocks { context: all, overlapped: self.targets, targets }
     }

@@ -263,11 +263,26 @@ impl Method for IJepa {
                  by {LEAST_SIDE}, by a smaller backbone.vit.patch or larger views"
             ));
         }
+        if patches.is_some_and(|patches| !patches.normalised) {
+            return Err(
+                "ijepa compares the patches behind the last norm, which backbone.vit.pooling = \"fc_norm\" does not have: \
+                 expected \"token\" or \"mean\""
+                    .to_owned(),
+            );
+        }
         let (least, most) = (self.min_context, rows * columns / 4);
         if least > most {
             return Err(format!(
                 "ijepa.min_context = {least} is more than a quarter of the {rows} by {columns} patches of a view, and \
                  the targets take most of the others: expected at most {most}"
+            ));
+        }
+        let smallest = self.blocks().smallest_context([rows, columns]);
+        if smallest < least {
+            return Err(format!(
+                "ijepa.context_scale = {:?} makes contexts of {smallest} of the {rows} by {columns} patches of a view, \
+                 fewer than ijepa.min_context = {least}: expected a larger share or a smaller least number",
+                self.context_scale
             ));
         }
         Ok(())
@@ -334,6 +349,11 @@ mod tests {
             let message = ijepa.check_patches(patches).unwrap_err();
             assert!(message.contains(expected), "{message}");
         }
+        let small = IJepa { context_scale: [0.1, 0.15], ..ijepa.clone() };
+        let message = small.check_patches(Some([8, 8].into())).unwrap_err();
+        assert!(message.contains("contexts of 4 of"), "{message}");
+        let unnormalised = Patches { normalised: false, ..Patches::from([8, 8]) };
+        assert!(ijepa.check_patches(Some(unnormalised)).unwrap_err().contains("fc_norm"));
         assert_eq!(ijepa.check_patches(Some([8, 8].into())), Ok(()));
         assert_eq!(IJepa { min_context: 4, ..ijepa }.check_patches(Some([4, 4].into())), Ok(()));
     }

@@ -44,7 +44,7 @@ pub(super) fn scatter(
         unread += numbers.len() - read.len();
         // More views of one image than go through the network together go in parts.
         let batch = read.concat();
-        let image = pipeline.views()[0].size.pow(2) * 3;
+        let image = pipeline.views()[0].size.pow(2) * pipeline.channels();
         let mut rows = Vec::new();
         for part in batch.chunks(encoder.batch().max(1) * image) {
             let features = encoder.embed(part, part.len() / image);
@@ -58,7 +58,7 @@ pub(super) fn scatter(
     Ok((scatter, unread))
 }
 
-/// Makes the views of some images, image by image: `views · size · size · 3` numbers each; `None` for an image that
+/// Makes the views of some images, image by image: `views · size · size · channels` numbers each; `None` for an image that
 /// cannot be read and may be left out. View `k` is that of number `k mod m` in draw `k / m`, of the `m` views of the
 /// pipeline.
 fn views_of(
@@ -69,7 +69,7 @@ fn views_of(
     on_bad_image: OnBadImage,
 ) -> Result<Vec<Option<Vec<f32>>>, DataError> {
     let kinds = pipeline.views().len();
-    let values = pipeline.views()[0].size.pow(2) * 3;
+    let values = pipeline.views()[0].size.pow(2) * pipeline.channels();
     let of_image = |scratch: &mut Scratch, &number: &usize| {
         let image = match images.image(number) {
             Err(_) if on_bad_image == OnBadImage::Skip => return Ok(None),

@@ -24,6 +24,9 @@ pub(super) fn check(recipe: &Recipe, checker: &mut Checker) {
             let freeze = teacher.freeze_epochs;
             let expected = "no such key: the teacher is frozen for good";
             checker.require("teacher.freeze_epochs", freeze == 0, freeze, expected);
+            let stem = teacher.stem_channels;
+            let expected = "no such key: the teacher sees images of as many channels as it was trained on";
+            checker.require("teacher.stem_channels", stem.is_none(), "given", expected);
         }
         (None, true) => {
             let expected = format_args!(

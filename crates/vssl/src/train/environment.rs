@@ -58,7 +58,7 @@ pub(super) fn adapt_batch(recipe: &mut Recipe, group: &Group, images: usize) -> 
 pub(super) fn check_views(recipe: &Recipe, group: &Group) -> Result<(), TrainError> {
     let numbers = recipe.views.iter().fold(0_u64, |sum, group| {
         let side = group.size as u64;
-        let view = side.saturating_mul(side).saturating_mul(3);
+        let view = side.saturating_mul(side).saturating_mul(recipe.data.channels as u64);
         sum.saturating_add(view.saturating_mul(group.count as u64))
     });
     let batches = (recipe.data.prefetch as u64).max(1);

@@ -27,7 +27,10 @@ use crate::{
     encoder::{Input, images_of_a_pass, within_room},
     eval::evaluators::{self, Evaluator},
     layers::budget,
-    method::{Sizes, learner::Learner},
+    method::{
+        Sizes,
+        learner::{BACKBONE, Learner},
+    },
     methods,
     optim::Optimizer,
     recipe::{self, Recipe},
@@ -43,6 +46,7 @@ use crate::{
         resume, space,
     },
     schedule::Step,
+    tensors::ParameterInfo,
 };
 
 /// A run that is ready to start.
@@ -378,7 +382,19 @@ impl Plan {
                 "the networks of this recipe take {space}: lower the sizes in [backbone] or in [{method}]"
             ))
         });
-        made?
+        let learner = made??;
+        let freezes = self.recipe.init.as_ref().filter(|init| init.freeze_epochs > 0);
+        let is_head = |one: &ParameterInfo| !one.path.starts_with(&format!("{BACKBONE}."));
+        match freezes {
+            Some(init) if !learner.parameters().iter().any(is_head) => {
+                Err(TrainError::Setting(format!(
+                    "init.freeze_epochs = {}: with these settings {} has no heads that could train alone; expected 0",
+                    init.freeze_epochs,
+                    self.recipe.method.name()
+                )))
+            }
+            _ => Ok(learner),
+        }
     }
 
     /// Makes the optimiser of these networks.

@@ -156,7 +156,12 @@ impl<'a> Judge<'a> {
                     "files name no views: LiDAR of them is of SimCLR's views; --recipe RECIPE takes those of a recipe"
                         .to_owned(),
                 );
-                vec![ViewGroup::default()]
+                let mut group = ViewGroup::default();
+                if encoder.input.channels() != 3 {
+                    // These mean something for colours only.
+                    (group.saturation, group.hue, group.grayscale) = (0.0, 0.0, 0.0);
+                }
+                vec![group]
             }
         };
         let pipeline = pipeline(&groups, encoder, self.arguments.seed)?;

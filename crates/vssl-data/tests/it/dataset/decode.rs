@@ -218,6 +218,32 @@ fn the_header_of_a_pnm_file_says_which_bits_are_used() {
     assert_eq!(of(16, 1), (vec![0, 1, 8, 15], Some(4095)));
 }
 
+/// The file of `imagecodecs.jpegxl_encode(numbers, bitspersample=12, lossless=True)` with the numbers 0, 119, 238, … in 5
+/// rows of 7.
+const TWELVE_BITS: &str = "ff0a204018142d0208040100c8004b188b15c219b1cea0b95f136e6e6e6e6eee7178ca1f031d2a24fd282b2086bb0032ca10ce869b\
+                           bb4e3aca9e3f8970573901";
+
+#[test]
+fn a_jpeg_xl_file_says_which_bits_are_used() {
+    let digits = TWELVE_BITS.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap());
+    let bytes: Vec<u8> = digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect();
+    let folder = tempdir().unwrap();
+    write(folder.path().join("x.jxl"), &bytes);
+    let own = Range::Between([0.0, 4095.0]);
+    for (bits_used, range) in [(12, Range::Full), (16, Range::Full), (16, own)] {
+        let path = folder.path().into();
+        let config = DataConfig { path, bits_used, range, ..DataConfig::default() };
+        let set = vssl_data::dataset::open(&config, None).unwrap().train;
+        assert_eq!(set.largest_of_sixteen_bits(0), None);
+        let image = set.image(0).unwrap();
+        assert_eq!((image.width, image.height), (7, 5));
+        for (place, &got) in image.values.iter().step_by(3).enumerate() {
+            let expected = (place * 119) as f64 / 4095.0 * 255.0;
+            assert!((f64::from(got) - expected).abs() <= 1.0, "{place}: {got}, {expected}");
+        }
+    }
+}
+
 #[test]
 fn numbers_become_what_the_range_says() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tones"));
