@@ -13,15 +13,16 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
-    let from = pretrain::started_from(arguments.from.as_deref())?;
+    let from = pretrain::started_from(arguments.from.as_deref(), &arguments.overrides)?;
     let overrides: Vec<String> = arguments.overrides.iter().cloned().chain(from).collect();
-    let (mut recipe, provenance) =
+    let (mut recipe, mut provenance) =
         Recipe::load(&arguments.recipe, &overrides, METHODS).map_err(Failure::usage)?;
     if let Some(init) = &recipe.init {
         let start = Start::read(init, arguments.recipe.parent()).map_err(pretrain::classified)?;
         let taken = start.adapt(&mut recipe).map_err(pretrain::classified)?;
         recipe.check().map_err(|problem| Failure::usage(anyhow!(problem)))?;
         start.notes.iter().chain(&taken).for_each(|text| note(text));
+        provenance = provenance.with_encoder(&recipe);
     }
     evaluators::chosen(&evaluators::Settings::of(&recipe))
         .map_err(|problem| Failure::usage(anyhow!("evaluation.evaluators: {problem}")))?;

@@ -178,9 +178,23 @@ fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result
 /// Returns the change of the recipe that `--from` is short for.
 ///
 /// # Errors
-/// A name that no recipe can hold.
-pub(super) fn started_from(encoder: Option<&Path>) -> Result<Option<String>, Failure> {
+/// A name that no recipe can hold, or `overrides` that name an encoder as well.
+pub(super) fn started_from(
+    encoder: Option<&Path>,
+    overrides: &[String],
+) -> Result<Option<String>, Failure> {
     let Some(path) = encoder else { return Ok(None) };
+    let names_one = |text: &&String| {
+        let (key, value) = text.split_once('=').unwrap_or((text.as_str(), ""));
+        let is_table = key.trim() == "init" && value.contains("from");
+        (key.trim() == "init.from" && !value.trim().is_empty()) || is_table
+    };
+    if let Some(other) = overrides.iter().find(names_one) {
+        return Err(Failure::usage(anyhow!(
+            "--from {} and --set {other} both name the encoder to start from: give one of them",
+            path.display()
+        )));
+    }
     let text = path.to_str().ok_or_else(|| {
         Failure::usage(anyhow!(
             "--from {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
@@ -191,7 +205,7 @@ pub(super) fn started_from(encoder: Option<&Path>) -> Result<Option<String>, Fai
 
 /// The changes of `--set`, then those of `--from` and `--precision`.
 fn overrides(arguments: &Pretrain) -> Result<Vec<String>, Failure> {
-    let from = started_from(arguments.from.as_deref())?;
+    let from = started_from(arguments.from.as_deref(), &arguments.overrides)?;
     let precision = arguments.precision.map(Precision::from);
     let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
     Ok(arguments.overrides.iter().cloned().chain(from).chain(precision).collect())

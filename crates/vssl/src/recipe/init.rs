@@ -41,8 +41,10 @@ pub struct InitSection {
     pub digest: Option<String>,
     /// Which network of a run it is, or of a file that has a moving average as well; `student`.
     pub network: Network,
-    /// Checkpoint of a run: `latest`, `best` or `step-N`; `latest`.
-    pub checkpoint: String,
+    /// Checkpoint of a run or of a fine-tuning: `latest`, `best` or `step-N`; `latest`. In the recipe of a run that has
+    /// begun it is the step that this was; a file has no checkpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// Epochs in which the heads train alone, before the backbone trains with them; 0.
     pub freeze_epochs: u64,
     /// Architecture that another program's file must have; the tensors decide.
@@ -88,7 +90,7 @@ impl Default for InitSection {
             from: PathBuf::new(),
             digest: None,
             network: Network::Student,
-            checkpoint: "latest".to_owned(),
+            checkpoint: None,
             freeze_epochs: 0,
             architecture: None,
             stem: None,

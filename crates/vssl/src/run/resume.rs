@@ -77,7 +77,8 @@ pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenanc
 }
 
 /// Gives `now` what the run of the recipe `was` has taken over from the encoder that it started from, if both name the
-/// same encoder and `now` does not say otherwise.
+/// same encoder and `now` does not say otherwise. Of the encoder, `latest` and `best` are the checkpoints that they
+/// were when the run began.
 pub fn keep_start(was: &Recipe, now: &mut Recipe) {
     let (Some(from), Some(init)) = (&was.init, &mut now.init) else { return };
     let is_same = from.from == init.from
@@ -85,6 +86,9 @@ pub fn keep_start(was: &Recipe, now: &mut Recipe) {
         || init.from.canonicalize().is_ok_and(|place| place == from.from);
     if is_same {
         init.from.clone_from(&from.from);
+        if !init.checkpoint.as_ref().is_some_and(|name| name.starts_with("step-")) {
+            init.checkpoint.clone_from(&from.checkpoint);
+        }
         if init.digest.is_none() {
             init.digest.clone_from(&from.digest);
         }

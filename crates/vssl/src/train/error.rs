@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::recipe_words::as_keys;
 use crate::{
     collective::CollectiveError,
     encoder::{EncoderError, foreign::ForeignError},
@@ -57,8 +58,11 @@ pub enum TrainError {
         /// The digest in the recipe.
         expected: String,
     },
+    /// The encoder of a run, of a fine-tuning or of a file of this program cannot be read.
+    #[error("{}", as_keys(&_0.to_string()))]
+    StartingEncoder(EncoderError),
     /// The weights of another program cannot be read.
-    #[error("{}{}", about(path, source), as_keys(source))]
+    #[error("{}", as_keys(&about(path, source)))]
     ForeignStart {
         /// The file.
         path: PathBuf,
@@ -333,16 +337,6 @@ impl TrainError {
                 | Self::Precision(_)
                 | Self::Optimizer(OptimError::Rule { .. } | OptimError::Setting { .. })
         )
-    }
-}
-
-/// Says where the options of `vssl import` are, if the reason names one.
-fn as_keys(source: &ForeignError) -> &'static str {
-    match source.to_string().contains("--") {
-        true => {
-            "; what `vssl import` takes as an option, such as --prefix, is a key of [init] here: init.prefix"
-        }
-        false => "",
     }
 }
 

@@ -1,5 +1,7 @@
 //! The networks of a run before its first step: random weights, or those of the encoder that the run starts from.
 
+use std::sync::PoisonError;
+
 use super::{
     Plan, TrainError,
     start::{self, Start},
@@ -25,8 +27,12 @@ impl Plan {
             initial.freeze_epochs = init.freeze_epochs;
             if self.resume_from.is_none() {
                 let folder = self.recipe_folder.as_deref();
-                let start = Start::of_run(&self.run, self.continues, init, folder)?;
-                initial.weights = Some(start.weights);
+                let kept = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+                initial.weights = Some(match kept {
+                    Some(weights) => weights,
+                    // They were used before.
+                    None => Start::of_run(&self.run, self.continues, init, folder)?.weights,
+                });
             }
         }
         let made = method.learner_from(initial, backbone, &self.sizes, &device, *seed);

@@ -14,6 +14,7 @@ mod initial;
 pub(crate) mod plan;
 mod pretrain;
 pub mod probe;
+mod recipe_words;
 mod remembered;
 mod report;
 mod restored;

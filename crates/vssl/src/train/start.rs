@@ -49,6 +49,8 @@ pub struct Start {
     pub notes: Vec<String>,
     network: Option<Network>,
     step: Option<u64>,
+    /// The checkpoint of a run or of a fine-tuning that it is; `None` for a file and for a run's own copy.
+    checkpoint: Option<String>,
     /// Where it was found, from the root; `None` for a run's own copy.
     place: Option<PathBuf>,
 }
@@ -84,9 +86,10 @@ impl Start {
                 return Ok(start);
             }
         };
-        let digest = digest.clone();
-        let notes = Vec::new();
-        let mut start = Self { config, input, weights, digest, notes, network, step, place: None };
+        let (digest, notes) = (digest.clone(), Vec::new());
+        let (checkpoint, place) = (None, None);
+        let mut start =
+            Self { config, input, weights, digest, notes, network, step, checkpoint, place };
         let name = start.config.architecture().name();
         start.notes.push(format!(
             "starts from {}, the copy of {} that the run was begun with: {name}, {} tensors",
@@ -148,7 +151,9 @@ impl Start {
                 path.display()
             )));
         }
-        let encoder = Encoder::open(path, &init.checkpoint, init.network, &Device::flex())?;
+        let checkpoint = init.checkpoint.as_deref().unwrap_or("latest");
+        let encoder = Encoder::open(path, checkpoint, init.network, &Device::flex())
+            .map_err(TrainError::StartingEncoder)?;
         let weights = state::collect(&*encoder.backbone);
         let kind = match (&encoder.recipe, init.network) {
             (None, _) => "network",
@@ -158,24 +163,33 @@ impl Start {
         let step = encoder.step.unwrap_or_default();
         let file = Store::of(path).folder_of(step).join(format!("{kind}.safetensors"));
         let digest = digest_of(&file)?;
+        let checkpoint = Some(format!("step-{step}"));
         let Encoder { config, input, network, step, .. } = encoder;
-        Ok(Self { config, input, weights, digest, notes: Vec::new(), network, step, place: None })
+        let (notes, place) = (Vec::new(), None);
+        Ok(Self { config, input, weights, digest, notes, network, step, checkpoint, place })
     }
 
     /// Reads the encoder of a file.
     fn of_file(path: &Path, init: &InitSection) -> Result<Self, TrainError> {
+        if let Some(checkpoint) = &init.checkpoint {
+            return Err(TrainError::Setting(format!(
+                "init.checkpoint = {checkpoint:?}, and {} is a file, which holds one encoder; expected no such key, or \
+                 a run folder",
+                path.display()
+            )));
+        }
         let digest = digest_of(path)?;
         let own = match file::import(path, &Device::flex()) {
             Ok(own) if init.foreign_keys().is_empty() => Some(own),
             Err(error @ (ImportError::Tensors { .. } | ImportError::TooLarge { .. })) => {
-                return Err(TrainError::Encoder(error.into()));
+                return Err(TrainError::StartingEncoder(error.into()));
             }
             _ => None,
         };
         if let Some(Imported { backbone, config, input, step, network }) = own {
             if init.network == Network::Teacher && network != Some(Network::Teacher) {
                 let path = path.to_owned();
-                return Err(TrainError::Encoder(EncoderError::OneNetwork { path }));
+                return Err(TrainError::StartingEncoder(EncoderError::OneNetwork { path }));
             }
             let weights = state::collect(&backbone);
             return Ok(Self {
@@ -186,6 +200,7 @@ impl Start {
                 notes: Vec::new(),
                 network,
                 step,
+                checkpoint: None,
                 place: None,
             });
         }
@@ -198,11 +213,12 @@ impl Start {
         );
         let (config, input, network) = (report.config.clone(), report.input, report.network);
         let (weights, notes) = (report.into_tensors(), vec![note]);
-        Ok(Self { config, input, weights, digest, notes, network, step: None, place: None })
+        let (step, checkpoint, place) = (None, None, None);
+        Ok(Self { config, input, weights, digest, notes, network, step, checkpoint, place })
     }
 
-    /// Gives `recipe` what the encoder decides and the recipe does not say, and the encoder's place from the root, so that
-    /// the recipe leads to it from any folder. Returns notes on it.
+    /// Gives `recipe` what the encoder decides and the recipe does not say, the encoder's place from the root, so that
+    /// the recipe leads to it from any folder, and the step of its checkpoint, which may not be the latest one later. Returns notes on it.
     ///
     /// # Errors
     /// The recipe says otherwise in `[backbone]`.
@@ -210,6 +226,9 @@ impl Start {
         let notes = recipe.start_from(&self.config, self.input.normalisation);
         let init = recipe.init.as_mut().expect("the recipe names the encoder");
         init.digest = Some(self.digest.clone());
+        if self.checkpoint.is_some() {
+            init.checkpoint.clone_from(&self.checkpoint);
+        }
         let from = init.from.clone();
         if let Some(place) = &self.place {
             init.from.clone_from(place);
@@ -230,7 +249,7 @@ impl Start {
 }
 
 /// Gives `recipe` what the encoder decides that the run in the folder `run` starts from, if it starts from an encoder.
-/// Returns notes on it.
+/// Returns notes on it, and its weights.
 ///
 /// # Errors
 /// The encoder cannot be read, or the recipe contradicts it.
@@ -239,12 +258,13 @@ pub(super) fn take_over(
     run: &Path,
     was_begun: bool,
     recipe_folder: Option<&Path>,
-) -> Result<Vec<String>, TrainError> {
-    let Some(init) = &recipe.init else { return Ok(Vec::new()) };
+) -> Result<(Vec<String>, Option<Tensors>), TrainError> {
+    let Some(init) = &recipe.init else { return Ok((Vec::new(), None)) };
     let start = Start::of_run(run, was_begun, init, recipe_folder)?;
     let taken = start.adapt(recipe)?;
     let remark = start.remark(recipe);
-    Ok(start.notes.into_iter().chain(taken).chain(remark).collect())
+    let notes = start.notes.into_iter().chain(taken).chain(remark).collect();
+    Ok((notes, Some(start.weights)))
 }
 
 /// Writes the copy of the encoder that a run of `recipe` in the folder `run` starts from.
@@ -280,10 +300,11 @@ pub(super) fn before(run: &Path, init: &InitSection, device: &Device) -> Option<
 /// # Errors
 /// It is damaged or another file, in words.
 fn copy(file: &Path, digest: &str) -> Result<(Imported, Tensors), &'static str> {
-    let imported = file::import(file, &Device::flex()).map_err(|_| "this copy is damaged")?;
-    let weights = state::collect(&imported.backbone);
-    let bytes = fs::read(file).unwrap_or_default();
+    let bytes = fs::read(file).map_err(|_| "this copy cannot be read")?;
     let metadata = safetensors::metadata(&bytes).unwrap_or_default();
+    let imported = file::imported(file, bytes, &Device::flex());
+    let imported = imported.map_err(|_| "this copy is damaged")?;
+    let weights = state::collect(&imported.backbone);
     let says = |key: &str, value: &str| metadata.get(key).is_some_and(|found| found == value);
     match says(COPY_OF, digest) && says(WEIGHTS, &digest_of_weights(&weights)) {
         true => Ok((imported, weights)),
