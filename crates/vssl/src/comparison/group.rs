@@ -113,8 +113,11 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
         started.clone().filter_map(|run| run.settings.get(START)).collect();
     for start in starts {
         let own = started.clone().filter(|run| run.settings.get(START) == Some(start));
+        let digest = |run: &Run| run.summary.init.as_ref().and_then(|init| init.digest.clone());
+        let is_one = own.clone().map(digest).collect::<BTreeSet<_>>().len() < 2;
         let before = own.map(|run| {
-            member(run, &run.before, Some(run.seed), |key| {
+            let seed = (!is_one).then_some(run.seed);
+            member(run, &run.before, seed, |key| {
                 let of = ["backbone.", "init.checkpoint"];
                 of.iter().chain(&OF_PIXELS).any(|of| key.starts_with(of))
             })

@@ -372,6 +372,16 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_a_transformer_need_no_architecture_where_the_encoder_says_it() {
+        let vit: BackboneConfig = toml::from_str("architecture = \"vit-tiny\"").unwrap();
+        let mut frozen = recipe("backbone.vit.frozen_patch_projection = true");
+        frozen.start_from(&vit, IMAGENET).unwrap();
+        assert!(frozen.backbone.vit().unwrap().frozen_patch_projection);
+        let unknown = recipe("backbone.vit.frozen = true").start_from(&vit, IMAGENET).unwrap_err();
+        assert_eq!(unknown[0].key, "backbone.vit.frozen");
+    }
+
+    #[test]
     fn a_normalisation_of_the_recipe_holds_and_the_difference_is_told() {
         let mut given =
             recipe("data.normalisation = { mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }");

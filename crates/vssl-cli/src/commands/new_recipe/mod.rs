@@ -1,9 +1,10 @@
 //! `vssl new-recipe`: writes a recipe for the user's images, with every key explained.
 //!
-//! [`survey`] looks at the images, [`tuning`] knows the optimiser and the views of each method,
+//! [`survey`] looks at the images, [`encoder`] at what the run starts from, [`tuning`] knows the optimiser and the views of each method,
 //! [`text`] writes the recipe. It is parsed and checked before it is saved, so that `vssl pretrain`
 //! accepts the file as it is.
 
+mod encoder;
 mod survey;
 mod text;
 mod tuning;
@@ -30,6 +31,7 @@ use crate::{
     notes::note,
     output::{quoted, say},
 };
+use encoder::Encoder;
 use survey::Survey;
 
 pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure> {
@@ -38,36 +40,30 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
         .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
     let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
     destination::check("--out", &path, &[&arguments.data])?;
-    let from = arguments.from.as_deref().map(encoder).transpose()?;
     // Refused before the images are read, which takes longer.
     if path.exists() && !arguments.force {
         return Err(exists(&path));
     }
-    let survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
+    let from = arguments.from.as_deref().map(Encoder::open).transpose()?;
+    let mut survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
+    if let Some(from) = &from {
+        survey.view = from.fitting(survey.view);
+        survey.notes.extend(from.notes.iter().cloned());
+    }
+    let text = text::write(entry, &survey, from.as_ref(), &path)?;
+    let recipe = check(entry, &survey, &text, &path)?;
+    let start = from.as_ref().and_then(|from| from.start.as_ref());
+    survey.notes.extend(start.and_then(|start| start.remark(&recipe)));
     // Programs get the notes with the result.
     if !common.json {
         survey.notes.iter().for_each(|text| note(text));
     }
-    let text = text::write(entry, &survey, from, &path)?;
-    check(entry, &survey, &text, &path)?;
     save(&path, &text, arguments.force)?;
     tell(method, &survey, &path, common)
 }
 
-/// Returns the path of the encoder that is there as text.
-fn encoder(path: &Path) -> Result<&str, Failure> {
-    match path.to_str().filter(|_| path.exists()) {
-        Some(text) => Ok(text),
-        None => Err(Failure::usage(anyhow!(
-            "--from {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl export` \
-             or `vssl import` wrote, or another program's weights",
-            path.display()
-        ))),
-    }
-}
-
 /// Reads the recipe as `vssl pretrain` will.
-fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
+fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<Recipe, Failure> {
     if entry.name == "wmse" && survey.images < 16 {
         return Err(anyhow!(
             "wmse whitens groups of images that are more than its dimensions; expected at least 16 images, and \
@@ -98,7 +94,7 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         .method
         .check(&sizes)
         .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
-    Ok(())
+    Ok(recipe)
 }
 
 fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {

@@ -3,11 +3,12 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Context;
-use toml::Value;
+use toml::{Table, Value};
 use vssl::recipe::Entry;
-use vssl_data::dataset::Format;
+use vssl_data::{Normalisation, dataset::Format};
 
 use super::{
+    encoder::Encoder,
     survey::Survey,
     tuning::{self, Exception, Pair, Tuning},
 };
@@ -25,7 +26,7 @@ const COLUMN: usize = 33;
 pub(super) fn write(
     entry: &Entry,
     survey: &Survey,
-    from: Option<&str>,
+    from: Option<&Encoder>,
     path: &Path,
 ) -> Result<String, Failure> {
     let name = entry.name;
@@ -48,7 +49,7 @@ pub(super) fn write(
     page.text.push('\n');
     page.key("method", name, "`vssl methods` lists all");
     page.key("seed", 0, "fixes initial weights, order, views and noise");
-    data(&mut page, survey, goes_on)?;
+    data(&mut page, survey, from)?;
     views(&mut page, survey, tuning.pair);
     match from {
         Some(from) => init(&mut page, from),
@@ -93,6 +94,12 @@ impl Page {
         let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
     }
 
+    fn normalisation(&mut self, of: Normalisation) {
+        let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
+        let (mean, std) = (shown(of.mean), shown(of.std));
+        let _ = writeln!(self.text, "normalisation = {{ mean = {mean}, std = {std} }}");
+    }
+
     /// A key that has no value unless one is given.
     fn absent(&mut self, key: &str, example: impl Into<Value>, comment: &str) {
         let line = format!("# {key} = {}", example.into());
@@ -100,7 +107,7 @@ impl Page {
     }
 }
 
-fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> {
+fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), Failure> {
     let format = Value::try_from(survey.format).context("writing the format")?;
     let path = survey.path.display().to_string();
     page.table("[data]");
@@ -135,10 +142,15 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
         "percentiles",
         "or [low, high]: black and white of 16-bit and floating-point images",
     );
-    if goes_on {
-        page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
-    } else {
-        normalisation(page, survey);
+    match from.map(|from| &from.start) {
+        Some(Some(start)) => {
+            page.prose("Mean and standard deviation of the channels, as the encoder knows them.");
+            page.normalisation(start.input.normalisation);
+        }
+        Some(None) => {
+            page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
+        }
+        None => normalisation(page, survey),
     }
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
     page.absent("workers", 4, "threads that decode and augment; by default one a core");
@@ -147,7 +159,6 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
 }
 
 fn normalisation(page: &mut Page, survey: &Survey) {
-    let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
     let used = if survey.format.is_photographs() || survey.format == Format::Idx {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");
         survey.normalisation
@@ -155,12 +166,7 @@ fn normalisation(page: &mut Page, survey: &Survey) {
         page.prose("Mean and standard deviation of the channels, as commonly used for this set.");
         survey.format.normalisation()
     };
-    let _ = writeln!(
-        page.text,
-        "normalisation = {{ mean = {}, std = {} }}",
-        shown(used.mean),
-        shown(used.std)
-    );
+    page.normalisation(used);
 }
 
 fn views(page: &mut Page, survey: &Survey, pair: Pair) {
@@ -188,7 +194,7 @@ fn group(
     solarize: f64,
     changed: bool,
 ) {
-    let size = tuning::view_size(survey.side);
+    let size = survey.view;
     let [light, saturation, hue] = colours;
     // Grey pictures have no colours to change.
     let coloured = |value: f64| if survey.grey { 0.0 } else { value };
@@ -215,7 +221,7 @@ fn group(
 }
 
 fn backbone(page: &mut Page, survey: &Survey) {
-    let stem = if tuning::view_size(survey.side) < PHOTOGRAPH { "cifar" } else { "imagenet" };
+    let stem = if survey.view < PHOTOGRAPH { "cifar" } else { "imagenet" };
     page.table("[backbone]");
     page.key(
         "architecture",
@@ -228,11 +234,16 @@ fn backbone(page: &mut Page, survey: &Survey) {
 }
 
 /// The encoder to start from. Its architecture is that of the run.
-fn init(page: &mut Page, from: &str) {
+fn init(page: &mut Page, from: &Encoder) {
+    if let Some(start) = &from.start {
+        page.note("The network of the encoder; a run with another one is refused.");
+        let table = Table::try_from(&start.config).expect("settings are plain values");
+        network(page, "[backbone]", &table);
+    }
     page.table("[init]");
-    page.key("from", from, "its architecture and normalisation are those of the run");
+    page.key("from", from.path.as_str(), "the encoder; its network is that of the run");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
-    page.key("checkpoint", "latest", "of a run: latest, best or step-N");
+    page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.key("freeze_epochs", 1, "epochs in which the heads train alone");
     page.absent(
         "stem_padding",
@@ -242,6 +253,19 @@ fn init(page: &mut Page, from: &str) {
     page.absent("heads", 6, "attention heads of a transformer");
     page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
     page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
+}
+
+/// The settings of a network, and below them those of the tables in it.
+fn network(page: &mut Page, header: &str, table: &Table) {
+    page.table(header);
+    for (key, value) in table.iter().filter(|(_, value)| !value.is_table()) {
+        page.key(key, value.clone(), "of the encoder");
+    }
+    for (key, value) in table {
+        if let Some(inner) = value.as_table() {
+            network(page, &format!("[{}.{key}]", header.trim_matches(['[', ']'])), inner);
+        }
+    }
 }
 
 fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
