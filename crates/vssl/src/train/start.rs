@@ -171,7 +171,8 @@ impl Start {
 
     /// Reads the encoder of a file.
     fn of_file(path: &Path, init: &InitSection) -> Result<Self, TrainError> {
-        if let Some(checkpoint) = &init.checkpoint {
+        // Where the digest is given, it tells another encoder from the one that is meant.
+        if let (Some(checkpoint), None) = (&init.checkpoint, &init.digest) {
             return Err(TrainError::Setting(format!(
                 "init.checkpoint = {checkpoint:?}, and {} is a file, which holds one encoder; expected no such key, or \
                  a run folder",
