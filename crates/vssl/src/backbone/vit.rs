@@ -6,21 +6,28 @@
 //!
 //! The type of the images decides the precision of the matrix products. The residual stream, its
 //! normalisations, the softmax and the feature have the type of the parameters.
+//!
+//! With rotary positions the network is that of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104), which timm builds with other
+//! names: `gamma_1` and `gamma_2` are the layer scale, `q_bias` and `v_bias` biases without one of the keys, `fc1_g` and
+//! `fc1_x` the layers of the gate and of what goes through it.
+
+mod block;
 
 use burn::{
     module::{Module, Param},
-    tensor::{DType, Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 
-use super::{Interpolation, Mlp, Pooling, Positions, VitConfig, positions};
-use crate::layers::{Init, LayerNorm, LayerScale, Linear};
+use super::{Interpolation, Pooling, Positions, VitConfig, positions};
+use crate::layers::{Init, LayerNorm};
+use block::Block;
 
 /// A patch projection, a position embedding and blocks.
 #[derive(Module, Debug)]
 pub struct Vit {
     cls_token: Option<Param<Tensor<3>>>,
     reg_token: Option<Param<Tensor<3>>>,
-    pos_embed: Param<Tensor<3>>,
+    pos_embed: Option<Param<Tensor<3>>>,
     patch_embed: PatchEmbed,
     blocks: Vec<Block>,
     norm: Option<LayerNorm>,
@@ -43,30 +50,6 @@ struct Projection {
     bias: Param<Tensor<1>>,
 }
 
-#[derive(Module, Debug)]
-struct Block {
-    norm1: LayerNorm,
-    attn: Attention,
-    ls1: Option<LayerScale>,
-    norm2: LayerNorm,
-    mlp: FeedForward,
-    ls2: Option<LayerScale>,
-}
-
-#[derive(Module, Debug)]
-struct Attention {
-    qkv: Linear,
-    proj: Linear,
-    heads: usize,
-}
-
-#[derive(Module, Debug)]
-struct FeedForward {
-    fc1: Linear,
-    fc2: Linear,
-    is_gated: bool,
-}
-
 /// Patches that a network does not see, as in masked image modelling.
 #[derive(Clone, Debug)]
 pub struct Masked {
@@ -79,28 +62,35 @@ pub struct Masked {
 impl Vit {
     /// Makes a network with initial values. With learned positions they are timm's; with fixed positions they
     /// are those of MoCo V3 (Chen, Xie and He 2021, arXiv:2104.02057): Xavier-uniform, with query, key and
-    /// value each on its own.
+    /// value each on its own. With rotary positions they are timm's for DINOv3: the last layer of each branch is smaller
+    /// the later the block.
     pub fn new(config: &VitConfig, init: &Init) -> Self {
         let VitConfig { patch, image_size, positions: kind, registers, pooling, .. } = *config;
         let (width, side, places) = (config.width(), image_size / patch, config.placed_prefix());
-        let cls_token = config.class_token.then(|| init.normal([1, 1, width], 1e-6));
-        let reg_token = (registers > 0).then(|| init.normal([1, registers, width], 1e-6));
+        let token = |count: usize| match kind {
+            Positions::Rotary => init.truncated_normal([1, count, width], 0.02),
+            _ => init.normal([1, count, width], 1e-6),
+        };
+        let cls_token = config.class_token.then(|| token(1));
+        let reg_token = (registers > 0).then(|| token(registers));
         let shape = [1, places + side * side, width];
         let pos_embed = match kind {
-            Positions::Learned => init.truncated_normal(shape, 0.02),
+            Positions::Rotary => None,
+            Positions::Learned => Some(init.truncated_normal(shape, 0.02)),
             Positions::Sincos => {
                 let values = TensorData::new(positions::sincos(places, side, width), shape);
-                Param::from_tensor(Tensor::from_data(values, init.device()))
+                Some(Param::from_tensor(Tensor::from_data(values, init.device())))
             }
         };
+        let norm = || LayerNorm::new(width, init).with_eps(config.eps());
         Self {
             cls_token,
             reg_token,
             pos_embed,
             patch_embed: PatchEmbed { proj: Projection::new(patch, width, kind, init) },
-            blocks: (0..config.depth()).map(|_| Block::new(config, init)).collect(),
-            norm: (pooling != Pooling::FcNorm).then(|| LayerNorm::new(width, init)),
-            fc_norm: (pooling == Pooling::FcNorm).then(|| LayerNorm::new(width, init)),
+            blocks: (0..config.depth()).map(|index| Block::new(config, index, init)).collect(),
+            norm: (pooling != Pooling::FcNorm).then(norm),
+            fc_norm: (pooling == Pooling::FcNorm).then(norm),
             placed_prefix: places,
             interpolates_with_offset: config.interpolation == Interpolation::Offset,
             pools_patches: pooling != Pooling::Token,
@@ -179,12 +169,16 @@ impl Vit {
     /// Returns the positions for an image of `rows × columns` patches.
     ///
     /// # Shapes — `[1, prefix + rows · columns, dim]` with the tokens in front of the patches that have a position.
+    ///
+    /// # Panics
+    /// If the positions are rotary, which are no numbers that are added.
     pub fn positions(&self, rows: usize, columns: usize) -> Tensor<3> {
         let kind = match self.interpolates_with_offset {
             true => Interpolation::Offset,
             false => Interpolation::Antialiased,
         };
-        positions::resized(self.pos_embed.val(), self.placed_prefix, [rows, columns], kind)
+        let own = self.pos_embed.as_ref().expect("positions that are added");
+        positions::resized(own.val(), self.placed_prefix, [rows, columns], kind)
     }
 
     /// Returns the tokens before the last norm.
@@ -195,44 +189,65 @@ impl Vit {
         let [_, _, patch, _] = self.patch_embed.proj.weight.dims();
         let (rows, columns) = (x.dims()[2] / patch, x.dims()[3] / patch);
         let patches = self.patch_embed.proj.forward(x); // [n, rows · columns, width]
-        let mut patches = patches.cast(self.pos_embed.dtype());
+        let mut patches = patches.cast(self.patch_embed.proj.bias.dtype());
         if let Some(Masked { mask, token }) = masked {
             let mask: Tensor<3> = mask.unsqueeze_dim(2); // [n, patches] -> [n, patches, 1]
             let width = token.dims()[0];
             patches = patches * (1.0 - mask.clone()) + token.reshape([1, 1, width]) * mask;
         }
-        let x = self.placed(patches, self.positions(rows, columns));
-        self.blocks.iter().fold(x, |x, block| block.forward(x, precision))
+        let (x, angles) = match &self.pos_embed {
+            Some(_) => (self.placed(patches, self.positions(rows, columns)), None),
+            None => {
+                let angles = self.angles(rows, columns, &patches.device());
+                (self.joined(patches), Some(angles))
+            }
+        };
+        self.blocks.iter().fold(x, |x, block| block.forward(x, angles.as_ref(), precision))
+    }
+
+    /// Returns the rotary positions of an image of `rows × columns` patches.
+    ///
+    /// # Shapes — `[rows · columns, size]` with the length of a query.
+    fn angles(&self, rows: usize, columns: usize, device: &Device) -> Tensor<2> {
+        let width = self.patch_embed.proj.bias.dims()[0];
+        let size = self.blocks.first().map_or(4, |block| width / block.heads());
+        let values = positions::rotary(rows, columns, size);
+        Tensor::from_data(TensorData::new(values, [rows * columns, size]), device)
+    }
+
+    /// Puts class token and registers in front of the patches.
+    ///
+    /// # Shapes — `[n, patches, width]` to `[n, tokens, width]`.
+    fn joined(&self, patches: Tensor<3>) -> Tensor<3> {
+        let [n, _, width] = patches.dims();
+        let own = |token: &Option<Param<Tensor<3>>>| {
+            token.as_ref().map(|token| token.val().expand([n, token.dims()[1], width]))
+        };
+        let parts = [own(&self.cls_token), own(&self.reg_token), Some(patches)];
+        let mut parts: Vec<Tensor<3>> = parts.into_iter().flatten().collect();
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Tensor::cat(parts, 1),
+        }
     }
 
     /// Puts class token and registers in front of the patches and adds the positions of the tokens that have one.
     ///
     /// # Shapes — `[n, patches, width]` to `[n, tokens, width]`.
     fn placed(&self, patches: Tensor<3>, positions: Tensor<3>) -> Tensor<3> {
-        let [n, count, width] = patches.dims();
-        let own = |token: &Option<Param<Tensor<3>>>| {
-            token.as_ref().map(|token| {
-                let count = token.dims()[1];
-                token.val().expand([n, count, width])
-            })
-        };
-        let (class, registers) = (own(&self.cls_token), own(&self.reg_token));
-        let joined = |parts: Vec<Option<Tensor<3>>>| {
-            let mut parts: Vec<Tensor<3>> = parts.into_iter().flatten().collect();
-            match parts.len() {
-                1 => parts.remove(0),
-                _ => Tensor::cat(parts, 1),
-            }
-        };
         if self.placed_prefix == self.prefix() {
-            return joined(vec![class, registers, Some(patches)]) + positions;
+            return self.joined(patches) + positions;
         }
         if self.placed_prefix == 0 {
-            return joined(vec![class, registers, Some(patches + positions)]);
+            return self.joined(patches + positions);
         }
-        let x = joined(vec![class, Some(patches)]) + positions;
+        let [n, count, width] = patches.dims();
+        let class = self.cls_token.as_ref().expect("a class token with a position").val();
+        let x = Tensor::cat(vec![class.expand([n, 1, width]), patches], 1) + positions;
         let (class, patches) = (x.clone().narrow(1, 0, 1), x.narrow(1, 1, count));
-        joined(vec![Some(class), registers, Some(patches)])
+        let registers = self.reg_token.as_ref().expect("registers without a position").val();
+        let registers = registers.expand([n, self.prefix() - 1, width]);
+        Tensor::cat(vec![class, registers, patches], 1)
     }
 
     /// Returns the tokens after the last norm, if there is one.
@@ -252,12 +267,12 @@ impl Projection {
         let fan_in = 3 * patch * patch;
         let default = 1.0 / (fan_in as f64).sqrt();
         match positions {
-            Positions::Learned => Self {
+            Positions::Learned | Positions::Rotary => Self {
                 weight: init.uniform([width, 3, patch, patch], default),
                 bias: init.uniform([width], default),
             },
             Positions::Sincos => Self {
-                weight: init.uniform([width, 3, patch, patch], xavier(fan_in, width)),
+                weight: init.uniform([width, 3, patch, patch], block::xavier(fan_in, width)),
                 bias: init.constant([width], 0.0),
             },
         }
@@ -275,57 +290,4 @@ impl Projection {
         let tokens = vssl_kernels::linear(patches, weight, Some(self.bias.val()));
         tokens.reshape([n, rows * columns, width])
     }
-}
-
-impl Block {
-    fn new(config: &VitConfig, init: &Init) -> Self {
-        let (width, hidden, positions) = (config.width(), config.hidden(), config.positions);
-        let linear = |input: usize, output: usize, parts: usize, with_bias: bool| Linear {
-            weight: match positions {
-                Positions::Learned => init.truncated_normal([output, input], 0.02),
-                Positions::Sincos => init.uniform([output, input], xavier(input, output / parts)),
-            },
-            bias: with_bias.then(|| init.constant([output], 0.0)),
-        };
-        let scale = config.layer_scale;
-        let scale = || (scale > 0.0).then(|| LayerScale::new(width, scale as f32, init));
-        let parts = if config.mlp == Mlp::Swiglu { 2 } else { 1 };
-        Self {
-            norm1: LayerNorm::new(width, init),
-            attn: Attention {
-                qkv: linear(width, 3 * width, 3, config.qkv_bias),
-                proj: linear(width, width, 1, true),
-                heads: config.heads(),
-            },
-            ls1: scale(),
-            norm2: LayerNorm::new(width, init),
-            mlp: FeedForward {
-                fc1: linear(width, parts * hidden, parts, true),
-                fc2: linear(hidden, width, 1, true),
-                is_gated: config.mlp == Mlp::Swiglu,
-            },
-            ls2: scale(),
-        }
-    }
-
-    /// Runs a block whose matrix products are in `precision`.
-    ///
-    /// # Shapes — `[n, tokens, width]`, unchanged.
-    fn forward(&self, x: Tensor<3>, precision: DType) -> Tensor<3> {
-        let [n, tokens, width] = x.dims();
-        let rows = x.reshape([n * tokens, width]);
-        let qkv = self.norm1.forward_linear(rows.clone(), &self.attn.qkv, precision);
-        let mixed = vssl_kernels::attention(qkv, tokens, self.attn.heads);
-        let rows = self.attn.proj.forward_added(mixed, false, self.ls1.as_ref(), rows);
-        let hidden = self.norm2.forward_linear(rows.clone(), &self.mlp.fc1, precision);
-        let with_gelu = !self.mlp.is_gated;
-        let hidden = if self.mlp.is_gated { vssl_kernels::swiglu(hidden) } else { hidden };
-        let rows = self.mlp.fc2.forward_added(hidden, with_gelu, self.ls2.as_ref(), rows);
-        rows.reshape([n, tokens, width])
-    }
-}
-
-/// Returns the bound of the uniform distribution of Glorot and Bengio 2010.
-fn xavier(input: usize, output: usize) -> f64 {
-    (6.0 / (input + output) as f64).sqrt()
 }

@@ -17,25 +17,44 @@ pub struct LayerNorm {
     pub weight: Param<Tensor<1>>,
     /// The shift β, `[c]`.
     pub bias: Param<Tensor<1>>,
+    pub(super) eps: f64,
 }
 
 impl LayerNorm {
-    /// Makes a normalisation with γ = 1 and β = 0.
+    /// Makes a normalisation with γ = 1, β = 0 and ε = 10⁻⁶.
     pub fn new(width: usize, init: &Init) -> Self {
-        Self { weight: init.constant([width], 1.0), bias: init.constant([width], 0.0) }
+        Self { weight: init.constant([width], 1.0), bias: init.constant([width], 0.0), eps: EPS }
+    }
+
+    /// Returns the same with another ε.
+    pub fn with_eps(self, eps: f64) -> Self {
+        Self { eps, ..self }
     }
 
     /// # Shapes — `[n, c]` to `[n, c]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        vssl_kernels::layer_norm(x, self.weight.val(), self.bias.val(), EPS)
+        vssl_kernels::layer_norm(x, self.weight.val(), self.bias.val(), self.eps)
     }
 
     /// Returns what `linear` makes of the normalised rows, computed in `precision`.
     ///
     /// # Shapes — `[n, in]` to `[n, out]`.
     pub fn forward_linear(&self, x: Tensor<2>, linear: &Linear, precision: DType) -> Tensor<2> {
-        let factors = [self.weight.val(), self.bias.val()];
         let (weight, bias) = (linear.weight.val(), linear.bias.as_ref().map(Param::val));
-        vssl_kernels::norm_linear(x, factors, EPS, weight, bias, precision)
+        self.forward_product(x, weight, bias, precision)
+    }
+
+    /// Returns what a linear layer with this weight and bias makes of the normalised rows, computed in `precision`.
+    ///
+    /// # Shapes — `x`: `[n, in]`; `weight`: `[out, in]`; `bias`: `[out]`; returns `[n, out]`.
+    pub fn forward_product(
+        &self,
+        x: Tensor<2>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        precision: DType,
+    ) -> Tensor<2> {
+        let factors = [self.weight.val(), self.bias.val()];
+        vssl_kernels::norm_linear(x, factors, self.eps, weight, bias, precision)
     }
 }

@@ -87,7 +87,11 @@ impl Layer {
             weight: of(&layer.weight),
             bias: layer.bias.as_ref().map(of),
         };
-        let norm = |norm: &LayerNorm| LayerNorm { weight: of(&norm.weight), bias: of(&norm.bias) };
+        let norm = |norm: &LayerNorm| LayerNorm {
+            weight: of(&norm.weight),
+            bias: of(&norm.bias),
+            eps: norm.eps,
+        };
         Self {
             self_attn: Attention {
                 in_proj_weight: of(&self.self_attn.in_proj_weight),

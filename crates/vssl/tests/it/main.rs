@@ -9,6 +9,7 @@ mod comparison_offline;
 mod contract;
 mod corpora;
 mod device_reads;
+mod dinov3;
 mod earlier_version;
 mod embed;
 mod embedded;

@@ -9,6 +9,7 @@
 mod architectures;
 mod arrays;
 mod container;
+mod dinov3;
 mod error;
 mod infer;
 mod names;
@@ -142,7 +143,7 @@ pub struct ImportReport {
 /// # Errors
 /// All of [`ForeignError`] but `Incomplete` and `Write`.
 pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError> {
-    let Opened { sources, metadata } = container::open(path)?;
+    let Opened { mut sources, metadata } = container::open(path)?;
     let copies = names::copies(&sources);
     let told = metadata.get(export::NETWORK).and_then(|name| export::network_of(name));
     // A file of this program says what its only network is.
@@ -152,6 +153,7 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     };
     let chosen = names::choose(&sources, &copies, wanted, request.prefix.as_deref())?;
     chosen.check(&sources)?;
+    dinov3::regroup(&mut sources, &chosen);
     let mut keys = BTreeMap::new();
     for key in sources.keys() {
         if let Some(rest) = key.strip_prefix(&chosen.prefix) {

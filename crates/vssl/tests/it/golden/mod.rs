@@ -15,3 +15,5 @@ mod quality;
 mod redundancy;
 mod vssl;
 mod whitening;
+
+pub use backbone::Cast;
