@@ -2,7 +2,7 @@
 
 python tests/python/dinov3.py > crates/vssl/tests/data/dinov3.json     (timm 1.0)
 
-Weights and images are made by a formula of the place of a number, so that the file has none of them. Of the gradient of each
+Weights and images are made by a formula of the place of a number and rounded to single precision, so that the file has none of them. Of the gradient of each
 parameter it has two sums: of its squares, and of its products with another such pattern.
 """
 import json
@@ -48,13 +48,13 @@ def network(gated, biased, pool):
     rope._create_embed = embed
     net = net.double().eval()
     for index, (name, parameter) in enumerate(sorted(net.named_parameters())):
-        parameter.data = weight(index, list(parameter.shape))
+        parameter.data = weight(index, list(parameter.shape)).float().double()
     return net
 
 
 def case(gated, biased, pool, batch, rows, columns):
     net = network(gated, biased, pool)
-    images = pattern(batch * 3 * rows * columns, 0.11).reshape(batch, 3, rows, columns)
+    images = pattern(batch * 3 * rows * columns, 0.11).float().double().reshape(batch, 3, rows, columns)
     tokens = net.forward_features(images)
     features = net.forward_head(tokens)
     loss = (features**2).sum() + (tokens[:, 4:] * pattern(24, 0.5)).sum()

@@ -20,12 +20,12 @@ fn pattern(count: usize, phase: f64) -> Vec<f64> {
     (0..count).map(|i| of(i as f64)).collect()
 }
 
-fn weight(index: usize, shape: &[usize]) -> Vec<f64> {
+fn weight(index: usize, shape: &[usize]) -> Vec<f32> {
     let count: usize = shape.iter().product();
     let values = pattern(count, 0.37 * (index + 1) as f64);
     let scale = 1.5 / ((count / shape[0]) as f64).sqrt();
     let of = |x: f64| if shape.len() > 1 { x * scale } else { 0.6 * x + 0.5 };
-    values.into_iter().map(of).collect()
+    values.into_iter().map(|x| of(x) as f32).collect()
 }
 
 fn tensor<const D: usize>(values: Vec<f64>, shape: [usize; D], precision: DType) -> Tensor<D> {

@@ -53,7 +53,7 @@ impl Encoder {
     pub(super) fn fitting(&self, size: usize) -> usize {
         match self.start.as_ref().map(|start| &start.config) {
             Some(BackboneConfig::Vit(config)) => size.next_multiple_of(config.patch.max(1)),
-            Some(BackboneConfig::ConvNext(config)) => size.max(config.smallest()),
+            Some(BackboneConfig::ConvNext(config)) => size.max(8 * config.patch),
             _ => size,
         }
     }

@@ -2,11 +2,7 @@
 //! Face's `DINOv3ViT`. This program has timm's. Tensors that one program has in one piece and another in several are
 //! joined or split before they are matched. Called by [`super::read`].
 
-use super::{
-    MatchStatus,
-    names::{Candidate, Layout},
-    source::Sources,
-};
+use super::{MatchStatus, source::Sources};
 
 /// Names behind the prefix that only facebookresearch/dinov3 has.
 const OWN: [&str; 2] = ["storage_tokens", "rope_embed.periods"];
@@ -22,16 +18,8 @@ pub(super) fn is_published(sources: &Sources, prefix: &str) -> bool {
     OWN.iter().any(|name| sources.contains_key(&format!("{prefix}{name}")))
 }
 
-/// Brings the tensors behind the prefix to the pieces in which this program has them.
-pub(super) fn regroup(sources: &mut Sources, chosen: &Candidate) {
-    match chosen.layout {
-        Layout::Dinov3 => split_biases(sources, &chosen.prefix),
-        Layout::Dinov3Vit => join_layers(sources, &chosen.prefix),
-        _ => {}
-    }
-}
-
-fn split_biases(sources: &mut Sources, prefix: &str) {
+/// Splits the biases behind the prefix, which facebookresearch/dinov3 has for queries, keys and values together.
+pub(super) fn split_biases(sources: &mut Sources, prefix: &str) {
     let is_bias = |key: &&String| key.starts_with(prefix) && key.ends_with(".attn.qkv.bias");
     let keys: Vec<String> = sources.keys().filter(is_bias).cloned().collect();
     for key in keys {
@@ -43,7 +31,8 @@ fn split_biases(sources: &mut Sources, prefix: &str) {
     }
 }
 
-fn join_layers(sources: &mut Sources, prefix: &str) {
+/// Joins the layers of queries, keys and values behind the prefix, which `DINOv3ViT` has apart.
+pub(super) fn join_layers(sources: &mut Sources, prefix: &str) {
     let [first, ..] = LAYERS;
     let end = format!(".{first}.weight");
     let is_first = |key: &&String| key.starts_with(prefix) && key.ends_with(&end);
@@ -100,10 +89,7 @@ pub(super) fn hugging_face(rest: &str, is_gated: bool) -> String {
 }
 
 /// What a tensor behind the prefix is that no network here has and on which no feature depends.
-pub(super) fn purpose(key: &str, layout: Layout) -> Option<(MatchStatus, Option<&'static str>)> {
-    if !matches!(layout, Layout::Dinov3 | Layout::Dinov3Vit) {
-        return None;
-    }
+pub(super) fn purpose(key: &str) -> Option<(MatchStatus, Option<&'static str>)> {
     let has = |part: &str| key.split('.').any(|own| own == part);
     let reason = if key.ends_with(PARTS[1]) || has("bias_mask") {
         "the bias of the keys, which DINOv3 masks"

@@ -38,6 +38,7 @@ pub use error::ForeignError;
 
 use container::Opened;
 use infer::Hints;
+use names::Layout;
 use source::Sources;
 
 /// What the user says of a file: settings that it does not hold, and expectations that are checked.
@@ -153,7 +154,11 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     };
     let chosen = names::choose(&sources, &copies, wanted, request.prefix.as_deref())?;
     chosen.check(&sources)?;
-    dinov3::regroup(&mut sources, &chosen);
+    match chosen.layout {
+        Layout::Dinov3 => dinov3::split_biases(&mut sources, &chosen.prefix),
+        Layout::Dinov3Vit => dinov3::join_layers(&mut sources, &chosen.prefix),
+        _ => {}
+    }
     let mut keys = BTreeMap::new();
     for key in sources.keys() {
         if let Some(rest) = key.strip_prefix(&chosen.prefix) {

@@ -44,7 +44,9 @@ pub(super) fn purpose(
             None => (MatchStatus::Unexpected, None),
         };
     };
-    if let Some(known) = dinov3::purpose(key, owner.layout) {
+    if matches!(owner.layout, Layout::Dinov3 | Layout::Dinov3Vit)
+        && let Some(known) = dinov3::purpose(key)
+    {
         return known;
     }
     // Behind the encoder's prefix a head has its name at the top: what is called `fc` inside a block is a gate.
