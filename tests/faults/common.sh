@@ -2,7 +2,7 @@
 # The program is built, or the one that VSSL names is taken.
 
 if [ -z "${VSSL:-}" ]; then
-    cargo build --release
+    cargo build --release --bin vssl
     VSSL=target/release/vssl
 fi
 out=$(mktemp -d)

@@ -5,7 +5,6 @@ use std::{
     io, panic,
     path::Path,
     process,
-    process::ExitCode,
     sync::{Mutex, PoisonError},
 };
 
@@ -55,17 +54,17 @@ impl Failure {
     }
 
     /// Exit code of the process.
-    pub fn code(&self) -> ExitCode {
+    pub fn code(&self) -> u8 {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Failed(_) => ExitCode::FAILURE,
-            Self::Interrupted => ExitCode::from(signals::exit_code()),
+            Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
+            Self::Interrupted => signals::exit_code(),
         }
     }
 }
 
 /// The message of `error`, then each cause whose message is not part of it already.
-fn message(error: &anyhow::Error) -> String {
+pub fn message(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1) {
         let cause = cause.to_string();

@@ -105,7 +105,7 @@ impl Dataset for Noise {
     }
 
     fn image(&self, index: usize) -> Result<Image, DataError> {
-        Ok(Image { width: self.side, height: self.side, rgb: self.pictures[index].clone() })
+        Ok(Image { width: self.side, height: self.side, values: self.pictures[index].clone() })
     }
 
     fn labels(&self) -> Option<&[u32]> {

@@ -134,7 +134,7 @@ pub fn check(dataset: &dyn Dataset, workers: usize, progress: &(dyn Fn(usize) + 
 
 fn look(dataset: &dyn Dataset, index: usize, report: &mut Report) {
     report.images += 1;
-    match checked_image(dataset, index) {
+    match checked_image(dataset, index, None) {
         ReadImage::Good(image) => {
             let size = Sizes::of(image.width, image.height);
             report.sizes = Some(report.sizes.map_or(size, |sizes| sizes.join(size)));

@@ -35,20 +35,20 @@ impl Collage {
         let side = self.side;
         let transform = EvaluationTransform { resize: Some(side), crop: side };
         let picture = transform.apply(image, scratch)?.to_image();
-        for (row, pixels) in picture.rgb.chunks_exact(side * 3).enumerate() {
+        for (row, pixels) in picture.drawn().values.chunks_exact(side * 3).enumerate() {
             let start = ((y + row) * self.width + x) * 3;
             self.rgb[start..start + side * 3].copy_from_slice(pixels);
         }
         Ok(())
     }
 
-    /// Puts `image` as it is with its upper left corner at (`x`, `y`).
+    /// Puts `image` as it is, drawn as [`Image::drawn`] says, with its upper left corner at (`x`, `y`).
     ///
     /// # Panics
     /// When the image does not fit at this place.
     pub fn paste(&mut self, (x, y): (usize, usize), image: &Image) {
         let bytes = image.width * 3;
-        for (row, pixels) in image.rgb.chunks_exact(bytes).enumerate() {
+        for (row, pixels) in image.drawn().values.chunks_exact(bytes).enumerate() {
             let start = ((y + row) * self.width + x) * 3;
             self.rgb[start..start + bytes].copy_from_slice(pixels);
         }

@@ -5,13 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use crate::dataset::text_of;
+
 /// Every error of this crate: the message names the file or index, what was found and what was
 /// expected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// The operating system refused.
-    #[error("{}: {}", path.display(), explained(path, source))]
+    #[error("{}: {}", text_of(path), explained(path, source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -19,7 +21,7 @@ pub enum DataError {
         source: std::io::Error,
     },
     /// A file exists but does not hold what its name or place promises.
-    #[error("{}: {what}; expected {expected}", path.display())]
+    #[error("{}: {what}; expected {expected}", text_of(path))]
     Format {
         /// The file.
         path: PathBuf,
@@ -39,7 +41,7 @@ pub enum DataError {
         what: String,
     },
     /// A file or folder does not exist.
-    #[error("{}: does not exist; expected {expected}", path.display())]
+    #[error("{}: does not exist; expected {expected}", text_of(path))]
     Missing {
         /// The file or folder.
         path: PathBuf,
@@ -101,10 +103,10 @@ fn meaning(path: &Path, kind: io::ErrorKind) -> Option<String> {
     Some(match kind {
         io::ErrorKind::NotFound => match (is_link(), folder) {
             (Some(target), _) => {
-                format!("this is a link to {}, which does not exist", target.display())
+                format!("this is a link to {}, which does not exist", text_of(&target))
             }
             (None, Some(folder)) if !folder.exists() => {
-                format!("the folder {} does not exist", folder.display())
+                format!("the folder {} does not exist", text_of(folder))
             }
             _ => "does not exist".to_owned(),
         },
@@ -113,7 +115,7 @@ fn meaning(path: &Path, kind: io::ErrorKind) -> Option<String> {
             let file = path.ancestors().find(|part| part.is_file())?;
             match file == path {
                 true => "this is a file; expected a folder".to_owned(),
-                false => format!("{} is a file; expected a folder", file.display()),
+                false => format!("{} is a file; expected a folder", text_of(file)),
             }
         }
         io::ErrorKind::PermissionDenied => "this user may not do this here".to_owned(),

@@ -22,13 +22,14 @@ pub mod rng;
 pub mod sampler;
 pub mod share;
 pub mod shift;
+pub mod statistics;
 mod view_sheet;
 
-pub use augment::{EvaluationTransform, Normalisation, Pipeline, ViewGroup};
+pub use augment::{EvaluationTransform, Normalisation, PerChannel, Pipeline, ViewGroup};
 pub use collage::Collage;
 pub use dataset::{DataConfig, Dataset, Splits};
 pub use error::{DataError, explained};
 pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage, Pixels};
-pub use picture::Image;
+pub use picture::{Image, MOST_CHANNELS};
 pub use share::Share;
 pub use view_sheet::{Draw, view_sheet};

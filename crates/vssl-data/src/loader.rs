@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     DataError, Dataset, Image,
-    augment::{Pipeline, Scratch, check_image},
+    augment::{Order, Pipeline, Scratch, Value, check_image},
     panics::caught,
     rng::{Stream, below, rng},
     sampler::Sampler,
@@ -75,7 +75,8 @@ impl LoaderPlan {
     /// handed out are not counted, and neither is the decoded image that each worker holds with its
     /// working copies.
     pub fn memory_bound(&self, pipeline: &Pipeline) -> usize {
-        let values: usize = pipeline.views().iter().map(|view| view.size * view.size * 3).sum();
+        let pixels: usize = pipeline.views().iter().map(|view| view.size * view.size).sum();
+        let values = pixels * pipeline.channels();
         values
             .saturating_mul(size_of::<f32>() * self.batch / self.share.world)
             .saturating_mul(ahead(self.workers, self.prefetch) + 1)
@@ -90,18 +91,18 @@ fn ahead(workers: usize, prefetch: usize) -> usize {
 
 /// One view of every image of a batch.
 #[derive(Debug, PartialEq)]
-pub struct ViewBatch {
+pub struct ViewBatch<T: Value = f32> {
     /// Side in pixels.
     pub size: usize,
     /// Whether the view is a small local crop, which only the student sees.
     pub local: bool,
-    /// `[n, size, size, 3]`, normalised.
-    pub pixels: Pixels,
+    /// `[n, size, size, channels]`, normalised, unless the loader was asked for other numbers or another order.
+    pub pixels: Pixels<T>,
 }
 
 /// The data of one step.
 #[derive(Debug)]
-pub struct Batch {
+pub struct Batch<T: Value = f32> {
     /// Number of the step in the whole run.
     pub step: u64,
     /// Number of the epoch.
@@ -111,7 +112,7 @@ pub struct Batch {
     /// Labels of these images, if the dataset has labels.
     pub labels: Option<Vec<u32>>,
     /// The views in the order of the pipeline.
-    pub views: Vec<ViewBatch>,
+    pub views: Vec<ViewBatch<T>>,
     /// The bad images that were replaced by others.
     pub replaced: Vec<Replaced>,
     /// How long the caller waited for this batch.
@@ -130,21 +131,36 @@ pub struct Replaced {
 }
 
 /// Iterator over the batches of a range of steps. Dropping it stops and joins the workers.
-pub struct Loader {
-    ordered: Ordered<Batch>,
+pub struct Loader<T: Value = f32> {
+    ordered: Ordered<Batch<T>>,
     steps_per_epoch: u64,
 }
 
 impl Loader {
-    /// Checks the plan and starts the workers.
+    /// Checks the plan and starts the workers. The views are normalised, channels last.
     ///
     /// # Errors
-    /// [`DataError::Setting`] for a batch that is 0, above the dataset or not to be shared, workers
-    /// without prefetch, or a first step behind the last.
+    /// As [`Loader::in_order`].
     pub fn new(
         dataset: Arc<dyn Dataset>,
         pipeline: Arc<Pipeline>,
         plan: LoaderPlan,
+    ) -> Result<Self, DataError> {
+        Self::in_order(dataset, pipeline, plan, Order::ChannelsLast)
+    }
+}
+
+impl<T: Value> Loader<T> {
+    /// Checks the plan and starts the workers, which store the numbers of each view in `order`.
+    ///
+    /// # Errors
+    /// [`DataError::Setting`] for a batch that is 0, above the dataset or not to be shared, workers
+    /// without prefetch, or a first step behind the last.
+    pub fn in_order(
+        dataset: Arc<dyn Dataset>,
+        pipeline: Arc<Pipeline>,
+        plan: LoaderPlan,
+        order: Order,
     ) -> Result<Self, DataError> {
         let sampler = Sampler::new(plan.seed, dataset.len(), plan.batch)?;
         plan.share.check(plan.batch)?;
@@ -158,7 +174,7 @@ impl Loader {
         let steps_per_epoch = sampler.steps_per_epoch();
         let LoaderPlan { workers, prefetch, seed, share, on_bad_image, .. } = plan;
         let pool = Pool::new(pipeline.views().len());
-        let maker = Maker { dataset, pipeline, sampler, share, pool, seed, on_bad_image };
+        let maker = Maker { dataset, pipeline, sampler, share, pool, seed, on_bad_image, order };
         let make = Box::new(move |step: u64, scratch: &mut Scratch, stop: &AtomicBool| {
             maker.batch(step, scratch, stop)
         });
@@ -173,8 +189,8 @@ impl Loader {
     }
 }
 
-impl Iterator for Loader {
-    type Item = Result<Batch, DataError>;
+impl<T: Value> Iterator for Loader<T> {
+    type Item = Result<Batch<T>, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let asked = Instant::now();
@@ -187,35 +203,37 @@ impl Iterator for Loader {
 }
 
 /// Everything that the content of a batch depends on.
-struct Maker {
+struct Maker<T: Value> {
     dataset: Arc<dyn Dataset>,
     pipeline: Arc<Pipeline>,
     sampler: Sampler,
     share: Share,
-    pool: Arc<Pool>,
+    pool: Arc<Pool<T>>,
     seed: u64,
     on_bad_image: OnBadImage,
+    order: Order,
 }
 
 /// Number of replacements that are tried before a bad image stops the run after all.
 const REPLACEMENTS: usize = 100;
 
-impl Maker {
+impl<T: Value> Maker<T> {
     fn batch(
         &self,
         step: u64,
         scratch: &mut Scratch,
         stop: &AtomicBool,
-    ) -> Result<Batch, DataError> {
+    ) -> Result<Batch<T>, DataError> {
         let steps_per_epoch = self.sampler.steps_per_epoch();
         let epoch = step / steps_per_epoch;
         let mut indices = self.share.of(&self.sampler.batch(epoch, step % steps_per_epoch));
+        let channels = self.pipeline.channels();
         let views = self.pipeline.views().iter();
         let mut views = views
             .map(|view| ViewBatch {
                 size: view.size,
                 local: view.local,
-                pixels: self.pool.take(indices.len() * view.size * view.size * 3),
+                pixels: self.pool.take(indices.len() * view.size * view.size * channels),
             })
             .collect::<Vec<_>>();
         let mut replaced = Vec::new();
@@ -229,9 +247,16 @@ impl Maker {
             let (image, used) = self.image(place, *index, epoch, &mut replaced)?;
             *index = used;
             for (number, view) in views.iter_mut().enumerate() {
-                let values = view.size * view.size * 3;
+                let values = view.size * view.size * channels;
                 let out = &mut view.pixels.values_mut()[place * values..][..values];
-                self.pipeline.view(&image, epoch, address, number, scratch, out)?;
+                self.pipeline.view_as(
+                    &image,
+                    epoch,
+                    (address, number),
+                    self.order,
+                    scratch,
+                    out,
+                )?;
             }
         }
         let labels = self.dataset.labels();
@@ -247,7 +272,8 @@ impl Maker {
         epoch: u64,
         replaced: &mut Vec<Replaced>,
     ) -> Result<(Image, usize), DataError> {
-        let error = match checked_image(&*self.dataset, index) {
+        let channels = Some(self.pipeline.channels());
+        let error = match checked_image(&*self.dataset, index, channels) {
             ReadImage::Good(image) => return Ok((image, index)),
             ReadImage::Bad(error) if self.on_bad_image == OnBadImage::Stop => return Err(error),
             ReadImage::Bad(error) => error,
@@ -255,7 +281,7 @@ impl Maker {
         let mut rng = rng(self.seed, Stream::Replacement, epoch, index as u64);
         for _ in 0..REPLACEMENTS {
             let other = below(&mut rng, self.dataset.len() as u64) as usize;
-            if let ReadImage::Good(image) = checked_image(&*self.dataset, other) {
+            if let ReadImage::Good(image) = checked_image(&*self.dataset, other, channels) {
                 replaced.push(Replaced { place, index, error });
                 return Ok((image, other));
             }
@@ -276,11 +302,16 @@ pub(crate) enum ReadImage {
     Bad(DataError),
 }
 
-/// Reads an image and checks that it holds as many pixels as its size says.
-pub(crate) fn checked_image(dataset: &dyn Dataset, index: usize) -> ReadImage {
+/// Reads an image and checks that it holds as many pixels as its size says, and has the expected number of channels
+/// where one is expected.
+pub(crate) fn checked_image(
+    dataset: &dyn Dataset,
+    index: usize,
+    channels: Option<usize>,
+) -> ReadImage {
     let what = match caught(|| dataset.image(index)) {
         Ok(Err(error)) => return ReadImage::Bad(error),
-        Ok(Ok(image)) => match check_image(&image) {
+        Ok(Ok(image)) => match check_image(&image, channels) {
             Ok(()) => return ReadImage::Good(image),
             Err(what) => what,
         },

@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::{ExtendedColorType, ImageEncoder, ImageFormat};
+use image::{ExtendedColorType, ImageEncoder};
 use md5::{Digest, Md5};
 
 use crate::{
     DataConfig, DataError, Dataset, Image, OnBadImage,
-    augment::{Scratch, with_smaller_side},
+    augment::{Scratch, counted, with_smaller_side},
     check::{BadImage, check},
     dataset::{self, Evaluated, Format, Tones},
     loader::Ordered,
@@ -45,6 +45,8 @@ pub struct PackPlan {
     pub on_bad_image: OnBadImage,
     /// What samples of more than 8 bits become in the set: files that stay as they are are read back so.
     pub tones: Tones,
+    /// The number of channels of the images.
+    pub channels: usize,
 }
 
 /// The splits of a set, and where they go.
@@ -116,8 +118,16 @@ pub fn pack(
     if plan.side == Some(0) {
         return Err(DataError::Setting("a smaller side of 0 pixels: expected at least 1".into()));
     }
-    let part = place::begin(to)?;
-    write_classes(splits, &part)?;
+    if plan.side.is_some() && !matches!(plan.channels, 1 | 3) {
+        return Err(DataError::Setting(format!(
+            "images of {} cannot be scaled down, for they become JPEGs, which hold 1 channel or 3; pack them as \
+             they are",
+            counted(plan.channels)
+        )));
+    }
+    let place = place::begin(to)?;
+    let part = &place.part;
+    write_classes(splits, part)?;
     let mut packed = Vec::new();
     for split in splits {
         let folder = part.join(split.name);
@@ -127,8 +137,8 @@ pub fn pack(
             progress(PackProgress { split: split.name, is_read_back: false, done, of });
         })?);
     }
-    verify((splits, &packed), &part, plan, progress)?;
-    place::finish(&part, to)?;
+    verify((splits, &packed), part, plan, progress)?;
+    place::finish(place, to)?;
     Ok(packed)
 }
 
@@ -229,7 +239,7 @@ fn sample(
     match images.file(index) {
         Some(bytes) => {
             let bytes = bytes?;
-            let ending = ending(&bytes)
+            let ending = dataset::ending_of(&bytes)
                 .ok_or_else(|| bad("it begins like no image file that is read".to_owned()))?;
             Ok(Sample::Image { bytes, ending, is_scaled: false, is_encoded: false })
         }
@@ -238,23 +248,6 @@ fn sample(
             Ok(Sample::Image { bytes, ending: "png", is_scaled: false, is_encoded: true })
         }
     }
-}
-
-/// The ending of a file by what it holds.
-fn ending(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.starts_with(b"II\x2b\0") || bytes.starts_with(b"MM\0\x2b") {
-        return Some("tif");
-    }
-    Some(match image::guess_format(bytes).ok()? {
-        ImageFormat::Jpeg => "jpg",
-        ImageFormat::Png => "png",
-        ImageFormat::WebP => "webp",
-        ImageFormat::Tiff => "tif",
-        ImageFormat::Gif => "gif",
-        ImageFormat::Bmp => "bmp",
-        ImageFormat::Pnm => "pnm",
-        _ => return None,
-    })
 }
 
 fn jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String> {
@@ -271,7 +264,13 @@ fn png(image: &Image) -> Result<Vec<u8>, String> {
 
 fn write(encoder: impl ImageEncoder, image: &Image) -> Result<(), String> {
     let size = (image.width as u32, image.height as u32);
-    let written = encoder.write_image(&image.rgb, size.0, size.1, ExtendedColorType::Rgb8);
+    let kind = match image.channels() {
+        1 => ExtendedColorType::L8,
+        2 => ExtendedColorType::La8,
+        4 => ExtendedColorType::Rgba8,
+        _ => ExtendedColorType::Rgb8,
+    };
+    let written = encoder.write_image(&image.values, size.0, size.1, kind);
     written.map_err(|error| error.to_string())
 }
 
@@ -328,7 +327,8 @@ pub fn verify(
 ) -> Result<(), DataError> {
     let Tones { bits_used, range } = plan.tones;
     let (format, path) = (Format::Tar, at.to_path_buf());
-    let config = DataConfig { format, path, bits_used, range, ..DataConfig::default() };
+    let channels = plan.channels;
+    let config = DataConfig { format, path, bits_used, range, channels, ..DataConfig::default() };
     for (split, packed) in splits.iter().zip(packed) {
         let evaluated = if split.name == "test" { Evaluated::Test } else { Evaluated::Validation };
         let opened = dataset::open_for(&config, None, evaluated)?;

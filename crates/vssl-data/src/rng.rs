@@ -29,6 +29,8 @@ pub enum Stream {
     Whitening,
     /// The directions on which embeddings are projected; address (step, micro-batch).
     Directions,
+    /// The patches of one view that a network does not see; address (step, micro-batch and row of the joint batch).
+    Mask(u16),
 }
 
 impl Stream {
@@ -43,6 +45,7 @@ impl Stream {
             Stream::Whitening => 7,
             Stream::Directions => 8,
             Stream::View(view) => 0x1_0000 + u32::from(view),
+            Stream::Mask(view) => 0x2_0000 + u32::from(view),
         }
     }
 }
@@ -110,6 +113,8 @@ mod tests {
             Stream::Directions,
             Stream::View(0),
             Stream::View(u16::MAX),
+            Stream::Mask(0),
+            Stream::Mask(u16::MAX),
         ];
         let mut seen = std::collections::HashSet::new();
         for stream in streams {

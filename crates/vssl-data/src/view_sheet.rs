@@ -93,24 +93,26 @@ fn as_seen(
     scratch: &mut Scratch,
 ) -> Result<Image, DataError> {
     let size = pipeline.views()[view].size;
-    let mut values = vec![0.0; size * size * 3];
+    let channels = pipeline.channels();
+    let mut values = vec![0.0; size * size * channels];
     pipeline.view(image, draw, index as u64, view, scratch, &mut values)?;
     let normalisation = pipeline.normalisation();
     let byte = |(at, value): (usize, &f32)| {
-        let (mean, std) = (normalisation.mean[at % 3], normalisation.std[at % 3]);
+        let (mean, std) = (normalisation.mean[at % channels], normalisation.std[at % channels]);
         ((value * std + mean) * 255.0).round().clamp(0.0, 255.0) as u8
     };
-    let rgb = values.iter().enumerate().map(byte).collect();
-    Ok(Image { width: size, height: size, rgb })
+    let values = values.iter().enumerate().map(byte).collect();
+    Ok(Image { width: size, height: size, values }.drawn().into_owned())
 }
 
 /// The whole image, scaled to fit into a square of `side` pixels: enlarged by a whole factor, or made smaller
 /// with its proportions kept.
 fn fitted(image: &Image, side: usize) -> Result<Image, DataError> {
+    let image = &*image.drawn();
     let longer = image.width.max(image.height);
-    let pixels = RgbImage::from_raw(image.width as u32, image.height as u32, image.rgb.clone());
+    let pixels = RgbImage::from_raw(image.width as u32, image.height as u32, image.values.clone());
     let pixels = pixels.filter(|_| longer > 0).ok_or_else(|| {
-        let Image { width, height, rgb } = image;
+        let Image { width, height, values: rgb } = image;
         DataError::Setting(format!(
             "an image of {width} x {height} pixels has {} values",
             rgb.len()
@@ -122,18 +124,18 @@ fn fitted(image: &Image, side: usize) -> Result<Image, DataError> {
     let scaled = |length: usize| (length * side).div_ceil(longer).clamp(1, side) as u32;
     let (width, height) = (scaled(image.width), scaled(image.height));
     let small = resize(&pixels, width, height, FilterType::Triangle);
-    Ok(Image { width: width as usize, height: height as usize, rgb: small.into_raw() })
+    Ok(Image { width: width as usize, height: height as usize, values: small.into_raw() })
 }
 
 /// Each pixel becomes a square of `factor × factor` pixels.
 fn enlarged(image: &Image, factor: usize) -> Image {
     let (width, height) = (image.width * factor, image.height * factor);
     let mut rgb = Vec::with_capacity(width * height * 3);
-    for row in image.rgb.chunks_exact(image.width * 3) {
+    for row in image.values.chunks_exact(image.width * 3) {
         let wide: Vec<u8> = row.chunks_exact(3).flat_map(|pixel| pixel.repeat(factor)).collect();
         (0..factor).for_each(|_| rgb.extend_from_slice(&wide));
     }
-    Image { width, height, rgb }
+    Image { width, height, values: rgb }
 }
 
 #[cfg(test)]
@@ -143,13 +145,13 @@ mod tests {
 
     fn noise(width: usize, height: usize) -> Image {
         let rgb = (0..width * height * 3).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8);
-        Image { width, height, rgb: rgb.collect() }
+        Image { width, height, values: rgb.collect() }
     }
 
     fn pipeline() -> Pipeline {
         let small = ViewGroup { size: 20, count: 1, local: true, ..ViewGroup::default() };
         let groups = vec![ViewGroup { size: 48, ..ViewGroup::default() }, small];
-        let normalisation = Normalisation { mean: [0.49, 0.48, 0.44], std: [0.2, 0.19, 0.21] };
+        let normalisation = Normalisation::new([0.49, 0.48, 0.44], [0.2, 0.19, 0.21]);
         Pipeline::new(groups, normalisation, 3).unwrap()
     }
 
@@ -175,7 +177,7 @@ mod tests {
             {
                 let seen =
                     pipeline.view_image(image, draw.draw, index, view, &mut scratch).unwrap();
-                for (at, pixel) in seen.rgb.chunks_exact(3).enumerate() {
+                for (at, pixel) in seen.values.chunks_exact(3).enumerate() {
                     let (column, line) = (at as u32 % size, at as u32 / size);
                     let found =
                         sheet.get_pixel(x + 3 * column + 1, row as u32 * 148 + 3 * line + 2);
@@ -184,7 +186,7 @@ mod tests {
             }
         }
         // The first image is enlarged three times, the second made smaller.
-        assert_eq!(sheet.get_pixel(3, 3).0, images[0].rgb[(40 + 1) * 3..][..3]);
+        assert_eq!(sheet.get_pixel(3, 3).0, images[0].values[(40 + 1) * 3..][..3]);
         assert_eq!(sheet.get_pixel(cell - 1, 2 * 148 + 10).0, [255; 3]);
         assert_ne!(drawn[0].views[0], drawn[1].views[0]);
     }
@@ -197,6 +199,6 @@ mod tests {
         assert_eq!(sheet.get_pixel(0, 4).0, [255; 3]);
         let error = view_sheet(&vec![noise(1, 1); 1000], None, 1).err().unwrap().to_string();
         assert!(error.contains("expected at most 100000000 pixels"), "{error}");
-        assert!(view_sheet(&[Image { width: 2, height: 2, rgb: vec![0; 3] }], None, 1).is_err());
+        assert!(view_sheet(&[Image { width: 2, height: 2, values: vec![0; 3] }], None, 1).is_err());
     }
 }

@@ -83,7 +83,7 @@ impl Method for Uniformity {
         let uniform = (a + b) * 0.5;
         let parts = vec![("alignment", alignment.clone()), ("uniformity", uniform.clone())];
         let total = alignment + uniform * self.weight;
-        Loss { total, parts, features: h.into(), carry: () }
+        Loss { total, parts, features: h.into(), image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

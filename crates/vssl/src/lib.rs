@@ -47,6 +47,7 @@ pub mod optim;
 pub mod page;
 pub mod posterior;
 pub mod precision;
+pub mod ranking;
 pub mod recipe;
 pub mod run;
 pub mod schedule;

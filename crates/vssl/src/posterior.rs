@@ -73,7 +73,8 @@ impl Posteriors {
         // Methods with a posterior have no memory of single images, so the number of images shapes no tensor.
         let sizes = train::sizes(&recipe, recipe.train.batch);
         let training = device.clone().autodiff();
-        let mut learner = recipe.method.learner(&recipe.backbone, &sizes, &training, recipe.seed);
+        let network = (&recipe.backbone, recipe.data.channels);
+        let mut learner = recipe.method.learner_of(network, &sizes, &training, recipe.seed);
         let mut tensors = stored.tensors;
         let mut take = |kind| tensors.remove(kind).unwrap_or_default();
         learner.load(take("student"), take("memory")).map_err(|source| {
@@ -93,12 +94,12 @@ impl Posteriors {
 
     /// Returns the posterior of normalised images.
     ///
-    /// `pixels`: `count · size · size · 3`, channels last.
+    /// `pixels`: `count · size · size · channels`, channels last.
     pub fn of(&self, pixels: impl AsRef<[f32]>, count: usize) -> Posterior {
         self.of_tensor(pixels_to_tensor(pixels.as_ref(), count, self.input.size, &self.device))
     }
 
-    /// Returns the posterior of images that are on the device, `[n, 3, h, w]`.
+    /// Returns the posterior of images that are on the device, `[n, channels, h, w]`.
     pub fn of_tensor(&self, images: Tensor<4>) -> Posterior {
         (self.read)(images)
     }

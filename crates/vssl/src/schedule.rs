@@ -29,6 +29,8 @@ pub struct Step {
     pub accumulate: u64,
     /// Whether figures beyond the loss are needed at this step.
     pub watch: bool,
+    /// Whether the loss of each image is needed at this step.
+    pub image_losses: bool,
 }
 
 impl Step {
@@ -283,9 +285,18 @@ pub struct Momentum {
 impl Momentum {
     /// Returns the momentum of the update after this step.
     pub fn at(&self, step: &Step) -> f64 {
-        let progress = step.index.min(step.total) as f64 / step.total.max(1) as f64;
-        self.last - (self.last - self.base) * ((PI * progress).cos() + 1.0) / 2.0
+        self.last - (self.last - self.base) * ((PI * progress(step)).cos() + 1.0) / 2.0
     }
+
+    /// Returns the momentum of the update after this step where it follows a straight line from `base` to `last`.
+    pub fn along_a_line(&self, step: &Step) -> f64 {
+        self.base + (self.last - self.base) * progress(step)
+    }
+}
+
+/// Returns the share of the run's optimiser steps that are done before this step.
+fn progress(step: &Step) -> f64 {
+    step.index.min(step.total) as f64 / step.total.max(1) as f64
 }
 
 /// Returns the value of epoch `epoch` on a straight line from `start` to `end` over `epochs` epochs, both
@@ -355,6 +366,15 @@ mod tests {
         assert_eq!([at(0, 0), at(1, 0), at(1, 1)], [0.07, 0.04, 0.07]);
         assert_eq!([at(3, 0), at(3, 2), at(3, 9)], [0.04, 0.07, 0.07]);
         assert!((at(3, 1) - 0.055).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_momentum_along_a_line_starts_at_its_base_and_ends_at_its_last() {
+        let momentum = Momentum { base: 0.5, last: 1.0 };
+        assert_eq!(
+            [0, 50, 100, 101].map(|t| momentum.along_a_line(&step(t))),
+            [0.5, 0.75, 1.0, 1.0]
+        );
     }
 
     #[test]

@@ -221,7 +221,7 @@ impl From<OptimizerName> for Algorithm {
                         --against cpu.safetensors\n\nExit codes: 0 when all methods agree, 1 when one \
                         does not.")]
 pub struct AgreementArguments {
-    /// A method; can be repeated. By default all methods.
+    /// A method; can be repeated. By default all methods that can train the encoder.
     #[arg(long = "method", value_name = "NAME")]
     pub methods: Vec<String>,
     /// The encoder of the benchmark.

@@ -52,7 +52,8 @@ pub struct Import {
     /// Length of an image's shorter side before the centre is cut out.
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u16).range(1..))]
     pub resize: Option<u16>,
-    /// Normalisation: imagenet, cifar10, cifar100, mean,std, or three means and three deviations.
+    /// Normalisation: imagenet, cifar10, cifar100, mean,std for all channels, or the means of all channels and then
+    /// their deviations.
     #[arg(long, value_name = "NAME", value_parser = normalisation_of)]
     pub normalisation: Option<Normalisation>,
     /// Network to read, where the file has a moving average as well.

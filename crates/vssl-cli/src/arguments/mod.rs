@@ -3,6 +3,7 @@
 mod backbone;
 mod bench;
 mod bench_embed;
+mod data;
 mod embed;
 mod encoder;
 mod evaluate;
@@ -10,7 +11,10 @@ mod interchange;
 mod knn;
 mod manual;
 mod page;
+mod pretrain;
+mod rank;
 mod reading;
+mod recipe;
 mod supervised;
 mod table;
 mod uncertainty;
@@ -19,11 +23,7 @@ mod version;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{
-    Args, Command as Description, CommandFactory, FromArgMatches, Parser, Subcommand,
-    builder::PossibleValuesParser,
-};
-use vssl::{device::DeviceChoice, methods::METHODS};
+use clap::{Args, Command as Description, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use backbone::{BackboneArguments, StemName};
 pub use bench::{
@@ -31,6 +31,7 @@ pub use bench::{
     KernelArguments, KnnBenchArguments, LogisticBenchArguments, StepArguments,
 };
 pub use bench_embed::EmbedBenchArguments;
+pub use data::{DataAction, DataCommand};
 pub use embed::{Embed, FormName, Search, SplitName};
 pub use encoder::{EncoderArguments, EncoderCopy};
 pub use evaluate::Evaluate;
@@ -38,11 +39,14 @@ pub use interchange::{Export, ExportFormat, Import, Range};
 pub use knn::{DistanceName, K_BY_DEFAULT, Knn};
 pub use manual::{Completions, Man};
 pub use page::{Report, Shown, Watch};
+pub use pretrain::Pretrain;
+pub use rank::{CriterionName, Rank};
 pub use reading::{EvaluatedName, ReadingArguments};
+pub use recipe::{Config, NewRecipe};
 pub use supervised::{Finetune, Linear, TrainingArguments};
 pub use table::Table;
 pub use uncertainty::Uncertainty;
-pub use values::{FormatName, NetworkName, PrecisionName};
+pub use values::{FormatName, NetworkName};
 pub use version::{COMMIT, json as version_as_json};
 
 /// Pretrain image encoders without labels.
@@ -134,7 +138,7 @@ pub enum Command {
     Pretrain(Pretrain),
     /// Show a recipe with all its defaults, and where each value comes from.
     Config(Config),
-    /// Download, check, pack and draw datasets.
+    /// Download, check, measure, pack and draw datasets.
     Data(DataCommand),
     /// List the methods.
     #[command(after_help = "Example:\n  vssl methods --json")]
@@ -161,6 +165,8 @@ pub enum Command {
     Search(Search),
     /// Compare finished runs in a table, a row for each method; or first run a grid of recipes.
     Table(Table),
+    /// Order checkpoints or runs without labels: LiDAR, RankMe, effective rank, alpha-ReQ.
+    Rank(Rank),
     /// Write runs as one HTML page: results, curves, features, views. The page needs no network.
     Report(Report),
     /// Serve the page of a run while it trains, to this machine only.
@@ -171,192 +177,6 @@ pub enum Command {
     Completions(Completions),
     /// Write manual pages.
     Man(Man),
-}
-
-/// Arguments of `vssl pretrain`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vssl pretrain recipes/quickstart.toml\n  vssl pretrain \
-                  recipes/cifar10/vssl.toml --out runs/a --set train.epochs=200 --set seed=1\n  \
-                  vssl pretrain --resume runs/a\n  vssl pretrain --resume runs/a --set \
-                  train.epochs=400\n  vssl pretrain recipes/cifar10/vssl.toml --out runs/a \
-                  --continue\n  vssl pretrain mine.toml --from resnet50.pth --set init.freeze_epochs=1\n  vssl \
-                  pretrain recipes/imagenet100/vssl.toml --device cuda \
-                  --precision bf16\n\nCtrl-C finishes the step and saves; a second one ends at once.")]
-pub struct Pretrain {
-    /// The recipe.
-    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
-    pub recipe: Option<PathBuf>,
-    /// Resume the run in this folder from its last checkpoint, bit for bit; with --set train.epochs=N it
-    /// goes on, finished or not, to another number of epochs.
-    #[arg(long, value_name = "RUN")]
-    pub resume: Option<PathBuf>,
-    /// Resume the run in the run folder if this recipe began it, or start it: for scripts that are submitted
-    /// again.
-    #[arg(long = "continue", requires = "recipe", conflicts_with_all = ["resume", "force"])]
-    pub continues: bool,
-    /// Start from this encoder instead of random weights: a run folder, a file that `vssl export` or `vssl import`
-    /// wrote, or another program's weights (.pth, .safetensors); short for --set init.from=….
-    #[arg(long, value_name = "ENCODER", conflicts_with = "resume")]
-    pub from: Option<PathBuf>,
-    /// Run folder; by default runs/<recipe>-<seed>.
-    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
-    pub out: Option<PathBuf>,
-    /// Change a setting of the recipe, or remove it (KEY=); can be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-    /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: DeviceChoice,
-    /// Number type of the backbone's products; short for --set train.precision=….
-    #[arg(long, value_enum, value_name = "TYPE")]
-    pub precision: Option<PrecisionName>,
-    /// Replace a run that is in the run folder already.
-    #[arg(long, conflicts_with = "resume")]
-    pub force: bool,
-    /// Resume although images were added, removed or changed since the checkpoint: epochs and schedules
-    /// follow the new images.
-    #[arg(long, conflicts_with = "recipe")]
-    pub allow_changed_data: bool,
-    /// Longest time in seconds that the processes of a job (mpirun, srun) wait for each other.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
-    pub rank_timeout: u32,
-    /// Stop, as on Ctrl-C, when standard input ends. Programs that start runs use it.
-    #[arg(long, hide = true)]
-    pub stop_at_eof: bool,
-}
-
-/// Arguments of `vssl config`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  vssl config recipes/cifar10/vssl.toml --set optimizer.lr=0.5")]
-pub struct Config {
-    /// The recipe.
-    pub recipe: PathBuf,
-    /// Encoder to start from, as for `vssl pretrain`: its architecture and normalisation are shown.
-    #[arg(long, value_name = "ENCODER")]
-    pub from: Option<PathBuf>,
-    /// Change a setting of the recipe; can be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub overrides: Vec<String>,
-}
-
-/// Arguments of `vssl new-recipe`.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  vssl new-recipe byol --data photos/\n  vssl new-recipe vssl \
-                  --data data/cifar10 --out mine.toml --force\n  vssl new-recipe vicreg --data photos/ \
-                  --from resnet18.pth")]
-pub struct NewRecipe {
-    /// The method; `vssl methods` lists all methods.
-    #[arg(value_parser = PossibleValuesParser::new(METHODS.iter().map(|entry| entry.name)))]
-    pub method: String,
-    // This argument hides the common one of the same name: the command has no use for a data root.
-    /// The images: a folder, or a CIFAR archive; the format is recognised from the files.
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// The folder of the training images below DIR, where the usual names are not meant, as data.train of the
-    /// recipe; "." takes all images.
-    #[arg(long, value_name = "FOLDER")]
-    pub train: Option<String>,
-    /// Write a recipe that starts from this encoder: see `vssl pretrain --from`. It has a lower rate and fewer epochs.
-    #[arg(long, value_name = "ENCODER")]
-    pub from: Option<PathBuf>,
-    /// The file to write; by default <method>.toml.
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
-    /// Replace the file if it exists.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Arguments of `vssl data`.
-#[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  vssl data fetch cifar10\n  vssl data check recipes/quickstart.toml\n  vssl \
-                  data pack photos/ --to shards/\n  vssl data show photo.jpg --to sheet.png --recipe recipes/cifar10/vssl.toml"
-)]
-pub struct DataCommand {
-    /// The subcommand.
-    #[command(subcommand)]
-    pub command: DataAction,
-}
-
-/// The subcommands of `vssl data`.
-#[derive(Debug, Subcommand)]
-pub enum DataAction {
-    /// Download a dataset, or resume a download, verify its checksums, and unpack what is read unpacked.
-    #[command(after_help = "Example:\n  vssl data fetch cifar10 --data /datasets")]
-    Fetch {
-        /// The dataset.
-        #[arg(value_parser = PossibleValuesParser::new(["cifar10", "cifar100", "fashion-mnist", "stl10", "tiny-imagenet"]))]
-        name: String,
-    },
-    /// Read every image and report the images that cannot be used.
-    #[command(after_help = "Examples:\n  vssl data check photos/\n  vssl data check data/cifar10 \
-                      --format cifar10\n  vssl data check recipes/quickstart.toml")]
-    Check {
-        /// A folder, shards, a list, a CIFAR archive, or a recipe.
-        source: PathBuf,
-        /// Format of the images; by default it is recognised from the files.
-        #[arg(long, value_enum)]
-        format: Option<FormatName>,
-    },
-    /// Write images into tar shards, as they are or scaled down, and read them back.
-    #[command(
-        after_help = "Examples:\n  vssl data pack photos/ --to shards/\n  vssl data pack photos/ --to \
-                            shards/ --side 256 --quality 90\n  vssl data pack downloaded-parquet/ --to shards/"
-    )]
-    Pack {
-        /// A folder, shards, a list, an archive, or a recipe.
-        source: PathBuf,
-        /// The folder of the shards, train/000000.tar and so on: empty or new, and DIR.part until it is whole.
-        #[arg(long, value_name = "DIR")]
-        to: PathBuf,
-        /// Scale images down whose smaller side has more pixels than this, and store them as JPEG; by default
-        /// files stay as they are. Images that are no files (CIFAR, STL-10, MNIST) become PNGs.
-        #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u32).range(1..=65535))]
-        side: Option<u32>,
-        /// Quality of the JPEGs that are written.
-        #[arg(long, value_name = "Q", default_value_t = 90, requires = "side",
-              value_parser = clap::value_parser!(u8).range(1..=100))]
-        quality: u8,
-        /// Size of a shard in MiB.
-        #[arg(long, value_name = "MIB", default_value_t = 256,
-              value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
-        shard_size: u32,
-        /// Leave images out that cannot be read, and name them, instead of stopping.
-        #[arg(long)]
-        skip_bad: bool,
-        /// Format of the images; by default it is recognised from the files.
-        #[arg(long, value_enum)]
-        format: Option<FormatName>,
-    },
-    /// Draw images as they are decoded and, with a recipe, their augmented views as the network gets them.
-    #[command(
-        after_help = "Examples:\n  vssl data show a.jpg b.png --to sheet.png\n  vssl data show a.jpg \
-                      --to sheet.png --recipe recipes/cifar10/vssl.toml --draws 4 --seed 1"
-    )]
-    Show {
-        /// Image files.
-        #[arg(value_name = "IMAGE", required = true)]
-        images: Vec<PathBuf>,
-        /// The PNG file to write: a row for each image and draw, the image on the left.
-        #[arg(long, value_name = "FILE.png")]
-        to: PathBuf,
-        /// Recipe, or run folder, whose views are drawn.
-        #[arg(long, value_name = "RECIPE")]
-        recipe: Option<PathBuf>,
-        /// How often the views of each image are drawn.
-        #[arg(
-            long,
-            value_name = "N",
-            default_value_t = 1,
-            requires = "recipe",
-            value_parser = clap::value_parser!(u32).range(1..=1000)
-        )]
-        draws: u32,
-        /// Seed of the views, instead of the recipe's.
-        #[arg(long, value_name = "SEED", requires = "recipe")]
-        seed: Option<u64>,
-    },
 }
 
 #[cfg(test)]

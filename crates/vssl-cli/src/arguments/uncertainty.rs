@@ -16,8 +16,9 @@ use super::{
     after_help = "Examples:\n  vssl uncertainty runs/quickstart-0\n  vssl uncertainty runs/c10 \
                   --ood data/fashion-mnist-tenth --ood photos/ --out uncertainty.csv --out risk.svg\n\n\
                   Every score is asked to tell the run's test images from those of --ood, from \
-                  generated pictures and from corrupted copies, and to rank the errors of a linear \
-                  probe."
+                  generated pictures and from corrupted copies, to rank the errors of a linear probe, \
+                  and, where images have classes, to tell those whose nearest other image is of \
+                  another class (R@1, R-AUROC)."
 )]
 pub struct Uncertainty {
     /// A run folder, or a file that `vssl export` or `vssl import` wrote.

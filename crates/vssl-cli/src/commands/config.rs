@@ -2,7 +2,12 @@
 
 use anyhow::anyhow;
 use serde_json::json;
-use vssl::{eval::evaluators, methods::METHODS, recipe::Recipe, train::Start};
+use vssl::{
+    eval::evaluators,
+    methods::METHODS,
+    recipe::Recipe,
+    train::{Role, Start},
+};
 
 use super::pretrain;
 use crate::{
@@ -13,12 +18,17 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
-    let from = pretrain::started_from(arguments.from.as_deref(), &arguments.overrides)?;
+    let from = pretrain::named(
+        arguments.from.as_deref(),
+        arguments.teacher.as_deref(),
+        &arguments.overrides,
+    )?;
     let overrides: Vec<String> = arguments.overrides.iter().cloned().chain(from).collect();
     let (mut recipe, mut provenance) =
         Recipe::load(&arguments.recipe, &overrides, METHODS).map_err(Failure::usage)?;
     if let Some(init) = &recipe.init {
-        let start = Start::read(init, arguments.recipe.parent()).map_err(pretrain::classified)?;
+        let start = Start::read(Role::Start, init, arguments.recipe.parent());
+        let start = start.map_err(pretrain::classified)?;
         let taken = start.adapt(&mut recipe).map_err(pretrain::classified)?;
         recipe.check().map_err(|problem| Failure::usage(anyhow!(problem)))?;
         start.notes.iter().chain(&taken).for_each(|text| note(text));

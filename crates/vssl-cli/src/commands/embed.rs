@@ -116,6 +116,7 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         let value = json!({
             "event": "embedded", "path": arguments.to.to_string_lossy(), "images": done.rows,
             "left_out": done.left_out, "dim": done.dim, "batch": job.batch(), "posterior": posterior,
+            "predicted_loss": done.predicted_loss,
             "sha256": job.origin.sha256,
         });
         return say(&value.to_string());
@@ -134,12 +135,13 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         }
         None => String::new(),
     };
+    let predicted = if done.predicted_loss { ", predicted loss" } else { "" };
     let left_out = match done.left_out {
         0 => String::new(),
         count => format!("; {count} left out"),
     };
     let images = counted(done.rows, "image");
-    say(&format!("{to}: {images}, features of {}{posterior}{left_out}", done.dim))
+    say(&format!("{to}: {images}, features of {}{posterior}{predicted}{left_out}", done.dim))
 }
 
 fn split(name: SplitName) -> Split {

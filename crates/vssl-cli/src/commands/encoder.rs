@@ -74,6 +74,18 @@ pub(super) fn images(
         if let Some(recipe) = encoder.recipe.as_ref().filter(|_| !is_recipe) {
             (config.bits_used, config.range) = (recipe.data.bits_used, recipe.data.range);
         }
+        let channels = encoder.input.channels();
+        if !is_recipe {
+            config.channels = channels;
+        } else if config.channels != channels {
+            return Err(Failure::usage(anyhow!(
+                "{} has data.channels = {}, and the encoder {} takes images of {channels}; expected images of equally \
+                 many channels",
+                source.display(),
+                config.channels,
+                encoder.path.display()
+            )));
+        }
         return Ok(config);
     }
     let Some(recipe) = &encoder.recipe else {

@@ -80,6 +80,7 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             "network": name,
             "step": exported.step,
             "tensors": exported.tensors,
+            "head_tensors": exported.head,
         });
         return say(&value.to_string());
     }
@@ -88,8 +89,14 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     }
     let step = exported.step;
     let trained = if step > 0 { format!(" after step {step}") } else { String::new() };
+    let head = match exported.head {
+        Some(0) => String::new(),
+        Some(count) => format!(", and {count} of its head that predicts losses"),
+        None => "; its head that predicts losses is left out, for a record holds the backbone only"
+            .into(),
+    };
     say(&format!(
-        "{}: {} tensors of the {name}'s backbone{trained}",
+        "{}: {} tensors of the {name}'s backbone{trained}{head}",
         to.display(),
         exported.tensors,
     ))

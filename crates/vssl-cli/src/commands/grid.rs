@@ -5,7 +5,7 @@
 //! request and when the grid is killed, so that no run outlives its grid by more than a step.
 
 use std::{
-    env, fs,
+    fs,
     io::{self, Read},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
@@ -27,7 +27,7 @@ use crate::{
     failure::{Failure, during},
     notes::complain,
     output::duration,
-    signals,
+    program, signals,
 };
 
 /// Time between two checks of a run that is at work.
@@ -147,8 +147,7 @@ impl Runner<'_> {
     }
 
     fn command(&self, cell: &Cell, state: CellState) -> anyhow::Result<Command> {
-        let program = env::current_exe().context("finding the program itself")?;
-        let mut command = Command::new(program);
+        let mut command = program::command()?;
         command.args(["pretrain", "--stop-at-eof", "--device", &self.device.to_string()]);
         command.arg("--data").arg(&self.common.data);
         if let Some(threads) = self.common.threads {

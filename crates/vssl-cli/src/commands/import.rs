@@ -137,8 +137,13 @@ fn event(found: &ImportReport, arguments: &Import) -> String {
 fn result(found: &ImportReport, arguments: &Import) -> String {
     let ImportReport { config, input, .. } = found;
     let name = config.architecture().name();
+    let channels = match input.channels() {
+        3 => String::new(),
+        1 => " and 1 channel".to_owned(),
+        channels => format!(" and {channels} channels"),
+    };
     format!(
-        "{}: {name}, {} tensors, features of {}; images of {} pixels, mean {:?}, std {:?}",
+        "{}: {name}, {} tensors, features of {}; images of {} pixels{channels}, mean {:?}, std {:?}",
         arguments.to.display(),
         found.count(MatchStatus::Matched),
         config.dim(),
@@ -151,12 +156,13 @@ fn result(found: &ImportReport, arguments: &Import) -> String {
 /// How the import is checked, and what it took for granted.
 fn advice(found: &ImportReport) -> String {
     let (side, features) = found.test_features();
+    let channels = found.input.channels();
     let norm = features.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
     let first: Vec<String> = features.iter().take(4).map(|value| format!("{value:.4}")).collect();
     format!(
         "\ntaken for granted, for weights do not tell it: {}\n\nto verify it in PyTorch, with the network \
-         that the weights come from, in place of its head torch.nn.Identity():\n  x = (torch.arange(3 * \
-         {side} * {side}) * 7919 % 1009 / 504 - 1).reshape(1, 3, {side}, {side})\n  y = \
+         that the weights come from, in place of its head torch.nn.Identity():\n  x = (torch.arange({channels} * \
+         {side} * {side}) * 7919 % 1009 / 504 - 1).reshape(1, {channels}, {side}, {side})\n  y = \
          network.eval()(x)[0].detach()\n  print(y[:4], y.norm())  # vssl: [{}], {norm:.4}",
         found.assumptions().join("; "),
         first.join(", ")

@@ -18,6 +18,7 @@ mod manual;
 mod methods;
 mod new_recipe;
 mod pretrain;
+mod rank;
 mod report;
 mod search;
 mod supervised;
@@ -67,6 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Embed(arguments) => embed::run(arguments, common),
         Command::Search(arguments) => search::run(arguments, common),
         Command::Table(arguments) => table::run(arguments, common),
+        Command::Rank(arguments) => rank::run(arguments, common),
         Command::Report(arguments) => report::run(arguments, common),
         Command::Watch(arguments) => watch::run(arguments, common),
         Command::Bench(arguments) => bench::run(&arguments.command, common),

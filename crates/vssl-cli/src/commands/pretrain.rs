@@ -175,37 +175,48 @@ fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result
     )))
 }
 
-/// Returns the change of the recipe that `--from` is short for.
+/// Returns the changes of the recipe that `--from` and `--teacher` are short for.
 ///
 /// # Errors
-/// A name that no recipe can hold, or `overrides` that name an encoder as well.
-pub(super) fn started_from(
-    encoder: Option<&Path>,
+/// A name that no recipe can hold, or `overrides` that name an encoder for the same as well.
+pub(super) fn named(
+    from: Option<&Path>,
+    teacher: Option<&Path>,
     overrides: &[String],
-) -> Result<Option<String>, Failure> {
-    let Some(path) = encoder else { return Ok(None) };
-    let names_one = |text: &&String| {
-        let (key, value) = text.split_once('=').unwrap_or((text.as_str(), ""));
-        let is_table = key.trim() == "init" && value.contains("from");
-        (key.trim() == "init.from" && !value.trim().is_empty()) || is_table
-    };
-    if let Some(other) = overrides.iter().find(names_one) {
-        return Err(Failure::usage(anyhow!(
-            "--from {} and --set {other} both name the encoder to start from: give one of them",
-            path.display()
-        )));
+) -> Result<Vec<String>, Failure> {
+    let mut changes = Vec::new();
+    for (option, table, what, path) in [
+        ("--from", "init", "the encoder to start from", from),
+        ("--teacher", "teacher", "the frozen teacher", teacher),
+    ] {
+        let Some(path) = path else { continue };
+        if let Some(other) = overrides.iter().find(|text| names_encoder(table, text)) {
+            return Err(Failure::usage(anyhow!(
+                "{option} {} and --set {other} both name {what}: give one of them",
+                path.display()
+            )));
+        }
+        let text = path.to_str().ok_or_else(|| {
+            Failure::usage(anyhow!(
+                "{option} {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
+            ))
+        })?;
+        changes.push(format!("{table}.from={}", toml::Value::from(text)));
     }
-    let text = path.to_str().ok_or_else(|| {
-        Failure::usage(anyhow!(
-            "--from {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
-        ))
-    })?;
-    Ok(Some(format!("init.from={}", toml::Value::from(text))))
+    Ok(changes)
 }
 
-/// The changes of `--set`, then those of `--from` and `--precision`.
+/// Whether the `change` of a recipe names the encoder of this table.
+fn names_encoder(table: &str, change: &str) -> bool {
+    let (key, value) = change.split_once('=').unwrap_or((change, ""));
+    let is_table = key.trim() == table && value.contains("from");
+    (key.trim() == format!("{table}.from") && !value.trim().is_empty()) || is_table
+}
+
+/// The changes of `--set`, then those of `--from`, `--teacher` and `--precision`.
 fn overrides(arguments: &Pretrain) -> Result<Vec<String>, Failure> {
-    let from = started_from(arguments.from.as_deref(), &arguments.overrides)?;
+    let (from, teacher) = (arguments.from.as_deref(), arguments.teacher.as_deref());
+    let from = named(from, teacher, &arguments.overrides)?;
     let precision = arguments.precision.map(Precision::from);
     let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
     Ok(arguments.overrides.iter().cloned().chain(from).chain(precision).collect())

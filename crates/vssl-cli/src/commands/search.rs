@@ -53,9 +53,12 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     index.check(&encoder)?;
     let bar = Meter::waiting(common);
     bar.set_message(format!("searching {} images", index.rows()));
-    let tones = index.origin.images.tones();
-    let queries: std::sync::Arc<dyn Dataset> =
-        std::sync::Arc::new(Folder::of_files(arguments.images.clone()).with_tones(tones));
+    let images = &index.origin.images;
+    let queries: std::sync::Arc<dyn Dataset> = std::sync::Arc::new(
+        Folder::of_files(arguments.images.clone())
+            .with_tones(images.tones())
+            .with_channels(encoder.input.channels()),
+    );
     let features = encoder.features(&queries, &Reading::default())?;
     let neighbours = index.nearest(&features, arguments.k as usize)?;
     let mut answers = Vec::new();

@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc};
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 use vssl::uncertainty::{
-    Assessment, Change, Material, Report, Settings, Subject, UncertaintyError,
+    Assessment, Change, Material, Recall, Report, Settings, Subject, UncertaintyError,
 };
-use vssl_data::{DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
+use vssl_data::{DataConfig, DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
 
 use super::{data::described, destination, encoder};
 use crate::{
@@ -92,7 +92,9 @@ fn material(
     };
     let mut others: Vec<(String, Arc<dyn Dataset>)> = Vec::new();
     for source in &arguments.ood {
-        let config = arguments.reading.allowing(described(source, None, common)?);
+        let channels = subject.encoder.input.channels();
+        let config = DataConfig { channels, ..described(source, None, common)? };
+        let config = arguments.reading.allowing(config);
         let Splits { train, validation, .. } = encoder::opened(&config, Evaluated::Validation)?;
         let mut name = name(source);
         if others.iter().any(|(other, _)| *other == name) {
@@ -201,12 +203,46 @@ fn tell(assessment: &Assessment, common: &Common) -> Result<(), Failure> {
         ))?;
         say(&errors(scores))?;
     }
-    say("\n* needs no distribution: a baseline that every method has")?;
+    if !assessment.recall.is_empty() {
+        let shares = assessment.recall.iter().map(|of| {
+            let Recall { set, images, classes, recall_at_1 } = of;
+            let share = 100.0 * recall_at_1;
+            format!("{share:.1} % of {set} ({images} images of {classes} classes)")
+        });
+        say(&format!(
+            "\nnearest other image of the same set is of the same class (R@1): {};\nR-AUROC in % (standard error): \
+             images whose nearest other one is of another class score higher",
+            shares.collect::<Vec<_>>().join(", ")
+        ))?;
+        say(&retrieval(scores))?;
+    }
+    say("\n* needs neither a distribution nor a head: a baseline that every method has")?;
     assessment.notes.iter().try_for_each(|note| say(&format!("note: {note}")))
 }
 
 fn label(report: &Report) -> String {
-    format!("{}{}", report.score.name(), if report.of_posterior { "" } else { "*" })
+    format!("{}{}", report.score.name(), if report.baseline { "*" } else { "" })
+}
+
+fn retrieval(scores: &[Report]) -> String {
+    let titles = scores.first().map_or(&[][..], |report| &report.retrieval);
+    let width = |title: &str| title.chars().count().max(12);
+    let mut text = format!("{:<20}", "score");
+    for of in titles {
+        text.push_str(&format!("  {:>width$}", of.set, width = width(&of.set)));
+    }
+    for report in scores {
+        text.push_str(&format!("\n{:<20}", label(report)));
+        for of in &report.retrieval {
+            let share = 100.0 * of.area.r_auroc;
+            let cell = match of.area.standard_error {
+                Some(error) => area(of.area.r_auroc, error),
+                None => format!("{share:.1}"),
+            };
+            text.push_str(&format!("  {cell:>width$}", width = width(&of.set)));
+        }
+    }
+    text
 }
 
 fn others(scores: &[Report]) -> String {

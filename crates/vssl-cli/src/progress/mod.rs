@@ -15,6 +15,7 @@ use std::io::{IsTerminal, stdout};
 use indicatif::ProgressDrawTarget;
 use vssl::run::{events::Observer, stop::Stop};
 
+pub use lines::Lines;
 pub use meter::Meter;
 
 use crate::{arguments::Common, output::Out};
@@ -30,6 +31,6 @@ pub fn observer(common: &Common, stop: &Stop) -> Box<dyn Observer> {
     } else if stdout().is_terminal() && !target.is_hidden() {
         Box::new(bar::Bar::new(Out, target, stop.clone(), common.verbose))
     } else {
-        Box::new(lines::Lines::new(Out, common.verbose))
+        Box::new(Lines::new(Out, common.verbose))
     }
 }

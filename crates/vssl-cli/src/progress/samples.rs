@@ -59,6 +59,7 @@ pub fn summary() -> Summary {
         online_top1: Some(80.0),
         images: None,
         init: None,
+        teacher: None,
         notes: Vec::new(),
         run: "runs/a".into(),
     }

@@ -5,6 +5,7 @@
 mod agreement;
 mod arguments;
 mod bench;
+mod channels;
 mod config;
 mod data;
 mod destination;
@@ -25,6 +26,7 @@ mod methods;
 mod new_recipe;
 mod own_images;
 mod pretrain;
+mod rank;
 mod recipes;
 mod report;
 mod resume;

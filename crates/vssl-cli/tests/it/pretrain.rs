@@ -92,6 +92,8 @@ fn a_run_from_an_encoder_says_so_and_measures_what_was_before() {
     for command in ["pretrain", "config"] {
         run(&[command, recipe, "--from", encoder, "--set", &other])
             .refused(2, &["--from", "init.from", "give one of them"]);
+        run(&[command, recipe, "--teacher", encoder, "--set", "teacher.from=x"])
+            .refused(2, &["--teacher", "teacher.from", "give one of them"]);
     }
     let checkpoint = ["config", recipe, "--from", encoder, "--set", "backbone=", "--set"];
     run(&[&checkpoint[..], &["init.checkpoint=best"]].concat())

@@ -103,6 +103,24 @@ fn so_does_a_run_that_starts_from_an_encoder_which_is_needed_only_at_the_start()
     assert!(kept("killed") == kept("whole"));
 }
 
+/// 18 images in tar shards, made by webdataset, and in a Parquet file, made by datasets: nine steps of four epochs.
+#[test]
+fn so_do_runs_on_tar_and_parquet_shards() {
+    for (name, format) in [("tar_cls", "tar"), ("parquet_snappy_pages", "parquet")] {
+        let folder = tempfile::tempdir().unwrap();
+        let images = format!("crates/vssl-data/tests/shards/{name}");
+        let (path, format) = (format!("data.path={images:?}"), format!("data.format={format:?}"));
+        let on_shards = |out: &Path| {
+            let mut command = start(out);
+            for setting in [path.as_str(), &format, "train.batch=4", "train.epochs=9", "knn.k=3"] {
+                command.args(["--set", setting]);
+            }
+            command
+        };
+        killed_ends_as_whole(folder.path(), &on_shards);
+    }
+}
+
 /// Runs the command of `start` as it is, and killed at many moments, and compares what the two leave.
 #[track_caller]
 fn killed_ends_as_whole(folder: &Path, start: &dyn Fn(&Path) -> Command) {

@@ -19,28 +19,31 @@ fn write(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("the file is written");
 }
 
-/// An image file of any format, with every setting of its tones. What is read has as many pixels as it says, and
-/// is read the same again.
+/// An image file of any format, with every setting of its tones and several numbers of channels. What is read has as
+/// many pixels and channels as it says, and is read the same again.
 pub fn image(bytes: &[u8]) {
     let folder = folder();
     let file = folder.path().join("x.jpg");
     write(&file, bytes);
     for range in [Range::Full, Range::Between([-1.0, 300.0]), Range::Percentiles] {
-        let tones = Tones { range, ..Tones::default() };
-        let set = Folder::of_files(vec![file.clone()]).with_tones(tones);
-        let largest = set.largest_of_sixteen_bits(0);
-        assert!(!panics::is_caught());
-        match set.image(0) {
-            Ok(image) => {
-                assert_eq!(image.rgb.len(), image.width * image.height * 3);
-                assert!(!image.rgb.is_empty());
-                assert_eq!(set.image(0).ok().as_ref(), Some(&image));
+        for channels in [3, 1, 2, 4, 5] {
+            let tones = Tones { range, ..Tones::default() };
+            let set =
+                Folder::of_files(vec![file.clone()]).with_tones(tones).with_channels(channels);
+            let largest = set.largest_of_sixteen_bits(0);
+            assert!(!panics::is_caught());
+            match set.image(0) {
+                Ok(image) => {
+                    assert_eq!(image.values.len(), image.width * image.height * channels);
+                    assert!(!image.values.is_empty());
+                    assert_eq!(set.image(0).ok().as_ref(), Some(&image));
+                }
+                Err(DataError::BadImage { what, .. }) => {
+                    assert!(!what.contains("panicked"), "{what}");
+                    assert!(largest.is_none() || channels != 3);
+                }
+                Err(error) => panic!("{error}"),
             }
-            Err(DataError::BadImage { what, .. }) => {
-                assert!(!what.contains("panicked"), "{what}");
-                assert_eq!(largest, None);
-            }
-            Err(error) => panic!("{error}"),
         }
     }
 }
@@ -55,7 +58,7 @@ fn open(format: Format, path: &Path) {
                     assert!(!split.is_empty());
                     for index in [0, split.len() - 1] {
                         let image = split.image(index).expect("images in memory can be read");
-                        assert_eq!(image.rgb.len(), image.width * image.height * 3);
+                        assert_eq!(image.values.len(), image.width * image.height * 3);
                     }
                     if let Some(labels) = split.labels() {
                         assert_eq!(labels.len(), split.len());

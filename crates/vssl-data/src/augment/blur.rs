@@ -98,20 +98,22 @@ pub(super) fn gaussian_blur(canvas: &mut Canvas, sigma: f64, scratch: &mut BlurS
     row.resize(width + 2 * edge, [0; 4]);
     other_row.resize(width + 2 * edge, [0; 4]);
     plane.resize(width * height, [0; 4]);
-    let pixels = canvas.pixels_mut();
-    vectorised(
-        #[inline(always)]
-        || {
-            for line in pixels.chunks_exact_mut(width) {
-                blur_row(filter, line, row, other_row);
-            }
-            // The three passes go from the canvas to the plane, back, and to the plane again.
-            blur_columns(filter, width, pixels, plane);
-            blur_columns(filter, width, plane, pixels);
-            blur_columns(filter, width, pixels, plane);
-            pixels.copy_from_slice(plane);
-        },
-    );
+    for layer in 0..canvas.layers() {
+        let pixels = canvas.layer_mut(layer);
+        vectorised(
+            #[inline(always)]
+            || {
+                for line in pixels.chunks_exact_mut(width) {
+                    blur_row(filter, line, row, other_row);
+                }
+                // The three passes go from the canvas to the plane, back, and to the plane again.
+                blur_columns(filter, width, pixels, plane);
+                blur_columns(filter, width, plane, pixels);
+                blur_columns(filter, width, pixels, plane);
+                pixels.copy_from_slice(plane);
+            },
+        );
+    }
 }
 
 /// All horizontal passes of one row. `padded` and `other` have room for the repeated edges.
@@ -169,7 +171,7 @@ mod tests {
     fn constant_images_stay_whatever_the_radius() {
         for (width, height) in [(1, 1), (1, 9), (9, 1), (5, 7), (40, 3)] {
             for sigma in [0.0, 0.1, 1.0, 2.0, 5.0, 40.0] {
-                let image = Image { width, height, rgb: vec![200; width * height * 3] };
+                let image = Image { width, height, values: vec![200; width * height * 3] };
                 let mut canvas = Canvas::from_image(&image);
                 canvas.blur(sigma);
                 assert_eq!(canvas.to_image(), image, "{width}x{height}, sigma {sigma}");
@@ -179,9 +181,9 @@ mod tests {
 
     #[test]
     fn a_point_spreads_with_the_variance_of_the_gaussian() {
-        let mut image = Image { width: 61, height: 61, rgb: vec![0; 61 * 61 * 3] };
+        let mut image = Image { width: 61, height: 61, values: vec![0; 61 * 61 * 3] };
         // A bright vertical bar: its horizontal profile is the kernel.
-        for row in image.rgb.chunks_exact_mut(61 * 3) {
+        for row in image.values.chunks_exact_mut(61 * 3) {
             row[90..93].fill(255);
         }
         for sigma in [1.5, 3.0, 4.5] {

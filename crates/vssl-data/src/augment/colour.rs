@@ -4,7 +4,7 @@
 //! A blend is `d + f · (x − d)` in single precision, cut to a byte.
 
 use super::{
-    canvas::{Canvas, Pixel, pack, unpack},
+    canvas::{Canvas, LAYER, Pixel, pack, unpack},
     hue::rotate_hue,
     simd::{truncated, vectorised},
 };
@@ -16,7 +16,8 @@ pub enum Adjustment {
     Nothing,
     /// Blend with black; 1 changes nothing.
     Brightness(f64),
-    /// Blend with the mean grey of the image; 1 changes nothing.
+    /// Blend with the mean grey of the image, or each channel with its own mean where there are not three; 1 changes
+    /// nothing.
     Contrast(f64),
     /// Blend with the pixel's grey; 1 changes nothing.
     Saturation(f64),
@@ -52,11 +53,30 @@ fn luma_sum(pixels: &[Pixel]) -> u64 {
     pixels.chunks(1 << 16).map(|chunk| u64::from(part(chunk))).sum()
 }
 
+/// The mean of each channel of a layer, rounded as the mean grey is.
+fn means(pixels: &[Pixel]) -> [f32; LAYER] {
+    let mut sums = [0_u64; LAYER];
+    for pixel in pixels {
+        sums.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u64::from(value));
+    }
+    let count = pixels.len().max(1) as f64;
+    sums.map(|sum| (sum as f64 / count + 0.5).floor() as f32)
+}
+
 impl Canvas {
     /// Applies one adjustment.
+    ///
+    /// # Panics
+    /// When saturation or hue is to be changed of an image that has not three channels.
     pub fn adjust(&mut self, adjustment: Adjustment) {
         match adjustment {
             Adjustment::Nothing => {}
+            Adjustment::Brightness(factor) if self.channels() != 3 => {
+                self.blend_each(factor, |_| [0.0; LAYER]);
+            }
+            Adjustment::Contrast(factor) if self.channels() != 3 => {
+                self.blend_each(factor, means);
+            }
             Adjustment::Brightness(factor) => self.blend_with(0.0, factor),
             Adjustment::Contrast(factor) => {
                 let sum = vectorised(
@@ -67,6 +87,7 @@ impl Canvas {
                 self.blend_with((mean + 0.5).floor() as f32, factor);
             }
             Adjustment::Saturation(factor) => {
+                self.require_colours();
                 let factor = factor as f32;
                 let pixels = self.pixels_mut();
                 vectorised(
@@ -79,7 +100,10 @@ impl Canvas {
                     },
                 );
             }
-            Adjustment::Hue(shift) => rotate_hue(self.pixels_mut(), shift),
+            Adjustment::Hue(shift) => {
+                self.require_colours();
+                rotate_hue(self.pixels_mut(), shift);
+            }
         }
     }
 
@@ -92,8 +116,35 @@ impl Canvas {
         );
     }
 
+    /// Blends each channel with its number of those that `from` finds for the pixels of a layer.
+    fn blend_each(&mut self, factor: f64, from: impl Fn(&[Pixel]) -> [f32; LAYER]) {
+        let factor = factor as f32;
+        for layer in 0..self.layers() {
+            let pixels = self.layer_mut(layer);
+            let from = from(pixels);
+            vectorised(
+                #[inline(always)]
+                || {
+                    for pixel in pixels {
+                        for (value, from) in pixel.iter_mut().zip(from) {
+                            *value = blend(from, i32::from(*value), factor) as u8;
+                        }
+                    }
+                },
+            );
+        }
+    }
+
+    fn require_colours(&self) {
+        assert_eq!(self.channels(), 3, "only images of three channels have colours");
+    }
+
     /// Gives all channels the pixel's luma.
+    ///
+    /// # Panics
+    /// When the image has not three channels.
     pub fn grayscale(&mut self) {
+        self.require_colours();
         let pixels = self.pixels_mut();
         vectorised(
             #[inline(always)]

@@ -40,7 +40,7 @@ pub(crate) fn with_smaller_side(
     side: usize,
     scratch: &mut Scratch,
 ) -> Result<Image, String> {
-    check_image(image)?;
+    check_image(image, None)?;
     let (width, height) = (image.width, image.height);
     let size = size_with_smaller_side((width, height), side);
     let whole = |(width, height)| Region { top: 0, left: 0, height, width };
@@ -74,7 +74,7 @@ impl EvaluationTransform {
     /// The transformed image, `crop × crop` pixels, on a canvas of `scratch`.
     ///
     /// # Errors
-    /// [`DataError::Setting`] when `image` does not hold `height · width · 3` values or is empty,
+    /// [`DataError::Setting`] when `image` does not hold as many values for every pixel or is empty,
     /// or when the sizes make no sense.
     pub fn apply<'a>(
         &self,
@@ -82,7 +82,7 @@ impl EvaluationTransform {
         scratch: &'a mut Scratch,
     ) -> Result<&'a Canvas, DataError> {
         self.check()?;
-        check_image(image).map_err(DataError::Setting)?;
+        check_image(image, None).map_err(DataError::Setting)?;
         let side = self.resize.unwrap_or(self.crop);
         let (width, height) = (image.width, image.height);
         let size = size_with_smaller_side((width, height), side);
@@ -101,10 +101,10 @@ impl EvaluationTransform {
         Ok(&scratch.canvas)
     }
 
-    /// The transformed and normalised image: `out` is `[crop, crop, 3]`.
+    /// The transformed and normalised image: `out` is `[crop, crop, channels]`.
     ///
     /// # Errors
-    /// As [`EvaluationTransform::apply`].
+    /// As [`EvaluationTransform::apply`]; also, the image has another number of channels than `normaliser`.
     ///
     /// # Panics
     /// When `out` has another length.
@@ -115,6 +115,7 @@ impl EvaluationTransform {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), DataError> {
+        check_image(image, Some(normaliser.channels())).map_err(DataError::Setting)?;
         normaliser.write(self.apply(image, scratch)?, false, out);
         Ok(())
     }
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn image_of_the_right_size_stays_untouched() {
         let image =
-            Image { width: 32, height: 32, rgb: (0..3072).map(|i| (i % 251) as u8).collect() };
+            Image { width: 32, height: 32, values: (0..3072).map(|i| (i % 251) as u8).collect() };
         let transform = EvaluationTransform { resize: None, crop: 32 };
         let mut scratch = Scratch::default();
         assert_eq!(transform.apply(&image, &mut scratch).unwrap().to_image(), image);
@@ -151,7 +152,7 @@ mod tests {
     fn images_of_any_shape_come_out_square() {
         let mut scratch = Scratch::default();
         for (width, height) in [(1, 1), (1, 100_000), (100_000, 1), (33, 31), (5, 640)] {
-            let image = Image { width, height, rgb: vec![90; width * height * 3] };
+            let image = Image { width, height, values: vec![90; width * height * 3] };
             for (resize, crop) in [(None, 32), (Some(37), 32), (Some(256), 224), (None, 1)] {
                 let canvas =
                     EvaluationTransform { resize, crop }.apply(&image, &mut scratch).unwrap();
@@ -171,7 +172,7 @@ mod tests {
     fn crop_above_the_scaled_side_is_refused() {
         for (resize, crop) in [(Some(31), 32), (None, 0)] {
             let transform = EvaluationTransform { resize, crop };
-            let image = Image { width: 4, height: 4, rgb: vec![0; 48] };
+            let image = Image { width: 4, height: 4, values: vec![0; 48] };
             let error = transform.apply(&image, &mut Scratch::default()).unwrap_err().to_string();
             assert!(error.contains("expected a crop of at least 1"), "{error}");
         }

@@ -11,7 +11,9 @@ mod equalize;
 mod evaluation;
 mod hue;
 mod normalise;
+mod numbers;
 mod parameters;
+mod per_channel;
 mod pipeline;
 mod resize;
 mod simd;
@@ -25,9 +27,11 @@ pub use crop::{Region, random_region};
 pub use evaluation::EvaluationTransform;
 pub(crate) use evaluation::with_smaller_side;
 pub use normalise::Normaliser;
+pub use numbers::{Order, Value};
 pub use parameters::{Scratch, ViewParameters};
-pub(crate) use pipeline::check_image;
+pub use per_channel::PerChannel;
 pub use pipeline::{Pipeline, ViewShape};
+pub(crate) use pipeline::{check_image, counted};
 
 use crate::DataError;
 
@@ -115,6 +119,21 @@ impl ViewGroup {
         })
     }
 
+    /// The fields that change colours, of which images of `channels` channels have none unless these are three.
+    pub fn colour_problems(&self, channels: usize) -> Vec<Problem> {
+        if channels == 3 {
+            return Vec::new();
+        }
+        let colours = [
+            ("saturation", if self.jitter > 0.0 { self.saturation } else { 0.0 }),
+            ("hue", if self.jitter > 0.0 { self.hue } else { 0.0 }),
+            ("grayscale", self.grayscale),
+        ];
+        let given = colours.into_iter().filter(|(_, value)| *value != 0.0);
+        let expected = "0: it changes colours, which only images of three channels have";
+        given.map(|(field, value)| (field, value.to_string(), expected)).collect()
+    }
+
     /// All fields that are out of bounds. The check of a recipe reports them all.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
@@ -189,14 +208,43 @@ pub enum Interpolation {
     Bilinear,
 }
 
-/// Mean and standard deviation of the three channels, on the scale 0 to 1.
+/// Mean and standard deviation of each channel, on the scale 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
     /// Subtracted from each channel.
-    pub mean: [f32; 3],
+    pub mean: PerChannel,
     /// Each channel is divided by it.
-    pub std: [f32; 3],
+    pub std: PerChannel,
+}
+
+impl Normalisation {
+    /// The means and the standard deviations in the order of the channels.
+    ///
+    /// # Panics
+    /// As [`PerChannel::new`].
+    pub const fn new<const N: usize>(mean: [f32; N], std: [f32; N]) -> Self {
+        Self { mean: PerChannel::new(mean), std: PerChannel::new(std) }
+    }
+
+    /// The number of channels.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// The normalisation of images of so many channels; `None` where this one is for another number, and not the same
+    /// for all channels.
+    pub fn spread_over(self, channels: usize) -> Option<Self> {
+        let same = |numbers: &[f32]| numbers.iter().all(|number| *number == numbers[0]);
+        match self.channels() == channels {
+            true => Some(self),
+            false if same(&self.mean) && same(&self.std) => Some(Self {
+                mean: PerChannel::of(&vec![self.mean[0]; channels]).ok()?,
+                std: PerChannel::of(&vec![self.std[0]; channels]).ok()?,
+            }),
+            false => None,
+        }
+    }
 }
 
 #[cfg(test)]

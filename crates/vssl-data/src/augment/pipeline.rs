@@ -1,9 +1,10 @@
 //! Makes the views of a recipe: it checks the settings once, draws the parameters of each view at
 //! their address, and makes its pixels. Called by the loader and by the page of a run.
 
-use super::{Normalisation, Normaliser, Scratch, ViewGroup, ViewParameters};
+use super::{Normalisation, Normaliser, Order, Scratch, Value, ViewGroup, ViewParameters};
 use crate::{
     DataError, Image,
+    picture::MOST_CHANNELS,
     rng::{Stream, rng},
 };
 
@@ -42,6 +43,13 @@ impl Pipeline {
         let mut views = Vec::new();
         for (position, group) in groups.iter().enumerate() {
             group.check(position)?;
+            if let Some((field, got, expected)) =
+                group.colour_problems(normalisation.channels()).first()
+            {
+                return Err(DataError::Setting(format!(
+                    "view group {position}: {field} is {got}; expected {expected}"
+                )));
+            }
             let shape = ViewShape { size: group.size, local: group.local, group: position };
             views.resize(views.len().saturating_add(group.count).min(MOST_VIEWS + 1), shape);
         }
@@ -69,6 +77,11 @@ impl Pipeline {
         &self.normalisation
     }
 
+    /// The number of channels of the images.
+    pub fn channels(&self) -> usize {
+        self.normalisation.channels()
+    }
+
     /// The parameters of view `view` of image number `index` with (width, height) `size`.
     ///
     /// # Panics
@@ -85,11 +98,11 @@ impl Pipeline {
         ViewParameters::draw(&mut rng(self.seed, stream, epoch, index), group, size)
     }
 
-    /// Makes view `view` of image number `index` in `epoch`: `out` is `[size, size, 3]`,
+    /// Makes view `view` of image number `index` in `epoch`: `out` is `[size, size, channels]`,
     /// normalised.
     ///
     /// # Errors
-    /// [`DataError::Setting`] when `image` does not hold `height · width · 3` values or is empty.
+    /// [`DataError::Setting`] when `image` does not hold `height · width · channels` values or is empty.
     ///
     /// # Panics
     /// When there is no such view or `out` has another length.
@@ -102,8 +115,28 @@ impl Pipeline {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), DataError> {
+        self.view_as(image, epoch, (index, view), Order::ChannelsLast, scratch, out)
+    }
+
+    /// Makes view number `.1` of image number `.0` as other numbers or in another order: normalised where `T` is
+    /// `f32`, as the bytes before normalisation where it is `u8`.
+    ///
+    /// # Errors
+    /// As [`Pipeline::view`].
+    ///
+    /// # Panics
+    /// As [`Pipeline::view`].
+    pub fn view_as<T: Value>(
+        &self,
+        image: &Image,
+        epoch: u64,
+        (index, view): (u64, usize),
+        order: Order,
+        scratch: &mut Scratch,
+        out: &mut [T],
+    ) -> Result<(), DataError> {
         let flip = self.render(image, epoch, index, view, scratch)?;
-        self.normaliser.write(&scratch.canvas, flip, out);
+        T::write(&self.normaliser, &scratch.canvas, flip, order, out);
         Ok(())
     }
 
@@ -137,7 +170,7 @@ impl Pipeline {
         view: usize,
         scratch: &mut Scratch,
     ) -> Result<bool, DataError> {
-        check_image(image).map_err(DataError::Setting)?;
+        check_image(image, Some(self.channels())).map_err(DataError::Setting)?;
         let parameters = self.parameters((image.width, image.height), epoch, index, view);
         let group = &self.groups[self.views[view].group];
         parameters.render(image, group.size, group.interpolation, scratch);
@@ -148,30 +181,41 @@ impl Pipeline {
 /// Largest number of views: the number of a view has 16 bits in an address.
 const MOST_VIEWS: usize = 1 << 16;
 
-/// Checks that `image` holds as many values as its size says.
-pub(crate) fn check_image(image: &Image) -> Result<(), String> {
-    let Image { width, height, rgb } = image;
-    let wanted = width.checked_mul(*height).and_then(|pixels| pixels.checked_mul(3));
-    if *width == 0 || *height == 0 || wanted != Some(rgb.len()) {
-        return Err(format!(
-            "the picture is {width} x {height} with {} values; expected height x width x 3, \
-             and at least one pixel",
-            rgb.len()
-        ));
+/// Checks that `image` holds as many values as its size says, and has the expected number of channels where one is
+/// expected.
+pub(crate) fn check_image(image: &Image, channels: Option<usize>) -> Result<(), String> {
+    let Image { width, height, values } = image;
+    match (image.channels(), channels) {
+        (1..=MOST_CHANNELS, None) => Ok(()),
+        (found, Some(channels)) if found == channels => Ok(()),
+        (found @ 1..=MOST_CHANNELS, Some(channels)) => {
+            Err(format!("the picture has {}, expected {channels} (data.channels)", counted(found)))
+        }
+        _ => Err(format!(
+            "the picture is {width} x {height} with {} values; expected height x width x channels, \
+             1 to {MOST_CHANNELS} channels, and at least one pixel",
+            values.len()
+        )),
     }
-    Ok(())
+}
+
+/// A number of channels in words.
+pub(crate) fn counted(channels: usize) -> String {
+    format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::PerChannel;
 
     fn noise(width: usize, height: usize) -> Image {
-        let rgb = (0..width * height * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8);
-        Image { width, height, rgb: rgb.collect() }
+        let rgb =
+            (0..width * height * 3).map(|i| (usize::wrapping_mul(i, 2_654_435_761) >> 13) as u8);
+        Image { width, height, values: rgb.collect() }
     }
 
-    const PLAIN: Normalisation = Normalisation { mean: [0.0; 3], std: [1.0; 3] };
+    const PLAIN: Normalisation = Normalisation::new([0.0; 3], [1.0; 3]);
 
     /// Everything happens often.
     fn busy(size: usize) -> ViewGroup {
@@ -193,7 +237,7 @@ mod tests {
         for index in 0..20 {
             pipeline.view(&image, 1, index, 1, &mut scratch, &mut out).unwrap();
             let picture = pipeline.view_image(&image, 1, index, 1, &mut scratch).unwrap();
-            let expected = picture.rgb.iter().map(|&v| f32::from(v) / 255.0).collect::<Vec<_>>();
+            let expected = picture.values.iter().map(|&v| f32::from(v) / 255.0).collect::<Vec<_>>();
             assert_eq!(out, expected);
         }
     }
@@ -238,10 +282,79 @@ mod tests {
     #[test]
     fn inconsistent_images_are_refused() {
         let pipeline = Pipeline::new(vec![busy(8)], PLAIN, 5).unwrap();
-        for (width, height, values) in [(0, 4, 0), (4, 4, 47), (usize::MAX, 2, 6)] {
-            let image = Image { width, height, rgb: vec![0; values] };
+        for (width, height, values) in [(0, 4, 0), (4, 4, 47), (usize::MAX, 2, 6), (1, 1, 65)] {
+            let image = Image { width, height, values: vec![0; values] };
             let error = pipeline.view_image(&image, 0, 0, 0, &mut Scratch::default()).unwrap_err();
-            assert!(error.to_string().contains("expected height x width x 3"), "{error}");
+            assert!(error.to_string().contains("expected height x width x channels"), "{error}");
         }
+    }
+
+    #[test]
+    fn each_channel_of_a_view_is_that_of_a_view_of_the_channel_alone() {
+        let colourless = ViewGroup { saturation: 0.0, hue: 0.0, grayscale: 0.0, ..busy(24) };
+        let pipeline = |channels: usize| {
+            let each = |number| PerChannel::of(&vec![number; channels]).unwrap();
+            let normalisation = Normalisation { mean: each(0.0), std: each(1.0) };
+            Pipeline::new(vec![colourless.clone()], normalisation, 5).unwrap()
+        };
+        let mut scratch = Scratch::default();
+        for channels in [2, 4, 5, 9, 13] {
+            for (width, height) in [(40, 30), (24, 24), (10, 90), (90, 10), (24, 100), (1, 1)] {
+                let values = (0..width * height * channels)
+                    .map(|i| (usize::wrapping_mul(i, 2_654_435_761) >> 13) as u8);
+                let image = Image { width, height, values: values.collect() };
+                let mut out = vec![0.0; 24 * 24 * channels];
+                for index in 0..6 {
+                    pipeline(channels).view(&image, 1, index, 0, &mut scratch, &mut out).unwrap();
+                    for channel in 0..channels {
+                        let own = image.values.iter().skip(channel).step_by(channels);
+                        let alone = Image { width, height, values: own.copied().collect() };
+                        let mut expected = vec![0.0; 24 * 24];
+                        let one = pipeline(1);
+                        one.view(&alone, 1, index, 0, &mut scratch, &mut expected).unwrap();
+                        let found = out.iter().skip(channel).step_by(channels);
+                        assert!(found.eq(&expected), "{channels}: {channel}, {width}x{height}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_grey_view_is_the_view_of_a_picture_with_three_equal_channels() {
+        let group = ViewGroup { saturation: 0.0, hue: 0.0, grayscale: 0.0, ..busy(20) };
+        let three = Pipeline::new(vec![group.clone()], PLAIN, 5).unwrap();
+        let one = Pipeline::new(vec![group], Normalisation::new([0.0], [1.0]), 5).unwrap();
+        let mut scratch = Scratch::default();
+        for index in 0..20 {
+            let grey: Vec<u8> = noise(40, 30).values.into_iter().step_by(3).collect();
+            let rgb = grey.iter().flat_map(|&value| [value; 3]).collect();
+            let grey = Image { width: 40, height: 30, values: grey };
+            let rgb = Image { width: 40, height: 30, values: rgb };
+            let expected = three.view_image(&rgb, 0, index, 1, &mut scratch).unwrap();
+            let found = one.view_image(&grey, 0, index, 1, &mut scratch).unwrap();
+            assert_eq!(found.drawn().as_ref(), &expected);
+        }
+    }
+
+    #[test]
+    fn what_changes_colours_is_refused_of_images_without_colours() {
+        let two = Normalisation::new([0.5; 2], [0.5; 2]);
+        let plain = ViewGroup { saturation: 0.0, hue: 0.0, grayscale: 0.0, ..busy(8) };
+        for (field, group) in [
+            ("saturation is 0.2", ViewGroup { saturation: 0.2, ..plain.clone() }),
+            ("hue is 0.1", ViewGroup { hue: 0.1, ..plain.clone() }),
+            ("grayscale is 0.3", ViewGroup { grayscale: 0.3, ..plain.clone() }),
+        ] {
+            let error = Pipeline::new(vec![group.clone()], two, 5).unwrap_err().to_string();
+            assert!(error.contains(field) && error.contains("three channels"), "{error}");
+            Pipeline::new(vec![group], PLAIN, 5).unwrap();
+        }
+        // Without a jitter nothing uses these two.
+        let still = ViewGroup { jitter: 0.0, grayscale: 0.0, ..busy(8) };
+        let pipeline = Pipeline::new(vec![still], two, 5).unwrap();
+        let image = noise(9, 9);
+        let error = pipeline.view_image(&image, 0, 0, 0, &mut Scratch::default()).unwrap_err();
+        assert!(error.to_string().contains("has 3 channels, expected 2"), "{error}");
     }
 }

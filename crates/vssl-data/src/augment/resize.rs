@@ -7,7 +7,7 @@
 
 use super::{
     Interpolation,
-    canvas::{Canvas, Pixel},
+    canvas::{Canvas, LAYER, Pixel, copy_row, in_layer},
     crop::Region,
     simd::vectorised,
     weights::{PRECISION, Weights},
@@ -44,7 +44,7 @@ pub(super) struct ResizeScratch {
     vertical: Weights,
     columns: Columns,
     between: Canvas,
-    between_rgb: Vec<u8>,
+    between_values: Vec<u8>,
 }
 
 /// Four rows beside each other, before and after the horizontal pass.
@@ -91,25 +91,29 @@ fn horizontal_then_vertical(
     let target = if high { &mut *between } else { &mut *out };
     let rows = Region { top: region.top + from, height: to - from, ..region };
     if wide {
-        target.reshape(window.width, rows.height);
-        let source = Rgb::of(image, rows);
-        vectorised(
-            #[inline(always)]
-            || horizontal_pass(source, horizontal, columns, target.pixels_mut()),
-        );
+        target.reshape(window.width, rows.height, image.channels());
+        for layer in 0..target.layers() {
+            let source = Rows::of(image, rows, layer);
+            vectorised(
+                #[inline(always)]
+                || horizontal_pass(source, horizontal, columns, target.layer_mut(layer)),
+            );
+        }
     } else {
         let left = region.left + window.left;
         target.copy(image, Region { left, width: window.width, ..rows });
     }
     if high {
-        out.reshape(window.width, window.height);
-        let source = between.pixels().as_flattened();
+        out.reshape(window.width, window.height, image.channels());
         let stride = window.width * 4;
-        let out = out.pixels_mut().as_flattened_mut();
-        vectorised(
-            #[inline(always)]
-            || vertical_pass(source, stride, from, vertical, stride, out),
-        );
+        for layer in 0..out.layers() {
+            let source = between.layer(layer).as_flattened();
+            let out = out.layer_mut(layer).as_flattened_mut();
+            vectorised(
+                #[inline(always)]
+                || vertical_pass(source, stride, from, vertical, stride, out),
+            );
+        }
     }
 }
 
@@ -121,27 +125,29 @@ fn vertical_then_horizontal(
     out: &mut Canvas,
 ) {
     let Resize { region, window, .. } = *plan;
-    let ResizeScratch { horizontal, vertical, columns, between_rgb, .. } = scratch;
+    let ResizeScratch { horizontal, vertical, columns, between_values, .. } = scratch;
+    let channels = image.channels();
     let (from, to) =
         if wide { horizontal.reach() } else { (window.left, window.left + window.width) };
-    let bytes = (to - from) * 3;
-    between_rgb.resize(bytes * window.height, 0);
-    let stride = image.width * 3;
-    let source = &image.rgb[region.top * stride + (region.left + from) * 3..];
+    let bytes = (to - from) * channels;
+    between_values.resize(bytes * window.height, 0);
+    let stride = image.width * channels;
+    let source = &image.values[region.top * stride + (region.left + from) * channels..];
     vectorised(
         #[inline(always)]
-        || vertical_pass(source, stride, 0, vertical, bytes, between_rgb),
+        || vertical_pass(source, stride, 0, vertical, bytes, between_values),
     );
-    out.reshape(window.width, window.height);
-    if wide {
-        let source = Rgb { bytes: between_rgb, stride: bytes, first: from, width: to - from };
-        vectorised(
-            #[inline(always)]
-            || horizontal_pass(source, horizontal, columns, out.pixels_mut()),
-        );
-    } else {
-        for (pixel, &[r, g, b]) in out.pixels_mut().iter_mut().zip(between_rgb.as_chunks::<3>().0) {
-            *pixel = [r, g, b, 0];
+    out.reshape(window.width, window.height, channels);
+    for layer in 0..out.layers() {
+        if wide {
+            let (bytes, stride, width) = (&**between_values, bytes, to - from);
+            let source = Rows { bytes, stride, first: from, width, channels, layer };
+            vectorised(
+                #[inline(always)]
+                || horizontal_pass(source, horizontal, columns, out.layer_mut(layer)),
+            );
+        } else {
+            copy_row(between_values, (channels, layer), out.layer_mut(layer));
         }
     }
 }
@@ -165,9 +171,9 @@ impl Canvas {
     }
 }
 
-/// Rows of three-byte pixels.
+/// Rows of pixels, of which one layer is scaled: up to four channels.
 #[derive(Clone, Copy)]
-struct Rgb<'a> {
+struct Rows<'a> {
     bytes: &'a [u8],
     /// Bytes from one row to the next.
     stride: usize,
@@ -175,17 +181,35 @@ struct Rgb<'a> {
     first: usize,
     /// Number of pixels of a row.
     width: usize,
+    /// Number of bytes of a pixel.
+    channels: usize,
+    /// The layer that is scaled.
+    layer: usize,
 }
 
-impl<'a> Rgb<'a> {
-    fn of(image: &'a Image, region: Region) -> Self {
-        let stride = image.width * 3;
-        let bytes = &image.rgb[region.top * stride + region.left * 3..];
-        Self { bytes, stride, first: 0, width: region.width }
+impl<'a> Rows<'a> {
+    fn of(image: &'a Image, region: Region, layer: usize) -> Self {
+        let channels = image.channels();
+        let stride = image.width * channels;
+        let bytes = &image.values[region.top * stride + region.left * channels..];
+        Self { bytes, stride, first: 0, width: region.width, channels, layer }
     }
 
     fn row(&self, y: usize) -> &'a [u8] {
-        &self.bytes[y * self.stride..][..self.width * 3]
+        &self.bytes[y * self.stride..][..self.width * self.channels]
+    }
+
+    /// Lays a part of row `y` into bytes `at..at + 4` of the columns.
+    #[inline(always)]
+    fn lay(&self, y: usize, (from, to): (usize, usize), at: usize, columns: &mut Columns) {
+        let Self { channels, layer, first, .. } = *self;
+        let row = &self.row(y)[(from - first) * channels..(to - first) * channels];
+        if channels == 3 {
+            return lay_row(row, at, columns);
+        }
+        for (column, values) in columns.before.iter_mut().zip(row.chunks_exact(channels)) {
+            column[at..at + LAYER].copy_from_slice(&in_layer(values, layer));
+        }
     }
 }
 
@@ -196,15 +220,14 @@ const LANES: usize = ROWS * 4;
 /// `out`: `[rows, window]`. Four rows at once are laid side by side, column by column, so that
 /// one weight meets 16 neighbouring bytes.
 #[inline(always)]
-fn horizontal_pass(source: Rgb, weights: &Weights, columns: &mut Columns, out: &mut [Pixel]) {
+fn horizontal_pass(source: Rows, weights: &Weights, columns: &mut Columns, out: &mut [Pixel]) {
     let (from, to) = weights.reach();
     let width = weights.start.len();
     columns.before.resize(to - from, [0; LANES]);
     columns.after.resize(width, [0; LANES]);
     for (block, out) in out.chunks_mut(ROWS * width).enumerate() {
         for r in 0..out.len() / width {
-            let row = source.row(block * ROWS + r);
-            lay_row(&row[(from - source.first) * 3..(to - source.first) * 3], 4 * r, columns);
+            source.lay(block * ROWS + r, (from, to), 4 * r, columns);
         }
         let taps = weights.weights.chunks_exact(weights.taps);
         let outputs = columns.after.iter_mut().zip(&weights.start).zip(taps);
@@ -299,7 +322,7 @@ mod tests {
 
     fn noise(width: usize, height: usize) -> Image {
         let rgb = (0..width * height * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8);
-        Image { width, height, rgb: rgb.collect() }
+        Image { width, height, values: rgb.collect() }
     }
 
     fn whole(image: &Image) -> Region {
@@ -339,12 +362,12 @@ mod tests {
     fn weights_sum_to_one_and_constants_stay() {
         let (mut scratch, mut out) = (ResizeScratch::default(), Canvas::default());
         for (width, height) in [(1, 1), (1, 400), (400, 1), (3, 200), (33, 31)] {
-            let image = Image { width, height, rgb: vec![201; width * height * 3] };
+            let image = Image { width, height, values: vec![201; width * height * 3] };
             for interpolation in [Interpolation::Bicubic, Interpolation::Bilinear] {
                 for size in [1, 2, 31, 32, 224] {
                     let plan = Resize::to_square(whole(&image), size, interpolation);
                     resize(&image, &plan, &mut scratch, &mut out);
-                    assert!(out.to_image().rgb.iter().all(|&v| v == 201), "{width}x{height}");
+                    assert!(out.to_image().values.iter().all(|&v| v == 201), "{width}x{height}");
                 }
             }
         }

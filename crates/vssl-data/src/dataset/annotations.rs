@@ -55,7 +55,7 @@ impl Annotations {
         let class = self.classes.get(&*name).map(String::as_str);
         class.ok_or_else(|| DataError::Format {
             path: self.path.clone(),
-            what: format!("has no line for {}", file.display()),
+            what: format!("has no line for {}", super::text_of(file)),
             expected: "a line for each image of the split".into(),
         })
     }

@@ -354,6 +354,7 @@ fn records(
     }
     Ok(Memory {
         layout: Layout::Planes,
+        channels: 3,
         width: SIDE,
         height: SIDE,
         pixels,

@@ -9,24 +9,24 @@ use crate::Normalisation;
 
 /// Mean and standard deviation of the training set of CIFAR-10, as commonly used.
 pub const CIFAR10: Normalisation =
-    Normalisation { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] };
+    Normalisation::new([0.4914, 0.4822, 0.4465], [0.247, 0.2435, 0.2616]);
 
 /// Mean and standard deviation of the training set of CIFAR-100.
 pub const CIFAR100: Normalisation =
-    Normalisation { mean: [0.5071, 0.4865, 0.4409], std: [0.2673, 0.2564, 0.2762] };
+    Normalisation::new([0.5071, 0.4865, 0.4409], [0.2673, 0.2564, 0.2762]);
 
 /// Mean and standard deviation of ImageNet-1k, which folders of photographs use as well.
 pub const IMAGENET: Normalisation =
-    Normalisation { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    Normalisation::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
 /// Mean and standard deviation of STL-10, as commonly used.
 pub const STL10: Normalisation =
-    Normalisation { mean: [0.4467, 0.4398, 0.4066], std: [0.2603, 0.2566, 0.2713] };
+    Normalisation::new([0.4467, 0.4398, 0.4066], [0.2603, 0.2566, 0.2713]);
 
 /// Mean and standard deviation of the 60,000 training images of Fashion-MNIST, whose three channels
 /// are equal.
 pub const FASHION_MNIST: Normalisation =
-    Normalisation { mean: [0.2860, 0.2860, 0.2860], std: [0.3530, 0.3530, 0.3530] };
+    Normalisation::new([0.2860, 0.2860, 0.2860], [0.3530, 0.3530, 0.3530]);
 
 /// The images of a run: their place, their format, and how many are used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +64,10 @@ pub struct DataConfig {
     /// Which numbers are black and white in images of 16 bits a sample and of floating-point numbers.
     #[serde(skip_serializing_if = "Range::is_full")]
     pub range: Range,
+    /// The number of channels of the images, 1 to [`crate::MOST_CHANNELS`]. With 3 every image is read as RGB: grey is
+    /// repeated, alpha is dropped. With another number images have exactly these channels, as they are stored.
+    #[serde(skip_serializing_if = "is_three")]
+    pub channels: usize,
 }
 
 impl Default for DataConfig {
@@ -80,6 +84,7 @@ impl Default for DataConfig {
             missing_classes: MissingClasses::default(),
             bits_used: 16,
             range: Range::Full,
+            channels: 3,
         }
     }
 }
@@ -94,6 +99,11 @@ impl DataConfig {
 /// Whether all of 16 bits are used, which is not written down.
 fn is_sixteen(bits: &u32) -> bool {
     *bits == 16
+}
+
+/// Whether images are RGB, which is not written down.
+fn is_three(channels: &usize) -> bool {
+    *channels == 3
 }
 
 /// Formats of image sets.

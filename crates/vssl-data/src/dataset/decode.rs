@@ -1,4 +1,4 @@
-//! Decodes the bytes of a file to an upright RGB [`Image`]. Called by the data sets whose images are files.
+//! Decodes the bytes of a file to an upright [`Image`], in RGB unless another number of channels is asked for. Called by the data sets whose images are files.
 //!
 //! The pixels are those of Pillow's `Image.open(f).convert("RGB")` after `exif_transpose`: grey is
 //! repeated, alpha is dropped, palettes are looked up, and CMYK is read as Adobe writes it (inverted in a JPEG).
@@ -12,10 +12,11 @@ use image::codecs::pnm::PnmDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
-use super::orientation::{self, upright};
+use super::orientation::{self, turned, upright};
+use super::samples::{Samples, grey};
 use super::size::check_size;
-use super::tones::{Samples, Tones};
-use super::{gif, jpeg, signature, tiff};
+use super::tones::Tones;
+use super::{gif, jpeg, jxl, signature, tiff};
 use crate::Image;
 use crate::panics::caught;
 
@@ -23,10 +24,31 @@ use crate::panics::caught;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Jpeg,
+    JpegXl,
     Gif,
     Tiff,
-    /// A PNG, WebP, BMP or PNM, which the crate `image` reads.
-    Other(ImageFormat),
+    /// What the crate `image` reads.
+    Other(Plain),
+}
+
+/// A format that the crate `image` reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plain {
+    Png,
+    WebP,
+    Bmp,
+    Pnm,
+}
+
+impl Plain {
+    fn format(self) -> ImageFormat {
+        match self {
+            Self::Png => ImageFormat::Png,
+            Self::WebP => ImageFormat::WebP,
+            Self::Bmp => ImageFormat::Bmp,
+            Self::Pnm => ImageFormat::Pnm,
+        }
+    }
 }
 
 impl Kind {
@@ -36,27 +58,59 @@ impl Kind {
         if bytes.starts_with(b"II\x2b\0") || bytes.starts_with(b"MM\0\x2b") {
             return Some(Self::Tiff);
         }
+        if bytes.starts_with(jxl::CODESTREAM) || bytes.starts_with(jxl::CONTAINER) {
+            return Some(Self::JpegXl);
+        }
         Some(match image::guess_format(bytes).ok()? {
             ImageFormat::Jpeg => Self::Jpeg,
             ImageFormat::Gif => Self::Gif,
             ImageFormat::Tiff => Self::Tiff,
-            format @ (ImageFormat::Png
-            | ImageFormat::WebP
-            | ImageFormat::Bmp
-            | ImageFormat::Pnm) => Self::Other(format),
+            ImageFormat::Png => Self::Other(Plain::Png),
+            ImageFormat::WebP => Self::Other(Plain::WebP),
+            ImageFormat::Bmp => Self::Other(Plain::Bmp),
+            ImageFormat::Pnm => Self::Other(Plain::Pnm),
             _ => return None,
         })
     }
 }
 
+/// The usual ending of the name of an image file by what it holds; `None` for what is not read.
+pub(crate) fn ending_of(bytes: &[u8]) -> Option<&'static str> {
+    Some(match Kind::of(bytes)? {
+        Kind::Jpeg => "jpg",
+        Kind::JpegXl => "jxl",
+        Kind::Gif => "gif",
+        Kind::Tiff => "tif",
+        Kind::Other(Plain::Png) => "png",
+        Kind::Other(Plain::WebP) => "webp",
+        Kind::Other(Plain::Bmp) => "bmp",
+        Kind::Other(Plain::Pnm) => "pnm",
+    })
+}
+
 /// Decodes an image. The content decides the format, not the extension: ImageNet has a PNG named
-/// `.JPEG`. A PNM file says itself how large its samples are.
+/// `.JPEG`. A PNM file says itself how large its samples are. An image of 3 channels is in RGB; one of another number
+/// has the channels of the file.
 ///
 /// # Errors
-/// Why the bytes are not an image, for a [`crate::DataError::BadImage`].
-pub(crate) fn decode(mut bytes: Vec<u8>, tones: Tones) -> Result<Image, String> {
-    let rgb = guarded(|| match Kind::of(&bytes) {
+/// Why the bytes are not an image, or not one of so many channels, for a [`crate::DataError::BadImage`].
+pub(crate) fn decode(bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Image, String> {
+    guarded(|| match channels {
+        3 => rgb(bytes, tones).map(in_three),
+        _ => in_channels(bytes, tones, channels),
+    })
+}
+
+fn in_three(rgb: RgbImage) -> Image {
+    let (width, height) = rgb.dimensions();
+    Image { width: width as usize, height: height as usize, values: rgb.into_raw() }
+}
+
+/// The picture in RGB.
+fn rgb(mut bytes: Vec<u8>, tones: Tones) -> Result<RgbImage, String> {
+    match Kind::of(&bytes) {
         Some(Kind::Jpeg) => jpeg::decode(&mut bytes),
+        Some(Kind::JpegXl) => jxl::decode(&bytes)?.rgb(tones),
         Some(Kind::Gif) => gif::decode(&bytes),
         Some(Kind::Tiff) => {
             let (samples, orientation) = tiff::decode(&mut bytes)?;
@@ -67,18 +121,47 @@ pub(crate) fn decode(mut bytes: Vec<u8>, tones: Tones) -> Result<Image, String> 
             Ok(upright(eight_bits(image, &bytes, tones)?, orientation))
         }
         None => Err(signature::named(&bytes)),
-    })?;
-    let (width, height) = rgb.dimensions();
-    Ok(Image { width: width as usize, height: height as usize, rgb: rgb.into_raw() })
+    }
+}
+
+/// The picture with exactly so many channels, as they are stored.
+fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Image, String> {
+    let (samples, tones, orientation) = match Kind::of(&bytes) {
+        // These are read as RGB, be they grey or not.
+        Some(Kind::Jpeg | Kind::Gif) => {
+            let rgb = in_three(rgb(bytes, tones)?);
+            return match channels {
+                1 => grey(&rgb),
+                _ => Err(format!(
+                    "it has 3 channels or is grey; expected {channels} (data.channels)"
+                )),
+            };
+        }
+        Some(Kind::JpegXl) => (jxl::decode(&bytes)?, tones, None),
+        Some(Kind::Tiff) => {
+            let (samples, orientation) = tiff::decode(&mut bytes)?;
+            (samples, tones, orientation)
+        }
+        Some(Kind::Other(format)) => {
+            let (image, orientation) = other(&bytes, format)?;
+            let (samples, tones) = match wide(image) {
+                Ok(samples) => unscaled(samples, &bytes, tones),
+                Err(image) => (narrow(image), tones),
+            };
+            (samples, tones, orientation)
+        }
+        None => return Err(signature::named(&bytes)),
+    };
+    Ok(turned(samples.exactly(channels, tones)?, orientation))
 }
 
 /// Whether a file that begins with `first` (64 bytes, unless the file is shorter) may have 16 bits a sample.
 pub(crate) fn may_have_sixteen_bits(first: &[u8]) -> bool {
     match Kind::of(first) {
-        Some(Kind::Other(ImageFormat::Png)) => first.get(24) == Some(&16),
-        Some(Kind::Tiff) => true,
+        Some(Kind::Other(Plain::Png)) => first.get(24) == Some(&16),
+        Some(Kind::Tiff | Kind::JpegXl) => true,
         // A header with comments may be longer.
-        Some(Kind::Other(ImageFormat::Pnm)) => {
+        Some(Kind::Other(Plain::Pnm)) => {
             largest_of_header(first).is_none_or(|largest| largest > 255)
         }
         _ => false,
@@ -94,7 +177,7 @@ fn largest_of_header(bytes: &[u8]) -> Option<u32> {
 /// The largest sample of the header of a PNM file whose samples do not use all bits, which the decoder scales to
 /// all bits; `None` for other files.
 fn scaled_from(bytes: &[u8]) -> Option<u32> {
-    let is_pnm = Kind::of(bytes) == Some(Kind::Other(ImageFormat::Pnm));
+    let is_pnm = Kind::of(bytes) == Some(Kind::Other(Plain::Pnm));
     let largest = if is_pnm { largest_of_header(bytes) } else { None };
     largest.filter(|&largest| largest != u32::from(u16::MAX))
 }
@@ -108,6 +191,7 @@ pub(crate) fn largest_of_sixteen_bits(bytes: &[u8]) -> Option<u16> {
     }
     let samples = guarded(|| match Kind::of(bytes) {
         Some(Kind::Tiff) if tiff::is_wide(bytes) => Ok(tiff::decode(&mut bytes.to_vec())?.0),
+        Some(Kind::JpegXl) => jxl::decode(bytes),
         Some(Kind::Other(format)) => {
             wide(other(bytes, format)?.0).map_err(|_| "it has 8 bits a sample".to_owned())
         }
@@ -125,7 +209,8 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
 }
 
 /// Decodes the formats that the crate `image` reads.
-fn other(bytes: &[u8], format: ImageFormat) -> Result<(DynamicImage, Option<Orientation>), String> {
+fn other(bytes: &[u8], format: Plain) -> Result<(DynamicImage, Option<Orientation>), String> {
+    let format = format.format();
     let damaged = |error: ImageError| match error {
         ImageError::Unsupported(error) => format!(
             "this kind of {} is not supported: {error}; convert the image, for example to PNG",
@@ -154,7 +239,34 @@ fn wide(image: DynamicImage) -> Result<Samples, DynamicImage> {
         DynamicImage::ImageRgba16(rgba) => (3, 4, rgba.into_raw()),
         other => return Err(other),
     };
-    Ok(Samples { width, height, colours, channels, numbers: Numbers::U16(values) })
+    Ok(Samples { width, height, colours, channels, is_cmyk: false, numbers: Numbers::U16(values) })
+}
+
+/// The numbers of an image with 8 bits a sample.
+fn narrow(image: DynamicImage) -> Samples {
+    let (width, height) = (image.width(), image.height());
+    let (colours, channels, values) = match image {
+        DynamicImage::ImageLuma8(grey) => (1, 1, grey.into_raw()),
+        DynamicImage::ImageLumaA8(grey) => (1, 2, grey.into_raw()),
+        DynamicImage::ImageRgba8(rgba) => (3, 4, rgba.into_raw()),
+        other => (3, 3, other.into_rgb8().into_raw()),
+    };
+    Samples { width, height, colours, channels, is_cmyk: false, numbers: Numbers::U8(values) }
+}
+
+/// Samples of 16 bits of the file `bytes`, and the tones with which they are read.
+fn unscaled(mut samples: Samples, bytes: &[u8], mut tones: Tones) -> (Samples, Tones) {
+    if let (Some(largest), Numbers::U16(values)) = (scaled_from(bytes), &mut samples.numbers) {
+        match tones.range.is_full() {
+            // The decoder has scaled the samples by the largest one of the header.
+            true => tones.bits_used = 16,
+            // A range is in the numbers of the file.
+            false => values.iter_mut().for_each(|value| {
+                *value = ((u32::from(*value) * largest + 32_767) / 65_535) as u16;
+            }),
+        }
+    }
+    (samples, tones)
 }
 
 /// Converts to RGB with 8 bits a sample. Of 16 bits, the highest eight of those in use are taken by default, as
@@ -162,20 +274,8 @@ fn wide(image: DynamicImage) -> Result<Samples, DynamicImage> {
 fn eight_bits(image: DynamicImage, bytes: &[u8], tones: Tones) -> Result<RgbImage, String> {
     match wide(image) {
         Err(image) => Ok(image.into_rgb8()),
-        Ok(mut samples) => {
-            let mut tones = tones;
-            if let (Some(largest), Numbers::U16(values)) =
-                (scaled_from(bytes), &mut samples.numbers)
-            {
-                match tones.range.is_full() {
-                    // The decoder has scaled the samples by the largest one of the header.
-                    true => tones.bits_used = 16,
-                    // A range is in the numbers of the file.
-                    false => values.iter_mut().for_each(|value| {
-                        *value = ((u32::from(*value) * largest + 32_767) / 65_535) as u16;
-                    }),
-                }
-            }
+        Ok(samples) => {
+            let (samples, tones) = unscaled(samples, bytes, tones);
             samples.rgb(tones)
         }
     }

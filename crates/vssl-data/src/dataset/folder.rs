@@ -24,6 +24,8 @@ pub struct Folder {
     classes: Vec<String>,
     /// What samples of more than 8 bits become.
     tones: Tones,
+    /// The number of channels of the images.
+    channels: usize,
     /// The names of the class folders, in the order of the labels.
     class_folders: Vec<OsString>,
 }
@@ -92,6 +94,7 @@ impl Folder {
             classes: Vec::new(),
             class_folders: Vec::new(),
             tones: Tones::default(),
+            channels: 3,
         }
     }
 
@@ -109,6 +112,11 @@ impl Folder {
     /// Says what samples of more than 8 bits become.
     pub fn with_tones(self, tones: Tones) -> Self {
         Self { tones, ..self }
+    }
+
+    /// Says how many channels the images have; 3 unless it is said. A file with another number is a bad image.
+    pub fn with_channels(self, channels: usize) -> Self {
+        Self { channels, ..self }
     }
 
     /// Lists the images of one split, whose name is `split`.
@@ -132,7 +140,7 @@ impl Folder {
             None => (Vec::new(), None),
         };
         let classes = texts(&class_folders);
-        Ok(Self { root, files, labels, classes, class_folders, tones: Tones::default() })
+        Ok(Self { root, labels, classes, class_folders, ..Self::of_files(files) })
     }
 
     /// The images below `root/<class>/` for exactly the given classes, which are sorted by name; and the
@@ -168,14 +176,7 @@ impl Folder {
         let labels = labelled.then(|| files.iter().map(of).collect());
         let classes = if labelled { classes.to_vec() } else { Vec::new() };
         Ok((
-            Self {
-                root: root.into(),
-                files,
-                labels,
-                classes,
-                class_folders,
-                tones: Tones::default(),
-            },
+            Self { root: root.into(), labels, classes, class_folders, ..Self::of_files(files) },
             missing,
         ))
     }
@@ -206,7 +207,7 @@ impl Dataset for Folder {
     fn image(&self, index: usize) -> Result<Image, DataError> {
         let path = self.root.join(&self.files[index]);
         image_file(&path)
-            .and_then(|bytes| decode(bytes, self.tones))
+            .and_then(|bytes| decode(bytes, self.tones, self.channels))
             .map_err(|what| DataError::BadImage { name: text_of(&path), index, what })
     }
 

@@ -1,6 +1,7 @@
 //! IDX files, as MNIST and Fashion-MNIST are published (format: the end of
 //! <https://web.archive.org/web/http://yann.lecun.com/exdb/mnist/>): a big-endian header, then
-//! unsigned bytes. Files may be gzipped; grey becomes RGB.
+//! unsigned bytes. Files may be gzipped; grey becomes RGB unless one channel is
+//! asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,11 @@ use crate::DataError;
 ///
 /// # Errors
 /// Missing or damaged files, counts that do not fit, labels beyond the classes.
-pub(super) fn open(folder: &Path, labels: Labels) -> Result<(Memory, Option<Memory>), DataError> {
+pub(super) fn open(
+    folder: &Path,
+    labels: Labels,
+    channels: usize,
+) -> Result<(Memory, Option<Memory>), DataError> {
     if labels == Labels::Coarse {
         return Err(DataError::Setting(
             "data.labels = \"coarse\": IDX files have one kind of label; use \"auto\"".into(),
@@ -41,9 +46,11 @@ pub(super) fn open(folder: &Path, labels: Labels) -> Result<(Memory, Option<Memo
                 .into(),
         });
     };
-    let train = split(folder, &images, "train-labels-idx1-ubyte", &classes, labels)?;
+    let train = split(folder, &images, ("train-labels-idx1-ubyte", &classes), labels, channels)?;
     let validation = find(folder, "t10k-images-idx3-ubyte")
-        .map(|images| split(folder, &images, "t10k-labels-idx1-ubyte", &classes, labels))
+        .map(|images| {
+            split(folder, &images, ("t10k-labels-idx1-ubyte", &classes), labels, channels)
+        })
         .transpose()?;
     Ok((train, validation))
 }
@@ -56,9 +63,9 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
 fn split(
     folder: &Path,
     images: &Path,
-    label_file: &str,
-    classes: &[String],
+    (label_file, classes): (&str, &[String]),
     labels: Labels,
+    channels: usize,
 ) -> Result<Memory, DataError> {
     let ([count, height, width], pixels) = values(images)?;
     if count == 0 || height == 0 || width == 0 {
@@ -82,6 +89,7 @@ fn split(
     let labels = label_path.map(|path| labels_of(&path, count, images, classes)).transpose()?;
     Ok(Memory {
         layout: Layout::Grey,
+        channels,
         width,
         height,
         pixels,
@@ -102,7 +110,7 @@ fn labels_of(
         return Err(DataError::Format {
             path: path.into(),
             what: format!("{labelled} labels"),
-            expected: format!("{count}, one for each image of {}", images.display()),
+            expected: format!("{count}, one for each image of {}", super::text_of(images)),
         });
     }
     if let Some(record) = labels.iter().position(|&label| usize::from(label) >= classes.len()) {

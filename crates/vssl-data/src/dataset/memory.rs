@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::Dataset;
+use super::{Dataset, text_of};
 use crate::{DataError, Image};
 
 /// The order of the bytes of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// `[height, width]`; the three channels are equal.
+    /// `[height, width]`.
     Grey,
     /// `[3, height, width]`.
     Planes,
@@ -26,6 +26,8 @@ impl Layout {
 /// Undecoded images of one size.
 pub struct Memory {
     pub(super) layout: Layout,
+    /// The number of channels of the images: 3, or 1 for grey ones.
+    pub(super) channels: usize,
     pub(super) width: usize,
     pub(super) height: usize,
     /// `len · channels · height · width` values.
@@ -50,6 +52,7 @@ impl Dataset for Memory {
     fn image(&self, index: usize) -> Result<Image, DataError> {
         let record = &self.pixels[index * self.record()..][..self.record()];
         let rgb = match self.layout {
+            Layout::Grey if self.channels == 1 => record.to_vec(),
             Layout::Grey => record.iter().flat_map(|&grey| [grey; 3]).collect(),
             Layout::Planes => {
                 let (red, rest) = record.split_at(self.height * self.width);
@@ -58,7 +61,7 @@ impl Dataset for Memory {
                 pixels.flat_map(|((&red, &green), &blue)| [red, green, blue]).collect()
             }
         };
-        Ok(Image { width: self.width, height: self.height, rgb })
+        Ok(Image { width: self.width, height: self.height, values: rgb })
     }
 
     fn labels(&self) -> Option<&[u32]> {
@@ -73,7 +76,7 @@ impl Dataset for Memory {
         let mut record = index;
         for (path, count) in &self.files {
             if record < *count {
-                return format!("{} record {record}", path.display());
+                return format!("{} record {record}", text_of(path));
             }
             record -= count;
         }

@@ -12,15 +12,18 @@ mod decode;
 mod folder;
 mod found;
 mod gif;
+mod guess;
 mod idx;
 mod imagenet100;
 mod jpeg;
+mod jxl;
 mod list;
 mod locate;
 mod memory;
 mod name_text;
 mod orientation;
 mod read;
+mod samples;
 mod shards;
 mod signature;
 mod size;
@@ -38,8 +41,10 @@ pub use config::{
     CIFAR10, CIFAR100, DataConfig, Evaluated, FASHION_MNIST, Format, IMAGENET, Labels,
     MissingClasses, STL10,
 };
+pub(crate) use decode::ending_of;
 pub use folder::Folder;
 pub use found::{Found, LeftOut};
+pub use guess::guess;
 pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use name_text::text_of;
@@ -50,7 +55,7 @@ pub use tones::{Range, Tones};
 
 use split_folders::SplitFolders;
 
-use crate::{DataError, Image};
+use crate::{DataError, Image, MOST_CHANNELS};
 
 /// A finite, indexed, immutable set of images; labels are optional.
 pub trait Dataset: Send + Sync {
@@ -155,6 +160,7 @@ pub fn open_for(
         }
     }
     config.tones().check().map_err(DataError::Setting)?;
+    check_channels(config)?;
     let has_folders = matches!(
         config.format,
         Format::Folder | Format::ImageNet100 | Format::Tar | Format::Parquet | Format::Stl10
@@ -174,16 +180,18 @@ pub fn open_for(
     let labels = config.labels;
     Ok(match config.format {
         Format::Folder => {
-            limited(with_tones(folder::open(&path, config, evaluated)?, config), config)
+            limited(with_settings(folder::open(&path, config, evaluated)?, config), config)
         }
         Format::Cifar10 => limited(in_files(cifar::open_ten(&path, labels)?), config),
         Format::Cifar100 => limited(in_files(cifar::open_hundred(&path, labels)?), config),
-        Format::Idx => limited(in_files(idx::open(&path, labels)?), config),
-        Format::List => limited(with_tones(list::open(&path, config, evaluated)?, config), config),
+        Format::Idx => limited(in_files(idx::open(&path, labels, config.channels)?), config),
+        Format::List => {
+            limited(with_settings(list::open(&path, config, evaluated)?, config), config)
+        }
         Format::Stl10 => limited(in_files(stl10::open(&path, config)?), config),
         Format::Tar | Format::Parquet => limited(shards::open(&path, config, evaluated)?, config),
         Format::ImageNet100 => {
-            limited(with_tones(imagenet100::open(&path, config, evaluated)?, config), config)
+            limited(with_settings(imagenet100::open(&path, config, evaluated)?, config), config)
         }
     })
 }
@@ -201,13 +209,29 @@ pub fn has_own_test(config: &DataConfig) -> Result<bool, DataError> {
     }
 }
 
-fn with_tones(
+/// Refuses numbers of channels that no image has, or not the images of the format.
+fn check_channels(config: &DataConfig) -> Result<(), DataError> {
+    let channels = config.channels;
+    let expected = match config.format {
+        _ if !(1..=MOST_CHANNELS).contains(&channels) => format!("1 to {MOST_CHANNELS}"),
+        Format::Cifar10 | Format::Cifar100 | Format::Stl10 if channels != 3 => {
+            "3, for the images of this format are in RGB".to_owned()
+        }
+        Format::Idx if channels != 1 && channels != 3 => {
+            "1, or 3 equal ones, for the images of this format are grey".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    Err(DataError::Setting(format!("data.channels = {channels}: expected {expected}")))
+}
+
+fn with_settings(
     (train, evaluated, mut found): (Folder, Option<Folder>, Found),
     config: &DataConfig,
 ) -> (Folder, Option<Folder>, Found) {
     let tones = config.tones();
     found.taken.extend(tones.sentence());
-    let with = |folder: Folder| folder.with_tones(tones);
+    let with = |folder: Folder| folder.with_tones(tones).with_channels(config.channels);
     (with(train), evaluated.map(with), found)
 }
 

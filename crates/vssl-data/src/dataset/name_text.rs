@@ -5,26 +5,38 @@ use std::{collections::HashSet, ffi::OsStr, fmt::Write, path::Path};
 
 use serde::Serializer;
 
-/// `path` as text. Each byte that is not UTF-8 becomes `\x` and its two hexadecimal digits, so that two
-/// such paths stay apart; a path that is UTF-8 is not changed.
+/// `path` as text. Each byte that is not UTF-8, and each of a control character such as a newline, becomes `\x` and its
+/// two hexadecimal digits, so that two such paths stay apart and a name stays in its line of a message or table; other
+/// paths are not changed.
 pub fn text_of(path: &Path) -> String {
     let mut text = String::new();
     for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
-        text.push_str(chunk.valid());
-        for byte in chunk.invalid() {
-            write!(text, "\\x{byte:02X}").expect("a string takes all text");
+        for letter in chunk.valid().chars() {
+            match letter.is_control() {
+                true => push_bytes(&mut text, letter.encode_utf8(&mut [0; 4]).as_bytes()),
+                false => text.push(letter),
+            }
         }
+        push_bytes(&mut text, chunk.invalid());
     }
     text
 }
 
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        write!(text, "\\x{byte:02X}").expect("a string takes all text");
+    }
+}
+
 /// The names of classes as text, in the same order. Names that would read the same are numbered.
 pub(super) fn unique_texts(names: &[&OsStr]) -> Vec<String> {
-    let plain: HashSet<&str> = names.iter().filter_map(|name| name.to_str()).collect();
+    let is_changed = |name: &OsStr| name.to_str() != Some(&text_of(Path::new(name)));
+    let plain: HashSet<&str> =
+        names.iter().filter(|name| !is_changed(name)).filter_map(|name| name.to_str()).collect();
     let mut used = HashSet::new();
     let text = |name: &&OsStr| {
         let text = text_of(Path::new(name));
-        let is_plain = name.to_str().is_some();
+        let is_plain = !is_changed(name);
         let is_free = |text: &str| is_plain || !plain.contains(text);
         let numbered = (2..).map(|number| format!("{text} ({number})"));
         let mut all = std::iter::once(text.clone()).chain(numbered);
@@ -34,9 +46,12 @@ pub(super) fn unique_texts(names: &[&OsStr]) -> Vec<String> {
     names.iter().map(text).collect()
 }
 
-/// Writes a path as text.
+/// Writes a path as text, as it is where it is UTF-8: it is read back as a path.
 pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&text_of(path))
+    match path.to_str() {
+        Some(text) => serializer.serialize_str(text),
+        None => serializer.serialize_str(&text_of(path)),
+    }
 }
 
 #[cfg(all(test, unix))]
@@ -51,7 +66,9 @@ mod tests {
 
     #[test]
     fn a_byte_that_is_no_text_is_written_by_its_digits() {
-        let cases: [(&[u8], &str); 4] = [
+        let cases: [(&[u8], &str); 6] = [
+            (b"a\nb\x1b[1m", "a\\x0Ab\\x1B[1m"),
+            ("\u{85}".as_bytes(), "\\xC2\\x85"),
             (b"caf\xe9/1.png", "caf\\xE9/1.png"),
             (b"\xff\xfe", "\\xFF\\xFE"),
             ("caf\u{e9}".as_bytes(), "caf\u{e9}"),
@@ -66,5 +83,7 @@ mod tests {
     fn names_that_read_the_same_are_numbered() {
         let names = [name(b"a\xe9"), name(b"a\xea"), name(b"a\\xE9"), name(b"b")];
         assert_eq!(unique_texts(&names), ["a\\xE9 (2)", "a\\xEA", "a\\xE9", "b"]);
+        let names = [name(b"a\n"), name(b"a\\x0A")];
+        assert_eq!(unique_texts(&names), ["a\\x0A (2)", "a\\x0A"]);
     }
 }

@@ -5,6 +5,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 use memchr::memmem;
 
+use crate::Image;
+
 /// Tag of the orientation in a TIFF directory (EXIF 2.32, 4.6.4).
 const TAG: u16 = 0x112;
 
@@ -26,6 +28,42 @@ pub(super) fn upright(rgb: RgbImage, orientation: Option<Orientation>) -> RgbIma
             image.into_rgb8()
         }
     }
+}
+
+/// Turns a picture of any number of channels the way that its metadata state.
+pub(super) fn turned(image: Image, orientation: Option<Orientation>) -> Image {
+    let Some(orientation) = orientation.filter(|kind| *kind != Orientation::NoTransforms) else {
+        return image;
+    };
+    let (width, height, channels) = (image.width, image.height, image.channels());
+    let swaps = matches!(
+        orientation,
+        Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH
+    );
+    let (wide, high) = if swaps { (height, width) } else { (width, height) };
+    // Where the pixel at (x, y) of the turned picture stands in the other.
+    let from = |x: usize, y: usize| match orientation {
+        Orientation::NoTransforms => (x, y),
+        Orientation::FlipHorizontal => (width - 1 - x, y),
+        Orientation::FlipVertical => (x, height - 1 - y),
+        Orientation::Rotate180 => (width - 1 - x, height - 1 - y),
+        Orientation::Rotate90 => (y, height - 1 - x),
+        Orientation::Rotate270 => (width - 1 - y, x),
+        Orientation::Rotate90FlipH => (y, x),
+        Orientation::Rotate270FlipH => (width - 1 - y, height - 1 - x),
+    };
+    let mut values = Vec::with_capacity(image.values.len());
+    for y in 0..high {
+        for x in 0..wide {
+            let (column, row) = from(x, y);
+            values
+                .extend_from_slice(&image.values[(row * width + column) * channels..][..channels]);
+        }
+    }
+    Image { width: wide, height: high, values }
 }
 
 /// The value of the tag in the first directory.
@@ -103,6 +141,28 @@ mod tests {
         }
         assert_eq!(of(Some(&exif(false, 3, [9, 0, 0, 0])), None), None);
         assert_eq!(of(Some(&exif(false, 2, *b"6\0\0\0")), None), None);
+    }
+
+    #[test]
+    fn pictures_of_any_channels_are_turned_as_those_in_rgb() {
+        let (width, height) = (4, 3);
+        let of = |channels: usize| -> Vec<u8> {
+            let pixel = |at: usize| (0..channels).map(move |channel| (at * 16 + channel) as u8);
+            (0..width * height).flat_map(pixel).collect()
+        };
+        for value in 1..=8 {
+            let orientation = Orientation::from_exif(value);
+            let rgb = RgbImage::from_raw(width as u32, height as u32, of(3)).unwrap();
+            let expected = upright(rgb, orientation);
+            for channels in [1, 2, 3, 5] {
+                let found = turned(Image { width, height, values: of(channels) }, orientation);
+                let (wide, high) = expected.dimensions();
+                assert_eq!((found.width as u32, found.height as u32), (wide, high), "{value}");
+                let firsts = found.values.iter().step_by(channels);
+                assert!(firsts.eq(expected.iter().step_by(3)), "{value}, {channels} channels");
+                assert_eq!(found.channels(), channels);
+            }
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! program reads.
 
 /// Signatures: where they stand, the bytes, and what a file with them is.
-const SIGNATURES: [(usize, &[u8], &str); 26] = [
+const SIGNATURES: [(usize, &[u8], &str); 24] = [
     (4, b"ftypavif", "an AVIF image"),
     (4, b"ftypavis", "an AVIF sequence"),
     (4, b"ftyphei", "a HEIC image"),
@@ -10,8 +10,6 @@ const SIGNATURES: [(usize, &[u8], &str); 26] = [
     (4, b"ftypmif1", "a HEIF image"),
     (4, b"ftyp", "a video or another ISO media file"),
     (0, b"%PDF", "a PDF"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-    (0, b"\xff\x0a", "a JPEG XL image"),
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (0, b"8BPS", "a Photoshop document"),
@@ -32,7 +30,7 @@ const SIGNATURES: [(usize, &[u8], &str); 26] = [
 ];
 
 /// The formats that are read, as messages name them.
-const FORMATS: &str = "a JPEG, PNG, WebP, TIFF, GIF, BMP or PNM (.ppm, .pgm, .pbm) image";
+const FORMATS: &str = "a JPEG, PNG, WebP, JPEG XL, TIFF, GIF, BMP or PNM (.ppm, .pgm, .pbm) image; convert others, for example to PNG";
 
 /// First line of a pointer of Git LFS, up to its version.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";

@@ -186,7 +186,7 @@ impl Dataset for Stl10 {
             planes[plane * PLANE + column * SIDE + row]
         };
         let rgb = (0..PLANE).flat_map(|pixel| [0, 1, 2].map(|plane| value(pixel, plane))).collect();
-        Ok(Image { width: SIDE, height: SIDE, rgb })
+        Ok(Image { width: SIDE, height: SIDE, values: rgb })
     }
 
     fn labels(&self) -> Option<&[u32]> {
@@ -199,7 +199,7 @@ impl Dataset for Stl10 {
 
     fn name(&self, index: usize) -> String {
         let (path, _, record) = self.locate(index);
-        format!("{} record {record}", path.display())
+        format!("{} record {record}", super::text_of(path))
     }
 
     fn stored_as(&self, index: usize) -> Option<(String, u64)> {

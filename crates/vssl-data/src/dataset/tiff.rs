@@ -11,8 +11,8 @@ use tiff::decoder::{Decoder, DecodingResult as Numbers, Limits};
 use tiff::tags::{CompressionMethod, Tag};
 use tiff::{ColorType, TiffError};
 
+use super::samples::Samples;
 use super::size::{MAX_PIXELS, check_size};
-use super::tones::Samples;
 
 /// The largest number of bytes that a pixel may take on average, where the picture has the largest size.
 const BYTES_A_PIXEL: u64 = 8;
@@ -81,13 +81,9 @@ fn samples(reader: &mut Reader<'_>, length: usize) -> Result<Samples, String> {
         ColorType::Gray(bits) | ColorType::GrayA(bits) => (1, bits),
         ColorType::RGB(bits) | ColorType::RGBA(bits) | ColorType::YCbCr(bits) => (3, bits),
         ColorType::CMYK(bits) | ColorType::CMYKA(bits) => (4, bits),
+        // Grey with one more, such as alpha.
         ColorType::Multiband { bit_depth, num_samples: 2 } => (1, bit_depth),
-        ColorType::Multiband { num_samples, .. } => {
-            return Err(format!(
-                "this kind of TIFF is not supported: {num_samples} channels that are not colours; expected \
-                 grey, RGB or CMYK, with or without alpha"
-            ));
-        }
+        ColorType::Multiband { bit_depth, num_samples } => (usize::from(num_samples), bit_depth),
         other => return Err(format!("this kind of TIFF is not supported: {other:?}")),
     };
     if matches!(colour, ColorType::YCbCr(bits) if bits != 8) {
@@ -112,7 +108,8 @@ fn samples(reader: &mut Reader<'_>, length: usize) -> Result<Samples, String> {
     if matches!(colour, ColorType::YCbCr(_)) {
         to_rgb(&mut numbers, channels);
     }
-    Ok(Samples { width, height, colours, channels, numbers })
+    let is_cmyk = matches!(colour, ColorType::CMYK(_) | ColorType::CMYKA(_));
+    Ok(Samples { width, height, colours, channels, is_cmyk, numbers })
 }
 
 /// Refuses a picture that a file of this length cannot hold, before memory is taken for it.
@@ -166,7 +163,7 @@ fn from_palette(bytes: &mut [u8]) -> Result<Samples, String> {
         })
     };
     let numbers = Numbers::U8(indices.into_iter().flat_map(colour).collect());
-    Ok(Samples { width, height, colours: 3, channels: 3, numbers })
+    Ok(Samples { width, height, colours: 3, channels: 3, is_cmyk: false, numbers })
 }
 
 /// Where the value of the tag stands that says what samples mean, in the first directory of a classic TIFF.

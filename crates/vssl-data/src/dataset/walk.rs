@@ -11,9 +11,9 @@ use super::found::LeftOut;
 use crate::DataError;
 
 /// Extensions of image files, in lower case. The content decides the format.
-pub(super) const EXTENSIONS: [&str; 15] = [
+pub(super) const EXTENSIONS: [&str; 16] = [
     "jpg", "jpeg", "jfif", "jpe", "png", "webp", "tif", "tiff", "gif", "bmp", "ppm", "pgm", "pbm",
-    "pnm", "pam",
+    "pnm", "pam", "jxl",
 ];
 
 /// The endings of images as text, for messages.
@@ -24,9 +24,9 @@ pub(super) fn endings() -> String {
 }
 
 /// Extensions of images in formats that are not read.
-const OTHER_IMAGES: [&str; 18] = [
-    "heic", "heif", "avif", "jp2", "j2k", "jxl", "psd", "tga", "exr", "hdr", "dcm", "cr2", "cr3",
-    "nef", "arw", "dng", "raf", "orf",
+const OTHER_IMAGES: [&str; 17] = [
+    "heic", "heif", "avif", "jp2", "j2k", "psd", "tga", "exr", "hdr", "dcm", "cr2", "cr3", "nef",
+    "arw", "dng", "raf", "orf",
 ];
 
 /// The kind of hidden files with the name of an image, among the files that are left out.

@@ -33,7 +33,7 @@ pub struct EvaluationPlan {
 pub struct EvaluationBatch {
     /// Numbers of the images, ascending; bad images are missing.
     pub indices: Vec<usize>,
-    /// `[n, crop, crop, 3]`.
+    /// `[n, crop, crop, channels]`.
     pub pixels: Pixels,
     /// The errors of the images that were left out.
     pub left_out: Vec<DataError>,
@@ -91,14 +91,15 @@ impl Reader {
         let plan = &self.plan;
         let first = number as usize * plan.batch;
         let images = first..(first + plan.batch).min(self.dataset.len());
-        let values = plan.transform.crop * plan.transform.crop * 3;
+        let channels = self.normaliser.channels();
+        let values = plan.transform.crop * plan.transform.crop * channels;
         let mut pixels = self.pool.take(images.len() * values);
         let (mut indices, mut left_out) = (Vec::with_capacity(images.len()), Vec::new());
         for index in images {
             if stopped(stop) {
                 break;
             }
-            match checked_image(&*self.dataset, index) {
+            match checked_image(&*self.dataset, index, Some(channels)) {
                 ReadImage::Good(image) => {
                     let out = &mut pixels.values_mut()[indices.len() * values..][..values];
                     plan.transform.write(&image, &self.normaliser, scratch, out)?;

@@ -60,7 +60,7 @@ impl Corruption {
     /// The corrupted image. (`seed`, `strength`, `index`) is the address of its noise.
     ///
     /// # Panics
-    /// As [`Corruption::parameter`], and when `image` does not hold `height · width · 3` values.
+    /// As [`Corruption::parameter`], and when `image` does not hold as many values for every pixel.
     pub fn apply(self, image: &Image, strength: usize, seed: u64, index: usize) -> Image {
         let parameter = self.parameter(image.width.min(image.height), strength);
         match self {
@@ -86,18 +86,20 @@ impl Corruption {
 
 /// Applies `change` to every (channel, value), with values on the scale 0 to 1.
 fn changed(image: &Image, mut change: impl FnMut(usize, f64) -> f64) -> Image {
-    let values = image.rgb.iter().enumerate();
-    let rgb = values.map(|(i, &value)| byte(change(i % 3, f64::from(value) / 255.0))).collect();
-    Image { rgb, ..*image }
+    let values = image.values.iter().enumerate();
+    let channels = image.channels();
+    let changed =
+        values.map(|(i, &value)| byte(change(i % channels, f64::from(value) / 255.0))).collect();
+    Image { values: changed, ..*image }
 }
 
-fn means(image: &Image) -> [f64; 3] {
-    let mut sums = [0u64; 3];
-    for pixel in image.rgb.as_chunks::<3>().0 {
+fn means(image: &Image) -> Vec<f64> {
+    let mut sums = vec![0_u64; image.channels()];
+    for pixel in image.values.chunks_exact(image.channels()) {
         sums.iter_mut().zip(pixel).for_each(|(sum, &value)| *sum += u64::from(value));
     }
     let pixels = (image.width * image.height) as f64;
-    sums.map(|sum| sum as f64 / pixels / 255.0)
+    sums.into_iter().map(|sum| sum as f64 / pixels / 255.0).collect()
 }
 
 #[cfg(test)]
@@ -106,13 +108,13 @@ mod tests {
 
     fn picture() -> Image {
         let rgb = (0..32 * 32 * 3).map(|i: u32| 64 + (i.wrapping_mul(2_654_435_761) >> 25) as u8);
-        Image { width: 32, height: 32, rgb: rgb.collect() }
+        Image { width: 32, height: 32, values: rgb.collect() }
     }
 
     fn distance(a: &Image, b: &Image) -> f64 {
         let squares =
-            a.rgb.iter().zip(&b.rgb).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
-        (squares.sum::<f64>() / a.rgb.len() as f64).sqrt()
+            a.values.iter().zip(&b.values).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+        (squares.sum::<f64>() / a.values.len() as f64).sqrt()
     }
 
     #[test]
@@ -136,9 +138,9 @@ mod tests {
 
     #[test]
     fn contrast_keeps_the_mean_and_the_share_of_the_distance_that_it_says() {
-        let image = Image { width: 2, height: 1, rgb: vec![0, 100, 200, 200, 100, 100] };
+        let image = Image { width: 2, height: 1, values: vec![0, 100, 200, 200, 100, 100] };
         let got = Corruption::Contrast.apply(&image, 2, 0, 0);
-        assert_eq!(got.rgb, [50, 100, 175, 150, 100, 125]);
+        assert_eq!(got.values, [50, 100, 175, 150, 100, 125]);
     }
 
     #[test]

@@ -9,17 +9,17 @@ use vssl_data::{
 
 fn noise(width: usize, height: usize, seed: usize) -> Image {
     let value = |i: usize| ((i + seed * 7_919).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as u8;
-    Image { width, height, rgb: (0..width * height * 3).map(value).collect() }
+    Image { width, height, values: (0..width * height * 3).map(value).collect() }
 }
 
 /// A plane of one channel with any accessor.
 fn image_of(width: usize, height: usize, value: impl Fn(usize, usize, usize) -> u8) -> Image {
     let values = (0..width * height * 3).map(|i| value(i / 3 / width, i / 3 % width, i % 3));
-    Image { width, height, rgb: values.collect() }
+    Image { width, height, values: values.collect() }
 }
 
 fn at(image: &Image, y: usize, x: usize, channel: usize) -> u8 {
-    image.rgb[(y * image.width + x) * 3 + channel]
+    image.values[(y * image.width + x) * 3 + channel]
 }
 
 fn kernel(interpolation: Interpolation, x: f64) -> f64 {

@@ -56,7 +56,7 @@ impl Dataset for Memory {
         if self.inconsistent.contains(&index) {
             values.pop();
         }
-        Ok(Image { width, height, rgb: values })
+        Ok(Image { width, height, values: values })
     }
 
     fn labels(&self) -> Option<&[u32]> {
@@ -72,7 +72,7 @@ impl Dataset for Memory {
     }
 }
 
-const NORMALISATION: Normalisation = Normalisation { mean: [0.5; 3], std: [0.25; 3] };
+const NORMALISATION: Normalisation = Normalisation::new([0.5; 3], [0.25; 3]);
 
 fn pipeline() -> Arc<Pipeline> {
     let large = ViewGroup { size: 12, blur: 0.5, solarize: 0.2, ..ViewGroup::default() };

@@ -18,6 +18,7 @@ const PLAN: PackPlan = PackPlan {
     workers: 2,
     on_bad_image: OnBadImage::Stop,
     tones: Tones { bits_used: 16, range: Range::Full },
+    channels: 3,
 };
 
 fn split(images: &Arc<dyn Dataset>) -> [PackSplit; 1] {
@@ -49,7 +50,7 @@ fn larger_images_are_scaled_to_the_smaller_side_and_the_others_stay_as_they_are(
     assert!(shards.file(1).unwrap().unwrap() == small);
     let scaled = shards.image(0).unwrap();
     assert_eq!((scaled.width, scaled.height), (30, 20));
-    let middle = &scaled.rgb[(10 * 30 + 15) * 3..][..3];
+    let middle = &scaled.values[(10 * 30 + 15) * 3..][..3];
     for (value, expected) in middle.iter().zip([93_i32, 124, 99]) {
         assert!((i32::from(*value) - expected).abs() < 6, "{middle:?}");
     }
@@ -107,6 +108,33 @@ fn bad_images_stop_the_packing_or_are_left_out_and_named() {
     let wrong = |plan| packed(&images, &place.path().join("x"), &plan).unwrap_err().to_string();
     assert_says(&wrong(PackPlan { quality: 0, ..PLAN }), &["quality 0"]);
     assert_says(&wrong(PackPlan { side: Some(0), ..PLAN }), &["smaller side of 0"]);
+}
+
+#[test]
+fn a_second_packing_into_one_folder_is_refused_while_the_first_runs() {
+    let place = tempdir().unwrap();
+    for number in 0..3 {
+        write(place.path().join(format!("images/{number}.png")), &png(2, 2, [number; 3]));
+    }
+    let images = open(Format::Folder, &place.path().join("images"), Labels::Auto).unwrap().train;
+    let to = place.path().join("shards");
+    let second = std::sync::Mutex::new(None);
+    let splits = split(&images);
+    let during = |_: vssl_data::pack::PackProgress| {
+        let mut second = second.lock().unwrap();
+        second.get_or_insert_with(|| packed(&images, &to, &PLAN).unwrap_err().to_string());
+    };
+    pack(&splits, &to, &PLAN, &during).unwrap();
+    let message = second.into_inner().unwrap().unwrap();
+    assert_says(&message, &["shards.part", "another packing"]);
+    assert_eq!(open(Format::Tar, &to, Labels::Auto).unwrap().train.len(), 3);
+    // What a packing left that was killed is in nobody's way.
+    fs::create_dir(place.path().join("other.part")).unwrap();
+    write(place.path().join("other.part/.vssl-pack"), b"");
+    write(place.path().join("other.part/train/000000.tar"), b"half");
+    packed(&images, &place.path().join("other"), &PLAN).unwrap();
+    assert!(!place.path().join("other.part").exists());
+    assert!(!place.path().join("other/.vssl-pack").exists());
 }
 
 #[test]

@@ -10,6 +10,9 @@
 use super::pool::{Shared, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 
+/// The number of patches that a task turns.
+const PATCHES: usize = 16;
+
 /// The sizes of a rotation. A row of queries, keys and values has `3 · heads · size` floats.
 #[derive(Clone, Copy, Debug)]
 pub struct Rotary {
@@ -39,19 +42,22 @@ pub fn rotate(isa: Isa, of: Rotary, angles: &[f32], back: bool, x: &mut [f32]) {
     if x.is_empty() || angles.is_empty() {
         return;
     }
-    let image = tokens * row;
+    let (image, tasks) = (tokens * row, patches.div_ceil(PATCHES));
     let rows = Shared::new(x);
-    parallel_for(images, |index| {
-        // SAFETY: each task has its own image.
+    parallel_for(images * tasks, |task| {
+        let (index, from) = (task / tasks, task % tasks * PATCHES);
+        let count = PATCHES.min(patches - from);
+        let angles = &angles[from * size..(from + count) * size];
+        // SAFETY: each task has its own patches of its own image.
         unsafe {
-            let x = rows.slice(index * image + (tokens - patches) * row, patches * row);
-            isa.run(Image { x, angles, row, heads, size, back });
+            let x = rows.slice(index * image + (tokens - patches + from) * row, count * row);
+            isa.run(Turned { x, angles, row, heads, size, back });
         }
     });
 }
 
-/// The patches of an image.
-struct Image<'a> {
+/// The patches of a task, which belong to one image.
+struct Turned<'a> {
     x: &'a mut [f32],
     angles: &'a [f32],
     row: usize,
@@ -60,7 +66,7 @@ struct Image<'a> {
     back: bool,
 }
 
-impl Kernel for Image<'_> {
+impl Kernel for Turned<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {

@@ -39,6 +39,24 @@ pub struct WideResnetConfig {
     pub widen: usize,
 }
 
+/// The patches into which a vision transformer cuts an image, and what is known of its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patches {
+    /// The rows and columns of patches.
+    pub grid: [usize; 2],
+    /// Whether there is a class token beside the patches.
+    pub class_token: bool,
+    /// Whether all tokens go through a last norm; otherwise only their mean goes through one.
+    pub normalised: bool,
+}
+
+impl From<[usize; 2]> for Patches {
+    /// Makes the patches of a transformer with a class token and a last norm of all tokens.
+    fn from(grid: [usize; 2]) -> Self {
+        Self { grid, class_token: true, normalised: true }
+    }
+}
+
 impl Default for BackboneConfig {
     fn default() -> Self {
         Self::Resnet(ResnetConfig::default())
@@ -93,12 +111,41 @@ impl BackboneConfig {
         }
     }
 
+    /// Returns the path of the weight that meets the channels of an image, `[out, channels, k, k]`, relative to the
+    /// backbone; `None` for a backbone of a program's own.
+    pub fn stem(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Resnet(config) if matches!(config.shape().stem, StemShape::Deep(_)) => {
+                "conv1.0.weight"
+            }
+            Self::Resnet(_) | Self::WideResnet(_) => "conv1.weight",
+            Self::Vit(_) => "patch_embed.proj.weight",
+            Self::ConvNext(_) => "stem.0.weight",
+            Self::Own(_) => return None,
+        })
+    }
+
     /// Returns the settings of a vision transformer; `None` for other encoders.
     pub fn vit(&self) -> Option<&VitConfig> {
         match self {
             Self::Vit(config) => Some(config),
             _ => None,
         }
+    }
+
+    /// Returns the patches of square images of this side; `None` for an encoder without patches.
+    pub fn patches(&self, side: usize) -> Option<Patches> {
+        let vit = self.vit()?;
+        Some(Patches {
+            grid: [side / vit.patch.max(1); 2],
+            class_token: vit.class_token,
+            normalised: vit.pooling != Pooling::FcNorm,
+        })
+    }
+
+    /// Returns whether [`Backbone::forward_with_grid`](super::Backbone::forward_with_grid) tells the places of the images.
+    pub fn has_grid(&self) -> bool {
+        !matches!(self, Self::Own(_))
     }
 
     /// Returns the paths of the parameters that pretraining does not change, relative to the backbone.

@@ -10,7 +10,7 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-use super::{ConvNextConfig, ConvNextShape};
+use super::{ConvNextConfig, ConvNextShape, Grid};
 use crate::layers::{Init, LayerNorm, LayerScale, Linear};
 
 /// The deviation of the initial weights.
@@ -94,15 +94,32 @@ impl ConvNext {
                     blocks: (0..depth).map(|_| Block::new(width, shape, init)).collect(),
                 }
             });
-        let stem = (Patches::new(3, widths[0], shape.patch, init), LayerNorm::new(widths[0], init));
+        let patches = Patches::new(init.channels(), widths[0], shape.patch, init);
+        let stem = (patches, LayerNorm::new(widths[0], init));
         let stages = stages.collect();
         let last = *widths.last().expect("a ConvNeXt has stages");
         Self { stem, stages, head: Head { norm: LayerNorm::new(last, init) } }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
-        let (n, precision) = (x.dims()[0], x.dtype());
+        let map = self.map(x);
+        self.pooled(map)
+    }
+
+    /// Returns the features and the last map, which the last norm has not seen.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>) -> (Tensor<2>, Grid) {
+        let map = self.map(x);
+        let [n, rows, columns, width] = map.dims();
+        let cells = map.clone().reshape([n, rows * columns, width]);
+        (self.pooled(map), Grid { cells, rows, columns })
+    }
+
+    /// # Shapes — `[n, 3, h, w]` to `[n, rows, columns, dim]`.
+    fn map(&self, x: Tensor<4>) -> Tensor<4> {
+        let precision = x.dtype();
         let x = self.stem.0.forward(x.permute([0, 2, 3, 1]), precision); // channels last
         let mut x = normalised(&self.stem.1, x);
         for Stage { downsample, blocks } in &self.stages {
@@ -111,7 +128,12 @@ impl ConvNext {
             }
             x = blocks.iter().fold(x, |x, block| block.forward(x, precision));
         }
-        let [_, h, w, width] = x.dims();
+        x
+    }
+
+    /// # Shapes — `[n, rows, columns, dim]` to `[n, dim]`.
+    fn pooled(&self, x: Tensor<4>) -> Tensor<2> {
+        let [n, h, w, width] = x.dims();
         let mean: Tensor<3> = x.reshape([n, h * w, width]).mean_dim(1); // [n, 1, width]
         self.head.norm.forward(mean.reshape([n, width]))
     }

@@ -56,7 +56,7 @@ impl InferenceNetwork {
 
     /// Returns the features, which depend neither on the other images of the batch nor on their number.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         match &self.0 {
             Network::Resnet(network) => network.forward(x),

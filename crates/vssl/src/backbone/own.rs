@@ -25,12 +25,13 @@ pub trait OwnNetwork: fmt::Debug + Send + Sync + 'static {
     fn dim(&self) -> usize;
 
     /// Makes the layers with their initial values, in the order in which [`OwnNetwork::forward`] finds them.
+    /// [`Init::channels`] says how many channels the images have.
     fn layers(&self, init: &Init) -> Vec<Layer>;
 
     /// Returns the features. Batch normalisation has to run in `mode`; everything else computes an image without regard
     /// to the others.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     fn forward(&self, layers: &[Layer], x: Tensor<4>, mode: Mode) -> Tensor<2>;
 
     /// Returns the numbers of the activations of an image of `size` × `size` pixels that are alive at once without
@@ -112,7 +113,7 @@ impl Own {
         Self { layers: config.0.layers(init), network: Arc::clone(&config.0) }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
         self.network.forward(&self.layers, x, mode)
     }

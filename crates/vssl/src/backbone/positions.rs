@@ -1,5 +1,5 @@
 //! Position embeddings: fixed sines and cosines, the interpolation for another number of patches, and rotary ones. Called
-//! by [`super::vit`].
+//! by [`super::vit`], and by the networks of `methods::{ijepa, mae}`.
 
 use std::f64::consts::TAU;
 
@@ -14,13 +14,13 @@ const OFFSET: f64 = 0.1;
 /// appendix): a quarter of the width each for sine and cosine of column and row, with wavelengths from 2π to
 /// 20000π, and zeros for the `prefix` tokens in front of the patches.
 ///
-/// # Shapes — flat, `(prefix + side²) · width`.
-pub fn sincos(prefix: usize, side: usize, width: usize) -> Vec<f32> {
+/// # Shapes — flat, `(prefix + rows · columns) · width`.
+pub fn sincos(prefix: usize, [rows, columns]: [usize; 2], width: usize) -> Vec<f32> {
     let quarter = width / 4;
     let frequency = |i: usize| 1.0 / 10_000f64.powf(i as f64 / quarter as f64);
     let mut values = vec![0.0; prefix * width];
-    for row in 0..side {
-        for column in 0..side {
+    for row in 0..rows {
+        for column in 0..columns {
             for (place, function) in [
                 (column, f64::sin as fn(f64) -> f64),
                 (column, f64::cos),
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn fixed_positions_are_zero_for_the_class_and_unit_pairs_for_patches() {
-        let values = sincos(1, 3, 16);
+        let values = sincos(1, [3, 3], 16);
         assert_eq!(values.len(), 10 * 16);
         assert!(values[..16].iter().all(|&x| x == 0.0));
         for patch in values[16..].chunks(16) {

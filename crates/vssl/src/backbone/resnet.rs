@@ -7,7 +7,7 @@ use burn::{module::Module, tensor::Tensor};
 
 pub(super) use inference::InferenceResnet;
 
-use super::{ResnetConfig, ResnetShape, StemShape};
+use super::{Grid, ResnetConfig, ResnetShape, StemShape};
 use crate::layers::{BatchNorm, Conv2d, Init, Mode};
 
 /// A stem, four stages and global average pooling.
@@ -74,8 +74,21 @@ impl Resnet {
         }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        vssl_kernels::global_average_pool(self.map(x, mode))
+    }
+
+    /// Returns the features and the last map.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>, mode: Mode) -> (Tensor<2>, Grid) {
+        let map = self.map(x, mode);
+        (vssl_kernels::global_average_pool(map.clone()), Grid::of_map(map))
+    }
+
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim, rows, columns]`.
+    fn map(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let mut x = self.bn1.forward(self.conv1.forward(x, mode), None, true, mode);
         if self.max_pool {
             x = vssl_kernels::max_pool2d(x, 3, 2, 1);
@@ -83,19 +96,20 @@ impl Resnet {
         for stage in [&self.layer1, &self.layer2, &self.layer3, &self.layer4] {
             x = stage.iter().fold(x, |x, block| block.forward(x, mode));
         }
-        vssl_kernels::global_average_pool(x)
+        x
     }
 }
 
 impl First {
     /// Makes the convolutions, and tells the number of their output channels.
     fn new(shape: StemShape, init: &Init) -> (Self, usize) {
+        let channels = init.channels();
         match shape {
             StemShape::Imagenet(width) => {
-                (Self::One(Conv2d::he_normal([width, 3, 7, 7], 2, 3, init)), width)
+                (Self::One(Conv2d::he_normal([width, channels, 7, 7], 2, 3, init)), width)
             }
             StemShape::Cifar(width, padding) => {
-                (Self::One(Conv2d::plain([width, 3, 3, 3], 1, padding, init)), width)
+                (Self::One(Conv2d::plain([width, channels, 3, 3], 1, padding, init)), width)
             }
             StemShape::Deep(width) => {
                 let conv = |output: usize, input: usize, stride: usize| {
@@ -103,7 +117,7 @@ impl First {
                 };
                 let norm = || BatchNorm::new(width, init);
                 let layers = (
-                    conv(width, 3, 2),
+                    conv(width, channels, 2),
                     norm(),
                     None,
                     conv(width, width, 1),

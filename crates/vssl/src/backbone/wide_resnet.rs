@@ -20,7 +20,7 @@ use vssl_kernels::Rectifier;
 
 pub(super) use inference::InferenceWideResnet;
 
-use super::WideResnetConfig;
+use super::{Grid, WideResnetConfig};
 use crate::layers::{BatchNorm, Init, Mode};
 
 /// The number of blocks of a stage: (28 − 4) / 6.
@@ -71,7 +71,7 @@ impl WideResnet {
     pub fn new(config: &WideResnetConfig, init: &Init) -> Self {
         let width = STEM * config.widen;
         Self {
-            conv1: Convolution::new([STEM, 3, 3, 3], 1, init),
+            conv1: Convolution::new([STEM, init.channels(), 3, 3], 1, init),
             block1: Stage::new(STEM, width, 1, true, init),
             block2: Stage::new(width, 2 * width, 2, false, init),
             block3: Stage::new(2 * width, 4 * width, 2, false, init),
@@ -79,13 +79,26 @@ impl WideResnet {
         }
     }
 
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub fn forward(&self, x: Tensor<4>, mode: Mode) -> Tensor<2> {
+        vssl_kernels::global_average_pool(self.map(x, mode))
+    }
+
+    /// Returns the features and the last map.
+    ///
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    pub fn forward_with_grid(&self, x: Tensor<4>, mode: Mode) -> (Tensor<2>, Grid) {
+        let map = self.map(x, mode);
+        (vssl_kernels::global_average_pool(map.clone()), Grid::of_map(map))
+    }
+
+    /// # Shapes — `[n, 3, h, w]` to `[n, dim, rows, columns]`.
+    fn map(&self, x: Tensor<4>, mode: Mode) -> Tensor<4> {
         let mut x = self.conv1.forward(x, None);
         for stage in [&self.block1, &self.block2, &self.block3] {
             x = stage.layer.iter().fold(x, |x, block| block.forward(x, mode));
         }
-        vssl_kernels::global_average_pool(activated(&self.bn1, x, mode))
+        activated(&self.bn1, x, mode)
     }
 }
 

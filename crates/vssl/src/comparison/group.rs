@@ -7,6 +7,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    mem,
     path::PathBuf,
 };
 
@@ -67,27 +68,61 @@ pub(super) fn datasets(runs: &[Run]) -> Vec<String> {
     names.into_iter().cloned().collect()
 }
 
-/// Takes out runs with the recipe and the seed of an earlier run: they are not a new sample.
+/// Takes out runs with the recipe and the seed of another run: they are not a new sample. The run with the most
+/// figures stays, because other evaluators make no other run; the first of those with equally many.
 pub(super) fn take_repeated(runs: &mut Vec<Run>) -> Vec<LeftOut> {
-    let (mut kept, mut repeated): (Vec<Run>, _) = (Vec::new(), Vec::new());
+    let (mut kept, mut repeated): (Vec<Run>, Vec<Run>) = (Vec::new(), Vec::new());
     for run in runs.drain(..) {
-        let is_same = |other: &&Run| {
-            (&run.method, run.seed, &run.dataset) == (&other.method, other.seed, &other.dataset)
-                && varying([&run.settings, &other.settings].into_iter()).is_empty()
-        };
-        match kept.iter().find(is_same) {
+        match kept.iter_mut().find(|other| is_same(&run, other)) {
             None => kept.push(run),
-            Some(first) => repeated.push(LeftOut {
-                reason: format!("has the recipe and the seed of {}", first.folder.display()),
-                run: run.folder,
-                method: Some(run.method),
-                seed: Some(run.seed),
-                state: State::Repeated,
-            }),
+            Some(first) if figures(&run).len() > figures(first).len() => {
+                repeated.push(mem::replace(first, run));
+            }
+            Some(_) => repeated.push(run),
         }
     }
+    let left_out = repeated.into_iter().map(|run| {
+        let other = kept.iter().find(|other| is_same(&run, other)).expect("one of them stays");
+        left_out(run, other)
+    });
+    let left_out = left_out.collect();
     *runs = kept;
-    repeated
+    left_out
+}
+
+fn is_same(run: &Run, other: &Run) -> bool {
+    (&run.method, run.seed, &run.dataset) == (&other.method, other.seed, &other.dataset)
+        && varying([&run.settings, &other.settings].into_iter()).is_empty()
+}
+
+/// The names of all figures that a run has.
+fn figures(run: &Run) -> BTreeSet<String> {
+    let of = |judged: Judged, values: &Values| -> Vec<String> {
+        values.keys().map(|name| judged.key(name)).collect()
+    };
+    let all = [
+        (Judged::Trained, &run.values),
+        (Judged::Untrained, &run.untrained),
+        (Judged::Before, &run.before),
+        (Judged::Pixels, &run.pixels),
+    ];
+    all.into_iter().flat_map(|(judged, values)| of(judged, values)).collect()
+}
+
+/// The entry of a `run` that has the recipe and the seed of `other`.
+fn left_out(run: Run, other: &Run) -> LeftOut {
+    let lost: Vec<String> = figures(&run).difference(&figures(other)).cloned().collect();
+    let lost = match lost.as_slice() {
+        [] => String::new(),
+        lost => format!("; its {} is in no row", lost.join(", ")),
+    };
+    LeftOut {
+        reason: format!("has the recipe and the seed of {}{lost}", other.folder.display()),
+        run: run.folder,
+        method: Some(run.method),
+        seed: Some(run.seed),
+        state: State::Repeated,
+    }
 }
 
 /// All groups: methods by name, then the untrained encoders, those that runs started from, then the pixels.

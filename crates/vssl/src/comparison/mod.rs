@@ -15,7 +15,7 @@ mod run;
 mod source;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
 };
@@ -198,4 +198,23 @@ impl Comparison {
 /// When files of the run cannot be read.
 pub fn is_finished(folder: &Path) -> Result<bool, ComparisonError> {
     Ok(folder::is_run(folder) && matches!(run::read(folder)?, Found::Finished(_)))
+}
+
+/// The figures of a run that was trained to its last step.
+pub(crate) struct Finished {
+    /// The number of steps.
+    pub(crate) steps: u64,
+    /// The figures of the trained encoder, by the keys of the columns.
+    pub(crate) figures: BTreeMap<String, f64>,
+}
+
+/// Returns the figures of the run in `folder`; `None` where it was not trained to its last step, or is damaged.
+///
+/// # Errors
+/// When files of the run cannot be read.
+pub(crate) fn finished(folder: &Path) -> Result<Option<Finished>, ComparisonError> {
+    Ok(match run::read(folder)? {
+        Found::Finished(run) => Some(Finished { steps: run.summary.steps, figures: run.values }),
+        Found::LeftOut(_) => None,
+    })
 }

@@ -11,9 +11,10 @@ use super::{
 
 /// Settings that decide how much a run could learn and what it was tested on. The settings of optimiser,
 /// schedule and method are not among them, because they are tuned for each method.
-const BUDGET: [&str; 10] = [
+const BUDGET: [&str; 11] = [
     "backbone.",
     "init.from",
+    "teacher.from",
     "views.",
     "data.",
     "train.epochs",
@@ -99,6 +100,10 @@ pub(super) fn notes(
     for row in rows {
         notes.extend(missing(row, columns, datasets.len() > 1));
     }
+    for dataset in datasets {
+        let place = if datasets.len() > 1 { format!("{dataset}: ") } else { String::new() };
+        notes.extend(columns.iter().filter_map(|column| absent(rows, dataset, column, &place)));
+    }
     notes
 }
 
@@ -161,4 +166,24 @@ fn missing(row: &Row, columns: &[Column], names_dataset: bool) -> Vec<Note> {
         }
     }
     notes
+}
+
+/// A note on a figure that some rows of a dataset have and others do not, for instance because their runs had other
+/// evaluators. Rows without learning count for nothing.
+fn absent(rows: &[Row], dataset: &str, column: &Column, place: &str) -> Option<Note> {
+    let own = rows.iter().filter(|row| !row.reference && row.on(dataset).is_some());
+    let (with, without): (Vec<&Row>, Vec<&Row>) =
+        own.partition(|row| row.on(dataset).is_some_and(|entry| entry.figure(column).is_some()));
+    if with.is_empty() || without.is_empty() {
+        return None;
+    }
+    let names: Vec<&str> = without.iter().map(|row| row.name.as_str()).collect();
+    let text = format!(
+        "{place}{} of {} rows have no {}: {}",
+        without.len(),
+        with.len() + without.len(),
+        column.title,
+        names.join(", ")
+    );
+    Some(Note::missing(text))
 }

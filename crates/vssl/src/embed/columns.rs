@@ -1,5 +1,6 @@
 //! Parquet: `image`, `path`, then `label`, `class` where known, `features` as a list of floats, and
-//! `mean`, `variance` (or `variance_direction`) and `uncertainty` where there is a posterior.
+//! `mean`, `variance` (or `variance_direction`) and `uncertainty` where there is a posterior, and `predicted_loss` where
+//! the encoder has a head that predicts losses.
 //!
 //! Rows are kept until they fill a row group of some 16 MiB, which is also what a reader needs to keep.
 //! The key-value metadata hold the [`Origin`](super::Origin) under `vssl`.
@@ -107,6 +108,9 @@ fn schema(layout: &Layout) -> String {
     if layout.posterior.is_some() {
         schema += "required float uncertainty; ";
     }
+    if layout.predicted_loss {
+        schema += "required float predicted_loss; ";
+    }
     schema + "}"
 }
 
@@ -128,7 +132,7 @@ fn write_group(
         column::<ByteArrayType>(&mut group, &classes, None)?;
     }
     for (name, dim, values) in block.arrays(layout) {
-        let dim = (name != "uncertainty").then_some(dim);
+        let dim = (!["uncertainty", "predicted_loss"].contains(&name)).then_some(dim);
         column::<FloatType>(&mut group, values, dim)?;
     }
     group.close()?;
@@ -184,6 +188,9 @@ fn append(all: &mut Block, block: &Block) {
         all.labels.get_or_insert_default().extend(labels);
     }
     all.features.extend(&block.features);
+    if let Some(losses) = &block.predicted_loss {
+        all.predicted_loss.get_or_insert_default().extend(losses);
+    }
     if let Some(PosteriorBlock { mean, variance, uncertainty }) = &block.posterior {
         let all = all.posterior.get_or_insert_default();
         all.mean.extend(mean);

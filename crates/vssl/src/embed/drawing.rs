@@ -29,7 +29,8 @@ pub fn image_of(
 ) -> Result<Image, IndexError> {
     let file = images.path.join(&entry.path);
     if file.is_file() {
-        return Ok(Folder::of_files(vec![file]).with_tones(images.tones()).image(0)?);
+        let file = Folder::of_files(vec![file]).with_tones(images.tones());
+        return Ok(file.with_channels(images.channels).image(0)?);
     }
     let moved = || IndexError::Moved { path: entry.path.clone(), images: images.path.clone() };
     let set = match opened {
@@ -76,7 +77,7 @@ mod tests {
     use super::*;
 
     fn plain(level: u8) -> Image {
-        Image { width: 5, height: 7, rgb: vec![level; 5 * 7 * 3] }
+        Image { width: 5, height: 7, values: vec![level; 5 * 7 * 3] }
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct Embedded {
     pub dim: usize,
     /// What the file has of the posterior.
     pub posterior: Option<PosteriorLayout>,
+    /// Whether the file has the loss that the encoder's head predicts.
+    pub predicted_loss: bool,
 }
 
 /// Writes the features of all images of `job` to `to`, which is replaced only when the new file is
@@ -107,8 +109,8 @@ pub fn embed(
         return Err(EmbedError::Nothing { images, last });
     };
     file.finish()?;
-    let Layout { dim, posterior, .. } = layout;
-    Ok(Embedded { rows, left_out: images - rows, dim, posterior })
+    let Layout { dim, posterior, predicted_loss, .. } = layout;
+    Ok(Embedded { rows, left_out: images - rows, dim, posterior, predicted_loss })
 }
 
 /// A file of `form` that takes blocks of the shape `layout` and gets the name `to` when it is finished.
@@ -162,6 +164,7 @@ impl Job<'_> {
         block.tokens = tokens;
         let Some(posteriors) = self.posteriors else {
             let part = own.unwrap_or_else(|| self.encoder.embed(pixels, indices.len()));
+            block.predicted_loss = self.encoder.predicted_losses(&part);
             block.features = part.values;
             return (block, part.dim, None);
         };
@@ -174,6 +177,7 @@ impl Job<'_> {
         let uncertainty = posterior::score(&all).unsqueeze_dim(1); // [n] -> [n, 1]
         let of = if self.network == Network::Teacher { all.teacher } else { all.student.clone() };
         let part = features(of.features);
+        block.predicted_loss = self.encoder.predicted_losses(&part);
         block.features = part.values;
         block.posterior = Some(PosteriorBlock {
             mean: numbers(all.student.gaussian.mean),
@@ -195,6 +199,7 @@ impl Job<'_> {
             dim,
             labels: images.labels().is_some(),
             posterior,
+            predicted_loss: self.encoder.loss_head.is_some(),
             tokens: self.token_layout(),
             origin,
         }

@@ -20,12 +20,13 @@ use super::{Block, EmbedError, Layout, Rows, partial::Partial};
 use crate::formats::{bytes, csv, npy};
 
 /// Endings of all files that may lie beside the features.
-const BESIDE: [&str; 7] = [
+const BESIDE: [&str; 8] = [
     "labels.npy",
     "mean.npy",
     "variance.npy",
     "variance_direction.npy",
     "uncertainty.npy",
+    "predicted_loss.npy",
     "tokens.npy",
     "paths.csv",
 ];
@@ -62,6 +63,10 @@ impl Numpy {
             }
             let path = beside("uncertainty.npy");
             arrays.push(Array::create(&path, "uncertainty", Dtype::F32, &[])?);
+        }
+        if layout.predicted_loss {
+            let path = beside("predicted_loss.npy");
+            arrays.push(Array::create(&path, "predicted_loss", Dtype::F32, &[])?);
         }
         if let Some(tokens) = &layout.tokens {
             arrays.push(Array::create(&beside("tokens.npy"), "tokens", Dtype::F32, tokens)?);

@@ -16,6 +16,8 @@ pub struct Layout {
     pub labels: bool,
     /// The shape of the posterior, of a method with distributions.
     pub posterior: Option<PosteriorLayout>,
+    /// Whether rows have the loss that the encoder's head predicts.
+    pub predicted_loss: bool,
     /// The number of patches of an image and of the numbers of each, where the patch tokens are written.
     pub tokens: Option<[usize; 2]>,
     /// Which encoder, which images.
@@ -51,6 +53,8 @@ pub struct Block {
     pub features: Vec<f32>,
     /// The posterior, if the layout has it.
     pub posterior: Option<PosteriorBlock>,
+    /// One number a row, if the layout has it: [`predicted_losses`](crate::encoder::Encoder::predicted_losses).
+    pub predicted_loss: Option<Vec<f32>>,
     /// `rows × patches × numbers`, if the layout has patch tokens.
     pub tokens: Option<Vec<f32>>,
 }
@@ -74,6 +78,9 @@ impl Block {
             arrays.push(("mean", of.dim, &block.mean));
             arrays.push((of.variance(), of.dim, &block.variance));
             arrays.push(("uncertainty", 1, &block.uncertainty));
+        }
+        if let Some(losses) = &self.predicted_loss {
+            arrays.push(("predicted_loss", 1, losses));
         }
         if let (Some(tokens), Some([patches, numbers])) = (&self.tokens, layout.tokens) {
             arrays.push(("tokens", patches * numbers, tokens));

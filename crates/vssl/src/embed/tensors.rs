@@ -8,6 +8,7 @@
 //! | `features` | `[n, dim]` F32 | |
 //! | `mean`, `variance` or `variance_direction` | `[n, d]` F32 | the posterior, where there is one |
 //! | `uncertainty` | `[n]` F32 | likewise |
+//! | `predicted_loss` | `[n]` F32 | the loss that the encoder's head predicts, where it has one |
 //! | `tokens` | `[n, patches, dim]` F32 | the patch tokens of a transformer, where they were asked for |
 //! | `paths` | bytes U8 | all paths, one after the other, UTF-8 |
 
@@ -74,6 +75,9 @@ fn columns(layout: &Layout) -> Vec<Column> {
     if let Some(of) = &layout.posterior {
         columns.extend([rows("mean", of.dim), rows(of.variance(), of.dim)]);
         columns.push(Column { shape: ColumnShape::Rows, ..rows("uncertainty", 1) });
+    }
+    if layout.predicted_loss {
+        columns.push(Column { shape: ColumnShape::Rows, ..rows("predicted_loss", 1) });
     }
     if let Some([patches, numbers]) = layout.tokens {
         let shape = ColumnShape::RowsOfMatrices(patches, numbers);

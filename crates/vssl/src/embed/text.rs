@@ -1,4 +1,4 @@
-//! CSV (RFC 4180): image, path, then label, class and uncertainty where the rows have them, then a column
+//! CSV (RFC 4180): image, path, then label, class, uncertainty and predicted_loss where the rows have them, then a column
 //! for each number of the features, of the mean and of the variance.
 //!
 //! Numbers have as many digits as it takes to read the same `f32` back. A text of 2048 numbers takes
@@ -26,13 +26,16 @@ impl Text {
     }
 
     fn header(&self) -> Vec<String> {
-        let Layout { dim, labels, posterior, .. } = &self.layout;
+        let Layout { dim, labels, posterior, predicted_loss, .. } = &self.layout;
         let mut names: Vec<String> = vec!["image".into(), "path".into()];
         if *labels {
             names.extend(["label".into(), "class".into()]);
         }
         if posterior.is_some() {
             names.push("uncertainty".into());
+        }
+        if *predicted_loss {
+            names.push("predicted_loss".into());
         }
         names.extend((0..*dim).map(|column| format!("feature_{column}")));
         if let Some(of) = posterior {
@@ -64,6 +67,7 @@ impl Rows for Text {
             };
             let posterior = block.posterior.as_ref().zip(self.layout.posterior);
             fields.extend(posterior.iter().flat_map(|(block, _)| of(&block.uncertainty, 1)));
+            fields.extend(block.predicted_loss.iter().flat_map(|losses| of(losses, 1)));
             fields.extend(of(&block.features, self.layout.dim));
             if let Some((block, layout)) = posterior {
                 fields.extend(of(&block.mean, layout.dim));

@@ -26,13 +26,17 @@ const FAST: usize = 96 << 20;
 /// The largest number of images of a forward pass, and the number on other devices.
 const MOST: usize = 256;
 
-/// Returns how many images of `size` × `size` pixels go through a network together.
-pub(crate) fn images_of_a_pass(config: &BackboneConfig, size: usize, device: &Device) -> usize {
+/// Returns how many images of `size` × `size` pixels and so many channels go through a network together.
+pub(crate) fn images_of_a_pass(
+    config: &BackboneConfig,
+    (size, channels): (usize, usize),
+    device: &Device,
+) -> usize {
     if !accelerates(device) {
         return MOST;
     }
     let activations = config.inference_bytes(size);
-    let fit = ROOM / activations.saturating_add(pixels(size).saturating_mul(BATCHES));
+    let fit = ROOM / activations.saturating_add(pixels(size, channels).saturating_mul(BATCHES));
     (FAST / activations).min(fit).clamp(1, MOST)
 }
 
@@ -49,7 +53,8 @@ pub(crate) fn within_room(
     }
     let size = plan.transform.crop;
     let activations = config.inference_bytes(size).saturating_mul(plan.batch);
-    let batches = ROOM.saturating_sub(activations) / pixels(size).saturating_mul(plan.batch).max(1);
+    let pixels = pixels(size, plan.normalisation.channels());
+    let batches = ROOM.saturating_sub(activations) / pixels.saturating_mul(plan.batch).max(1);
     let waiting = batches.saturating_sub(BESIDE).max(1);
     EvaluationPlan {
         workers: plan.workers.min(waiting),
@@ -59,8 +64,8 @@ pub(crate) fn within_room(
 }
 
 /// The bytes of the pixels of one image.
-fn pixels(size: usize) -> usize {
-    size.saturating_mul(size).saturating_mul(3 * size_of::<f32>())
+fn pixels(size: usize, channels: usize) -> usize {
+    size.saturating_mul(size).saturating_mul(channels * size_of::<f32>())
 }
 
 #[cfg(test)]
@@ -76,7 +81,7 @@ mod tests {
             let config = BackboneConfig::of(architecture);
             let mut last = MOST;
             for size in [16, 32, 64, 96, 128, 224, 384, 512, 1024, 4096] {
-                let batch = images_of_a_pass(&config, size, &Device::flex());
+                let batch = images_of_a_pass(&config, (size, 3), &Device::flex());
                 assert!((1..=last).contains(&batch), "{architecture:?}, {size}: {batch}");
                 let pixels = size * size * 12 * BATCHES;
                 let bytes = batch * (config.inference_bytes(size) + pixels);
@@ -103,7 +108,7 @@ mod tests {
         for architecture in Architecture::ALL {
             let config = BackboneConfig::of(architecture);
             for size in [16, 32, 96, 224, 384, 512, 4096] {
-                let batch = images_of_a_pass(&config, size, &device);
+                let batch = images_of_a_pass(&config, (size, 3), &device);
                 for (workers, prefetch) in [(64, 2), (256, 2), (2, 300), (1, 1), (0, 2)] {
                     let got = within_room(plan(batch, size, workers, prefetch), &config, &device);
                     let case = format!("{architecture:?}, {size}, {workers}, {prefetch}: {got:?}");
@@ -123,7 +128,7 @@ mod tests {
         let device = Device::flex();
         let config = BackboneConfig::of(Architecture::Resnet18);
         for size in [32, 224] {
-            let batch = images_of_a_pass(&config, size, &device);
+            let batch = images_of_a_pass(&config, (size, 3), &device);
             let got = within_room(plan(batch, size, 16, 2), &config, &device);
             assert_eq!((got.workers, got.prefetch), (16, 2), "{size}");
         }
@@ -137,7 +142,7 @@ mod tests {
             (BackboneConfig::of(Architecture::Resnet50), 224, 8),
             (cifar, 32, 76),
         ] {
-            assert_eq!(images_of_a_pass(&config, size, &Device::flex()), images, "{config:?}");
+            assert_eq!(images_of_a_pass(&config, (size, 3), &Device::flex()), images, "{config:?}");
         }
     }
 
@@ -150,7 +155,7 @@ mod tests {
             (BackboneConfig::of(Architecture::VitSmall), 224),
             (cifar, 32),
         ] {
-            let batch = images_of_a_pass(&config, size, &Device::flex());
+            let batch = images_of_a_pass(&config, (size, 3), &Device::flex());
             assert!((8..=MOST).contains(&batch), "{config:?}: {batch}");
         }
     }

@@ -46,6 +46,7 @@ pub fn random(config: BackboneConfig, size: usize, device: &Device) -> Result<En
         recipe: None,
         network: None,
         step: None,
+        loss_head: None,
         device: device.clone(),
     })
 }

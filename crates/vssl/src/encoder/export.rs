@@ -13,7 +13,7 @@ use std::{
 
 use burn::{module::Module, store::RecordError, tensor::TensorData};
 
-use super::{Encoder, Input, onnx};
+use super::{Encoder, Input, loss_head::named, onnx};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     method::learner::Network,
@@ -42,6 +42,8 @@ pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 /// The key of the metadata for the name of the run's network.
 pub(crate) const NETWORK: &str = "network";
+/// The kind of the head's tensors in a checkpoint.
+const HEAD_KIND: &str = "uncertainty";
 
 /// Why an encoder could not be exported.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,19 @@ pub enum ExportError {
     NoTeacher {
         /// The run folder.
         run: PathBuf,
+        /// The name of the run's method.
+        method: String,
+    },
+    /// The teacher of a run whose teacher is frozen was requested.
+    #[error(
+        "{}: the method {method:?} has no momentum network: its teacher is frozen and lies in {}, which can be named in \
+         place of the run; the run has the student: leave --network teacher out", run.display(), file.display()
+    )]
+    FrozenTeacher {
+        /// The run folder.
+        run: PathBuf,
+        /// The file of the teacher.
+        file: PathBuf,
         /// The name of the run's method.
         method: String,
     },
@@ -159,8 +174,11 @@ fn listed(names: &[String]) -> String {
 pub struct Exported {
     /// The number of training steps before the checkpoint.
     pub step: u64,
-    /// The number of tensors in the file.
+    /// The number of tensors of the encoder in the file.
     pub tensors: usize,
+    /// The number of tensors of the head that predicts losses in the file; `None` where the encoder has a head, and the
+    /// format no place for it. 0 where the encoder has none.
+    pub head: Option<usize>,
 }
 
 /// Writes the encoder of the run in the folder `run`, as it was in `checkpoint` (`latest`, `best`
@@ -175,12 +193,16 @@ pub fn export(
     network: Network,
     to: &Path,
 ) -> Result<Exported, ExportError> {
-    let Stored { recipe, step, encoder } = Stored::read(run, checkpoint, network)?;
+    let Stored { recipe, step, encoder, head } = Stored::read(run, checkpoint, network)?;
+    let tensors = encoder.len();
+    let head = head.unwrap_or_default();
+    let head_tensors = Some(head.len());
+    let encoder: Tensors = encoder.into_iter().chain(named(head)).collect();
     let steps = step.to_string();
     let (method, network) = (recipe.method.name().to_owned(), name_of(network).to_owned());
     let origin = [("method", method), (NETWORK, network), (STEP, steps)];
     write_tensors(to, &encoder, &recipe.backbone, &Input::of(&recipe), &origin)?;
-    Ok(Exported { step, tensors: encoder.len() })
+    Ok(Exported { step, tensors, head: head_tensors })
 }
 
 /// The formats of an exported encoder.
@@ -233,6 +255,13 @@ pub fn write_with(
     }
     let mut tensors = state::collect(&*encoder.backbone);
     let count = tensors.len();
+    let head = match &encoder.loss_head {
+        Some(_) if form == Form::Burn => None,
+        head => {
+            tensors.extend(head.iter().flat_map(|head| named(state::collect(head))));
+            Some(tensors.len() - count)
+        }
+    };
     if options.half {
         halve(&mut tensors)?;
     }
@@ -264,7 +293,7 @@ pub fn write_with(
             write_whole(to, &bytes[..])?;
         }
     }
-    Ok(Exported { step, tensors: count })
+    Ok(Exported { step, tensors: count, head })
 }
 
 /// Brings weights to half precision. Statistics whose numbers it cannot hold would make the network another one.
@@ -339,6 +368,8 @@ pub(crate) struct Stored {
     pub step: u64,
     /// The tensors of the encoder, by the backbone's paths.
     pub encoder: Tensors,
+    /// The tensors of the head that predicts losses, where the run has one; it is the student's.
+    pub head: Option<Tensors>,
 }
 
 impl Stored {
@@ -348,7 +379,8 @@ impl Stored {
     /// The folder is not a run, the checkpoint is missing or damaged, or the method has no teacher.
     pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
         folder::recipe_of(run)?;
-        let Checkpoint { position, method, tensors, recipe, .. } = checkpoint_of(run, checkpoint)?;
+        let Checkpoint { position, method, mut tensors, recipe, .. } =
+            checkpoint_of(run, checkpoint)?;
         let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
             run: run.to_owned(),
             source: Box::new(source),
@@ -367,10 +399,16 @@ impl Stored {
             .flatten()
             .filter_map(|(path, tensor)| Some((behind(path)?, tensor.clone())))
             .collect::<Tensors>();
+        let frozen = run.join(folder::TEACHER);
+        if encoder.is_empty() && frozen.is_file() {
+            let run = run.to_owned();
+            return Err(ExportError::FrozenTeacher { run, file: frozen, method });
+        }
         if encoder.is_empty() {
             return Err(ExportError::NoTeacher { run: run.to_owned(), method });
         }
-        Ok(Self { recipe, step: position.step, encoder })
+        let head = tensors.remove(HEAD_KIND).filter(|_| network == Network::Student);
+        Ok(Self { recipe, step: position.step, encoder, head })
     }
 }
 

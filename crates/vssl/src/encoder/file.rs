@@ -11,19 +11,22 @@ use burn::{
 };
 use serde::de::DeserializeOwned;
 
-use super::export::{CONFIG, INPUT, NETWORK, STEP, is_pointwise, network_of};
+use super::{
+    export::{CONFIG, INPUT, NETWORK, STEP, is_pointwise, network_of},
+    loss_head,
+};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     encoder::Input,
     formats::safetensors as format,
     layers::{
-        Init,
+        Init, LossHead,
         budget::{self, TooLarge},
     },
     method::learner::Network,
     tensors::{
         file::{self, TensorFileError},
-        state::{self, StateError},
+        state::{self, StateError, Tensors},
     },
 };
 
@@ -92,6 +95,8 @@ pub struct Imported {
     pub step: Option<u64>,
     /// Which network of its run it is, if the file states it.
     pub network: Option<Network>,
+    /// The head that predicts losses, if the file has one.
+    pub loss_head: Option<LossHead>,
 }
 
 /// Reads an encoder that [`export`](super::export::export()) wrote.
@@ -120,7 +125,7 @@ pub(crate) fn imported(
         let (path, problem) = (path.to_owned(), error.message().to_owned());
         ImportError::Metadata { path, key: CONFIG, problem }
     })?;
-    let input = metadatum(path, &bytes, INPUT)?;
+    let input: Input = metadatum(path, &bytes, INPUT)?;
     let step = metadatum(path, &bytes, STEP).ok();
     let metadata = format::metadata(&bytes).unwrap_or_default();
     let network = metadata.get(NETWORK).and_then(|name| network_of(name));
@@ -129,14 +134,15 @@ pub(crate) fn imported(
         let tensor = if is_pointwise(&name) { without_unit_axes(tensor, &config) } else { tensor };
         (name, tensor)
     });
-    let tensors = tensors.collect();
+    let mut tensors: Tensors = tensors.collect();
     drop(bytes); // the tensors are copies
-    let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
+    let of_file = |source| ImportError::Tensors { path: path.to_owned(), source };
+    let loss_head = loss_head::taken(&mut tensors, config.dim(), device).map_err(of_file)?;
+    let init = Init::blank(device).with_channels(input.channels());
+    let fresh = budget::fitted(|| Backbone::new(&config, &init));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
-    match state::restore(fresh, tensors) {
-        Ok(backbone) => Ok(Imported { backbone: backbone.no_grad(), config, input, step, network }),
-        Err(source) => Err(ImportError::Tensors { path: path.to_owned(), source }),
-    }
+    let backbone = state::restore(fresh, tensors).map_err(of_file)?.no_grad();
+    Ok(Imported { backbone, config, input, step, network, loss_head })
 }
 
 /// Returns the weight of a 1×1 convolution as that of a linear layer, which ConvNeXts have here.

@@ -71,7 +71,8 @@ pub(super) fn open(
     let backbone = network.into_iter().filter_map(|(name, tensor)| {
         name.strip_prefix(BACKBONE).map(|name| (name.to_owned(), tensor))
     });
-    let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
+    let init = Init::blank(device).with_channels(input.channels());
+    let fresh = budget::fitted(|| Backbone::new(&config, &init));
     let fresh = fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
     let backbone = state::restore(fresh, backbone.collect::<Tensors>())
         .map_err(|source| ImportError::Tensors { path: path.to_owned(), source })?
@@ -84,6 +85,7 @@ pub(super) fn open(
         recipe: None,
         network: None,
         step: Some(position.step),
+        loss_head: None,
         device: device.clone(),
     })
 }

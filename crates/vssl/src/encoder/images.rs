@@ -76,10 +76,11 @@ pub fn features_of_set<Error: From<DataError> + From<FeatureError>>(
 
 /// Makes a batch of images on the device.
 ///
-/// # Shapes — `pixels`: `count · size · size · 3`, channels last; returns `[count, 3, size, size]`, still
+/// # Shapes — `pixels`: `count · size · size · channels`, channels last; returns `[count, channels, size, size]`, still
 /// channels-last in memory, as the convolutions want it.
 pub fn images_to_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &Device) -> Tensor<4> {
-    let data = TensorData::new(pixels, [count, size, size, 3]);
+    let shape = shape(pixels.len(), count, size);
+    let data = TensorData::new(pixels, shape);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
 }
 
@@ -87,7 +88,7 @@ pub fn images_to_tensor(pixels: Vec<f32>, count: usize, size: usize, device: &De
 ///
 /// # Shapes — as [`images_to_tensor`].
 pub fn pixels_to_tensor(pixels: &[f32], count: usize, size: usize, device: &Device) -> Tensor<4> {
-    let data = vssl_kernels::in_recycled_memory(pixels, [count, size, size, 3]);
+    let data = vssl_kernels::in_recycled_memory(pixels, shape(pixels.len(), count, size));
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
 }
 
@@ -97,8 +98,15 @@ pub fn pixels_to_tensor(pixels: &[f32], count: usize, size: usize, device: &Devi
 /// # Shapes — as [`images_to_tensor`].
 pub fn loaded_to_tensor(pixels: Pixels, count: usize, size: usize, device: &Device) -> Tensor<4> {
     let (values, give_back) = pixels.into_parts();
-    let data = vssl_kernels::in_lent_memory(values, [count, size, size, 3], give_back);
+    let shape = shape(values.len(), count, size);
+    let data = vssl_kernels::in_lent_memory(values, shape, give_back);
     Tensor::from_data(data, device).permute([0, 3, 1, 2])
+}
+
+/// The shape of `values` numbers, from which the number of channels follows.
+fn shape(values: usize, count: usize, size: usize) -> [usize; 4] {
+    let channels = values.checked_div(count * size * size).unwrap_or(3);
+    [count, size, size, channels]
 }
 
 /// Reads a batch of features from the device.

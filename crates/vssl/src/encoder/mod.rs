@@ -12,6 +12,7 @@ pub mod fine_tuned;
 pub mod foreign;
 mod frozen;
 pub mod images;
+mod loss_head;
 pub mod onnx;
 
 use std::{
@@ -39,7 +40,7 @@ pub use frozen::FrozenBackbone;
 use crate::{
     backbone::{Backbone, BackboneConfig, InferenceNetwork},
     features::{FeatureError, FeatureRows, Features, SpillWriter},
-    layers::{Init, budget},
+    layers::{Init, LossHead, budget},
     method::learner::Network,
     recipe::Recipe,
     run::folder,
@@ -149,6 +150,11 @@ impl Input {
         Self { size, resize: photographs.then(|| (size * 256).div_ceil(224)), normalisation }
     }
 
+    /// Returns the number of channels of the images.
+    pub fn channels(&self) -> usize {
+        self.normalisation.channels()
+    }
+
     /// Returns the same preparation in the form that the loader takes.
     pub fn transform(&self) -> EvaluationTransform {
         EvaluationTransform { resize: self.resize, crop: self.size }
@@ -188,6 +194,8 @@ pub struct Encoder {
     pub network: Option<Network>,
     /// The number of training steps; `None` where the file does not say.
     pub step: Option<u64>,
+    /// The head that predicts the loss of an image; `None` where the encoder was trained without one, and for a teacher.
+    pub loss_head: Option<LossHead>,
     /// The device on which the network computes.
     pub device: Device,
 }
@@ -211,7 +219,7 @@ impl Encoder {
             return Err(EncoderError::Missing { path: path.to_owned() });
         }
         if path.is_file() {
-            let Imported { backbone, config, input, step, network: own } =
+            let Imported { backbone, config, input, step, network: own, loss_head } =
                 file::import(path, device)?;
             if network == Network::Teacher && own != Some(Network::Teacher) {
                 return Err(EncoderError::OneNetwork { path: path.to_owned() });
@@ -225,6 +233,7 @@ impl Encoder {
                 recipe: None,
                 network: own,
                 step,
+                loss_head,
                 device,
             });
         }
@@ -234,19 +243,22 @@ impl Encoder {
                 Network::Teacher => Err(EncoderError::OneNetwork { path: path.to_owned() }),
             };
         }
-        let Stored { recipe, step, encoder } = Stored::read(path, checkpoint, network)?;
+        let Stored { recipe, step, encoder, head } = Stored::read(path, checkpoint, network)?;
         let config = recipe.backbone.clone();
-        let fresh = budget::fitted(|| Backbone::new(&config, &Init::blank(device)));
+        let input = Input::of(&recipe);
+        let init = Init::blank(device).with_channels(input.channels());
+        let fresh = budget::fitted(|| Backbone::new(&config, &init));
         let fresh =
             fresh.map_err(|source| ImportError::TooLarge { path: path.to_owned(), source })?;
-        let backbone = state::restore(fresh, encoder)
-            .map_err(|source| ImportError::Tensors { path: path.to_owned(), source })?
-            .no_grad();
-        let (input, path, device) = (Input::of(&recipe), path.to_owned(), device.clone());
+        let of_run = |source| ImportError::Tensors { path: path.to_owned(), source };
+        let backbone = state::restore(fresh, encoder).map_err(of_run)?.no_grad();
+        let stored = |head| LossHead::stored(head, config.dim(), device).map_err(of_run);
+        let loss_head = head.map(stored).transpose()?;
+        let (path, device) = (path.to_owned(), device.clone());
         let (recipe, step) = (Some(recipe), Some(step));
         let network = Some(network);
         let backbone = backbone.into();
-        Ok(Self { backbone, config, input, path, recipe, network, step, device })
+        Ok(Self { backbone, config, input, path, recipe, network, step, loss_head, device })
     }
 
     /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in
@@ -260,7 +272,7 @@ impl Encoder {
     /// Returns how many images go through the network together: as many as are fast and leave a process on the
     /// CPU below 1 GiB, by the architecture and the size of the images. It changes no feature.
     pub fn batch(&self) -> usize {
-        images_of_a_pass(&self.config, self.input.size, &self.device)
+        images_of_a_pass(&self.config, (self.input.size, self.input.channels()), &self.device)
     }
 
     /// Returns how a set of images is read for this encoder, in batches of [`Encoder::batch`] images. On the CPU,
@@ -279,7 +291,7 @@ impl Encoder {
 
     /// Returns the features of normalised images, one row an image. All of them go through the network together.
     ///
-    /// `pixels`: `count · size · size · 3`, channels last.
+    /// `pixels`: `count · size · size · channels`, channels last.
     pub fn embed(&self, pixels: impl AsRef<[f32]>, count: usize) -> Features {
         let x = pixels_to_tensor(pixels.as_ref(), count, self.input.size, &self.device);
         features(self.network().forward(x))
@@ -288,7 +300,7 @@ impl Encoder {
     /// Returns the features of normalised images as [`Encoder::embed`] does, and their patch tokens after the last
     /// norm, `count · patches · dim` numbers, image by image and row by row; `None` if the network is no transformer.
     ///
-    /// `pixels`: `count · size · size · 3`, channels last.
+    /// `pixels`: `count · size · size · channels`, channels last.
     pub fn embed_with_tokens(&self, pixels: &[f32], count: usize) -> Option<(Features, Vec<f32>)> {
         let x = pixels_to_tensor(pixels, count, self.input.size, &self.device);
         let (own, tokens) = self.backbone.forward_with_patches(x)?;
@@ -300,7 +312,7 @@ impl Encoder {
     /// Returns the features of normalised images on the device. At most [`Encoder::batch`] images go through the
     /// network together.
     ///
-    /// `pixels`: `count · size · size · 3`, channels last.
+    /// `pixels`: `count · size · size · channels`, channels last.
     ///
     /// # Shapes — returns `[count, dim]`.
     pub(crate) fn embed_on_device(&self, pixels: &[f32], count: usize) -> Tensor<2> {

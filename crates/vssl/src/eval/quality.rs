@@ -33,12 +33,16 @@ pub fn rank_me(features: &Features) -> Result<f64, EvalError> {
 /// The errors of [`rank_me`].
 pub fn rank_me_with(features: &Features, eps: f64) -> Result<f64, EvalError> {
     features.check("features")?;
-    let values = singular_values(features);
-    let total: f64 = values.iter().sum();
+    Ok(rank_me_of(&singular_values(features), eps))
+}
+
+/// Returns RankMe of features whose singular values are known; 0 if all of these are 0.
+pub fn rank_me_of(singular_values: &[f64], eps: f64) -> f64 {
+    let total: f64 = singular_values.iter().sum();
     if total == 0.0 {
-        return Ok(0.0);
+        return 0.0;
     }
-    Ok(values.iter().map(|s| s / total + eps).map(|p| -p * p.ln()).sum::<f64>().exp())
+    singular_values.iter().map(|s| s / total + eps).map(|p| -p * p.ln()).sum::<f64>().exp()
 }
 
 /// Returns the eigenvalues of the features' covariance as shares of their sum, largest first; all 0 for features that
@@ -124,44 +128,94 @@ pub fn lidar(
 ) -> Result<Lidar, EvalError> {
     features.check("features")?;
     let Features { rows, dim, ref values, .. } = *features;
-    let images = rows / views.max(1);
-    if views < 2 || images < 2 {
-        return Err(EvalError::Setting {
-            field: "views of an image",
-            got: views as f64,
-            expected: "at least 2, and rows for at least 2 images",
-        });
+    let mut scatter = ViewScatter::new(views, dim);
+    let used = rows / views.max(1) * views;
+    scatter.push(&values[..used * dim]);
+    scatter.lidar(settings)
+}
+
+/// How far views of images lie apart, collected block by block: LiDAR without all views in memory.
+pub struct ViewScatter {
+    views: usize,
+    dim: usize,
+    /// The mean of each image's views, image after image.
+    means: Vec<f64>,
+    /// The sum over all views of the products of their deviations from their image's mean, `dim × dim`.
+    within: DMatrix<f64>,
+}
+
+/// The images whose views are multiplied at once.
+const IMAGES_AT_ONCE: usize = 256;
+
+impl ViewScatter {
+    /// Returns the scatter of no images yet, each of which will have `views` views with features of `dim` numbers.
+    pub fn new(views: usize, dim: usize) -> Self {
+        Self { views, dim, means: Vec::new(), within: DMatrix::zeros(dim, dim) }
     }
-    let used =
-        DMatrix::from_fn(images * views, dim, |row, column| f64::from(values[row * dim + column]));
-    let means = DMatrix::from_fn(images, dim, |image, column| {
-        used.view((image * views, column), (views, 1)).mean()
-    });
-    let centre = means.row_mean();
-    let between = DMatrix::from_fn(images, dim, |i, j| means[(i, j)] - centre[j]);
-    let within = DMatrix::from_fn(images * views, dim, |i, j| used[(i, j)] - means[(i / views, j)]);
-    let between = between.tr_mul(&between) / (images - 1) as f64;
-    let within = within.tr_mul(&within) / (images * (views - 1)) as f64
-        + DMatrix::identity(dim, dim) * settings.delta;
-    // With Σ_w = L·Lᵀ, the matrix L⁻¹ Σ_b L⁻ᵀ has the same eigenvalues.
-    let factor = within.cholesky().ok_or(EvalError::Setting {
-        field: "delta",
-        got: settings.delta,
-        expected: "large enough that the scatter within the images' views is positive definite",
-    })?;
-    let half = factor
-        .l()
-        .solve_lower_triangular(&between)
-        .expect("a Cholesky factor has no zero on its diagonal");
-    let whole = factor.l().solve_lower_triangular(&half.transpose()).expect("as above");
-    let whole = (&whole + whole.transpose()) * 0.5;
-    let eigenvalues: Vec<f64> =
-        whole.symmetric_eigenvalues().iter().map(|&value| value.max(0.0)).collect();
-    let total: f64 = eigenvalues.iter().map(|value| value + settings.epsilon).sum();
-    let shares = eigenvalues.iter().map(|value| (value + settings.epsilon) / total);
-    let entropy: f64 = shares.map(|p| -p * p.ln()).sum();
-    let top_eigenvalue = eigenvalues.iter().copied().fold(0.0, f64::max);
-    Ok(Lidar { lidar: entropy.exp(), entropy, top_eigenvalue })
+
+    /// Returns the number of images.
+    pub fn images(&self) -> usize {
+        self.means.len() / self.dim.max(1)
+    }
+
+    /// Adds the views of images, image after image.
+    ///
+    /// `values`: `images · views · dim`.
+    pub fn push(&mut self, values: &[f32]) {
+        let (views, dim) = (self.views, self.dim);
+        for block in values.chunks((IMAGES_AT_ONCE * views * dim).max(1)) {
+            let first = self.means.len();
+            for image in block.chunks_exact((views * dim).max(1)) {
+                let mean = |column| image[column..].iter().step_by(dim).map(|&x| f64::from(x));
+                self.means.extend((0..dim).map(|column| mean(column).sum::<f64>() / views as f64));
+            }
+            let means = &self.means[first..];
+            let deviations = DMatrix::from_fn(block.len() / dim, dim, |row, column| {
+                f64::from(block[row * dim + column]) - means[row / views * dim + column]
+            });
+            self.within.gemm_tr(1.0, &deviations, &deviations, 1.0);
+        }
+    }
+
+    /// Returns what [`lidar`] says of these views.
+    ///
+    /// # Errors
+    /// Fewer than two images, or fewer than two views; δ is too small for a scatter that is not of full rank.
+    pub fn lidar(&self, settings: LidarSettings) -> Result<Lidar, EvalError> {
+        let (views, dim, images) = (self.views, self.dim, self.images());
+        if views < 2 || images < 2 {
+            return Err(EvalError::Setting {
+                field: "views of an image",
+                got: views as f64,
+                expected: "at least 2, and rows for at least 2 images",
+            });
+        }
+        let means = DMatrix::from_row_slice(images, dim, &self.means);
+        let centre = means.row_mean();
+        let between = DMatrix::from_fn(images, dim, |i, j| means[(i, j)] - centre[j]);
+        let between = between.tr_mul(&between) / (images - 1) as f64;
+        let within = &self.within / (images * (views - 1)) as f64
+            + DMatrix::identity(dim, dim) * settings.delta;
+        // With Σ_w = L·Lᵀ, the matrix L⁻¹ Σ_b L⁻ᵀ has the same eigenvalues.
+        let factor = within.cholesky().ok_or(EvalError::Setting {
+            field: "delta",
+            got: settings.delta,
+            expected: "large enough that the scatter within the images' views is positive definite",
+        })?;
+        let half = factor
+            .l()
+            .solve_lower_triangular(&between)
+            .expect("a Cholesky factor has no zero on its diagonal");
+        let whole = factor.l().solve_lower_triangular(&half.transpose()).expect("as above");
+        let whole = (&whole + whole.transpose()) * 0.5;
+        let eigenvalues: Vec<f64> =
+            whole.symmetric_eigenvalues().iter().map(|&value| value.max(0.0)).collect();
+        let total: f64 = eigenvalues.iter().map(|value| value + settings.epsilon).sum();
+        let shares = eigenvalues.iter().map(|value| (value + settings.epsilon) / total);
+        let entropy: f64 = shares.map(|p| -p * p.ln()).sum();
+        let top_eigenvalue = eigenvalues.iter().copied().fold(0.0, f64::max);
+        Ok(Lidar { lidar: entropy.exp(), entropy, top_eigenvalue })
+    }
 }
 
 /// The mean of each column.
@@ -196,6 +250,17 @@ mod tests {
         assert_eq!(covariance_spectrum(&equal).unwrap(), [0.0, 0.0]);
         assert_eq!(rank_me(&features(2, vec![0.0; 8])).unwrap(), 0.0);
         assert!((rank_me(&equal).unwrap() - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_scatter_that_is_collected_in_parts_is_that_of_the_whole() {
+        let values: Vec<f32> = (0..600 * 3 * 5).map(|i| ((i * 37 % 101) as f32).sin()).collect();
+        let whole = lidar(&features(5, values.clone()), 3, LidarSettings::default()).unwrap();
+        let mut parts = ViewScatter::new(3, 5);
+        values.chunks(7 * 3 * 5).for_each(|part| parts.push(part));
+        assert_eq!(parts.images(), 600);
+        let parts = parts.lidar(LidarSettings::default()).unwrap();
+        assert!((parts.lidar - whole.lidar).abs() < 1e-9, "{parts:?}, {whole:?}");
     }
 
     #[test]

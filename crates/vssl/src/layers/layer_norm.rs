@@ -17,16 +17,17 @@ pub struct LayerNorm {
     pub weight: Param<Tensor<1>>,
     /// The shift β, `[c]`.
     pub bias: Param<Tensor<1>>,
+    /// What is added to the variance.
     pub(super) eps: f64,
 }
 
 impl LayerNorm {
-    /// Makes a normalisation with γ = 1, β = 0 and ε = 10⁻⁶.
+    /// Makes a normalisation with γ = 1, β = 0 and ε = 1e-6.
     pub fn new(width: usize, init: &Init) -> Self {
         Self { weight: init.constant([width], 1.0), bias: init.constant([width], 0.0), eps: EPS }
     }
 
-    /// Returns the same with another ε.
+    /// Sets ε, which is added to the variance.
     pub fn with_eps(self, eps: f64) -> Self {
         Self { eps, ..self }
     }

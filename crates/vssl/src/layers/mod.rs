@@ -4,27 +4,36 @@
 //! that a state dict is a plain list of what `tensors::state` collects.
 
 pub mod budget;
+mod chosen;
 mod conv;
 mod init;
 mod iter_norm;
 mod layer_norm;
 mod layer_scale;
 mod linear;
+pub mod loss_head;
 mod mlp;
 mod norm;
 mod post_norm;
+mod pre_norm;
 mod prototype_head;
+mod resize;
 
+pub use chosen::Chosen;
 pub use conv::Conv2d;
 pub use init::Init;
 pub use iter_norm::IterNorm;
 pub use layer_norm::LayerNorm;
 pub use layer_scale::LayerScale;
 pub use linear::{Linear, WeightNormLinear};
+pub use loss_head::LossHead;
 pub use mlp::{Mlp, MlpStyle, OutputNorm};
 pub use norm::BatchNorm;
 pub use post_norm::PostNormEncoder;
+pub(crate) use pre_norm::xavier;
+pub use pre_norm::{BlockShape, BlockWeights, PreNormBlock};
 pub use prototype_head::PrototypeHead;
+pub use resize::resized;
 
 use crate::collective::Group;
 

@@ -51,8 +51,8 @@ impl PostNormEncoder {
             },
             linear1: Linear::new(width, hidden, init),
             linear2: Linear::new(hidden, width, init),
-            norm1: LayerNorm::new(width, init),
-            norm2: LayerNorm::new(width, init),
+            norm1: LayerNorm::new(width, init).with_eps(EPS),
+            norm2: LayerNorm::new(width, init).with_eps(EPS),
         };
         let copies = (1..layers).map(|_| first.copy()).collect::<Vec<_>>();
         Self { layers: std::iter::once(first).chain(copies).collect(), heads }
@@ -72,9 +72,9 @@ impl Layer {
         let (weight, bias) = (in_proj_weight.val(), Some(in_proj_bias.val()));
         let qkv = vssl_kernels::linear(x.clone(), weight, bias);
         let attended = out_proj.forward(vssl_kernels::attention(qkv, tokens, heads));
-        let x = normalised(&self.norm1, x + attended);
+        let x = self.norm1.forward(x + attended);
         let hidden = activation::relu(self.linear1.forward(x.clone()));
-        normalised(&self.norm2, x + self.linear2.forward(hidden))
+        self.norm2.forward(x + self.linear2.forward(hidden))
     }
 
     /// A layer with the same values in parameters of its own.
@@ -104,8 +104,4 @@ impl Layer {
             norm2: norm(&self.norm2),
         }
     }
-}
-
-fn normalised(norm: &LayerNorm, x: Tensor<2>) -> Tensor<2> {
-    vssl_kernels::layer_norm(x, norm.weight.val(), norm.bias.val(), EPS)
 }

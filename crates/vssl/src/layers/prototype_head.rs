@@ -1,5 +1,5 @@
 //! The head of DINO (Caron et al. 2021, arXiv:2104.14294, appendix C): a projector to unit vectors, and
-//! their dot products with prototypes. Called by `methods::dino`.
+//! their dot products with prototypes. Called by `methods::self_distillation`.
 
 use burn::{module::Module, tensor::Tensor};
 

@@ -1,13 +1,13 @@
 //! A queue of rows of earlier batches, first in, first out (He et al. 2020, arXiv:1911.05722).
 //!
 //! A batch overwrites the oldest rows in place. The place is a function of the number of batches that went
-//! in, so only the rows are stored. Called by `methods::{all4one, mocov2plus, nnbyol, nnclr, nnsiam, ressl}`.
+//! in, so only the rows are stored. Called by `methods::{all4one, distill, mocov2plus, nnbyol, nnclr, nnsiam, ressl}`.
 
 use burn::{
     module::{Module, Param},
     tensor::{IndexingUpdateOp, Int, Tensor},
 };
-use vssl_kernels::linear;
+use vssl_kernels::{linear, write_rows};
 
 use crate::{layers::Init, objective::unit_rows};
 
@@ -82,6 +82,27 @@ impl Queue {
         Self { rows }
     }
 
+    /// Returns the row that batch number `passes`, counted from 0, overwrites first where batches of any size go in: see
+    /// [`Queue::push_around`].
+    pub fn position_around(&self, batch: usize, passes: u64) -> usize {
+        let length = self.rows.dims()[0] as u128;
+        // The cast fits, because the remainder is below the length, which is a usize.
+        (u128::from(passes) * batch as u128 % length) as usize
+    }
+
+    /// Overwrites the oldest rows with `batch`, `[n, dim]`, of any n: behind the last row comes the first. `passes`
+    /// batches of this size went in before. Of a batch longer than the queue the last rows stay.
+    pub fn push_around(self, batch: Tensor<2>, passes: u64) -> Self {
+        let (n, length) = (batch.dims()[0], self.rows.dims()[0]);
+        let start = self.position_around(n, passes);
+        let kept = n.min(length);
+        let places: Vec<usize> = (n - kept..n).map(|row| (start + row) % length).collect();
+        let batch = batch.detach().narrow(0, n - kept, kept);
+        // The rows are detached, because the graph would otherwise grow by one step with every batch.
+        let rows = self.rows.map(|rows| write_rows(rows.detach(), batch, &places));
+        Self { rows }
+    }
+
     /// Returns for each row of `z` the number of the stored row with the largest dot product, the first of
     /// equals.
     ///
@@ -141,6 +162,21 @@ mod tests {
         let queue = queue([0.0; 6]).push(column(&[1.0, 2.0]), 0).push(column(&[3.0, 4.0]), 1);
         assert_eq!(values(&queue), [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]);
         let queue = queue.push(column(&[5.0, 6.0]), 2).push(column(&[7.0, 8.0]), 3);
+        assert_eq!(values(&queue), [7.0, 8.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn batches_of_any_size_go_round_the_queue() {
+        let queue = queue([0.0; 6]).push_around(column(&[1.0, 2.0, 3.0, 4.0]), 0);
+        assert_eq!(values(&queue), [1.0, 2.0, 3.0, 4.0, 0.0, 0.0]);
+        let queue = queue.push_around(column(&[5.0, 6.0, 7.0, 8.0]), 1);
+        assert_eq!(values(&queue), [7.0, 8.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(queue.position_around(4, 2), 2);
+        // u64::MAX is 3 more than a multiple of 6.
+        assert_eq!(queue.position_around(4, u64::MAX - 1), 2);
+        // Of more rows than there are places the last ones stay.
+        let longer: Vec<f32> = (1..=8).map(|i| i as f32).collect();
+        let queue = self::queue([0.0; 6]).push_around(column(&longer), 0);
         assert_eq!(values(&queue), [7.0, 8.0, 3.0, 4.0, 5.0, 6.0]);
     }
 

@@ -1,7 +1,7 @@
 //! The latest rows of each view, newest batch in front (Caron et al. 2020, arXiv:2006.09882, section 4.1).
 //! Unlike [`super::Queue`], the memory takes batches of any size.
 //!
-//! Rows that no batch has reached yet are zero. Called by `methods::swav`.
+//! Rows that no batch has reached yet are zero. Called by `methods::{distill, swav}`.
 
 use burn::{
     module::{Module, Param},
@@ -21,6 +21,13 @@ impl Recent {
     pub fn empty(views: usize, length: usize, dim: usize, device: &Device) -> Self {
         claim(&[views, length, dim]);
         Self { rows: Param::from_tensor(Tensor::zeros([views, length, dim], device)) }.no_grad()
+    }
+
+    /// Makes a memory of these rows, newest first.
+    ///
+    /// # Shapes — `rows`: `[views, length, dim]`.
+    pub fn of(rows: Tensor<3>) -> Self {
+        Self { rows: Param::from_tensor(rows.detach()) }.no_grad()
     }
 
     /// Returns the rows of one view, newest batch first, `[length, dim]`.

@@ -1,18 +1,19 @@
 //! Object-safe traits that hide the types of methods and their networks, so that the loop is compiled once.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
+pub use super::initial::{BACKBONE, Initial, Network};
 use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 use vssl_kernels::breakdown::{self, Part};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig},
+    backbone::{Backbone, BackboneConfig, Patches},
     layers::Init,
-    method::{Loss, Method, PosteriorReader, Sizes, Views},
+    method::{FrozenTeacher, Loss, Method, PosteriorReader, Sizes, Views},
     optim::{Gradients, OptimError, Optimizer},
     schedule::Step,
     tensors::{
@@ -35,13 +36,36 @@ pub trait AnyMethod: Send + Sync {
     /// The settings do not fit; the error says what was expected.
     fn check(&self, sizes: &Sizes) -> Result<(), String>;
 
+    /// Checks that the method can work with the patches of a full-size view: see [`Method::check_patches`].
+    ///
+    /// # Errors
+    /// The method cannot work with the backbone; the error says what was expected.
+    fn check_patches(&self, patches: Option<Patches>) -> Result<(), String>;
+
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
+
+    /// Returns whether the method can tell the loss of each image: see [`Method::has_image_losses`].
+    fn has_image_losses(&self) -> bool;
 
     /// Returns whether the method uses labels: see [`Method::sees_labels`].
     fn sees_labels(&self) -> bool;
 
-    /// Makes networks with initial values for inputs of these sizes on `device`; `seed` fixes every value.
+    /// Returns whether the method learns from a frozen teacher: see [`Method::teach`].
+    fn has_frozen_teacher(&self) -> bool;
+
+    /// Checks that a student with this backbone can learn from this teacher by the method.
+    ///
+    /// # Errors
+    /// It cannot, or the method has no frozen teacher; the error says what was expected.
+    fn check_teacher(
+        &self,
+        teacher: &Arc<FrozenTeacher>,
+        backbone: &BackboneConfig,
+    ) -> Result<(), String>;
+
+    /// Makes networks with initial values for images of three channels and inputs of these sizes on `device`; `seed` fixes every value. A frozen
+    /// teacher has initial values as well, other ones than the student, and the architecture of its backbone.
     fn learner(
         &self,
         backbone: &BackboneConfig,
@@ -49,7 +73,19 @@ pub trait AnyMethod: Send + Sync {
         device: &Device,
         seed: u64,
     ) -> Box<dyn Learner> {
-        let made = self.learner_from(Initial::default(), backbone, sizes, device, seed);
+        self.learner_of((backbone, 3), sizes, device, seed)
+    }
+
+    /// Makes networks with initial values as [`AnyMethod::learner`] does, for images of so many channels.
+    fn learner_of(
+        &self,
+        (backbone, channels): (&BackboneConfig, usize),
+        sizes: &Sizes,
+        device: &Device,
+        seed: u64,
+    ) -> Box<dyn Learner> {
+        let initial = Initial { channels, ..Initial::default() };
+        let made = self.learner_from(initial, backbone, sizes, device, seed);
         made.expect("without weights of an encoder there is nothing that could not fit")
     }
 
@@ -58,6 +94,9 @@ pub trait AnyMethod: Send + Sync {
     ///
     /// # Errors
     /// A tensor of the encoder does not fit the backbone.
+    ///
+    /// # Panics
+    /// The teacher is one that [`AnyMethod::check_teacher`] refuses.
     fn learner_from(
         &self,
         initial: Initial,
@@ -117,12 +156,35 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         self.method.check(sizes)
     }
 
+    fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {
+        self.method.check_patches(patches)
+    }
+
     fn has_posterior(&self) -> bool {
         self.method.posterior().is_some()
     }
 
+    fn has_image_losses(&self) -> bool {
+        self.method.has_image_losses()
+    }
+
     fn sees_labels(&self) -> bool {
         self.method.sees_labels()
+    }
+
+    fn has_frozen_teacher(&self) -> bool {
+        self.method.teach().is_some()
+    }
+
+    fn check_teacher(
+        &self,
+        teacher: &Arc<FrozenTeacher>,
+        backbone: &BackboneConfig,
+    ) -> Result<(), String> {
+        match self.method.teach() {
+            Some(teach) => teach(self.method.clone(), Arc::clone(teacher), backbone).map(drop),
+            None => Err(format!("{} has no frozen teacher", self.name)),
+        }
     }
 
     fn clone_box(&self) -> Box<dyn AnyMethod> {
@@ -137,15 +199,22 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         device: &Device,
         seed: u64,
     ) -> Result<Box<dyn Learner>, StateError> {
-        let init = Init::new(device, seed);
+        let mut method = self.method.clone();
+        if let Some(teach) = method.teach() {
+            let untrained =
+                || Arc::new(FrozenTeacher::untrained((backbone, initial.channels), device));
+            let teacher = initial.teacher.unwrap_or_else(untrained);
+            method = teach(method, teacher, backbone).expect("the teacher was checked");
+        }
+        let init = Init::new(device, seed).with_channels(initial.channels);
         let mut encoder = Backbone::new(backbone, &init);
         if let Some(weights) = initial.weights {
             encoder = state::restore(encoder, weights)?;
         }
-        let student = self.method.student(encoder, backbone.dim(), &init);
-        let memory = self.method.memory(&student, sizes, &init);
+        let student = method.student(encoder, backbone.dim(), &init);
+        let memory = method.memory(&student, sizes, &init);
         Ok(Box::new(TypedLearner {
-            method: self.method.clone(),
+            method,
             student: Some(student),
             memory: Some(memory),
             gradients: None,
@@ -153,30 +222,6 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
             freeze_epochs: initial.freeze_epochs,
         }))
     }
-}
-
-/// The name of the backbone in the student of every method.
-pub const BACKBONE: &str = "backbone";
-
-/// What a learner starts from; the default is initial values and a backbone that trains from the first step.
-#[derive(Clone, Debug, Default)]
-pub struct Initial {
-    /// All tensors of an encoder, with which the backbones start.
-    pub weights: Option<Tensors>,
-    /// The number of epochs in which the heads train alone. The backbones keep every bit in these epochs, and run by
-    /// their running statistics.
-    pub freeze_epochs: u64,
-}
-
-/// The two encoders that a run may have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Network {
-    /// The encoder that the optimiser trains.
-    #[default]
-    Student,
-    /// The moving average of the student's encoder.
-    Teacher,
 }
 
 /// The result of one forward pass for the training loop: see [`Loss`].
@@ -187,6 +232,8 @@ pub struct Outcome {
     pub parts: Vec<(&'static str, Tensor<1>)>,
     /// The features of each global view, without gradient.
     pub features: Vec<Tensor<2>>,
+    /// The loss of each image of the joint batch, without gradient, where it was asked for.
+    pub image_losses: Option<Tensor<1>>,
 }
 
 /// The student and the memory of a method, and the gradients of the current step.
@@ -285,7 +332,8 @@ impl<M: Method> Learner for TypedLearner<M> {
         let (student, memory) = self.parts();
         let frozen = self.freezes_backbone(at).then(|| views.with_frozen_backbone());
         let views = frozen.as_ref().unwrap_or(views);
-        let Loss { total, parts, features, carry } = self.method.loss(student, memory, views, at);
+        let Loss { total, parts, features, image_losses, carry } =
+            self.method.loss(student, memory, views, at);
         let parts = parts.into_iter().map(|(name, part)| (name, part.detach())).collect();
         let global = features.into_iter().take(views.global.len());
         let features = global.map(Tensor::detach).collect();
@@ -298,7 +346,8 @@ impl<M: Method> Learner for TypedLearner<M> {
         breakdown::enter(Part::Memory);
         self.update_memory(|method, memory, _| method.remember(memory, carry, at));
         breakdown::enter(Part::Loss);
-        Outcome { total: total.detach(), parts, features }
+        let image_losses = image_losses.map(Tensor::detach);
+        Outcome { total: total.detach(), parts, features, image_losses }
     }
 
     fn take_gradients(&mut self) -> Gradients {

@@ -4,15 +4,25 @@
 //! gradients and is trained by the optimiser; the *memory*, which has no gradients; and the quantities that
 //! are a function of the [`Step`], which are not stored.
 
+pub mod block_mask;
+mod frozen;
+mod initial;
 pub mod learner;
+pub mod mask;
 mod views;
 
 use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Tensor};
 
-use crate::{backbone::Backbone, layers::Init, objective::gaussian::Gaussian, schedule::Step};
+use crate::{
+    backbone::{Backbone, Patches},
+    layers::Init,
+    objective::gaussian::Gaussian,
+    schedule::Step,
+};
 
+pub use frozen::{FrozenTeacher, Teach};
 pub use views::{Rows, Views};
 
 /// The results of a forward pass.
@@ -24,6 +34,10 @@ pub struct Loss<C> {
     /// The backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
     /// The learner keeps those of the global views and detaches them, for the probe and the health figures.
     pub features: Vec<Tensor<2>>,
+    /// The loss of each image of the joint batch, `[N]`, the mean over its views; `None` where
+    /// [`Step::image_losses`] does not ask for it, or where the method [has none](Method::has_image_losses). The learner
+    /// detaches it.
+    pub image_losses: Option<Tensor<1>>,
     /// The part of this batch that [`Method::remember`] takes into the memory.
     pub carry: C,
 }
@@ -54,7 +68,7 @@ pub struct Posterior {
 
 /// A function that computes the [`Posterior`] of images by networks that it holds, off the autodiff device.
 ///
-/// # Shapes — the images: `[n, 3, h, w]`.
+/// # Shapes — the images: `[n, channels, h, w]`.
 pub type PosteriorReader = Box<dyn Fn(Tensor<4>) -> Posterior>;
 
 /// A function that prepares the networks of the method `M`, which are off the autodiff device, for the posteriors of
@@ -108,6 +122,37 @@ impl Sizes {
         ))
     }
 
+    /// Checks that there is a global view and no local one, for methods that hide parts of each view by themselves.
+    ///
+    /// # Errors
+    /// The views do not fit; the error names the keys, their sums and the expectation of `method`.
+    pub fn require_global_only(&self, method: &str) -> Result<(), String> {
+        let Self { global_views, local_views, .. } = *self;
+        if global_views >= 1 && local_views == 0 {
+            return Ok(());
+        }
+        Err(format!(
+            "views.count adds up to {global_views} global and {local_views} local views; {method} hides parts of \
+             full-size views: expected at least 1 global view (views.count = 1 is enough) and none with \
+             views.local = true"
+        ))
+    }
+
+    /// Checks that there are at least two views, where global and local views count alike.
+    ///
+    /// # Errors
+    /// The views do not fit; the error names the key, its sum and the expectation of `method`.
+    pub fn require_two_views(&self, method: &str) -> Result<(), String> {
+        let views = self.global_views + self.local_views;
+        if views >= 2 {
+            return Ok(());
+        }
+        Err(format!(
+            "views.count adds up to {views}; {method} contrasts views of one image: expected at least 2 (global and \
+             local ones count alike)"
+        ))
+    }
+
     /// Checks that there are at least two global views; any number of local views is allowed.
     ///
     /// # Errors
@@ -145,8 +190,24 @@ pub trait Method: Send + Sync {
         Ok(())
     }
 
+    /// Checks that the method can work with the patches into which the backbone cuts a full-size view;
+    /// they are `None` for a backbone that is no vision transformer. A method that needs patches or their number
+    /// refuses here, before anything is made; all others take any backbone.
+    ///
+    /// # Errors
+    /// The method cannot work with the backbone; the error says what was expected.
+    fn check_patches(&self, _patches: Option<Patches>) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Returns whether the loss uses the labels of the training images. The program tells it at the start of a run.
     fn sees_labels(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the loss is a mean over images, so that [`Method::loss`] can tell the loss of each image: a head
+    /// of the table `[uncertainty]` learns to predict it.
+    fn has_image_losses(&self) -> bool {
         false
     }
 
@@ -187,6 +248,15 @@ pub trait Method: Send + Sync {
         None
     }
 
+    /// Returns the function that gives the method its frozen teacher, for a method that learns from an encoder which
+    /// nobody trains. All other functions of the method are called after it.
+    fn teach(&self) -> Option<Teach<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Updates the memory after the backward pass with the value that the loss passed on.
     fn remember(&self, memory: Self::Memory, _carry: Self::Carry, _at: &Step) -> Self::Memory {
         memory
@@ -218,6 +288,19 @@ pub trait Method: Send + Sync {
     }
 }
 
+/// Returns the rows and columns of the patches that `method` cannot do without.
+///
+/// # Errors
+/// There are none; the error names the keys and what was expected.
+pub fn require_patches(method: &str, patches: Option<Patches>) -> Result<[usize; 2], String> {
+    patches.map(|patches| patches.grid).ok_or_else(|| {
+        format!(
+            "{method} hides patches of the images, and the backbone is no vision transformer: expected \
+             backbone.architecture = \"vit-tiny\" or another ViT, with its patch and image size under [backbone.vit]"
+        )
+    })
+}
+
 /// The memory of a method without a memory.
 #[derive(Module, Debug)]
 pub struct Nothing;
@@ -241,6 +324,9 @@ mod tests {
         let single = Sizes { global_views: 1, ..sizes };
         let message = single.require_two_global("swav").unwrap_err();
         assert!(message.contains("views.count") && message.contains("swav"), "{message}");
+        assert_eq!(Sizes { local_views: 1, ..single }.require_two_views("simclr"), Ok(()));
+        let message = Sizes { local_views: 0, ..single }.require_two_views("simclr").unwrap_err();
+        assert!(message.contains("views.count") && message.contains("simclr"), "{message}");
         let message = sizes.require_one_pair("byol").unwrap_err();
         assert!(message.contains("6 local views") && message.contains("byol"), "{message}");
         assert_eq!(Sizes { local_views: 0, ..sizes }.require_one_pair("byol"), Ok(()));

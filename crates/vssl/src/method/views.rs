@@ -18,7 +18,7 @@ pub struct Views {
     pub images: Vec<usize>,
     /// The class of each row, `[n]`, for a method that sees labels; `None` for all others.
     pub labels: Option<Vec<u32>>,
-    /// The full-size views, each `[n, 3, h, w]`, in the order of the recipe.
+    /// The full-size views, each `[n, channels, h, w]`, in the order of the recipe.
     pub global: Vec<Tensor<4>>,
     /// The small crops, which only the student sees.
     pub local: Vec<Tensor<4>>,

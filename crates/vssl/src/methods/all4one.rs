@@ -18,7 +18,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::teacher::Teacher;
+use super::teacher::TeacherAndQueue;
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp, MlpStyle, Mode, OutputNorm, PostNormEncoder},
@@ -115,34 +115,36 @@ struct Outputs {
 }
 
 impl Student {
-    /// # Shapes — `x`: `[n, 3, h, w]`; neighbours: `[n, dim]` each, the nearest first.
-    fn forward(&self, x: &Tensor<4>, neighbours: &[Tensor<2>], mode: Mode) -> Outputs {
+    /// # Shapes — `x`: `[n, 3, h, w]`; neighbours: `[n, dim]` each, the nearest first; positions: `[1, tokens, dim]`.
+    fn forward(
+        &self,
+        x: &Tensor<4>,
+        (neighbours, positions): (&[Tensor<2>], &Tensor<3>),
+        mode: Mode,
+    ) -> Outputs {
         let features = self.backbone.forward(x.clone(), mode);
         let projection = self.projector.forward(features.clone(), mode);
         let prediction = self.predictor.forward(projection.clone(), mode);
         let second = self.predictor2.forward(projection.clone(), mode);
         let shifted = [&[second], &neighbours[..NEIGHBOURS - 1]].concat();
         let [summary, shifted] = [neighbours.to_vec(), shifted]
-            .map(|tokens| summarised(&self.transformer_encoder, tokens));
+            .map(|tokens| summarised(&self.transformer_encoder, tokens, positions));
         Outputs { features, projection, prediction, summary, shifted }
     }
 }
 
-/// Returns the transformer's output for the first of the tokens, with their positions added.
+/// Returns the transformer's output for the first of the tokens, with their [`positions`] added.
 ///
-/// # Shapes — each token: `[n, dim]`; returns `[n, dim]`.
-pub fn summarised(encoder: &PostNormEncoder, tokens: Vec<Tensor<2>>) -> Tensor<2> {
-    let (count, [n, dim], device) = (tokens.len(), tokens[0].dims(), tokens[0].device());
-    let tokens = Tensor::stack::<3>(tokens, 1) + positions(count, dim, &device);
+/// # Shapes — each token: `[n, dim]`; `positions`: `[1, tokens, dim]`; returns `[n, dim]`.
+pub fn summarised(
+    encoder: &PostNormEncoder,
+    tokens: Vec<Tensor<2>>,
+    positions: &Tensor<3>,
+) -> Tensor<2> {
+    let (count, [n, dim]) = (tokens.len(), tokens[0].dims());
+    let tokens = Tensor::stack::<3>(tokens, 1) + positions.clone();
     let out = encoder.forward(tokens.reshape([n * count, dim]), count);
     out.reshape([n, count, dim]).narrow(1, 0, 1).reshape([n, dim])
-}
-
-/// The teacher, and its unit-length projections of the first view of earlier batches.
-#[derive(Module, Debug)]
-pub struct Memory {
-    teacher: Teacher,
-    queue: Queue,
 }
 
 /// Returns what is added to the tokens: token s has `sin(d·f)` in column d for even s and `cos(d·f)` for odd s, with
@@ -183,7 +185,8 @@ impl All4One {
 
 impl Method for All4One {
     type Student = Student;
-    type Memory = Memory;
+    /// With the projections of the first view of earlier batches.
+    type Memory = TeacherAndQueue;
     /// The teacher's unit-length projections of the first view, `[n, dim]`.
     type Carry = Tensor<2>;
 
@@ -207,27 +210,26 @@ impl Method for All4One {
         }
     }
 
-    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory {
-            teacher: Teacher::of(&student.backbone, &student.projector),
-            queue: Queue::random(self.queue, self.dim, init),
-        }
+    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> TeacherAndQueue {
+        let networks = (&student.backbone, &student.projector);
+        TeacherAndQueue::of(networks, (self.queue, self.dim), init)
     }
 
     fn loss(
         &self,
         student: &Student,
-        memory: &Memory,
+        memory: &Self::Memory,
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
         let mode = views.mode();
+        let positions = positions(NEIGHBOURS, self.dim, &views.pair()[0].device());
         let [(k1, nn1, o1), (k2, nn2, o2)] = views.pair().map(|x| {
             let key = unit_rows(memory.teacher.project(x, mode));
             let found = memory.queue.nearest_several(key.clone(), NEIGHBOURS);
             let neighbours: Vec<_> =
                 found.into_iter().map(|numbers| memory.queue.take(numbers)).collect();
-            let outputs = student.forward(x, &neighbours, mode);
+            let outputs = student.forward(x, (&neighbours, &positions), mode);
             (key, neighbours[0].clone(), outputs)
         });
         let targets = ([k1, k2], [nn1, nn2]);
@@ -249,22 +251,28 @@ impl Method for All4One {
             parts.push(("projection_std", figures::unit_std(&projections)));
         }
         let total = terms.into_iter().reduce(|sum, term| sum + term).expect("three terms") * 0.5;
-        Loss { total, parts, features: vec![o1.features, o2.features], carry: first }
+        Loss {
+            total,
+            parts,
+            features: vec![o1.features, o2.features],
+            image_losses: None,
+            carry: first,
+        }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
         &student.backbone
     }
 
-    fn teacher<'a>(&self, memory: &'a Memory) -> Option<&'a Backbone> {
+    fn teacher<'a>(&self, memory: &'a Self::Memory) -> Option<&'a Backbone> {
         Some(&memory.teacher.backbone)
     }
 
-    fn remember(&self, memory: Memory, keys: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(keys, at.passes()), ..memory }
+    fn remember(&self, memory: Self::Memory, keys: Tensor<2>, at: &Step) -> Self::Memory {
+        memory.remember(keys, at.passes())
     }
 
-    fn after_step(&self, memory: Memory, student: &Student, at: &Step) -> Memory {
-        Memory { teacher: memory.teacher.follow(student, self.momentum.at(at)), ..memory }
+    fn after_step(&self, memory: Self::Memory, student: &Student, at: &Step) -> Self::Memory {
+        memory.follow(student, self.momentum.at(at))
     }
 }

@@ -79,7 +79,7 @@ impl Method for Barlow {
             parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
         }
         let total = terms.total(self.lambda, self.loss_scale);
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![h1, h2], image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -62,6 +62,10 @@ impl Method for Byol {
         sizes.require_two_global("byol")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student {
             backbone,
@@ -81,6 +85,12 @@ impl Method for Byol {
             views.all().map(|x| student.predict(x, mode)).collect();
         let (targets, predictions) = views.gather((targets, predictions));
         let total = prediction::byol(&predictions, &targets);
+        let image_losses = at.image_losses.then(|| {
+            prediction::byol_rows(
+                &predictions.iter().map(|p| p.clone().detach()).collect::<Vec<_>>(),
+                &targets,
+            )
+        });
         // Each pair is 2 − 2·cosine.
         let pairs = targets.len() * (predictions.len() - 1);
         let cosine = total.clone().detach() / (-2.0 * pairs as f64) + 1.0;
@@ -91,7 +101,7 @@ impl Method for Byol {
             parts.push(("teacher_std", figures::unit_std(&targets)));
             parts.push(("projection_norm", figures::mean_norm(projections[0].clone())));
         }
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -130,7 +130,7 @@ impl Method for DeepClusterV2 {
             parts.push(("prototype_usage", figures::usage(activation::softmax(predicted, 1))));
             parts.push(("embedding_std", figures::unit_std(&z)));
         }
-        Loss { total, parts, features, carry: (images, z) }
+        Loss { total, parts, features, image_losses: None, carry: (images, z) }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -10,13 +10,14 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, activation},
+    tensor::Tensor,
 };
 use serde::{Deserialize, Serialize};
 
+use super::self_distillation::{HeadShape, figures as watched};
 use crate::{
     backbone::Backbone,
-    layers::{Init, Mlp, MlpStyle, Mode, PrototypeHead},
+    layers::{Init, Mode, PrototypeHead},
     method::{Loss, Method, Sizes, Views, teacher_of},
     objective::{
         centring::{centred_softmax, next_center},
@@ -150,13 +151,19 @@ impl Method for Dino {
         sizes.require_two_global("dino")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
-        let hidden = [self.projector_hidden; 2];
-        let style =
-            MlpStyle { hidden_norm: self.use_bn_in_head, gelu: true, ..MlpStyle::default() };
-        let projector = Mlp::styled(dim, &hidden, self.dim, style, init);
-        let head = PrototypeHead::new(projector, self.prototypes, !self.norm_last_layer, init);
-        Student { backbone, head }
+        let shape = HeadShape {
+            hidden: self.projector_hidden,
+            dim: self.dim,
+            prototypes: self.prototypes,
+            hidden_norm: self.use_bn_in_head,
+            learned_norms: !self.norm_last_layer,
+        };
+        Student { backbone, head: shape.head(dim, init) }
     }
 
     fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> Memory {
@@ -184,16 +191,18 @@ impl Method for Dino {
         let (teacher_logits, logits) = views.gather((teacher_logits, logits));
         let center = memory.center.val();
         let (total, targets) = self.distil(&logits, &teacher_logits, center.clone(), at.epoch);
+        let image_losses = at.image_losses.then(|| {
+            let logits: Vec<_> = logits.iter().map(|x| x.clone().detach()).collect();
+            clustering::swapped_rows(&logits, &targets, self.student_temperature)
+        });
         // The loss is the targets' entropy plus the divergence of the predictions from them.
         let mut parts = vec![("target_entropy", figures::entropy(targets[0].clone()))];
         if at.watch {
-            let predicted = logits[0].clone().detach() / self.student_temperature;
-            parts.push(("target_usage", figures::usage(targets[0].clone())));
-            parts.push(("prototype_usage", figures::usage(activation::softmax(predicted, 1))));
-            parts.push(("embedding_std", figures::unit_std(&views.gather_detached(z))));
+            let z = views.gather_detached(z);
+            parts.extend(watched(&targets[0], &logits[0], self.student_temperature, &z));
             parts.push(("center_norm", figures::mean_norm(center.detach())));
         }
-        Loss { total, parts, features, carry: Tensor::cat(teacher_logits, 0) }
+        Loss { total, parts, features, image_losses, carry: Tensor::cat(teacher_logits, 0) }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

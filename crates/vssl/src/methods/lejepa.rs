@@ -175,7 +175,7 @@ impl Method for LeJepa {
             parts.push(("embedding_norm", figures::mean_norm(global[0].clone())));
         }
         let total = self.total.of(sigreg, invariance, self.lambda);
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

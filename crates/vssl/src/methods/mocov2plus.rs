@@ -78,6 +78,10 @@ impl Method for MocoV2Plus {
         Queue::check("mocov2plus.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student::plain(backbone, dim, self.projector_hidden, self.dim, init)
     }
@@ -112,8 +116,13 @@ impl Method for MocoV2Plus {
             parts.push(("key_std", figures::unit_std(&keys)));
             parts.push(("projection_norm", figures::mean_norm(z1.detach())));
         }
+        let image_losses = at.image_losses.then(|| {
+            let queries = queries.clone().map(Tensor::detach);
+            let (keys, queues) = (keys.clone(), queues.clone());
+            contrastive::mocov2plus_rows(queries, keys, queues, self.temperature)
+        });
         let total = contrastive::mocov2plus(queries, keys.clone(), queues, self.temperature);
-        Loss { total, parts, features: vec![h1, h2], carry: keys }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: keys }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -70,6 +70,10 @@ impl Method for MocoV3 {
         sizes.require_other_images("mocov3")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let bare = MlpStyle { hidden_bias: false, output_bias: false, ..MlpStyle::default() };
         let normalised = MlpStyle { output_norm: OutputNorm::Plain, ..bare };
@@ -99,8 +103,12 @@ impl Method for MocoV3 {
             parts.push(("key_std", figures::unit_std(&keys)));
             parts.push(("query_norm", figures::mean_norm(queries[0].clone())));
         }
+        let image_losses = at.image_losses.then(|| {
+            let queries = [q1.clone().detach(), q2.clone().detach()];
+            contrastive::mocov3_rows(queries, keys.clone(), self.temperature)
+        });
         let total = contrastive::mocov3([q1, q2], keys, self.temperature);
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -5,8 +5,14 @@ mod barlow;
 mod byol;
 mod deepclusterv2;
 mod dino;
+mod dinov2;
+mod distill;
 mod embedding;
+mod ibot;
+mod ijepa;
 mod lejepa;
+mod mae;
+mod masked_distillation;
 mod mocov2plus;
 mod mocov3;
 mod nnbyol;
@@ -14,6 +20,7 @@ mod nnclr;
 mod nnsiam;
 mod predicting;
 mod ressl;
+mod self_distillation;
 mod simclr;
 mod simsiam;
 mod supcon;
@@ -31,7 +38,13 @@ pub use barlow::Barlow;
 pub use byol::Byol;
 pub use deepclusterv2::DeepClusterV2;
 pub use dino::Dino;
+pub use dinov2::DinoV2;
+pub use distill::{Distill, Objective as DistillObjective};
+pub use ibot::Ibot;
+pub use ijepa::{IJepa, IJepaPredictor};
 pub use lejepa::LeJepa;
+pub use mae::{Mae, MaeDecoder};
+pub use masked_distillation::Centering;
 pub use mocov2plus::MocoV2Plus;
 pub use mocov3::MocoV3;
 pub use nnbyol::NnByol;
@@ -74,10 +87,35 @@ pub const METHODS: &[Entry] = &[
         "Student predicts a momentum teacher's centred and sharpened distribution",
         "Caron et al. 2021, arXiv:2104.14294",
     ),
+    Entry::of::<DinoV2>(
+        "dinov2",
+        "As iBOT, with class tokens that KoLeo spreads; needs a vision transformer",
+        "Oquab et al. 2024, arXiv:2304.07193",
+    ),
+    Entry::of::<Ibot>(
+        "ibot",
+        "As DINO, and a teacher's distributions of masked patches; needs a vision transformer",
+        "Zhou et al. 2022, arXiv:2111.07832",
+    ),
+    Entry::of::<IJepa>(
+        "ijepa",
+        "Predicts a momentum teacher's patches of hidden blocks; needs a vision transformer",
+        "Assran et al. 2023, arXiv:2301.08243",
+    ),
+    Entry::of::<Distill>(
+        "distill",
+        "A small student learns what a frozen, trained teacher tells of the images",
+        "Fang et al. 2021, arXiv:2101.04731; lightly-train's behaviour",
+    ),
     Entry::of::<LeJepa>(
         "lejepa",
         "Views close together, each view's embeddings an isotropic Gaussian, no teacher",
         "Balestriero and LeCun 2025, arXiv:2511.08544",
+    ),
+    Entry::of::<Mae>(
+        "mae",
+        "A decoder predicts the pixels of hidden patches; needs a vision transformer",
+        "He et al. 2022, arXiv:2111.06377",
     ),
     Entry::of::<MocoV2Plus>(
         "mocov2plus",

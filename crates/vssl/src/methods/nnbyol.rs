@@ -9,10 +9,10 @@
 //! with p the predictions and k the teacher's unit-length projections, of which those of the first view go into the queue.
 //! The formula is in [`crate::objective::prediction`].
 
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{predicting::Student, teacher::Teacher};
+use super::{predicting::Student, teacher::TeacherAndQueue};
 use crate::{
     backbone::Backbone,
     layers::{Init, Mlp},
@@ -62,22 +62,20 @@ impl Default for NnByol {
     }
 }
 
-/// The teacher, and its unit-length projections of the first view of earlier batches.
-#[derive(Module, Debug)]
-pub struct Memory {
-    teacher: Teacher,
-    queue: Queue,
-}
-
 impl Method for NnByol {
     type Student = Student;
-    type Memory = Memory;
+    /// With the projections of the first view of earlier batches.
+    type Memory = TeacherAndQueue;
     /// The teacher's unit-length projections of the first view, `[n, dim]`.
     type Carry = Tensor<2>;
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         sizes.require_one_pair("nnbyol")?;
         Queue::check("nnbyol.queue", self.queue, sizes.batch)
+    }
+
+    fn has_image_losses(&self) -> bool {
+        true
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
@@ -88,17 +86,15 @@ impl Method for NnByol {
         }
     }
 
-    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory {
-            teacher: Teacher::of(&student.backbone, &student.projector),
-            queue: Queue::random(self.queue, self.dim, init),
-        }
+    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> TeacherAndQueue {
+        let networks = (&student.backbone, &student.projector);
+        TeacherAndQueue::of(networks, (self.queue, self.dim), init)
     }
 
     fn loss(
         &self,
         student: &Student,
-        memory: &Memory,
+        memory: &Self::Memory,
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
@@ -110,6 +106,9 @@ impl Method for NnByol {
         let neighbours =
             keys.each_ref().map(|k| memory.queue.take(memory.queue.nearest(k.clone())));
         let total = prediction::byol(&predictions, &neighbours);
+        let image_losses = at
+            .image_losses
+            .then(|| prediction::byol_rows(&predictions.clone().map(Tensor::detach), &neighbours));
         // Each of the two pairs is 2 − 2·cosine.
         let mut parts = vec![("cosine", total.clone().detach() / -4.0 + 1.0)];
         if at.watch {
@@ -121,22 +120,22 @@ impl Method for NnByol {
             parts.push(("projection_norm", figures::mean_norm(projections[0].clone())));
         }
         let [first, _] = keys;
-        Loss { total, parts, features: vec![h1, h2], carry: first }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: first }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
         &student.backbone
     }
 
-    fn teacher<'a>(&self, memory: &'a Memory) -> Option<&'a Backbone> {
+    fn teacher<'a>(&self, memory: &'a Self::Memory) -> Option<&'a Backbone> {
         Some(&memory.teacher.backbone)
     }
 
-    fn remember(&self, memory: Memory, keys: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(keys, at.passes()), ..memory }
+    fn remember(&self, memory: Self::Memory, keys: Tensor<2>, at: &Step) -> Self::Memory {
+        memory.remember(keys, at.passes())
     }
 
-    fn after_step(&self, memory: Memory, student: &Student, at: &Step) -> Memory {
-        Memory { teacher: memory.teacher.follow(student, self.momentum.at(at)), ..memory }
+    fn after_step(&self, memory: Self::Memory, student: &Student, at: &Step) -> Self::Memory {
+        memory.follow(student, self.momentum.at(at))
     }
 }

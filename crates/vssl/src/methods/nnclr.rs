@@ -61,10 +61,24 @@ impl Default for Nnclr {
     }
 }
 
-/// Unit-length projections of the first view of earlier batches.
+/// Unit-length projections of the first view of earlier batches. The memory of NNSiam, too.
 #[derive(Module, Debug)]
 pub struct Memory {
-    queue: Queue,
+    pub(super) queue: Queue,
+}
+
+impl Memory {
+    /// A queue of `length` random directions of `dim` numbers.
+    pub(super) fn random(length: usize, dim: usize, init: &Init) -> Self {
+        Self { queue: Queue::random(length, dim, init) }
+    }
+
+    /// Takes the projections of a batch into the queue; `passes` batches went in before.
+    ///
+    /// # Shapes — `projections`: `[n, dim]`.
+    pub(super) fn remember(self, projections: Tensor<2>, passes: u64) -> Self {
+        Self { queue: self.queue.push(projections, passes) }
+    }
 }
 
 impl Method for Nnclr {
@@ -79,6 +93,10 @@ impl Method for Nnclr {
         Queue::check("nnclr.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let style = MlpStyle { output_norm: OutputNorm::Affine, ..MlpStyle::default() };
         let hidden = [self.projector_hidden; 2];
@@ -90,7 +108,7 @@ impl Method for Nnclr {
     }
 
     fn memory(&self, _: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory { queue: Queue::random(self.queue, self.dim, init) }
+        Memory::random(self.queue, self.dim, init)
     }
 
     fn loss(
@@ -113,8 +131,12 @@ impl Method for Nnclr {
             parts.push(("projection_std", figures::unit_std(&[z1.clone(), z2])));
             parts.push(("prediction_norm", figures::mean_norm(p1.clone().detach())));
         }
+        let image_losses = at.image_losses.then(|| {
+            let predictions = [p1.clone().detach(), p2.clone().detach()];
+            contrastive::nnclr_rows(neighbours.clone(), predictions, self.temperature)
+        });
         let total = contrastive::nnclr(neighbours, [p1, p2], self.temperature);
-        Loss { total, parts, features: vec![h1, h2], carry: z1 }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: z1 }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
@@ -122,6 +144,6 @@ impl Method for Nnclr {
     }
 
     fn remember(&self, memory: Memory, projections: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(projections, at.passes()) }
+        memory.remember(projections, at.passes())
     }
 }

@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{predicting::Student, simsiam};
+use super::{nnclr::Memory, predicting::Student, simsiam};
 use crate::{
     backbone::Backbone,
     layers::Init,
@@ -54,12 +54,6 @@ impl Default for NnSiam {
     }
 }
 
-/// Unit-length projections of the first view of earlier batches.
-#[derive(Module, Debug)]
-pub struct Memory {
-    queue: Queue,
-}
-
 impl Method for NnSiam {
     type Student = Student;
     type Memory = Memory;
@@ -71,13 +65,17 @@ impl Method for NnSiam {
         Queue::check("nnsiam.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let widths = [self.projector_hidden, self.dim, self.predictor_hidden];
         simsiam::student(backbone, dim, widths, init)
     }
 
     fn memory(&self, _: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory { queue: Queue::random(self.queue, self.dim, init) }
+        Memory::random(self.queue, self.dim, init)
     }
 
     fn frozen(&self, _: &Step) -> &'static [&'static str] {
@@ -96,6 +94,10 @@ impl Method for NnSiam {
         let projections = projections.map(unit_rows);
         let neighbours =
             projections.each_ref().map(|z| memory.queue.take(memory.queue.nearest(z.clone())));
+        let image_losses = at.image_losses.then(|| {
+            let predictions = predictions.clone().map(Tensor::detach);
+            prediction::simsiam_rows(predictions, neighbours.clone())
+        });
         let total = prediction::simsiam(predictions, neighbours.clone());
         let mut parts = vec![("cosine", -total.clone().detach())];
         let [first, second] = projections;
@@ -104,7 +106,7 @@ impl Method for NnSiam {
             parts.push(("neighbour_cosine", cosine_similarity(first.clone(), neighbours).mean()));
             parts.push(("projection_std", figures::unit_std(&[first.clone(), second])));
         }
-        Loss { total, parts, features: vec![h1, h2], carry: first }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: first }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
@@ -112,7 +114,7 @@ impl Method for NnSiam {
     }
 
     fn remember(&self, memory: Memory, projections: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(projections, at.passes()) }
+        memory.remember(projections, at.passes())
     }
 
     fn symptom(&self, figures: &BTreeMap<String, f64>) -> Option<String> {

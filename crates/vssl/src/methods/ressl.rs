@@ -9,10 +9,10 @@
 //!
 //! with unit-length q and k. The formula is in [`crate::objective::contrastive`].
 
-use burn::{module::Module, tensor::Tensor};
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{embedding::Student, teacher::Teacher};
+use super::{embedding::Student, teacher::TeacherAndQueue};
 use crate::{
     backbone::Backbone,
     layers::Init,
@@ -66,16 +66,10 @@ impl Default for Ressl {
     }
 }
 
-/// The teacher, and its embeddings of earlier weak views.
-#[derive(Module, Debug)]
-pub struct Memory {
-    teacher: Teacher,
-    queue: Queue,
-}
-
 impl Method for Ressl {
     type Student = Student;
-    type Memory = Memory;
+    /// With the embeddings of earlier weak views.
+    type Memory = TeacherAndQueue;
     /// The teacher's unit-length embeddings, `[n, dim]`.
     type Carry = Tensor<2>;
 
@@ -86,21 +80,23 @@ impl Method for Ressl {
         Queue::check("ressl.queue", self.queue, sizes.batch)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student::plain(backbone, dim, self.projector_hidden, self.dim, init)
     }
 
-    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> Memory {
-        Memory {
-            teacher: Teacher::of(&student.backbone, &student.projector),
-            queue: Queue::random(self.queue, self.dim, init),
-        }
+    fn memory(&self, student: &Student, _: &Sizes, init: &Init) -> TeacherAndQueue {
+        let networks = (&student.backbone, &student.projector);
+        TeacherAndQueue::of(networks, (self.queue, self.dim), init)
     }
 
     fn loss(
         &self,
         student: &Student,
-        memory: &Memory,
+        memory: &Self::Memory,
         views: &Views,
         at: &Step,
     ) -> Loss<Self::Carry> {
@@ -115,13 +111,15 @@ impl Method for Ressl {
         let q = unit_rows(z.clone());
         let queue = memory.queue.rows();
         let Self { student_temperature, teacher_temperature, .. } = *self;
-        let total = contrastive::ressl(
+        let rows = contrastive::ressl_rows(
             q.clone(),
             k.clone(),
             queue.clone(),
             student_temperature,
             teacher_temperature,
         );
+        let image_losses = at.image_losses.then(|| rows.clone().detach());
+        let total = rows.mean();
         let mut parts = Vec::new();
         if at.watch {
             let q = q.detach();
@@ -135,23 +133,28 @@ impl Method for Ressl {
             parts.push(("teacher_std", figures::unit_std(std::slice::from_ref(&k))));
             parts.push(("embedding_norm", figures::mean_norm(z.detach())));
         }
-        Loss { total, parts, features: vec![strong_features, weak_features], carry: k }
+        Loss {
+            total,
+            parts,
+            features: vec![strong_features, weak_features],
+            image_losses,
+            carry: k,
+        }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
         &student.backbone
     }
 
-    fn teacher<'a>(&self, memory: &'a Memory) -> Option<&'a Backbone> {
+    fn teacher<'a>(&self, memory: &'a Self::Memory) -> Option<&'a Backbone> {
         Some(&memory.teacher.backbone)
     }
 
-    fn remember(&self, memory: Memory, embeddings: Tensor<2>, at: &Step) -> Memory {
-        Memory { queue: memory.queue.push(embeddings, at.passes()), ..memory }
+    fn remember(&self, memory: Self::Memory, embeddings: Tensor<2>, at: &Step) -> Self::Memory {
+        memory.remember(embeddings, at.passes())
     }
 
-    fn after_step(&self, memory: Memory, student: &Student, at: &Step) -> Memory {
-        let teacher = memory.teacher.follow(student, self.momentum.at(at));
-        Memory { teacher, ..memory }
+    fn after_step(&self, memory: Self::Memory, student: &Student, at: &Step) -> Self::Memory {
+        memory.follow(student, self.momentum.at(at))
     }
 }

@@ -15,7 +15,7 @@ use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{contrastive, figures},
+    objective::{contrastive, figures, loss_prediction::over_views},
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -46,20 +46,43 @@ impl Default for SimClr {
     }
 }
 
+/// Contrasts all views of the joint batch by `formula`, which turns `[views·n, d]` embeddings and a number for each row
+/// into the loss of each row, `[views·n]`: rows of one number are positives. `numbers` has one for each of the n images. SupCon's pass, too.
+pub(super) fn contrasted(
+    student: &Student,
+    views: &Views,
+    numbers: &[usize],
+    at: &Step,
+    formula: impl FnOnce(Tensor<2>, &[usize]) -> Tensor<1>,
+) -> Loss<()> {
+    let (features, embeddings): (Vec<_>, Vec<_>) =
+        views.all().map(|x| student.embed(x, views.mode())).collect();
+    let embeddings = views.gather(embeddings);
+    let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
+    let rows = formula(z, &numbers.repeat(embeddings.len()));
+    let image_losses = at.image_losses.then(|| over_views(rows.clone().detach(), embeddings.len()));
+    let mut parts = Vec::new();
+    if at.watch {
+        let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();
+        parts = figures::pair(&embeddings[0], &embeddings[1]).into();
+        parts.push(("embedding_std", figures::unit_std(&embeddings)));
+        parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
+    }
+    Loss { total: rows.mean(), parts, features, image_losses, carry: () }
+}
+
 impl Method for SimClr {
     type Student = Student;
     type Memory = Nothing;
     type Carry = ();
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        let views = sizes.global_views + sizes.local_views;
-        if views < 2 {
-            return Err(format!(
-                "views.count adds up to {views}; simclr contrasts views of one image: expected at \
-                 least 2 (global and local ones count alike)"
-            ));
-        }
+        sizes.require_two_views("simclr")?;
         sizes.require_other_images("simclr")
+    }
+
+    fn has_image_losses(&self) -> bool {
+        true
     }
 
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
@@ -71,20 +94,10 @@ impl Method for SimClr {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let (features, embeddings): (Vec<_>, Vec<_>) =
-            views.all().map(|x| student.embed(x, views.mode())).collect();
-        let images = views.joint_images().repeat(embeddings.len());
-        let embeddings = views.gather(embeddings);
-        let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
-        let total = contrastive::nt_xent(z, &images, self.temperature);
-        let mut parts = Vec::new();
-        if at.watch {
-            let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();
-            parts = figures::pair(&embeddings[0], &embeddings[1]).into();
-            parts.push(("embedding_std", figures::unit_std(&embeddings)));
-            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
-        }
-        Loss { total, parts, features, carry: () }
+        let images = views.joint_images();
+        contrasted(student, views, &images, at, |z, images| {
+            contrastive::nt_xent_rows(z, images, self.temperature)
+        })
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::predicting::Student;
@@ -62,6 +63,10 @@ impl Method for SimSiam {
         sizes.require_one_pair("simsiam")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         student(backbone, dim, [self.projector_hidden, self.dim, self.predictor_hidden], init)
     }
@@ -77,6 +82,10 @@ impl Method for SimSiam {
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
         let [(h1, z1, p1), (h2, z2, p2)] = views.pair().map(|x| student.predict(x, views.mode()));
         let (predictions, projections) = views.gather(([p1, p2], [z1, z2]));
+        let image_losses = at.image_losses.then(|| {
+            let predictions = predictions.clone().map(Tensor::detach);
+            prediction::simsiam_rows(predictions, projections.clone())
+        });
         let total = prediction::simsiam(predictions, projections.clone());
         let mut parts = vec![("cosine", -total.clone().detach())];
         if at.watch {
@@ -84,7 +93,7 @@ impl Method for SimSiam {
             parts.push(("projection_std", figures::unit_std(&projections)));
             parts.push(("projection_norm", figures::mean_norm(projections[0].clone())));
         }
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![h1, h2], image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

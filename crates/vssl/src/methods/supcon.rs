@@ -8,15 +8,14 @@
 //! with P(i) the other rows of the class of row i and Q(i) the rows of other classes; or, with `form = "outside"`, the
 //! mean over P(i) of the logarithms. The formulas are in [`crate::objective::contrastive`].
 
-use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::embedding::Student;
+use super::{embedding::Student, simclr::contrasted};
 use crate::{
     backbone::Backbone,
     layers::Init,
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{contrastive, figures},
+    objective::contrastive,
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -66,17 +65,15 @@ impl Method for SupCon {
     type Carry = ();
 
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
-        let views = sizes.global_views + sizes.local_views;
-        if views < 2 {
-            return Err(format!(
-                "views.count adds up to {views}; supcon contrasts views: expected at least 2 (global and local ones \
-                 count alike)"
-            ));
-        }
+        sizes.require_two_views("supcon")?;
         sizes.require_other_images("supcon")
     }
 
     fn sees_labels(&self) -> bool {
+        true
+    }
+
+    fn has_image_losses(&self) -> bool {
         true
     }
 
@@ -89,23 +86,11 @@ impl Method for SupCon {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let (features, embeddings): (Vec<_>, Vec<_>) =
-            views.all().map(|x| student.embed(x, views.mode())).collect();
-        let labels = views.joint_labels().repeat(embeddings.len());
-        let embeddings = views.gather(embeddings);
-        let z = Tensor::cat(embeddings.clone(), 0); // views × [n, d] -> [views·n, d]
-        let total = match self.form {
-            Form::Inside => contrastive::nt_xent(z, &labels, self.temperature),
-            Form::Outside => contrastive::supcon_outside(z, &labels, self.temperature),
-        };
-        let mut parts = Vec::new();
-        if at.watch {
-            let embeddings: Vec<_> = embeddings.into_iter().map(Tensor::detach).collect();
-            parts = figures::pair(&embeddings[0], &embeddings[1]).into();
-            parts.push(("embedding_std", figures::unit_std(&embeddings)));
-            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
-        }
-        Loss { total, parts, features, carry: () }
+        let labels = views.joint_labels();
+        contrasted(student, views, &labels, at, |z, labels| match self.form {
+            Form::Inside => contrastive::nt_xent_rows(z, labels, self.temperature),
+            Form::Outside => contrastive::supcon_outside_rows(z, labels, self.temperature),
+        })
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

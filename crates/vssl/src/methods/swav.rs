@@ -156,6 +156,10 @@ impl Method for Swav {
         sizes.require_two_global("swav")
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student {
             backbone,
@@ -188,6 +192,10 @@ impl Method for Swav {
         let scores = views.gather(scores.collect::<Vec<_>>());
         let globals = views.global.len();
         let swap = self.swap(scores, globals, &prototypes, memory.queue.as_ref(), at);
+        let image_losses = at.image_losses.then(|| {
+            let scores: Vec<_> = swap.scores.iter().map(|x| x.clone().detach()).collect();
+            clustering::swapped_rows(&scores, &swap.assignments, self.temperature)
+        });
         let z = views.gather_detached(z);
         let mut parts = vec![("assignment_entropy", figures::entropy(swap.assignments[0].clone()))];
         if at.watch {
@@ -195,7 +203,7 @@ impl Method for Swav {
             parts.extend(self.figures(&swap));
         }
         let carry = if memory.queue.is_some() { z } else { Vec::new() };
-        Loss { total: swap.loss, parts, features, carry }
+        Loss { total: swap.loss, parts, features, image_losses, carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

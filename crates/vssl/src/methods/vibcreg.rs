@@ -11,11 +11,12 @@
 use burn::{module::Module, tensor::Tensor};
 use serde::{Deserialize, Serialize};
 
+use super::vicreg::parts;
 use crate::{
     backbone::Backbone,
     layers::{Init, IterNorm, Mlp, MlpStyle, Mode},
     method::{Loss, Method, Nothing, Sizes, Views},
-    objective::{figures, redundancy},
+    objective::redundancy,
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -113,19 +114,10 @@ impl Method for Vibcreg {
             None => x,
         });
         let terms = redundancy::vibcreg(a.clone(), b.clone());
-        let mut parts = vec![
-            ("similarity", terms.similarity.clone()),
-            ("variance", terms.variance.clone()),
-            ("covariance", terms.covariance.clone()),
-        ];
-        if at.watch {
-            let embeddings = [a.detach(), b.detach()];
-            parts.push(("embedding_std", figures::unit_std(&embeddings)));
-            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
-        }
+        let parts = parts(&terms, [a, b], at);
         let total =
             terms.total(self.similarity_weight, self.variance_weight, self.covariance_weight);
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![h1, h2], image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -8,6 +8,7 @@
 //!
 //! The formulas are in [`crate::objective::redundancy`]. There is nothing to remember.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::embedding::Student;
@@ -58,6 +59,27 @@ impl Default for Vicreg {
     }
 }
 
+/// The terms and figures that are logged, also those of VIbCReg.
+///
+/// # Shapes — `embeddings`: `[n, dim]` each.
+pub(super) fn parts(
+    terms: &redundancy::Vicreg,
+    embeddings: [Tensor<2>; 2],
+    at: &Step,
+) -> Vec<(&'static str, Tensor<1>)> {
+    let mut parts = vec![
+        ("similarity", terms.similarity.clone()),
+        ("variance", terms.variance.clone()),
+        ("covariance", terms.covariance.clone()),
+    ];
+    if at.watch {
+        let embeddings = embeddings.map(Tensor::detach);
+        parts.push(("embedding_std", figures::unit_std(&embeddings)));
+        parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
+    }
+    parts
+}
+
 impl Method for Vicreg {
     type Student = Student;
     type Memory = Nothing;
@@ -79,19 +101,10 @@ impl Method for Vicreg {
         let [(h1, a), (h2, b)] = views.pair().map(|x| student.embed(x, views.mode()));
         let [a, b] = views.gather([a, b]);
         let terms = redundancy::vicreg(a.clone(), b.clone());
-        let mut parts = vec![
-            ("similarity", terms.similarity.clone()),
-            ("variance", terms.variance.clone()),
-            ("covariance", terms.covariance.clone()),
-        ];
-        if at.watch {
-            let embeddings = [a.detach(), b.detach()];
-            parts.push(("embedding_std", figures::unit_std(&embeddings)));
-            parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
-        }
+        let parts = parts(&terms, [a, b], at);
         let total =
             terms.total(self.similarity_weight, self.variance_weight, self.covariance_weight);
-        Loss { total, parts, features: vec![h1, h2], carry: () }
+        Loss { total, parts, features: vec![h1, h2], image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -142,7 +142,7 @@ impl Method for Wmse {
             parts.push(("embedding_norm", figures::mean_norm(embeddings[0].clone())));
             parts.push(("whitened_norm", figures::mean_norm(whitened)));
         }
-        Loss { total: found.loss, parts, features, carry: () }
+        Loss { total: found.loss, parts, features, image_losses: None, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

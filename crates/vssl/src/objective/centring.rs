@@ -3,7 +3,7 @@
 //!
 //! The targets are `q = softmax((t − c)/T)`, and the centre follows
 //! `c ← m·c + (1 − m)·mean of t over the batch`. The centre keeps single prototypes from winning everywhere;
-//! the low temperature keeps the prototypes from becoming alike. Called by `methods::dino`.
+//! the low temperature keeps the prototypes from becoming alike. Called by `methods::{dino, dinov2, ibot}`.
 
 use burn::tensor::Tensor;
 use vssl_kernels::softmax;

@@ -21,15 +21,42 @@ use super::cross_entropy;
 /// # Panics
 /// There is no pair: either no target, or a single view.
 pub fn swapped(predictions: &[Tensor<2>], targets: &[Tensor<2>], temperature: f64) -> Tensor<1> {
-    let pairs = targets.len() * predictions.len().saturating_sub(1);
-    let terms = predictions.iter().enumerate().filter_map(|(b, logits)| {
+    let terms = swapped_terms(predictions, targets, temperature).map(|rows| rows.mean());
+    let sum = terms.reduce(|x, y| x + y).expect("the caller has a target and another view");
+    sum / pairs(predictions, targets)
+}
+
+/// Returns the loss [`swapped`] of each image, `[n]`: the same without the mean over rows.
+///
+/// # Panics
+/// There is no pair: either no target, or a single view.
+pub fn swapped_rows(
+    predictions: &[Tensor<2>],
+    targets: &[Tensor<2>],
+    temperature: f64,
+) -> Tensor<1> {
+    let terms = swapped_terms(predictions, targets, temperature);
+    let sum = terms.reduce(|x, y| x + y).expect("the caller has a target and another view");
+    sum / pairs(predictions, targets)
+}
+
+/// The cross entropies of the rows of each view's predictions with the targets of the other views.
+fn swapped_terms(
+    predictions: &[Tensor<2>],
+    targets: &[Tensor<2>],
+    temperature: f64,
+) -> impl Iterator<Item = Tensor<1>> {
+    predictions.iter().enumerate().filter_map(move |(b, logits)| {
         // The cross entropy is linear in the targets: their sum takes its part once.
         let others = targets.iter().enumerate().filter(|(a, _)| *a != b);
         let target = others.map(|(_, target)| target.clone().detach()).reduce(|x, y| x + y)?;
-        Some(vssl_kernels::cross_entropy(logits.clone(), target, 1.0 / temperature).mean())
-    });
-    let sum = terms.reduce(|x, y| x + y).expect("the caller has a target and another view");
-    sum / pairs as f64
+        Some(vssl_kernels::cross_entropy(logits.clone(), target, 1.0 / temperature))
+    })
+}
+
+/// The number of pairs of a target and another view's prediction.
+fn pairs(predictions: &[Tensor<2>], targets: &[Tensor<2>]) -> f64 {
+    (targets.len() * predictions.len().saturating_sub(1)) as f64
 }
 
 /// Returns the mean over heads of the cross entropy of `scores / T` with the number of each image's cluster.

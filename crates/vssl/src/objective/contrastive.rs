@@ -6,7 +6,7 @@
 //! Each is a cross entropy over rows of similarities, divided by a temperature T. `CE(logits, t)` is
 //! the mean over rows of `logsumexp(logits) − logits[t]`. Called by the methods of the same names.
 
-use burn::tensor::{Bool, Int, Tensor, activation};
+use burn::tensor::{Bool, Device, Int, Tensor, activation};
 use vssl_kernels::{cross_entropy, linear, log_sum_exp, softmax};
 
 use super::normalise::unit_rows;
@@ -28,10 +28,18 @@ const ABSENT: f64 = -1e30;
 /// # Panics
 /// The number of image numbers is not the number of rows.
 pub fn nt_xent(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
+    nt_xent_rows(z, images, temperature).mean()
+}
+
+/// The loss [`nt_xent`] of each row, `[m]`.
+///
+/// # Panics
+/// The number of image numbers is not the number of rows.
+pub fn nt_xent_rows(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
     let (cosines, itself, positive) = compared(z, images);
     let others = log_sum_exp(cosines.clone().mask_fill(itself, ABSENT), 1.0 / temperature);
     let positives = cosines.mask_fill(positive.bool_not(), ABSENT);
-    (others - log_sum_exp(positives, 1.0 / temperature)).mean()
+    others - log_sum_exp(positives, 1.0 / temperature)
 }
 
 /// The loss of SupCon with the positives averaged outside the logarithm (Khosla et al. 2020, arXiv:2004.11362, eq. 2),
@@ -46,25 +54,46 @@ pub fn nt_xent(z: Tensor<2>, images: &[usize], temperature: f64) -> Tensor<1> {
 /// # Panics
 /// The number of labels is not the number of rows.
 pub fn supcon_outside(z: Tensor<2>, labels: &[usize], temperature: f64) -> Tensor<1> {
+    supcon_outside_rows(z, labels, temperature).mean()
+}
+
+/// The loss [`supcon_outside`] of each row, `[m]`.
+///
+/// # Panics
+/// The number of labels is not the number of rows.
+pub fn supcon_outside_rows(z: Tensor<2>, labels: &[usize], temperature: f64) -> Tensor<1> {
     let (cosines, itself, positive) = compared(z, labels);
     let others = log_sum_exp(cosines.clone().mask_fill(itself, ABSENT), 1.0 / temperature);
     let count = positive.clone().float().sum_dim(1); // [m, m] -> [m, 1]
     let sum = cosines.mask_fill(positive.bool_not(), 0.0).sum_dim(1);
     let own = (sum / count).squeeze_dim::<1>(1) / temperature; // [m, 1] -> [m]
-    (others - own).mean()
+    others - own
 }
 
 /// Returns the cosines of all pairs of rows, which entries are rows with themselves, and which are other rows of the
 /// same number, each `[m, m]`.
 fn compared(z: Tensor<2>, numbers: &[usize]) -> (Tensor<2>, Tensor<2, Bool>, Tensor<2, Bool>) {
-    let (m, device) = (z.dims()[0], z.device());
-    assert_eq!(numbers.len(), m, "one number for each row");
-    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
-    let itself = equal_pairs(Tensor::arange(0..m as i64, &device));
-    let same = equal_pairs(Tensor::from_data(numbers.as_slice(), &device));
-    let positive = same.bool_and(itself.clone().bool_not());
+    let Compared { itself, positive } = compared_rows(numbers, z.dims()[0], &z.device());
     let z = unit_rows(z);
     (linear(z.clone(), z, None), itself, positive) // [m, d] · [d, m] -> [m, m]
+}
+
+/// What the entries of a matrix of all pairs of rows compare, both `[m, m]`.
+pub(super) struct Compared {
+    /// Rows with themselves.
+    pub itself: Tensor<2, Bool>,
+    /// Rows with other rows of the same number.
+    pub positive: Tensor<2, Bool>,
+}
+
+/// Says what the pairs of `m` rows compare that have these numbers.
+pub(super) fn compared_rows(numbers: &[usize], m: usize, device: &Device) -> Compared {
+    assert_eq!(numbers.len(), m, "one number for each row");
+    let numbers: Vec<i64> = numbers.iter().map(|&number| number as i64).collect();
+    let itself = equal_pairs(Tensor::arange(0..m as i64, device));
+    let same = equal_pairs(Tensor::from_data(numbers.as_slice(), device));
+    let positive = same.bool_and(itself.clone().bool_not());
+    Compared { itself, positive }
 }
 
 /// MoCo in one direction: a query's own key among those of the queue,
@@ -73,13 +102,18 @@ fn compared(z: Tensor<2>, numbers: &[usize]) -> (Tensor<2>, Tensor<2, Bool>, Ten
 /// # Shapes — `query`, `key`: `[n, d]`; `queue`: `[length, d]`; returns `[1]`. No gradient flows to
 /// `key` and `queue`.
 pub fn moco(query: Tensor<2>, key: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<1> {
+    moco_rows(query, key, queue, temperature).mean()
+}
+
+/// The loss [`moco`] of each query, `[n]`.
+fn moco_rows(query: Tensor<2>, key: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<1> {
     let n = query.dims()[0];
     let positive = (query.clone() * key.detach()).sum_dim(1) / temperature; // [n, d] -> [n, 1]
     let negative = linear(query, queue.detach(), None); // [n, length]
     // The sum over the queue is one logit beside the positive one.
     let negative = log_sum_exp(negative, 1.0 / temperature).reshape([n, 1]);
     let logits = Tensor::cat(vec![positive, negative], 1);
-    -activation::log_softmax(logits, 1).narrow(1, 0, 1).mean()
+    -activation::log_softmax(logits, 1).narrow(1, 0, 1).reshape([n]) // [n, 1] -> [n]
 }
 
 /// MoCo V2+: [`moco`] in both directions, `½·[moco(q₁, k₂, queue₂) + moco(q₂, k₁, queue₁)]`. The
@@ -97,6 +131,17 @@ pub fn mocov2plus(
     (moco(q1, k2, queue2, temperature) + moco(q2, k1, queue1, temperature)) * 0.5
 }
 
+/// The loss [`mocov2plus`] of each image, `[n]`.
+pub fn mocov2plus_rows(
+    queries: [Tensor<2>; 2],
+    keys: [Tensor<2>; 2],
+    queues: [Tensor<2>; 2],
+    temperature: f64,
+) -> Tensor<1> {
+    let ([q1, q2], [k1, k2], [queue1, queue2]) = (queries, keys, queues);
+    (moco_rows(q1, k2, queue2, temperature) + moco_rows(q2, k1, queue1, temperature)) * 0.5
+}
+
 /// MoCo V3 in one direction: `2T·CE(cos(q, kᵀ)/T, i)`, row i belonging to key i.
 ///
 /// # Shapes — `query`, `key`: `[n, d]`; returns `[1]`. No gradient flows to `key`.
@@ -110,6 +155,13 @@ pub fn mocov3_pair(query: Tensor<2>, key: Tensor<2>, temperature: f64) -> Tensor
 pub fn mocov3(queries: [Tensor<2>; 2], keys: [Tensor<2>; 2], temperature: f64) -> Tensor<1> {
     let ([q1, q2], [k1, k2]) = (queries, keys);
     mocov3_pair(q1, k2, temperature) + mocov3_pair(q2, k1, temperature)
+}
+
+/// The loss [`mocov3`] of each image, `[n]`.
+pub fn mocov3_rows(queries: [Tensor<2>; 2], keys: [Tensor<2>; 2], temperature: f64) -> Tensor<1> {
+    let ([q1, q2], [k1, k2]) = (queries, keys);
+    let pair = |q, k: Tensor<2>| own_among_all_rows(q, k.detach(), temperature);
+    (pair(q1, k2) + pair(q2, k1)) * (2.0 * temperature)
 }
 
 /// NNCLR in one direction: `CE(cos(nn, pᵀ)/T, i)`. Rows are the neighbours, columns the predictions.
@@ -132,6 +184,17 @@ pub fn nnclr(
     (nnclr_pair(nn1, p2, temperature) + nnclr_pair(nn2, p1, temperature)) * 0.5
 }
 
+/// The loss [`nnclr`] of each image, `[n]`.
+pub fn nnclr_rows(
+    neighbours: [Tensor<2>; 2],
+    predictions: [Tensor<2>; 2],
+    temperature: f64,
+) -> Tensor<1> {
+    let ([nn1, nn2], [p1, p2]) = (neighbours, predictions);
+    let pair = |nn: Tensor<2>, p| own_among_all_rows(nn.detach(), p, temperature);
+    (pair(nn1, p2) + pair(nn2, p1)) * 0.5
+}
+
 /// ReSSL: `mean_i −Σ_j softmax(k·queueᵀ/T_k)_j · log softmax(q·queueᵀ/T_q)_j`. The pair's own
 /// similarity does not appear, and nothing is normalised here.
 ///
@@ -144,9 +207,20 @@ pub fn ressl(
     student_temperature: f64,
     teacher_temperature: f64,
 ) -> Tensor<1> {
+    ressl_rows(q, k, queue, student_temperature, teacher_temperature).mean()
+}
+
+/// The loss [`ressl`] of each image, `[n]`.
+pub fn ressl_rows(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    queue: Tensor<2>,
+    student_temperature: f64,
+    teacher_temperature: f64,
+) -> Tensor<1> {
     let target = relations(k.detach(), queue.clone(), teacher_temperature);
     let logits = linear(q, queue.detach(), None);
-    cross_entropy(logits, target, 1.0 / student_temperature).mean()
+    cross_entropy(logits, target, 1.0 / student_temperature)
 }
 
 /// Returns `softmax(x·queueᵀ/T)` of each row: its relations to the rows of the queue.
@@ -161,11 +235,16 @@ pub fn relations(x: Tensor<2>, queue: Tensor<2>, temperature: f64) -> Tensor<2> 
 ///
 /// # Shapes — `a`, `b`: `[n, d]`; returns `[1]`.
 pub fn own_among_all(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
+    own_among_all_rows(a, b, temperature).mean()
+}
+
+/// The cross entropy [`own_among_all`] of each row of `a`, `[n]`.
+fn own_among_all_rows(a: Tensor<2>, b: Tensor<2>, temperature: f64) -> Tensor<1> {
     let (n, device) = (a.dims()[0], a.device());
     let cosines = linear(unit_rows(a), unit_rows(b), None); // [n, d] · [d, n] -> [n, n]
     let own = Tensor::arange(0..n as i64, &device).reshape([n, 1]);
     let own_cosines = cosines.clone().gather(1, own).reshape([n]); // [n, n] -> [n]
-    (log_sum_exp(cosines, 1.0 / temperature) - own_cosines / temperature).mean()
+    log_sum_exp(cosines, 1.0 / temperature) - own_cosines / temperature
 }
 
 /// Returns which entries of the vector equal each other, `[m]` to `[m, m]`.

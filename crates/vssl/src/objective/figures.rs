@@ -97,9 +97,16 @@ pub fn gaussians(q: &Gaussian, priors: &[Gaussian]) -> Vec<(&'static str, Tensor
 ///
 /// # Shapes — `[n, c]` to `[1]`.
 pub fn entropy(rows: Tensor<2>) -> Tensor<1> {
+    entropies(rows).mean()
+}
+
+/// Returns the entropy of each row, as [`entropy`] takes it.
+///
+/// # Shapes — `[n, c]` to `[n, 1]`.
+pub fn entropies(rows: Tensor<2>) -> Tensor<2> {
     // 0·log 0 is 0. The bound is of the order of the smallest normal number, far below any share that counts.
     let log = rows.clone().clamp_min(1e-37).log();
-    -(rows * log).sum_dim(1).mean()
+    -(rows * log).sum_dim(1)
 }
 
 /// Returns the share of the c columns that the rows use together, where each row sums to one: the exponential

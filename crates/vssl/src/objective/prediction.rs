@@ -34,6 +34,28 @@ pub fn byol(predictions: &[Tensor<2>], targets: &[Tensor<2>]) -> Tensor<1> {
     pairs.reduce(|sum, pair| sum + pair).expect("there are two views at least")
 }
 
+/// Returns the loss [`byol`] of each image, `[n]`: the same sum without the mean over the batch.
+///
+/// # Shapes — each prediction and target: `[n, d]`; returns `[n]`. No gradient flows to `targets`.
+///
+/// # Panics
+/// There is no pair of different views.
+pub fn byol_rows(predictions: &[Tensor<2>], targets: &[Tensor<2>]) -> Tensor<1> {
+    let pairs = targets.iter().enumerate().flat_map(|(a, target)| {
+        let others = predictions.iter().enumerate().filter(move |(b, _)| *b != a);
+        others.map(|(_, p)| cosine_similarity(p.clone(), target.clone().detach()) * -2.0 + 2.0)
+    });
+    pairs.reduce(|sum, pair| sum + pair).expect("there are two views at least")
+}
+
+/// Returns the loss [`simsiam`] of each image, `[n]`: the same without the mean over the batch.
+///
+/// # Shapes — all `[n, d]`; returns `[n]`. No gradient flows to the projections `z`.
+pub fn simsiam_rows(p: [Tensor<2>; 2], z: [Tensor<2>; 2]) -> Tensor<1> {
+    let ([p1, p2], [z1, z2]) = (p, z);
+    (cosine_similarity(p1, z2.detach()) + cosine_similarity(p2, z1.detach())) * -0.5
+}
+
 /// Returns `−cos(p, sg z)`, averaged over the batch, from −1 (aligned) to 1 (opposed).
 ///
 /// # Shapes — `prediction`, `target`: `[n, d]`; returns `[1]`. No gradient flows to `target`.

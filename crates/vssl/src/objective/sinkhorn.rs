@@ -3,7 +3,7 @@
 //!
 //! The columns (clusters) and then the rows of `Q = exp(scores/ε)` are divided by their sums, again and
 //! again. Each row becomes a distribution over clusters, and each cluster gets about as much as any other.
-//! Called by `methods::swav`.
+//! Called by `methods::{dinov2, ibot, swav}`.
 
 use burn::tensor::{Tensor, activation};
 

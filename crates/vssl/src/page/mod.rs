@@ -15,6 +15,7 @@ mod picture;
 mod pictures;
 mod run;
 mod tsne;
+mod verdict;
 
 use std::{
     io,
@@ -24,7 +25,8 @@ use std::{
 pub use classes::ClassView;
 pub use document::{Document, html};
 pub use pictures::{ImageSample, RunPictures};
-pub use run::{RunView, State, Verdict};
+pub use run::{RunView, State};
+pub use verdict::Verdict;
 
 use crate::{
     encoder::EncoderError,

@@ -101,7 +101,7 @@ mod tests {
         let mut canvas = Canvas::new(8, 3, 5);
         let mut scratch = Scratch::default();
         for at in 0..5 {
-            let image = Image { width: 4, height: 6, rgb: vec![10 * at as u8 + 5; 4 * 6 * 3] };
+            let image = Image { width: 4, height: 6, values: vec![10 * at as u8 + 5; 4 * 6 * 3] };
             canvas.put(at, &image, &mut scratch).unwrap();
         }
         let png = image::load_from_memory(&canvas.png().unwrap()).unwrap().to_rgb8();

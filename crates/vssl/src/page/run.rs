@@ -12,18 +12,18 @@ use super::{
     PageError,
     classes::{ClassView, classes},
     figures::{FigureView, figures},
+    verdict::{Verdict, verdict},
 };
 use crate::{
     methods,
-    recipe::{HealthConfig, Recipe},
+    recipe::Recipe,
     run::{
-        events::{StartedFrom, Summary},
+        events::{StartedFrom, Summary, TaughtBy},
         folder::{self, RunFolderError},
         history::{self, Entry},
         json_lines::JsonLinesError,
         metrics::{self, Line},
     },
-    train::health::Health,
 };
 
 /// Largest number of points of a curve. Longer curves are averaged over neighbouring lines: a screen
@@ -57,6 +57,8 @@ pub struct RunView {
     pub backbone: String,
     /// The encoder that the run started from; `None` for random weights.
     pub start: Option<StartedFrom>,
+    /// The frozen teacher; `None` for a method without one.
+    pub teacher: Option<TaughtBy>,
     /// Number of images of a step.
     pub batch: usize,
     /// Number of steps done, and of the whole run where it is known.
@@ -97,15 +99,6 @@ pub enum State {
     Stopped,
     /// The run is neither running nor finished: it was killed, or ended with an error.
     Unfinished,
-}
-
-/// Whether the features are alive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Verdict {
-    /// `good`, `warning`, `bad` or `unknown`.
-    pub level: &'static str,
-    /// The verdict as a sentence.
-    pub text: String,
 }
 
 /// Figures over steps.
@@ -166,6 +159,7 @@ impl RunView {
             dataset: dataset(&recipe),
             backbone: backbone(&recipe),
             start: recipe.init.as_ref().map(StartedFrom::of),
+            teacher: recipe.teacher.as_ref().map(TaughtBy::of),
             batch: recipe.train.batch,
             steps: (done, total(&history, summary.as_ref())),
             verdict: verdict(&steps, &recipe.health, warnings.len()),
@@ -201,6 +195,7 @@ impl RunView {
             dataset: String::new(),
             backbone: String::new(),
             start: None,
+            teacher: None,
             batch: 0,
             steps: (0, None),
             summary: None,
@@ -283,39 +278,6 @@ fn total(history: &[Entry], summary: Option<&Summary>) -> Option<u64> {
     said.or(summary.filter(|summary| !summary.interrupted).map(|summary| summary.steps))
 }
 
-fn verdict(lines: &[Line], config: &HealthConfig, warnings: usize) -> Verdict {
-    let measured = lines.iter().filter_map(|line| {
-        let health = Health {
-            spread: line.figure("health/spread")?,
-            effective_rank: line.figure("health/effective_rank")?,
-            mean_cosine: line.figure("health/mean_cosine")?,
-        };
-        Some((line.step, health))
-    });
-    let measured: Vec<(u64, Health)> = measured.collect();
-    let Some((step, last)) = measured.last() else {
-        let text = "the features were not measured; see health.every_steps".to_owned();
-        return Verdict { level: "unknown", text };
-    };
-    let figures = format!("effective rank {:.1}, spread {:.2}", last.effective_rank, last.spread);
-    if let Some(symptom) = last.symptom(config) {
-        return Verdict { level: "bad", text: format!("step {step}: {symptom}") };
-    }
-    let low = measured.iter().filter(|(_, health)| health.symptom(config).is_some()).count();
-    match (low, warnings) {
-        (0, 0) => Verdict { level: "good", text: format!("no sign of collapse: {figures}") },
-        (0, warnings) => {
-            let text = format!("{figures}, but the run gave {warnings} warnings");
-            Verdict { level: "warning", text }
-        }
-        (low, _) => {
-            let of = measured.len();
-            let text = format!("{figures} at the end, too low in {low} of {of} measurements");
-            Verdict { level: "warning", text }
-        }
-    }
-}
-
 fn dataset(recipe: &Recipe) -> String {
     let name = match recipe.data.format {
         // CIFAR and STL-10 are the same wherever they lie; other images are named after their folder.
@@ -374,29 +336,5 @@ mod tests {
         assert_eq!(curves.series["loss"][0], Some(2.0));
         assert_eq!(curves.steps[0], 3);
         assert!(curves.series.values().all(|values| values.len() == MOST_POINTS));
-    }
-
-    #[test]
-    fn the_last_measurement_decides_whether_features_are_alive() {
-        let line = |step, rank: f64| Line {
-            evaluation: false,
-            step,
-            epoch: 0,
-            figures: ["spread", "effective_rank", "mean_cosine"]
-                .map(|name| {
-                    (format!("health/{name}"), if name == "effective_rank" { rank } else { 0.5 })
-                })
-                .to_vec(),
-        };
-        let config = HealthConfig::default();
-        let level = |ranks: &[f64], warnings| {
-            let lines: Vec<Line> = ranks.iter().map(|&rank| line(50, rank)).collect();
-            verdict(&lines, &config, warnings).level
-        };
-        assert_eq!(level(&[], 0), "unknown");
-        assert_eq!(level(&[20.0], 0), "good");
-        assert_eq!(level(&[20.0], 1), "warning");
-        assert_eq!(level(&[1.0, 20.0], 1), "warning");
-        assert_eq!(level(&[20.0, 1.0], 1), "bad");
     }
 }

@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use vssl_data::ViewGroup;
+use vssl_data::{MOST_CHANNELS, ViewGroup};
 
-use super::Recipe;
+use super::{Recipe, teacher};
 use crate::{
     backbone::{BackboneConfig, ConvNextConfig, ResnetConfig, ResnetVariant, Stem, VitConfig},
     optim::{OptimError, OptimizerConfig},
@@ -99,6 +99,18 @@ impl Checker {
         self.require("data.workers", workers <= MOST_WORKERS, workers, expected);
     }
 
+    /// The width and heads of a transformer that is a head of a method, whose positions are sines and cosines; the keys
+    /// are `<name>_width` and `<name>_heads`.
+    pub(crate) fn head(&mut self, name: &str, width: usize, heads: usize) {
+        let key = format!("{name}_width");
+        self.at_least(&key, width as u64, 1);
+        let expected = "a multiple of 4: a quarter each for sines and cosines of column and row";
+        self.require(&key, width.is_multiple_of(4), width, expected);
+        let divides = heads > 0 && width.is_multiple_of(heads);
+        let expected = format_args!("a divisor of {name}_width, which is {width}");
+        self.require(&format!("{name}_heads"), divides, heads, expected);
+    }
+
     /// A count.
     pub fn at_least(&mut self, key: &str, value: u64, least: u64) {
         self.require(key, value >= least, value, format_args!("at least {least}"));
@@ -136,16 +148,18 @@ impl Checker {
 pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     let mut checker = Checker::default();
     data(recipe, &mut checker);
-    views(&recipe.views, &mut checker);
+    views(&recipe.views, recipe.data.channels, &mut checker);
     backbone(recipe, &mut checker);
     checker.optimizer(&recipe.optimizer);
     schedule(recipe, &mut checker);
     train(recipe, &mut checker);
     probes(recipe, &mut checker);
+    uncertainty(recipe, &mut checker);
     housekeeping(recipe, &mut checker);
     if let Some(init) = &recipe.init {
         init.check(recipe.train.epochs, &mut checker);
     }
+    teacher::check(recipe, &mut checker);
     checker.into_complaints()
 }
 
@@ -161,17 +175,34 @@ fn data(recipe: &Recipe, checker: &mut Checker) {
     checker.at_least("data.workers", data.workers.unwrap_or(1) as u64, 1);
     checker.workers(data.workers);
     checker.at_least("data.prefetch", data.prefetch as u64, 1);
+    let most = MOST_CHANNELS;
+    let holds = (1..=most).contains(&data.channels);
+    checker.require("data.channels", holds, data.channels, format_args!("1 to {most}"));
+    if let (None, None, None) = (data.normalisation, data.usual_normalisation(), &recipe.init) {
+        let expected = "a mean and a deviation for each channel, for images of another number of channels than 3 \
+                        have no usual ones: vssl data statistics measures them";
+        checker.require("data.normalisation", false, "not set", expected);
+    }
     let normalisation = data.normalisation();
-    for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std).enumerate() {
+    let (found, wanted) = (normalisation.channels(), data.channels);
+    let expected = format_args!("{wanted}, the value of data.channels");
+    checker.require(
+        "data.normalisation",
+        found == wanted || !holds,
+        format_args!("for images of {found} channels"),
+        expected,
+    );
+    for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std.iter()).enumerate()
+    {
         let key = format!("data.normalisation.mean.{index}");
         checker.require(&key, mean.is_finite(), mean, "a finite number");
         let key = format!("data.normalisation.std.{index}");
         // Less would blow a single grey level up to thousands; it is a slip of the pen.
-        checker.require(&key, std.is_finite() && std >= 1e-6, std, "a number of at least 1e-6");
+        checker.require(&key, std.is_finite() && *std >= 1e-6, std, "a number of at least 1e-6");
     }
 }
 
-fn views(groups: &[ViewGroup], checker: &mut Checker) {
+fn views(groups: &[ViewGroup], channels: usize, checker: &mut Checker) {
     let global = groups.iter().filter(|group| !group.local).map(|group| group.count).sum::<usize>();
     let expected = "at least one view that is not local";
     checker.require("views", global > 0, format_args!("{global} global views"), expected);
@@ -179,6 +210,14 @@ fn views(groups: &[ViewGroup], checker: &mut Checker) {
         let key = |name: &str| format!("views.{index}.{name}");
         for (field, got, expected) in group.problems() {
             checker.require(&key(field), false, got, expected);
+        }
+        for (field, got, expected) in group.colour_problems(channels) {
+            checker.require(
+                &key(field),
+                false,
+                got,
+                format_args!("{expected} (data.channels = {channels})"),
+            );
         }
         // A pipeline can make smaller ones; no backbone here learns from them.
         if group.size > 0 {
@@ -296,6 +335,23 @@ fn probes(recipe: &Recipe, checker: &mut Checker) {
     checker.require("probe.momentum", holds, momentum, "a number from 0 to below 1");
     checker.at_least("knn.k", recipe.knn.k as u64, 1);
     checker.positive("knn.temperature", recipe.knn.temperature);
+}
+
+fn uncertainty(recipe: &Recipe, checker: &mut Checker) {
+    let Some(section) = &recipe.uncertainty else { return };
+    let method = recipe.method.name();
+    let expected = format_args!(
+        "no such table with method = {method:?}: its loss belongs to a whole batch, or the method does not tell the \
+         loss of each image, so there is nothing that a head could predict"
+    );
+    checker.require("uncertainty", recipe.method.has_image_losses(), "there", expected);
+    for (index, &width) in section.hidden.iter().enumerate() {
+        checker.at_least(&format!("uncertainty.hidden.{index}"), width as u64, 1);
+    }
+    checker.not_negative("uncertainty.lr", section.lr);
+    checker.not_negative("uncertainty.weight_decay", section.weight_decay);
+    checker.not_negative("uncertainty.margin", section.margin);
+    checker.not_negative("uncertainty.leeway", section.leeway);
 }
 
 fn housekeeping(recipe: &Recipe, checker: &mut Checker) {

@@ -3,22 +3,13 @@
 //! The keys beside `from` are the options of `vssl import`: what a file of another program does not tell. What the
 //! encoder itself decides, its architecture and the normalisation of its images, need not be in the recipe.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::{Deserialize, Serialize};
 use toml::Table;
-use vssl_data::{
-    Normalisation,
-    dataset::{CIFAR10, CIFAR100, IMAGENET},
-};
+use vssl_data::Normalisation;
 
-use super::{
-    Checker, Difference, Recipe, explain,
-    sections::short::{self, Wide},
-};
+use super::{Checker, Difference, Recipe, explain, normalisation, sections::short};
 use crate::{
     backbone::{Architecture, BackboneConfig, Pooling, Stem},
     method::learner::Network,
@@ -28,7 +19,7 @@ use crate::{
 /// the encoder had.
 const OF_TRAINING: [&str; 1] = ["vit.frozen_patch_projection"];
 
-/// `[init]`: the encoder whose weights the backbones of a run start with.
+/// `[init]`: the encoder whose weights a run starts with; and `[teacher]`, where `freeze_epochs` has no meaning.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct InitSection {
@@ -73,15 +64,30 @@ pub struct InitSection {
     #[serde(
         skip_serializing_if = "Option::is_none",
         serialize_with = "short::serialize",
-        deserialize_with = "normalisation"
+        deserialize_with = "normalisation::deserialize"
     )]
     pub normalisation: Option<Normalisation>,
+    /// What becomes of the weights of a stem that takes another number of channels than the images have; without it
+    /// such an encoder is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem_channels: Option<StemChannels>,
     /// Prefix of the encoder's tensor names, where the file has several encoders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
     /// The table `[backbone]` as the recipe has it, without defaults; `None` for a recipe of a program's making.
     #[serde(skip)]
     pub(super) backbone: Option<Table>,
+}
+
+/// How the stem of an encoder is made to take another number of channels. Both ways multiply by the number of channels
+/// that it had over the number that it gets, so that what comes out stays as large as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StemChannels {
+    /// Every channel gets the mean of the weights of all channels.
+    Mean,
+    /// The channels get the weights of those that were there, in their order, and again from the first on.
+    Repeat,
 }
 
 impl Default for InitSection {
@@ -100,6 +106,7 @@ impl Default for InitSection {
             size: None,
             resize: None,
             normalisation: None,
+            stem_channels: None,
             prefix: None,
             backbone: None,
         }
@@ -130,74 +137,23 @@ impl InitSection {
 
     /// Complains about values out of bounds.
     pub(super) fn check(&self, epochs: u64, checker: &mut Checker) {
-        let named = !self.from.as_os_str().is_empty();
-        let expected = "a run folder, an exported file, or a file of another program's weights";
-        checker.require("init.from", named, "not set", expected);
+        self.check_source("init", checker);
         let (freeze, most) = (self.freeze_epochs, epochs.saturating_sub(1));
         let expected = format_args!(
             "at most {most}, below train.epochs: with more the encoder would never train"
         );
         checker.require("init.freeze_epochs", freeze <= most, freeze, expected);
-        for (key, number) in
-            [("init.heads", self.heads), ("init.size", self.size), ("init.resize", self.resize)]
-        {
-            checker.at_least(key, number.unwrap_or(1) as u64, 1);
+    }
+
+    /// Complains about values out of bounds that say which encoder it is, in a table of this name.
+    pub(super) fn check_source(&self, table: &str, checker: &mut Checker) {
+        let named = !self.from.as_os_str().is_empty();
+        let expected = "a run folder, an exported file, or a file of another program's weights";
+        checker.require(&format!("{table}.from"), named, "not set", expected);
+        for (key, number) in [("heads", self.heads), ("size", self.size), ("resize", self.resize)] {
+            checker.at_least(&format!("{table}.{key}"), number.unwrap_or(1) as u64, 1);
         }
     }
-}
-
-/// Returns the normalisation that `text` names, as `vssl import --normalisation` takes it: `imagenet`, `cifar10`,
-/// `cifar100`, `MEAN,STD`, or three means and three deviations.
-///
-/// # Errors
-/// The text is none of these; the error says what was expected.
-pub fn normalisation_of(text: &str) -> Result<Normalisation, String> {
-    let numbers: Result<Vec<f32>, _> = text.split(',').map(|part| part.trim().parse()).collect();
-    let given = match (text, numbers.as_deref()) {
-        ("imagenet", _) => IMAGENET,
-        ("cifar10", _) => CIFAR10,
-        ("cifar100", _) => CIFAR100,
-        (_, Ok(&[mean, std])) => Normalisation { mean: [mean; 3], std: [std; 3] },
-        (_, Ok(&[a, b, c, x, y, z])) => Normalisation { mean: [a, b, c], std: [x, y, z] },
-        _ => {
-            return Err(
-                "expected imagenet, cifar10, cifar100, MEAN,STD, or three means and three \
-                        deviations, as in 0.5,0.5,0.5,0.5,0.5,0.5"
-                    .to_owned(),
-            );
-        }
-    };
-    let positive = given.std.iter().all(|std| std.is_finite() && *std > 0.0);
-    match positive && given.mean.iter().all(|mean| mean.is_finite()) {
-        true => Ok(given),
-        false => Err("expected finite numbers and deviations above 0".to_owned()),
-    }
-}
-
-/// Reads a normalisation: a text, or a table as `data.normalisation` has it.
-fn normalisation<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Normalisation>, D::Error> {
-    struct Reader;
-    impl<'de> Visitor<'de> for Reader {
-        type Value = Normalisation;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(
-                "a name such as \"imagenet\", numbers in quotes, or a table of mean and std",
-            )
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<Normalisation, E> {
-            normalisation_of(text)
-                .map_err(|expected| E::custom(format!("got {text:?}, {expected}")))
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Normalisation, A::Error> {
-            Wide::deserialize(MapAccessDeserializer::new(table)).map(Wide::narrow)
-        }
-    }
-    deserializer.deserialize_any(Reader).map(Some)
 }
 
 impl Recipe {
@@ -214,6 +170,8 @@ impl Recipe {
         let mut notes = Vec::new();
         let shown = |n: Normalisation| format!("mean {:?}, std {:?}", n.mean, n.std);
         match self.data.normalisation {
+            // The stem is made for another number of channels: what the encoder knows is of no use.
+            _ if normalisation.channels() != self.data.channels => {}
             None => {
                 notes.push(format!(
                     "data.normalisation is not given: images are normalised as the encoder knows them, {}",
@@ -308,6 +266,11 @@ fn put(table: &mut Table, path: &[String], value: toml::Value) {
 
 #[cfg(test)]
 mod tests {
+    use vssl_data::{
+        PerChannel,
+        dataset::{CIFAR10, IMAGENET},
+    };
+
     use super::*;
     use crate::methods::METHODS;
 
@@ -387,16 +350,16 @@ mod tests {
             recipe("data.normalisation = { mean = [0.5, 0.5, 0.5], std = [0.5, 0.5, 0.5] }");
         let notes = given.start_from(&encoder(), IMAGENET).unwrap();
         assert!(notes.iter().any(|note| note.contains("otherwise than the encoder")), "{notes:?}");
-        assert_eq!(given.data.normalisation().mean, [0.5; 3]);
+        assert_eq!(*given.data.normalisation().mean, [0.5; 3]);
     }
 
     #[test]
     fn a_normalisation_is_a_name_numbers_or_a_table() {
         let of = |text: &str| recipe(text).init.unwrap().normalisation.unwrap();
         assert_eq!(of("init.normalisation = \"cifar10\""), CIFAR10);
-        assert_eq!(of("init.normalisation = \"0.5,0.25\"").std, [0.25; 3]);
+        assert_eq!(of("init.normalisation = \"0.5,0.25\"").std, PerChannel::new([0.25; 3]));
         let table = "init.normalisation = { mean = [0.1, 0.2, 0.3], std = [1, 1, 1] }";
-        assert_eq!(of(table).mean, [0.1, 0.2, 0.3]);
+        assert_eq!(*of(table).mean, [0.1, 0.2, 0.3]);
         let text = "method = \"simclr\"\ndata.path = \"x\"\ninit = { from = \"e\", normalisation = \"flat\" }";
         let error = Recipe::parse(text, "t", &[], METHODS).unwrap_err().to_string();
         assert!(error.contains("imagenet, cifar10"), "{error}");

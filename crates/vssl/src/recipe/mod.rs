@@ -9,10 +9,12 @@ mod check;
 mod error;
 mod explain;
 mod init;
+mod normalisation;
 mod read;
 mod sections;
 mod settings;
 mod tables;
+mod teacher;
 mod tree;
 
 use std::{fs, path::Path};
@@ -24,10 +26,11 @@ pub use check::Checker;
 pub use error::{Location, Problem, RecipeError};
 pub use explain::{Difference, Origin, Provenance, difference};
 pub(crate) use explain::{leaves, of_tables};
-pub use init::{InitSection, normalisation_of};
+pub use init::{InitSection, StemChannels};
+pub use normalisation::normalisation_of;
 pub use sections::{
     CheckpointSection, DataSection, EvaluationSection, HealthConfig, KnnSection, LogSection,
-    ProbeConfig, TrainSection,
+    LossObjective, ProbeConfig, TrainSection, UncertaintySection,
 };
 pub use settings::{Entry, Settings, settings, settings_and_origins};
 pub(crate) use tables::upgraded;
@@ -57,6 +60,9 @@ pub struct Recipe {
     /// The encoder whose weights the run starts with; random weights.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<InitSection>,
+    /// The frozen encoder that a method such as distillation learns from.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "teacher::serialize")]
+    pub teacher: Option<InitSection>,
     /// Update rule and base rate.
     pub optimizer: OptimizerConfig,
     /// The rate over time.
@@ -65,6 +71,9 @@ pub struct Recipe {
     pub train: TrainSection,
     /// Online linear probe.
     pub probe: ProbeConfig,
+    /// A head that predicts the loss of an image; no head.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncertainty: Option<UncertaintySection>,
     /// Nearest neighbours.
     pub knn: KnnSection,
     /// The table at the end.
@@ -85,10 +94,12 @@ const KEYS: &[&str] = &[
     "views",
     "backbone",
     "init",
+    "teacher",
     "optimizer",
     "schedule",
     "train",
     "probe",
+    "uncertainty",
     "knn",
     "evaluation",
     "health",
@@ -113,10 +124,12 @@ impl Recipe {
             views: vec![ViewGroup::default()],
             backbone: BackboneConfig::default(),
             init: None,
+            teacher: None,
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::default(),
             train: TrainSection::default(),
             probe: ProbeConfig::default(),
+            uncertainty: None,
             knn: KnnSection::default(),
             evaluation: EvaluationSection::default(),
             health: HealthConfig::default(),
@@ -232,10 +245,12 @@ impl Recipe {
                 "views" => node.read_into(&mut self.views),
                 "backbone" => node.read_into(&mut self.backbone),
                 "init" => node.read_into(self.init.get_or_insert_default()),
+                "teacher" => node.read_into(self.teacher.get_or_insert_default()),
                 "optimizer" => node.read_into(&mut self.optimizer),
                 "schedule" => node.read_into(&mut self.schedule),
                 "train" => node.read_into(&mut self.train),
                 "probe" => node.read_into(&mut self.probe),
+                "uncertainty" => node.read_into(self.uncertainty.get_or_insert_default()),
                 "knn" => node.read_into(&mut self.knn),
                 "evaluation" => node.read_into(&mut self.evaluation),
                 "health" => node.read_into(&mut self.health),

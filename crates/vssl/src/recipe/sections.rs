@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use vssl_data::{
-    Normalisation, OnBadImage,
+    MOST_CHANNELS, Normalisation, OnBadImage, PerChannel,
     dataset::{DataConfig, Format, Labels, MissingClasses, Range},
 };
 
-use crate::{optim::Clip, precision::Precision};
+use crate::{objective::loss_prediction, optim::Clip, precision::Precision};
 
 /// `[data]`: which images, and how they are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,9 @@ pub struct DataSection {
     /// Which numbers are black and white in images of 16 bits a sample and of floating-point numbers; `full`.
     #[serde(skip_serializing_if = "Range::is_full")]
     pub range: Range,
+    /// The number of channels of the images; 3, which is RGB.
+    #[serde(skip_serializing_if = "is_three")]
+    pub channels: usize,
     /// Mean and standard deviation of the channels; those of the format, or of the encoder that `[init]` names.
     /// Always there in the recipe of a run.
     #[serde(skip_serializing_if = "Option::is_none", with = "short")]
@@ -74,6 +77,7 @@ impl Default for DataSection {
             missing_classes: source.missing_classes,
             bits_used: source.bits_used,
             range: source.range,
+            channels: source.channels,
             normalisation: None,
             on_bad_image: OnBadImage::Stop,
             workers: None,
@@ -97,13 +101,34 @@ impl DataSection {
             missing_classes: self.missing_classes,
             bits_used: self.bits_used,
             range: self.range,
+            channels: self.channels,
         }
     }
 
-    /// What pixels are normalised by.
+    /// What pixels are normalised by. Where nothing says it for images of so many channels, it is 0.5 for all: the check
+    /// of a recipe refuses that, unless `[init]` names an encoder that says it.
     pub fn normalisation(&self) -> Normalisation {
-        self.normalisation.unwrap_or_else(|| self.format.normalisation())
+        self.normalisation.or_else(|| self.usual_normalisation()).unwrap_or_else(|| {
+            let channels = self.channels.clamp(1, MOST_CHANNELS);
+            let half = PerChannel::of(&vec![0.5; channels]).expect("from 1 to the most");
+            Normalisation { mean: half, std: half }
+        })
     }
+
+    /// The usual normalisation of images of this format with so many channels, where there is one.
+    pub fn usual_normalisation(&self) -> Option<Normalisation> {
+        let usual = self.format.normalisation();
+        match (self.channels, self.format) {
+            (3, _) => Some(usual),
+            (1, Format::Idx) => Some(Normalisation::new([usual.mean[0]], [usual.std[0]])),
+            _ => None,
+        }
+    }
+}
+
+/// Whether images are RGB, which recipes do not write down.
+fn is_three(channels: &usize) -> bool {
+    *channels == 3
 }
 
 /// Whether samples use all of 16 bits, which recipes do not write down.
@@ -179,6 +204,49 @@ pub struct ProbeConfig {
 impl Default for ProbeConfig {
     fn default() -> Self {
         Self { enabled: true, lr: 0.1, momentum: 0.9, weight_decay: 0.0 }
+    }
+}
+
+/// `[uncertainty]`: a head that learns, on features whose gradient is stopped, how large the method's loss of an image is.
+/// Without the table there is no head.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UncertaintySection {
+    /// What the head learns of the losses; `order`.
+    pub objective: LossObjective,
+    /// Widths of the hidden layers; two of 512, as in the URL benchmark. An empty list is a linear head.
+    pub hidden: Vec<usize>,
+    /// Learning rate of AdamW, whatever the batch; follows the schedule of the run. 0.001.
+    pub lr: f64,
+    /// Weight decay of AdamW; 0.01.
+    pub weight_decay: f64,
+    /// By how much the order of two predictions has to be right, for `order`; 0.1.
+    pub margin: f64,
+    /// Losses that are less than this apart have no order, for `order`; 0.
+    pub leeway: f64,
+}
+
+/// The target of the head of `[uncertainty]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossObjective {
+    /// Which of two images has the larger loss: the numbers have no unit.
+    #[default]
+    Order,
+    /// The loss itself, by squared error.
+    Squared,
+}
+
+impl Default for UncertaintySection {
+    fn default() -> Self {
+        Self {
+            objective: LossObjective::Order,
+            hidden: vec![512, 512],
+            lr: 1e-3,
+            weight_decay: 0.01,
+            margin: loss_prediction::MARGIN,
+            leeway: 0.0,
+        }
     }
 }
 
@@ -285,13 +353,24 @@ pub(super) mod short {
     #[derive(Serialize, Deserialize)]
     #[serde(deny_unknown_fields)]
     pub(in crate::recipe) struct Wide {
-        mean: [f64; 3],
-        std: [f64; 3],
+        mean: Vec<f64>,
+        std: Vec<f64>,
     }
 
     impl Wide {
-        pub(in crate::recipe) fn narrow(self) -> Normalisation {
-            Normalisation { mean: self.mean.map(|x| x as f32), std: self.std.map(|x| x as f32) }
+        /// # Errors
+        /// No number, more than an image has channels, or more means than deviations, in words.
+        pub(in crate::recipe) fn narrow(self) -> Result<Normalisation, String> {
+            let (means, deviations) = (self.mean.len(), self.std.len());
+            if means != deviations {
+                return Err(format!(
+                    "{means} numbers in mean and {deviations} in std: expected one of each for each channel"
+                ));
+            }
+            let narrow = |numbers: Vec<f64>| {
+                PerChannel::of(&numbers.into_iter().map(|x| x as f32).collect::<Vec<_>>())
+            };
+            Ok(Normalisation { mean: narrow(self.mean)?, std: narrow(self.std)? })
         }
     }
 
@@ -304,13 +383,15 @@ pub(super) mod short {
         value: &Option<Normalisation>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let wide = |n: &Normalisation| Wide { mean: n.mean.map(widen), std: n.std.map(widen) };
+        let all = |numbers: &[f32]| numbers.iter().copied().map(widen).collect();
+        let wide = |n: &Normalisation| Wide { mean: all(&n.mean), std: all(&n.std) };
         value.as_ref().map(wide).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<Option<Normalisation>, D::Error> {
-        Ok(Option::<Wide>::deserialize(deserializer)?.map(Wide::narrow))
+        let given = Option::<Wide>::deserialize(deserializer)?;
+        given.map(Wide::narrow).transpose().map_err(serde::de::Error::custom)
     }
 }

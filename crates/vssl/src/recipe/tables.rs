@@ -2,11 +2,15 @@
 
 use toml::Table;
 
-use crate::{backbone, optim, schedule, tagged::TaggedTable};
+use crate::{backbone, objective::distillation, optim, schedule, tagged::TaggedTable};
 
 /// The tables of recipes and settings that have a tag.
-const TAGGED: [(&str, &TaggedTable); 3] =
-    [("optimizer", &optim::TABLE), ("backbone", &backbone::TABLE), ("schedule", &schedule::TABLE)];
+const TAGGED: [(&str, &TaggedTable); 4] = [
+    ("optimizer", &optim::TABLE),
+    ("backbone", &backbone::TABLE),
+    ("schedule", &schedule::TABLE),
+    ("distill", &distillation::TABLE),
+];
 
 /// What the tag of the table called `table` decides; `None` for a table without a tag.
 pub(super) fn tagged(table: &str) -> Option<&'static TaggedTable> {

@@ -118,3 +118,9 @@ impl RunFolderError {
         Self::NotSaved { step, kept, source: Box::new(source) }
     }
 }
+
+/// Makes the error of a call of the system on `path`.
+pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> RunFolderError {
+    let path = path.to_owned();
+    move |source| RunFolderError::Io { path, source }
+}

@@ -140,6 +140,29 @@ impl StartedFrom {
     }
 }
 
+/// The frozen teacher of a run whose method learns from one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaughtBy {
+    /// The path as the recipe gives it.
+    #[serde(serialize_with = "crate::run::path_text::one")]
+    pub from: PathBuf,
+    /// Which network of a run it was.
+    pub network: Network,
+    /// The checkpoint of a run that it was, `step-N`; `None` for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
+    /// SHA-256 of the file that the weights were read from.
+    pub digest: Option<String>,
+}
+
+impl TaughtBy {
+    /// Returns the teacher that a resolved recipe names.
+    pub(crate) fn of(teacher: &InitSection) -> Self {
+        let InitSection { from, network, checkpoint, digest, .. } = teacher.clone();
+        Self { from, network, checkpoint, digest }
+    }
+}
+
 /// The result of a run: `summary.json`. Accuracies are percent, and `None` without labels or without a
 /// validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,6 +204,9 @@ pub struct Summary {
     /// The encoder that the run started from; `None` for random weights.
     #[serde(default)]
     pub init: Option<Box<StartedFrom>>,
+    /// The frozen teacher; `None` for a method without one.
+    #[serde(default)]
+    pub teacher: Option<Box<TaughtBy>>,
     /// Notes, such as why a figure is missing. A note on changed images is in the result of every later start.
     pub notes: Vec<String>,
     /// The run folder.
@@ -190,7 +216,7 @@ pub struct Summary {
 
 impl Summary {
     /// The keys of `summary.json` that a figure cannot have.
-    pub const KEYS: [&str; 16] = [
+    pub const KEYS: [&str; 17] = [
         "method",
         "seed",
         "steps",
@@ -205,6 +231,7 @@ impl Summary {
         "online_top1",
         "images",
         "init",
+        "teacher",
         "notes",
         "run",
     ];

@@ -19,5 +19,7 @@ pub const LABELS: &str = "labels.json";
 pub const ENCODER: &str = "encoder.json";
 /// The encoder that a run started from, where it did not start from random weights.
 pub const START: &str = "start.safetensors";
+/// The frozen teacher of a run whose method learns from one.
+pub const TEACHER: &str = "teacher.safetensors";
 /// The messages to people.
 pub(super) const LOG: &str = "log.txt";

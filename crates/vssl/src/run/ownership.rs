@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     checkpoint, earlier, history, metrics,
-    names::{CLASSES, CONFUSION, ENCODER, LABELS, LOG, RECIPE, SETTINGS, START, SUMMARY},
+    names::{CLASSES, CONFUSION, ENCODER, LABELS, LOG, RECIPE, SETTINGS, START, SUMMARY, TEACHER},
     tensorboard,
 };
 
@@ -37,7 +37,8 @@ fn is_begun(folder: &Path) -> bool {
 }
 
 fn is_own(name: &str) -> bool {
-    let names = [RECIPE, SETTINGS, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, LOG, START];
+    let names =
+        [RECIPE, SETTINGS, SUMMARY, CLASSES, CONFUSION, LABELS, ENCODER, LOG, START, TEACHER];
     names.contains(&name)
         || [metrics::FILE, history::FILE, checkpoint::FOLDER].contains(&name)
         || earlier::is_kept(name)

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     methods,
-    recipe::{self, Difference, Provenance, Recipe},
+    recipe::{self, Difference, InitSection, Provenance, Recipe},
     schedule::Schedule,
 };
 
@@ -76,25 +76,35 @@ pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenanc
     }
 }
 
-/// Gives `now` what the run of the recipe `was` has taken over from the encoder that it started from, if both name the
-/// same encoder and `now` does not say otherwise. Of the encoder, `latest` and `best` are the checkpoints that they
-/// were when the run began.
+/// Gives `now` what the run of the recipe `was` has taken over from the encoder that it started from and from its teacher, if
+/// both name the same encoder and `now` does not say otherwise. Of an encoder, `latest` and `best` are the checkpoints that
+/// they were when the run began.
 pub fn keep_start(was: &Recipe, now: &mut Recipe) {
+    if let (Some(from), Some(teacher)) = (&was.teacher, &mut now.teacher) {
+        keep_source(from, teacher);
+    }
     let (Some(from), Some(init)) = (&was.init, &mut now.init) else { return };
-    let is_same = from.from == init.from
-        || path::absolute(&init.from).is_ok_and(|place| place == from.from)
-        || init.from.canonicalize().is_ok_and(|place| place == from.from);
-    if is_same {
-        init.from.clone_from(&from.from);
-        if !init.checkpoint.as_ref().is_some_and(|name| name.starts_with("step-")) {
-            init.checkpoint.clone_from(&from.checkpoint);
-        }
-        if init.digest.is_none() {
-            init.digest.clone_from(&from.digest);
-        }
+    if keep_source(from, init) {
         // Where the backbones disagree, the comparison of the recipes says so.
         let _ = now.start_from(&was.backbone, was.data.normalisation());
     }
+}
+
+/// Gives `now` the place, the checkpoint and the digest of `was` if both name the same encoder; returns whether they do.
+fn keep_source(was: &InitSection, now: &mut InitSection) -> bool {
+    let is_same = was.from == now.from
+        || path::absolute(&now.from).is_ok_and(|place| place == was.from)
+        || now.from.canonicalize().is_ok_and(|place| place == was.from);
+    if is_same {
+        now.from.clone_from(&was.from);
+        if !now.checkpoint.as_ref().is_some_and(|name| name.starts_with("step-")) {
+            now.checkpoint.clone_from(&was.checkpoint);
+        }
+        if now.digest.is_none() {
+            now.digest.clone_from(&was.digest);
+        }
+    }
+    is_same
 }
 
 /// Returns the differences between the settings `was` of a training on labels and `now` that forbid the

@@ -11,8 +11,9 @@ use vssl_data::{Splits, loader::workers};
 
 use super::{
     HeadEpoch, HeadSummary, LinearSettings, OutputOptions, Summary,
-    job::{EncoderFacts, check_folder, labelled},
+    job::{EncoderFacts, labelled},
     judging::check_some_read,
+    resumption::check_folder,
 };
 use crate::{
     encoder::{Encoder, Reading},

@@ -131,6 +131,7 @@ impl Tuned {
         let init = Init::new(&device, settings.seed);
         let (dim, classes) = (encoder.config.dim(), job.train.classes().len());
         let head = Linear::new(dim, classes, &init);
+        let init = init.with_channels(encoder.input.channels());
         let fresh = Backbone::new(&encoder.config, &init);
         let backbone = state::restore(fresh, state::collect(&*encoder.backbone))
             .map_err(|source| other_network(&encoder.path, source))?;

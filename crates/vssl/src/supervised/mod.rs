@@ -11,6 +11,7 @@ mod job;
 mod judging;
 pub mod labels;
 mod linear;
+mod resumption;
 mod run;
 mod settings;
 mod summary;
@@ -22,8 +23,9 @@ use burn::tensor::Tensor;
 pub use cached::cached;
 pub use finetune::finetune;
 pub use heads::{HeadEpoch, HeadSummary};
-pub use job::{Job, OutputOptions};
+pub use job::Job;
 pub use linear::linear;
+pub use resumption::OutputOptions;
 pub use settings::{
     Cached, FinetuneSettings, Length, LinearSettings, ReadingSection, Saving, View,
 };
@@ -33,7 +35,7 @@ use crate::{schedule::Step, tensors::state::Tensors, train::TrainError};
 
 /// One batch of augmented images.
 pub(crate) struct Sample<'a> {
-    /// The normalised pixels, `n · size · size · 3`, channels last.
+    /// The normalised pixels, `n · size · size · channels`, channels last.
     pub pixels: Vec<f32>,
     /// The class of each image.
     pub labels: &'a [u32],
@@ -47,7 +49,7 @@ pub(crate) struct HeadStep {
     pub correct: u64,
 }
 
-/// A function from a batch of images `[n, 3, size, size]` to the scores `[n, classes]` of each classifier. It
+/// A function from a batch of images `[n, channels, size, size]` to the scores `[n, classes]` of each classifier. It
 /// owns what it needs, so that an evaluation can run in a thread of its own.
 pub(crate) type Judge = Box<dyn Fn(Tensor<4>) -> Vec<Tensor<2>> + Send>;
 

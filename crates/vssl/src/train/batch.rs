@@ -47,7 +47,7 @@ pub fn micro<'a>(
         }
     }
     for view in &batch.views {
-        let pixels = view.size * view.size * 3;
+        let pixels = view.pixels.len() / batch.indices.len();
         let part = &view.pixels[range.start * pixels..range.end * pixels];
         push(pixels_to_tensor(part, images, view.size, device), view.local);
     }

@@ -35,11 +35,13 @@ pub enum TrainError {
     },
     /// There is nothing at the path of the encoder to start from.
     #[error(
-        "init.from = {path:?}: not found; looked at {}; expected a run folder, a file that `vssl export` or `vssl import` \
+        "{table}.from = {path:?}: not found; looked at {}; expected a run folder, a file that `vssl export` or `vssl import` \
          wrote, or another program's weights (.pth, .pt, .ckpt, .safetensors)",
         list(looked)
     )]
     NoStart {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The path as the recipe gives it.
         path: PathBuf,
         /// The places that were looked at.
@@ -47,10 +49,12 @@ pub enum TrainError {
     },
     /// The encoder to start from is not the one that the recipe of a run names.
     #[error(
-        "{}: its SHA-256 is {got}, the recipe expects {expected} (init.digest); bring that file back, or begin a new \
+        "{}: its SHA-256 is {got}, the recipe expects {expected} ({table}.digest); bring that file back, or begin a new \
          run without the key", path.display()
     )]
     OtherStart {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The encoder.
         path: PathBuf,
         /// Its digest.
@@ -59,11 +63,18 @@ pub enum TrainError {
         expected: String,
     },
     /// The encoder of a run, of a fine-tuning or of a file of this program cannot be read.
-    #[error("{}", as_keys(&_0.to_string()))]
-    StartingEncoder(EncoderError),
+    #[error("{}", as_keys(table, &error.to_string()))]
+    StartingEncoder {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
+        /// The reason.
+        error: EncoderError,
+    },
     /// The weights of another program cannot be read.
-    #[error("{}", as_keys(&about(path, source)))]
+    #[error("{}", as_keys(table, &about(path, source)))]
     ForeignStart {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The file.
         path: PathBuf,
         /// The reason.
@@ -98,9 +109,11 @@ pub enum TrainError {
     },
     /// The ranks of a run have read different encoders.
     #[error(
-        "init.from: rank {rank} has read another file than rank 0; expected the same encoder on every machine"
+        "{table}.from: rank {rank} has read another file than rank 0; expected the same encoder on every machine"
     )]
     StartsDiffer {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
         /// The rank.
         rank: usize,
     },
@@ -126,6 +139,12 @@ pub enum TrainError {
     /// The state of the online probe does not fit.
     #[error("the probe of the checkpoint: {0}; it was written for other features or classes")]
     Probe(Box<StateError>),
+    /// The state of the head that predicts losses does not fit.
+    #[error(
+        "the head of the checkpoint that predicts losses: {0}; it was written for other features, or with another \
+         uncertainty.hidden"
+    )]
+    LossHead(Box<StateError>),
     /// The number of classes has changed, for which the online probe has no weights.
     #[error(
         "{}: the online probe learns {was} classes in it, the training images now have {now}; the probe cannot \
@@ -143,7 +162,7 @@ pub enum TrainError {
     /// A checkpoint lacks a file of tensors.
     #[error("the checkpoint has no {kind}.safetensors; it is of another recipe")]
     Incomplete {
-        /// The name of the file: `student`, `memory`, `optimizer` or `probe`.
+        /// The name of the file: `student`, `memory`, `optimizer`, `probe`, `uncertainty` or `uncertainty_optimizer`.
         kind: &'static str,
     },
     /// The loss or a gradient is not finite: the run diverged.

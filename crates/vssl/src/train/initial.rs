@@ -1,13 +1,16 @@
 //! The networks of a run before its first step: random weights, or those of the encoder that the run starts from.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use super::{
     Plan, TrainError,
+    kept::{self, Role},
     start::{self, Start},
+    stem,
 };
 use crate::{
     backbone::Backbone,
+    encoder::Input,
     method::learner::{Initial, Learner, Network},
     recipe::Recipe,
 };
@@ -22,17 +25,23 @@ impl Plan {
     pub fn learner(&self) -> Result<Box<dyn Learner>, TrainError> {
         let device = self.device.clone().autodiff();
         let Recipe { method, backbone, seed, init, .. } = &self.recipe;
-        let mut initial = Initial::default();
+        let teacher = self.teacher.as_ref().map(|teacher| Arc::clone(&teacher.network));
+        let channels = self.recipe.data.channels;
+        let mut initial = Initial { channels, teacher, ..Initial::default() };
         if let Some(init) = init {
             initial.freeze_epochs = init.freeze_epochs;
             if self.resume_from.is_none() {
                 let folder = self.recipe_folder.as_deref();
                 let kept = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
-                initial.weights = Some(match kept {
+                let mut weights = match kept {
                     Some(weights) => weights,
                     // They were used before.
-                    None => Start::of_run(&self.run, self.continues, init, folder)?.weights,
-                });
+                    None => {
+                        Start::of_run(Role::Start, &self.run, self.continues, init, folder)?.weights
+                    }
+                };
+                stem::fit(&mut weights, backbone, channels, init.stem_channels);
+                initial.weights = Some(weights);
             }
         }
         let made = method.learner_from(initial, backbone, &self.sizes, &device, *seed);
@@ -46,37 +55,50 @@ impl Plan {
     /// The networks of the run cannot be made.
     pub(super) fn encoder_before(&self) -> Result<Option<Backbone>, TrainError> {
         match &self.recipe.init {
-            Some(init) => Ok(start::before(&self.run, init, &self.device)),
+            Some(init) => {
+                let init = (init, self.recipe.data.channels);
+                Ok(start::before(&self.run, init, &self.device))
+            }
             None => Ok(self.learner()?.encoder(Network::Student)),
         }
     }
 
-    /// Writes a copy of the encoder that the run starts from into the run folder, before the first step of `learner`.
+    /// Writes copies of the encoder that the run starts from, before the first step of `learner`, and of the frozen teacher
+    /// into the run folder.
     ///
     /// # Errors
-    /// The file cannot be written.
+    /// A file cannot be written.
     pub(super) fn keep_start(&self, learner: &dyn Learner) -> Result<(), TrainError> {
-        if self.recipe.init.is_none() || self.resume_from.is_some() {
+        if let Some(teacher) = &self.teacher {
+            teacher.keep(&self.run, &self.recipe)?;
+        }
+        let Recipe { init: Some(init), backbone, .. } = &self.recipe else { return Ok(()) };
+        if self.resume_from.is_some() {
             return Ok(());
         }
         let encoder = learner.encoder(Network::Student).expect("every method has a student");
-        start::keep(&self.run, &self.recipe, &encoder)
+        let to = self.run.join(Role::Start.file());
+        kept::keep(&to, init, backbone, &Input::of(&self.recipe), &encoder)
     }
 
-    /// Checks that all ranks start from the same encoder.
+    /// Checks that all ranks start from the same encoder and learn from the same teacher.
     ///
     /// # Errors
     /// They do not, or a rank has failed.
     pub(super) fn check_start(&self) -> Result<(), TrainError> {
-        let Some(digest) = self.recipe.init.as_ref().and_then(|init| init.digest.as_ref()) else {
-            return Ok(());
-        };
-        let own = digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
-        let all = self.group.gather_numbers(&[own.unwrap_or_default()]);
-        self.group.check()?;
-        match all.iter().position(|other| Some(other) != all.first()) {
-            Some(rank) => Err(TrainError::StartsDiffer { rank }),
-            None => Ok(()),
+        for (role, named) in
+            [(Role::Start, &self.recipe.init), (Role::Teacher, &self.recipe.teacher)]
+        {
+            let Some(digest) = named.as_ref().and_then(|named| named.digest.as_ref()) else {
+                continue;
+            };
+            let own = digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
+            let all = self.group.gather_numbers(&[own.unwrap_or_default()]);
+            self.group.check()?;
+            if let Some(rank) = all.iter().position(|other| Some(other) != all.first()) {
+                return Err(TrainError::StartsDiffer { table: role.table(), rank });
+            }
         }
+        Ok(())
     }
 }

@@ -17,8 +17,10 @@ use super::{
         Environment, adapt_batch, check_group, check_views, find_data, share, smaller_batch,
     },
     evaluation::{Evaluation, add_new, result_notes},
+    loss_head::LossHeadTraining,
     probe::Probe,
     start,
+    teacher::Teacher,
 };
 use crate::{
     collective::Group,
@@ -32,7 +34,7 @@ use crate::{
     run::{
         checkpoint::{Checkpoint, Position},
         clock::is_due,
-        events::{StartedFrom, Summary},
+        events::{StartedFrom, Summary, TaughtBy},
         folder::{self, RunFolderError},
         images::Images,
         length::Length,
@@ -85,6 +87,8 @@ pub struct Plan {
     pub(super) recipe_folder: Option<PathBuf>,
     /// The weights of the encoder that the run starts from, until the networks are made of them.
     pub(super) start: Mutex<Option<Tensors>>,
+    /// The frozen teacher of a method that has one.
+    pub(super) teacher: Option<Teacher>,
     /// The result of a run that came to its end and has no checkpoint any more.
     without_weights: Option<Summary>,
 }
@@ -120,9 +124,13 @@ impl Plan {
         if let Ok(was) = methods::recipe_from(&stored) {
             resume::keep_start(&was, &mut recipe);
             // Without a checkpoint the run begins again, and with the encoder that its folder holds.
-            if beginning.checkpoint.is_none() && run.join(folder::START).is_file() {
+            let kept = [(folder::START, "init."), (folder::TEACHER, "teacher.")];
+            let is_kept = |key: &str| {
+                kept.iter().any(|(file, of)| key.starts_with(of) && run.join(file).is_file())
+            };
+            if beginning.checkpoint.is_none() {
                 let mut differences = recipe::difference(&was, &recipe);
-                differences.retain(|found| found.key.starts_with("init."));
+                differences.retain(|found| is_kept(&found.key));
                 if !differences.is_empty() {
                     return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
                 }
@@ -160,6 +168,10 @@ impl Plan {
         recipe.check().map_err(TrainError::Setting)?;
         // A recipe that a program made may lack the normalisation; the recipe of the run has it.
         recipe.data.normalisation = Some(recipe.data.normalisation());
+        let (folder, begun) = (recipe_folder.as_deref(), beginning.continues);
+        let device = &environment.device;
+        let (teacher, told) = Teacher::of_run(&mut recipe, run, begun, folder, device)?;
+        notes.extend(told);
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         recipe.train.precision.check(&environment.device)?;
         if !beginning.continues && !environment.force && group.leads() {
@@ -199,6 +211,10 @@ impl Plan {
         let length =
             Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
         recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
+        for view in recipe.views.iter().filter(|view| !view.local) {
+            let patches = recipe.backbone.patches(view.size);
+            recipe.method.check_patches(patches).map_err(TrainError::Setting)?;
+        }
         let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
         let mut plan = Self {
             recipe_text: recipe.to_toml(),
@@ -222,6 +238,7 @@ impl Plan {
             commit: environment.commit,
             recipe_folder,
             start: Mutex::new(start),
+            teacher,
             without_weights: beginning.without_weights,
             recipe,
         };
@@ -390,6 +407,16 @@ impl Plan {
         })
     }
 
+    /// Makes the head that predicts losses, if the recipe asks for it.
+    ///
+    /// # Errors
+    /// A setting of the head is out of range.
+    pub(super) fn loss_head(&self) -> Result<Option<LossHeadTraining>, TrainError> {
+        let Some(section) = self.recipe.uncertainty.clone() else { return Ok(None) };
+        let dim = self.recipe.backbone.dim();
+        LossHeadTraining::new(section, dim, &self.device, self.recipe.seed).map(Some)
+    }
+
     /// Makes the loader of the batches from `step` on.
     ///
     /// # Errors
@@ -415,7 +442,8 @@ impl Plan {
     /// Returns how a split is read for an evaluation: see [`Input::of`].
     pub fn evaluation(&self) -> EvaluationPlan {
         let input = Input::of(&self.recipe);
-        let batch = images_of_a_pass(&self.recipe.backbone, input.size, &self.device);
+        let batch = (input.size, input.channels());
+        let batch = images_of_a_pass(&self.recipe.backbone, batch, &self.device);
         let plan = EvaluationPlan {
             transform: input.transform(),
             normalisation: input.normalisation,
@@ -445,6 +473,7 @@ impl Plan {
             micro: 0,
             accumulate: self.recipe.train.accumulate as u64,
             watch: self.logs_after(done) || self.checks_health_after(done),
+            image_losses: self.recipe.uncertainty.is_some(),
         }
     }
 
@@ -513,6 +542,7 @@ impl Plan {
             online_top1: position.online,
             images: self.images.clone().map(Box::new),
             init: self.recipe.init.as_ref().map(|init| Box::new(StartedFrom::of(init))),
+            teacher: self.recipe.teacher.as_ref().map(|named| Box::new(TaughtBy::of(named))),
             notes,
             run: self.run.clone(),
         }

@@ -13,6 +13,7 @@ use super::{
     evaluate,
     evaluation::Evaluation,
     health::Health,
+    loss_head::LossHeadTraining,
     probe::Probe,
     report::{Reporter, StepReport},
     restored::restore,
@@ -59,6 +60,7 @@ pub(super) struct Run<'a> {
     learner: Box<dyn Learner>,
     optimizer: Optimizer,
     probe: Option<Probe>,
+    loss_head: Option<LossHeadTraining>,
     position: Position,
     /// The step at which this process started.
     first: u64,
@@ -75,7 +77,8 @@ impl<'a> Run<'a> {
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<(Self, Loader), TrainError> {
         let mut run = Self::prepared(plan)?;
         let (learner, probe) = (run.learner.as_ref(), run.probe.as_ref());
-        plan.check_space(plan.numbers_saved(learner, &run.optimizer, probe))?;
+        let beside = run.loss_head.as_ref().map_or(0, LossHeadTraining::numbers);
+        plan.check_space(plan.numbers_saved(learner, &run.optimizer, probe) + beside)?;
         let loader = plan.loader(run.position.step)?;
         plan.check_start()?;
         // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.
@@ -102,10 +105,12 @@ impl<'a> Run<'a> {
         let mut learner = plan.fitting_learner()?;
         let mut optimizer = plan.optimizer(learner.as_ref())?;
         let mut probe = plan.probe();
+        let mut loss_head = plan.loss_head()?;
         let mut position = match &plan.resume_from {
             None => Position::default(),
             Some(checkpoint) => {
-                restore(checkpoint, plan, learner.as_mut(), &mut optimizer, probe.as_mut())?;
+                let (probe, head) = (probe.as_mut(), loss_head.as_mut());
+                restore(checkpoint, plan, learner.as_mut(), &mut optimizer, probe, head)?;
                 checkpoint.position.clone()
             }
         };
@@ -114,7 +119,18 @@ impl<'a> Run<'a> {
         }
         let (clock, first) = (Clock::start(position.seconds), position.step);
         let (new_best, reporter) = (false, None);
-        Ok(Self { plan, learner, optimizer, probe, position, first, clock, new_best, reporter })
+        Ok(Self {
+            plan,
+            learner,
+            optimizer,
+            probe,
+            loss_head,
+            position,
+            first,
+            clock,
+            new_best,
+            reporter,
+        })
     }
 
     /// Runs all steps, or until `stop` is requested in a process of the group.
@@ -179,7 +195,7 @@ impl<'a> Run<'a> {
             report.add(&outcome, share);
             let looks = micro == 0 && self.plan.checks_health_after(at.index + 1);
             let labels = labels.filter(|_| self.probe.is_some());
-            if !looks && labels.is_none() {
+            if !looks && labels.is_none() && self.loss_head.is_none() {
                 continue;
             }
             // The features of other ranks are sent only where they are used.
@@ -188,6 +204,11 @@ impl<'a> Run<'a> {
             if looks {
                 let features = images::features(features[0].clone());
                 report.health = Some(Health::of(&features)?);
+            }
+            if let (Some(head), Some(losses)) = (&mut self.loss_head, outcome.image_losses) {
+                let loss =
+                    head.step(&features, losses.inner(), |base| self.plan.rate(base, &at))?;
+                report.add_figure("uncertainty_loss", loss, share);
             }
             if let (Some(probe), Some(labels)) = (&mut self.probe, labels) {
                 let labels = group.gather_labels(labels);
@@ -311,6 +332,11 @@ impl<'a> Run<'a> {
         ]);
         if let Some(probe) = &self.probe {
             tensors.insert("probe".to_owned(), probe.state());
+        }
+        if let Some(head) = &self.loss_head {
+            let [weights, state] = head.state();
+            tensors.insert("uncertainty".to_owned(), weights);
+            tensors.insert("uncertainty_optimizer".to_owned(), state);
         }
         let checkpoint = Checkpoint {
             position: self.position.clone(),

@@ -1,27 +1,29 @@
 //! The messages of `vssl import` and of commands that take an encoder, in the words of a recipe: where a run starts from
-//! an encoder, the options of these commands are keys of `[init]`. Called by [`super::error`].
+//! an encoder or learns from one, the options of these commands are keys of `[init]` or `[teacher]`. Called by
+//! [`super::error`].
 
-/// The options, and the keys that say the same.
+/// The options, and the keys of the table that say the same.
 const OPTIONS: [(&str, &str); 11] = [
-    ("--architecture", "init.architecture"),
-    ("--stem-padding", "init.stem_padding"),
-    ("--stem", "init.stem"),
-    ("--heads", "init.heads"),
-    ("--pooling", "init.pooling"),
-    ("--size", "init.size"),
-    ("--resize", "init.resize"),
-    ("--normalisation", "init.normalisation"),
-    ("--network", "init.network"),
-    ("--checkpoint", "init.checkpoint"),
-    ("--prefix", "init.prefix"),
+    ("--architecture", "architecture"),
+    ("--stem-padding", "stem_padding"),
+    ("--stem", "stem"),
+    ("--heads", "heads"),
+    ("--pooling", "pooling"),
+    ("--size", "size"),
+    ("--resize", "resize"),
+    ("--normalisation", "normalisation"),
+    ("--network", "network"),
+    ("--checkpoint", "checkpoint"),
+    ("--prefix", "prefix"),
 ];
 
 /// The texts that messages name as values of the options.
 const VALUES: [&str; 8] =
     ["token", "mean", "fc-norm", "cifar10", "cifar100", "imagenet", "teacher", "student"];
 
-/// Returns the message with the keys of a recipe in place of the options, and their values as TOML has them.
-pub(super) fn as_keys(message: &str) -> String {
+/// Returns the message with the keys of this table of a recipe in place of the options, and their values as TOML has
+/// them.
+pub(super) fn as_keys(table: &str, message: &str) -> String {
     let mut text = message.replace("leave the argument out", "leave the key out");
     for (option, key) in OPTIONS {
         let mut parts = text.split(option);
@@ -32,7 +34,7 @@ pub(super) fn as_keys(message: &str) -> String {
                 told.push_str(rest);
                 continue;
             }
-            told.push_str(key);
+            told.push_str(&format!("{table}.{key}"));
             told.push_str(&valued(rest));
         }
         text = told;
@@ -81,7 +83,9 @@ mod tests {
             ("a smaller --size", "a smaller init.size"),
             ("--sizes", "--sizes"),
         ] {
-            assert_eq!(as_keys(message), expected);
+            assert_eq!(as_keys("init", message), expected);
+            let of_teacher = expected.replace("init.", "teacher.");
+            assert_eq!(as_keys("teacher", message), of_teacher);
         }
     }
 }

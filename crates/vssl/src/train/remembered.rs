@@ -4,9 +4,14 @@
 //! may go on with changed images (`--allow-changed-data`); where names and places of the images are others,
 //! these rows would silently be those of other images.
 
+use std::sync::Arc;
+
 use super::{Plan, TrainError};
 use crate::{
-    method::{Sizes, learner::Learner},
+    method::{
+        Sizes,
+        learner::{Initial, Learner},
+    },
     run::checkpoint::{Checkpoint, Store},
 };
 
@@ -38,6 +43,9 @@ fn remembers_images(plan: &Plan, learner: &dyn Learner) -> bool {
     let sizes = Sizes { images: plan.sizes.images + 1, ..plan.sizes };
     let recipe = &plan.recipe;
     let device = plan.device.clone().autodiff();
-    let other = recipe.method.learner(&recipe.backbone, &sizes, &device, recipe.seed);
+    let teacher = plan.teacher.as_ref().map(|teacher| Arc::clone(&teacher.network));
+    let initial = Initial { channels: recipe.data.channels, teacher, ..Initial::default() };
+    let made = recipe.method.learner_from(initial, &recipe.backbone, &sizes, &device, recipe.seed);
+    let other = made.expect("without weights of an encoder there is nothing that could not fit");
     shapes(learner) != shapes(other.as_ref())
 }

@@ -52,6 +52,8 @@ pub struct StepReport {
 enum Part {
     /// The loss and the figures `names` of a micro-batch that counts for `share` of the step.
     Losses { names: Vec<&'static str>, share: f64 },
+    /// A figure `name` of a micro-batch that counts for `share` of the step.
+    Figure { name: &'static str, share: f64 },
     /// The figures of the probe for `seen` rows.
     Probe { seen: u64 },
 }
@@ -64,6 +66,12 @@ impl StepReport {
         self.waiting.push(Tensor::cat(scalars, 0).inner());
         let names = outcome.parts.iter().map(|(name, _)| *name).collect();
         self.order.push(Part::Losses { names, share });
+    }
+
+    /// Adds a figure of a micro-batch, `[1]`, which counts for `share` of the step, without a device read.
+    pub fn add_figure(&mut self, name: &'static str, value: Tensor<1>, share: f64) {
+        self.waiting.push(value);
+        self.order.push(Part::Figure { name, share });
     }
 
     /// Adds the figures of a step of the online probe, without a device read.
@@ -94,6 +102,10 @@ impl StepReport {
                     for (name, value) in names.into_iter().zip(&values[1..]) {
                         self.figure(name, value * share);
                     }
+                }
+                Part::Figure { name, share } => {
+                    let value = next(1)[0];
+                    self.figure(name, value * share);
                 }
                 Part::Probe { seen } => {
                     let values = next(2);

@@ -1,7 +1,7 @@
-//! Brings the state of a checkpoint back into the networks, the optimiser and the probe of a run. Called where a run goes
+//! Brings the state of a checkpoint back into the networks, the optimiser and the heads beside them. Called where a run goes
 //! on.
 
-use super::{Plan, TrainError, probe::Probe, remembered};
+use super::{Plan, TrainError, loss_head::LossHeadTraining, probe::Probe, remembered};
 use crate::{
     method::learner::Learner,
     optim::Optimizer,
@@ -19,6 +19,7 @@ pub(super) fn restore(
     learner: &mut dyn Learner,
     optimizer: &mut Optimizer,
     probe: Option<&mut Probe>,
+    loss_head: Option<&mut LossHeadTraining>,
 ) -> Result<(), TrainError> {
     let tensors = |kind: &'static str| {
         checkpoint.tensors.get(kind).cloned().ok_or(TrainError::Incomplete { kind })
@@ -30,6 +31,9 @@ pub(super) fn restore(
     let parameters = learner.parameters();
     let device = &plan.device;
     optimizer.load_state(tensors("optimizer")?, &parameters, device)?;
+    if let Some(head) = loss_head {
+        head.load(tensors("uncertainty")?, tensors("uncertainty_optimizer")?)?;
+    }
     match probe {
         Some(probe) => probe
             .load(tensors("probe")?)

@@ -1,7 +1,7 @@
 //! All scores, asked about the same images: unusual ones, spoiled ones, and those that a probe gets
 //! wrong.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 use vssl_data::{
@@ -14,6 +14,7 @@ use super::{
     Progress, Settings, UncertaintyError,
     auroc::{Auroc, auroc, auroc_of_pairs},
     judge::{Judge, Verdict},
+    retrieval::{RetrievalAuroc, retrieval_auroc},
     risk::{Risk, risk},
     score::Score,
     subject::Subject,
@@ -57,6 +58,29 @@ pub struct Comparison {
     pub area: Auroc,
 }
 
+/// How often the nearest other image of a set is of the same class: R@1.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recall {
+    /// Name of the set: `test`, or an unusual one with classes.
+    pub set: String,
+    /// Images in the set.
+    pub images: usize,
+    /// Classes among them.
+    pub classes: usize,
+    /// The share of images whose nearest other image is of their class.
+    pub recall_at_1: f64,
+}
+
+/// One score, asked to tell the images of a set whose nearest other image is of another class.
+#[derive(Clone, Debug, Serialize)]
+pub struct Retrieval {
+    /// Name of the set, as in [`Recall`].
+    pub set: String,
+    /// How well.
+    #[serde(flatten)]
+    pub area: RetrievalAuroc,
+}
+
 /// All answers of one score.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -64,6 +88,8 @@ pub struct Report {
     pub score: Score,
     /// Whether it needs a method with distributions.
     pub of_posterior: bool,
+    /// Whether every encoder has it, with nothing that was trained to be an uncertainty.
+    pub baseline: bool,
     /// Mean area over the unusual sets, given and generated.
     pub other_mean: f64,
     /// Mean area over the corruptions and strengths.
@@ -75,6 +101,8 @@ pub struct Report {
     pub errors: Option<Auroc>,
     /// The errors that remain among the images it is sure of; `None` without labels.
     pub risk: Option<Risk>,
+    /// Telling images with a wrong nearest neighbour from those with a right one, for each set with classes.
+    pub retrieval: Vec<Retrieval>,
 }
 
 /// What was measured.
@@ -98,6 +126,8 @@ pub struct Assessment {
     pub test_images: usize,
     /// Share of them that the probe gets wrong.
     pub probe_error: Option<f64>,
+    /// R@1 of each set with classes.
+    pub recall: Vec<Recall>,
     /// A report for each score.
     pub scores: Vec<Report>,
     /// What was left out and why.
@@ -109,7 +139,12 @@ struct Set {
     name: String,
     corruption: Option<(Corruption, usize)>,
     pictures: Vec<Image>,
+    /// The classes of the pictures, for a set of other images that has them.
+    labels: Option<Vec<u32>>,
 }
+
+/// The name of the usual images among the sets of retrieval.
+pub const TEST: &str = "test";
 
 impl Assessment {
     /// Measures everything, in the same way every time.
@@ -132,12 +167,17 @@ impl Assessment {
         let what = format!("{} test images", pictures.len());
         let outputs = subject.outputs(&pictures, &what, progress)?;
         let free_variance = outputs.free_variance;
-        let usual = finite(subject, "the test images", judge.complete(outputs)?)?;
+        let usual = judge.complete(outputs, test.labels())?;
+        let usual = finite(subject, "the test images", usual)?;
         let wrong = wrong(&usual, test.labels());
         let mut reports = reports(&usual, wrong.as_deref());
+        let mut recall = Vec::new();
+        retrieval(TEST, &usual, test.labels(), &mut recall, &mut reports);
         let mut ask = |set: Set| -> Result<(), UncertaintyError> {
             let outputs = subject.outputs(&set.pictures, &set.title(), progress)?;
-            let unusual = finite(subject, &set.title(), judge.complete(outputs)?)?;
+            let unusual = judge.complete(outputs, set.labels.as_deref())?;
+            let unusual = finite(subject, &set.title(), unusual)?;
+            retrieval(&set.name, &unusual, set.labels.as_deref(), &mut recall, &mut reports);
             for (at, report) in reports.iter_mut().enumerate() {
                 report.sets.push(set.compare(&usual.scores[at].1, &unusual.scores[at].1));
             }
@@ -158,6 +198,7 @@ impl Assessment {
             train_images: judge.train.rows,
             test_images: pictures.len(),
             probe_error: wrong.as_ref().map(rate),
+            recall,
             notes: notes(subject, settings, free_variance, wrong.is_some(), left_out),
             scores: reports,
         })
@@ -212,15 +253,18 @@ fn others(
         let some: Arc<dyn Dataset> =
             Arc::new(Subset::balanced(Arc::clone(images), settings.images));
         let asked = some.len();
-        let pictures = enough(name, subject.prepare(&some)?.1)?;
+        let (some, pictures) = subject.prepare(&some)?;
+        let pictures = enough(name, pictures)?;
         left_out += asked - pictures.len();
-        ask(Set { name: name.clone(), corruption: None, pictures })?;
+        let labels = some.labels().map(<[u32]>::to_vec);
+        ask(Set { name: name.clone(), corruption: None, pictures, labels })?;
     }
-    let side = subject.encoder.input.size;
+    let input = subject.encoder.input;
     for kind in Generated::ALL {
-        let picture = |index| kind.image(side, settings.seed, index);
+        let size = (input.size, input.channels());
+        let picture = |index| kind.image(size, settings.seed, index);
         let pictures = (0..settings.images.max(2)).map(picture).collect();
-        ask(Set { name: kind.name().to_owned(), corruption: None, pictures })?;
+        ask(Set { name: kind.name().to_owned(), corruption: None, pictures, labels: None })?;
     }
     Ok(left_out)
 }
@@ -236,7 +280,7 @@ fn corrupted(
                 |(index, picture)| corruption.apply(picture, strength, settings.seed, index);
             let pictures = clean.iter().enumerate().map(spoiled).collect();
             let name = corruption.name().to_owned();
-            ask(Set { name, corruption: Some((corruption, strength)), pictures })?;
+            ask(Set { name, corruption: Some((corruption, strength)), pictures, labels: None })?;
         }
     }
     Ok(())
@@ -275,14 +319,36 @@ fn reports(usual: &Verdict, wrong: Option<&[bool]>) -> Vec<Report> {
         Report {
             score: *score,
             of_posterior: score.of_posterior(),
+            baseline: score.is_baseline(),
             other_mean: 0.5,
             corrupted_mean: 0.5,
             sets: Vec::new(),
             errors: auroc(&of(false), &of(true)),
             risk: wrong.and_then(|wrong| risk(values, wrong)),
+            retrieval: Vec::new(),
         }
     };
     usual.scores.iter().map(report).collect()
+}
+
+/// Adds R@1 of a set, and what each score says of its retrievals; nothing for a set without classes.
+fn retrieval(
+    set: &str,
+    verdict: &Verdict,
+    labels: Option<&[u32]>,
+    recall: &mut Vec<Recall>,
+    reports: &mut [Report],
+) {
+    let (Some(correct), Some(labels)) = (&verdict.retrieved, labels) else { return };
+    let classes = labels.iter().collect::<BTreeSet<_>>().len();
+    let right = correct.iter().filter(|&&correct| correct).count();
+    let (set, images) = (set.to_owned(), correct.len());
+    recall.push(Recall { set: set.clone(), images, classes, recall_at_1: share(right, correct) });
+    for (report, (_, scores)) in reports.iter_mut().zip(&verdict.scores) {
+        report
+            .retrieval
+            .push(Retrieval { set: set.clone(), area: retrieval_auroc(scores, correct) });
+    }
 }
 
 fn share(count: usize, of: &[bool]) -> f64 {

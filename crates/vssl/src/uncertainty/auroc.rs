@@ -25,6 +25,12 @@ pub fn auroc(usual: &[f64], unusual: &[f64]) -> Option<Auroc> {
     Some(Auroc { auroc: mean(&above), standard_error: variance.sqrt() })
 }
 
+/// The area alone; `None` when a set has no image. Scores must be finite.
+pub(super) fn area(usual: &[f64], unusual: &[f64]) -> Option<f64> {
+    let both = !usual.is_empty() && !unusual.is_empty();
+    both.then(|| mean(&shares_below(unusual, usual)))
+}
+
 /// The area for the same images before and after a change, pair by pair: what both members of a pair have in
 /// common is taken into account in the standard error. `None` for fewer than two pairs.
 ///

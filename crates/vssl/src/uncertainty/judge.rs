@@ -8,6 +8,7 @@ use vssl_data::Dataset;
 
 use super::{
     Progress, UncertaintyError,
+    retrieval::correct_retrievals,
     score::Score,
     subject::{Outputs, Subject},
 };
@@ -35,6 +36,8 @@ pub(super) struct Verdict {
     pub scores: Vec<(Score, Vec<f64>)>,
     /// The probe's classes.
     pub classes: Option<Vec<usize>>,
+    /// Whether the nearest other image of the set is of the same class, where the classes are known.
+    pub retrieved: Option<Vec<bool>>,
 }
 
 impl Judge {
@@ -56,9 +59,14 @@ impl Judge {
         Ok(Self { train, left_out, probe, neighbour })
     }
 
-    /// Adds the scores that need the training images.
-    pub(super) fn complete(&self, outputs: Outputs) -> Result<Verdict, UncertaintyError> {
+    /// Adds the scores that need the training images, and the retrievals of a set whose images have these classes.
+    pub(super) fn complete(
+        &self,
+        outputs: Outputs,
+        labels: Option<&[u32]>,
+    ) -> Result<Verdict, UncertaintyError> {
         let Outputs { features, mut scores, .. } = outputs;
+        let retrieved = labels.map(|labels| correct_retrievals(&features, labels)).transpose()?;
         let near = neighbours(&self.train, &features, Distance::Cosine, self.neighbour)?;
         let farthest = |row| near.of(row).last().expect("there is a neighbour").closeness;
         let distances = (0..features.rows).map(|row| 1.0 - farthest(row)).collect();
@@ -74,7 +82,7 @@ impl Judge {
             classes = Some(found);
         }
         scores.sort_by_key(|(score, _)| *score);
-        Ok(Verdict { scores, classes })
+        Ok(Verdict { scores, classes, retrieved })
     }
 }
 

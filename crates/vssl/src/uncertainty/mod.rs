@@ -10,6 +10,7 @@ mod assessment;
 mod auroc;
 mod judge;
 mod picture;
+mod retrieval;
 mod risk;
 mod score;
 mod sheet;
@@ -20,8 +21,11 @@ use std::path::PathBuf;
 use serde::Serialize;
 use vssl_data::DataError;
 
-pub use assessment::{Assessment, Change, Comparison, Material, Report};
+pub use assessment::{Assessment, Change, Comparison, Material, Recall, Report, Retrieval, TEST};
 pub use auroc::{Auroc, auroc, auroc_of_pairs};
+pub use retrieval::{
+    RetrievalAuroc, correct_retrievals, in_single_precision, nearest_others, retrieval_auroc,
+};
 pub use risk::{POINTS, Risk, risk};
 pub use score::{Score, mean_log_variance, of_posterior};
 pub use subject::Subject;

@@ -33,6 +33,8 @@ pub enum Score {
     NoiseRatio,
     /// `1 − ‖mean of the unit vectors μ of the views‖`.
     MeanSpread,
+    /// The loss that the head of `[uncertainty]` predicts. Only an encoder with such a head has it.
+    PredictedLoss,
     /// `1 − ‖mean of the unit vectors h of the views‖`.
     FeatureSpread,
     /// `−‖h‖`.
@@ -58,6 +60,7 @@ impl Score {
             Self::VarianceNorm => "variance-norm",
             Self::NoiseRatio => "noise-ratio",
             Self::MeanSpread => "mean-spread",
+            Self::PredictedLoss => "predicted-loss",
             Self::FeatureSpread => "feature-spread",
             Self::FeatureNorm => "feature-norm",
             Self::NeighbourDistance => "neighbour-distance",
@@ -69,6 +72,11 @@ impl Score {
     /// Whether only a method with distributions has it.
     pub fn of_posterior(self) -> bool {
         self <= Self::MeanSpread
+    }
+
+    /// Whether every encoder has it, with nothing that was trained to be an uncertainty.
+    pub fn is_baseline(self) -> bool {
+        self > Self::PredictedLoss
     }
 }
 
@@ -214,5 +222,7 @@ mod tests {
     fn baselines_are_those_that_need_no_distribution() {
         assert!(Score::NoiseRatio.of_posterior() && Score::MeanSpread.of_posterior());
         assert!(!Score::FeatureSpread.of_posterior() && !Score::ProbeDoubt.of_posterior());
+        assert!(Score::FeatureSpread.is_baseline() && Score::FeatureNorm.is_baseline());
+        assert!(!Score::PredictedLoss.is_baseline() && !Score::PredictedLoss.of_posterior());
     }
 }

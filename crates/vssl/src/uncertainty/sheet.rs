@@ -1,6 +1,6 @@
 //! The figures as a table for programs: RFC 4180, one line for each figure, numbers not rounded.
 
-use super::{Assessment, POINTS, Report};
+use super::{Assessment, POINTS, Recall, Report, Retrieval};
 use crate::formats::csv::{LineEnd, text};
 
 /// The columns.
@@ -11,6 +11,10 @@ impl Assessment {
     /// All figures in long form.
     pub fn csv(&self) -> String {
         let mut records = vec![HEADER.map(str::to_owned).to_vec()];
+        for Recall { set, recall_at_1, .. } in &self.recall {
+            let fields = ["", "", "recall-at-1", set, "", &recall_at_1.to_string(), ""];
+            records.push(fields.map(str::to_owned).to_vec());
+        }
         records.extend(self.scores.iter().flat_map(lines));
         text(&records, LineEnd::CrLf)
     }
@@ -27,6 +31,10 @@ fn lines(report: &Report) -> Vec<Vec<String>> {
             [&start[..], &[strength, value.to_string(), error]].concat()
         };
     let mut lines = Vec::new();
+    for Retrieval { set, area } in &report.retrieval {
+        lines.push(line("r-auroc", set, None, area.r_auroc, area.standard_error));
+        lines.push(line("r-auroc-reference", set, None, area.r_auroc_reference, None));
+    }
     for set in &report.sets {
         let (area, error) = (set.area.auroc, Some(set.area.standard_error));
         lines.push(line("auroc", &set.set, set.strength, area, error));

@@ -131,6 +131,9 @@ impl Subject {
             -score::length(&row)
         });
         let mut scores = vec![(Score::FeatureNorm, norms.collect())];
+        if let Some(losses) = self.encoder.predicted_losses(&features) {
+            scores.push((Score::PredictedLoss, losses.into_iter().map(f64::from).collect()));
+        }
         scores.extend(posterior.iter().flat_map(score::of_posterior));
         if let Some(pipeline) = &self.views {
             scores.extend(self.of_views(pipeline, pictures, first)?);
@@ -178,7 +181,7 @@ impl Subject {
         (features, Some(posterior))
     }
 
-    /// Normalised, `count · size · size · 3`.
+    /// Normalised, `count · size · size · channels`.
     fn plain(&self, pictures: &[Image]) -> Vec<f32> {
         let (values, normaliser) = (self.values(), &self.normaliser);
         let mut pixels = vec![0.0; pictures.len() * values];
@@ -207,6 +210,6 @@ impl Subject {
     }
 
     fn values(&self) -> usize {
-        self.encoder.input.size.pow(2) * 3
+        self.encoder.input.size.pow(2) * self.encoder.input.channels()
     }
 }

@@ -235,8 +235,8 @@ fn without_labels_there_are_dashes_and_a_figure_of_some_seeds_is_noted() {
         figures["knn_top1"].map(|knn| (knn.figure.mean, knn.figure.std, knn.figure.count))
     };
     assert_eq!((knn(0), knn(1)), (Some((40.0, None, 1)), None));
-    assert_eq!(comparison.notes.len(), 1);
-    assert_eq!(comparison.notes[0].text, "byol: kNN % is of 1 of 2 seeds");
+    let notes: Vec<&str> = comparison.notes.iter().map(|note| note.text.as_str()).collect();
+    assert_eq!(notes, ["byol: kNN % is of 1 of 2 seeds", "1 of 2 rows have no kNN %: vssl"]);
     let table = comparison.write(Format::Markdown);
     let line = table.lines().find(|line| line.starts_with("| vssl")).unwrap();
     assert_eq!(line.matches(" - |").count(), 3, "{line}");
@@ -348,6 +348,38 @@ fn the_same_recipe_and_seed_twice_are_no_second_sample() {
     assert_eq!(comparison.rows[0].results[0].figures["knn_top1"].unwrap().figure.count, 1);
     assert_eq!(comparison.left_out.len(), 1, "a folder that is given twice is read once");
     assert_eq!(comparison.left_out[0].state, State::Repeated);
+    assert!(comparison.left_out[0].reason.ends_with("/a"), "the first of two alike stays");
+}
+
+#[test]
+fn of_the_same_recipe_and_seed_the_run_with_more_evaluators_stays_wherever_it_lies() {
+    let settings =
+        |names: &str| format!("data.format = \"cifar10\"\nevaluation.evaluators = [{names}]");
+    let poor = |root: &TempDir, name: &str| {
+        let made = Made::new(root, name, "byol", 0).settings(&settings("\"knn\""));
+        made.with("knn_top1", 70.0).with("linear_top1", 80.0).finished()
+    };
+    let rich = |root: &TempDir, name: &str| {
+        let made = Made::new(root, name, "byol", 0).settings(&settings("\"knn\", \"quality\""));
+        made.with("knn_top1", 70.0).with("rankme", 99.0).with("alpha_req", 1.5).finished()
+    };
+    for (poor_name, rich_name) in [("a", "b"), ("b", "a")] {
+        let root = root();
+        let (left, kept) = (poor(&root, poor_name), rich(&root, rich_name));
+        Made::new(&root, "c", "vssl", 0).with("knn_top1", 60.0).finished();
+        let comparison = compare(&root);
+        let entry = &comparison.rows[0].results[0];
+        assert_eq!(entry.runs, std::slice::from_ref(&kept));
+        assert_eq!(entry.figures["rankme"].unwrap().figure.mean, 99.0);
+        let [only] = comparison.left_out.as_slice() else { panic!("{:?}", comparison.left_out) };
+        assert_eq!((&only.run, only.state), (&left, State::Repeated));
+        assert!(only.reason.ends_with("; its linear_top1 is in no row"), "{}", only.reason);
+        // The other method has no such figures: dashes, which are counted.
+        let markdown = comparison.write(Format::Markdown);
+        let line = markdown.lines().find(|line| line.starts_with("| vssl")).unwrap();
+        assert!(line.contains(" - |"), "{line}");
+        assert!(markdown.contains("1 of 2 rows have no RankMe: vssl"), "{markdown}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use vssl::{
-    backbone::{ResnetConfig, Stem},
+    backbone::{BackboneConfig, ResnetConfig, Stem, VitConfig},
     collective::Group,
     device::DeviceChoice,
     method::{Sizes, Views, learner::Learner},
@@ -54,13 +54,17 @@ pub fn loss_scale(precision: Precision) -> f64 {
 }
 
 /// Integer settings that make networks and memories small, by what their names end in.
-const SMALL: [(&str, i64); 6] = [
+const SMALL: [(&str, i64); 10] = [
     ("hidden", 32),
     ("dim", 16),
     ("queue", 48),
     ("prototypes", 12),
     ("slices", 16),
     ("whitening_size", 16),
+    ("r_width", 16),
+    ("r_depth", 1),
+    ("r_heads", 2),
+    ("min_context", 2),
 ];
 
 /// The method's own settings, made small.
@@ -85,10 +89,26 @@ pub fn sizes() -> Sizes {
     Sizes { images: Pictures.len(), batch: BATCH, global_views: 2, local_views: 0 }
 }
 
+/// A narrow ResNet, or a narrow transformer for a method that needs patches.
+pub fn network(entry: &Entry, width: usize) -> BackboneConfig {
+    if entry.defaults().check_patches(None).is_ok() {
+        return ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
+    }
+    VitConfig {
+        width: Some(6 * width),
+        depth: Some(2),
+        patch: 4,
+        image_size: SIZE,
+        ..VitConfig::default()
+    }
+    .into()
+}
+
 fn learner_of_width(entry: &Entry, width: usize) -> Box<dyn Learner> {
     let method = entry.with(&small(entry)).unwrap();
-    let backbone = ResnetConfig { width, stem: Stem::Cifar, ..Default::default() }.into();
+    let backbone = network(entry, width);
     method.check(&sizes()).unwrap();
+    method.check_patches(backbone.patches(SIZE)).unwrap();
     let mut learner = method.learner(&backbone, &sizes(), &device(), 7);
     learner.before_epoch(&step(0));
     learner
@@ -130,7 +150,7 @@ impl Dataset for Pictures {
     fn image(&self, index: usize) -> Result<Image, vssl_data::DataError> {
         let pixel = |i: usize| ((i * (index + 3) + index * 37) % 251) as u8;
         let rgb = (0..SIZE * SIZE * 3).map(pixel).collect();
-        Ok(Image { width: SIZE, height: SIZE, rgb })
+        Ok(Image { width: SIZE, height: SIZE, values: rgb })
     }
     fn labels(&self) -> Option<&[u32]> {
         None
@@ -208,6 +228,35 @@ fn the_loss_and_every_part_of_it_are_finite() {
             assert!(!features.is_require_grad(), "{}: features carry a graph", entry.name);
         }
     }
+}
+
+/// A head of `[uncertainty]` learns from these.
+#[test]
+fn the_losses_of_images_are_there_where_a_method_has_them_and_their_mean_is_the_loss() {
+    let mut with = 0;
+    for entry in METHODS {
+        let mut learner = learner_in_second_epoch(entry);
+        let views = views(&mut first_batch());
+        let silent = learner.forward_backward(&views, 1.0, &step(STEPS));
+        assert!(silent.image_losses.is_none(), "{}: not asked for", entry.name);
+        let mut learner = learner_in_second_epoch(entry);
+        let at = Step { image_losses: true, ..step(STEPS) };
+        let outcome = learner.forward_backward(&views, 1.0, &at);
+        let has = entry.defaults().has_image_losses();
+        assert_eq!(outcome.image_losses.is_some(), has, "{}", entry.name);
+        let (silent, total) =
+            (silent.total.into_scalar::<f32>(), outcome.total.into_scalar::<f32>());
+        assert_eq!(silent.to_bits(), total.to_bits(), "{}: the loss itself", entry.name);
+        if let Some(losses) = outcome.image_losses {
+            with += 1;
+            assert_eq!(losses.dims(), [BATCH], "{}", entry.name);
+            assert!(!losses.is_require_grad(), "{}: the losses carry a graph", entry.name);
+            let mean = losses.mean().into_scalar::<f32>();
+            let error = (mean - total).abs() / total.abs().max(1.0);
+            assert!(error < 1e-4, "{}: {mean}, not {total}", entry.name);
+        }
+    }
+    assert!(with >= 10, "only {with} methods tell the losses of images");
 }
 
 #[test]

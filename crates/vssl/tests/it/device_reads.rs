@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use vssl::{
-    methods::METHODS,
+    methods::{self, METHODS},
     recipe::Recipe,
     run::stop::Stop,
     tensors::reading,
@@ -71,18 +71,28 @@ const ALLOWED: [(&str, usize, &str); 8] = [
 
 /// Eight steps of a small run.
 pub fn plan(run: &Path, method: &str, table: toml::Table) -> Plan {
-    Plan::new(recipe(method, table), run, environment(device().inner())).unwrap()
+    Plan::new(recipe(run, method, table), run, environment(device().inner())).unwrap()
 }
 
 /// The same, where it stopped.
 pub fn resumed(run: &Path, method: &str, table: toml::Table) -> Plan {
     let environment = environment(device().inner());
-    Plan::resume(recipe(method, table), run, "latest", environment).unwrap()
+    Plan::resume(recipe(run, method, table), run, "latest", environment).unwrap()
 }
 
-fn recipe(method: &str, table: toml::Table) -> Recipe {
+fn recipe(run: &Path, method: &str, table: toml::Table) -> Recipe {
+    let needs_patches =
+        methods::find(method).is_some_and(|entry| entry.defaults().check_patches(None).is_err());
+    let backbone = match needs_patches {
+        true => {
+            "architecture = \"vit-tiny\"\n[backbone.vit]\ndepth = 1\npatch = 4\nimage_size = 28"
+        }
+        false => "architecture = \"resnet18\"\nwidth = 4\nstem = \"imagenet\"",
+    };
+    let teacher = training::teacher_of(method, run.parent().unwrap());
     let recipe = format!(
         r#"
+        {teacher}
         method = "{method}"
         [data]
         format = "idx"
@@ -92,9 +102,7 @@ fn recipe(method: &str, table: toml::Table) -> Recipe {
         count = 2
         size = 28
         [backbone]
-        architecture = "resnet18"
-        width = 4
-        stem = "imagenet"
+        {backbone}
         [optimizer]
         name = "adamw"
         lr = 1e-3

@@ -39,6 +39,7 @@ fn the_example_prints_a_line_for_each_picture_of_a_folder() {
         recipe: None,
         network: None,
         step: None,
+        loss_head: None,
         device,
     };
     let file = folder.path().join("encoder.safetensors");

@@ -48,6 +48,7 @@ pub(super) fn encoder(seed: u64) -> Encoder {
         recipe: None,
         network: None,
         step: Some(7),
+        loss_head: None,
         device,
     }
 }
@@ -61,8 +62,16 @@ fn labels_of_several_row_groups_come_out_in_their_order() {
     let images_of = source(Path::new("a"));
     let origin = Origin::new(&encoder, "latest", Network::Student, &images_of, Split::Train);
     let origin = Origin { classes: vec!["cat".to_owned(), "dog".to_owned()], ..origin };
-    let layout =
-        Layout { images, path_bytes: 0, dim, labels: true, posterior: None, tokens: None, origin };
+    let layout = Layout {
+        images,
+        path_bytes: 0,
+        dim,
+        labels: true,
+        posterior: None,
+        predicted_loss: false,
+        tokens: None,
+        origin,
+    };
     let label = |at: usize| i64::from(at % 7 == 3 || at > 30_000);
     let mut rows = create(&to, Form::Parquet, layout).unwrap();
     for first in (0..images).step_by(1000) {
@@ -357,8 +366,16 @@ fn writes_in_a_process_of_its_own() {
         Origin::new(&encoder, "latest", Network::Student, &source(Path::new("a")), Split::Train);
     let path = |at: usize| format!("{at:09}.png");
     let path_bytes = 13 * images as u64;
-    let layout =
-        Layout { images, path_bytes, dim, labels: false, posterior: None, tokens: None, origin };
+    let layout = Layout {
+        images,
+        path_bytes,
+        dim,
+        labels: false,
+        posterior: None,
+        predicted_loss: false,
+        tokens: None,
+        origin,
+    };
     let mut rows = create(to, form, layout).unwrap();
     for first in (0..images).step_by(250) {
         let numbers = first..first + 250;

@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl::{
-    backbone::Backbone,
+    backbone::{Backbone, Pooling},
     encoder::{
         Encoder,
         export::{Form, export, write},
@@ -182,7 +182,13 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         let (run, to) = (at(entry.name), at("encoder.safetensors"));
         let mut settings = toml::Table::new();
         settings.insert(entry.name.to_owned(), small(entry).into());
-        let recipe = recipe(entry.name, "stem = \"cifar\"\nwidth = 2", &settings.to_string());
+        let needs_patches = entry.defaults().check_patches(None).is_err();
+        let backbone = match needs_patches {
+            true => "architecture = \"vit-tiny\"\nvit = { depth = 1, patch = 4, image_size = 28 }",
+            false => "stem = \"cifar\"\nwidth = 2",
+        };
+        let recipe = recipe(entry.name, backbone, &settings.to_string());
+        let recipe = training::teacher_of(entry.name, folder.path()) + &recipe;
         training::train(&run, &recipe);
         export(&run, "latest", Network::Student, &to).unwrap();
         let student = import(&to, &Device::flex()).unwrap().backbone;
@@ -202,7 +208,9 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         }
         // The files of a checkpoint can be imported like those of other programs.
         let request = Request {
-            stem_padding: Some(1),
+            stem_padding: (!needs_patches).then_some(1),
+            heads: needs_patches.then_some(3),
+            pooling: needs_patches.then_some(Pooling::Token),
             normalisation: Some(vssl_data::dataset::CIFAR10),
             ..Request::default()
         };
@@ -211,7 +219,19 @@ fn every_method_with_a_momentum_network_gives_it_and_the_others_say_what_they_ha
         found.check().unwrap_or_else(|error| panic!("{}: {error}", entry.name));
     }
     with_teacher.sort_unstable();
-    let expected = ["all4one", "byol", "dino", "mocov2plus", "mocov3", "nnbyol", "ressl", "vssl"];
+    let expected = [
+        "all4one",
+        "byol",
+        "dino",
+        "dinov2",
+        "ibot",
+        "ijepa",
+        "mocov2plus",
+        "mocov3",
+        "nnbyol",
+        "ressl",
+        "vssl",
+    ];
     assert_eq!(with_teacher, expected);
 }
 

@@ -292,6 +292,7 @@ fn encoder(config: BackboneConfig, size: usize) -> Encoder {
         recipe: None,
         network: None,
         step: Some(3),
+        loss_head: None,
         device: Device::flex(),
     }
 }

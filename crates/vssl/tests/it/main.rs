@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod backbones;
+mod channels;
 mod checkpoint;
 mod comparison;
 mod comparison_offline;
@@ -10,6 +11,7 @@ mod contract;
 mod corpora;
 mod device_reads;
 mod dinov3;
+mod distilled;
 mod earlier_version;
 mod embed;
 mod embedded;
@@ -22,6 +24,7 @@ mod import;
 mod import_torch;
 mod inference;
 mod longer;
+mod loss_head;
 mod optim;
 mod own_backbone;
 mod own_dataset;
@@ -45,3 +48,4 @@ mod supervised;
 mod supervised_images;
 mod tensorboard;
 mod training;
+mod visible;

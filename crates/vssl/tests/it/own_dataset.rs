@@ -32,7 +32,7 @@ impl Dataset for Discs {
             let inside = row.abs_diff(centre).pow(2) + column.abs_diff(16).pow(2) < radius.pow(2);
             if inside { [230, 180, (index % 200) as u8] } else { [20, 30, 40] }
         };
-        Ok(Image { width: 32, height: 32, rgb: (0..32 * 32).flat_map(pixel).collect() })
+        Ok(Image { width: 32, height: 32, values: (0..32 * 32).flat_map(pixel).collect() })
     }
 
     fn labels(&self) -> Option<&[u32]> {
@@ -80,6 +80,7 @@ fn own_images_have_features_and_labels_in_their_order() {
         recipe: None,
         network: None,
         step: None,
+        loss_head: None,
         device,
     };
     // ANCHOR: use

@@ -93,7 +93,8 @@ fn two_ranks_in_half_precision_compute_what_one_process_computes() {
         for (half, epsilon) in [(Precision::Bf16, 2f64.powi(-7)), (Precision::F16, 2f64.powi(-10))]
         {
             let (backbone, initial) = (single.backbone.clone(), single.initial.clone());
-            let case = Case { precision: half, backbone, initial, ..single };
+            let images = std::sync::Arc::clone(&single.images);
+            let case = Case { precision: half, backbone, initial, images, ..single };
             let (loss, alone) = first(&train(&case, &Group::alone()));
             let (joint_loss, joint) = first(&ranks(2, |group| train(&case, group))[0]);
             let of_loss = (loss - joint_loss).abs() / loss.abs();

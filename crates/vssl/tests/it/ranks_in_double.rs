@@ -14,7 +14,7 @@ use vssl::{
 
 use crate::{
     backbones::kinds,
-    contract::device,
+    contract::{device, network},
     ranks::{Case, Worst, compare, ranks, small_resnet, train},
 };
 
@@ -42,10 +42,16 @@ fn in_a_process_of_its_own() {
     let device = device();
     assert_eq!(Tensor::<1>::zeros([1], &device).dtype(), DType::F64);
     let mut failed = Vec::new();
-    let resnets = METHODS.iter().map(|entry| (entry, "resnet-18", small_resnet()));
+    let resnets = METHODS.iter().map(|entry| match entry.defaults().check_patches(None) {
+        Ok(()) => (entry, "resnet-18", small_resnet()),
+        Err(_) => (entry, "transformer", network(entry, 4)),
+    });
     let kinds = || kinds().into_iter();
-    let others = ["vicreg", "dino"].into_iter().flat_map(|name| {
+    let others = ["vicreg", "dino", "dinov2"].into_iter().flat_map(|name| {
         kinds().map(move |(kind, backbone)| (methods::find(name).unwrap(), kind, backbone))
+    });
+    let others = others.filter(|(entry, _, backbone)| {
+        entry.defaults().check_patches(backbone.patches(16)).is_ok()
     });
     for (entry, kind, backbone) in resnets.chain(others) {
         let name = format!("{}, {kind}", entry.name);

@@ -403,10 +403,10 @@ fn any_recipe(rng: &mut ChaCha8Rng) -> Recipe {
     recipe.seed = rng.random_range(0..=i64::MAX as u64);
     recipe.data.path = PathBuf::from("a \"quoted\" \\ path with ünïcode\n");
     recipe.data.limit_train = rng.random_bool(0.5).then(|| rng.random_range(1..100));
-    recipe.data.normalisation = Some(vssl_data::Normalisation {
-        mean: [rng.random(), rng.random(), rng.random()],
-        std: [0.1 + rng.random::<f32>(), 0.229, 1e-6],
-    });
+    recipe.data.normalisation = Some(vssl_data::Normalisation::new(
+        [rng.random(), rng.random(), rng.random()],
+        [0.1 + rng.random::<f32>(), 0.229, 1e-6],
+    ));
     let group = recipe.views[0].clone();
     recipe.views = (0..rng.random_range(1..4)).map(|_| group.clone()).collect();
     for view in &mut recipe.views {

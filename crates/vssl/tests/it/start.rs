@@ -27,7 +27,9 @@ use vssl::{
 use vssl_data::dataset::IMAGENET;
 
 use super::{
-    contract::{device, first_batch, gradients, loss, optimizer, sizes, small, step, views},
+    contract::{
+        device, first_batch, gradients, loss, network, optimizer, sizes, small, step, views,
+    },
     embedded::pictures,
     training::{Silent, environment, recipe},
 };
@@ -55,7 +57,7 @@ fn weights(config: &BackboneConfig) -> Tensors {
 
 fn learner(entry: &Entry, initial: Initial) -> Box<dyn Learner> {
     let method = entry.with(&small(entry)).unwrap();
-    let made = method.learner_from(initial, &resnet(4), &sizes(), &device(), 7);
+    let made = method.learner_from(initial, &network(entry, 4), &sizes(), &device(), 7);
     let mut learner = made.unwrap();
     learner.before_epoch(&step(0));
     learner
@@ -69,9 +71,10 @@ fn backbone(all: &Tensors) -> Tensors {
 
 #[test]
 fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
-    let start = weights(&resnet(4));
     for entry in METHODS {
-        let initial = Initial { weights: Some(start.clone()), freeze_epochs: 0 };
+        let start = weights(&network(entry, 4));
+        let initial =
+            Initial { weights: Some(start.clone()), freeze_epochs: 0, ..Initial::default() };
         let (from, fresh) = (learner(entry, initial), learner(entry, Initial::default()));
         let (student, memory) = (from.student(), from.memory());
         assert_eq!(backbone(&student), start, "{}", entry.name);
@@ -87,10 +90,11 @@ fn every_method_starts_both_backbones_there_and_its_heads_as_ever() {
 
 #[test]
 fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
-    let start = weights(&resnet(4));
     for entry in METHODS {
+        let start = weights(&network(entry, 4));
         let name = entry.name;
-        let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
+        let initial =
+            Initial { weights: Some(start.clone()), freeze_epochs: 1, ..Initial::default() };
         let mut learner = learner(entry, initial);
         let (heads, mut optimizer) = (learner.student(), optimizer());
         let views = views(&mut first_batch());
@@ -115,7 +119,10 @@ fn a_frozen_backbone_keeps_every_bit_and_then_trains() {
         learner.before_epoch(&at);
         train(learner.as_mut(), at.index);
         let trained = backbone(&learner.student());
-        for path in ["layer4.1.conv2.weight", "bn1.weight", "bn1.running_mean"] {
+        let of_resnet = ["layer4.1.conv2.weight", "bn1.weight", "bn1.running_mean"];
+        let of_transformer = ["blocks.1.attn.qkv.weight", "norm.weight", "patch_embed.proj.bias"];
+        let is_resnet = entry.defaults().check_patches(None).is_ok();
+        for path in if is_resnet { of_resnet } else { of_transformer } {
             assert_ne!(trained[path], start[path], "{name}: {path}");
         }
     }
@@ -126,7 +133,7 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
     let config = resnet(4);
     let start = weights(&config);
     let entry = vssl::methods::find("simclr").unwrap();
-    let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1 };
+    let initial = Initial { weights: Some(start.clone()), freeze_epochs: 1, ..Initial::default() };
     let (mut learner, views) = (learner(entry, initial), views(&mut first_batch()));
     let outcome = learner.forward_backward(&views, 1.0, &step(0));
     let fresh = Backbone::new(&config, &Init::new(&Device::flex(), 0));
@@ -142,7 +149,8 @@ fn features_of_a_frozen_backbone_are_those_of_the_encoder() {
 #[test]
 fn weights_of_another_width_are_refused_by_name_and_with_both_shapes() {
     let method = METHODS[0].with(&small(&METHODS[0])).unwrap();
-    let initial = Initial { weights: Some(weights(&resnet(8))), freeze_epochs: 0 };
+    let initial =
+        Initial { weights: Some(weights(&resnet(8))), freeze_epochs: 0, ..Initial::default() };
     let error = method.learner_from(initial, &resnet(4), &sizes(), &device(), 7).err().unwrap();
     let error = error.to_string();
     assert!(error.contains("\"conv1.weight\"") || error.contains("\"bn1.weight\""), "{error}");
@@ -216,9 +224,9 @@ fn each_block_moves_at_the_rate_that_was_computed_by_hand() {
 }
 
 /// Asks for a stop at every `every`-th logged step.
-struct StopEvery {
-    stop: Stop,
-    every: u64,
+pub(super) struct StopEvery {
+    pub(super) stop: Stop,
+    pub(super) every: u64,
 }
 
 impl Observer for StopEvery {
@@ -232,21 +240,21 @@ impl Observer for StopEvery {
 }
 
 /// Pictures, and a run of SimCLR on them.
-struct World(TempDir);
+pub(super) struct World(TempDir);
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let world = Self(tempfile::tempdir().unwrap());
         ["train", "val"].iter().for_each(|split| pictures(&world.at("images").join(split)));
         world.train("first", &world.text("simclr", "backbone = { width = 2, stem = \"cifar\" }"));
         world
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(super) fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn text(&self, method: &str, more: &str) -> String {
+    pub(super) fn text(&self, method: &str, more: &str) -> String {
         format!(
             r#"
             method = "{method}"
@@ -264,31 +272,31 @@ impl World {
     }
 
     /// A run from the first one's encoder, whose heads train alone in the first epoch.
-    fn going_on_from_first(&self, method: &str) -> String {
+    pub(super) fn going_on_from_first(&self, method: &str) -> String {
         let init = format!("init = {{ from = {:?}, freeze_epochs = 1 }}", self.at("first"));
         self.text(method, &init)
     }
 
-    fn plan(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
+    pub(super) fn plan(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
         Plan::new(recipe(text), &self.at(run), environment(Device::flex()))
     }
 
-    fn resumed(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
+    pub(super) fn resumed(&self, run: &str, text: &str) -> Result<Plan, TrainError> {
         Plan::resume(recipe(text), &self.at(run), "latest", environment(Device::flex()))
     }
 
-    fn train(&self, run: &str, text: &str) -> Summary {
+    pub(super) fn train(&self, run: &str, text: &str) -> Summary {
         let plan = self.plan(run, text).unwrap();
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap()
     }
 
-    fn refused(&self, text: &str) -> String {
+    pub(super) fn refused(&self, text: &str) -> String {
         let error = self.plan("refused", text).err().unwrap().to_string();
         assert!(!self.at("refused").exists());
         error
     }
 
-    fn state(&self, run: &str) -> BTreeMap<String, Tensors> {
+    pub(super) fn state(&self, run: &str) -> BTreeMap<String, Tensors> {
         Store::of(&self.at(run)).load("latest").unwrap().unwrap().tensors
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn encoder() -> Encoder {
         recipe: None,
         network: None,
         step: None,
+        loss_head: None,
         device,
     }
 }

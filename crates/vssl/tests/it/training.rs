@@ -1,16 +1,19 @@
 //! A short training on the images of the repository, for tests of what a run leaves behind.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use burn::tensor::Device;
 use vssl::{
+    backbone::{Backbone, BackboneConfig, ResnetConfig, Stem},
     collective::Group,
-    methods::METHODS,
+    layers::Init,
+    methods::{self, METHODS},
     recipe::Recipe,
     run::{
         events::{Event, Observer},
         stop::Stop,
     },
+    tensors::{file, state},
     train::{Environment, Plan, pretrain},
 };
 
@@ -44,4 +47,25 @@ pub fn environment(device: Device) -> Environment {
 pub fn train(run: &Path, text: &str) {
     let plan = Plan::new(recipe(text), run, environment(Device::flex())).unwrap();
     pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
+}
+
+/// Writes the weights of an encoder to a file as another program would, without a word on what they are.
+pub fn weights_of(config: &BackboneConfig, path: &Path) {
+    let network = Backbone::new(config, &Init::new(&Device::flex(), 31));
+    let bytes = file::bytes(path, &state::collect(&network), &[]).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// The lines of a recipe that name a small frozen teacher, whose file is written into `folder`; empty for a method without
+/// a frozen teacher.
+pub fn teacher_of(method: &str, folder: &Path) -> String {
+    if !methods::find(method).unwrap().defaults().has_frozen_teacher() {
+        return String::new();
+    }
+    let path = folder.join("a-teacher.safetensors");
+    let config = ResnetConfig { width: 2, stem: Stem::Cifar, ..ResnetConfig::default() };
+    weights_of(&config.into(), &path);
+    format!(
+        "teacher.from = {path:?}\nteacher.stem_padding = 1\nteacher.normalisation = \"cifar10\"\n"
+    )
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use vssl::{
     methods::METHODS,
     precision::Precision,
+    recipe::Entry,
     train::{
         TrainError,
         agreement::{self, Agreement, Reference, Verdict},
@@ -21,6 +22,7 @@ use crate::{
     arguments::{AgreementArguments, Common},
     failure::Failure,
     launcher,
+    notes::note,
     output::say,
 };
 
@@ -35,7 +37,7 @@ pub(super) fn run(arguments: &AgreementArguments, common: &Common) -> Result<(),
         Some(path) => agreement::read(path)?,
         None => (ours(arguments)?, Vec::new()),
     };
-    let methods = methods(arguments, &stored)?;
+    let methods = methods(arguments, &agreement, &stored)?;
     for method in &methods {
         agreement.check(method).map_err(Failure::usage)?;
     }
@@ -88,12 +90,12 @@ fn ours(arguments: &AgreementArguments) -> Result<Agreement, Failure> {
 /// Those asked for, or all there are.
 fn methods(
     arguments: &AgreementArguments,
+    agreement: &Agreement,
     stored: &[(String, Reference)],
 ) -> Result<Vec<String>, Failure> {
     let Some(path) = &arguments.against else {
-        let all = METHODS.iter().map(|entry| entry.name.to_owned());
         return Ok(if arguments.methods.is_empty() {
-            all.collect()
+            all_that_fit(agreement)
         } else {
             arguments.methods.clone()
         });
@@ -108,6 +110,22 @@ fn methods(
         None if arguments.methods.is_empty() => Ok(known),
         None => Ok(arguments.methods.clone()),
     }
+}
+
+/// All methods but those that need another backbone or more patches, which a note names.
+fn all_that_fit(agreement: &Agreement) -> Vec<String> {
+    let patches = agreement.backbone.patches(agreement.size);
+    let fits = |entry: &&Entry| entry.defaults().check_patches(patches).is_ok();
+    let (fit, others): (Vec<&Entry>, Vec<&Entry>) = METHODS.iter().partition(fits);
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(|entry| entry.name).collect();
+        note(&format!(
+            "left out: {}, which this backbone has no patches for, or too few; --backbone vit-tiny, --size and --patch \
+             choose another, --method says why",
+            names.join(", ")
+        ));
+    }
+    fit.into_iter().map(|entry| entry.name.to_owned()).collect()
 }
 
 fn store(

@@ -10,7 +10,6 @@ use vssl_data::{
     loader::workers,
 };
 
-use super::super::data::guess;
 use crate::{
     arguments::{Common, DataArguments},
     failure::Failure,
@@ -33,7 +32,7 @@ pub(super) fn run(arguments: &DataArguments, common: &Common) -> Result<(), Fail
         None => Arc::new(Noise::new(NOISE.0, NOISE.1)),
         Some(root) => {
             let path = dataset::locate(root, &[Path::new(""), &common.data]);
-            let format = guess(&path).unwrap_or_default();
+            let format = dataset::guess(&path).unwrap_or_default();
             let config = DataConfig { format, path, labels: Labels::None, ..DataConfig::default() };
             dataset::open(&config, None)?.train
         }

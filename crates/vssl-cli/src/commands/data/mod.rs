@@ -2,8 +2,9 @@
 
 mod pack;
 mod show;
+mod statistics;
 
-use std::{cmp::Ordering, fs, path::Path};
+use std::{cmp::Ordering, path::Path};
 
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
@@ -11,9 +12,7 @@ use vssl::{methods::METHODS, recipe::Recipe};
 use vssl_data::{
     Dataset,
     check::{Report, SixteenBits, check},
-    dataset::{
-        self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, shards_are_in, text_of,
-    },
+    dataset::{self, DataConfig, Evaluated, Format, Found, MissingClasses, Tones, text_of},
     fetch::{Source, fetch},
     loader::workers,
 };
@@ -25,28 +24,33 @@ use crate::{
     progress::Meter,
 };
 
-/// The endings of lists of images.
-const LISTS: [&str; 3] = ["csv", "tsv", "parquet"];
-
 /// Largest number of bad images that are listed; JSON lists all of them.
 const LISTED: usize = 20;
 
 pub(super) fn run(action: &DataAction, common: &Common) -> Result<(), Failure> {
     match action {
         DataAction::Fetch { name } => fetch_one(name, common),
-        DataAction::Check { source, format } => check_one(source, *format, common),
-        DataAction::Pack { source, to, side, quality, shard_size, skip_bad, format } => {
+        DataAction::Check { source, format, channels } => {
+            check_one(asked(source, *format, *channels, common)?, common)
+        }
+        DataAction::Statistics { source, format, channels, range, skip_bad } => {
+            let config = asked(source, *format, *channels, common)?;
+            let range = range.unwrap_or(config.range);
+            statistics::run(&DataConfig { range, ..config }, *skip_bad, common)
+        }
+        DataAction::Pack { source, to, side, quality, shard_size, skip_bad, format, channels } => {
             let how = pack::How {
                 side: side.map(|side| side as usize),
                 quality: *quality,
                 shard_bytes: u64::from(*shard_size) << 20,
                 skip_bad: *skip_bad,
             };
-            pack::run(described(source, *format, common)?, to, how, common)
+            pack::run(asked(source, *format, *channels, common)?, to, how, common)
         }
-        DataAction::Show { images, to, recipe, draws, seed } => {
+        DataAction::Show { images, to, recipe, draws, seed, channels } => {
             let views = recipe.as_deref().map(|recipe| show::Views { recipe, seed: *seed });
-            show::run(images, to, views, u64::from(*draws), common)
+            let channels = channels.map(usize::from);
+            show::run((images, channels), to, views, u64::from(*draws), common)
         }
     }
 }
@@ -74,8 +78,19 @@ fn fetch_one(name: &str, common: &Common) -> Result<(), Failure> {
     }
 }
 
-fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Result<(), Failure> {
-    let mut config = described(source, format, common)?;
+/// The images that `source` names, of so many channels where it is said.
+fn asked(
+    source: &Path,
+    format: Option<FormatName>,
+    channels: Option<u8>,
+    common: &Common,
+) -> Result<DataConfig, Failure> {
+    let config = described(source, format, common)?;
+    let channels = channels.map_or(config.channels, usize::from);
+    Ok(DataConfig { channels, ..config })
+}
+
+fn check_one(mut config: DataConfig, common: &Common) -> Result<(), Failure> {
     let allowed = config.missing_classes == MissingClasses::Allow;
     if config.format == Format::Folder {
         // Lost classes are listed with all the rest.
@@ -109,7 +124,7 @@ fn check_one(source: &Path, format: Option<FormatName>, common: &Common) -> Resu
             ));
         }
         let found = Some(&found).filter(|found| name == "train" && !found.is_empty());
-        tell(name, split.as_ref(), (&report, found, config.tones()), common)?;
+        tell(name, split.as_ref(), (&report, found, &config), common)?;
     }
     let lost = match lost.as_slice() {
         [] => None,
@@ -157,7 +172,11 @@ pub(super) fn described(
         DataConfig { path, ..recipe.data.source() }
     } else {
         let path = dataset::locate(source, &[here, root, shipped]);
-        DataConfig { format: guess(&path).unwrap_or_default(), path, ..DataConfig::default() }
+        DataConfig {
+            format: dataset::guess(&path).unwrap_or_default(),
+            path,
+            ..DataConfig::default()
+        }
     };
     if let Some(format) = format {
         config.format = match format {
@@ -173,36 +192,6 @@ pub(super) fn described(
         };
     }
     Ok(config)
-}
-
-/// The format that the names of the files in `path` suggest.
-pub(super) fn guess(path: &Path) -> Option<Format> {
-    if path.is_file()
-        && path
-            .extension()
-            .is_some_and(|own| LISTS.iter().any(|list| own.eq_ignore_ascii_case(list)))
-    {
-        return Some(Format::List);
-    }
-    let mut names = vec![path.file_name()?.to_string_lossy().into_owned()];
-    if path.is_dir() {
-        let entries = fs::read_dir(path).ok()?.filter_map(Result::ok);
-        names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    }
-    let any = |test: &dyn Fn(&str) -> bool| names.iter().any(|name| test(name));
-    if any(&|name| name.contains("-idx3-ubyte")) {
-        Some(Format::Idx)
-    } else if any(&|name| name.starts_with("cifar-100") || name == "train.bin") {
-        Some(Format::Cifar100)
-    } else if any(&|name| name.starts_with("cifar-10-") || name == "data_batch_1.bin") {
-        Some(Format::Cifar10)
-    } else if any(&|name| {
-        name == "stl10_binary" || name.ends_with("led_X.bin") || name == "train_X.bin"
-    }) {
-        Some(Format::Stl10)
-    } else {
-        [Format::Tar, Format::Parquet].into_iter().find(|format| shards_are_in(path, *format))
-    }
 }
 
 fn look(name: &str, split: &dyn Dataset, common: &Common) -> Result<Report, Failure> {
@@ -252,7 +241,7 @@ fn as_json(found: &Found) -> Value {
 fn tell(
     name: &str,
     split: &dyn Dataset,
-    (report, found, tones): (&Report, Option<&Found>, Tones),
+    (report, found, config): (&Report, Option<&Found>, &DataConfig),
     common: &Common,
 ) -> Result<(), Failure> {
     let classes = split.labels().map(|_| split.classes().len());
@@ -266,6 +255,7 @@ fn tell(
             report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
         let value = json!({
             "event": "checked", "split": name, "images": report.images, "classes": classes,
+            "channels": config.channels,
             "sizes": sizes, "bad": bad, "lost_classes": report.lost_classes(split), "sixteen_bits": report.sixteen_bits.map(|found| {
                 json!({ "images": found.images, "largest": found.largest })
             }),
@@ -285,9 +275,13 @@ fn tell(
     let sizes = report.sizes.map_or(String::new(), |sizes| {
         format!(", {} pixels wide and {} high", sides(sizes.width), sides(sizes.height))
     });
-    say(&format!("{name}: {}, {classes}{sizes}", counted(report.images, "image")))?;
+    let channels = match config.channels {
+        3 => String::new(),
+        channels => format!(", {}", counted(channels, "channel")),
+    };
+    say(&format!("{name}: {}, {classes}{channels}{sizes}", counted(report.images, "image")))?;
     if let Some(found) = report.sixteen_bits {
-        say(&sixteen_bits(found, tones))?;
+        say(&sixteen_bits(found, config.tones()))?;
     }
     for bad in report.bad.iter().take(LISTED) {
         say(&format!("  {} (image {}): {}", bad.name, bad.index, bad.what))?;

@@ -41,6 +41,7 @@ pub(super) fn run(config: DataConfig, to: &Path, how: How, common: &Common) -> R
         workers: workers(common.threads.map(usize::from)),
         on_bad_image: if how.skip_bad { OnBadImage::Skip } else { OnBadImage::Stop },
         tones: config.tones(),
+        channels: config.channels,
     };
     let bar = Meter::counting(common, "{msg} [{bar:30}] {pos}/{len}, {eta} left");
     let shown = Mutex::new(None::<(&str, bool)>);
@@ -87,6 +88,9 @@ fn splits(config: &DataConfig) -> Result<(Vec<PackSplit>, Found), Failure> {
 fn keys(to: &Path, config: &DataConfig) -> String {
     let path = toml::Value::from(text_of(to));
     let mut keys = vec!["data.format = \"tar\"".to_owned(), format!("data.path = {path}")];
+    if config.channels != DataConfig::default().channels {
+        keys.push(format!("data.channels = {}", config.channels));
+    }
     if config.bits_used != DataConfig::default().bits_used {
         keys.push(format!("data.bits_used = {}", config.bits_used));
     }

@@ -12,7 +12,7 @@ use vssl::{
 use vssl_data::{
     Dataset, Draw, Image, Pipeline,
     augment::{Adjustment, ViewParameters},
-    dataset::{Folder, Tones},
+    dataset::{Folder, Tones, text_of},
     view_sheet,
 };
 
@@ -30,7 +30,7 @@ pub(super) struct Views<'a> {
 }
 
 pub(super) fn run(
-    files: &[PathBuf],
+    (files, channels): (&[PathBuf], Option<usize>),
     to: &Path,
     views: Option<Views>,
     draws: u64,
@@ -46,8 +46,8 @@ pub(super) fn run(
     let pipeline = views.as_ref().map(pipeline).transpose()?;
     let set = Folder::of_files(files.to_vec());
     let set = match &pipeline {
-        Some(seen) => set.with_tones(seen.tones),
-        None => set,
+        Some(seen) => set.with_tones(seen.tones).with_channels(seen.pipeline.channels()),
+        None => set.with_channels(channels.unwrap_or(3)),
     };
     let images = (0..files.len()).map(|at| set.image(at)).collect::<Result<Vec<_>, _>>()?;
     let pipe = pipeline.as_ref().map(|seen| &seen.pipeline);
@@ -71,7 +71,14 @@ pub(super) fn run(
         return say(&to.display().to_string());
     }
     for (file, image) in files.iter().zip(&images) {
-        say(&format!("{}: {} x {} pixels", file.display(), image.width, image.height))?;
+        let (Image { width, height, .. }, file) = (image, text_of(file));
+        let drawn = match image.channels() {
+            3 => String::new(),
+            1 => ", 1 channel".to_owned(),
+            2 => ", 2 channels, of which the first is drawn".to_owned(),
+            more => format!(", {more} channels, of which the first three are drawn"),
+        };
+        say(&format!("{file}: {width} x {height} pixels{drawn}"))?;
     }
     let rows = match &pipeline {
         None => String::new(),
@@ -113,7 +120,8 @@ fn told(at: usize, file: &Path, image: &Image, drawn: &[Draw]) -> Value {
         })
         .collect();
     json!({
-        "path": file.to_string_lossy(), "width": image.width, "height": image.height, "draws": draws,
+        "path": file.to_string_lossy(), "width": image.width, "height": image.height,
+        "channels": image.channels(), "draws": draws,
     })
 }
 

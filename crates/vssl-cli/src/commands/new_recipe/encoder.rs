@@ -8,10 +8,24 @@ use vssl::{
     backbone::BackboneConfig,
     encoder::foreign::ForeignError,
     recipe::InitSection,
-    train::{Start, TrainError},
+    train::{Role, Start, TrainError},
 };
 
 use crate::{commands::pretrain, failure::Failure};
+
+/// Returns the path of an encoder that is there, the value of this option, as text.
+///
+/// # Errors
+/// There is none, or its name is one that no recipe can hold.
+pub(super) fn named<'a>(option: &str, path: &'a Path) -> Result<&'a str, Failure> {
+    path.to_str().filter(|_| path.exists()).ok_or_else(|| {
+        Failure::usage(anyhow!(
+            "{option} {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl export` \
+             or `vssl import` wrote, or another program's weights",
+            path.display()
+        ))
+    })
+}
 
 /// An encoder to start from.
 pub(super) struct Encoder {
@@ -29,14 +43,8 @@ impl Encoder {
     /// # Errors
     /// There is none, or it cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
-        let Some(text) = path.to_str().filter(|_| path.exists()) else {
-            return Err(Failure::usage(anyhow!(
-                "--from {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl \
-                 export` or `vssl import` wrote, or another program's weights",
-                path.display()
-            )));
-        };
-        match Start::read(&InitSection::of(path), None) {
+        let text = named("--from", path)?;
+        match Start::read(Role::Start, &InitSection::of(path), None) {
             Ok(start) => {
                 let notes = start.notes.clone();
                 Ok(Self { path: text.to_owned(), start: Some(start), notes })

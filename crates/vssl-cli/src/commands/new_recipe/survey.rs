@@ -10,7 +10,6 @@ use vssl_data::{
 
 use super::tuning;
 use crate::{
-    commands::data,
     failure::{Failure, during},
     output::counted,
 };
@@ -67,7 +66,7 @@ impl Survey {
             )
             .into());
         }
-        let format = data::guess(&path).unwrap_or_default();
+        let format = dataset::guess(&path).unwrap_or_default();
         let named = train.map(str::to_owned);
         let folder = named.as_ref().map(PathBuf::from);
         let config =
@@ -195,7 +194,7 @@ impl Pixels {
 
     fn add(&mut self, image: &Image) {
         self.sides.push(image.width.min(image.height));
-        for pixel in image.rgb.chunks_exact(3) {
+        for pixel in image.values.chunks_exact(3) {
             self.grey &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
             for (channel, &value) in pixel.iter().enumerate() {
                 let value = f64::from(value) / 255.0;
@@ -222,7 +221,7 @@ impl Pixels {
             let variance = self.squares[channel] / self.count - mean[channel] * mean[channel];
             std[channel] = variance.max(0.0).sqrt().max(0.05);
         }
-        Normalisation { mean: mean.map(|x| round(x) as f32), std: std.map(|x| round(x) as f32) }
+        Normalisation::new(mean.map(|x| round(x) as f32), std.map(|x| round(x) as f32))
     }
 }
 
@@ -233,12 +232,12 @@ mod tests {
     #[test]
     fn sides_colours_and_statistics_are_those_of_the_pixels() {
         let mut pixels = Pixels::new();
-        pixels.add(&Image { width: 2, height: 1, rgb: vec![0, 0, 0, 255, 255, 255] });
+        pixels.add(&Image { width: 2, height: 1, values: vec![0, 0, 0, 255, 255, 255] });
         assert!(pixels.grey);
-        pixels.add(&Image { width: 1, height: 2, rgb: vec![255, 0, 0, 0, 0, 255] });
+        pixels.add(&Image { width: 1, height: 2, values: vec![255, 0, 0, 0, 0, 255] });
         assert!(!pixels.grey);
         let found = pixels.normalisation();
-        assert_eq!(found.mean.map(|x| (f64::from(x) * 4.0).round()), [2.0, 1.0, 2.0]);
+        assert_eq!([0, 1, 2].map(|at| (f64::from(found.mean[at]) * 4.0).round()), [2.0, 1.0, 2.0]);
         assert!((f64::from(found.std[0]) - 0.5).abs() < 1e-6, "{found:?}");
         assert_eq!(pixels.median_side(), 1);
     }

@@ -1,14 +1,16 @@
 //! The recipe as text: every key, its value for these images, and what it does.
 
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
 use anyhow::Context;
 use toml::{Table, Value};
 use vssl::recipe::Entry;
-use vssl_data::{Normalisation, dataset::Format};
+use vssl_data::dataset::Format;
 
 use super::{
     encoder::Encoder,
+    meaning::meaning,
+    page::Page,
     survey::Survey,
     tuning::{self, Exception, Pair, Tuning},
 };
@@ -16,20 +18,34 @@ use crate::{failure::Failure, output::quoted};
 
 /// From here on photographs: the first layers of ImageNet, and blur.
 const PHOTOGRAPH: usize = 96;
-/// Column of the comments.
-const COLUMN: usize = 33;
+/// The number of channels of the images, unless the recipe says another one.
+const CHANNELS: usize = 3;
 
-/// The recipe for `survey` that will lie at `path`, for a run that starts from the encoder `from` if one is given.
+/// The encoders that a recipe names.
+#[derive(Clone, Copy)]
+pub(super) struct Encoders<'a> {
+    /// The one that the run starts from.
+    pub(super) from: Option<&'a Encoder>,
+    /// The frozen teacher.
+    pub(super) teacher: Option<&'a str>,
+}
+
+/// Whether the method trains transformers only, because it hides or compares patches.
+pub(super) fn needs_patches(entry: &Entry) -> bool {
+    entry.defaults().check_patches(None).is_err()
+}
+
+/// The recipe for `survey` that will lie at `path`.
 ///
 /// # Errors
 /// A format of the images that cannot be written: a mistake of ours.
 pub(super) fn write(
     entry: &Entry,
     survey: &Survey,
-    from: Option<&Encoder>,
+    encoders: Encoders,
     path: &Path,
 ) -> Result<String, Failure> {
-    let name = entry.name;
+    let (name, from) = (entry.name, encoders.from);
     let goes_on = from.is_some();
     let tuning = tuning::of(name, goes_on);
     let mut page = Page::default();
@@ -53,7 +69,11 @@ pub(super) fn write(
     views(&mut page, survey, tuning.pair);
     match from {
         Some(from) => init(&mut page, from),
+        None if needs_patches(entry) => transformer(&mut page, entry, survey),
         None => backbone(&mut page, survey),
+    }
+    if let Some(teacher) = encoders.teacher {
+        frozen_teacher(&mut page, teacher);
     }
     method(&mut page, entry, survey);
     optimizer(&mut page, &tuning);
@@ -61,50 +81,6 @@ pub(super) fn write(
     length(&mut page, survey, &tuning, epochs);
     watching(&mut page, survey, epochs);
     Ok(page.text)
-}
-
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn prose(&mut self, lines: &str) {
-        for line in lines.split('\n') {
-            self.text.push_str(format!("# {line}").trim_end());
-            self.text.push('\n');
-        }
-    }
-
-    fn table(&mut self, header: &str) {
-        let _ = write!(self.text, "\n{header}\n");
-    }
-
-    /// Above the table that follows.
-    fn note(&mut self, line: &str) {
-        let _ = write!(self.text, "\n# {line}");
-    }
-
-    fn key(&mut self, key: &str, value: impl Into<Value>, comment: &str) {
-        let value = match value.into() {
-            Value::Float(small) if small > 0.0 && small < 1e-3 => format!("{small:e}"),
-            other => other.to_string(),
-        };
-        let line = format!("{key} = {value}");
-        let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
-    }
-
-    fn normalisation(&mut self, of: Normalisation) {
-        let shown = |x: [f32; 3]| format!("[{:?}, {:?}, {:?}]", x[0], x[1], x[2]);
-        let (mean, std) = (shown(of.mean), shown(of.std));
-        let _ = writeln!(self.text, "normalisation = {{ mean = {mean}, std = {std} }}");
-    }
-
-    /// A key that has no value unless one is given.
-    fn absent(&mut self, key: &str, example: impl Into<Value>, comment: &str) {
-        let line = format!("# {key} = {}", example.into());
-        let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
-    }
 }
 
 fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), Failure> {
@@ -137,20 +113,21 @@ fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), 
         "or allow: class folders without an image of a known format",
     );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
+    page.absent("channels", 1, "1 is grey, 3 RGB; others are as the files have them");
     page.absent(
         "range",
         "percentiles",
         "or [low, high]: black and white of 16-bit and floating-point images",
     );
     match from.map(|from| &from.start) {
-        Some(Some(start)) => {
+        Some(Some(start)) if start.input.channels() == CHANNELS => {
             page.prose("Mean and standard deviation of the channels, as the encoder knows them.");
             page.normalisation(start.input.normalisation);
         }
         Some(None) => {
             page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
         }
-        None => normalisation(page, survey),
+        _ => normalisation(page, survey),
     }
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
     page.absent("workers", 4, "threads that decode and augment; by default one a core");
@@ -170,17 +147,23 @@ fn normalisation(page: &mut Page, survey: &Survey) {
 }
 
 fn views(page: &mut Page, survey: &Survey, pair: Pair) {
-    page.note("Two views of each image; a group for each kind.");
+    page.note(match pair {
+        Pair::Single => "One view of each image.",
+        _ => "Two views of each image; a group for each kind.",
+    });
+    let mut group =
+        |count, colours, solarize, changed| group(page, survey, count, colours, solarize, changed);
     match pair {
-        Pair::Symmetric => group(page, survey, 2, [0.4, 0.4, 0.1], 0.0, true),
-        Pair::Strong => group(page, survey, 2, [0.8, 0.8, 0.2], 0.0, true),
+        Pair::Single => group(1, [0.0, 0.0, 0.0], 0.0, false),
+        Pair::Symmetric => group(2, [0.4, 0.4, 0.1], 0.0, true),
+        Pair::Strong => group(2, [0.8, 0.8, 0.2], 0.0, true),
         Pair::Asymmetric => {
-            group(page, survey, 1, [0.4, 0.2, 0.1], 0.0, true);
-            group(page, survey, 1, [0.4, 0.2, 0.1], 0.2, true);
+            group(1, [0.4, 0.2, 0.1], 0.0, true);
+            group(1, [0.4, 0.2, 0.1], 0.2, true);
         }
         Pair::WeakSecond => {
-            group(page, survey, 1, [0.4, 0.2, 0.1], 0.0, true);
-            group(page, survey, 1, [0.0, 0.0, 0.0], 0.0, false);
+            group(1, [0.4, 0.2, 0.1], 0.0, true);
+            group(1, [0.0, 0.0, 0.0], 0.0, false);
         }
     }
 }
@@ -233,6 +216,25 @@ fn backbone(page: &mut Page, survey: &Survey) {
     page.key("stem_padding", 1, "of the cifar stem");
 }
 
+/// A transformer, for methods that hide patches.
+fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
+    let (size, patch) = tuning::cut(survey.side);
+    // I-JEPA predicts patches and has no class token; the others are evaluated by theirs.
+    let class_token = entry.name != "ijepa";
+    page.table("[backbone]");
+    page.key("architecture", "vit-tiny", "or vit-small, vit-base, vit-large");
+    page.table("[backbone.vit]");
+    page.key("patch", patch as i64, "side of a patch in pixels");
+    page.key("image_size", size as i64, "side that the positions are for");
+    page.key("positions", "sincos", "or learned, or rotary");
+    page.key("class_token", class_token, "whether there is a class token");
+    page.key(
+        "pooling",
+        if class_token { "token" } else { "mean" },
+        "the feature: the class token, or the mean of the patches",
+    );
+}
+
 /// The encoder to start from. Its architecture is that of the run.
 fn init(page: &mut Page, from: &Encoder) {
     if let Some(start) = &from.start {
@@ -245,6 +247,27 @@ fn init(page: &mut Page, from: &Encoder) {
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
     page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.key("freeze_epochs", 1, "epochs in which the heads train alone");
+    page.absent(
+        "stem_padding",
+        1,
+        "this and the next: what a file of another program may not tell",
+    );
+    page.absent("heads", 6, "attention heads of a transformer");
+    let comment = "or repeat: where the images have other channels";
+    match from.start.as_ref().is_some_and(|start| start.input.channels() != CHANNELS) {
+        true => page.key("stem_channels", "mean", comment),
+        false => page.absent("stem_channels", "mean", comment),
+    }
+    page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
+    page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
+}
+
+/// The encoder that the student learns from.
+fn frozen_teacher(page: &mut Page, from: &str) {
+    page.table("[teacher]");
+    page.key("from", from, "the trained encoder that the student learns from");
+    page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
+    page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.absent(
         "stem_padding",
         1,
@@ -292,46 +315,6 @@ fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
     }
 }
 
-/// What a setting of `method` does, by the words that the methods share.
-fn meaning(method: &str, key: &str) -> &'static str {
-    match key {
-        "hidden" => "hidden width of the heads",
-        "projector_hidden" => "hidden width of the projector",
-        "predictor_hidden" => "hidden width of the predictor",
-        "dim" => "length of the head's output",
-        "temperature" => "divides the logits: lower is sharper",
-        "momentum" => "share that the teacher keeps at each step, by cosine",
-        "lambda" if method == "lejepa" => "weight of SIGReg",
-        "lambda" => "weight of the entries off the diagonal",
-        "loss_scale" => "factor on the loss",
-        "similarity_weight" => "weight of the distance between views",
-        "variance_weight" => "weight of the hinge on small deviations",
-        "covariance_weight" => "weight of the covariances",
-        "layers" => "layers of the transformer",
-        "heads" => "heads of the transformer",
-        "iternorm" => "whether the projector whitens its output",
-        "slices" => "random directions a step",
-        "knots" => "places at which characteristic functions are compared",
-        "t_max" => "the last of these places",
-        "range" => "half or full: whether negative places are computed, too",
-        "pooled" => "whether all views are one sample",
-        "times_rows" => "whether the statistic grows with the batch",
-        "clip" => "a statistic below this counts as 0",
-        "total" => "mixture or sum: how the two terms are added",
-        "whitening_size" => "images that are whitened together",
-        "whitening_iters" => "orders of the batch a step",
-        "whitening_eps" => "share of the identity in the covariance",
-        "learns" => "first or both: which view of a pair has a gradient",
-        "form" => "inside or outside: where the positives are added",
-        "prototypes" => "cluster centres, or outputs of the head",
-        key if key.ends_with("queue") => "earlier embeddings that are kept; whole batches",
-        key if key.ends_with("temperature") => "a temperature: lower is sharper",
-        key if key.ends_with("weight") => "weight of a term of the loss",
-        key if key.ends_with("epochs") => "counted in epochs",
-        _ => "see the page of the method in the book",
-    }
-}
-
 fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.table("[optimizer]");
     page.key("name", tuning.optimizer, "lars, sgd, adam or adamw");
@@ -341,7 +324,7 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.absent("layer_decay", 0.7, "factor of the rate from each block to the block below");
     if tuning.optimizer.starts_with("adam") {
         page.key("beta1", 0.9, "decay of the mean gradient");
-        page.key("beta2", 0.999, "decay of the mean squared gradient");
+        page.key("beta2", tuning.beta2, "decay of the mean squared gradient");
         page.key("eps", 1e-8, "added to the root of the mean square");
     } else {
         page.key("momentum", 0.9, "share of the last update that goes into the next");
@@ -396,6 +379,9 @@ fn watching(page: &mut Page, survey: &Survey, epochs: i64) {
     page.key("lr", 0.1, "at batch 256; follows the schedule");
     page.key("momentum", 0.9, "of its SGD");
     page.key("weight_decay", 0.0, "of its SGD");
+    page.note(
+        "With most methods a table [uncertainty] adds a head that predicts the loss of an image.",
+    );
     page.table("[knn]");
     page.key("every_epochs", every, "how often nearest neighbours are asked; 0 is never");
     page.key("k", 20, "neighbours that vote");

@@ -3,6 +3,8 @@
 /// How the two views of an image differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pair {
+    /// One view, only cropped and flipped, for methods that hide parts of it.
+    Single,
     /// Two views of one group, with the colours of MoCo.
     Symmetric,
     /// Two views of one group, with the strong colours of SimCLR.
@@ -20,6 +22,8 @@ pub(super) struct Tuning {
     pub(super) lr: f64,
     pub(super) weight_decay: f64,
     pub(super) pair: Pair,
+    /// Decay of the mean squared gradient, for Adam.
+    pub(super) beta2: f64,
     /// Parameters whose rate is another one.
     pub(super) exception: Option<(&'static str, Exception)>,
     /// The rate of the first step.
@@ -48,8 +52,12 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
     let (optimizer, lr, weight_decay, pair) = match name {
         "barlow" | "vibcreg" | "vicreg" => ("lars", 0.3, 1e-4, Pair::Asymmetric),
         "deepclusterv2" | "swav" => ("lars", 0.6, 1e-6, Pair::Strong),
+        "dinov2" | "ibot" => ("adamw", 5e-4, 0.04, Pair::Asymmetric),
         "dino" | "mocov3" => ("lars", 0.3, 1e-6, Pair::Asymmetric),
+        "distill" => ("sgd", 0.03, 1e-4, Pair::Symmetric),
+        "ijepa" => ("adamw", 1.25e-4, 0.04, Pair::Single),
         "lejepa" => ("adamw", 5e-4, 5e-4, Pair::Symmetric),
+        "mae" => ("adamw", 2e-4, 0.05, Pair::Single),
         "mocov2plus" => ("sgd", 0.3, 1e-4, Pair::Symmetric),
         "nnclr" => ("lars", 0.4, 1e-5, Pair::Asymmetric),
         "ressl" => ("sgd", 0.05, 1e-4, Pair::WeakSecond),
@@ -66,16 +74,24 @@ pub(super) fn of(name: &str, goes_on: bool) -> Tuning {
         _ => None,
     };
     let (start, min) = match name {
+        "ijepa" => (2.5e-5, 1.25e-7),
+        "dinov2" | "ibot" => (0.0, 1e-6),
         "lejepa" => (5e-6, 5e-7),
         "wmse" => (0.0, 0.0),
         _ => (3e-5, 0.0),
     };
+    let beta2 = if name == "mae" { 0.95 } else { 0.999 };
     let source = match name {
+        "distill" => "The rate is that of SEED.",
+        "ijepa" => "Rates are those of the authors' recipe for ImageNet.",
+        "dinov2" | "ibot" => {
+            "Rates are those of iBOT's program; views are those of solo-learn's CIFAR recipes."
+        }
         "lejepa" => "Rates are those that the authors of LeJEPA recommend for ResNets.",
         _ => "Rates and views are those of solo-learn's CIFAR recipes.",
     };
     let lr = if goes_on { two_digits(lr * GENTLE) } else { lr };
-    Tuning { optimizer, lr, weight_decay, pair, exception, start, min, source }
+    Tuning { optimizer, lr, weight_decay, pair, beta2, exception, start, min, source }
 }
 
 /// Rounds to two digits: 0.3 · 0.4 is not 0.12 in binary numbers.
@@ -108,6 +124,13 @@ pub(super) fn view_size(side: usize) -> usize {
     }
 }
 
+/// Sides of the views and of their patches for images whose shorter side is `side`: at least seven patches a side.
+pub(super) fn cut(side: usize) -> (usize, usize) {
+    let size = view_size(side);
+    let patch = 1 << (size / 7).clamp(1, 16).ilog2();
+    (size / patch * patch, patch)
+}
+
 /// The default of a setting of `method`, reduced where there are too few images for it.
 pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch: usize) -> i64 {
     let (images, batch) = (images as i64, batch as i64);
@@ -120,8 +143,11 @@ pub(super) fn fitted(method: &str, key: &str, default: i64, images: usize, batch
     } else if method == "wmse" && key == "dim" {
         // A group of images that is whitened has more images than columns.
         default.min(batch / 2).max(2)
-    } else if key.ends_with("prototypes") && method != "dino" {
-        // A cluster has ten images at least; DINO's outputs are not clusters.
+    } else if method == "dinov2" && key == "prototypes" {
+        // The 65536 of the default are for millions of images.
+        default.min(8192)
+    } else if key.ends_with("prototypes") && !["dino", "ibot"].contains(&method) {
+        // A cluster has ten images at least; the outputs of DINO and iBOT are not clusters.
         default.min((images / 10).max(2))
     } else {
         default
@@ -151,6 +177,21 @@ mod tests {
     }
 
     #[test]
+    fn patches_cut_a_view_without_a_rest_into_seven_a_side_or_more() {
+        for (side, expected) in [
+            (4, (8, 1)),
+            (28, (28, 4)),
+            (31, (28, 4)),
+            (32, (32, 4)),
+            (64, (64, 8)),
+            (3000, (224, 16)),
+        ] {
+            assert_eq!(cut(side), expected, "{side} pixels");
+        }
+        assert!((1..400).map(cut).all(|(size, patch)| size % patch == 0 && size / patch >= 7));
+    }
+
+    #[test]
     fn queues_are_whole_batches_and_clusters_have_members() {
         assert_eq!(fitted("nnclr", "queue", 65536, 1000, 128), 896);
         assert_eq!(fitted("nnclr", "queue", 65536, 3, 2), 2);
@@ -158,6 +199,8 @@ mod tests {
         assert_eq!(fitted("swav", "queue", 0, 1000, 128), 0);
         assert_eq!(fitted("swav", "prototypes", 3000, 1000, 128), 100);
         assert_eq!(fitted("dino", "prototypes", 4096, 1000, 128), 4096);
+        assert_eq!(fitted("ibot", "prototypes", 8192, 1000, 128), 8192);
+        assert_eq!(fitted("dinov2", "prototypes", 65536, 1000, 128), 8192);
         assert_eq!(fitted("byol", "dim", 256, 10, 2), 256);
         assert_eq!(fitted("all4one", "queue", 98304, 3, 2), 6);
         assert_eq!(["whitening_size", "dim"].map(|key| fitted("wmse", key, 128, 70, 16)), [16, 8]);

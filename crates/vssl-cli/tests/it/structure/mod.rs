@@ -97,6 +97,7 @@ const VSSL: &[&str] = &[
     "uncertainty",
     "page",
     "comparison",
+    "ranking",
     "grid",
 ];
 
@@ -106,6 +107,7 @@ const CLI: &[&str] = &[
     "home",
     "notes",
     "signals",
+    "program",
     "failure",
     "launcher",
     "output",
@@ -143,5 +145,5 @@ fn modules_of_vssl_keep_their_order() {
 
 #[test]
 fn modules_of_vssl_cli_keep_their_order() {
-    keeps_the_order("vssl-cli/src/main.rs", CLI);
+    keeps_the_order("vssl-cli/src/lib.rs", CLI);
 }

@@ -12,7 +12,7 @@ use super::super::found::LeftOut;
 use super::part::{Block, Entry, Method, NO_LABEL, Part};
 
 /// The first bytes of an index, with its version.
-const MAGIC: &[u8] = b"vssl index of shards 1\n";
+const MAGIC: &[u8] = b"vssl index of shards 2\n";
 
 /// What is known of a shard, and of which state of it.
 pub(super) struct Kept {

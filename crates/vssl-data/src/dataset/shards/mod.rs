@@ -48,6 +48,7 @@ pub struct Shards {
     labels: Option<Vec<u32>>,
     classes: Vec<String>,
     tones: Tones,
+    channels: usize,
     unpacked: Unpacked,
 }
 
@@ -67,6 +68,9 @@ pub(super) fn open(
         ));
     }
     let Split { train, judged, taken } = Split::find(path, config, evaluated)?;
+    // A single shard lies in the folder of its set.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let path = if path.is_file() { folder.unwrap_or(Path::new(".")) } else { path };
     let mut found = Found { taken, ..Found::default() };
     let all: Vec<String> = train.iter().chain(judged.iter().flatten()).cloned().collect();
     let mut parts = scanned(path, &all, config, &mut found)?;
@@ -75,7 +79,7 @@ pub(super) fn open(
             found.leave_out(kind.clone(), files.clone());
         }
     }
-    let tones = config.tones();
+    let (tones, channels) = (config.tones(), config.channels);
     found.taken.extend(tones.sentence());
     let others = parts.split_off(train.len());
     let named = classes::named(path)?;
@@ -88,7 +92,7 @@ pub(super) fn open(
     let stays_open = all.len() <= OPEN;
     let build = |names: Vec<String>, parts: Vec<Part>, labels: Option<Vec<u32>>, split: &str| {
         let classes = if labels.is_some() { labelled.classes.clone() } else { Vec::new() };
-        let set = Shards::new(path, names, parts, (labels, classes), (tones, stays_open));
+        let set = Shards::new(path, names, parts, (labels, classes), (tones, channels, stays_open));
         match set.images {
             0 => Err(DataError::Format {
                 path: path.into(),
@@ -201,7 +205,7 @@ impl Shards {
         names: Vec<String>,
         parts: Vec<Part>,
         (labels, classes): (Option<Vec<u32>>, Vec<String>),
-        (tones, stays_open): (Tones, bool),
+        (tones, channels, stays_open): (Tones, usize, bool),
     ) -> Self {
         let mut images = 0;
         let starts = parts.iter().map(|part| {
@@ -211,7 +215,7 @@ impl Shards {
         let starts = starts.collect();
         let shards = names.iter().map(|name| Shard::new(root.join(name), stays_open)).collect();
         let unpacked = Unpacked::default();
-        Self { shards, parts, names, starts, images, labels, classes, tones, unpacked }
+        Self { shards, parts, names, starts, images, labels, classes, tones, channels, unpacked }
     }
 
     /// The shard of an image, and its number there.
@@ -241,7 +245,7 @@ impl Dataset for Shards {
     }
 
     fn image(&self, index: usize) -> Result<Image, DataError> {
-        let image = self.bytes(index).and_then(|bytes| decode(bytes, self.tones));
+        let image = self.bytes(index).and_then(|bytes| decode(bytes, self.tones, self.channels));
         image.map_err(|what| self.bad(index, what))
     }
 
@@ -255,7 +259,11 @@ impl Dataset for Shards {
 
     fn name(&self, index: usize) -> String {
         let (shard, at) = self.locate(index);
-        format!("{}/{}", text_of(&self.shards[shard].path), self.parts[shard].name(at))
+        format!(
+            "{}/{}",
+            text_of(&self.shards[shard].path),
+            text_of(Path::new(self.parts[shard].name(at)))
+        )
     }
 
     fn stored_as(&self, index: usize) -> Option<(String, u64)> {

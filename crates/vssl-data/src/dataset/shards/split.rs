@@ -53,6 +53,9 @@ impl Split {
         config: &DataConfig,
         evaluated: Evaluated,
     ) -> Result<Self, DataError> {
+        if let Some(single) = single(root, config)? {
+            return Ok(single);
+        }
         let files = shards(root, config.format)?;
         let of = |names: &Names, named: Option<&Path>| chosen(root, &files, names, named);
         let train = of(&TRAIN, config.train.as_deref())?;
@@ -92,11 +95,44 @@ impl Split {
     /// # Errors
     /// As [`Split::find`].
     pub(super) fn has_own_test(root: &Path, config: &DataConfig) -> Result<bool, DataError> {
+        if root.is_file() {
+            return Ok(false);
+        }
         let files = shards(root, config.format)?;
         let test = chosen(root, &files, &TEST, config.test.as_deref())?;
         let judged = Self::find(root, config, Evaluated::Validation)?.judged;
         Ok(test.is_some() && test != judged)
     }
+}
+
+/// The split of a set that is a single shard, whatever it is called; `None` for a folder.
+///
+/// # Errors
+/// A file that is no shard by its ending, or the name of a split.
+fn single(path: &Path, config: &DataConfig) -> Result<Option<Split>, DataError> {
+    let (true, Some(name)) = (path.is_file(), path.file_name()) else { return Ok(None) };
+    let ending = ending(config.format);
+    if !path.extension().is_some_and(|own| own.eq_ignore_ascii_case(ending)) {
+        return Err(DataError::Format {
+            path: path.into(),
+            what: "is a file with another ending".into(),
+            expected: format!("a shard that ends in .{ending}, or a folder of shards"),
+        });
+    }
+    let named = [&config.train, &config.validation, &config.test];
+    if named.into_iter().any(Option::is_some) {
+        return Err(DataError::Setting(format!(
+            "{}: this is a single shard, which has no splits; leave data.train, data.validation and data.test out, or \
+             give the folder of the shards",
+            text_of(path)
+        )));
+    }
+    let train = vec![name.to_string_lossy().into_owned()];
+    let taken = vec![
+        format!("training images: {}", train[0]),
+        "no validation images: the set is a single shard".to_owned(),
+    ];
+    Ok(Some(Split { train, judged: None, taken }))
 }
 
 /// The paths of all shards below `root`, sorted by their bytes.

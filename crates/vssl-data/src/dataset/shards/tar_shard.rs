@@ -2,7 +2,9 @@
 //! and whose names are the same up to their first point are one sample, such as `0001.jpg` and `0001.cls`.
 //!
 //! A sample has an image, by its ending, and may have a label: `cls` holds a number or a name, `json` an object
-//! with `label` or `cls`. The images are read where they lie.
+//! with `label` or `cls`. An ending has everything behind the first point; where it has several parts, as in
+//! `0001.left.jpg`, the last one says what the file is, and a file of one part comes before it. The images are read
+//! where they lie.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -46,8 +48,18 @@ pub(super) fn scan(path: &Path) -> Result<Part, DataError> {
 /// One sample while its files are collected.
 struct Sample {
     key: String,
-    image: Option<(Entry, String)>,
+    image: Option<Found>,
     label: Label,
+    /// Whether the label's file has an ending of one part.
+    has_plain_label: bool,
+}
+
+/// The image of a sample.
+struct Found {
+    entry: Entry,
+    name: String,
+    /// Whether its ending has one part.
+    is_plain: bool,
 }
 
 struct Scan<'a> {
@@ -134,25 +146,42 @@ impl Scan<'_> {
         let (key, ending) = (&name[..base + point], name[base + point + 1..].to_ascii_lowercase());
         if self.sample.as_ref().is_none_or(|sample| sample.key != key) {
             self.flush()?;
-            self.sample = Some(Sample { key: key.to_owned(), image: None, label: Label::None });
+            self.sample = Some(Sample {
+                key: key.to_owned(),
+                image: None,
+                label: Label::None,
+                has_plain_label: false,
+            });
         }
         let sample = self.sample.as_mut().expect("it was begun above");
-        let is_image = EXTENSIONS.contains(&ending.as_str());
-        match ending.as_str() {
-            "cls" => sample.label = class(&text(self.path, &name, entry)?),
+        let (last, is_plain) = match ending.rsplit_once('.') {
+            Some((_, last)) => (last, false),
+            None => (ending.as_str(), true),
+        };
+        let is_image = EXTENSIONS.contains(&last);
+        let has_image = sample.image.as_ref().is_some_and(|image| image.is_plain || !is_plain);
+        match last {
+            "cls" if is_plain || !sample.has_plain_label => {
+                sample.label = class(&text(self.path, &name, entry)?);
+                sample.has_plain_label = is_plain;
+            }
             "json" if sample.label == Label::None => {
                 sample.label = in_json(&text(self.path, &name, entry)?);
             }
-            _ if is_image && sample.image.is_some() => {
+            _ if is_image && has_image => {
                 self.part.leave_out("further images of a sample", &name);
             }
             _ if is_image => {
+                if let Some(other) = &sample.image {
+                    self.part.leave_out("further images of a sample", &other.name);
+                }
                 let bytes = u32::try_from(bytes).map_err(|_| DataError::Format {
                     path: self.path.into(),
                     what: format!("{name} has {bytes} bytes"),
                     expected: format!("images of at most {} bytes", u32::MAX),
                 })?;
-                sample.image = Some((Entry { offset, bytes, block: Entry::PLAIN }, name));
+                let entry = Entry { offset, bytes, block: Entry::PLAIN };
+                sample.image = Some(Found { entry, name, is_plain });
             }
             _ => {}
         }
@@ -160,8 +189,8 @@ impl Scan<'_> {
     }
 
     fn flush(&mut self) -> Result<(), DataError> {
-        let Some(Sample { key, image, label }) = self.sample.take() else { return Ok(()) };
-        let Some((entry, name)) = image else {
+        let Some(Sample { key, image, label, .. }) = self.sample.take() else { return Ok(()) };
+        let Some(Found { entry, name, .. }) = image else {
             self.part.leave_out("samples without an image", &key);
             return Ok(());
         };

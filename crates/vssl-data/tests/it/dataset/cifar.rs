@@ -61,8 +61,8 @@ fn planes_become_pixels_in_the_order_of_the_batches() {
     assert_eq!(splits.train.labels().unwrap(), [0, 9, 1, 8, 2, 7, 3, 6, 4, 5]);
     assert_eq!(splits.train.classes()[9], "truck");
     let image = splits.train.image(7).unwrap();
-    assert_eq!((image.width, image.height, image.rgb.len()), (32, 32, 3072));
-    assert_eq!(image.rgb[..6], [7, 7, 7, 70, 71, 72]);
+    assert_eq!((image.width, image.height, image.values.len()), (32, 32, 3072));
+    assert_eq!(image.values[..6], [7, 7, 7, 70, 71, 72]);
     assert!(splits.train.name(7).ends_with("data_batch_4.bin record 1"));
     assert_eq!(splits.validation.unwrap().labels().unwrap(), [3, 3, 4]);
 }
@@ -108,7 +108,7 @@ fn cifar100_has_fine_and_coarse_labels() {
     assert_eq!(coarse.train.labels().unwrap(), [19, 0]);
     assert_eq!(coarse.train.classes()[19], "group 19");
     assert_eq!(coarse.validation.unwrap().labels().unwrap(), [3]);
-    assert_eq!(fine.train.image(1).unwrap().rgb[..6], [2, 2, 2, 20, 21, 22]);
+    assert_eq!(fine.train.image(1).unwrap().values[..6], [2, 2, 2, 20, 21, 22]);
 }
 
 #[test]
@@ -289,6 +289,6 @@ fn the_version_for_python_of_cifar100_has_both_kinds_of_labels() {
     for (labels, expected) in [(Labels::Auto, [17, 99]), (Labels::Coarse, [3, 19])] {
         let splits = super::open(Format::Cifar100, folder.path(), labels).unwrap();
         assert_eq!(splits.train.labels().unwrap(), expected);
-        assert_eq!(splits.train.image(1).unwrap().rgb[..3], [2, 2, 2]);
+        assert_eq!(splits.train.image(1).unwrap().values[..3], [2, 2, 2]);
     }
 }

@@ -21,6 +21,7 @@ fn every_field_has_its_name_in_the_recipe() {
         limit_validation = 100
         missing_classes = "allow"
         bits_used = 12
+        channels = 5
         range = [0, 4095]
     "#;
     let expected = DataConfig {
@@ -34,6 +35,7 @@ fn every_field_has_its_name_in_the_recipe() {
         limit_validation: Some(100),
         missing_classes: MissingClasses::Allow,
         bits_used: 12,
+        channels: 5,
         range: vssl_data::dataset::Range::Between([0.0, 4095.0]),
     };
     assert_eq!(toml::from_str::<DataConfig>(text).unwrap(), expected);
@@ -74,7 +76,7 @@ fn limits_take_the_same_number_of_each_class() {
     let splits = dataset::open(&config, root).unwrap();
     assert_eq!(splits.train.labels().unwrap(), [0, 0, 1, 1, 2, 2]);
     assert!(splits.train.name(3).ends_with("b/1.png"));
-    assert_eq!(splits.train.image(3).unwrap().rgb, [1; 3]);
+    assert_eq!(splits.train.image(3).unwrap().values, [1; 3]);
     assert_eq!(splits.validation.unwrap().labels().unwrap(), [0, 0, 1, 2]);
     config.labels = Labels::None;
     let splits = dataset::open(&config, root).unwrap();
@@ -106,15 +108,15 @@ fn no_path_and_no_images_are_refused() {
 
 #[test]
 fn each_format_has_its_normalisation() {
-    assert_eq!(Format::Cifar10.normalisation().mean, [0.4914, 0.4822, 0.4465]);
-    assert_eq!(Format::Cifar100.normalisation().std, [0.2673, 0.2564, 0.2762]);
+    assert_eq!(*Format::Cifar10.normalisation().mean, [0.4914, 0.4822, 0.4465]);
+    assert_eq!(*Format::Cifar100.normalisation().std, [0.2673, 0.2564, 0.2762]);
     assert_eq!(Format::Folder.normalisation(), Format::ImageNet100.normalisation());
     // The embedded tenth of Fashion-MNIST has nearly the statistics of the whole.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../data/fashion-mnist-tenth");
     let set = super::open(Format::Idx, Path::new(path), Labels::None).unwrap().train;
     let (mut sum, mut squares, mut count) = (0.0, 0.0, 0.0);
     for index in 0..set.len() {
-        for value in set.image(index).unwrap().rgb {
+        for value in set.image(index).unwrap().values {
             let value = f64::from(value) / 255.0;
             sum += value;
             squares += value * value;

@@ -27,6 +27,32 @@ fn listed(set: &dyn Dataset, root: &Path) -> Vec<String> {
     (0..set.len()).map(|index| set.name(index).replacen(&prefix, "", 1)).collect()
 }
 
+/// A newline or an escape sequence in a name changes no line of a message or a table.
+#[cfg(unix)]
+#[test]
+fn control_characters_in_names_are_written_by_their_digits() {
+    let place = tempfile::tempdir().unwrap();
+    let root = place.path().join("se\nt");
+    for class in ["a\n", "b"] {
+        super::write(
+            root.join(format!("train/{class}/x\x1b[31m\n.png")),
+            &super::png(1, 1, [1; 3]),
+        );
+    }
+    super::write(root.join("train/b/bad\r.png"), b"no picture");
+    super::write(root.join("train/b/le\tft.heic"), b"");
+    let splits = super::open(Format::Folder, &root, Labels::Fine).unwrap();
+    let train = &splits.train;
+    assert_eq!(train.classes(), ["a\\x0A", "b"]);
+    let (file, _) = train.stored_as(0).unwrap();
+    assert_eq!(file, "a\\x0A/x\\x1B[31m\\x0A.png");
+    let bad = (0..train.len()).find_map(|at| train.image(at).err()).unwrap().to_string();
+    let missing = super::refusal(super::open(Format::Folder, &root.join("no\nne"), Labels::Auto));
+    for text in [bad, missing, train.name(0), splits.found.to_string()] {
+        assert!(!text.chars().any(char::is_control), "{text:?}");
+    }
+}
+
 #[test]
 fn splits_and_classes_come_from_the_folders() {
     let folder = tree(&["train/dog/1.png", "train/cat/2.png", "train/cat/1.PNG", "val/dog/9.png"]);

@@ -38,7 +38,7 @@ fn grey_becomes_rgb_in_row_order() {
     let image = splits.train.image(1).unwrap();
     assert_eq!((image.height, image.width), (2, 4));
     let expected: Vec<u8> = (8..16).flat_map(|grey| [grey; 3]).collect();
-    assert_eq!(image.rgb, expected);
+    assert_eq!(image.values, expected);
     assert_eq!(splits.train.labels(), Some([7, 0, 9].as_slice()));
     assert_eq!(splits.train.classes().len(), 10);
     assert!(splits.train.name(1).ends_with("train-images-idx3-ubyte record 1"));
@@ -158,6 +158,6 @@ fn the_embedded_subset_is_balanced() {
         let image = set.image(set.len() - 1).unwrap();
         assert_eq!((image.width, image.height), (28, 28));
         // Pictures, not padding: clothes are brighter than the black ground.
-        assert!(image.rgb.iter().any(|&value| value > 100));
+        assert!(image.values.iter().any(|&value| value > 100));
     }
 }

@@ -49,7 +49,7 @@ fn missing_classes_are_named_unless_allowed() {
     assert_eq!(splits.train.classes().len(), 100);
     let last = splits.train.len() - 1;
     assert_eq!(splits.train.labels().unwrap()[last], 99);
-    assert_eq!(splits.train.image(last).unwrap().rgb, [0, 0, 99]);
+    assert_eq!(splits.train.image(last).unwrap().values, [0, 0, 99]);
 }
 
 #[test]

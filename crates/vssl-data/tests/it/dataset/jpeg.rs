@@ -143,7 +143,7 @@ fn assert_is_libjpegs(got: &Image, expected: &[u8], recipe: &Recipe) {
         let (x, y) = (at / 3 % got.width, at / 3 / got.width);
         x + 1 < got.width && y + 1 < got.height
     };
-    let pairs = got.rgb.iter().zip(expected).map(|(&a, &b)| a.abs_diff(b));
+    let pairs = got.values.iter().zip(expected).map(|(&a, &b)| a.abs_diff(b));
     let (mut worst, mut sum, mut count) = (0, 0.0, 0);
     for (_, difference) in pairs.enumerate().filter(|&(at, _)| is_exact(recipe) || inside(at)) {
         worst = worst.max(difference);
@@ -219,12 +219,12 @@ fn a_scan_that_was_cut_and_closed_is_refused() {
                         bytes.len()
                     );
                     let sum: u64 = got
-                        .rgb
+                        .values
                         .iter()
-                        .zip(&whole.rgb)
+                        .zip(&whole.values)
                         .map(|(&a, &b)| u64::from(a.abs_diff(b)))
                         .sum();
-                    assert!(sum as f64 / got.rgb.len() as f64 <= 2.0, "{recipe:?}");
+                    assert!(sum as f64 / got.values.len() as f64 <= 2.0, "{recipe:?}");
                     harmless += 1;
                 }
             }
@@ -335,7 +335,7 @@ fn components_of_one_name_are_meant_in_order() {
         bytes[scan + 5 + 2 * component] = 1;
     }
     assert_eq!(libjpeg::decode(&bytes).as_ref(), Some(&expected));
-    assert_eq!(read(&bytes).unwrap().rgb, expected);
+    assert_eq!(read(&bytes).unwrap().values, expected);
 }
 
 /// The file with segments behind its first two bytes.
@@ -358,12 +358,12 @@ fn jfif_beats_an_adobe_marker() {
         let both = with(&bytes, &[(0xee, &adobe)]);
         let expected = libjpeg::decode(&with(&bytes, &[])).unwrap();
         let got = read(&both).unwrap();
-        let worst = got.rgb.iter().zip(&expected).map(|(&a, &b)| a.abs_diff(b)).max().unwrap();
+        let worst = got.values.iter().zip(&expected).map(|(&a, &b)| a.abs_diff(b)).max().unwrap();
         assert!(worst <= 3, "transform {transform}: {worst}");
         // Without JFIF, the transform counts.
         let length = usize::from(u16::from_be_bytes([bytes[4], bytes[5]]));
         let alone = with(&[&bytes[..2], &bytes[4 + length..]].concat(), &[(0xee, &adobe)]);
-        let pairs = read(&alone).unwrap().rgb.into_iter().zip(&plain.rgb);
+        let pairs = read(&alone).unwrap().values.into_iter().zip(&plain.values);
         let worst = pairs.map(|(a, &b)| a.abs_diff(b)).max().unwrap();
         assert_eq!(worst > 50, transform == 0, "transform {transform}: {worst}");
     }

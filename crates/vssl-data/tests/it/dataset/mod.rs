@@ -1,5 +1,6 @@
 //! Datasets on disk: what opens, and what the errors say.
 
+mod channels;
 mod cifar;
 mod config;
 mod decode;

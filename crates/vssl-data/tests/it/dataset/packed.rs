@@ -22,7 +22,7 @@ fn batches(
 ) -> Vec<Content> {
     use vssl_data::{Loader, LoaderPlan, Normalisation, OnBadImage, Pipeline, Share, ViewGroup};
     let views = vec![ViewGroup { size: 6, ..ViewGroup::default() }];
-    let normalisation = Normalisation { mean: [0.5; 3], std: [0.25; 3] };
+    let normalisation = Normalisation::new([0.5; 3], [0.25; 3]);
     let pipeline = Arc::new(Pipeline::new(views, normalisation, seed).unwrap());
     let plan = LoaderPlan {
         seed,
@@ -71,6 +71,7 @@ fn any_set_gives_the_same_batches_from_shards_as_from_its_folder() {
             workers: 1 + number(3) as usize,
             on_bad_image: OnBadImage::Stop,
             tones: Tones::default(),
+            channels: 3,
         };
         let to = place.path().join("shards");
         pack(&[split], &to, &plan, &|_| {}).unwrap();

@@ -245,6 +245,63 @@ fn a_folder_that_cannot_be_written_to_is_read_all_the_same() {
     }
 }
 
+/// As WebDataset has it: the key ends at the first point of the base name, and the last part says what a file is.
+#[test]
+fn a_name_with_several_points_is_a_sample_by_its_first_and_an_image_by_its_last() {
+    let place = tempdir().unwrap();
+    let mut tar = tar::Builder::new(fs::File::create(place.path().join("0.tar")).unwrap());
+    let mut add = |name: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, name, bytes).unwrap();
+    };
+    let picture = |value| png(2, 1, [value; 3]);
+    add("a.v2.0.PNG", &picture(1));
+    add("a.v2.0.cls", b"1");
+    add("v1.0/b.png", &picture(2));
+    add("v1.0/b.cls", b"0");
+    add("c.depth.png", &picture(9));
+    add("c.png", &picture(3));
+    add("c.other.cls", b"7");
+    add("c.cls", b"1");
+    add("c.more.cls", b"8");
+    add("d.left.png", &picture(4));
+    add("d.right.png", &picture(8));
+    add("d.cls", b"0");
+    tar.finish().unwrap();
+    let splits = open(Format::Tar, place.path(), Labels::Fine).unwrap();
+    let train = &splits.train;
+    let values: Vec<u8> = (0..train.len()).map(|at| train.image(at).unwrap().values[0]).collect();
+    assert_eq!((values, train.labels().unwrap()), (vec![1, 2, 3, 4], &[1, 0, 1, 0][..]));
+    assert!(train.name(0).ends_with("0.tar/a.v2.0.PNG"), "{}", train.name(0));
+    assert_says(&splits.found.to_string(), &["2 further images of a sample (c.depth.png)"]);
+}
+
+#[test]
+fn a_single_shard_is_a_set_of_training_images() {
+    let place = copy("tar_cls");
+    let shard = place.path().join("validation/000000.tar");
+    let splits = open(Format::Tar, &shard, Labels::Auto).unwrap();
+    assert!(splits.validation.is_none());
+    assert_says(&splits.found.to_string(), &["training images: 000000.tar", "single shard"]);
+    let expected = folder().validation.unwrap();
+    assert_eq!(splits.train.len(), expected.len());
+    assert_eq!(splits.train.image(0).unwrap(), expected.image(0).unwrap());
+    let parquet = stored("parquet_plain").join("train.parquet");
+    let parquet = open(Format::Parquet, &parquet, Labels::Fine).unwrap();
+    assert_same(&*parquet.train, &*folder().train, "a single Parquet file");
+    assert_says(&refusal(open(Format::Parquet, &shard, Labels::Auto)), &["000000.tar", ".parquet"]);
+    let config = vssl_data::DataConfig {
+        format: Format::Tar,
+        path: shard,
+        train: Some("train".into()),
+        ..Default::default()
+    };
+    let message = refusal(vssl_data::dataset::open(&config, None));
+    assert_says(&message, &["single shard", "data.train"]);
+}
+
 #[test]
 fn samples_of_a_tar_file_are_told_apart_by_their_first_point() {
     let place = tempdir().unwrap();
@@ -269,7 +326,8 @@ fn samples_of_a_tar_file_are_told_apart_by_their_first_point() {
     add("README", b"about");
     tar.finish().unwrap();
     let splits = open(Format::Tar, place.path(), Labels::Fine).unwrap();
-    let values: Vec<u8> = (0..3).map(|index| splits.train.image(index).unwrap().rgb[0]).collect();
+    let values: Vec<u8> =
+        (0..3).map(|index| splits.train.image(index).unwrap().values[0]).collect();
     assert_eq!(values, [1, 2, 3]);
     assert_eq!(splits.train.labels().unwrap(), [2, 0, 1]);
     assert_eq!(splits.train.classes(), ["0", "1", "2"]);
@@ -280,7 +338,7 @@ fn samples_of_a_tar_file_are_told_apart_by_their_first_point() {
     assert_says(
         &splits.found.to_string(),
         &[
-            "1 further images of a sample (n02/1.png)",
+            "2 further images of a sample (n01/1.seg.png)",
             "1 samples without an image (only)",
             "1 without an ending, in shards (README)",
         ],
@@ -325,11 +383,11 @@ fn a_list_names_images_labels_and_splits() {
     let splits = with("Label,Path\n10,\"a,b.png\"\n9,\"a,b.png\"\n", Labels::Auto).unwrap();
     assert_eq!(splits.train.classes(), ["9", "10"]);
     assert_eq!(splits.train.labels().unwrap(), [1, 0]);
-    assert_eq!(splits.train.image(1).unwrap().rgb, [7; 3]);
+    assert_eq!(splits.train.image(1).unwrap().values, [7; 3]);
     let text = "path , label, split\n\"a,b.png \", oak, train\n\"a,b.png\",oak ,train \n";
     let splits = with(text, Labels::Auto).unwrap();
     assert_eq!((splits.train.classes(), splits.train.len()), (&["oak".to_owned()][..], 2));
-    assert_eq!(splits.train.image(0).unwrap().rgb, [7; 3]);
+    assert_eq!(splits.train.image(0).unwrap().values, [7; 3]);
     let splits = with("path,label\na.png,\nb.png,3\n", Labels::Auto).unwrap();
     assert_eq!(splits.train.labels(), None);
     assert_says(&splits.train.image(0).unwrap_err().to_string(), &["a.png", "No such file"]);

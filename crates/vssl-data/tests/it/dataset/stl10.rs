@@ -52,7 +52,7 @@ fn pixels_stand_column_by_column_and_labels_from_one() {
     assert_eq!((picture.width, picture.height), (96, 96));
     for (x, y) in [(0, 0), (95, 0), (0, 95), (40, 71)] {
         for plane in 0..3 {
-            assert_eq!(picture.rgb[(y * SIDE + x) * 3 + plane], value(6, plane, x, y));
+            assert_eq!(picture.values[(y * SIDE + x) * 3 + plane], value(6, plane, x, y));
         }
     }
     let splits = open(path.clone(), Some("unlabeled"), Labels::Auto).unwrap();
@@ -60,7 +60,7 @@ fn pixels_stand_column_by_column_and_labels_from_one() {
     assert_eq!(splits.validation.unwrap().labels(), None);
     let both = open(path.clone(), Some("train+unlabeled"), Labels::Auto).unwrap().train;
     assert_eq!((both.len(), both.labels()), (7, None));
-    assert_eq!(both.image(3).unwrap().rgb[0], value(10, 0, 0, 0));
+    assert_eq!(both.image(3).unwrap().values[0], value(10, 0, 0, 0));
     assert!(both.name(3).ends_with("unlabeled_X.bin record 0"), "{}", both.name(3));
     assert_eq!(both.stored_as(1).unwrap(), ("train_X.bin record 1".to_owned(), 27_648));
     assert_says(&refusal(open(path.clone(), Some("all"), Labels::Auto)), &["\"all\"", "unlabeled"]);

@@ -129,7 +129,7 @@ fn check_operation(case: &Case, item: &Value, operation: impl Fn(&mut Canvas)) {
 
 fn statistics(value: &Value) -> Normalisation {
     let three = |value: &Value| [0, 1, 2].map(|channel| number(&value[channel]) as f32);
-    Normalisation { mean: three(&value["mean"]), std: three(&value["std"]) }
+    Normalisation::new(three(&value["mean"]), three(&value["std"]))
 }
 
 fn normalised(canvas: &Canvas, normalisation: &Normalisation) -> Vec<f32> {

@@ -64,7 +64,7 @@ impl Case {
         };
         view.data()
             .chunks_exact(height * width * 3)
-            .map(|rgb| Image { width, height, rgb: rgb.to_vec() })
+            .map(|rgb| Image { width, height, values: rgb.to_vec() })
             .collect()
     }
 
@@ -90,8 +90,8 @@ impl Case {
         for (i, (expected, got)) in expected.iter().zip(got).enumerate() {
             let place = format!("{} {tensor}, image {i}", self.name);
             assert_eq!((expected.width, expected.height), (got.width, got.height), "{place}");
-            let worst = expected.rgb.iter().zip(&got.rgb).map(|(e, g)| e.abs_diff(*g)).max();
-            let wrong = expected.rgb.iter().zip(&got.rgb).filter(|(e, g)| e != g).count();
+            let worst = expected.values.iter().zip(&got.values).map(|(e, g)| e.abs_diff(*g)).max();
+            let wrong = expected.values.iter().zip(&got.values).filter(|(e, g)| e != g).count();
             let worst = u64::from(worst.unwrap_or(0));
             assert!(worst <= allowed, "{place}: {wrong} bytes differ, by up to {worst}");
         }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::layers::{BlockShape, BlockWeights};
+
 /// The settings of a vision transformer: its architecture, and the table `[backbone.vit]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VitConfig {
@@ -238,6 +240,25 @@ impl VitConfig {
             (Mlp::Gelu, _) | (_, VitSize::Dinov3(_)) => 4 * self.width(),
             (Mlp::Swiglu, _) => (self.width() * 8 / 3).next_multiple_of(8),
         })
+    }
+
+    /// Returns the shape of the block number `index`, counted from 0.
+    pub(crate) fn block(&self, index: usize) -> BlockShape {
+        BlockShape {
+            width: self.width(),
+            heads: self.heads(),
+            hidden: self.hidden(),
+            gated: self.mlp == Mlp::Swiglu,
+            qkv_bias: self.qkv_bias,
+            rotary: self.is_rotary(),
+            layer_scale: self.layer_scale,
+            norm_eps: self.eps(),
+            weights: match self.positions {
+                Positions::Learned => BlockWeights::Normal,
+                Positions::Sincos => BlockWeights::XavierOfParts,
+                Positions::Rotary => BlockWeights::NormalOfBlock(index + 1),
+            },
+        }
     }
 
     /// Returns the same network without the sizes that it has anyway: one network has one description.

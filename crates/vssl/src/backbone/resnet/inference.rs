@@ -76,7 +76,7 @@ impl Block {
 }
 
 impl InferenceResnet {
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub(in super::super) fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let mut x = self.stem.iter().fold(x, |x, conv| conv.forward(x, None));
         if self.max_pool {

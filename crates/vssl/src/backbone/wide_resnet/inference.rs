@@ -77,7 +77,7 @@ impl Convolution {
 }
 
 impl InferenceWideResnet {
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]`.
     pub(in super::super) fn forward(&self, x: Tensor<4>) -> Tensor<2> {
         let x = self.stem.forward(x, None);
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x));

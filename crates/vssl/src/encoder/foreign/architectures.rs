@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use vssl_data::MOST_CHANNELS;
+
 use crate::backbone::{
     BackboneConfig, ConvNextConfig, ConvNextSize, ConvNextVersion, Dinov2Size, Dinov3Size, Mlp,
     Placed, Pooling, Positions, ResnetConfig, ResnetDepth, ResnetVariant, Stem, VitConfig, VitSize,
@@ -30,6 +32,18 @@ pub(super) fn of(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     } else {
         resnet(shapes)
     }
+}
+
+/// Returns the number of channels of the images that the network with these tensors takes; 3 where no tensor shows it.
+pub(super) fn channels(shapes: &Shapes) -> usize {
+    let stems = ["patch_embed.proj.weight", "stem.0.weight", "conv1.0.weight", "conv1.weight"];
+    let stem = stems.iter().find_map(|name| shapes.get(*name));
+    stem.and_then(|shape| shape.get(1)).copied().unwrap_or(3)
+}
+
+/// Returns whether images may have so many channels.
+fn is_number(channels: usize) -> bool {
+    (1..=MOST_CHANNELS).contains(&channels)
 }
 
 fn shape<const D: usize>(shapes: &Shapes, name: &str) -> Result<[usize; D], ForeignError> {
@@ -76,14 +90,19 @@ fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
             )));
         }
     };
-    let stem = match (channels, kernel) {
-        (3, 3) if deep => Stem::Imagenet,
-        (3, 7) if !deep => Stem::Imagenet,
-        (3, 3) => Stem::Cifar,
+    let stem = match kernel {
+        _ if !is_number(channels) => {
+            return Err(ForeignError::Architecture(format!(
+                "its first convolution is on {channels} channels; known are 1 to {MOST_CHANNELS}"
+            )));
+        }
+        3 if deep => Stem::Imagenet,
+        7 if !deep => Stem::Imagenet,
+        3 => Stem::Cifar,
         _ => {
             return Err(ForeignError::Architecture(format!(
                 "its first convolution is {kernel}×{kernel} on {channels} channels; known are 7×7 \
-                 and 3×3 on 3"
+                 and 3×3"
             )));
         }
     };
@@ -100,9 +119,10 @@ fn resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
 
 fn convnext(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let [width, channels, patch, other] = shape(shapes, "stem.0.weight")?;
-    if channels != 3 || patch != other || patch == 0 {
+    if !is_number(channels) || patch != other || patch == 0 {
         return Err(ForeignError::Architecture(format!(
-            "its patches are {patch}×{other} on {channels} channels; known are squares on 3"
+            "its patches are {patch}×{other} on {channels} channels; known are squares on 1 to \
+             {MOST_CHANNELS}"
         )));
     }
     let depths = [0, 1, 2, 3].map(|stage| count(shapes, &format!("stages.{stage}.blocks.")));
@@ -137,9 +157,10 @@ fn wide_resnet(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
 
 fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
     let [width, channels, patch, other] = shape(shapes, "patch_embed.proj.weight")?;
-    if channels != 3 || patch != other || patch == 0 {
+    if !is_number(channels) || patch != other || patch == 0 {
         return Err(ForeignError::Architecture(format!(
-            "its patches are {patch}×{other} on {channels} channels; known are squares on 3"
+            "its patches are {patch}×{other} on {channels} channels; known are squares on 1 to \
+             {MOST_CHANNELS}"
         )));
     }
     let depth = count(shapes, "blocks.");

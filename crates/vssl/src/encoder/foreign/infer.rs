@@ -63,7 +63,8 @@ pub(super) fn network(
     if let BackboneConfig::Vit(vit) = &mut config {
         attending(vit, request, hints, &mut unknown)?;
     }
-    let input = input(&config, request, hints, &mut unknown)?;
+    let channels = architectures::channels(shapes);
+    let input = input((&config, channels), request, hints, &mut unknown)?;
     match unknown.is_empty() {
         true => Ok((config, input)),
         false => Err(ForeignError::Unknown(unknown.join("; "))),
@@ -225,7 +226,7 @@ fn whose(error: ForeignError, hints: &Hints) -> ForeignError {
 /// Settles the size and normalisation of the images: as the arguments say, or else as the file says, or else
 /// as usual.
 fn input(
-    config: &BackboneConfig,
+    (config, channels): (&BackboneConfig, usize),
     request: &Request,
     hints: &Hints,
     unknown: &mut Vec<&'static str>,
@@ -233,14 +234,8 @@ fn input(
     let told = hints.told.as_ref().map(|(_, input)| *input);
     let small = matches!(config, BackboneConfig::Resnet(resnet) if resnet.stem == Stem::Cifar);
     let photographs = !small && !matches!(config, BackboneConfig::WideResnet(_));
-    let normalisation: Option<Normalisation> =
-        request.normalisation.or(told.map(|input| input.normalisation));
-    if normalisation.is_none() && !photographs {
-        unknown.push(
-            "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
-             imagenet or six numbers",
-        );
-    }
+    let given = request.normalisation.or(told.map(|input| input.normalisation));
+    let normalisation = normalisation(given, channels, photographs, unknown)?;
     let usual = match (photographs, config.vit()) {
         (_, Some(vit)) => vit.image_size,
         (true, None) => 224,
@@ -264,7 +259,7 @@ fn input(
         )));
     }
     let format = if photographs { Format::Folder } else { Format::Cifar10 };
-    let mut input = Input::new(size, format, normalisation.unwrap_or(IMAGENET));
+    let mut input = Input::new(size, format, normalisation);
     if let Some(told) = told
         && told.size == size
     {
@@ -278,6 +273,36 @@ fn input(
         ))),
         _ => Ok(input),
     }
+}
+
+/// Settles the normalisation of images of so many channels; `given` is what the arguments or the file say.
+fn normalisation(
+    given: Option<Normalisation>,
+    channels: usize,
+    photographs: bool,
+    unknown: &mut Vec<&'static str>,
+) -> Result<Normalisation, ForeignError> {
+    let Some(given) = given else {
+        if channels != 3 {
+            unknown.push(
+                "the normalisation of images that have not three channels is not in the file: give --normalisation \
+                 with a mean for each channel of the stem and then a deviation for each, or MEAN,STD for all of them",
+            );
+        } else if !photographs {
+            unknown.push(
+                "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
+                 imagenet or six numbers",
+            );
+        }
+        return Ok(IMAGENET);
+    };
+    given.spread_over(channels).ok_or_else(|| {
+        ForeignError::Contradiction(format!(
+            "--normalisation is for {} channels, the stem of these tensors takes {channels} channels; give as many \
+             means and as many deviations, or MEAN,STD for all channels",
+            given.channels()
+        ))
+    })
 }
 
 fn contradiction<T: PartialEq + Serialize>(

@@ -168,10 +168,11 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     let shapes = keys.iter().map(|(name, key)| (name.clone(), sources[key].shape.as_slice()));
     let hints = Hints { told: described(&metadata), ..names::hints(&sources, &chosen) };
     let (config, input) = infer::network(&shapes.collect(), request, &hints)?;
-    let expected = budget::fitted(|| Backbone::new(&config, &Init::new(&Device::flex(), 0)))
-        .map_err(|space| {
-            ForeignError::Architecture(format!("the network of its shapes takes {space}"))
-        })?;
+    let device = Device::flex();
+    let init = Init::new(&device, 0).with_channels(input.channels());
+    let expected = budget::fitted(|| Backbone::new(&config, &init)).map_err(|space| {
+        ForeignError::Architecture(format!("the network of its shapes takes {space}"))
+    })?;
     let expected = state::collect(&expected);
     let (mut rows, tensors) = matched(path, &sources, &keys, expected, &config)?;
     let used: Vec<&String> = rows.iter().filter_map(|row| row.key.as_ref()).collect();
@@ -293,7 +294,8 @@ impl ImportReport {
     /// network that the weights come from.
     pub fn test_features(&self) -> (usize, Vec<f32>) {
         let side = verify::side(&self.config, &self.input);
-        (side, verify::features(&self.config, &self.tensors, side))
+        let image = (side, self.input.channels());
+        (side, verify::features(&self.config, &self.tensors, image))
     }
 
     /// Writes the encoder to `to`, as [`export`](mod@crate::encoder::export) writes one.

@@ -35,18 +35,24 @@ fn value(index: usize) -> f32 {
 }
 
 /// Returns the test picture of `side × side` pixels, channels last.
-fn image(side: usize) -> Vec<f32> {
+fn image(side: usize, channels: usize) -> Vec<f32> {
     let at = |pixel: usize, channel: usize| value(channel * side * side + pixel);
-    (0..side * side).flat_map(|pixel| (0..3).map(move |channel| at(pixel, channel))).collect()
+    (0..side * side)
+        .flat_map(|pixel| (0..channels).map(move |channel| at(pixel, channel)))
+        .collect()
 }
 
 /// Returns the features of the test picture.
-pub(super) fn features(config: &BackboneConfig, tensors: &Tensors, side: usize) -> Vec<f32> {
+pub(super) fn features(
+    config: &BackboneConfig,
+    tensors: &Tensors,
+    (side, channels): (usize, usize),
+) -> Vec<f32> {
     let device = Device::flex();
-    let fresh = Backbone::new(config, &Init::new(&device, 0));
+    let fresh = Backbone::new(config, &Init::new(&device, 0).with_channels(channels));
     let network =
         state::restore(fresh, tensors.clone()).expect("they are the network's own tensors");
-    let x = images_to_tensor(image(side), 1, side, &device);
+    let x = images_to_tensor(image(side, channels), 1, side, &device);
     images::features(network.no_grad().forward(x, Mode::Eval)).values
 }
 
@@ -150,7 +156,7 @@ mod tests {
     #[test]
     fn the_picture_is_the_one_that_pytorch_makes() {
         // (torch.arange(3 * 4 * 4) * 7919 % 1009 / 504 - 1).reshape(1, 3, 4, 4)[0, :, 0, :2]
-        let image = image(4);
+        let image = image(4, 3);
         let expected = [-1.0, 0.6984, 0.1488, -0.1548, -0.7044, 0.9940];
         let found = [image[0], image[3], image[1], image[4], image[2], image[5]];
         for (found, expected) in found.iter().zip(expected) {

@@ -52,6 +52,11 @@ impl<'a> Builder<'a> {
         name
     }
 
+    /// Whether the network has the tensor `path`.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.tensors.contains_key(path)
+    }
+
     /// The tensor `path` of the network.
     pub(super) fn tensor(&self, path: &str) -> Result<&'a TensorData, OnnxError> {
         self.tensors.get(path).ok_or_else(|| OnnxError::Missing(path.to_owned()))

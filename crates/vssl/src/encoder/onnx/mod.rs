@@ -1,5 +1,7 @@
 //! Writes encoders as ONNX (operators of version 17, IR version 8). The input `images` is `[batch, 3,
-//! size, size]` floats with any batch, for convolutional networks and for rotary positions on request of any size; the output `features` is `[batch, dim]`.
+//! size, size]` floats with any batch, for convolutional networks and for rotary positions on request of any size; the
+//! output `features` is `[batch, dim]`. An encoder with a head that predicts losses has a second output,
+//! `predicted_loss`, `[batch]`.
 //!
 //! The metadata properties describe the images: `image_size`, `resize`, `mean`, `std`, `pixels`. Batch
 //! normalisations stay nodes of their own with the weights' names; runtimes fold them into the
@@ -150,29 +152,41 @@ pub fn model_of(
     let mut builder = Builder::new(tensors);
     let mut x = "images".to_owned();
     if let Some(range) = pixels.range() {
+        let scaled = |row: &[f32]| row.iter().map(|x| x * range).collect::<Vec<f32>>();
         let [mean, std] =
-            [input.normalisation.mean, input.normalisation.std].map(|row| row.map(|x| x * range));
-        let mean = builder.floats("normalisation.mean", &[1, 3, 1, 1], &mean);
-        let std = builder.floats("normalisation.std", &[1, 3, 1, 1], &std);
+            [input.normalisation.mean, input.normalisation.std].map(|row| scaled(&row));
+        let shape = [1, input.channels(), 1, 1];
+        let mean = builder.floats("normalisation.mean", &shape, &mean);
+        let std = builder.floats("normalisation.std", &shape, &std);
         x = builder.node("Sub", &[&x, &mean], vec![]);
         x = builder.node("Div", &[&x, &std], vec![]);
     }
     let features = networks::add(&mut builder, &x, config, input)?;
+    let losses = networks::add_loss_head(&mut builder, &features)?;
     let mut graph = builder.graph;
-    for name in graph.node.iter_mut().flat_map(|node| &mut node.output) {
-        if *name == features {
-            "features".clone_into(name);
+    let known = [(Some(features), "features"), (losses.clone(), "predicted_loss")];
+    let names =
+        graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
+    for name in names {
+        if let Some((_, new)) = known.iter().find(|(old, _)| old.as_ref() == Some(name)) {
+            (*new).clone_into(name);
         }
     }
     let side = |name| if any_size { Axis::Named(name) } else { Axis::Size(size) };
-    graph.input = vec![value("images", &[Axis::Size(3), side("height"), side("width")])];
+    graph.input =
+        vec![value("images", &[Axis::Size(input.channels()), side("height"), side("width")])];
     graph.output = vec![value("features", &[Axis::Size(config.dim())])];
-    let joined = |row: [f32; 3]| row.map(|x| x.to_string()).join(",");
+    graph.output.extend(losses.map(|_| value("predicted_loss", &[])));
+    let joined = |row: &[f32]| row.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
+    let channels = match input.channels() {
+        3 => "RGB".to_owned(),
+        channels => channels.to_string(),
+    };
     let mut properties = vec![
         ("image_size", size.to_string()),
-        ("mean", joined(input.normalisation.mean)),
-        ("std", joined(input.normalisation.std)),
-        ("channels", "RGB".to_owned()),
+        ("mean", joined(&input.normalisation.mean)),
+        ("std", joined(&input.normalisation.std)),
+        ("channels", channels),
         ("pixels", pixels.name().to_owned()),
         ("backbone", serde_json::to_string(config).expect("settings are plain values")),
     ];

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     backbone::{BackboneConfig, ResnetConfig, StemShape},
-    encoder::Input,
+    encoder::{Input, loss_head::PREFIX},
+    layers::loss_head,
 };
 
 /// The ε of `layers::BatchNorm` and `backbone::wide_resnet`.
@@ -31,6 +32,30 @@ pub(super) fn add(
         BackboneConfig::ConvNext(config) => convnext::add(builder, x, config),
         BackboneConfig::Own(config) => Err(OnnxError::Own { name: config.0.name().to_owned() }),
     }
+}
+
+/// Adds the head that predicts losses, where the encoder has one: [`crate::layers::LossHead`]. Returns the name of its
+/// value, `[batch]`.
+pub(super) fn add_loss_head(b: &mut Builder, features: &str) -> Result<Option<String>, OnnxError> {
+    let mut x = features.to_owned();
+    for layer in 0.. {
+        let path = format!("{PREFIX}layers.{layer}");
+        if !b.has(&format!("{path}.weight")) {
+            break;
+        }
+        if layer > 0 {
+            x = b.node("LeakyRelu", &[&x], vec![number("alpha", loss_head::SLOPE)]);
+        }
+        x = b.linear(&x, &path)?;
+    }
+    if x == features {
+        return Ok(None);
+    }
+    x = b.node("Softplus", &[&x], vec![]);
+    let least = b.floats("uncertainty.least", &[1], &[loss_head::LEAST as f32]);
+    x = b.node("Add", &[&x, &least], vec![]);
+    let axes = b.list("uncertainty.axes", &[1]);
+    Ok(Some(b.node("Squeeze", &[&x, &axes], vec![]))) // [batch, 1] -> [batch]
 }
 
 fn resnet(b: &mut Builder, x: &str, config: &ResnetConfig) -> Result<String, OnnxError> {

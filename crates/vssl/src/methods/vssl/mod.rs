@@ -70,6 +70,10 @@ impl Method for Vssl {
         Ok(())
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let (hidden, d) = (self.hidden, self.dim);
         Student {
@@ -93,6 +97,7 @@ impl Method for Vssl {
         let priors: Vec<_> = views.global.iter().map(|x| teacher.prior(x, views)).collect();
         let (mut features, mut posteriors) = (Vec::new(), Vec::new());
         let (mut kl, mut nll) = (PairSum::default(), PairSum::default());
+        let mut image_losses = None;
         for (v1, x) in views.all().enumerate() {
             let h = student.backbone.forward(x.clone(), views.mode());
             let posterior = student.posterior(h.clone(), views.mode());
@@ -104,23 +109,26 @@ impl Method for Vssl {
                     let terms = (self.kl(&posterior, prior), self.nll(&denoised, prior));
                     kl.add(v1 == v2, terms.0);
                     nll.add(v1 == v2, terms.1);
+                    if at.image_losses {
+                        let rows = self.rows(&posterior, &denoised, prior);
+                        image_losses = Some(match image_losses {
+                            Some(sum) => sum + rows,
+                            None => rows,
+                        });
+                    }
                 }
             }
             features.push(h);
             posteriors.push(posterior.detach());
         }
-        let sign = match self.likelihood_sign {
-            LikelihoodSign::Minimise => 1.0,
-            LikelihoodSign::Literal => -1.0,
-        };
-        let terms = kl.weighted(self.kl_weight).chain(nll.weighted(sign * self.nll_weight));
+        let terms = kl.weighted(self.kl_weight).chain(nll.weighted(self.signed_nll_weight()));
         let total = terms.reduce(|a, b| a + b).expect("check saw to it that there is a pair");
         let mut parts: Vec<_> = kl.means(["kl_cross", "kl_same"]).collect();
         parts.extend(nll.means(["nll_cross", "nll_same"]));
         if at.watch {
             parts.extend(figures::gaussians(&posteriors[0], &priors));
         }
-        Loss { total, parts, features, carry: () }
+        Loss { total, parts, features, image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {
@@ -249,6 +257,26 @@ impl Vssl {
                 gaussian::gaussian_kl(&q.from_log(), &p.from_log()) / self.dim as f64
             }
         }
+    }
+
+    /// The weight of the likelihood term with the sign that the settings give it.
+    fn signed_nll_weight(&self) -> f64 {
+        match self.likelihood_sign {
+            LikelihoodSign::Minimise => self.nll_weight,
+            LikelihoodSign::Literal => -self.nll_weight,
+        }
+    }
+
+    /// The terms of one pair of views for each image, weighted, without gradient, `[n]`.
+    fn rows(&self, posterior: &Gaussian, denoised: &Gaussian, prior: &Gaussian) -> Tensor<1> {
+        let [q, r, p] = [posterior, denoised, prior].map(|x| x.clone().detach());
+        let nll = match self.objective {
+            Objective::Cosine => gaussian::cosine_nll(&r, &p),
+            Objective::Gaussian => {
+                -gaussian::gaussian_ell(&p.from_log(), &r.from_log()) / self.dim as f64
+            }
+        };
+        self.kl_rows(&q, &p) * self.kl_weight + nll * self.signed_nll_weight()
     }
 
     /// Negative log-likelihood of the prior under what was denoised, mean over the batch, `[1]`.

@@ -16,16 +16,19 @@
 
 mod file;
 mod trace;
+mod weights;
 
 use burn::tensor::{DType, Device, TensorData};
-use rand::RngCore;
 use serde::{Deserialize, Serialize};
 use vssl_data::rng::{Stream, rng, uniform};
 
 pub use file::{FileError, read, write};
 pub use trace::{Distance, Trace};
 
-use self::trace::numbers;
+use self::{
+    trace::numbers,
+    weights::{load, moved, shaken, tensors},
+};
 use super::{
     TrainError,
     bench::{self, BenchError},
@@ -47,7 +50,6 @@ use crate::{
     recipe::RecipeError,
     run::checkpoint::CheckpointError,
     schedule::Step,
-    tensors::state::Tensors,
 };
 
 /// Fixes weights and views.
@@ -166,6 +168,7 @@ impl Agreement {
     pub fn check(&self, method: &str) -> Result<(), BenchError> {
         let method = self.method(method)?;
         bench::check(&self.backbone, self.size, method.as_ref(), &self.sizes())?;
+        method.check_patches(self.backbone.patches(self.size)).map_err(BenchError::Sizes)?;
         let made = budget::fitted(|| self.learner(method.as_ref(), &Device::flex(), SEED));
         let refused = |space| BenchError::Sizes(format!("the networks take {space}"));
         made.map(drop).map_err(refused)
@@ -344,7 +347,8 @@ fn shrink(table: &mut toml::Table, batch: usize) {
                 *value = toml::Value::Integer(rows as i64);
             }
             // Heads divide a length that may be odd.
-            (value, _) if key == "heads" => *value = toml::Value::Integer(1),
+            (value, _) if ["heads", "depth", "context"].contains(&end) => *value = 1.into(),
+            (value, _) if end == "width" => *value = 16.into(),
             // So few images have no covariance of so many columns.
             (value, _) if key == "whitening_eps" => {
                 *value = toml::Value::Float(bench::WHITENING_EPS)
@@ -355,49 +359,4 @@ fn shrink(table: &mut toml::Table, batch: usize) {
             _ => {}
         }
     }
-}
-
-fn tensors(learner: &dyn Learner) -> Tensors {
-    let named = |(name, tensors): (&str, Tensors)| -> Vec<(String, TensorData)> {
-        tensors.into_iter().map(|(path, tensor)| (format!("{name}.{path}"), tensor)).collect()
-    };
-    [("student", learner.student()), ("memory", learner.memory())]
-        .into_iter()
-        .flat_map(named)
-        .collect()
-}
-
-fn load(learner: &mut dyn Learner, tensors: Tensors) -> Result<(), TrainError> {
-    let mut parts = [Tensors::new(), Tensors::new()];
-    for (name, tensor) in tensors {
-        let (part, path) = name.split_once('.').unwrap_or((&name, ""));
-        parts[usize::from(part == "memory")].insert(path.to_owned(), tensor);
-    }
-    let [student, memory] = parts;
-    let other = |error| TrainError::Setting(format!("the numbers are of another network: {error}"));
-    learner.load(student, memory).map_err(other)
-}
-
-/// Networks whose weights are moved, a teacher's as the student's of which it is a copy. Queues and
-/// clusters are not multiplied by layers; they stay.
-fn moved(tensors: &Tensors, rounding: Rounding) -> Tensors {
-    let mut rng = rng(SEED, Stream::Evaluation, rounding as u64, 0);
-    let (student, memory): (Tensors, Tensors) =
-        tensors.clone().into_iter().partition(|(path, _)| path.starts_with("student."));
-    let shake = |(path, tensor)| (path, shaken(&tensor, rounding, &mut rng));
-    let mut all: Tensors = student.into_iter().map(shake).collect();
-    for (path, tensor) in memory {
-        let own = path.trim_start_matches("memory.").trim_start_matches("teacher.");
-        let moved = all.get(&format!("student.{own}")).cloned().unwrap_or(tensor);
-        all.insert(path, moved);
-    }
-    all
-}
-
-/// Each number moved by up to a unit in the last place.
-fn shaken(tensor: &TensorData, rounding: Rounding, rng: &mut impl RngCore) -> TensorData {
-    let unit = rounding.unit();
-    let shake = |value: &f32| (f64::from(*value) * (1.0 + uniform(rng, -unit, unit))) as f32;
-    let values: Vec<f32> = numbers(tensor).iter().map(shake).collect();
-    TensorData::new(values, tensor.shape().clone())
 }

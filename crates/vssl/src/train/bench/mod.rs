@@ -3,11 +3,13 @@
 //! kind writes files. Called by `vssl bench step`.
 
 mod clock;
+mod settings;
 
 use burn::tensor::Device;
 use vssl_data::rng::{Stream, rng, uniform};
 
 pub use clock::{StepClock, StepTimes, plan};
+pub use settings::method;
 
 use super::{TrainError, report::StepReport, step::Update};
 use crate::{
@@ -19,7 +21,7 @@ use crate::{
         Sizes, Views,
         learner::{AnyMethod, Learner},
     },
-    methods::{self, METHODS},
+    methods::METHODS,
     optim::{Algorithm, Lars, LossScale, Optimizer, OptimizerConfig},
     precision::Precision,
     schedule::Step,
@@ -125,75 +127,6 @@ impl BenchError {
     }
 }
 
-/// Returns the method `name` with its default settings, except for `changes`: pairs of a key and a whole
-/// number. The key is the last part of a setting's name, at any depth of the method's table. Settings that depend on the
-/// `batch` are made to fit it: a queue is whole batches, and embeddings are whitened over a batch that has no parts of the
-/// default size.
-///
-/// # Errors
-/// The method is unknown, or it lacks or refuses a setting.
-pub fn method(
-    name: &str,
-    batch: usize,
-    changes: &[(&str, u32)],
-) -> Result<Box<dyn AnyMethod>, BenchError> {
-    let entry = methods::find(name).ok_or_else(|| BenchError::unknown(name))?;
-    let method = entry.name;
-    let mut table = entry.defaults().settings();
-    fit(&mut table, batch as i64);
-    for (key, value) in changes {
-        if !replace(&mut table, key, i64::from(*value)) {
-            let mut known = Vec::new();
-            whole_numbers(&table, "", &mut known);
-            return Err(BenchError::NoSetting { method, key: (*key).to_owned(), known });
-        }
-    }
-    entry.with(&table).map_err(|error| BenchError::Refused { method, what: error.to_string() })
-}
-
-/// Makes what depends on the number of images of a forward pass fit `batch`.
-fn fit(table: &mut toml::Table, batch: i64) {
-    if let Some(toml::Value::Integer(queue)) = table.get_mut("queue") {
-        *queue = (*queue / batch.max(1)).max(i64::from(*queue > 0)) * batch;
-    }
-    if let Some(toml::Value::Integer(size)) = table.get_mut("whitening_size")
-        && batch % *size != 0
-    {
-        *size = batch.max(2);
-        // So few images may have no covariance of so many columns.
-        table.insert("whitening_eps".to_owned(), WHITENING_EPS.into());
-    }
-}
-
-/// Replaces the whole number called `key` in `table` or in a table inside. Returns whether there was such a
-/// number.
-fn replace(table: &mut toml::Table, key: &str, value: i64) -> bool {
-    let mut found = false;
-    for (name, old) in table.iter_mut() {
-        match old {
-            toml::Value::Table(inner) => found |= replace(inner, key, value),
-            toml::Value::Integer(old) if name.rsplit('_').next() == Some(key) => {
-                *old = value;
-                found = true;
-            }
-            _ => {}
-        }
-    }
-    found
-}
-
-fn whole_numbers(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
-    for (name, value) in table {
-        match value {
-            toml::Value::Table(inner) => {
-                whole_numbers(inner, &format!("{prefix}{name}."), into);
-            }
-            toml::Value::Integer(_) => into.push(format!("{prefix}{name}")),
-            _ => {}
-        }
-    }
-}
-
 impl StepBench {
     /// Checks that the network can take the views and that the method accepts the sizes.
     ///
@@ -201,6 +134,7 @@ impl StepBench {
     /// [`BenchError::TooSmall`], [`BenchError::TooFewPixels`], [`BenchError::Patches`] or [`BenchError::Sizes`].
     pub fn check(&self, method: &dyn AnyMethod) -> Result<(), BenchError> {
         check(&self.backbone, self.size, method, &self.sizes())?;
+        method.check_patches(self.backbone.patches(self.size)).map_err(BenchError::Sizes)?;
         match self.local {
             (0, _) => Ok(()),
             (_, side) => check(&self.backbone, side, method, &self.sizes()),
@@ -326,28 +260,11 @@ mod tests {
     use vssl_kernels::breakdown::Part;
 
     use super::*;
-    use crate::{backbone::ResnetConfig, method::learner::Network, optim::Adam};
-
-    #[test]
-    fn sizes_of_heads_replace_the_defaults_wherever_they_are() {
-        let mut table: toml::Table =
-            toml::from_str("hidden = 1\nscale = 2.5\n[projector]\nhidden = 2\ndim = 3").unwrap();
-        assert!(replace(&mut table, "hidden", 7));
-        assert!(!replace(&mut table, "scale", 7), "a fraction is no size");
-        let mut known = Vec::new();
-        whole_numbers(&table, "", &mut known);
-        assert_eq!(known, ["hidden", "projector.hidden", "projector.dim"]);
-        assert_eq!(table["hidden"].as_integer(), Some(7));
-        assert_eq!(table["projector"]["hidden"].as_integer(), Some(7));
-    }
-
-    #[test]
-    fn what_is_no_method_or_no_setting_is_refused_with_the_list() {
-        let Err(error) = method("vsssl", 4, &[]) else { panic!("there is no such method") };
-        assert!(error.to_string().contains("vssl"), "{error}");
-        let Err(error) = method("vssl", 4, &[("queue", 1)]) else { panic!("there is no queue") };
-        assert!(error.to_string().contains("it has hidden, dim"), "{error}");
-    }
+    use crate::{
+        backbone::{ResnetConfig, VitConfig},
+        method::learner::Network,
+        optim::Adam,
+    };
 
     #[test]
     fn every_method_takes_steps() {
@@ -361,8 +278,20 @@ mod tests {
             algorithm: Algorithm::default(),
             clock: StepClock { warmup: 1, steps: 2, breakdown: true },
         };
+        let transformer = VitConfig {
+            width: Some(24),
+            depth: Some(1),
+            patch: 2,
+            image_size: 8,
+            ..VitConfig::default()
+        };
         for entry in METHODS {
-            let method = method(entry.name, 4, &[]).unwrap();
+            let changes: &[_] = if entry.name == "ijepa" { &[("context", 2)] } else { &[] };
+            let method = method(entry.name, 4, changes).unwrap();
+            let mut bench = bench.clone();
+            if method.check_patches(None).is_err() {
+                bench.backbone = transformer.into();
+            }
             bench.check(method.as_ref()).unwrap();
             let times = bench.run(method.as_ref(), &Device::flex()).unwrap();
             assert_eq!(times.seconds.len(), 2);
@@ -376,16 +305,15 @@ mod tests {
                 let [forward, backward] = parts[&part];
                 assert!(forward > 0.0 && backward > 0.0, "{}: {part:?}", entry.name);
             }
-            let teacher = bench_has_teacher(method.as_ref());
+            let teacher = has_teacher(method.as_ref(), &bench);
             assert_eq!(parts.contains_key(&Part::Teacher), teacher, "{}", entry.name);
         }
     }
 
-    fn bench_has_teacher(method: &dyn AnyMethod) -> bool {
-        let backbone = ResnetConfig { width: 4, stem: Stem::Cifar, ..Default::default() }.into();
-        let sizes = Sizes { images: 16, batch: 4, global_views: 2, local_views: 0 };
-        let learner = method.learner(&backbone, &sizes, &Device::flex().autodiff(), 1);
-        learner.encoder(Network::Teacher).is_some()
+    fn has_teacher(method: &dyn AnyMethod, bench: &StepBench) -> bool {
+        let device = Device::flex().autodiff();
+        let learner = method.learner(&bench.backbone, &bench.sizes(), &device, 1);
+        learner.encoder(Network::Teacher).is_some() || method.has_frozen_teacher()
     }
 
     #[test]

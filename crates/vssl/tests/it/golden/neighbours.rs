@@ -198,11 +198,14 @@ fn all4one(case: &Case) {
             found.iter().map(|nearest| queues.rows.take(nearest.clone())).collect()
         });
         let [z1, z2, p1, p2, t1, t2] = inputs.each_ref().map(|x| at_step(x, t));
-        let summaries = neighbours.each_ref().map(|tokens| summarised(&network, tokens.clone()));
+        let width = case.shape("g1")[2];
+        let positions = vssl::methods::all4one_positions(count, width, &device());
+        let summaries =
+            neighbours.each_ref().map(|tokens| summarised(&network, tokens.clone(), &positions));
         let [nn1, nn2] = neighbours.each_ref();
         let shifted = [(t1, nn1), (t2, nn2)].map(|(prediction, neighbours)| {
             let tokens = [&[prediction], &neighbours[..count - 1]].concat();
-            summarised(&network, tokens)
+            summarised(&network, tokens, &positions)
         });
         case.check_at("out.rich1", t, &floats(summaries[0].clone()));
         case.check_at("out.shifted1", t, &floats(shifted[0].clone()));

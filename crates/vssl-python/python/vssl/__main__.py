@@ -1,0 +1,5 @@
+"""``python -m vssl``: the command."""
+
+from ._command import main
+
+main()

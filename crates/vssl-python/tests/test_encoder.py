@@ -1,0 +1,175 @@
+"""Encoders: the bits of the command, whatever the images are given as."""
+
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from conftest import QUICKSTART, SMALL, command
+from PIL import Image
+
+import vssl
+
+FILES = "*/*.png"
+
+
+@pytest.fixture(scope="module")
+def encoder(run):
+    return vssl.Encoder.load(run.path)
+
+
+@pytest.fixture(scope="module")
+def written(run, photos, tmp_path_factory):
+    """What the command writes of the photographs, with the posterior and without."""
+    folder = tmp_path_factory.mktemp("embedded")
+    for name, options in (("all", []), ("features", ["--features-only"])):
+        ended = command("embed", run.path, "--images", photos, "--to", folder / f"{name}.npy", *options)
+        assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def test_a_folder_has_the_bits_of_the_command(encoder, photos, written):
+    found = encoder.embed(photos)
+    expected = np.load(written / "features.npy")
+    assert found.dtype == np.float32 and found.shape == (11, encoder.info.dim)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["paths", "pil", "arrays", "images"])
+def test_images_have_the_bits_of_their_files(encoder, photos, written, kind):
+    files = sorted(photos.glob(FILES))
+    images = {
+        "paths": lambda: files,
+        "pil": lambda: [Image.open(file) for file in files],
+        "arrays": lambda: [np.asarray(Image.open(file)) for file in files],
+        "images": lambda: vssl.Images.open(photos),
+    }[kind]()
+    np.testing.assert_array_equal(encoder.embed(images), np.load(written / "features.npy"))
+
+
+def test_an_array_of_a_set_has_the_bits_of_the_set(encoder, run):
+    images = vssl.Images.open(run.path / "recipe.toml", split="validation")
+    pixels = np.stack(list(images))
+    assert pixels.shape == (64, 28, 28, 3)
+    expected = encoder.embed(images, batch=7, workers=1)
+    np.testing.assert_array_equal(encoder.embed(pixels), expected)
+    np.testing.assert_array_equal(encoder.embed(pixels[..., 0]), expected, "grey")
+    np.testing.assert_array_equal(encoder.embed(pixels[..., :1]), expected, "one channel")
+    with_alpha = np.concatenate([pixels, pixels[..., :1]], axis=-1)
+    np.testing.assert_array_equal(encoder.embed(with_alpha), expected, "alpha")
+    strided = np.repeat(pixels, 2, axis=0)[::2]
+    np.testing.assert_array_equal(encoder.embed(strided), expected, "strided")
+
+
+def test_the_posterior_has_the_bits_of_the_command(encoder, photos, written):
+    found = encoder.posterior(photos)
+    for name in ("mean", "variance", "variance_direction", "uncertainty"):
+        file = written / f"all.{name}.npy"
+        value = getattr(found, name)
+        assert (value is None) == (not file.exists()), name
+        if value is not None:
+            np.testing.assert_array_equal(value, np.load(file).reshape(value.shape), name)
+    np.testing.assert_array_equal(found.features, np.load(written / "all.npy"))
+
+
+def test_an_exported_file_is_an_encoder_without_a_posterior(run, photos, written, tmp_path):
+    assert command("export", run.path, "--to", tmp_path / "encoder.safetensors").returncode == 0
+    encoder = vssl.Encoder.load(tmp_path / "encoder.safetensors")
+    np.testing.assert_array_equal(encoder.embed(photos), np.load(written / "features.npy"))
+    assert not encoder.info.has_posterior and encoder.info.method is None
+    with pytest.raises(ValueError, match="no posterior; expected the run"):
+        encoder.posterior(photos)
+
+
+def test_it_says_what_it_is(encoder, run):
+    info = encoder.info
+    assert (info.architecture, info.size, info.resize, info.step) == ("resnet18", 28, None, 4)
+    assert (info.method, info.network, info.has_posterior) == ("vssl", "student", True)
+    assert info.backbone["width"] == 4 and len(info.mean) == len(info.std) == 3
+    assert info.path == str(run.path)
+
+
+def test_the_teacher_is_another_network(run, photos, encoder):
+    teacher = vssl.Encoder.load(run.path, network="teacher", checkpoint="step-4")
+    assert teacher.info.network == "teacher"
+    assert not np.array_equal(teacher.embed(photos), encoder.embed(photos))
+
+
+def test_the_lock_is_released(encoder):
+    pixels = np.random.default_rng(0).integers(0, 256, (4000, 28, 28, 3), dtype=np.uint8)
+    images = vssl.Images.of(pixels)
+    thread = threading.Thread(target=encoder.embed, args=(images,))
+    thread.start()
+    turns = 0
+    while thread.is_alive():
+        time.sleep(0.001)
+        turns += 1
+    assert turns > 5
+
+
+def test_an_image_that_cannot_be_read_is_named(encoder, photos, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    files = [*sorted(photos.glob(FILES))[:2], bad]
+    with pytest.raises(vssl.Error, match=r"bad\.png \(image 2\)"):
+        encoder.embed(files)
+    with pytest.warns(vssl.ImageWarning, match=r"1 images were left out[^$]*bad\.png"):
+        found = encoder.embed(files, skip_unreadable=True)
+    assert np.isnan(found[2]).all() and np.isfinite(found[:2]).all()
+    np.testing.assert_array_equal(found[:2], encoder.embed(files[:2]))
+    with pytest.raises(vssl.Error, match="none of the 1 images could be read"):
+        encoder.embed([bad], skip_unreadable=True)
+
+
+def test_messages_are_those_of_the_command(tmp_path):
+    with pytest.raises(vssl.Error) as raised:
+        vssl.Encoder.load(tmp_path / "none")
+    shown = command("embed", tmp_path / "none", "--to", "x.npy")
+    assert shown.returncode == 1 and shown.stderr.strip() == f"error: {raised.value}"
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((2, 8, 8, 3)), "the images are float64; expected uint8"),
+        (np.zeros((2, 8, 8, 2), np.uint8), r"shape \[2, 8, 8, 2\]; expected \[n, h, w, 1, 3 or 4 channels\]"),
+        ([np.zeros((8, 8, 3), np.uint8), "a.png"], "image 1 is str; expected arrays"),
+        (7, "images are int; expected an array or a sequence"),
+    ],
+)
+def test_what_is_no_image_is_refused(encoder, images, words):
+    with pytest.raises(ValueError, match=words):
+        encoder.embed(images)
+
+
+def test_settings_out_of_range_are_refused(run, encoder, photos):
+    for arguments in ({"network": "both"}, {"device": "abacus"}, {"checkpoint": "step"}):
+        with pytest.raises(ValueError, match="expected"):
+            vssl.Encoder.load(run.path, **arguments)
+    for arguments in ({"batch": 0}, {"workers": -1}, {"split": "trian"}):
+        with pytest.raises(ValueError, match="expected"):
+            encoder.embed(photos, **arguments)
+
+
+def test_a_set_knows_its_classes(photos):
+    images = vssl.Images.open(photos)
+    assert images.classes == ["even", "odd"] and images.labels.tolist() == [0] * 6 + [1] * 5
+    assert images.labels.dtype == np.int64 and len(images) == 11
+    first = sorted(photos.glob(FILES))[0]
+    assert images.name(0) == str(first)
+    np.testing.assert_array_equal(images[0], np.asarray(Image.open(first)))
+    np.testing.assert_array_equal(images[-11], images[0])
+    for index in (11, -12):
+        with pytest.raises(IndexError):
+            images[index]
+    with pytest.raises(vssl.Error, match="there are no validation images"):
+        vssl.Images.open(photos, split="validation")
+
+
+def test_nothing_is_warned_of_without_a_reason(run, photos):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        vssl.Encoder.load(run.path).embed(sorted(photos.glob(FILES)))
+        vssl.run(run.path)
+        next(iter(vssl.Views(QUICKSTART, settings=SMALL, workers=1)))

@@ -1,0 +1,94 @@
+//! The frozen teacher of a run: `[teacher]` of its recipe. It is read as an encoder to start from is (`start`), and the
+//! run folder keeps a copy, so that a run which goes on needs the encoder itself no more. No checkpoint holds it.
+
+use std::{path::Path, sync::Arc};
+
+use burn::{module::Module, tensor::Device};
+
+use super::{
+    TrainError,
+    kept::{self, Role},
+    start::Start,
+};
+use crate::{
+    backbone::Backbone, encoder::Input, layers::Init, method::FrozenTeacher, recipe::Recipe,
+    tensors::state,
+};
+
+/// A teacher that fits the recipe of a run.
+pub(super) struct Teacher {
+    /// The network, as methods know it.
+    pub(super) network: Arc<FrozenTeacher>,
+    input: Input,
+    is_copy: bool,
+}
+
+impl Teacher {
+    /// Reads the teacher that the recipe of the run in the folder `run` names, if it names one, and gives the recipe its
+    /// digest and place. Returns notes on it. The recipe has the normalisation of the views.
+    ///
+    /// # Errors
+    /// The encoder cannot be read, or the method cannot learn from it.
+    pub(super) fn of_run(
+        recipe: &mut Recipe,
+        run: &Path,
+        was_begun: bool,
+        recipe_folder: Option<&Path>,
+        device: &Device,
+    ) -> Result<(Option<Self>, Vec<String>), TrainError> {
+        let of_views = recipe.data.normalisation();
+        let Some(table) = &mut recipe.teacher else { return Ok((None, Vec::new())) };
+        let start = Start::of_run(Role::Teacher, run, was_begun, table, recipe_folder)?;
+        start.pin(table);
+        let is_copy = start.is_copy();
+        let Start { config, input, weights, mut notes, .. } = start;
+        let (own, wanted) = (input.channels(), recipe.data.channels);
+        if own != wanted {
+            return Err(TrainError::Setting(format!(
+                "the teacher takes images of {own} channels, the recipe has images of {wanted} (data.channels); expected \
+                 equal numbers"
+            )));
+        }
+        let blank = Backbone::new(&config, &Init::blank(device).with_channels(own));
+        let backbone = state::restore(blank, weights);
+        let backbone = backbone.expect("they are the tensors of this network").no_grad();
+        let (size, own) = (input.size, input.normalisation);
+        let network = Arc::new(FrozenTeacher::new(config, backbone, size, own, of_views));
+        let checked = recipe.method.check_teacher(&network, &recipe.backbone);
+        checked.map_err(TrainError::Setting)?;
+        notes.extend(remark(recipe, size, of_views != own));
+        Ok((Some(Self { network, input, is_copy }), notes))
+    }
+
+    /// Writes a copy into the run folder, unless the teacher was read from it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn keep(&self, run: &Path, recipe: &Recipe) -> Result<(), TrainError> {
+        let Some(table) = recipe.teacher.as_ref().filter(|_| !self.is_copy) else { return Ok(()) };
+        let (config, network) = (self.network.config(), self.network.backbone());
+        kept::keep(&run.join(Role::Teacher.file()), table, config, &self.input, network)
+    }
+}
+
+/// Returns a note where the teacher sees the views otherwise than the student does.
+fn remark(recipe: &Recipe, size: usize, renormalised: bool) -> Option<String> {
+    let settings = recipe.method.settings();
+    let given = settings.get("teacher_size").and_then(toml::Value::as_integer);
+    let seen = given.map_or(size, |given| given.unsigned_abs() as usize);
+    let views = Input::of(recipe).size;
+    let mut changes = Vec::new();
+    if seen != views {
+        changes.push(format!("resized from {views} to {seen} pixels"));
+    }
+    if renormalised {
+        changes.push("in its own normalisation".to_owned());
+    }
+    let name = recipe.method.name();
+    (!changes.is_empty()).then(|| {
+        format!(
+            "the teacher sees the views {}; {name}.teacher_size says the size otherwise",
+            changes.join(" and ")
+        )
+    })
+}
