@@ -44,7 +44,7 @@ pub use raw::pool::{set_threads, threads};
 pub use raw::simd::{Isa, UnknownKernels, choose, isa, requested};
 pub use rows::{add_gram, add_product, products_of_rows, softmax_residuals};
 pub use steps::{AdamStep, MomentumStep, TrustRatio};
-pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear};
+pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear, rotate};
 pub use update::{adam_step, ema, momentum_step, sum_of_squares, write_rows};
 
 use choice::{accelerated, in_single};

@@ -85,7 +85,8 @@ pub struct Export {
     /// Put the normalisation into the ONNX network, which then takes RGB in this range.
     #[arg(long, value_enum, value_name = "RANGE")]
     pub with_normalisation: Option<Range>,
-    /// Make an ONNX network that takes images of any height and width; transformers cannot.
+    /// Make an ONNX network that takes images of any height and width; transformers with a table of positions
+    /// cannot.
     #[arg(long)]
     pub any_size: bool,
     /// Store the weights in half precision, in half the room; an ONNX network still computes in single

@@ -18,9 +18,13 @@ use crate::{
 };
 
 pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
-    let from = pretrain::named(arguments.from.as_deref(), arguments.teacher.as_deref())?;
+    let from = pretrain::named(
+        arguments.from.as_deref(),
+        arguments.teacher.as_deref(),
+        &arguments.overrides,
+    )?;
     let overrides: Vec<String> = arguments.overrides.iter().cloned().chain(from).collect();
-    let (mut recipe, provenance) =
+    let (mut recipe, mut provenance) =
         Recipe::load(&arguments.recipe, &overrides, METHODS).map_err(Failure::usage)?;
     if let Some(init) = &recipe.init {
         let start = Start::read(Role::Start, init, arguments.recipe.parent());
@@ -28,6 +32,7 @@ pub(super) fn run(arguments: &Config, common: &Common) -> Result<(), Failure> {
         let taken = start.adapt(&mut recipe).map_err(pretrain::classified)?;
         recipe.check().map_err(|problem| Failure::usage(anyhow!(problem)))?;
         start.notes.iter().chain(&taken).for_each(|text| note(text));
+        provenance = provenance.with_encoder(&recipe);
     }
     evaluators::chosen(&evaluators::Settings::of(&recipe))
         .map_err(|problem| Failure::usage(anyhow!("evaluation.evaluators: {problem}")))?;

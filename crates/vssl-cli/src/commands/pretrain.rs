@@ -178,11 +178,24 @@ fn same_as_begun(mut recipe: Recipe, origins: &Provenance, run: &Path) -> Result
 /// Returns the changes of the recipe that `--from` and `--teacher` are short for.
 ///
 /// # Errors
-/// A name that no recipe can hold.
-pub(super) fn named(from: Option<&Path>, teacher: Option<&Path>) -> Result<Vec<String>, Failure> {
+/// A name that no recipe can hold, or `overrides` that name an encoder for the same as well.
+pub(super) fn named(
+    from: Option<&Path>,
+    teacher: Option<&Path>,
+    overrides: &[String],
+) -> Result<Vec<String>, Failure> {
     let mut changes = Vec::new();
-    for (option, table, path) in [("--from", "init", from), ("--teacher", "teacher", teacher)] {
+    for (option, table, what, path) in [
+        ("--from", "init", "the encoder to start from", from),
+        ("--teacher", "teacher", "the frozen teacher", teacher),
+    ] {
         let Some(path) = path else { continue };
+        if let Some(other) = overrides.iter().find(|text| names_encoder(table, text)) {
+            return Err(Failure::usage(anyhow!(
+                "{option} {} and --set {other} both name {what}: give one of them",
+                path.display()
+            )));
+        }
         let text = path.to_str().ok_or_else(|| {
             Failure::usage(anyhow!(
                 "{option} {path:?}: a name that is not UTF-8, which no recipe can hold: rename it"
@@ -193,9 +206,17 @@ pub(super) fn named(from: Option<&Path>, teacher: Option<&Path>) -> Result<Vec<S
     Ok(changes)
 }
 
+/// Whether the `change` of a recipe names the encoder of this table.
+fn names_encoder(table: &str, change: &str) -> bool {
+    let (key, value) = change.split_once('=').unwrap_or((change, ""));
+    let is_table = key.trim() == table && value.contains("from");
+    (key.trim() == format!("{table}.from") && !value.trim().is_empty()) || is_table
+}
+
 /// The changes of `--set`, then those of `--from`, `--teacher` and `--precision`.
 fn overrides(arguments: &Pretrain) -> Result<Vec<String>, Failure> {
-    let from = named(arguments.from.as_deref(), arguments.teacher.as_deref())?;
+    let (from, teacher) = (arguments.from.as_deref(), arguments.teacher.as_deref());
+    let from = named(from, teacher, &arguments.overrides)?;
     let precision = arguments.precision.map(Precision::from);
     let precision = precision.map(|precision| format!("train.precision={}", precision.name()));
     Ok(arguments.overrides.iter().cloned().chain(from).chain(precision).collect())

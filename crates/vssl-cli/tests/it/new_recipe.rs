@@ -133,10 +133,19 @@ fn a_recipe_from_an_encoder_runs_and_has_its_architecture() {
     run(&[&asked[..], &["no/such"]].concat()).refused(2, &["no/such", "not found"]);
     run(&[&asked[..], &[first.to_str().unwrap()]].concat()).succeeded();
     let text = fs::read_to_string(&second).unwrap();
-    assert!(text.contains("freeze_epochs = 1") && !text.contains("[backbone]"), "{text}");
+    for part in ["freeze_epochs = 1", "[backbone]", "width = 4", "as the encoder knows them"] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let junk = at("junk.pth");
+    fs::write(&junk, "no weights").unwrap();
+    let again = [&asked[..], &[junk.to_str().unwrap(), "--force"]].concat();
+    run(&again).refused(1, &["junk.pth", "torch.save"]);
+    assert_eq!(fs::read_to_string(&second).unwrap(), text);
     pretrain(&second, "second", &[settings[0], settings[2]]).succeeded();
     let resolved = fs::read_to_string(at("second/recipe.toml")).unwrap();
-    assert!(resolved.contains("width = 4") && resolved.contains("lr = 0.12"), "{resolved}");
+    for part in ["width = 4", "lr = 0.12", "checkpoint = \"step-1\""] {
+        assert!(resolved.contains(part), "{part:?} is not in {resolved}");
+    }
 }
 
 #[test]

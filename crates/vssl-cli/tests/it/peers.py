@@ -156,11 +156,11 @@ def transformers():
 def lively(network):
     """Scales and factors that are not their initial values, which would hide them."""
     for name, parameter in network.named_parameters():
-        if name.endswith(("gamma", "layer_scale", "grn.weight", "grn.bias")):
+        if name.endswith(("gamma", "gamma_1", "gamma_2", "layer_scale", "grn.weight", "grn.bias")):
             parameter.data.uniform_(0.2, 1)
         elif name.endswith(("reg_token", "cls_token", "pos_embed")):
             parameter.data.normal_(0, 0.5)
-        elif name.endswith(".bias"):
+        elif name.endswith((".bias", "q_bias", "v_bias")):
             parameter.data.normal_(0, 0.1)
     return attending(network)
 
@@ -190,6 +190,67 @@ def published(state):
             value = value[None, None, None]
         named[name] = value
     return named
+
+
+def dinov3(state):
+    """The names of facebookresearch/dinov3."""
+    width = state["cls_token"].shape[-1]
+    named = {"mask_token": torch.zeros(1, width), "rope_embed.periods": 100 ** (torch.arange(16) / 16)}
+    renames = {"reg_token": "storage_tokens", "gamma_1": "ls1.gamma", "gamma_2": "ls2.gamma"}
+    renames |= {".fc1_g.": ".w1.", ".fc1_x.": ".w2."}
+    is_gated = any(".fc1_g." in name for name in state)
+    for name, value in state.items():
+        for ours, theirs in renames.items():
+            name = name.replace(ours, theirs)
+        if is_gated:
+            name = name.replace(".mlp.fc2.", ".mlp.w3.")
+        if name.endswith(".q_bias"):
+            # The bias of the keys is not 0 in the file, but masked.
+            name, keys = name.replace("q_bias", "qkv.bias"), torch.ones(width)
+            values = state[name.replace("qkv.bias", "v_bias")]
+            named[name + "_mask"] = torch.cat([torch.ones(width), torch.zeros(width), torch.ones(width)])
+            value = torch.cat([value, keys, values])
+        if not name.endswith(".v_bias"):
+            named[name] = value
+    return named
+
+
+def hugging_face(state):
+    """The names of transformers' DINOv3ViT."""
+    width = state["cls_token"].shape[-1]
+    named = {"embeddings.mask_token": torch.zeros(1, 1, width)}
+    renames = {"cls_token": "embeddings.cls_token", "reg_token": "embeddings.register_tokens"}
+    renames |= {"patch_embed.proj": "embeddings.patch_embeddings", "blocks.": "layer."}
+    renames |= {"gamma_1": "layer_scale1.lambda1", "gamma_2": "layer_scale2.lambda1"}
+    renames |= {"attn.proj": "attention.o_proj", "attn.": "attention.", ".fc1_g.": ".gate_proj."}
+    renames |= {".fc1_x.": ".up_proj.", ".fc1.": ".up_proj.", ".fc2.": ".down_proj."}
+    renames |= {"q_bias": "q_proj.bias", "v_bias": "v_proj.bias"}
+    for name, value in state.items():
+        for ours, theirs in renames.items():
+            name = name.replace(ours, theirs)
+        if ".qkv." in name:
+            for part, own in zip("qkv", value.chunk(3)):
+                named[name.replace("qkv", part + "_proj")] = own.contiguous()
+        else:
+            named[name] = value
+    return named
+
+
+def rotary(make):
+    """DINOv3 by the names of three programs."""
+    token = ["--pooling", "token"]
+    small = lambda name, **more: make(name, depth=2, **more)
+    net = make("vit_small_patch16_dinov3", global_pool="token")
+    yield "timm-vit_small_patch16_dinov3.pth", net.state_dict(), net, 96, token
+    yield "published-dinov3.pth", dinov3(net.state_dict()), net, 64, []
+    net = small("vit_small_patch16_dinov3_qkvb")
+    said = ["--heads", "6", "--pooling", "mean"]
+    yield "timm-dinov3-mean.pth", net.state_dict(), net, 64, said
+    net = small("vit_small_plus_patch16_dinov3_qkvb", global_pool="token")
+    yield "published-dinov3-plus.pth", dinov3(net.state_dict()), net, 80, said[:2]
+    yield "huggingface-dinov3-plus.safetensors", hugging_face(net.state_dict()), net, 80, said[:2]
+    net = small("vit_small_patch16_dinov3", global_pool="token")
+    yield "huggingface-dinov3.safetensors", hugging_face(net.state_dict()), net, 64, said[:2]
 
 
 def newer():
@@ -224,6 +285,7 @@ def newer():
     net = vit(init_values=1e-5, **gated)
     yield "vit-gated.pth", net.state_dict(), net, 64, said + token
     yield "published-gated.pth", dinov2(net.state_dict(), "gated"), net, 64, said
+    yield from rotary(make)
     for name in ["convnext_atto", "convnextv2_atto"]:
         net = make(name)
         yield f"timm-{name}.pth", net.state_dict(), net, 64, []
@@ -319,6 +381,13 @@ def save_tar(state, path):
             archive.addfile(entry, io.BytesIO(file.getvalue()))
 
 
+def lower(name):
+    """By how many rows an image is lower that the network takes as well."""
+    if "dinov3" in name:
+        return 16
+    return 5 if any(kind in name for kind in ("resnet18d", "convnextv2_atto")) else 0
+
+
 def write(folder):
     index = []
     for name, checkpoint, network, size, arguments in cases():
@@ -338,9 +407,9 @@ def write(folder):
         # vssl's loader hands out channels last.
         images.permute(0, 2, 3, 1).contiguous().numpy().tofile(path + ".images.f32")
         features.numpy().tofile(path + ".features.f32")
-        if any(kind in name for kind in ("resnet18d", "convnextv2_atto")):
+        if less := lower(name):
             with torch.no_grad():
-                network(images[:, :, : size - 5]).numpy().tofile(path + ".lower.f32")
+                network(images[:, :, : size - less]).numpy().tofile(path + ".lower.f32")
         index.append([name, str(size), str(features.shape[1])] + arguments)
     with open(os.path.join(folder, "index.txt"), "w") as file:
         file.write("\n".join("\t".join(line) for line in index) + "\n")
@@ -354,6 +423,8 @@ def strict(name, path):
         network = timm.create_model("vit_tiny_patch16_224", num_classes=0)
     elif library == "timm" and "dinov2" in model:
         network = timm.create_model(model, num_classes=0, img_size=98)
+    elif library == "timm" and model.endswith("patch16_dinov3"):
+        network = timm.create_model(model, num_classes=0)
     elif library == "timm" and ("resnet" in model or "convnext" in model):
         network = timm.create_model(model, num_classes=0)
     elif library == "torchvision" and "resnet" in model:
@@ -378,9 +449,9 @@ def check(folder):
         onnx.checker.check_model(model, full_check=True)
         properties = {p.key: p.value for p in model.metadata_props}
         if os.path.exists(path + ".lower.f32"):
-            lower = numpy.fromfile(path + ".lower.f32", numpy.float32).reshape(3, dim)
+            lower_features = numpy.fromfile(path + ".lower.f32", numpy.float32).reshape(3, dim)
             session = onnxruntime.InferenceSession(path + ".any.onnx")
-            for rows, features in [(size, expected), (size - 5, lower)]:
+            for rows, features in [(size, expected), (size - lower(name), lower_features)]:
                 (found,) = session.run(["features"], {"images": images[:, :, :rows]})
                 error = numpy.linalg.norm(found - features) / numpy.linalg.norm(features)
                 assert error < 1e-5, (name, rows, error)

@@ -84,6 +84,20 @@ fn a_run_from_an_encoder_says_so_and_measures_what_was_before() {
     let shown = run(&["config", recipe, "--from", encoder, "--set", "backbone="]);
     let text = shown.succeeded();
     assert!(text.contains("width = 2") && text.contains("[init]"), "{text}");
+    let of_width = text.lines().find(|line| line.starts_with("width = 2")).unwrap();
+    assert!(of_width.ends_with("# the encoder"), "{of_width}");
+    let digest = text.lines().find(|line| line.starts_with("digest")).unwrap();
+    assert!(digest.ends_with("# the encoder"), "{digest}");
+    let other = format!("init.from={run_path:?}");
+    for command in ["pretrain", "config"] {
+        run(&[command, recipe, "--from", encoder, "--set", &other])
+            .refused(2, &["--from", "init.from", "give one of them"]);
+        run(&[command, recipe, "--teacher", encoder, "--set", "teacher.from=x"])
+            .refused(2, &["--teacher", "teacher.from", "give one of them"]);
+    }
+    let checkpoint = ["config", recipe, "--from", encoder, "--set", "backbone=", "--set"];
+    run(&[&checkpoint[..], &["init.checkpoint=best"]].concat())
+        .refused(2, &["init.checkpoint", "encoder.safetensors", "is a file"]);
     let both = ["pretrain", "--resume", run_path, "--from", encoder];
     run(&both).refused(2, &["--from", "--resume"]);
 }

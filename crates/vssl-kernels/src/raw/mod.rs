@@ -32,6 +32,7 @@ mod patches;
 pub mod pool;
 pub mod pooling;
 pub mod response_norm;
+pub mod rotary;
 pub mod rows;
 pub mod shape;
 pub mod simd;

@@ -73,6 +73,9 @@ impl MaxPool {
 /// If a slice does not have the size of its shape.
 pub fn max_pool(isa: Isa, pool: &MaxPool, x: &[f32], y: &mut [f32]) {
     pool.check(x.len(), y.len());
+    if y.is_empty() {
+        return; // without channels there are no pixels to walk over
+    }
     let (image, out_image) = (pool.image(), pool.out_image());
     let out = Shared::new(y);
     parallel_for(pool.batch, |index| {
@@ -93,6 +96,9 @@ pub fn max_pool(isa: Isa, pool: &MaxPool, x: &[f32], y: &mut [f32]) {
 pub fn max_pool_gradient(isa: Isa, pool: &MaxPool, x: &[f32], dy: &[f32], dx: &mut [f32]) {
     pool.check(x.len(), dy.len());
     assert_eq!(dx.len(), x.len(), "{pool:?}: floats of the input's gradient");
+    if dx.is_empty() {
+        return;
+    }
     let (image, out_image) = (pool.image(), pool.out_image());
     let out = Shared::new(dx);
     parallel_for(pool.batch, |index| {

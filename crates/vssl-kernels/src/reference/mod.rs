@@ -23,7 +23,7 @@ use crate::{
 
 pub use convnext::{depthwise_conv2d, response_norm};
 pub use loss::{cross_entropy, log_sum_exp, off_diagonal_squares, softmax};
-pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear, swiglu};
+pub use transformer::{attention, gelu, layer_norm, linear_added, norm_linear, rotate, swiglu};
 
 /// See [`crate::conv2d`].
 pub fn conv2d(x: Tensor<4>, weight: Tensor<4>, stride: usize, padding: usize) -> Tensor<4> {

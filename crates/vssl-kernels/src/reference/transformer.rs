@@ -36,6 +36,29 @@ pub fn attention(qkv: Tensor<2>, tokens: usize, heads: usize) -> Tensor<2> {
     mixed.reshape([rows, width])
 }
 
+/// See [`crate::rotate`]. The products are computed in at least single precision.
+pub fn rotate(qkv: Tensor<2>, angles: Tensor<2>, tokens: usize, heads: usize) -> Tensor<2> {
+    let ([rows, columns], precision) = (qkv.dims(), qkv.dtype());
+    let ([patches, size], n) = (angles.dims(), rows / tokens);
+    let (prefix, half, own) = (tokens - patches, size / 2, at_least_single(precision));
+    let qkv: Tensor<5> = qkv.reshape([n, tokens, 3, heads, size]);
+    let turned = qkv.clone().narrow(1, prefix, patches);
+    let values = turned.clone().narrow(2, 2, 1); // [n, patches, 1, heads, size]
+    let turned = turned.narrow(2, 0, 2).cast(own);
+    let of = |from| -> Tensor<5> {
+        angles.clone().cast(own).narrow(1, from, half).reshape([1, patches, 1, 1, half])
+    };
+    let (cosines, sines) = (of(0), of(half));
+    let (a, b) = (turned.clone().narrow(4, 0, half), turned.narrow(4, half, half));
+    let first = a.clone() * cosines.clone() - b.clone() * sines.clone();
+    let turned = Tensor::cat(vec![first, b * cosines + a * sines], 4).cast(precision);
+    let mut whole = Tensor::cat(vec![turned, values], 2);
+    if prefix > 0 {
+        whole = Tensor::cat(vec![qkv.narrow(1, 0, prefix), whole], 1);
+    }
+    whole.reshape([rows, columns])
+}
+
 /// See [`crate::norm_linear`].
 pub fn norm_linear(
     x: Tensor<2>,

@@ -42,6 +42,21 @@ impl<B: TransformerGradients> Backward<B, 1> for AttentionStep {
     }
 }
 
+#[derive(Debug)]
+struct RotateStep;
+
+impl<B: TransformerOps> Backward<B, 1> for RotateStep {
+    /// The angles, tokens and heads, and whether the gradient is turned back.
+    type State = (FloatTensor<B>, usize, usize, bool);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (angles, tokens, heads, back) = ops.state;
+        unary::<B, _>(ops.parents, ops.node, grads, |dy| {
+            B::kernel_rotate(dy, angles, tokens, heads, back)
+        });
+    }
+}
+
 /// The number of a node and whether it is a leaf. Burn does not export the type of a node.
 macro_rules! place {
     ($node:expr) => {
@@ -217,6 +232,22 @@ impl<B: TransformerOps + TransformerGradients + KernelGradients, C: CheckpointSt
             return (constant::<B, C>(y), kept);
         }
         (record!(AttentionStep, [guard], (qkv, sums, tokens, heads), y), kept)
+    }
+
+    fn kernel_rotate(
+        qkv: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        tokens: usize,
+        heads: usize,
+        back: bool,
+    ) -> FloatTensor<Self> {
+        let tracked = qkv.is_tracked();
+        let ((qkv, guard), angles) = (qkv.into_parts(), angles.into_primitive());
+        let y = B::kernel_rotate(qkv, angles.clone(), tokens, heads, back);
+        if !tracked {
+            return constant::<B, C>(y);
+        }
+        record!(RotateStep, [guard], (angles, tokens, heads, !back), y)
     }
 
     fn kernel_norm_linear(

@@ -11,6 +11,7 @@ use crate::layout::{Dense, dense, sizes, tensor, vector};
 use crate::raw::attention::{self, Attention};
 use crate::raw::layer_norm::{self, Norm, Statistics};
 use crate::raw::linear::Linear;
+use crate::raw::rotary::{self, Rotary};
 use crate::raw::rows::{self, Added, Before};
 use crate::raw::simd::isa;
 use crate::raw::{buffer, gelu, tall};
@@ -35,6 +36,15 @@ pub trait TransformerOps: Backend {
         tokens: usize,
         heads: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Returns the rows with queries and keys turned, or turned `back`.
+    fn kernel_rotate(
+        qkv: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        tokens: usize,
+        heads: usize,
+        back: bool,
+    ) -> FloatTensor<Self>;
 
     /// Returns the output, and the mean and the reciprocal deviation of each row.
     fn kernel_norm_linear(
@@ -181,6 +191,21 @@ impl TransformerOps for Flex {
         let (mut out, mut sums) = (buffer::take(of.output_size()), vec![0.0; of.rows()]);
         attention::forward(isa(), of, dense(qkv).floats(), &mut out, &mut sums);
         (tensor(out, [of.images * tokens, of.width()].into()), vector(sums))
+    }
+
+    fn kernel_rotate(
+        qkv: FlexFloat,
+        angles: FlexFloat,
+        tokens: usize,
+        heads: usize,
+        back: bool,
+    ) -> FlexFloat {
+        let ([rows, _], [patches, size]) = (sizes::<2>(&qkv), sizes(&angles));
+        let of = Rotary { images: rows / tokens, tokens, patches, heads, size };
+        // The last holder of the rows turns them in place.
+        let mut qkv = dense(qkv).into_tensor();
+        rotary::rotate(isa(), of, dense(angles).floats(), back, qkv.storage_mut());
+        qkv
     }
 
     fn kernel_norm_linear(

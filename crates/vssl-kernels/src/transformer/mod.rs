@@ -71,6 +71,35 @@ pub fn attention(qkv: Tensor<2>, tokens: usize, heads: usize) -> Tensor<2> {
     Tensor::from_dispatch(out)
 }
 
+/// Turns the queries and keys of the patches by their positions (Su et al. 2021, arXiv:2104.09864): the two halves of a
+/// query are the real and imaginary parts of numbers that are multiplied by `cos α + i·sin α`. The tokens in front of
+/// the patches and all values stay as they are. The fast path works in place.
+///
+/// # Shapes — `qkv`: `[images · tokens, 3 · heads · size]` as for [`attention`], unchanged; `angles`: `[patches, size]`,
+/// the cosines of each patch, then the sines.
+///
+/// # Panics
+///
+/// If the shapes do not fit each other.
+pub fn rotate(qkv: Tensor<2>, angles: Tensor<2>, tokens: usize, heads: usize) -> Tensor<2> {
+    let ([rows, columns], [patches, size]) = (qkv.dims(), angles.dims());
+    assert!(
+        tokens > 0 && rows.is_multiple_of(tokens) && patches <= tokens,
+        "rotate: {rows} rows and angles of {patches} patches, expected images of {tokens} tokens"
+    );
+    assert!(
+        size.is_multiple_of(2) && columns == 3 * heads * size,
+        "rotate: {columns} columns, expected queries, keys and values of {heads} heads of {size}"
+    );
+    if !(accelerated(&qkv) && in_single(&angles)) {
+        return reference::rotate(qkv, angles, tokens, heads);
+    }
+    let (qkv, angles) = (qkv.into_dispatch(), angles.into_dispatch());
+    Tensor::from_dispatch(<Dispatch as TransformerOps>::kernel_rotate(
+        qkv, angles, tokens, heads, false,
+    ))
+}
+
 /// The linear layer of normalised rows: [`layer_norm`], then [`crate::linear`] in `precision`.
 ///
 /// # Shapes — `x`: `[n, i]`; `gamma`, `beta`: `[i]`; `weight`: `[o, i]`; `bias`: `[o]`; returns `[n, o]`.

@@ -32,6 +32,12 @@ fn max_pooling_matches_the_reference() {
 }
 
 #[test]
+fn images_without_channels_are_pooled_to_images_without_channels() {
+    let x = burn::tensor::Tensor::<4>::zeros([2, 0, 4, 6], &burn::tensor::Device::flex());
+    assert_eq!(max_pool2d(x, 3, 2, 1).dims(), [2, 0, 2, 3]);
+}
+
+#[test]
 fn the_average_matches_the_reference() {
     for_each_isa(|isa| {
         for shape in [[1, 1, 1, 1], [3, 7, 4, 5], [2, 512, 4, 4]] {

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Tensor};
 use proptest::prelude::*;
-use vssl_kernels::{attention, gelu, layer_norm, linear_added, norm_linear, reference};
+use vssl_kernels::{attention, gelu, layer_norm, linear_added, norm_linear, reference, rotate};
 
 use crate::{assert_close, floats, for_each_isa, gradients_of_both, random, same_for_any_threads};
 
@@ -60,6 +60,37 @@ fn attention_matches_the_reference() {
     });
 }
 
+/// The sizes `[images, prefix, patches, heads, half of a query]` of a rotation through both paths.
+fn compare_rotation([images, prefix, patches, heads, half]: [usize; 5], what: &str) {
+    let tokens = prefix + patches;
+    let qkv = (random([images * tokens, 6 * heads * half], 1) * 2.0).require_grad();
+    let turns = random([patches, half], 2) * 3.0;
+    let angles = Tensor::cat(vec![turns.clone().cos(), turns.sin()], 1);
+    // The rows go on beside the rotation, which must leave them as they are.
+    let around = |y: Tensor<2>| y.clone() * y + qkv.clone().sum_dim(1);
+    let fast = around(rotate(qkv.clone() * 1.5, angles.clone(), tokens, heads));
+    let slow = around(reference::rotate(qkv.clone() * 1.5, angles.clone(), tokens, heads));
+    assert_close(fast.clone(), slow.clone(), TOLERANCE, what);
+    let (fast, _) = gradients_of_both::<2, 2, 1>(fast, &[&qkv], &[]);
+    let (slow, _) = gradients_of_both::<2, 2, 1>(slow, &[&qkv], &[]);
+    compare_all(fast, slow, what);
+    // Rows that are held elsewhere are not overwritten.
+    let held = qkv.clone().inner();
+    let before = held.clone().mul_scalar(1.0);
+    let _ = rotate(held.clone(), angles, tokens, heads);
+    assert_close(held, before, 0.0, what);
+}
+
+#[test]
+fn a_rotation_matches_the_reference() {
+    let shapes = [[1, 0, 1, 1, 1], [2, 1, 3, 2, 2], [3, 5, 7, 1, 5], [2, 5, 64, 3, 32]];
+    for_each_isa(|isa| {
+        for shape in shapes {
+            compare_rotation(shape, &format!("{isa:?} {shape:?}"));
+        }
+    });
+}
+
 /// A linear layer with what stands around it, `[n, inputs, outputs]`, through both paths.
 fn compare_linear([n, inputs, outputs]: [usize; 3], with_bias: bool, what: &str) {
     let x = random([n, inputs], 1).require_grad();
@@ -113,6 +144,13 @@ proptest! {
         shape in [1usize..4, 1usize..80, 1usize..4, 1usize..40]
     ) {
         for_each_isa(|isa| compare_attention(shape, &format!("{isa:?} {shape:?}")));
+    }
+
+    #[test]
+    fn a_rotation_matches_the_reference_for_any_shape(
+        shape in [1usize..4, 0usize..6, 1usize..50, 1usize..4, 1usize..34]
+    ) {
+        for_each_isa(|isa| compare_rotation(shape, &format!("{isa:?} {shape:?}")));
     }
 
     #[test]

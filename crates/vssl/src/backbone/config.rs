@@ -8,7 +8,9 @@ mod vit;
 pub use architecture::Architecture;
 pub use convnext::{ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion};
 pub use resnet::{ResnetConfig, ResnetDepth, ResnetShape, ResnetVariant, Stem, StemShape};
-pub use vit::{Dinov2Size, Interpolation, Mlp, Placed, Pooling, Positions, VitConfig, VitSize};
+pub use vit::{
+    Dinov2Size, Dinov3Size, Interpolation, Mlp, Placed, Pooling, Positions, VitConfig, VitSize,
+};
 
 use super::own::OwnConfig;
 

@@ -18,8 +18,8 @@ use vssl_kernels::breakdown::{self, Part};
 
 pub use config::{
     Architecture, BackboneConfig, ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion,
-    Dinov2Size, Interpolation, Mlp, Patches, Placed, Pooling, Positions, ResnetConfig, ResnetDepth,
-    ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize, WideResnetConfig,
+    Dinov2Size, Dinov3Size, Interpolation, Mlp, Patches, Placed, Pooling, Positions, ResnetConfig,
+    ResnetDepth, ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize, WideResnetConfig,
 };
 pub use convnext::ConvNext;
 pub use grid::Grid;

@@ -1,5 +1,7 @@
-//! Position embeddings: fixed sines and cosines, and the interpolation for another number of patches. Called
+//! Position embeddings: fixed sines and cosines, the interpolation for another number of patches, and rotary ones. Called
 //! by [`super::vit`], and by the networks of `methods::{ijepa, mae}`.
+
+use std::f64::consts::TAU;
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -27,6 +29,38 @@ pub fn sincos(prefix: usize, [rows, columns]: [usize; 2], width: usize) -> Vec<f
             ] {
                 values.extend((0..quarter).map(|i| function(place as f64 * frequency(i)) as f32));
             }
+        }
+    }
+    values
+}
+
+/// The base of the periods of rotary positions, as DINOv3 has it.
+pub const THETA: f64 = 100.0;
+
+/// Returns the periods of rotary positions: `θ^(4i/size)` for a quarter of the length of a query each.
+pub fn periods(size: usize) -> Vec<f64> {
+    (0..size / 4).map(|i| THETA.powf(4.0 * i as f64 / size as f64)).collect()
+}
+
+/// Returns the rotary positions of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104) for `rows × columns` patches: the
+/// cosines of each patch, then its sines. The angles are `2π·c/period`, first of the row, then of the column, whose
+/// coordinates c of the patches' centres go from −1 to 1 along each side of the image.
+///
+/// # Shapes — flat, `rows · columns · size`, with the length `size` of a query.
+pub fn rotary(rows: usize, columns: usize, size: usize) -> Vec<f32> {
+    let periods = periods(size);
+    let angles = |place: usize, count: usize| -> Vec<f64> {
+        let coordinate = 2.0 * (place as f64 + 0.5) / count as f64 - 1.0;
+        periods.iter().map(|period| TAU * coordinate / period).collect()
+    };
+    let of_rows: Vec<Vec<f64>> = (0..rows).map(|row| angles(row, rows)).collect();
+    let of_columns: Vec<Vec<f64>> = (0..columns).map(|column| angles(column, columns)).collect();
+    let mut values = Vec::with_capacity(rows * columns * size);
+    for row in &of_rows {
+        for column in &of_columns {
+            let angles = || row.iter().chain(column);
+            values.extend(angles().map(|angle| angle.cos() as f32));
+            values.extend(angles().map(|angle| angle.sin() as f32));
         }
     }
     values
@@ -153,6 +187,25 @@ mod tests {
             assert!((at(0, column)[1] - at(1, column)[1]).abs() < 1e-6);
         }
         assert!((1..8).all(|column| at(0, column)[1] > at(0, column - 1)[1]));
+    }
+
+    #[test]
+    fn rotary_positions_turn_opposite_patches_in_opposite_ways() {
+        let values = rotary(3, 2, 8);
+        let patch = |row: usize, column: usize| &values[(row * 2 + column) * 8..][..8];
+        for row in 0..3 {
+            for column in 0..2 {
+                let (here, there) = (patch(row, column), patch(2 - row, 1 - column));
+                for i in 0..4 {
+                    assert_eq!(here[i], there[i]);
+                    assert!((here[4 + i] + there[4 + i]).abs() < 1e-6);
+                    assert!((here[i].powi(2) + here[4 + i].powi(2) - 1.0).abs() < 1e-6);
+                }
+            }
+        }
+        // The centre of the middle row is at 0; that of the left column at −1/2, half a turn of the first period.
+        assert!((patch(1, 0)[0] - 1.0).abs() < 1e-6 && (patch(1, 0)[2] + 1.0).abs() < 1e-6);
+        assert_eq!(periods(8), [1.0, 10.0]);
     }
 
     #[test]

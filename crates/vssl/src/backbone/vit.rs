@@ -6,10 +6,13 @@
 //!
 //! The type of the images decides the precision of the matrix products. The residual stream, its
 //! normalisations, the softmax and the feature have the type of the parameters.
+//!
+//! With rotary positions the network is that of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104), which timm builds with other
+//! names: [`BlockShape::rotary`](crate::layers::BlockShape::rotary) tells them.
 
 use burn::{
     module::{Module, Param},
-    tensor::{Tensor, TensorData},
+    tensor::{Device, Tensor, TensorData},
 };
 
 use super::{Grid, Interpolation, Pooling, Positions, VitConfig, positions};
@@ -20,7 +23,7 @@ use crate::layers::{Chosen, Init, LayerNorm, PreNormBlock, xavier};
 pub struct Vit {
     cls_token: Option<Param<Tensor<3>>>,
     reg_token: Option<Param<Tensor<3>>>,
-    pos_embed: Param<Tensor<3>>,
+    pos_embed: Option<Param<Tensor<3>>>,
     patch_embed: PatchEmbed,
     blocks: Vec<PreNormBlock>,
     norm: Option<LayerNorm>,
@@ -55,28 +58,36 @@ pub struct Masked {
 impl Vit {
     /// Makes a network with initial values. With learned positions they are timm's; with fixed positions they
     /// are those of MoCo V3 (Chen, Xie and He 2021, arXiv:2104.02057): Xavier-uniform, with query, key and
-    /// value each on its own.
+    /// value each on its own. With rotary positions they are timm's for DINOv3: the last layer of each branch is smaller
+    /// the later the block.
     pub fn new(config: &VitConfig, init: &Init) -> Self {
         let VitConfig { patch, image_size, positions: kind, registers, pooling, .. } = *config;
         let (width, side, places) = (config.width(), image_size / patch, config.placed_prefix());
-        let cls_token = config.class_token.then(|| init.normal([1, 1, width], 1e-6));
-        let reg_token = (registers > 0).then(|| init.normal([1, registers, width], 1e-6));
+        let token = |count: usize| match kind {
+            Positions::Rotary => init.truncated_normal([1, count, width], 0.02),
+            _ => init.normal([1, count, width], 1e-6),
+        };
+        let cls_token = config.class_token.then(|| token(1));
+        let reg_token = (registers > 0).then(|| token(registers));
         let shape = [1, places + side * side, width];
         let pos_embed = match kind {
-            Positions::Learned => init.truncated_normal(shape, 0.02),
+            Positions::Rotary => None,
+            Positions::Learned => Some(init.truncated_normal(shape, 0.02)),
             Positions::Sincos => {
                 let values = TensorData::new(positions::sincos(places, [side, side], width), shape);
-                Param::from_tensor(Tensor::from_data(values, init.device()))
+                Some(Param::from_tensor(Tensor::from_data(values, init.device())))
             }
         };
+        let block = |index: usize| PreNormBlock::new(&config.block(index), init);
+        let norm = || LayerNorm::new(width, init).with_eps(config.eps());
         Self {
             cls_token,
             reg_token,
             pos_embed,
             patch_embed: PatchEmbed { proj: Projection::new(patch, width, kind, init) },
-            blocks: (0..config.depth()).map(|_| PreNormBlock::new(&config.block(), init)).collect(),
-            norm: (pooling != Pooling::FcNorm).then(|| LayerNorm::new(width, init)),
-            fc_norm: (pooling == Pooling::FcNorm).then(|| LayerNorm::new(width, init)),
+            blocks: (0..config.depth()).map(block).collect(),
+            norm: (pooling != Pooling::FcNorm).then(norm),
+            fc_norm: (pooling == Pooling::FcNorm).then(norm),
             placed_prefix: places,
             interpolates_with_offset: config.interpolation == Interpolation::Offset,
             pools_patches: pooling != Pooling::Token,
@@ -104,25 +115,20 @@ impl Vit {
     /// in the order of `visible`. The other patches cost nothing: they are neither projected nor seen by a block. The
     /// tokens are behind the last norm; a network with a norm of the mean applies that norm to each token instead.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, tokens, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, tokens, dim]`.
     pub fn visible_tokens(&self, x: Tensor<4>, visible: &Chosen) -> Tensor<3> {
         let (precision, [rows, columns]) = (x.dtype(), self.grid(&x));
         let pixels = self.patch_embed.proj.pixels(x); // [n, rows · columns, 3 · patch²]
         let patches = self.patch_embed.proj.project(visible.of(pixels));
-        let patches = patches.cast(self.pos_embed.dtype());
-        let positions = self.positions(rows, columns);
-        let [_, places, width] = positions.dims();
-        let positions: Tensor<2> = positions.reshape([places, width]);
-        let of_patches = positions.clone().narrow(0, self.placed_prefix, rows * columns);
-        let prefix = (self.placed_prefix > 0).then(|| {
-            let prefix = positions.narrow(0, 0, self.placed_prefix);
-            prefix.reshape([1, self.placed_prefix, width])
-        });
-        let patches = patches + visible.of_table(of_patches);
-        let x = self
-            .blocks
-            .iter()
-            .fold(self.in_front(patches, prefix), |x, block| block.forward(x, precision));
+        let patches = patches.cast(self.patch_embed.proj.bias.dtype());
+        let (x, angles) = match &self.pos_embed {
+            Some(_) => (self.placed(patches, self.positions(rows, columns), Some(visible)), None),
+            None => {
+                let angles = self.angles(rows, columns, &patches.device());
+                (self.in_front(patches, None), Some(self.angles_of(angles, visible)))
+            }
+        };
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, angles.as_ref(), precision));
         match &self.fc_norm {
             Some(norm) => each_token(norm, x),
             None => self.normalised(x),
@@ -159,7 +165,7 @@ impl Vit {
 
     /// Returns the features and the patches as [`Vit::forward_with_patches`] does, the patches with their place.
     ///
-    /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
+    /// # Shapes — `[n, channels, h, w]` to `[n, dim]` and a grid of `[n, rows · columns, dim]`.
     pub fn forward_with_grid(&self, x: Tensor<4>) -> (Tensor<2>, Grid) {
         let [rows, columns] = self.grid(&x);
         let (features, cells) = self.forward_with_patches(x);
@@ -221,12 +227,16 @@ impl Vit {
     /// Returns the positions for an image of `rows × columns` patches.
     ///
     /// # Shapes — `[1, prefix + rows · columns, dim]` with the tokens in front of the patches that have a position.
+    ///
+    /// # Panics
+    /// If the positions are rotary, which are no numbers that are added.
     pub fn positions(&self, rows: usize, columns: usize) -> Tensor<3> {
         let kind = match self.interpolates_with_offset {
             true => Interpolation::Offset,
             false => Interpolation::Antialiased,
         };
-        positions::resized(self.pos_embed.val(), self.placed_prefix, [rows, columns], kind)
+        let own = self.pos_embed.as_ref().expect("positions that are added");
+        positions::resized(own.val(), self.placed_prefix, [rows, columns], kind)
     }
 
     /// Returns the tokens before the last norm.
@@ -236,22 +246,64 @@ impl Vit {
         let (precision, [rows, columns]) = (x.dtype(), self.grid(&x));
         let projection = &self.patch_embed.proj;
         let patches = projection.project(projection.pixels(x)); // [n, rows · columns, width]
-        let mut patches = patches.cast(self.pos_embed.dtype());
+        let mut patches = patches.cast(projection.bias.dtype());
         if let Some(Masked { mask, token }) = masked {
             let mask: Tensor<3> = mask.unsqueeze_dim(2); // [n, patches] -> [n, patches, 1]
             let width = token.dims()[0];
             patches = patches * (1.0 - mask.clone()) + token.reshape([1, 1, width]) * mask;
         }
-        let x = self.placed(patches, self.positions(rows, columns));
-        self.blocks.iter().fold(x, |x, block| block.forward(x, precision))
+        let (x, angles) = match &self.pos_embed {
+            Some(_) => (self.placed(patches, self.positions(rows, columns), None), None),
+            None => {
+                let angles = self.angles(rows, columns, &patches.device());
+                (self.in_front(patches, None), Some(angles))
+            }
+        };
+        self.blocks.iter().fold(x, |x, block| block.forward(x, angles.as_ref(), precision))
     }
 
-    /// Adds the positions, and puts class token and registers in front of the patches.
+    /// Returns the rotary positions of an image of `rows × columns` patches.
+    ///
+    /// # Shapes — `[rows · columns, size]` with the length of a query.
+    fn angles(&self, rows: usize, columns: usize, device: &Device) -> Tensor<2> {
+        let width = self.patch_embed.proj.bias.dims()[0];
+        let size = self.blocks.first().map_or(4, |block| width / block.heads());
+        let values = positions::rotary(rows, columns, size);
+        Tensor::from_data(TensorData::new(values, [rows * columns, size]), device)
+    }
+
+    /// Returns the rotary positions of all tokens of images of which only some patches are seen. Those of class token and
+    /// registers turn by nothing: their cosines are 1 and their sines 0.
+    ///
+    /// # Shapes — `[rows · columns, size]` to `[n · tokens, size]`.
+    fn angles_of(&self, angles: Tensor<2>, visible: &Chosen) -> Tensor<2> {
+        let (n, prefix, size) = (visible.images(), self.prefix(), angles.dims()[1]);
+        let (device, precision, shape) = (angles.device(), angles.dtype(), [n, prefix, size / 2]);
+        let mut all = visible.of_table(angles); // [n, count, size]
+        if prefix > 0 {
+            let cosines = Tensor::<3>::ones(shape, (&device, precision));
+            let sines = Tensor::<3>::zeros(shape, (&device, precision));
+            all = Tensor::cat(vec![Tensor::cat(vec![cosines, sines], 2), all], 1);
+        }
+        all.reshape([n * (prefix + visible.count()), size]) // [n, tokens, size] -> [n · tokens, size]
+    }
+
+    /// Adds the positions, of the patches that are `visible` if these are not all, and puts class token and registers in
+    /// front of the patches.
     ///
     /// # Shapes — `[n, patches, width]` to `[n, tokens, width]`.
-    fn placed(&self, patches: Tensor<3>, positions: Tensor<3>) -> Tensor<3> {
-        let (prefix, count) = (self.placed_prefix, patches.dims()[1]);
-        let of_patches = positions.clone().narrow(1, prefix, count);
+    fn placed(
+        &self,
+        patches: Tensor<3>,
+        positions: Tensor<3>,
+        visible: Option<&Chosen>,
+    ) -> Tensor<3> {
+        let ([_, places, _], prefix) = (positions.dims(), self.placed_prefix);
+        let of_patches = positions.clone().narrow(1, prefix, places - prefix);
+        let of_patches = match visible {
+            Some(visible) => visible.of_table(of_patches.squeeze_dim(0)), // [1, patches, width] -> [n, count, width]
+            None => of_patches,
+        };
         self.in_front(patches + of_patches, (prefix > 0).then(|| positions.narrow(1, 0, prefix)))
     }
 
@@ -302,7 +354,7 @@ impl Projection {
         let fan_in = channels * patch * patch;
         let default = 1.0 / (fan_in as f64).sqrt();
         match positions {
-            Positions::Learned => Self {
+            Positions::Learned | Positions::Rotary => Self {
                 weight: init.uniform([width, channels, patch, patch], default),
                 bias: init.uniform([width], default),
             },
@@ -323,7 +375,7 @@ impl Projection {
         patches.reshape([n, rows * columns, channels * p * p])
     }
 
-    /// # Shapes — `[n, patches, 3 · patch²]` to `[n, patches, width]`.
+    /// # Shapes — `[n, patches, channels · patch²]` to `[n, patches, width]`.
     fn project(&self, pixels: Tensor<3>) -> Tensor<3> {
         let [n, patches, numbers] = pixels.dims();
         let width = self.weight.dims()[0];

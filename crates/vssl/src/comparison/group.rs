@@ -1,7 +1,8 @@
 //! Groups runs that differ in the seed only, and names the rows.
 //!
 //! Runs on one dataset are a group if their recipes differ in the seed only, or in settings that change
-//! no number. Where a method has several groups, the settings that differ become part of the name.
+//! no number. Where a method has several groups, the settings that differ become part of the name. So does the encoder
+//! that runs started from.
 
 use std::{
     cmp::Ordering,
@@ -20,6 +21,9 @@ const NEUTRAL: [&str; 4] = ["method", "seed", "health.", "knn.every_epochs"];
 
 /// Settings that the nearest neighbours of pixels depend on.
 const OF_PIXELS: [&str; 3] = ["data.", "knn.", "views.0.size"];
+
+/// The name of the encoder that a run started from.
+const START: &str = "init.from";
 
 /// Largest number of settings in a name. More are replaced by a number, which a note explains.
 const NAMED_SETTINGS: usize = 2;
@@ -123,12 +127,13 @@ fn left_out(run: Run, other: &Run) -> LeftOut {
 
 /// All groups: methods by name, then the untrained encoders, those that runs started from, then the pixels.
 pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
-    let methods: BTreeSet<&String> = runs.iter().map(|run| &run.method).collect();
+    let base = |run: &Run| (run.method.clone(), run.settings.get(START).cloned());
+    let bases: BTreeSet<(String, Option<String>)> = runs.iter().map(base).collect();
     let mut groups = Vec::new();
-    for method in methods {
-        let own = runs.iter().filter(|run| run.method == *method);
+    for (method, start) in bases {
+        let own = runs.iter().filter(|run| base(run) == (method.clone(), start.clone()));
         let members = own.map(|run| member(run, &run.values, Some(run.seed), |_| true)).collect();
-        groups.extend(split(method, false, members));
+        groups.extend(split(&from(&method, start.as_ref()), &method, members));
     }
     let untrained = runs.iter().map(|run| {
         // The training does not matter here, and of the views only the size of the input.
@@ -136,18 +141,35 @@ pub(super) fn groups(runs: &[Run]) -> Vec<Group> {
             key.starts_with("backbone.") || OF_PIXELS.iter().any(|of| key.starts_with(of))
         })
     });
-    groups.extend(split(Judged::Untrained.title(), true, measured(untrained)));
-    let before = runs.iter().map(|run| {
-        member(run, &run.before, None, |key| {
-            ["backbone.", "init.digest"].iter().chain(&OF_PIXELS).any(|of| key.starts_with(of))
-        })
-    });
-    groups.extend(split(Judged::Before.title(), true, measured(before)));
+    groups.extend(split(Judged::Untrained.title(), "", measured(untrained)));
+    // Runs of other seeds may have started from encoders of other seeds.
+    let started = runs.iter().filter(|run| !run.before.is_empty());
+    let starts: BTreeSet<&String> =
+        started.clone().filter_map(|run| run.settings.get(START)).collect();
+    for start in starts {
+        let own = started.clone().filter(|run| run.settings.get(START) == Some(start));
+        let digest = |run: &Run| run.summary.init.as_ref().and_then(|init| init.digest.clone());
+        let is_one = own.clone().map(digest).collect::<BTreeSet<_>>().len() < 2;
+        let before = own.map(|run| {
+            let seed = (!is_one).then_some(run.seed);
+            member(run, &run.before, seed, |key| {
+                let of = ["backbone.", "init.checkpoint"];
+                of.iter().chain(&OF_PIXELS).any(|of| key.starts_with(of))
+            })
+        });
+        let name = format!("{}, {}", Judged::Before.title(), start.trim_matches('"'));
+        groups.extend(split(&name, "", measured(before)));
+    }
     let pixels = runs.iter().map(|run| {
         member(run, &run.pixels, None, |key| OF_PIXELS.iter().any(|of| key.starts_with(of)))
     });
-    groups.extend(split(Judged::Pixels.title(), true, measured(pixels)));
+    groups.extend(split(Judged::Pixels.title(), "", measured(pixels)));
     groups
+}
+
+/// The name of the runs of a method that start from the encoder of this name.
+fn from(method: &str, start: Option<&String>) -> String {
+    start.map_or(method.to_owned(), |start| format!("{method} from {}", start.trim_matches('"')))
 }
 
 fn member(run: &Run, values: &Values, seed: Option<u64>, counts: impl Fn(&str) -> bool) -> Member {
@@ -165,8 +187,9 @@ fn measured(members: impl Iterator<Item = Member>) -> Vec<Member> {
     members.filter(|member| !member.values.is_empty()).collect()
 }
 
-/// The groups of one method. Groups with the same settings on two datasets have the same name.
-fn split(base: &str, reference: bool, members: Vec<Member>) -> Vec<Group> {
+/// The groups of one method, whose names begin with `base`; `method` is empty for reference rows. Groups with the same
+/// settings on two datasets have the same name.
+fn split(base: &str, method: &str, members: Vec<Member>) -> Vec<Group> {
     let datasets: BTreeSet<String> = members.iter().map(|member| member.dataset.clone()).collect();
     let keys: BTreeSet<String> = datasets
         .iter()
@@ -196,9 +219,9 @@ fn split(base: &str, reference: bool, members: Vec<Member>) -> Vec<Group> {
             if !own.is_empty() {
                 groups.push(Group {
                     name: name.clone(),
-                    method: if reference { String::new() } else { base.to_owned() },
+                    method: method.to_owned(),
                     dataset: dataset.clone(),
-                    reference,
+                    reference: method.is_empty(),
                     members: own,
                     explanation: explanation.clone(),
                 });

@@ -1,7 +1,7 @@
 //! Compares runs in a table: a row for each method, with mean and sample deviation over seeds.
 //!
-//! `run` finds run folders and reads their figures, `identity` tells sets of images of one name apart, `column`
-//! names the figures, `group` groups runs that differ in the seed only and names the rows, `notes` lists what a
+//! `run` finds run folders and reads their figures, `identity` tells sets of images of one name apart, `source` names
+//! the encoders that runs started from, `column` names the figures, `group` groups runs that differ in the seed only and names the rows, `notes` lists what a
 //! fair comparison needs to know, [`Format`] writes the table. Called by `vssl table`.
 
 mod column;
@@ -12,6 +12,7 @@ mod identity;
 mod notes;
 mod published;
 mod run;
+mod source;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -168,6 +169,7 @@ impl Comparison {
         }
         identity::tell_apart(&mut runs);
         left_out.extend(group::take_repeated(&mut runs));
+        source::name(&mut runs);
         let (groups, datasets) = (group::groups(&runs), group::datasets(&runs));
         let columns = column::columns(runs.iter().map(|run| &run.summary));
         let rows = figure::rows(&groups, &datasets, &columns);

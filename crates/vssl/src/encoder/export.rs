@@ -221,7 +221,7 @@ pub enum Form {
 pub struct Options {
     /// Store the weights in half precision (`f16`). An ONNX network still computes in single precision.
     pub half: bool,
-    /// Make an ONNX network that takes images of any size; transformers have positions for one size.
+    /// Make an ONNX network that takes images of any size; transformers with a table of positions cannot.
     pub any_size: bool,
 }
 

@@ -106,6 +106,18 @@ pub struct Imported {
 pub fn import(path: &Path, device: &Device) -> Result<Imported, ImportError> {
     let bytes =
         fs::read(path).map_err(|source| TensorFileError::Io { path: path.to_owned(), source })?;
+    imported(path, bytes, device)
+}
+
+/// Reads an encoder as [`import`] does, whose file `path` has these bytes.
+///
+/// # Errors
+/// As [`import`], apart from a file that cannot be read.
+pub(crate) fn imported(
+    path: &Path,
+    bytes: Vec<u8>,
+    device: &Device,
+) -> Result<Imported, ImportError> {
     if is_foreign(path, &bytes) {
         return Err(ImportError::Foreign { path: path.to_owned() });
     }

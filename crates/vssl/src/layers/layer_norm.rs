@@ -41,8 +41,21 @@ impl LayerNorm {
     ///
     /// # Shapes — `[n, in]` to `[n, out]`.
     pub fn forward_linear(&self, x: Tensor<2>, linear: &Linear, precision: DType) -> Tensor<2> {
-        let factors = [self.weight.val(), self.bias.val()];
         let (weight, bias) = (linear.weight.val(), linear.bias.as_ref().map(Param::val));
+        self.forward_product(x, weight, bias, precision)
+    }
+
+    /// Returns what a linear layer with this weight and bias makes of the normalised rows, computed in `precision`.
+    ///
+    /// # Shapes — `x`: `[n, in]`; `weight`: `[out, in]`; `bias`: `[out]`; returns `[n, out]`.
+    pub fn forward_product(
+        &self,
+        x: Tensor<2>,
+        weight: Tensor<2>,
+        bias: Option<Tensor<1>>,
+        precision: DType,
+    ) -> Tensor<2> {
+        let factors = [self.weight.val(), self.bias.val()];
         vssl_kernels::norm_linear(x, factors, self.eps, weight, bias, precision)
     }
 }

@@ -157,7 +157,7 @@ impl IJepaPredictor {
                 Tensor::cat(vec![context.clone(), asked], 1)
             };
             let x = Tensor::cat(targets.iter().map(sequence).collect(), 0);
-            let x = self.blocks.iter().fold(x, |x, block| block.forward(x, precision));
+            let x = self.blocks.iter().fold(x, |x, block| block.forward(x, None, precision));
             let [rows, tokens, _] = x.dims();
             let asked = tokens - seen;
             let x = x.narrow(1, seen, asked).reshape([rows * asked, width]);

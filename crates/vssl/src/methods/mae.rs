@@ -133,7 +133,7 @@ impl MaeDecoder {
                 Some(class) => Tensor::cat(vec![class, patches], 1),
                 None => patches,
             };
-            let x = self.blocks.iter().fold(x, |x, block| block.forward(x, precision));
+            let x = self.blocks.iter().fold(x, |x, block| block.forward(x, None, precision));
             let first = x.dims()[1] - count;
             let rows = x.narrow(1, first, count).reshape([n * count, width]);
             let pixels = self.pred.forward(self.norm.forward(rows));

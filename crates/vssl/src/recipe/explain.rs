@@ -25,6 +25,8 @@ pub enum Origin {
     },
     /// `--set` on the command line.
     Override,
+    /// The encoder that the run starts from.
+    Encoder,
 }
 
 impl fmt::Display for Origin {
@@ -33,6 +35,7 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::File { file, line } => write!(f, "{file}:{line}"),
             Self::Override => f.write_str("--set"),
+            Self::Encoder => f.write_str("the encoder"),
         }
     }
 }
@@ -76,9 +79,21 @@ impl Provenance {
         self
     }
 
+    /// The same for `resolved`, the recipe with what it has taken over from the encoder that the run starts from.
+    pub fn with_encoder(mut self, resolved: &Recipe) -> Self {
+        let taken = ["backbone.", "data.normalisation.", "init.digest", "init.checkpoint"];
+        for (path, _) in leaves(&resolved.to_table()) {
+            let key = path.join(".");
+            if taken.iter().any(|taken| key.starts_with(taken)) && !self.is_given(&key) {
+                self.origins.insert(key, Origin::Encoder);
+            }
+        }
+        self
+    }
+
     /// Whether somebody has given the setting `key` a value.
     pub fn is_given(&self, key: &str) -> bool {
-        *self.origin(key) != Origin::Default
+        matches!(self.origin(key), Origin::File { .. } | Origin::Override)
     }
 
     /// The origin of the setting `key`; [`Origin::Default`] for a key that does not exist.

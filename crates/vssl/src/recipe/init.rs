@@ -32,8 +32,10 @@ pub struct InitSection {
     pub digest: Option<String>,
     /// Which network of a run it is, or of a file that has a moving average as well; `student`.
     pub network: Network,
-    /// Checkpoint of a run: `latest`, `best` or `step-N`; `latest`.
-    pub checkpoint: String,
+    /// Checkpoint of a run or of a fine-tuning: `latest`, `best` or `step-N`; `latest`. In the recipe of a run that has
+    /// begun it is the step that this was; a file has no checkpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// Epochs in which the heads train alone, before the backbone trains with them; 0.
     pub freeze_epochs: u64,
     /// Architecture that another program's file must have; the tensors decide.
@@ -94,7 +96,7 @@ impl Default for InitSection {
             from: PathBuf::new(),
             digest: None,
             network: Network::Student,
-            checkpoint: "latest".to_owned(),
+            checkpoint: None,
             freeze_epochs: 0,
             architecture: None,
             stem: None,
@@ -330,6 +332,16 @@ mod tests {
         let mut other = self::recipe("backbone = { architecture = \"vit-tiny\", vit.patch = 8 }");
         let differences = other.start_from(&vit, IMAGENET).unwrap_err();
         assert_eq!(differences[0].to_string(), "backbone.vit.patch: 16 -> 8");
+    }
+
+    #[test]
+    fn keys_of_a_transformer_need_no_architecture_where_the_encoder_says_it() {
+        let vit: BackboneConfig = toml::from_str("architecture = \"vit-tiny\"").unwrap();
+        let mut frozen = recipe("backbone.vit.frozen_patch_projection = true");
+        frozen.start_from(&vit, IMAGENET).unwrap();
+        assert!(frozen.backbone.vit().unwrap().frozen_patch_projection);
+        let unknown = recipe("backbone.vit.frozen = true").start_from(&vit, IMAGENET).unwrap_err();
+        assert_eq!(unknown[0].key, "backbone.vit.frozen");
     }
 
     #[test]

@@ -185,6 +185,10 @@ impl Recipe {
         let names: Vec<&str> = methods.iter().map(|entry| entry.name).collect();
         let named = source.method(&typed, &names).map_err(|problem| invalid(vec![*problem]))?;
         let entry = &methods[named];
+        let undecided = undecided_backbone(&typed);
+        if undecided.is_some() {
+            typed.remove("backbone");
+        }
         let mut notes = source.refuse_foreign(&mut typed)?;
         let misread = |error| invalid(vec![source.misread(error, &typed, entry.name)]);
 
@@ -194,6 +198,9 @@ impl Recipe {
         recipe.read(&rest).map_err(misread)?;
         let (method, complaints) = entry.read(typed.get(entry.name)).map_err(misread)?;
         recipe.method = method;
+        if let Some(backbone) = undecided {
+            typed.insert("backbone", backbone);
+        }
         match &mut recipe.init {
             // The encoder may decide these.
             Some(init) => {
@@ -279,4 +286,12 @@ impl Recipe {
     pub fn annotated(&self, provenance: &Provenance) -> String {
         explain::print(&self.to_table(), Some(provenance))
     }
+}
+
+/// Returns the table `[backbone]` of a run that starts from an encoder, if it does not say the architecture: the encoder
+/// decides which keys it may have.
+fn undecided_backbone(typed: &Node) -> Option<Node> {
+    let starts = typed.get("init").is_some_and(|init| init.get("from").is_some());
+    let own = typed.get("backbone").filter(|own| starts && own.get("architecture").is_none())?;
+    own.entries().next().is_some().then(|| own.clone())
 }

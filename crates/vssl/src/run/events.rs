@@ -123,6 +123,9 @@ pub struct StartedFrom {
     pub from: PathBuf,
     /// Which network of a run it was.
     pub network: Network,
+    /// The checkpoint of a run that it was, `step-N`; `None` for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// SHA-256 of the file that the weights were read from.
     pub digest: Option<String>,
     /// The number of epochs in which the heads trained alone.
@@ -132,8 +135,8 @@ pub struct StartedFrom {
 impl StartedFrom {
     /// Returns the encoder that a resolved recipe names.
     pub(crate) fn of(init: &InitSection) -> Self {
-        let InitSection { from, network, digest, freeze_epochs, .. } = init.clone();
-        Self { from, network, digest, freeze_epochs }
+        let InitSection { from, network, checkpoint, digest, freeze_epochs, .. } = init.clone();
+        Self { from, network, checkpoint, digest, freeze_epochs }
     }
 }
 
@@ -145,6 +148,9 @@ pub struct TaughtBy {
     pub from: PathBuf,
     /// Which network of a run it was.
     pub network: Network,
+    /// The checkpoint of a run that it was, `step-N`; `None` for a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<String>,
     /// SHA-256 of the file that the weights were read from.
     pub digest: Option<String>,
 }
@@ -152,8 +158,8 @@ pub struct TaughtBy {
 impl TaughtBy {
     /// Returns the teacher that a resolved recipe names.
     pub(crate) fn of(teacher: &InitSection) -> Self {
-        let InitSection { from, network, digest, .. } = teacher.clone();
-        Self { from, network, digest }
+        let InitSection { from, network, checkpoint, digest, .. } = teacher.clone();
+        Self { from, network, checkpoint, digest }
     }
 }
 

@@ -77,7 +77,8 @@ pub fn keep_adapted_defaults(was: &Recipe, now: &mut Recipe, origins: &Provenanc
 }
 
 /// Gives `now` what the run of the recipe `was` has taken over from the encoder that it started from and from its teacher, if
-/// both name the same encoder and `now` does not say otherwise.
+/// both name the same encoder and `now` does not say otherwise. Of an encoder, `latest` and `best` are the checkpoints that
+/// they were when the run began.
 pub fn keep_start(was: &Recipe, now: &mut Recipe) {
     if let (Some(from), Some(teacher)) = (&was.teacher, &mut now.teacher) {
         keep_source(from, teacher);
@@ -89,13 +90,16 @@ pub fn keep_start(was: &Recipe, now: &mut Recipe) {
     }
 }
 
-/// Gives `now` the place and the digest of `was` if both name the same encoder; returns whether they do.
+/// Gives `now` the place, the checkpoint and the digest of `was` if both name the same encoder; returns whether they do.
 fn keep_source(was: &InitSection, now: &mut InitSection) -> bool {
     let is_same = was.from == now.from
         || path::absolute(&now.from).is_ok_and(|place| place == was.from)
         || now.from.canonicalize().is_ok_and(|place| place == was.from);
     if is_same {
         now.from.clone_from(&was.from);
+        if !now.checkpoint.as_ref().is_some_and(|name| name.starts_with("step-")) {
+            now.checkpoint.clone_from(&was.checkpoint);
+        }
         if now.digest.is_none() {
             now.digest.clone_from(&was.digest);
         }

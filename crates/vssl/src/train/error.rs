@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::recipe_words::as_keys;
 use crate::{
     collective::CollectiveError,
     encoder::{EncoderError, foreign::ForeignError},
@@ -61,8 +62,16 @@ pub enum TrainError {
         /// The digest in the recipe.
         expected: String,
     },
+    /// The encoder of a run, of a fine-tuning or of a file of this program cannot be read.
+    #[error("{}", as_keys(table, &error.to_string()))]
+    StartingEncoder {
+        /// The table of the recipe: `init` or `teacher`.
+        table: &'static str,
+        /// The reason.
+        error: EncoderError,
+    },
     /// The weights of another program cannot be read.
-    #[error("{}{}", about(path, source), as_keys(table, source))]
+    #[error("{}", as_keys(table, &about(path, source)))]
     ForeignStart {
         /// The table of the recipe: `init` or `teacher`.
         table: &'static str,
@@ -347,16 +356,6 @@ impl TrainError {
                 | Self::Precision(_)
                 | Self::Optimizer(OptimError::Rule { .. } | OptimError::Setting { .. })
         )
-    }
-}
-
-/// Says where the options of `vssl import` are, if the reason names one.
-fn as_keys(table: &str, source: &ForeignError) -> String {
-    match source.to_string().contains("--") {
-        true => format!(
-            "; what `vssl import` takes as an option, such as --prefix, is a key of [{table}] here: {table}.prefix"
-        ),
-        false => String::new(),
     }
 }
 

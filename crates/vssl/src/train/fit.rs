@@ -1,9 +1,14 @@
-//! Whether a file of another program has exactly the tensors of a network. Called by `start`.
+//! What is checked of an encoder before a run starts from it or learns from it: that a file of another program has exactly
+//! the tensors of a network, that all weights are numbers, and that only a run is asked for a checkpoint. Called by `start`.
 
 use std::path::Path;
 
-use super::TrainError;
-use crate::encoder::foreign::{ImportReport, MatchStatus, Row};
+use super::{TrainError, kept::Role};
+use crate::{
+    encoder::foreign::{ImportReport, MatchStatus, Row},
+    recipe::InitSection,
+    tensors::state::Tensors,
+};
 
 /// The largest number of tensors that an error names.
 const NAMED: usize = 20;
@@ -39,4 +44,42 @@ fn fault(row: &Row) -> String {
         }
         _ => format!("{}: {got:?} in the file, the network has no such tensor", row.label()),
     }
+}
+
+/// Checks that all weights are numbers.
+///
+/// # Errors
+/// A tensor has values that are infinite or not numbers; the error names the first such tensor.
+pub(super) fn check_finite(path: &Path, weights: &Tensors) -> Result<(), TrainError> {
+    for (tensor, data) in weights {
+        let values = data.as_slice::<f32>().unwrap_or_default();
+        let count = values.iter().filter(|value| !value.is_finite()).count();
+        if count > 0 {
+            return Err(TrainError::Setting(format!(
+                "{}: {count} of the {} values of {tensor} are infinite or not numbers; expected finite weights, for \
+                 example those of an earlier checkpoint",
+                path.display(),
+                values.len()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that no checkpoint is asked of a file. Where the digest is given, it tells another encoder from the one that is
+/// meant.
+///
+/// # Errors
+/// A checkpoint is asked for.
+pub(super) fn check_one_encoder(
+    role: Role,
+    path: &Path,
+    init: &InitSection,
+) -> Result<(), TrainError> {
+    let (Some(checkpoint), None) = (&init.checkpoint, &init.digest) else { return Ok(()) };
+    Err(TrainError::Setting(format!(
+        "{}.checkpoint = {checkpoint:?}, and {} is a file, which holds one encoder; expected no such key, or a run folder",
+        role.table(),
+        path.display()
+    )))
 }

@@ -1,6 +1,6 @@
 //! The networks of a run before its first step: random weights, or those of the encoder that the run starts from.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use super::{
     Plan, TrainError,
@@ -32,10 +32,16 @@ impl Plan {
             initial.freeze_epochs = init.freeze_epochs;
             if self.resume_from.is_none() {
                 let folder = self.recipe_folder.as_deref();
-                let mut start =
-                    Start::of_run(Role::Start, &self.run, self.continues, init, folder)?;
-                stem::fit(&mut start.weights, &start.config, channels, init.stem_channels);
-                initial.weights = Some(start.weights);
+                let kept = self.start.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let mut weights = match kept {
+                    Some(weights) => weights,
+                    // They were used before.
+                    None => {
+                        Start::of_run(Role::Start, &self.run, self.continues, init, folder)?.weights
+                    }
+                };
+                stem::fit(&mut weights, backbone, channels, init.stem_channels);
+                initial.weights = Some(weights);
             }
         }
         let made = method.learner_from(initial, backbone, &self.sizes, &device, *seed);

@@ -81,10 +81,11 @@ pub(super) fn keep(
 /// # Errors
 /// It is damaged or another file, in words.
 pub(super) fn copy(file: &Path, digest: &str) -> Result<(Imported, Tensors), &'static str> {
-    let imported = file::import(file, &Device::flex()).map_err(|_| "this copy is damaged")?;
-    let weights = state::collect(&imported.backbone);
-    let bytes = fs::read(file).unwrap_or_default();
+    let bytes = fs::read(file).map_err(|_| "this copy cannot be read")?;
     let metadata = safetensors::metadata(&bytes).unwrap_or_default();
+    let imported = file::imported(file, bytes, &Device::flex());
+    let imported = imported.map_err(|_| "this copy is damaged")?;
+    let weights = state::collect(&imported.backbone);
     let says = |key: &str, value: &str| metadata.get(key).is_some_and(|found| found == value);
     match says(COPY_OF, digest) && says(WEIGHTS, &digest_of_weights(&weights)) {
         true => Ok((imported, weights)),

@@ -17,6 +17,7 @@ mod loss_head;
 pub(crate) mod plan;
 mod pretrain;
 pub mod probe;
+mod recipe_words;
 mod remembered;
 mod report;
 mod restored;

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use burn::tensor::Device;
@@ -46,7 +46,7 @@ use crate::{
         resume, space,
     },
     schedule::Step,
-    tensors::ParameterInfo,
+    tensors::{ParameterInfo, state::Tensors},
 };
 
 /// A run that is ready to start.
@@ -88,6 +88,8 @@ pub struct Plan {
     commit: Option<String>,
     /// The folder of the recipe: see [`Environment::recipe_folder`].
     pub(super) recipe_folder: Option<PathBuf>,
+    /// The weights of the encoder that the run starts from, until the networks are made of them.
+    pub(super) start: Mutex<Option<Tensors>>,
     /// The frozen teacher of a method that has one.
     pub(super) teacher: Option<Teacher>,
     /// The result of a run that came to its end and has no checkpoint any more.
@@ -159,9 +161,12 @@ impl Plan {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let recipe_folder = environment.recipe_folder.clone();
         let mut notes: Vec<String> = beginning.note.iter().cloned().collect();
+        let mut start = None;
         if beginning.checkpoint.is_none() {
             let folder = recipe_folder.as_deref();
-            notes.extend(start::take_over(&mut recipe, run, beginning.continues, folder)?);
+            let (told, weights) = start::take_over(&mut recipe, run, beginning.continues, folder)?;
+            notes.extend(told);
+            start = weights;
         }
         recipe.check().map_err(TrainError::Setting)?;
         // A recipe that a program made may lack the normalisation; the recipe of the run has it.
@@ -235,6 +240,7 @@ impl Plan {
             sizes,
             commit: environment.commit,
             recipe_folder,
+            start: Mutex::new(start),
             teacher,
             without_weights: beginning.without_weights,
             recipe,

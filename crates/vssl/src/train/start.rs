@@ -15,7 +15,7 @@ use burn::tensor::Device;
 
 use super::{
     TrainError,
-    fit::check_whole,
+    fit::{check_finite, check_one_encoder, check_whole},
     kept::{Role, copy},
     stem,
 };
@@ -47,6 +47,8 @@ pub struct Start {
     pub notes: Vec<String>,
     network: Option<Network>,
     step: Option<u64>,
+    /// The checkpoint of a run or of a fine-tuning that it is; `None` for a file and for a run's own copy.
+    checkpoint: Option<String>,
     /// Where it was found, from the root; `None` for a run's own copy.
     place: Option<PathBuf>,
     /// Whether it was read from the copy in the run folder.
@@ -54,6 +56,12 @@ pub struct Start {
 }
 
 impl Start {
+    fn of(config: BackboneConfig, input: Input, weights: Tensors, digest: String) -> Self {
+        let (notes, network, step) = (Vec::new(), None, None);
+        let (checkpoint, place, is_copy) = (None, None, false);
+        Self { config, input, weights, digest, notes, network, step, checkpoint, place, is_copy }
+    }
+
     /// Returns the encoder of this role in the run in the folder `run`: for a run that was begun before, its copy in the
     /// run folder, and otherwise the encoder that `init` names.
     ///
@@ -85,19 +93,8 @@ impl Start {
                 return Ok(start);
             }
         };
-        let digest = digest.clone();
-        let notes = Vec::new();
-        let mut start = Self {
-            config,
-            input,
-            weights,
-            digest,
-            notes,
-            network,
-            step,
-            place: None,
-            is_copy: true,
-        };
+        let start = Self::of(config, input, weights, digest.clone());
+        let mut start = Self { network, step, is_copy: true, ..start };
         let name = start.config.architecture().name();
         start.notes.push(format!(
             "{} {}, the copy of {} that the run was begun with: {name}, {} tensors",
@@ -167,7 +164,10 @@ impl Start {
                 path.display()
             )));
         }
-        let encoder = Encoder::open(path, &init.checkpoint, init.network, &Device::flex())?;
+        let unreadable = |error| TrainError::StartingEncoder { table: role.table(), error };
+        let checkpoint = init.checkpoint.as_deref().unwrap_or("latest");
+        let encoder =
+            Encoder::open(path, checkpoint, init.network, &Device::flex()).map_err(unreadable)?;
         let weights = state::collect(&*encoder.backbone);
         let kind = match (&encoder.recipe, init.network) {
             (None, _) => "network",
@@ -177,49 +177,32 @@ impl Start {
         let step = encoder.step.unwrap_or_default();
         let file = Store::of(path).folder_of(step).join(format!("{kind}.safetensors"));
         let digest = digest_of(role, &file)?;
+        let checkpoint = Some(format!("step-{step}"));
         let Encoder { config, input, network, step, .. } = encoder;
-        Ok(Self {
-            config,
-            input,
-            weights,
-            digest,
-            notes: Vec::new(),
-            network,
-            step,
-            place: None,
-            is_copy: false,
-        })
+        Ok(Self { network, step, checkpoint, ..Self::of(config, input, weights, digest) })
     }
 
     /// Reads the encoder of a file.
     fn of_file(role: Role, path: &Path, init: &InitSection) -> Result<Self, TrainError> {
+        check_one_encoder(role, path, init)?;
         let digest = digest_of(role, path)?;
+        let table = role.table();
+        let unreadable = |error| TrainError::StartingEncoder { table, error };
         let own = match file::import(path, &Device::flex()) {
             Ok(own) if init.foreign_keys().is_empty() => Some(own),
             Err(error @ (ImportError::Tensors { .. } | ImportError::TooLarge { .. })) => {
-                return Err(TrainError::Encoder(error.into()));
+                return Err(unreadable(error.into()));
             }
             _ => None,
         };
         if let Some(Imported { backbone, config, input, step, network, .. }) = own {
             if init.network == Network::Teacher && network != Some(Network::Teacher) {
                 let path = path.to_owned();
-                return Err(TrainError::Encoder(EncoderError::OneNetwork { path }));
+                return Err(unreadable(EncoderError::OneNetwork { path }));
             }
             let weights = state::collect(&backbone);
-            return Ok(Self {
-                config,
-                input,
-                weights,
-                digest,
-                notes: Vec::new(),
-                network,
-                step,
-                place: None,
-                is_copy: false,
-            });
+            return Ok(Self { network, step, ..Self::of(config, input, weights, digest) });
         }
-        let table = role.table();
         let foreign = |source| TrainError::ForeignStart { table, path: path.to_owned(), source };
         let report = foreign::read(path, &request(init)).map_err(foreign)?;
         check_whole(path, &report)?;
@@ -228,22 +211,12 @@ impl Start {
             "taken for granted, for weights do not tell it (keys of [{table}] say it otherwise): {assumptions}"
         );
         let (config, input, network) = (report.config.clone(), report.input, report.network);
-        let (weights, notes) = (report.into_tensors(), vec![note]);
-        Ok(Self {
-            config,
-            input,
-            weights,
-            digest,
-            notes,
-            network,
-            step: None,
-            place: None,
-            is_copy: false,
-        })
+        let start = Self::of(config, input, report.into_tensors(), digest);
+        Ok(Self { network, notes: vec![note], ..start })
     }
 
-    /// Gives `recipe` what the encoder decides and the recipe does not say, and the encoder's place from the root, so that
-    /// the recipe leads to it from any folder. Returns notes on it.
+    /// Gives `recipe` what the encoder decides and the recipe does not say, and pins the encoder as [`Start::pin`] does.
+    /// Returns notes on it.
     ///
     /// # Errors
     /// The recipe says otherwise in `[backbone]`.
@@ -259,9 +232,13 @@ impl Start {
         Ok(changed.into_iter().chain(notes).collect())
     }
 
-    /// Gives a table that names the encoder its digest, and its place from the root.
+    /// Gives a table that names the encoder its digest, its place from the root, so that the recipe leads to it from any
+    /// folder, and the step of its checkpoint, which may not be the latest one later.
     pub fn pin(&self, table: &mut InitSection) {
         table.digest = Some(self.digest.clone());
+        if self.checkpoint.is_some() {
+            table.checkpoint.clone_from(&self.checkpoint);
+        }
         if let Some(place) = &self.place {
             table.from.clone_from(place);
         }
@@ -285,7 +262,7 @@ impl Start {
 }
 
 /// Gives `recipe` what the encoder decides that the run in the folder `run` starts from, if it starts from an encoder.
-/// Returns notes on it.
+/// Returns notes on it, and its weights.
 ///
 /// # Errors
 /// The encoder cannot be read, or the recipe contradicts it.
@@ -294,12 +271,13 @@ pub(super) fn take_over(
     run: &Path,
     was_begun: bool,
     recipe_folder: Option<&Path>,
-) -> Result<Vec<String>, TrainError> {
-    let Some(init) = &recipe.init else { return Ok(Vec::new()) };
+) -> Result<(Vec<String>, Option<Tensors>), TrainError> {
+    let Some(init) = &recipe.init else { return Ok((Vec::new(), None)) };
     let start = Start::of_run(Role::Start, run, was_begun, init, recipe_folder)?;
     let taken = start.adapt(recipe)?;
     let remark = start.remark(recipe);
-    Ok(start.notes.into_iter().chain(taken).chain(remark).collect())
+    let notes = start.notes.into_iter().chain(taken).chain(remark).collect();
+    Ok((notes, Some(start.weights)))
 }
 
 /// Returns the encoder, on `device`, that the run in the folder `run` started from: its copy in the run folder, or the
@@ -322,26 +300,6 @@ pub(super) fn before(
     let blank = Backbone::new(&config, &Init::blank(device).with_channels(channels));
     // Another encoder may lie there by now.
     state::restore(blank, weights).ok()
-}
-
-/// Checks that all weights are numbers.
-///
-/// # Errors
-/// A tensor has values that are infinite or not numbers; the error names the first such tensor.
-fn check_finite(path: &Path, weights: &Tensors) -> Result<(), TrainError> {
-    for (tensor, data) in weights {
-        let values = data.as_slice::<f32>().unwrap_or_default();
-        let count = values.iter().filter(|value| !value.is_finite()).count();
-        if count > 0 {
-            return Err(TrainError::Setting(format!(
-                "{}: {count} of the {} values of {tensor} are infinite or not numbers; expected finite weights, for \
-                 example those of an earlier checkpoint",
-                path.display(),
-                values.len()
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Returns what `init` says of a file of another program.

@@ -424,3 +424,48 @@ fn links_that_lead_in_a_circle_end() {
     std::os::unix::fs::symlink(root.path(), root.path().join("again")).unwrap();
     assert_eq!(compare(&root).rows.len(), 1);
 }
+
+/// Runs that continue from encoders of an experiment, each from that of its seed.
+#[test]
+fn runs_that_start_from_one_encoder_of_several_seeds_are_a_row_that_names_it() {
+    let root = root();
+    let start = |index: u64, name: &str, seed: u64, from: &str| {
+        let digest = format!("{name}{from}");
+        let settings = format!(
+            "data.format = \"cifar10\"\n[init]\nfrom = \"{}/{from}\"\ndigest = \"{digest}\"\n\
+             checkpoint = \"step-100\"\n",
+            root.path().display()
+        );
+        let init =
+            json!({ "from": from, "network": "student", "digest": digest, "freeze_epochs": 0 });
+        Made::new(&root, &format!("{index}"), "byol", seed)
+            .settings(&settings)
+            .accuracies(70.0 + seed as f64, 80.0, 75.0)
+            .with("before_knn_top1", 60.0 + seed as f64)
+            .with("init", init)
+            .finished();
+    };
+    Made::new(&root, "first-5", "vicreg", 5).accuracies(50.0, 50.0, 50.0).finished();
+    // The folder of the first is there and has this seed, the others are gone.
+    start(0, "a", 0, "first-5");
+    start(1, "a", 1, "first-1");
+    start(2, "a", 2, "resnet-18");
+    Made::new(&root, "plain", "byol", 0).accuracies(40.0, 40.0, 40.0).finished();
+    let comparison = compare(&root);
+    let names: Vec<&str> = comparison.rows.iter().map(|row| row.name.as_str()).collect();
+    let expected = [
+        "byol",
+        "byol from first",
+        "byol from resnet-18",
+        "vicreg",
+        "encoder before, first",
+        "encoder before, resnet-18",
+    ];
+    assert_eq!(names, expected);
+    let entry = &comparison.rows[1].results[0];
+    assert_eq!(entry.seeds, [0, 1]);
+    assert_eq!(comparison.rows[1].method, "byol");
+    assert_eq!(comparison.rows[4].results[0].seeds, [0, 1], "other encoders, so a spread");
+    assert!(comparison.rows[5].results[0].seeds.is_empty(), "one encoder");
+    assert!(comparison.left_out.is_empty(), "{:?}", comparison.left_out);
+}

@@ -60,6 +60,7 @@ fn a_run_tells_who_its_teacher_was_and_keeps_it_beside_the_checkpoints() {
     let summary = pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
     let teacher = summary.teacher.clone().unwrap();
     assert_eq!((&teacher.from, teacher.network), (&world.at("first"), Network::Student));
+    assert_eq!(teacher.checkpoint.as_deref(), Some("step-12"));
     assert!(summary.init.is_none());
     for figure in ["knn_top1", "untrained_knn_top1"] {
         assert!(summary.figure(figure).is_some(), "{figure}");
@@ -225,4 +226,9 @@ fn what_is_no_teacher_is_refused_before_a_file_is_written() {
         "",
     ));
     assert!(error.contains("blocks.3.mlp.fc1.weight"), "{error}");
+    let error = world.refused(&by(&world, &file, ", checkpoint = \"best\"", ""));
+    assert!(error.contains("teacher.checkpoint") && error.contains("is a file"), "{error}");
+    // What a file does not tell is asked for by the keys of the table.
+    let error = world.refused(&by(&world, &file, "", ""));
+    assert!(error.contains("teacher.heads") && !error.contains("--heads"), "{error}");
 }

@@ -10,6 +10,7 @@ mod comparison_offline;
 mod contract;
 mod corpora;
 mod device_reads;
+mod dinov3;
 mod distilled;
 mod earlier_version;
 mod embed;

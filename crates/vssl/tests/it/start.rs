@@ -321,6 +321,7 @@ fn a_run_from_a_run_tells_where_it_started_and_measures_what_was_before() {
     assert!(!second.figures.contains_key("untrained_knn_top1"));
     let init = second.init.unwrap();
     assert_eq!((&init.from, init.network), (&world.at("first"), Network::Student));
+    assert_eq!(init.checkpoint.as_deref(), Some("step-12"));
     let checkpoint = Store::of(&world.at("second")).load("latest").unwrap().unwrap();
     let digest = init.digest.unwrap();
     assert!(checkpoint.recipe.contains(&digest) && digest.len() == 64, "{}", checkpoint.recipe);

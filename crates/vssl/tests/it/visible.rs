@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use vssl::{
-    backbone::{Interpolation, Placed, Pooling, Vit, VitConfig},
+    backbone::{Interpolation, Mlp, Placed, Pooling, Positions, Vit, VitConfig},
     layers::{Chosen, Init},
 };
 
@@ -14,7 +14,7 @@ fn images(side: usize, seed: usize) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pixels, [2, 3, side, side]), &Device::flex())
 }
 
-/// With and without class token, registers and positions of them, in all poolings.
+/// With and without class token, registers and positions of them, in all poolings; and with rotary positions.
 fn networks() -> Vec<VitConfig> {
     let tiny = VitConfig {
         width: Some(24),
@@ -34,6 +34,11 @@ fn networks() -> Vec<VitConfig> {
         }
     }
     all.push(VitConfig { interpolation: Interpolation::Offset, ..tiny });
+    let rotary = VitConfig { positions: Positions::Rotary, layer_scale: 0.5, ..tiny };
+    all.push(rotary);
+    all.push(VitConfig { registers: 2, mlp: Mlp::Swiglu, ..rotary });
+    all.push(VitConfig { class_token: false, pooling: Pooling::Mean, ..rotary });
+    all.push(VitConfig { registers: 1, pooling: Pooling::FcNorm, ..rotary });
     all
 }
 
@@ -89,5 +94,21 @@ fn patches_that_are_hidden_have_no_effect_and_those_that_are_seen_come_in_their_
         let features = |tokens: Tensor<3>| network.feature_of_visible(tokens);
         let error = largest_difference(features(tokens), features(again));
         assert!(error < 1e-5, "{config:?}: {error}");
+    }
+}
+
+#[test]
+fn an_image_has_the_same_tokens_alone_and_beside_one_of_which_other_patches_are_seen() {
+    let device = Device::flex();
+    for config in networks() {
+        let network = Vit::new(&config, &Init::new(&device, 3));
+        let (x, lists) = (images(16, 0), [vec![5, 0, 10], vec![3, 2, 1]]);
+        let tokens = network.visible_tokens(x.clone(), &Chosen::new(&lists));
+        for (image, list) in lists.into_iter().enumerate() {
+            let alone = x.clone().narrow(0, image, 1);
+            let alone = network.visible_tokens(alone, &Chosen::new(&[list]));
+            let error = largest_difference(tokens.clone().narrow(0, image, 1), alone);
+            assert!(error < 1e-5, "{config:?}, image {image}: {error}");
+        }
     }
 }

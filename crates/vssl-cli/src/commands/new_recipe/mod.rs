@@ -1,10 +1,12 @@
 //! `vssl new-recipe`: writes a recipe for the user's images, with every key explained.
 //!
-//! [`survey`] looks at the images, [`tuning`] knows the optimiser and the views of each method,
-//! [`text`] writes the recipe. It is parsed and checked before it is saved, so that `vssl pretrain`
-//! accepts the file as it is.
+//! [`survey`] looks at the images, [`encoder`] at what the run starts from, [`tuning`] knows the optimiser and the views of
+//! each method, [`meaning`] what its settings do, [`text`] writes the recipe. It is parsed and checked before it is saved,
+//! so that `vssl pretrain` accepts the file as it is.
 
+mod encoder;
 mod meaning;
+mod page;
 mod survey;
 mod text;
 mod tuning;
@@ -31,6 +33,7 @@ use crate::{
     notes::note,
     output::{quoted, say},
 };
+use encoder::Encoder;
 use survey::Survey;
 use text::Encoders;
 
@@ -40,52 +43,60 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
         .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
     let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
     destination::check("--out", &path, &[&arguments.data])?;
-    let from = arguments.from.as_deref().map(|path| encoder("--from", path)).transpose()?;
-    let teacher =
-        arguments.teacher.as_deref().map(|path| encoder("--teacher", path)).transpose()?;
-    match (teacher, entry.defaults().has_frozen_teacher()) {
-        (None, true) => {
-            return Err(Failure::usage(anyhow!(
-                "{method} has a frozen teacher, and --teacher is not given; expected --teacher ENCODER: a run folder, a file \
-                 that `vssl export` or `vssl import` wrote, or another program's weights"
-            )));
-        }
-        (Some(_), false) => {
-            return Err(Failure::usage(anyhow!(
-                "--teacher is given, and {method} has no frozen teacher; expected the method distill, or no --teacher"
-            )));
-        }
-        _ => {}
-    }
+    let teacher = teacher_of(entry, arguments.teacher.as_deref())?;
     // Refused before the images are read, which takes longer.
     if path.exists() && !arguments.force {
         return Err(exists(&path));
     }
-    let survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
+    let from = arguments.from.as_deref().map(Encoder::open).transpose()?;
+    let mut survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
+    if text::needs_patches(entry) {
+        survey.view = tuning::cut(survey.side).0;
+    }
+    if let Some(from) = &from {
+        survey.view = from.fitting(survey.view);
+        survey.notes.extend(from.notes.iter().cloned());
+    }
+    let encoders = Encoders { from: from.as_ref(), teacher };
+    let text = text::write(entry, &survey, encoders, &path)?;
+    let start = from.as_ref().and_then(|from| from.start.as_ref());
+    let recipe = check(entry, &survey, &text, &path, start.is_some())?;
+    survey.notes.extend(start.and_then(|start| start.remark(&recipe)));
     // Programs get the notes with the result.
     if !common.json {
         survey.notes.iter().for_each(|text| note(text));
     }
-    let text = text::write(entry, &survey, Encoders { from, teacher }, &path)?;
-    check(entry, &survey, &text, &path)?;
     save(&path, &text, arguments.force)?;
     tell(method, &survey, &path, common)
 }
 
-/// Returns the path of the encoder that is there as text.
-fn encoder<'a>(option: &str, path: &'a Path) -> Result<&'a str, Failure> {
-    match path.to_str().filter(|_| path.exists()) {
-        Some(text) => Ok(text),
-        None => Err(Failure::usage(anyhow!(
-            "{option} {}: not found, or a name that no recipe can hold; expected a run folder, a file that `vssl export` \
-             or `vssl import` wrote, or another program's weights",
-            path.display()
+/// Returns the path of the frozen teacher as text, if the method has one.
+///
+/// # Errors
+/// There is nothing at the path; or a teacher is missing, or given to a method that has none.
+fn teacher_of<'a>(entry: &Entry, path: Option<&'a Path>) -> Result<Option<&'a str>, Failure> {
+    let (name, teacher) = (entry.name, path.map(|path| encoder::named("--teacher", path)));
+    match (teacher.transpose()?, entry.defaults().has_frozen_teacher()) {
+        (None, true) => Err(Failure::usage(anyhow!(
+            "{name} has a frozen teacher, and --teacher is not given; expected --teacher ENCODER: a run folder, a file \
+             that `vssl export` or `vssl import` wrote, or another program's weights"
         ))),
+        (Some(_), false) => Err(Failure::usage(anyhow!(
+            "--teacher is given, and {name} has no frozen teacher; expected the method distill, or no --teacher"
+        ))),
+        (teacher, _) => Ok(teacher),
     }
 }
 
-/// Reads the recipe as `vssl pretrain` will.
-fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), Failure> {
+/// Reads the recipe as `vssl pretrain` will. Its network is known unless an encoder decides it that could not be read:
+/// `knows_encoder` says whether one was.
+fn check(
+    entry: &Entry,
+    survey: &Survey,
+    text: &str,
+    path: &Path,
+    knows_encoder: bool,
+) -> Result<Recipe, Failure> {
     if entry.name == "wmse" && survey.images < 16 {
         return Err(anyhow!(
             "wmse whitens groups of images that are more than its dimensions; expected at least 16 images, and \
@@ -116,16 +127,18 @@ fn check(entry: &Entry, survey: &Survey, text: &str, path: &Path) -> Result<(), 
         .method
         .check(&sizes)
         .map_err(|problem| anyhow!("{} does not fit these images: {problem}", entry.name))?;
-    // The encoder to start from is not known before the run.
-    if recipe.init.is_none() {
+    // Of another program's file that does not tell all, the network is not known before the run.
+    if recipe.init.is_none() || knows_encoder {
+        let what = if recipe.init.is_some() { "this encoder" } else { "these images" };
         let global = recipe.views.iter().filter(|group| !group.local);
         for patches in global.map(|group| recipe.backbone.patches(group.size)) {
-            recipe.method.check_patches(patches).map_err(|problem| {
-                anyhow!("{} does not fit these images: {problem}", entry.name)
-            })?;
+            recipe
+                .method
+                .check_patches(patches)
+                .map_err(|problem| anyhow!("{} does not fit {what}: {problem}", entry.name))?;
         }
     }
-    Ok(())
+    Ok(recipe)
 }
 
 fn save(path: &Path, text: &str, force: bool) -> Result<(), Failure> {

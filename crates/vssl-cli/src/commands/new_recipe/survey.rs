@@ -8,6 +8,7 @@ use vssl_data::{
     dataset::{self, DataConfig, Format},
 };
 
+use super::tuning;
 use crate::{
     failure::{Failure, during},
     output::counted,
@@ -36,6 +37,8 @@ pub(super) struct Survey {
     pub(super) validation: Option<Validation>,
     /// Median of the images' shorter sides, pixels.
     pub(super) side: usize,
+    /// Side of the views, pixels.
+    pub(super) view: usize,
     /// Whether the three channels are equal in every sampled image.
     pub(super) grey: bool,
     /// Mean and standard deviation of the sampled pixels.
@@ -97,6 +100,7 @@ impl Survey {
             classes: train.labels().map(|_| train.classes().len()),
             validation,
             side: pixels.median_side(),
+            view: tuning::view_size(pixels.median_side()),
             grey: pixels.grey,
             normalisation: pixels.normalisation(),
         })

@@ -1,14 +1,16 @@
 //! The recipe as text: every key, its value for these images, and what it does.
 
-use std::{fmt::Write, path::Path};
+use std::path::Path;
 
 use anyhow::Context;
-use toml::Value;
+use toml::{Table, Value};
 use vssl::recipe::Entry;
-use vssl_data::{PerChannel, dataset::Format};
+use vssl_data::dataset::Format;
 
 use super::{
+    encoder::Encoder,
     meaning::meaning,
+    page::Page,
     survey::Survey,
     tuning::{self, Exception, Pair, Tuning},
 };
@@ -16,16 +18,21 @@ use crate::{failure::Failure, output::quoted};
 
 /// From here on photographs: the first layers of ImageNet, and blur.
 const PHOTOGRAPH: usize = 96;
-/// Column of the comments.
-const COLUMN: usize = 33;
+/// The number of channels of the images, unless the recipe says another one.
+const CHANNELS: usize = 3;
 
 /// The encoders that a recipe names.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Encoders<'a> {
     /// The one that the run starts from.
-    pub(super) from: Option<&'a str>,
+    pub(super) from: Option<&'a Encoder>,
     /// The frozen teacher.
     pub(super) teacher: Option<&'a str>,
+}
+
+/// Whether the method trains transformers only, because it hides or compares patches.
+pub(super) fn needs_patches(entry: &Entry) -> bool {
+    entry.defaults().check_patches(None).is_err()
 }
 
 /// The recipe for `survey` that will lie at `path`.
@@ -58,12 +65,11 @@ pub(super) fn write(
     page.text.push('\n');
     page.key("method", name, "`vssl methods` lists all");
     page.key("seed", 0, "fixes initial weights, order, views and noise");
-    data(&mut page, survey, goes_on)?;
-    let needs_patches = entry.defaults().check_patches(None).is_err();
-    views(&mut page, survey, tuning.pair, needs_patches);
+    data(&mut page, survey, from)?;
+    views(&mut page, survey, tuning.pair);
     match from {
         Some(from) => init(&mut page, from),
-        None if needs_patches => transformer(&mut page, entry, survey),
+        None if needs_patches(entry) => transformer(&mut page, entry, survey),
         None => backbone(&mut page, survey),
     }
     if let Some(teacher) = encoders.teacher {
@@ -77,45 +83,7 @@ pub(super) fn write(
     Ok(page.text)
 }
 
-#[derive(Default)]
-struct Page {
-    text: String,
-}
-
-impl Page {
-    fn prose(&mut self, lines: &str) {
-        for line in lines.split('\n') {
-            self.text.push_str(format!("# {line}").trim_end());
-            self.text.push('\n');
-        }
-    }
-
-    fn table(&mut self, header: &str) {
-        let _ = write!(self.text, "\n{header}\n");
-    }
-
-    /// Above the table that follows.
-    fn note(&mut self, line: &str) {
-        let _ = write!(self.text, "\n# {line}");
-    }
-
-    fn key(&mut self, key: &str, value: impl Into<Value>, comment: &str) {
-        let value = match value.into() {
-            Value::Float(small) if small > 0.0 && small < 1e-3 => format!("{small:e}"),
-            other => other.to_string(),
-        };
-        let line = format!("{key} = {value}");
-        let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
-    }
-
-    /// A key that has no value unless one is given.
-    fn absent(&mut self, key: &str, example: impl Into<Value>, comment: &str) {
-        let line = format!("# {key} = {}", example.into());
-        let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");
-    }
-}
-
-fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> {
+fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), Failure> {
     let format = Value::try_from(survey.format).context("writing the format")?;
     let path = survey.path.display().to_string();
     page.table("[data]");
@@ -151,10 +119,15 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
         "percentiles",
         "or [low, high]: black and white of 16-bit and floating-point images",
     );
-    if goes_on {
-        page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
-    } else {
-        normalisation(page, survey);
+    match from.map(|from| &from.start) {
+        Some(Some(start)) if start.input.channels() == CHANNELS => {
+            page.prose("Mean and standard deviation of the channels, as the encoder knows them.");
+            page.normalisation(start.input.normalisation);
+        }
+        Some(None) => {
+            page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
+        }
+        _ => normalisation(page, survey),
     }
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
     page.absent("workers", 4, "threads that decode and augment; by default one a core");
@@ -163,7 +136,6 @@ fn data(page: &mut Page, survey: &Survey, goes_on: bool) -> Result<(), Failure> 
 }
 
 fn normalisation(page: &mut Page, survey: &Survey) {
-    let shown = |numbers: PerChannel| format!("{numbers:?}");
     let used = if survey.format.is_photographs() || survey.format == Format::Idx {
         page.prose("Mean and standard deviation of the channels, measured on a sample.");
         survey.normalisation
@@ -171,26 +143,16 @@ fn normalisation(page: &mut Page, survey: &Survey) {
         page.prose("Mean and standard deviation of the channels, as commonly used for this set.");
         survey.format.normalisation()
     };
-    let _ = writeln!(
-        page.text,
-        "normalisation = {{ mean = {}, std = {} }}",
-        shown(used.mean),
-        shown(used.std)
-    );
+    page.normalisation(used);
 }
 
-fn views(page: &mut Page, survey: &Survey, pair: Pair, in_patches: bool) {
-    let size = match in_patches {
-        true => tuning::cut(survey.side).0,
-        false => tuning::view_size(survey.side),
-    };
+fn views(page: &mut Page, survey: &Survey, pair: Pair) {
     page.note(match pair {
         Pair::Single => "One view of each image.",
         _ => "Two views of each image; a group for each kind.",
     });
-    let mut group = |count, colours, solarize, changed| {
-        group(page, survey, size, count, colours, solarize, changed)
-    };
+    let mut group =
+        |count, colours, solarize, changed| group(page, survey, count, colours, solarize, changed);
     match pair {
         Pair::Single => group(1, [0.0, 0.0, 0.0], 0.0, false),
         Pair::Symmetric => group(2, [0.4, 0.4, 0.1], 0.0, true),
@@ -210,12 +172,12 @@ fn views(page: &mut Page, survey: &Survey, pair: Pair, in_patches: bool) {
 fn group(
     page: &mut Page,
     survey: &Survey,
-    size: usize,
     count: i64,
     colours: [f64; 3],
     solarize: f64,
     changed: bool,
 ) {
+    let size = survey.view;
     let [light, saturation, hue] = colours;
     // Grey pictures have no colours to change.
     let coloured = |value: f64| if survey.grey { 0.0 } else { value };
@@ -242,7 +204,7 @@ fn group(
 }
 
 fn backbone(page: &mut Page, survey: &Survey) {
-    let stem = if tuning::view_size(survey.side) < PHOTOGRAPH { "cifar" } else { "imagenet" };
+    let stem = if survey.view < PHOTOGRAPH { "cifar" } else { "imagenet" };
     page.table("[backbone]");
     page.key(
         "architecture",
@@ -264,7 +226,7 @@ fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
     page.table("[backbone.vit]");
     page.key("patch", patch as i64, "side of a patch in pixels");
     page.key("image_size", size as i64, "side that the positions are for");
-    page.key("positions", "sincos", "or learned");
+    page.key("positions", "sincos", "or learned, or rotary");
     page.key("class_token", class_token, "whether there is a class token");
     page.key(
         "pooling",
@@ -274,11 +236,16 @@ fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
 }
 
 /// The encoder to start from. Its architecture is that of the run.
-fn init(page: &mut Page, from: &str) {
+fn init(page: &mut Page, from: &Encoder) {
+    if let Some(start) = &from.start {
+        page.note("The network of the encoder; a run with another one is refused.");
+        let table = Table::try_from(&start.config).expect("settings are plain values");
+        network(page, "[backbone]", &table);
+    }
     page.table("[init]");
-    page.key("from", from, "its architecture and normalisation are those of the run");
+    page.key("from", from.path.as_str(), "the encoder; its network is that of the run");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
-    page.key("checkpoint", "latest", "of a run: latest, best or step-N");
+    page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.key("freeze_epochs", 1, "epochs in which the heads train alone");
     page.absent(
         "stem_padding",
@@ -286,7 +253,11 @@ fn init(page: &mut Page, from: &str) {
         "this and the next: what a file of another program may not tell",
     );
     page.absent("heads", 6, "attention heads of a transformer");
-    page.absent("stem_channels", "mean", "or repeat: where the images have other channels");
+    let comment = "or repeat: where the images have other channels";
+    match from.start.as_ref().is_some_and(|start| start.input.channels() != CHANNELS) {
+        true => page.key("stem_channels", "mean", comment),
+        false => page.absent("stem_channels", "mean", comment),
+    }
     page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
     page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
 }
@@ -296,7 +267,7 @@ fn frozen_teacher(page: &mut Page, from: &str) {
     page.table("[teacher]");
     page.key("from", from, "the trained encoder that the student learns from");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
-    page.key("checkpoint", "latest", "of a run: latest, best or step-N");
+    page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.absent(
         "stem_padding",
         1,
@@ -305,6 +276,19 @@ fn frozen_teacher(page: &mut Page, from: &str) {
     page.absent("heads", 6, "attention heads of a transformer");
     page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
     page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
+}
+
+/// The settings of a network, and below them those of the tables in it.
+fn network(page: &mut Page, header: &str, table: &Table) {
+    page.table(header);
+    for (key, value) in table.iter().filter(|(_, value)| !value.is_table()) {
+        page.key(key, value.clone(), "of the encoder");
+    }
+    for (key, value) in table {
+        if let Some(inner) = value.as_table() {
+            network(page, &format!("[{}.{key}]", header.trim_matches(['[', ']'])), inner);
+        }
+    }
 }
 
 fn method(page: &mut Page, entry: &Entry, survey: &Survey) {

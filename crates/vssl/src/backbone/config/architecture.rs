@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackboneConfig, ConvNextConfig, ConvNextSize, ConvNextVersion, Dinov2Size, ResnetConfig,
-    ResnetDepth, ResnetVariant, VitConfig, VitSize, WideResnetConfig,
+    BackboneConfig, ConvNextConfig, ConvNextSize, ConvNextVersion, Dinov2Size, Dinov3Size,
+    ResnetConfig, ResnetDepth, ResnetVariant, VitConfig, VitSize, WideResnetConfig,
 };
 
 /// The names of encoders in a recipe.
@@ -62,6 +62,16 @@ pub enum Architecture {
     VitLargeReg4Dinov2,
     #[serde(rename = "vit_giant_patch14_reg4_dinov2")]
     VitGiantReg4Dinov2,
+    #[serde(rename = "vit_small_patch16_dinov3")]
+    VitSmallDinov3,
+    #[serde(rename = "vit_small_plus_patch16_dinov3")]
+    VitSmallPlusDinov3,
+    #[serde(rename = "vit_base_patch16_dinov3")]
+    VitBaseDinov3,
+    #[serde(rename = "vit_large_patch16_dinov3")]
+    VitLargeDinov3,
+    #[serde(rename = "vit_huge_plus_patch16_dinov3")]
+    VitHugePlusDinov3,
     #[serde(rename = "convnext_atto")]
     ConvNextAtto,
     #[serde(rename = "convnext_femto")]
@@ -97,7 +107,7 @@ pub enum Architecture {
 
 impl Architecture {
     /// All names of networks of this crate, in the order of the variants.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 44] = [
         Self::Resnet18,
         Self::Resnet34,
         Self::Resnet50,
@@ -123,6 +133,11 @@ impl Architecture {
         Self::VitBaseReg4Dinov2,
         Self::VitLargeReg4Dinov2,
         Self::VitGiantReg4Dinov2,
+        Self::VitSmallDinov3,
+        Self::VitSmallPlusDinov3,
+        Self::VitBaseDinov3,
+        Self::VitLargeDinov3,
+        Self::VitHugePlusDinov3,
         Self::ConvNextAtto,
         Self::ConvNextFemto,
         Self::ConvNextPico,
@@ -178,6 +193,11 @@ impl BackboneConfig {
             Architecture::VitBaseReg4Dinov2 => vit(VitSize::Dinov2Registers(Dinov2Size::Base)),
             Architecture::VitLargeReg4Dinov2 => vit(VitSize::Dinov2Registers(Dinov2Size::Large)),
             Architecture::VitGiantReg4Dinov2 => vit(VitSize::Dinov2Registers(Dinov2Size::Giant)),
+            Architecture::VitSmallDinov3 => vit(VitSize::Dinov3(Dinov3Size::Small)),
+            Architecture::VitSmallPlusDinov3 => vit(VitSize::Dinov3(Dinov3Size::SmallPlus)),
+            Architecture::VitBaseDinov3 => vit(VitSize::Dinov3(Dinov3Size::Base)),
+            Architecture::VitLargeDinov3 => vit(VitSize::Dinov3(Dinov3Size::Large)),
+            Architecture::VitHugePlusDinov3 => vit(VitSize::Dinov3(Dinov3Size::HugePlus)),
             Architecture::ConvNextAtto => convnext(ConvNextSize::Atto, ConvNextVersion::V1),
             Architecture::ConvNextFemto => convnext(ConvNextSize::Femto, ConvNextVersion::V1),
             Architecture::ConvNextPico => convnext(ConvNextSize::Pico, ConvNextVersion::V1),

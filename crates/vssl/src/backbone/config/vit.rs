@@ -68,6 +68,10 @@ pub enum Positions {
     Learned,
     /// The positions are sines and cosines of row and column, which are not trained (MoCo V3).
     Sincos,
+    /// Queries and keys are turned by angles that row and column give them (Su et al. 2021, arXiv:2104.09864), with the
+    /// coordinates, the names and the normalisations of DINOv3's networks (Siméoni et al. 2025, arXiv:2508.10104), as timm
+    /// builds them. No table of positions belongs to one size of images.
+    Rotary,
 }
 
 /// The tokens that have a position: see [`VitConfig::placed`].
@@ -120,6 +124,30 @@ pub enum VitSize {
     Dinov2(Dinov2Size),
     /// A network of DINOv2 with four registers (Darcet et al. 2024, arXiv:2309.16588), as timm builds it.
     Dinov2Registers(Dinov2Size),
+    /// A network of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104), as timm builds it.
+    Dinov3(Dinov3Size),
+}
+
+/// The sizes of DINOv3's networks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dinov3Size {
+    /// ViT-Small.
+    Small,
+    /// ViT-Small with SwiGLU.
+    SmallPlus,
+    /// ViT-Base.
+    Base,
+    /// ViT-Large.
+    Large,
+    /// Width 1280, 32 blocks, 20 heads and SwiGLU.
+    HugePlus,
+}
+
+impl Dinov3Size {
+    /// Returns whether the second part of a block is a SwiGLU.
+    pub(crate) fn is_gated(self) -> bool {
+        matches!(self, Self::SmallPlus | Self::HugePlus)
+    }
 }
 
 /// The sizes of DINOv2's networks.
@@ -165,6 +193,18 @@ impl VitConfig {
         let (of, registers) = match size {
             VitSize::Dinov2(of) => (of, 0),
             VitSize::Dinov2Registers(of) => (of, 4),
+            VitSize::Dinov3(of) => {
+                return Self {
+                    size,
+                    image_size: 256,
+                    positions: Positions::Rotary,
+                    registers: 4,
+                    layer_scale: 1e-5,
+                    mlp: if of.is_gated() { Mlp::Swiglu } else { Mlp::Gelu },
+                    qkv_bias: false,
+                    ..Self::default()
+                };
+            }
             _ => return Self { size, ..Self::default() },
         };
         Self {
@@ -196,25 +236,27 @@ impl VitConfig {
 
     /// Returns the hidden width of the second part of a block.
     pub fn hidden(&self) -> usize {
-        self.hidden.unwrap_or_else(|| match self.mlp {
-            Mlp::Gelu => 4 * self.width(),
-            Mlp::Swiglu => (self.width() * 8 / 3).next_multiple_of(8),
+        self.hidden.unwrap_or_else(|| match (self.mlp, self.size) {
+            (Mlp::Gelu, _) | (_, VitSize::Dinov3(_)) => 4 * self.width(),
+            (Mlp::Swiglu, _) => (self.width() * 8 / 3).next_multiple_of(8),
         })
     }
 
-    /// Returns the shape of its blocks.
-    pub(crate) fn block(&self) -> BlockShape {
+    /// Returns the shape of the block number `index`, counted from 0.
+    pub(crate) fn block(&self, index: usize) -> BlockShape {
         BlockShape {
             width: self.width(),
             heads: self.heads(),
             hidden: self.hidden(),
             gated: self.mlp == Mlp::Swiglu,
             qkv_bias: self.qkv_bias,
+            rotary: self.is_rotary(),
             layer_scale: self.layer_scale,
-            norm_eps: 1e-6,
+            norm_eps: self.eps(),
             weights: match self.positions {
                 Positions::Learned => BlockWeights::Normal,
                 Positions::Sincos => BlockWeights::XavierOfParts,
+                Positions::Rotary => BlockWeights::NormalOfBlock(index + 1),
             },
         }
     }
@@ -235,6 +277,16 @@ impl VitConfig {
     /// Returns the number of tokens in front of the patches: class token and registers.
     pub fn prefix(&self) -> usize {
         usize::from(self.class_token) + self.registers
+    }
+
+    /// Returns whether queries and keys are turned by their positions.
+    pub(crate) fn is_rotary(&self) -> bool {
+        self.positions == Positions::Rotary
+    }
+
+    /// Returns the ε of the normalisations: that of DINOv3 with rotary positions, and otherwise that of timm's transformers.
+    pub(crate) fn eps(&self) -> f64 {
+        if self.is_rotary() { 1e-5 } else { 1e-6 }
     }
 
     /// Returns the number of positions in front of those of the patches.
@@ -268,6 +320,22 @@ impl VitConfig {
                 "a multiple of 4: a quarter each for sines and cosines of column and row";
             return Some(("width", width.to_string(), expected.to_owned()));
         }
+        if self.is_rotary() && !(width / heads).is_multiple_of(4) {
+            let expected = format!(
+                "a divisor of the width, {width}, whose quotient is a multiple of 4: half of a query each is turned by row \
+                 and by column, in pairs"
+            );
+            return Some(("heads", heads.to_string(), expected));
+        }
+        let table = Self::default();
+        if self.is_rotary()
+            && (self.placed, self.interpolation) != (table.placed, table.interpolation)
+        {
+            let (key, is_placed) = ("interpolation", self.placed != table.placed);
+            let key = if is_placed { "placed" } else { key };
+            let expected = "no such key with positions = \"rotary\", which are of the patches and of every size";
+            return Some((key, "another value than the default".to_owned(), expected.to_owned()));
+        }
         if !(self.layer_scale.is_finite() && self.layer_scale >= 0.0) {
             let expected = "a number of at least 0; 0 is without layer scale";
             return Some(("layer_scale", self.layer_scale.to_string(), expected.to_owned()));
@@ -293,6 +361,12 @@ impl VitSize {
                 Dinov2Size::Base => (768, 12, 12),
                 Dinov2Size::Large => (1024, 24, 16),
                 Dinov2Size::Giant => (1536, 40, 24),
+            },
+            Self::Dinov3(size) => match size {
+                Dinov3Size::Small | Dinov3Size::SmallPlus => (384, 12, 6),
+                Dinov3Size::Base => (768, 12, 12),
+                Dinov3Size::Large => (1024, 24, 16),
+                Dinov3Size::HugePlus => (1280, 32, 20),
             },
         }
     }

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use vssl_data::MOST_CHANNELS;
 
 use crate::backbone::{
-    BackboneConfig, ConvNextConfig, ConvNextSize, ConvNextVersion, Dinov2Size, Mlp, Placed,
-    Pooling, ResnetConfig, ResnetDepth, ResnetVariant, Stem, VitConfig, VitSize, WideResnetConfig,
+    BackboneConfig, ConvNextConfig, ConvNextSize, ConvNextVersion, Dinov2Size, Dinov3Size, Mlp,
+    Placed, Pooling, Positions, ResnetConfig, ResnetDepth, ResnetVariant, Stem, VitConfig, VitSize,
+    WideResnetConfig,
 };
 
 use super::ForeignError;
@@ -163,6 +164,9 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
         )));
     }
     let depth = count(shapes, "blocks.");
+    if !shapes.contains_key("pos_embed") && any(shapes, "blocks.", ".gamma_1") {
+        return rotary(shapes, width, patch, depth);
+    }
     let [_, positions, _] = shape(shapes, "pos_embed")?;
     let is_square = |count: usize| count.isqrt().pow(2) == count;
     // Positions that can only be those of patches and a class token tell that the token is missing.
@@ -193,6 +197,56 @@ fn transformer(shapes: &Shapes) -> Result<BackboneConfig, ForeignError> {
         ..VitConfig::default()
     };
     let mut config = named(shown, width, depth);
+    config.hidden = (config.hidden() != hidden).then_some(hidden);
+    Ok(config.into())
+}
+
+/// Returns a transformer with rotary positions. Tensors do not show the angles: other networks that have them have no
+/// registers, or no class token.
+fn rotary(
+    shapes: &Shapes,
+    width: usize,
+    patch: usize,
+    depth: usize,
+) -> Result<BackboneConfig, ForeignError> {
+    let class_token = shapes.contains_key("cls_token");
+    let registers = match shapes.get("reg_token") {
+        Some(_) => shape::<3>(shapes, "reg_token")?[1],
+        None => 0,
+    };
+    if !class_token || registers == 0 {
+        return Err(ForeignError::Architecture(
+            "it has no table of positions; known are the rotary positions of DINOv3, whose networks have a class token and \
+             registers"
+                .to_owned(),
+        ));
+    }
+    let is_gated = any(shapes, "blocks.", ".mlp.fc1_g.weight");
+    let (_, hidden) = mlp(shapes, width)?;
+    let with_norm = shapes.contains_key("fc_norm.weight");
+    let shown = VitConfig {
+        patch,
+        image_size: 16 * patch,
+        positions: Positions::Rotary,
+        registers,
+        layer_scale: 1e-5,
+        mlp: if is_gated { Mlp::Swiglu } else { Mlp::Gelu },
+        qkv_bias: any(shapes, "blocks.", ".attn.q_bias"),
+        pooling: if with_norm { Pooling::FcNorm } else { Pooling::Token },
+        ..VitConfig::default()
+    };
+    let published = |size: Dinov3Size| {
+        let same = registers == 4 && patch == 16 && is_gated == size.is_gated();
+        same.then_some(VitSize::Dinov3(size))
+    };
+    use Dinov3Size::{Base, HugePlus, Large, Small, SmallPlus};
+    let named = [Small, SmallPlus, Base, Large, HugePlus].into_iter().filter_map(published);
+    let plain = [VitSize::Tiny, VitSize::Small, VitSize::Base, VitSize::Large];
+    let has_shape = |size: &VitSize| (size.shape().0, size.shape().1) == (width, depth);
+    let mut config = match named.chain(plain).find(has_shape) {
+        Some(size) => VitConfig { size, ..shown },
+        None => VitConfig { width: Some(width), depth: Some(depth), ..shown },
+    };
     config.hidden = (config.hidden() != hidden).then_some(hidden);
     Ok(config.into())
 }

@@ -138,7 +138,8 @@ fn attending(
     unknown: &mut Vec<&'static str>,
 ) -> Result<(), ForeignError> {
     let (width, usual) = (vit.width(), vit.size.shape().2);
-    let is_dinov2 = matches!(vit.size, VitSize::Dinov2(_) | VitSize::Dinov2Registers(_));
+    let has_own_heads =
+        matches!(vit.size, VitSize::Dinov2(_) | VitSize::Dinov2Registers(_) | VitSize::Dinov3(_));
     if hints.told.is_none()
         && let Some(interpolation) = hints.interpolation
     {
@@ -166,10 +167,17 @@ fn attending(
                 "--heads {heads}: expected a divisor of the width, {width}"
             )));
         }
+        Some(heads) if vit.is_rotary() && !(width / heads).is_multiple_of(4) => {
+            return Err(ForeignError::Contradiction(format!(
+                "--heads {heads}: rotary positions turn queries whose length is a multiple of 4, and with a width of \
+                 {width} these have {}",
+                width / heads
+            )));
+        }
         Some(heads) => {
             vit.heads = (heads != usual).then_some(heads);
         }
-        None if is_dinov2 => {}
+        None if has_own_heads => {}
         None if vit.width.is_some() => unknown.push(
             "the number of attention heads is not in the weights, and the network is none that has a name: \
              give --heads",

@@ -9,6 +9,7 @@
 mod architectures;
 mod arrays;
 mod container;
+mod dinov3;
 mod error;
 mod infer;
 mod names;
@@ -37,6 +38,7 @@ pub use error::ForeignError;
 
 use container::Opened;
 use infer::Hints;
+use names::Layout;
 use source::Sources;
 
 /// What the user says of a file: settings that it does not hold, and expectations that are checked.
@@ -142,7 +144,7 @@ pub struct ImportReport {
 /// # Errors
 /// All of [`ForeignError`] but `Incomplete` and `Write`.
 pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError> {
-    let Opened { sources, metadata } = container::open(path)?;
+    let Opened { mut sources, metadata } = container::open(path)?;
     let copies = names::copies(&sources);
     let told = metadata.get(export::NETWORK).and_then(|name| export::network_of(name));
     // A file of this program says what its only network is.
@@ -152,6 +154,11 @@ pub fn read(path: &Path, request: &Request) -> Result<ImportReport, ForeignError
     };
     let chosen = names::choose(&sources, &copies, wanted, request.prefix.as_deref())?;
     chosen.check(&sources)?;
+    match chosen.layout {
+        Layout::Dinov3 => dinov3::split_biases(&mut sources, &chosen.prefix),
+        Layout::Dinov3Vit => dinov3::join_layers(&mut sources, &chosen.prefix),
+        _ => {}
+    }
     let mut keys = BTreeMap::new();
     for key in sources.keys() {
         if let Some(rest) = key.strip_prefix(&chosen.prefix) {

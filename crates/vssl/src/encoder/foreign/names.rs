@@ -9,7 +9,7 @@ use crate::{
     method::learner::Network,
 };
 
-use super::{ForeignError, infer::Hints, source::Sources};
+use super::{ForeignError, dinov3, infer::Hints, source::Sources};
 
 /// Conventions for the names of an encoder's tensors behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub(super) enum Layout {
     Vit,
     /// torchvision's vision transformers.
     TorchvisionVit,
+    /// The vision transformers of facebookresearch/dinov3.
+    Dinov3,
+    /// Hugging Face's `DINOv3ViT`.
+    Dinov3Vit,
     /// solo-learn's Wide ResNets.
     WideResnet,
     /// timm's ConvNeXts.
@@ -35,13 +39,14 @@ pub(super) enum Layout {
 }
 
 /// For each layout, a name that only encoders have.
-const ANCHORS: [(Layout, &str); 10] = [
+const ANCHORS: [(Layout, &str); 11] = [
     (Layout::Resnet, "layer1.0.conv1.weight"),
     (Layout::Numbered(4), "4.0.conv1.weight"),
     (Layout::Numbered(3), "3.0.conv1.weight"),
     (Layout::Numbered(2), "2.0.conv1.weight"),
     (Layout::Vit, "patch_embed.proj.weight"),
     (Layout::TorchvisionVit, "conv_proj.weight"),
+    (Layout::Dinov3Vit, "embeddings.patch_embeddings.weight"),
     (Layout::WideResnet, "block1.layer.0.conv1.weight"),
     (Layout::ConvNext, "stages.0.blocks.0.conv_dw.weight"),
     (Layout::TorchvisionConvNext, "features.1.0.block.0.weight"),
@@ -53,6 +58,8 @@ const ANCHORS: [(Layout, &str); 10] = [
 pub(super) struct Candidate {
     pub(super) prefix: String,
     pub(super) layout: Layout,
+    /// Whether it is a [`Layout::Dinov3Vit`] with gates.
+    pub(super) is_gated: bool,
 }
 
 /// Tensors by which a ResNet is known that lacks the first layer of its first stage.
@@ -80,8 +87,16 @@ fn copies_by(anchors: &[(Layout, &str)], sources: &Sources) -> Vec<Candidate> {
                 }
                 _ => true,
             };
+            let layout = match layout {
+                Layout::Vit if dinov3::is_published(sources, prefix) => Layout::Dinov3,
+                other => other,
+            };
             if whole && (prefix.is_empty() || prefix.ends_with('.')) {
-                copies.push(Candidate { prefix: prefix.to_owned(), layout });
+                let is_gate = |key: &String| {
+                    key.strip_prefix(prefix).is_some_and(|rest| rest.contains(".mlp.gate_proj."))
+                };
+                let is_gated = layout == Layout::Dinov3Vit && sources.keys().any(is_gate);
+                copies.push(Candidate { prefix: prefix.to_owned(), layout, is_gated });
             }
         }
     }
@@ -124,6 +139,8 @@ impl Candidate {
     /// The name in this program's networks of the tensor `rest`, which is the name behind the prefix.
     pub(super) fn name(&self, rest: &str) -> String {
         match self.layout {
+            Layout::Dinov3 => dinov3::published(rest),
+            Layout::Dinov3Vit => dinov3::hugging_face(rest, self.is_gated),
             Layout::WideResnet | Layout::ConvNext => rest.to_owned(),
             // DINOv2 names registers and SwiGLU in another way than timm.
             Layout::Vit => [
@@ -294,6 +311,9 @@ pub(super) fn hints(sources: &Sources, chosen: &Candidate) -> Hints {
         return Hints { author: "DINOv2", pooling: token, interpolation, ..Hints::default() };
     }
     match chosen.layout {
+        Layout::Dinov3 | Layout::Dinov3Vit => {
+            Hints { author: "DINOv3", pooling: token, ..Hints::default() }
+        }
         Layout::TorchvisionVit => {
             Hints { author: "torchvision", pooling: token, ..Hints::default() }
         }
@@ -307,7 +327,9 @@ mod tests {
 
     #[test]
     fn names_of_other_programs_become_ours() {
-        let name = |layout, rest: &str| Candidate { prefix: String::new(), layout }.name(rest);
+        let name = |layout, rest: &str| {
+            Candidate { prefix: String::new(), layout, is_gated: false }.name(rest)
+        };
         for (layout, theirs, ours) in [
             (Layout::Resnet, "layer2.0.shortcut.1.bias", "layer2.0.downsample.1.bias"),
             (Layout::Numbered(4), "0.weight", "conv1.weight"),

@@ -2,7 +2,7 @@
 //! of the encoder; or that it is unexpected. Called by [`super::read`].
 
 use super::{
-    MatchStatus,
+    MatchStatus, dinov3,
     names::{Candidate, Layout},
     source::Source,
 };
@@ -44,6 +44,11 @@ pub(super) fn purpose(
             None => (MatchStatus::Unexpected, None),
         };
     };
+    if matches!(owner.layout, Layout::Dinov3 | Layout::Dinov3Vit)
+        && let Some(known) = dinov3::purpose(key)
+    {
+        return known;
+    }
     // Behind the encoder's prefix a head has its name at the top: what is called `fc` inside a block is a gate.
     let name = owner.name(&key[owner.prefix.len()..]);
     let first = name.split('.').next().unwrap_or(&name);
@@ -188,7 +193,7 @@ mod tests {
     use super::{super::source::Place, *};
 
     fn at(prefix: &str, layout: Layout) -> Candidate {
-        Candidate { prefix: prefix.to_owned(), layout }
+        Candidate { prefix: prefix.to_owned(), layout, is_gated: false }
     }
 
     fn tensor(shape: &[usize]) -> Source {

@@ -29,6 +29,10 @@ pub(super) enum Place {
     Array { pickle: Arc<Pickle>, data: Id, view: Strided, swapped: bool },
     /// In a file that is in memory.
     Bytes(Arc<Vec<u8>>, Range<usize>),
+    /// In several tensors, one behind the other.
+    Joined(Vec<Source>),
+    /// In another tensor, of which these are some numbers.
+    Part(Box<Source>, Range<usize>),
     /// Nowhere that this program knows.
     Unknown,
 }
@@ -36,6 +40,28 @@ pub(super) enum Place {
 impl Source {
     pub(super) fn new(shape: Vec<usize>, float: Option<DType>, place: Place) -> Self {
         Self { shape, float, place }
+    }
+
+    /// The tensors of `parts` one below the other, if they are of one type and their rows have the same shape.
+    pub(super) fn joined(parts: Vec<Self>) -> Option<Self> {
+        let first = parts.first()?;
+        let (float, row) = (first.float, first.shape.get(1..)?.to_vec());
+        let fits = |part: &Self| part.float == float && part.shape.get(1..) == Some(&row[..]);
+        let rows: usize =
+            parts.iter().map(|part| part.shape.first().copied().unwrap_or_default()).sum();
+        parts.iter().all(fits).then(|| {
+            let shape = [&[rows][..], &row[..]].concat();
+            Self::new(shape, float, Place::Joined(parts))
+        })
+    }
+
+    /// A third of a vector, counted from 0.
+    pub(super) fn third(&self, index: usize) -> Option<Self> {
+        let &[length] = self.shape.as_slice() else { return None };
+        let third = length / 3;
+        let range = index * third..(index + 1) * third;
+        let place = Place::Part(Box::new(self.clone()), range);
+        length.is_multiple_of(3).then(|| Self::new(vec![third], self.float, place))
     }
 
     /// A tensor of a kind that cannot be read, such as a sparse one.
@@ -106,6 +132,16 @@ impl Source {
                 Ok(bytes)
             }
             Place::Bytes(file, range) => Ok(file[range.clone()].to_vec()),
+            Place::Joined(parts) => {
+                let parts = parts.iter().map(Self::bytes).collect::<io::Result<Vec<_>>>()?;
+                Ok(parts.concat())
+            }
+            Place::Part(whole, range) => {
+                let size = whole.float.map_or(0, |float| float.size());
+                let bytes = whole.bytes()?;
+                let own = bytes.get(range.start * size..range.end * size);
+                Ok(own.ok_or(io::ErrorKind::InvalidData)?.to_vec())
+            }
             Place::Unknown => Err(io::ErrorKind::InvalidData.into()),
         }
     }

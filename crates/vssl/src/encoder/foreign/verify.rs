@@ -61,6 +61,7 @@ pub(super) fn assumptions(config: &BackboneConfig, input: &Input) -> Vec<String>
     let mut assumptions = of_network(config);
     if let Some(vit) = config.vit()
         && vit.image_size != input.size
+        && !vit.is_rotary()
     {
         assumptions.push(format!(
             "positions that are resampled from images of {} pixels to images of {}; the test \
@@ -105,13 +106,17 @@ fn of_network(config: &BackboneConfig) -> Vec<String> {
                 Pooling::Mean => "the mean of the patches as the feature".to_owned(),
                 Pooling::FcNorm => "the norm of the mean of the patches as the feature".to_owned(),
             },
-            match vit.mlp {
-                Mlp::Gelu => "the exact GELU, and ε = 1e-6 in the norms".to_owned(),
-                Mlp::Swiglu => {
-                    "SwiGLU whose gate is the first half, with SiLU, and ε = 1e-6 in the norms".to_owned()
-                }
+            {
+                let mlp = match vit.mlp {
+                    Mlp::Gelu => "the exact GELU",
+                    Mlp::Swiglu => "SwiGLU whose gate is the first half, with SiLU",
+                };
+                format!("{mlp}, and ε = {:e} in the norms", vit.eps())
             },
             match vit.interpolation {
+                _ if vit.is_rotary() => {
+                    "rotary positions as DINOv3 has them: periods of 100, coordinates from -1 to 1 for rows and columns"
+                }
                 Interpolation::Antialiased => "positions of other sizes by antialiased interpolation",
                 Interpolation::Offset => {
                     "positions of other sizes by DINOv2's interpolation with an offset of 0.1"

@@ -9,13 +9,15 @@ use super::{
 };
 use crate::tensors::state::Tensors;
 
-/// The ε of `layers::LayerNorm`.
+/// The usual ε of `layers::LayerNorm`.
 const LAYER_EPS: f64 = 1e-6;
 
 /// A graph under construction, and the tensors of the network that it is made from.
 pub(super) struct Builder<'a> {
     tensors: &'a Tensors,
     pub(super) graph: Graph,
+    /// The ε of layer normalisations.
+    pub(super) layer_eps: f64,
 }
 
 /// A setting of a node that is a float.
@@ -34,7 +36,7 @@ pub(super) fn integers(name: &str, values: &[i64]) -> Attribute {
 impl<'a> Builder<'a> {
     pub(super) fn new(tensors: &'a Tensors) -> Self {
         let graph = Graph { name: "encoder".to_owned(), ..Graph::default() };
-        Self { tensors, graph }
+        Self { tensors, graph, layer_eps: LAYER_EPS }
     }
 
     /// Adds a node with the operator `op` and returns the name of its value.
@@ -203,7 +205,7 @@ impl<'a> Builder<'a> {
     pub(super) fn layer_norm(&mut self, x: &str, path: &str) -> Result<String, OnnxError> {
         let weight = self.weight(&format!("{path}.weight"))?;
         let bias = self.weight(&format!("{path}.bias"))?;
-        let attributes = vec![integer("axis", -1), number("epsilon", LAYER_EPS)];
+        let attributes = vec![integer("axis", -1), number("epsilon", self.layer_eps)];
         Ok(self.node("LayerNormalization", &[x, &weight, &bias], attributes))
     }
 

@@ -1,6 +1,7 @@
 //! Writes encoders as ONNX (operators of version 17, IR version 8). The input `images` is `[batch, 3,
-//! size, size]` floats with any batch, for convolutional networks on request of any size; the output `features` is
-//! `[batch, dim]`. An encoder with a head that predicts losses has a second output, `predicted_loss`, `[batch]`.
+//! size, size]` floats with any batch, for convolutional networks and for rotary positions on request of any size; the
+//! output `features` is `[batch, dim]`. An encoder with a head that predicts losses has a second output,
+//! `predicted_loss`, `[batch]`.
 //!
 //! The metadata properties describe the images: `image_size`, `resize`, `mean`, `std`, `pixels`. Batch
 //! normalisations stay nodes of their own with the weights' names; runtimes fold them into the
@@ -10,6 +11,7 @@ mod convnext;
 mod graph;
 pub mod messages;
 mod networks;
+mod rotary;
 mod transformer;
 
 use prost::Message;
@@ -48,7 +50,7 @@ pub enum OnnxError {
     },
     /// A network that has positions for one size of images is to take any size.
     #[error(
-        "a transformer has positions for images of one size: in an ONNX file they are those for {size} pixels; leave the \
+        "a transformer with a table of positions has them for images of one size: in an ONNX file they are those for {size} pixels; leave the \
          option for any size out, or export another file for another size"
     )]
     OneSize {
@@ -130,7 +132,7 @@ pub fn model(
 /// single precision.
 ///
 /// # Errors
-/// The errors of [`model`]; also, a transformer is to take images of any size.
+/// The errors of [`model`]; also, a transformer with a table of positions is to take images of any size.
 pub fn model_of(
     tensors: &Tensors,
     config: &BackboneConfig,
@@ -139,7 +141,7 @@ pub fn model_of(
     origin: &[(&str, String)],
 ) -> Result<Model, OnnxError> {
     let size = input.size;
-    if any_size && config.vit().is_some() {
+    if any_size && config.vit().is_some_and(|vit| !vit.is_rotary()) {
         return Err(OnnxError::OneSize { size });
     }
     if let Some(&VitConfig { patch, .. }) = config.vit()

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 use super::{
     OnnxError,
     graph::{Builder, integer, integers},
+    rotary::{self, Angles},
 };
 use crate::{
     backbone::{Mlp, Pooling, VitConfig, positions},
@@ -18,21 +19,33 @@ pub(super) fn add(
     config: &VitConfig,
     input: &Input,
 ) -> Result<String, OnnxError> {
-    let mut x = tokens(b, x, config, input)?;
+    b.layer_eps = config.eps();
+    let (mut x, angles) = tokens(b, x, config, input)?;
     for index in 0..config.depth() {
         let path = format!("blocks.{index}");
         let y = b.layer_norm(&x, &format!("{path}.norm1"))?;
-        let y = attention(b, &y, &format!("{path}.attn"), config.width(), config.heads())?;
+        let y = attention(b, &y, &format!("{path}.attn"), config, angles.as_ref())?;
         let y = b.scaled(&y, &format!("{path}.ls1.gamma"))?;
+        let y = b.scaled(&y, &format!("{path}.gamma_1"))?;
         x = b.node("Add", &[&x, &y], vec![]);
         let y = b.layer_norm(&x, &format!("{path}.norm2"))?;
-        let y = b.linear(&y, &format!("{path}.mlp.fc1"))?;
         let y = match config.mlp {
-            Mlp::Gelu => gelu(b, &y),
-            Mlp::Swiglu => gated(b, &y, config.hidden()),
+            Mlp::Swiglu if config.is_rotary() => {
+                let gate = b.linear(&y, &format!("{path}.mlp.fc1_g"))?;
+                let value = b.linear(&y, &format!("{path}.mlp.fc1_x"))?;
+                opened(b, &gate, &value)
+            }
+            kind => {
+                let y = b.linear(&y, &format!("{path}.mlp.fc1"))?;
+                match kind {
+                    Mlp::Gelu => gelu(b, &y),
+                    Mlp::Swiglu => gated(b, &y, config.hidden()),
+                }
+            }
         };
         let y = b.linear(&y, &format!("{path}.mlp.fc2"))?;
         let y = b.scaled(&y, &format!("{path}.ls2.gamma"))?;
+        let y = b.scaled(&y, &format!("{path}.gamma_2"))?;
         x = b.node("Add", &[&x, &y], vec![]);
     }
     feature(b, &x, config)
@@ -65,15 +78,16 @@ fn feature(b: &mut Builder, x: &str, config: &VitConfig) -> Result<String, OnnxE
     }
 }
 
-/// Adds class token, registers and patches with their positions.
+/// Adds class token, registers and patches with their positions; returns the angles of rotary positions beside them.
 fn tokens(
     b: &mut Builder,
     images: &str,
     config: &VitConfig,
     input: &Input,
-) -> Result<String, OnnxError> {
+) -> Result<(String, Option<Angles>), OnnxError> {
     let (width, patch) = (config.width() as i64, config.patch);
     let patches = b.convolution(images, "patch_embed.proj", patch, 0)?; // [n, width, rows, columns]
+    let angles = config.is_rotary().then(|| rotary::angles(b, &patches, config));
     let flat = b.list("shape.patches", &[0, width, -1]);
     let patches = b.node("Reshape", &[&patches, &flat], vec![]);
     let patches = b.turned(&patches, &[0, 2, 1]);
@@ -87,19 +101,22 @@ fn tokens(
         let shape = b.node("Concat", &[&batch, &rest], vec![integer("axis", 0)]);
         prefix.push(b.node("Expand", &[&token, &shape], vec![]));
     }
-    let places = places(b, config, input.size / patch)?;
     let joined = |b: &mut Builder, parts: &[&str]| match parts {
         [one] => (*one).to_owned(),
         parts => b.node("Concat", parts, vec![integer("axis", 1)]),
     };
     let prefix: Vec<&str> = prefix.iter().map(String::as_str).collect();
+    if angles.is_some() {
+        return Ok((joined(b, &[&prefix[..], &[&patches]].concat()), angles));
+    }
+    let places = places(b, config, input.size / patch)?;
     if config.placed_prefix() == config.prefix() {
         let tokens = joined(b, &[&prefix[..], &[&patches]].concat());
-        return Ok(b.node("Add", &[&tokens, &places], vec![]));
+        return Ok((b.node("Add", &[&tokens, &places], vec![]), None));
     }
     if config.placed_prefix() == 0 {
         let patches = b.node("Add", &[&patches, &places], vec![]);
-        return Ok(joined(b, &[&prefix[..], &[&patches]].concat()));
+        return Ok((joined(b, &[&prefix[..], &[&patches]].concat()), None));
     }
     // The registers, which have no position, come between class token and patches, which have one.
     let placed = joined(b, &[prefix[0], &patches]);
@@ -108,7 +125,7 @@ fn tokens(
     let (end, axis) = (b.list("placed.end", &[i64::MAX]), b.list("placed.axis", &[1]));
     let class = b.node("Slice", &[&placed, &zero, &one, &axis], vec![]);
     let patches = b.node("Slice", &[&placed, &one, &end, &axis], vec![]);
-    Ok(joined(b, &[&class, prefix[1], &patches]))
+    Ok((joined(b, &[&class, prefix[1], &patches]), None))
 }
 
 /// Adds the positions of `side × side` patches. Where the network has another number of positions
@@ -130,20 +147,29 @@ fn gated(b: &mut Builder, x: &str, half: usize) -> String {
     let (half, axis) = (b.list("gate.half", &[half as i64]), b.list("gate.axis", &[-1]));
     let gate = b.node("Slice", &[x, &zero, &half, &axis], vec![]);
     let value = b.node("Slice", &[x, &half, &end, &axis], vec![]);
-    let open = b.node("Sigmoid", &[&gate], vec![]);
-    let gate = b.node("Mul", &[&gate, &open], vec![]);
-    b.node("Mul", &[&gate, &value], vec![])
+    opened(b, &gate, &value)
+}
+
+/// Adds `silu(gate) · value`.
+fn opened(b: &mut Builder, gate: &str, value: &str) -> String {
+    let open = b.node("Sigmoid", &[gate], vec![]);
+    let gate = b.node("Mul", &[gate, &open], vec![]);
+    b.node("Mul", &[&gate, value], vec![])
 }
 
 fn attention(
     b: &mut Builder,
     x: &str,
     path: &str,
-    width: usize,
-    heads: usize,
+    config: &VitConfig,
+    angles: Option<&Angles>,
 ) -> Result<String, OnnxError> {
+    let (width, heads) = (config.width(), config.heads());
     let size = width / heads;
-    let qkv = b.linear(x, &format!("{path}.qkv"))?;
+    let mut qkv = b.linear(x, &format!("{path}.qkv"))?;
+    if config.is_rotary() && config.qkv_bias {
+        qkv = rotary::biased(b, &qkv, path, width)?;
+    }
     let split = b.list("shape.heads", &[0, -1, 3, heads as i64, size as i64]);
     let qkv = b.node("Reshape", &[&qkv, &split], vec![]);
     // [3, n, heads, tokens, size]
@@ -154,7 +180,11 @@ fn attention(
         let part = b.node("Gather", &[&qkv, &which], vec![integer("axis", 0)]);
         b.node("Squeeze", &[&part, &axis], vec![])
     };
-    let (q, k, v) = (part(0), part(1), part(2));
+    let (mut q, mut k, v) = (part(0), part(1), part(2));
+    if let Some(angles) = angles {
+        q = angles.turned(b, &q);
+        k = angles.turned(b, &k);
+    }
     let scale = b.floats("attention.scale", &[], &[1.0 / (size as f32).sqrt()]);
     let q = b.node("Mul", &[&q, &scale], vec![]);
     let k = b.node("Transpose", &[&k], vec![integers("perm", &[0, 1, 3, 2])]);

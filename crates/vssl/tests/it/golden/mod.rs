@@ -19,3 +19,5 @@ mod redundancy;
 mod uncertainty;
 mod vssl;
 mod whitening;
+
+pub use backbone::Cast;
