@@ -7,7 +7,7 @@ use std::{
 
 use pyo3::prelude::*;
 
-use crate::errors::failed;
+use crate::errors::{computing, failed};
 
 /// Runs the command of a command line and returns its exit code; `program` starts it again.
 #[pyfunction]
@@ -23,6 +23,7 @@ pub fn command(py: Python<'_>, line: Vec<OsString>, program: Vec<OsString>) -> u
 /// Sets the number of threads that compute.
 #[pyfunction]
 pub fn set_threads(threads: usize) -> PyResult<()> {
+    computing()?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     pool.build_global().map_err(|_| {
         failed(anyhow::anyhow!(

@@ -17,7 +17,7 @@ use vssl_data::{
 };
 
 use crate::{
-    errors::{Ended, check_signals, failed, usage, without_lock},
+    errors::{Ended, check_signals, computing, failed, unless_forked, usage, without_lock},
     images::{self, Images},
 };
 
@@ -26,8 +26,16 @@ use crate::{
 pub struct Encoder {
     /// One call at a time: a network computes with all threads.
     encoder: Mutex<encoder::Encoder>,
+    /// The checkpoint that was asked for.
     checkpoint: String,
     network: Network,
+    /// What it is, as JSON: known without a wait for those who compute.
+    #[pyo3(get)]
+    info: String,
+    path: PathBuf,
+    /// What samples of more than 8 bits become in its run; `None` without a run.
+    tones: Option<Tones>,
+    channels: usize,
     #[pyo3(get)]
     notes: Vec<String>,
 }
@@ -84,53 +92,24 @@ impl Encoder {
             ));
         }
         let open = || Ok(encoder::Encoder::open(&path, &checkpoint, network, &device)?);
-        let encoder = Mutex::new(without_lock(py, open)?);
-        Ok(Self { encoder, checkpoint, network, notes })
-    }
-
-    /// What the encoder is, as JSON.
-    fn info(&self) -> PyResult<String> {
-        let encoder = self.lock()?;
+        unless_forked()?;
+        let encoder = without_lock(py, open)?;
         let recipe = encoder.recipe.as_ref();
-        let value = json!({
-            "path": encoder.path.to_string_lossy(),
-            "architecture": encoder.config.architecture().name(),
-            "backbone": encoder.config,
-            "dim": encoder.config.dim(),
-            "size": encoder.input.size,
-            "resize": encoder.input.resize,
-            "mean": encoder.input.normalisation.mean,
-            "std": encoder.input.normalisation.std,
-            "network": encoder.network,
-            "step": encoder.step,
-            "method": recipe.map(|recipe| recipe.method.name()),
-            "has_posterior": recipe.is_some_and(|recipe| recipe.method.has_posterior()),
-            "device": format!("{:?}", encoder.device),
-        });
-        Ok(value.to_string())
+        Ok(Self {
+            checkpoint,
+            network,
+            info: info(&encoder),
+            path: encoder.path.clone(),
+            tones: recipe.map(|recipe| recipe.data.source().tones()),
+            channels: encoder.input.channels(),
+            notes,
+            encoder: Mutex::new(encoder),
+        })
     }
 
-    /// Opens one split of images that are not the run's, which are read as the run reads its own.
-    fn open_images(
-        &self,
-        py: Python<'_>,
-        path: PathBuf,
-        split: &str,
-        data: PathBuf,
-    ) -> PyResult<Images> {
-        let mut config = images::described(&path, &data)?;
-        // A recipe says itself how its images are read.
-        if path.extension().is_none_or(|extension| extension != "toml")
-            && let Some(tones) = self.tones()?
-        {
-            (config.bits_used, config.range) = (tones.bits_used, tones.range);
-        }
-        Images::opened(py, &config, split)
-    }
-
-    /// Image files, which are read as the run reads its own.
-    fn of_files(&self, files: Vec<PathBuf>) -> PyResult<Images> {
-        Ok(Images::of_files_with(files, self.tones()?.unwrap_or_default()))
+    /// How it reads files of images: as its run reads its own.
+    fn reading(&self) -> images::Reading {
+        images::Reading::of_encoder(&self.path, self.tones, self.channels)
     }
 
     /// Features of all images.
@@ -143,6 +122,7 @@ impl Encoder {
         skip: bool,
         threads: Option<usize>,
     ) -> PyResult<Answer<'py>> {
+        computing()?;
         let dataset = images.dataset.clone();
         let computed = without_lock(py, || {
             let encoder = self.lock().map_err(Ended::Python)?;
@@ -166,13 +146,17 @@ impl Encoder {
         skip: bool,
         threads: Option<usize>,
     ) -> PyResult<Option<(Answer<'py>, bool)>> {
+        computing()?;
         let dataset = images.dataset.clone();
         let computed = without_lock(py, || {
             let encoder = self.lock().map_err(Ended::Python)?;
             if encoder.recipe.is_none() {
                 return Ok(None);
             }
-            let opened = Posteriors::open(&encoder.path, &self.checkpoint, &encoder.device)?;
+            // A run that goes on has another latest checkpoint meanwhile.
+            let checkpoint = encoder.step.map(|step| format!("step-{step}"));
+            let checkpoint = checkpoint.as_ref().unwrap_or(&self.checkpoint);
+            let opened = Posteriors::open(&encoder.path, checkpoint, &encoder.device)?;
             let Some(posteriors) = opened else { return Ok(None) };
             let plan = plan(&encoder, batch, dataset.len(), skip, threads);
             let mut is_direction = false;
@@ -199,17 +183,34 @@ impl Encoder {
 }
 
 impl Encoder {
-    /// What samples of more than 8 bits become in the run of this encoder.
-    fn tones(&self) -> PyResult<Option<Tones>> {
-        let encoder = self.lock()?;
-        Ok(encoder.recipe.as_ref().map(|recipe| recipe.data.source().tones()))
-    }
-
+    /// The network. Only work of `without_lock` may call it: a thread that waits here with the interpreter's lock would
+    /// keep that from the thread that computes, which asks for it now and then.
     fn lock(&self) -> PyResult<std::sync::MutexGuard<'_, encoder::Encoder>> {
         self.encoder.lock().map_err(|_| {
             failed(anyhow::anyhow!("an earlier call panicked in this encoder; expected a new one"))
         })
     }
+}
+
+/// What an encoder is, as JSON.
+fn info(encoder: &encoder::Encoder) -> String {
+    let recipe = encoder.recipe.as_ref();
+    let value = json!({
+        "path": encoder.path.to_string_lossy(),
+        "architecture": encoder.config.architecture().name(),
+        "backbone": encoder.config,
+        "dim": encoder.config.dim(),
+        "size": encoder.input.size,
+        "resize": encoder.input.resize,
+        "mean": encoder.input.normalisation.mean,
+        "std": encoder.input.normalisation.std,
+        "network": encoder.network,
+        "step": encoder.step,
+        "method": recipe.map(|recipe| recipe.method.name()),
+        "has_posterior": recipe.is_some_and(|recipe| recipe.method.has_posterior()),
+        "device": format!("{:?}", encoder.device),
+    });
+    value.to_string()
 }
 
 /// How a set is read: as `vssl embed` reads it.

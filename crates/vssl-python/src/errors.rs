@@ -1,6 +1,6 @@
 //! Errors of Rust as Python's exceptions, in the words of the command.
 
-use std::panic;
+use std::{panic, process, sync::OnceLock};
 
 use pyo3::{PyErr, PyResult, Python, import_exception};
 
@@ -48,6 +48,27 @@ pub fn without_lock<T: Send>(
     work: impl FnOnce() -> Result<T, Ended> + Send,
 ) -> PyResult<T> {
     py.detach(work).map_err(Ended::into_python)
+}
+
+/// The process whose threads compute.
+static COMPUTES: OnceLock<u32> = OnceLock::new();
+
+/// Notes that this process is about to compute. A process that was forked from one that has computed is refused: it
+/// knows of threads that it has not, and would wait for them for ever.
+pub fn computing() -> PyResult<()> {
+    COMPUTES.get_or_init(process::id);
+    unless_forked()
+}
+
+/// Refuses a process that was forked from one that has computed.
+pub fn unless_forked() -> PyResult<()> {
+    match COMPUTES.get() {
+        Some(&computes) if computes != process::id() => Err(failed(anyhow::anyhow!(
+            "the threads that compute are in the process that this one was forked from; expected a process of \
+             its own: begin it with the start method \"spawn\", as in multiprocessing.get_context(\"spawn\")"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// A decoder that panics on a damaged file becomes an error of that file; nothing is printed of it. Other panics are

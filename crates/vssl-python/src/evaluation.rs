@@ -14,7 +14,7 @@ use vssl::{
     run::task::Task,
 };
 
-use crate::errors::{Ended, failed, usage, without_lock};
+use crate::errors::{Ended, computing, failed, usage, without_lock};
 
 type Rows<'py> = PyReadonlyArray2<'py, f32>;
 type Labels<'py> = PyReadonlyArray1<'py, i64>;
@@ -39,6 +39,7 @@ fn figure<T: Send>(
     py: Python<'_>,
     compute: impl FnOnce() -> Result<T, EvalError> + Send,
 ) -> PyResult<T> {
+    computing()?;
     without_lock(py, || compute().map_err(|error| Ended::Failed(refused(error))))
 }
 

@@ -21,7 +21,7 @@ mod _vssl {
         command::{command, set_threads},
         encoder::Encoder,
         evaluation::{alpha_req, knn, lidar, linear_probe, rank_me, spectrum},
-        images::Images,
+        images::{Images, Reading},
         run::read_run,
         training::pretrain,
         views::{Batches, Views},

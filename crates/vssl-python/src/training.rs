@@ -23,7 +23,7 @@ use vssl::{
     train::{self, TrainError},
 };
 
-use crate::errors::{failed, usage};
+use crate::errors::{computing, failed, usage};
 
 /// How long Python's thread waits before it looks for signals.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -66,6 +66,7 @@ impl From<TrainError> for Failed {
 /// raises meanwhile, Ctrl-C above all, stops the training, which saves its state first.
 #[pyfunction]
 pub fn pretrain(py: Python<'_>, job: Job, tell: Py<PyAny>) -> PyResult<String> {
+    computing()?;
     let (sender, mut receiver) = mpsc::channel();
     let stop = Stop::default();
     let own = stop.clone();

@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     process,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, TryLockError},
 };
 
 use numpy::{Element, PyArray1, PyArrayMethods};
@@ -71,7 +71,7 @@ impl Views {
     ) -> PyResult<Self> {
         let (recipe, _) = Recipe::load(&path, &overrides, METHODS).map_err(usage)?;
         let normalisation = match (&recipe.data.normalisation, &recipe.init) {
-            (None, Some(_)) if settings.mean.is_none() => {
+            (None, Some(_)) if settings.mean.is_none() || settings.std.is_none() => {
                 return Err(usage(anyhow::anyhow!(
                     "{}: the encoder in [init] decides how images are normalised; expected mean and std, or \
                      data.normalisation in the recipe",
@@ -102,7 +102,11 @@ impl Views {
     fn of_groups(groups: &str, images: &Images, settings: Settings) -> PyResult<Self> {
         let groups: Vec<ViewGroup> = serde_json::from_str(groups)
             .map_err(|error| usage(anyhow::anyhow!("view groups: {error}")))?;
-        let normalisation = images.format.map_or(IMAGENET, |format| format.normalisation());
+        let usual = images.format.map_or(IMAGENET, |format| format.normalisation());
+        // The numbers say how many channels the images have, where both are given.
+        let given = |numbers: &Option<Vec<f32>>| PerChannel::of(numbers.as_deref()?).ok();
+        let given = given(&settings.mean).zip(given(&settings.std));
+        let normalisation = given.map_or(usual, |(mean, std)| Normalisation { mean, std });
         let defaults = LoaderPlan {
             seed: 0,
             batch: 256,
@@ -187,13 +191,13 @@ impl Views {
         settings: Settings,
     ) -> PyResult<Self> {
         let Settings { rank, world, bytes, planes, .. } = settings;
+        let channels = own.channels();
         let given = |name: &str, numbers: Option<Vec<f32>>, own: PerChannel| {
             let Some(numbers) = numbers else { return Ok(own) };
-            let expected = own.len();
             match PerChannel::of(&numbers) {
-                Ok(numbers) if numbers.len() == expected => Ok(numbers),
+                Ok(numbers) if numbers.len() == channels => Ok(numbers),
                 _ => Err(usage(anyhow::anyhow!(
-                    "{name} has {} numbers; expected {expected}, one for each channel",
+                    "{name} has {} numbers; expected {channels}, one for each channel",
                     numbers.len()
                 ))),
             }
@@ -221,8 +225,8 @@ impl Views {
         let (dataset, total_steps) = (images.dataset.clone(), None);
         let mut views =
             Self { dataset, pipeline, plan, bytes, order, steps_per_epoch: 0, total_steps };
-        // A loader without steps starts threads that end at once; it checks the plan.
-        let plan = LoaderPlan { workers: 0, ..views.plan.clone() };
+        // A loader without steps checks the plan; its threads end at once.
+        let plan = views.plan.clone();
         let (dataset, pipeline) = (views.dataset.clone(), views.pipeline.clone());
         let checked = Loader::<f32>::in_order(dataset, pipeline, plan, order).map_err(usage)?;
         views.steps_per_epoch = checked.steps_per_epoch();
@@ -330,16 +334,25 @@ impl Batches {
     }
 
     fn end(&self) {
-        let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if self.process != process::id() {
-            // A process that was forked has none of the threads, and would wait for them for ever.
-            std::mem::forget(made);
+        if self.process == process::id() {
+            let made = self.made.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return drop(made);
+        }
+        // The lock may be held by a thread of the process that this one was forked from, for ever.
+        match self.made.try_lock() {
+            Ok(mut made) => std::mem::forget(made.take()),
+            Err(TryLockError::Poisoned(made)) => std::mem::forget(made.into_inner().take()),
+            Err(TryLockError::WouldBlock) => {}
         }
     }
 }
 
 impl Drop for Batches {
     fn drop(&mut self) {
-        self.end();
+        let made = self.made.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if self.process != process::id() {
+            // A process that was forked has none of the threads, and would wait for them for ever.
+            std::mem::forget(made);
+        }
     }
 }

@@ -34,6 +34,13 @@ def command(*arguments, **options):
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300, **options)
 
 
+def alone(code, *arguments):
+    """A program in a process of its own: threads that wait for each other for ever would take the tests with them."""
+    line = [sys.executable, "-c", code, *map(str, arguments)]
+    ended = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     """A run of four steps."""

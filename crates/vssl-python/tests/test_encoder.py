@@ -1,12 +1,13 @@
 """Encoders: the bits of the command, whatever the images are given as."""
 
+import shutil
 import threading
 import time
 import warnings
 
 import numpy as np
 import pytest
-from conftest import QUICKSTART, SMALL, command
+from conftest import QUICKSTART, SMALL, alone, command
 from PIL import Image
 
 import vssl
@@ -108,6 +109,104 @@ def test_the_lock_is_released(encoder):
     assert turns > 5
 
 
+def test_threads_do_not_wait_for_each_other_for_ever(run, photos):
+    alone("""
+import pathlib, sys, threading
+import numpy as np, vssl
+encoder = vssl.Encoder.load(sys.argv[1])
+path = sorted(pathlib.Path(sys.argv[2]).glob("*/*.png"))[0]
+images = vssl.Images.of(np.zeros((8000, 28, 28, 3), np.uint8))
+for call in (encoder.embed, encoder.posterior):
+    thread = threading.Thread(target=call, args=(images,))
+    thread.start()
+    assert encoder.info.dim > 0
+    assert encoder.embed([path]).shape == (1, encoder.info.dim)
+    thread.join()
+""", run.path, photos)
+
+
+def test_a_forked_process_is_refused_and_does_not_wait(run):
+    alone("""
+import os, signal, sys
+import numpy as np, vssl
+encoder = vssl.Encoder.load(sys.argv[1])
+pixels = np.zeros((4, 28, 28, 3), np.uint8)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    encoder.embed(pixels)  # Nothing was computed before.
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+encoder.embed(pixels)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    try:
+        encoder.embed(pixels)
+    except vssl.Error as error:
+        os._exit(0 if "spawn" in str(error) else 2)
+    os._exit(3)
+assert os.waitpid(child, 0)[1] == 0
+""", run.path)
+
+
+def test_the_posterior_is_of_the_checkpoint_that_was_loaded(run, photos, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    encoder = vssl.Encoder.load(tmp_path / "run")
+    before = encoder.posterior(photos)
+    vssl.resume(tmp_path / "run", progress=False, train={"max_steps": 8})
+    after, later = encoder.posterior(photos), vssl.Encoder.load(tmp_path / "run")
+    assert (encoder.info.step, later.info.step) == (4, 8)
+    np.testing.assert_array_equal(after.mean, before.mean)
+    assert not np.array_equal(later.posterior(photos).mean, before.mean)
+
+
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory):
+    """A run on grey pictures of 12 bits."""
+    settings = {**SMALL, "data.channels": 1, "data.bits_used": 12}
+    return vssl.pretrain(QUICKSTART, out=tmp_path_factory.mktemp("runs") / "grey", progress=False, **settings)
+
+
+def test_images_have_the_channels_of_the_run(grey, encoder, run, tmp_path):
+    one = grey.encoder()
+    assert len(one.info.mean) == len(one.info.std) == 1
+    images = vssl.Images.open(grey.path / "recipe.toml", split="validation")
+    pixels = np.stack(list(images))
+    assert pixels.shape == (64, 28, 28, 1)
+    expected = one.embed(images)
+    pictures = [Image.fromarray(picture[..., 0]) for picture in pixels]
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{number:02}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    again = [pixels, pixels[..., 0], list(pixels), pictures, files, tmp_path, vssl.Images.open(tmp_path, channels=1)]
+    for given in again:
+        np.testing.assert_array_equal(one.embed(given), expected)
+    for given in (np.zeros((2, 28, 28, 3), np.uint8), [Image.new("RGB", (28, 28))], [Image.new("P", (28, 28))]):
+        with pytest.raises(ValueError, match="expected .*1 channel"):
+            one.embed(given)
+    with pytest.raises(ValueError, match=r"data\.channels = 3, and the encoder .* takes images of 1"):
+        one.embed(run.path / "recipe.toml")
+    with pytest.raises(ValueError, match=r"data\.channels = 1, and the encoder .* takes images of 3"):
+        encoder.embed(grey.path / "recipe.toml")
+
+
+def test_files_are_read_as_the_run_reads_its_own(grey, tmp_path):
+    one = grey.encoder()
+    samples = np.random.default_rng(5).integers(0, 4096, (4, 28, 28), dtype=np.uint16)
+    for number, sample in enumerate(samples):
+        Image.fromarray(sample).save(tmp_path / f"{number}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    expected = one.embed((samples >> 4).astype(np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (files, tuple(files), (file for file in files)):
+            np.testing.assert_array_equal(one.embed(given), expected)
+    np.testing.assert_array_equal(one.embed(tmp_path), expected)
+    with pytest.warns(vssl.Note, match="opened with bits_used = 16 .*takes images with bits_used = 12"):
+        assert not np.array_equal(one.embed(vssl.Images.of(files, channels=1)), expected)
+
+
 def test_an_image_that_cannot_be_read_is_named(encoder, photos, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
@@ -136,6 +235,9 @@ def test_messages_are_those_of_the_command(tmp_path):
         (np.zeros((2, 8, 8, 2), np.uint8), r"shape \[2, 8, 8, 2\]; expected \[n, h, w, 1, 3 or 4 channels\]"),
         ([np.zeros((8, 8, 3), np.uint8), "a.png"], "image 1 is str; expected arrays"),
         (7, "images are int; expected an array or a sequence"),
+        (np.zeros((480, 640, 3), np.uint8), r"shape \[480, 640, 3\] looks like one image; expected \[n, h, w, c\]"),
+        ([Image.fromarray(np.zeros((8, 8), np.uint16))], "image 0 is a PIL image of mode 'I;16'"),
+        ([Image.new("F", (8, 8))], "image 0 is a PIL image of mode 'F'"),
     ],
 )
 def test_what_is_no_image_is_refused(encoder, images, words):

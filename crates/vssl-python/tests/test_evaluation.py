@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import command
+from conftest import alone, command
 
 import vssl
 
@@ -69,9 +69,57 @@ def test_the_probe_finds_the_classes():
     assert found.l2 in [strength for strength, _ in found.tried]
     fixed = vssl.linear_probe(*SETS, l2=1e-2)
     assert fixed.l2 == 1e-2 and fixed.tried == [] and fixed.stop in ("gradient", "precision")
-    # The minimum has no slope: a condition that any other fit of the function shares.
-    mean, std = TRAIN.astype(np.float64).mean(0), TRAIN.astype(np.float64).std(0)
-    assert np.isfinite((TRAIN - mean) / std).all()
+
+
+def test_the_probe_is_the_minimum_that_numpy_finds():
+    rows = TRAIN.astype(np.float64)
+    standard = lambda x: np.hstack([(x - rows.mean(0)) / rows.std(0), np.ones((len(x), 1))])
+    train, test, l2 = standard(rows), standard(TEST), 1e-2
+    weights = np.zeros((13, 4))
+    penalty = np.full((13, 1), l2)
+    penalty[-1] = 0  # The bias is free.
+    for _ in range(4000):
+        p = np.exp(train @ weights)
+        gradient = train.T @ (p / p.sum(1, keepdims=True) - np.eye(4)[TRAIN_LABELS]) / len(train) + penalty * weights
+        weights -= 0.3 * gradient
+    assert np.abs(gradient).max() < 1e-8
+    right = (test @ weights).argmax(1) == TEST_LABELS
+    found = vssl.linear_probe(*SETS, l2=l2, tolerance=1e-6)
+    assert found.top1 == pytest.approx(100 * right.mean())
+    assert found.balanced_top1 == pytest.approx(100 * np.mean([right[TEST_LABELS == c].mean() for c in range(4)]))
+    assert any(vssl.linear_probe(*SETS, l2=other).top1 != found.top1 for other in (1.0, 1e-5)), "the strength matters"
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = vssl.knn(*SETS, k=np.int64(5), temperature=np.float32(0.5))
+    assert found == vssl.knn(*SETS, k=5, temperature=0.5)
+    assert vssl.knn(*SETS, k=np.array([5]), temperature=np.array([0.5])) == [found]
+    probe = vssl.linear_probe(*SETS, l2=np.float32(0.5), tolerance=np.float32(1e-4), iterations=np.int32(300))
+    assert probe.l2 == 0.5 and probe.tried == []
+    with pytest.raises(TypeError):
+        vssl.knn(*SETS, k=5.5)
+
+
+def test_a_forked_process_is_refused_and_does_not_wait():
+    alone("""
+import os, signal
+import numpy as np, vssl
+rows, labels = np.random.default_rng(0).normal(size=(600, 16)).astype(np.float32), np.arange(600) % 3
+calls = [lambda: vssl.knn(rows, labels, rows, labels), lambda: vssl.linear_probe(rows, labels, rows, labels, l2=1.0)]
+for call in calls:
+    call()
+for call in calls:
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            call()
+        except vssl.Error as error:
+            os._exit(0 if "spawn" in str(error) else 2)
+        os._exit(3)
+    _, status = os.waitpid(child, 0)
+    assert status == 0, status
+""")
 
 
 def test_figures_without_labels_are_numpys():

@@ -156,6 +156,45 @@ def test_a_recipe_says_everything():
     assert same_images.labels is None
 
 
+def test_an_encoder_decides_mean_and_std_unless_both_are_given():
+    settings = {**SMALL, "init.from": "encoder.safetensors"}
+    numbers = [0.3, 0.3, 0.3]
+    for arguments in ({}, {"mean": numbers}, {"std": numbers}):
+        with pytest.raises(ValueError, match="expected mean and std"):
+            vssl.Views(QUICKSTART, settings=settings, **arguments)
+    assert vssl.Views(QUICKSTART, settings=settings, mean=numbers, std=numbers).batch == 64
+
+
+def test_mean_and_std_say_how_many_channels_there_are(tmp_path):
+    grey = {"count": 1, "size": 8, "jitter": 0.0, "grayscale": 0.0}
+    for channels in (1, 5):
+        pixels = np.random.default_rng(channels).integers(0, 256, (6, 9, 9, channels), dtype=np.uint8)
+        numbers = {"mean": [0.5] * channels, "std": [0.25] * channels}
+        found = vssl.Views([grey], pixels, batch=6, workers=1, **numbers)
+        (batch,) = batches(found, 1)
+        assert batch.views[0].shape == (6, channels, 8, 8)
+        np.testing.assert_array_equal(found.images[2], pixels[2])
+        with pytest.raises(ValueError, match=rf"shape \[6, 9, 9, 2\]; expected \[n, h, w, {channels} channel"):
+            vssl.Views([grey], np.zeros((6, 9, 9, 2), np.uint8), batch=6, **numbers)
+    for number in range(4):
+        Image.fromarray(np.full((9, 9), 50 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    one = vssl.Views([grey], tmp_path, batch=4, mean=[0.5], std=[0.25], workers=1)
+    assert one.images[3].shape == (9, 9, 1) and batches(one, 1)[0].views[0].shape == (4, 1, 8, 8)
+
+
+def test_other_images_are_read_as_those_of_the_recipe(tmp_path):
+    samples = np.random.default_rng(5).integers(0, 4096, (4, 28, 28), dtype=np.uint16)
+    for number, one in enumerate(samples):
+        Image.fromarray(one).save(tmp_path / f"{number}.png")
+    settings = {**SMALL, "data.channels": 1, "data.bits_used": 12}
+    files = sorted(tmp_path.glob("*.png"))
+    for images in (tmp_path, files, (file for file in files)):
+        found = vssl.Views(QUICKSTART, images, batch=4, settings=settings)
+        np.testing.assert_array_equal(np.stack(list(found.images))[..., 0], samples >> 4)
+    with pytest.warns(vssl.Note, match="opened with bits_used = 16 .*quickstart.toml takes images with bits_used = 12"):
+        vssl.Views(QUICKSTART, vssl.Images.of(files, channels=1), batch=4, settings=settings)
+
+
 def test_three_lines_make_a_dataset_of_torch(photos):
     found = views(photos, epochs=2)
 
@@ -208,6 +247,9 @@ def test_threads_end_with_their_iterator(photos):
         ({"std": [0.0, 1.0, 1.0]}, "normalisation.std is"),
         ({"on_bad_image": "cry"}, "on_bad_image: unknown variant `cry`"),
         ({"settings": {"seed": 1}}, "changes of a recipe"),
+        ({"prefetch": 0}, "prefetch is 0 with 2 workers"),
+        ({"mean": [0.5]}, "mean has 1 numbers; expected 3"),
+        ({"mean": [0.5] * 3, "std": [0.5] * 2}, "std has 2 numbers; expected 3"),
     ],
 )
 def test_wrong_settings_are_refused(photos, arguments, words):

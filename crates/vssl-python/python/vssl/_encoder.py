@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _vssl
 from ._errors import Error, ImageWarning, Note, UsageError
-from ._images import SPLITS, Images, Path, data_root, opened
+from ._images import Path, opened
 
 #: The largest number of images left out that a warning names.
 NAMED = 20
@@ -97,7 +97,7 @@ class Encoder:
     @property
     def info(self) -> EncoderInfo:
         """What the encoder is."""
-        found = json.loads(self._native.info())
+        found = json.loads(self._native.info)
         found["mean"], found["std"] = tuple(found["mean"]), tuple(found["std"])
         return EncoderInfo(**found)
 
@@ -113,11 +113,12 @@ class Encoder:
         """The features of images, ``[n, dim]``: the bits of ``vssl embed --features-only``.
 
         ``images`` is an array of bytes ``[n, h, w, c]``, a sequence of arrays, PIL images or paths, an
-        :class:`Images`, or the path of a set of images, of which ``split`` is taken. ``batch`` is the number of images
-        of a forward pass and ``workers`` that of threads that decode; neither changes a feature. An image that cannot
-        be read is an error; with ``skip_unreadable`` it has a row of NaN, and a warning names it.
+        :class:`Images`, or the path of a set of images, of which ``split`` is taken. They have the channels that the
+        encoder was trained with; with three of them, grey is repeated and a fourth is dropped. ``batch`` is the number
+        of images of a forward pass and ``workers`` that of threads that decode; neither changes a feature. An image
+        that cannot be read is an error; with ``skip_unreadable`` it has a row of NaN, and a warning names it.
         """
-        found = self._opened(images, split)
+        found = opened(images, split, reading=self._native.reading())
         answer = self._native.embed(found._native, checked(batch), skip_unreadable, checked(workers))
         return whole(answer, len(found))[0]
 
@@ -135,7 +136,7 @@ class Encoder:
         Only a run has these, and only of a method with distributions, such as VSSL. The arguments are those of
         :meth:`embed`.
         """
-        found = self._opened(images, split)
+        found = opened(images, split, reading=self._native.reading())
         answer = self._native.posterior(found._native, checked(batch), skip_unreadable, checked(workers))
         if answer is None:
             raise UsageError(
@@ -150,16 +151,6 @@ class Encoder:
             variance_direction=variance if is_direction else None,
             uncertainty=uncertainty[:, 0],
         )
-
-    def _opened(self, images: Any, split: str) -> Images:
-        """The images; files are read as the encoder's run reads its own."""
-        if isinstance(images, (str, os.PathLike)):
-            if split not in SPLITS:
-                raise UsageError(f"split is {split!r}; expected one of {', '.join(SPLITS)}")
-            return Images(self._native.open_images(os.fspath(images), split, data_root(None)))
-        if isinstance(images, (list, tuple)) and images and all(isinstance(one, (str, os.PathLike)) for one in images):
-            return Images(self._native.of_files([os.fspath(one) for one in images]))
-        return opened(images, split)
 
 
 def checked(count: int | None) -> int | None:

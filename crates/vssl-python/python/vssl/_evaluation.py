@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple, Union, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _vssl
 from ._errors import UsageError
+
+
+#: One number.
+Whole = Union[int, "np.integer[Any]"]
+Real = Union[float, "np.integer[Any]", "np.floating[Any]"]
 
 
 class Knn(NamedTuple):
@@ -86,8 +92,8 @@ def knn(
     test: npt.ArrayLike,
     test_labels: npt.ArrayLike,
     *,
-    k: int = 20,
-    temperature: float = 0.07,
+    k: Whole = 20,
+    temperature: Real = 0.07,
     distance: str = "cosine",
 ) -> Knn: ...
 
@@ -99,8 +105,8 @@ def knn(
     test: npt.ArrayLike,
     test_labels: npt.ArrayLike,
     *,
-    k: Sequence[int],
-    temperature: float | Sequence[float] = 0.07,
+    k: Sequence[int] | npt.NDArray[np.integer[Any]],
+    temperature: Real | Sequence[float] | npt.NDArray[np.floating[Any]] = 0.07,
     distance: str = "cosine",
 ) -> list[Knn]: ...
 
@@ -111,8 +117,8 @@ def knn(
     test: npt.ArrayLike,
     test_labels: npt.ArrayLike,
     *,
-    k: int | Sequence[int] = 20,
-    temperature: float | Sequence[float] = 0.07,
+    k: Whole | Sequence[int] | npt.NDArray[np.integer[Any]] = 20,
+    temperature: Real | Sequence[float] | npt.NDArray[np.floating[Any]] = 0.07,
     distance: str = "cosine",
 ) -> Knn | list[Knn]:
     """Weighted nearest neighbours (Wu et al. 2018, arXiv:1805.01978) of each test row among the training rows.
@@ -120,8 +126,8 @@ def knn(
     Features are ``[n, dim]``, labels ``[n]`` from 0. ``distance`` is "cosine" or "euclidean", which uses no
     temperature. Several ``k`` (and ``temperature``) are answered from one search, as a list.
     """
-    ks = [k] if isinstance(k, int) else [int(one) for one in k]
-    temperatures = [float(temperature)] if isinstance(temperature, (int, float)) else [float(t) for t in temperature]
+    ks = [operator.index(one) for one in listed(k)]
+    temperatures = [float(one) for one in listed(temperature)]
     if any(one < 0 for one in ks):
         raise UsageError(f"knn k is {min(ks)}; expected at least 1")
     pairs = (rows("train", train), classes("train_labels", train_labels)), (
@@ -129,7 +135,7 @@ def knn(
         classes("test_labels", test_labels),
     )
     cells = [Knn(k, t, *figures) for k, t, figures in _vssl.knn(*pairs, ks, temperatures, distance)]
-    single = isinstance(k, int) and isinstance(temperature, (int, float))
+    single = is_number(k) and is_number(temperature)
     return cells[0] if single else cells
 
 
@@ -139,7 +145,7 @@ def linear_probe(
     test: npt.ArrayLike,
     test_labels: npt.ArrayLike,
     *,
-    l2: float | Sequence[float] | None = None,
+    l2: Real | Sequence[float] | npt.NDArray[np.floating[Any]] | None = None,
     tolerance: float | None = None,
     iterations: int | None = None,
 ) -> LinearProbe:
@@ -148,7 +154,7 @@ def linear_probe(
     Features are ``[n, dim]``, labels ``[n]`` from 0. λ is chosen among ``l2`` (1, 1e-1 … 1e-5) on a held-out tenth.
     ``tolerance`` (1e-4) and ``iterations`` (300) end a fit.
     """
-    strengths = None if l2 is None else [float(l2)] if isinstance(l2, (int, float)) else [float(one) for one in l2]
+    strengths = None if l2 is None else [float(one) for one in listed(l2)]
     figures, chosen, tried, count, stop = _vssl.linear_probe(
         (rows("train", train), classes("train_labels", train_labels)),
         (rows("test", test), classes("test_labels", test_labels)),
@@ -192,6 +198,16 @@ def lidar(
     if views < 0:
         raise UsageError(f"views of an image is {views}; expected at least 2")
     return Lidar(*_vssl.lidar(rows("features", features), views, delta, epsilon))
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is one number, of Python or of numpy."""
+    return isinstance(value, (int, float, np.number)) or (isinstance(value, np.ndarray) and value.ndim == 0)
+
+
+def listed(value: Any) -> list[Any]:
+    """One number or several, as a list."""
+    return [value] if is_number(value) else list(value)
 
 
 def rows(name: str, features: npt.ArrayLike) -> npt.NDArray[np.float32]:

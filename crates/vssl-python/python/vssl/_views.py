@@ -52,7 +52,7 @@ class Batch:
     labels: npt.NDArray[np.int64] | None
     """The classes of the images, ``[n]``; ``None`` where there are none."""
     views: list[npt.NDArray[Any]]
-    """Each ``[n, 3, size, size]``, in the order of the view groups."""
+    """Each ``[n, channels, size, size]``, in the order of the view groups."""
     replaced: list[Replaced]
     """The images that could not be read and were replaced."""
 
@@ -65,14 +65,15 @@ class Views:
     ``DataLoader`` around them needs no workers (``num_workers=0``).
 
     ``source`` is the path of a recipe, or a sequence of view groups: dictionaries with the keys of a recipe's
-    ``[[views]]``. ``images`` is as in :meth:`Encoder.embed`; a recipe names its own images. Iterating goes from the
-    step ``start`` to the end of the ``epochs`` (by default those of the recipe; of view groups, without end).
+    ``[[views]]``. ``images`` is as in :meth:`Encoder.embed`; a recipe names its own images, and
+    other files are read as those are. Iterating goes from the step ``start`` to the end of the ``epochs`` (by default
+    those of the recipe; of view groups, without end).
 
     ``batch`` is the number of images over all ``world`` ranks; this rank gets its share of each batch. ``dtype`` is
-    "float32", normalised by ``mean`` and ``std``, or "uint8", as they were before that. ``layout`` is "contiguous", or
-    "channels_last" for arrays of the same shape whose channels lie beside each other, as
-    ``torch.channels_last`` has them. ``settings`` are changes of the recipe, such as ``{"views": ...}`` or
-    ``{"data.limit_train": 1000}``.
+    "float32", normalised by ``mean`` and ``std``, or "uint8", as they were before that. With view groups these two say
+    how many channels the images have: 3, unless both are given. ``layout`` is "contiguous", or "channels_last" for
+    arrays of the same shape whose channels lie beside each other, as ``torch.channels_last`` has them. ``settings`` are
+    changes of the recipe, such as ``{"views": ...}`` or ``{"data.limit_train": 1000}``.
     """
 
     def __init__(
@@ -97,11 +98,13 @@ class Views:
         data: Path | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
+        means = None if mean is None else list(mean)
+        deviations = None if std is None else list(std)
         given = {
             "batch": batch,
             "seed": seed,
-            "mean": None if mean is None else list(mean),
-            "std": None if std is None else list(std),
+            "mean": means,
+            "std": deviations,
             "rank": rank,
             "world": world,
             "workers": workers,
@@ -120,7 +123,7 @@ class Views:
             recipe = os.fspath(source)
             changes = overrides(settings or {})
             self._images = (
-                opened(images, split, data)
+                opened(images, split, data, _vssl.Reading.of_recipe(recipe, changes))
                 if images is not None
                 else Images(_vssl.Images.of_recipe(recipe, changes, split, data_root(data)))
             )
@@ -131,7 +134,8 @@ class Views:
             if settings:
                 raise UsageError("settings are changes of a recipe; expected them in the view groups")
             groups = json.dumps([dict(group) for group in source])
-            self._images = opened(images, split, data)
+            reading = _vssl.Reading(len(means)) if means and deviations else None
+            self._images = opened(images, split, data, reading)
             self._native = _vssl.Views.of_groups(groups, self._images._native, given)
         self.start = start
         self._epochs = epochs
