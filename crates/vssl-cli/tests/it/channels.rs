@@ -119,7 +119,7 @@ fn four_channels_are_measured_trained_on_evaluated_and_exported() {
     let begin = ["pretrain", text(&three), "--from", exported, "--quiet", "--out"];
     let refused = at("refused");
     run(&[&begin[..], &[text(&refused)]].concat())
-        .refused(2, &["images of 4 channels", "images of 3 channels", "init.stem_channels"]);
+        .refused(2, &["images of 4 channels", "images of 3 (data.channels)", "init.stem_channels"]);
     for how in ["mean", "repeat"] {
         let setting = format!("init.stem_channels={how:?}");
         let to = at(how);

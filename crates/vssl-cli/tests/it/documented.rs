@@ -122,6 +122,8 @@ fn make(world: &Path) {
     for name in ["my-images", "plants"] {
         copy(&plain, &world.join(name));
     }
+    let channels = root().join("crates/vssl-data/tests/channels");
+    copy(&channels.join("tiff_4_chunky_16.tif"), &world.join("tiles/tile.tif"));
     let picture = plain.join("light/08.bmp");
     for name in
         ["query.jpg", "leaf.jpg", "root.png", "plane.png", "truck.png", "ship.png", "frog.png"]

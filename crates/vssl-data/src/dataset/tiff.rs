@@ -20,7 +20,9 @@ const BYTES_A_PIXEL: u64 = 8;
 /// No method that is read packs more bytes than this into one.
 const MOST_PACKED: u64 = 1 << 14;
 
-/// Indices into a palette instead of colours.
+/// What samples mean: grey, colours, and indices into a palette.
+const BLACK_IS_ZERO: u8 = 1;
+const RGB: u16 = 2;
 const PALETTE: u16 = 3;
 
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
@@ -36,6 +38,7 @@ pub(super) fn decode(bytes: &mut [u8]) -> Result<(Samples, Option<Orientation>),
     let kind = reader.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation).ok().flatten();
     let samples = match kind {
         Some(PALETTE) => from_palette(bytes)?,
+        Some(RGB) if leaves_samples_out(&mut reader) => with_all_samples(bytes)?,
         _ => samples(&mut reader, bytes.len())?,
     };
     Ok((samples, orientation))
@@ -133,11 +136,10 @@ fn from_palette(bytes: &mut [u8]) -> Result<Samples, String> {
         .find_tag_unsigned_vec::<u16>(Tag::ColorMap)
         .map_err(said)?
         .ok_or_else(|| damaged("it has no palette for its indices"))?;
-    let at = entry(bytes, reader.byte_order() == tiff::tags::ByteOrder::BigEndian)
-        .ok_or_else(|| "this kind of TIFF is not supported: a palette in a BigTIFF".to_owned())?;
-    // Black is zero, in both orders of bytes.
-    let value = bytes[at..at + 2].iter().position(|&byte| byte == PALETTE as u8);
-    bytes[at + value.ok_or_else(|| damaged("its directory"))?] = 1;
+    let big = reader.byte_order() == tiff::tags::ByteOrder::BigEndian;
+    if !read_as_grey(bytes, big, PALETTE) {
+        return Err("this kind of TIFF is not supported: a palette in a BigTIFF".to_owned());
+    }
     let mut reader = open(bytes)?;
     let (width, height) = reader.dimensions().map_err(said)?;
     let ColorType::Gray(bits @ (1 | 2 | 4 | 8)) = reader.colortype().map_err(said)? else {
@@ -166,8 +168,38 @@ fn from_palette(bytes: &mut [u8]) -> Result<Samples, String> {
     Ok(Samples { width, height, colours: 3, channels: 3, is_cmyk: false, numbers })
 }
 
-/// Where the value of the tag stands that says what samples mean, in the first directory of a classic TIFF.
-fn entry(bytes: &[u8], big: bool) -> Option<usize> {
+/// Whether pixels have samples beside the colours which the decoder would leave out: such that are not said to be alpha.
+fn leaves_samples_out(reader: &mut Reader<'_>) -> bool {
+    let samples = reader.find_tag_unsigned::<u16>(Tag::SamplesPerPixel).ok().flatten();
+    samples.is_some_and(|samples| samples > 3)
+        && matches!(reader.colortype(), Ok(ColorType::RGB(_)))
+}
+
+/// All samples of a picture in RGB with more channels, such as infrared. The decoder leaves them out; of grey pictures it
+/// reads all. In a BigTIFF they stay out.
+fn with_all_samples(bytes: &mut [u8]) -> Result<Samples, String> {
+    let big = open(bytes)?.byte_order() == tiff::tags::ByteOrder::BigEndian;
+    read_as_grey(bytes, big, RGB);
+    let length = bytes.len();
+    let all = samples(&mut open(bytes)?, length)?;
+    Ok(Samples { colours: 3, ..all })
+}
+
+/// Makes the tag that says what samples mean say grey instead of `kind`; returns whether it was found, which it is in the
+/// first directory of a classic TIFF.
+fn read_as_grey(bytes: &mut [u8], big: bool, kind: u16) -> bool {
+    let Some(at) = entry(bytes, big, kind) else { return false };
+    // In either order of bytes, one of the two is the number.
+    let value = bytes[at..at + 2].iter().position(|&byte| u16::from(byte) == kind);
+    value.is_some_and(|value| {
+        bytes[at + value] = BLACK_IS_ZERO;
+        true
+    })
+}
+
+/// Where the value of the tag stands that says what samples mean, if it is `kind`, in the first directory of a classic
+/// TIFF.
+fn entry(bytes: &[u8], big: bool, kind: u16) -> Option<usize> {
     let two = |at: usize| {
         let two = bytes.get(at..at + 2)?.try_into().ok()?;
         Some(if big { u16::from_be_bytes(two) } else { u16::from_le_bytes(two) })
@@ -181,7 +213,7 @@ fn entry(bytes: &[u8], big: bool) -> Option<usize> {
     let tag = Tag::PhotometricInterpretation.to_u16();
     let at = (0..entries)
         .map(|entry| directory + 2 + 12 * entry)
-        .find(|&at| two(at) == Some(tag) && two(at + 8) == Some(PALETTE))?;
+        .find(|&at| two(at) == Some(tag) && two(at + 8) == Some(kind))?;
     Some(at + 8)
 }
 

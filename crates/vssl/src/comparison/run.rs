@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     eval::evaluators::Judged,
+    method::learner::Network,
     recipe,
     run::{
         events::Summary,
@@ -210,6 +211,10 @@ fn offline(folder: &Path, run: &Summary) -> Result<Result<Offline, String>, Comp
         && !same(own, other)
     {
         let remark = format!("{LINEAR}/{SUMMARY} is of other validation images: it is left out");
+        return Ok(Ok((None, Some(remark))));
+    }
+    if linear.network == Some(Network::Teacher) {
+        let remark = format!("{LINEAR}/{SUMMARY} is of the teacher: it is left out");
         return Ok(Ok((None, Some(remark))));
     }
     let encoder = (linear.encoder_step, linear.method.as_ref(), linear.pretraining_seed);

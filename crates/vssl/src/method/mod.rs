@@ -34,7 +34,7 @@ pub struct Loss<C> {
     /// The backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
     /// The learner keeps those of the global views and detaches them, for the probe and the health figures.
     pub features: Vec<Tensor<2>>,
-    /// The loss of each image of the joint batch, `[N]`, the mean over its views; `None` where
+    /// The loss of each image of the joint batch, `[N]`, whose mean is `total`; `None` where
     /// [`Step::image_losses`] does not ask for it, or where the method [has none](Method::has_image_losses). The learner
     /// detaches it.
     pub image_losses: Option<Tensor<1>>,

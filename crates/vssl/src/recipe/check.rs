@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use vssl_data::{MOST_CHANNELS, ViewGroup};
 
-use super::{Recipe, teacher};
+use super::Recipe;
 use crate::{
     backbone::{BackboneConfig, ConvNextConfig, ResnetConfig, ResnetVariant, Stem, VitConfig},
     optim::{OptimError, OptimizerConfig},
@@ -159,7 +159,7 @@ pub(super) fn check(recipe: &Recipe) -> Vec<Complaint> {
     if let Some(init) = &recipe.init {
         init.check(recipe.train.epochs, &mut checker);
     }
-    teacher::check(recipe, &mut checker);
+    recipe.check_teacher(&mut checker);
     checker.into_complaints()
 }
 

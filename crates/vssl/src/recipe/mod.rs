@@ -206,7 +206,10 @@ impl Recipe {
             Some(init) => {
                 init.backbone = Some(typed.get("backbone").map(Node::table).unwrap_or_default());
             }
-            None => recipe.data.normalisation = Some(recipe.data.normalisation()),
+            None => {
+                let data = &mut recipe.data;
+                data.normalisation = data.normalisation.or_else(|| data.usual_normalisation());
+            }
         }
 
         notes.extend(recipe.adapt_warmup(&typed));

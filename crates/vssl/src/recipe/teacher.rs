@@ -15,35 +15,38 @@ pub(super) fn serialize<S: Serializer>(
     table.serialize(serializer)
 }
 
-/// Complains about a teacher that the method lacks or has no use for, and about values out of bounds.
-pub(super) fn check(recipe: &Recipe, checker: &mut Checker) {
-    let name = recipe.method.name();
-    match (&recipe.teacher, recipe.method.has_frozen_teacher()) {
-        (Some(teacher), true) => {
-            teacher.check_source("teacher", checker);
-            let freeze = teacher.freeze_epochs;
-            let expected = "no such key: the teacher is frozen for good";
-            checker.require("teacher.freeze_epochs", freeze == 0, freeze, expected);
-            let stem = teacher.stem_channels;
-            let expected = "no such key: the teacher sees images of as many channels as it was trained on";
-            checker.require("teacher.stem_channels", stem.is_none(), "given", expected);
+impl Recipe {
+    /// Complains about a teacher that the method lacks or has no use for, and about values out of bounds.
+    pub(super) fn check_teacher(&self, checker: &mut Checker) {
+        let name = self.method.name();
+        match (&self.teacher, self.method.has_frozen_teacher()) {
+            (Some(teacher), true) => {
+                teacher.check_source("teacher", checker);
+                let freeze = teacher.freeze_epochs;
+                let expected = "no such key: the teacher is frozen for good";
+                checker.require("teacher.freeze_epochs", freeze == 0, freeze, expected);
+                let stem = teacher.stem_channels;
+                let expected =
+                    "no such key: the teacher sees images of as many channels as it was trained on";
+                checker.require("teacher.stem_channels", stem.is_none(), "given", expected);
+            }
+            (None, true) => {
+                let expected = format_args!(
+                    "the trained encoder that the student learns from, because method = \"{name}\" has a frozen teacher: a \
+                     run folder, an exported file, or a file of another program's weights, as --teacher PATH or \
+                     --set teacher.from=PATH"
+                );
+                checker.require("teacher.from", false, "not set", expected);
+            }
+            (Some(_), false) => {
+                let expected = format_args!(
+                    "no table [teacher]: method = \"{name}\" has no frozen teacher, and method = \"distill\" has one. To \
+                     start from an encoder there is [init]"
+                );
+                checker.require("teacher", false, "given", expected);
+            }
+            (None, false) => {}
         }
-        (None, true) => {
-            let expected = format_args!(
-                "the trained encoder that the student learns from, because method = \"{name}\" has a frozen teacher: a \
-                 run folder, an exported file, or a file of another program's weights, as --teacher PATH or \
-                 --set teacher.from=PATH"
-            );
-            checker.require("teacher.from", false, "not set", expected);
-        }
-        (Some(_), false) => {
-            let expected = format_args!(
-                "no table [teacher]: method = \"{name}\" has no frozen teacher, and method = \"distill\" has one. To \
-                 start from an encoder there is [init]"
-            );
-            checker.require("teacher", false, "given", expected);
-        }
-        (None, false) => {}
     }
 }
 

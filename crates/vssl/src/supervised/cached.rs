@@ -96,6 +96,7 @@ pub fn cached(
         encoder_step: facts.step,
         method: facts.method,
         pretraining_seed: facts.seed,
+        network: facts.network,
         seed: settings.seed,
         steps: result.iterations as u64,
         interrupted: false,

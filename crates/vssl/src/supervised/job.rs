@@ -17,6 +17,7 @@ use super::{
 use crate::{
     encoder::{Encoder, Input, Reading},
     eval::common_classes,
+    method::learner::Network,
     recipe::{self, LogSection},
     run::{
         checkpoint::Checkpoint,
@@ -88,6 +89,7 @@ pub(super) struct EncoderFacts {
     pub step: Option<u64>,
     pub method: Option<String>,
     pub seed: Option<u64>,
+    pub network: Option<Network>,
 }
 
 impl EncoderFacts {
@@ -98,6 +100,7 @@ impl EncoderFacts {
             step: encoder.step,
             method: recipe.map(|recipe| recipe.method.name().to_owned()),
             seed: recipe.map(|recipe| recipe.seed),
+            network: encoder.network,
         }
     }
 }

@@ -338,6 +338,7 @@ impl<'a> Training<'a> {
             encoder_step: job.encoder.step,
             method: job.encoder.method.clone(),
             pretraining_seed: job.encoder.seed,
+            network: job.encoder.network,
             seed: job.seed,
             steps: self.position.step,
             interrupted: self.position.step < job.total_steps() || self.position.unevaluated,

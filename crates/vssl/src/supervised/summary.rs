@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::HeadSummary;
-use crate::run::{images::Images, outcome::Outcome};
+use crate::{
+    method::learner::Network,
+    run::{images::Images, outcome::Outcome},
+};
 
 /// The result of a training on labels, which `vssl table` reads as well. Accuracies are percent of the
 /// validation split.
@@ -22,6 +25,10 @@ pub struct Summary {
     pub method: Option<String>,
     /// The seed of the pretraining; `None` for a file.
     pub pretraining_seed: Option<u64>,
+    /// Whether the encoder is the student or the teacher; `None` for a file that does not say, and in results of earlier
+    /// versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
     /// The seed of this training.
     pub seed: u64,
     /// The number of optimiser steps done.

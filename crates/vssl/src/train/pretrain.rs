@@ -15,7 +15,7 @@ use super::{
     health::Health,
     loss_head::LossHeadTraining,
     probe::Probe,
-    report::{Reporter, StepReport},
+    report::{LOSS_HEAD, Reporter, StepReport},
     restored::restore,
     step::Update,
 };
@@ -205,10 +205,13 @@ impl<'a> Run<'a> {
                 let features = images::features(features[0].clone());
                 report.health = Some(Health::of(&features)?);
             }
-            if let (Some(head), Some(losses)) = (&mut self.loss_head, outcome.image_losses) {
+            if let Some(head) = &mut self.loss_head {
+                let losses = outcome.image_losses;
+                let losses =
+                    losses.expect("a method that has losses of images returns them when asked");
                 let loss =
                     head.step(&features, losses.inner(), |base| self.plan.rate(base, &at))?;
-                report.add_figure("uncertainty_loss", loss, share);
+                report.add_figure(LOSS_HEAD, loss, share);
             }
             if let (Some(probe), Some(labels)) = (&mut self.probe, labels) {
                 let labels = group.gather_labels(labels);

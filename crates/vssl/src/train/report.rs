@@ -23,6 +23,9 @@ use crate::{
     tensors::reading::Waiting,
 };
 
+/// The name of the figure of the head of `[uncertainty]`.
+pub const LOSS_HEAD: &str = "uncertainty_loss";
+
 /// The figures of one step.
 #[derive(Default)]
 pub struct StepReport {
@@ -133,6 +136,10 @@ impl StepReport {
     pub fn check_finite(&self, step: u64) -> Result<(), TrainError> {
         let part = self.names.iter().find(|name| !self.figures[**name].is_finite());
         let what = match part {
+            Some(&LOSS_HEAD) => format!(
+                "the loss of the head of [uncertainty] ({}), not that of the method: lower uncertainty.lr",
+                self.figures[LOSS_HEAD]
+            ),
             Some(name) => format!("part {name:?} of the loss ({})", self.figures[*name]),
             None if !self.loss.is_finite() => format!("the loss ({})", self.loss),
             None => return Ok(()),

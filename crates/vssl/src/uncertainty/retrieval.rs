@@ -70,8 +70,8 @@ pub fn retrieval_auroc(scores: &[f64], correct: &[bool]) -> RetrievalAuroc {
 }
 
 /// Returns the scores as the reference's AUROC compares them: it takes minus the score as a probability, in single
-/// precision, and applies a sigmoid to all of them where one is outside 0 to 1. Scores above about 104 become equal then,
-/// and so do scores below about 1e-7.
+/// precision, and applies a sigmoid to all of them where one is outside 0 to 1. Scores above about 88 become equal then,
+/// so do scores below about −17, and scores that differ by less than about 1e-7 near 0.
 pub fn in_single_precision(scores: &[f64]) -> Vec<f64> {
     let certainties: Vec<f32> = scores.iter().map(|&score| -(score as f32)).collect();
     let are_probabilities = certainties.iter().all(|c| (0.0..=1.0).contains(c));

@@ -59,6 +59,19 @@ fn a_linear_evaluation_of_other_weights_is_not_of_this_run() {
 }
 
 #[test]
+fn a_linear_evaluation_of_the_teacher_is_not_of_the_encoder_of_the_run() {
+    let root = root();
+    let run = Made::new(&root, "a", "byol", 0).finished();
+    evaluated(&run, 91.5, false);
+    let mut summary = summary_of(&run.join("linear"));
+    summary["network"] = json!("teacher");
+    fs::write(run.join("linear/summary.json"), summary.to_string()).unwrap();
+    let table = shown(&root, Format::Markdown);
+    assert!(!table.contains("91.5"), "{table}");
+    assert!(table.contains("linear/summary.json is of the teacher: it is left out"), "{table}");
+}
+
+#[test]
 fn a_damaged_linear_evaluation_is_told() {
     let root = root();
     let run = Made::new(&root, "a", "byol", 0).finished();

@@ -41,6 +41,7 @@ const DATA: &[&str] = &[
     "fetch",
     "check",
     "pack",
+    "statistics",
     "bench",
 ];
 

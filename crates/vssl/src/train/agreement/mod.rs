@@ -347,7 +347,11 @@ fn shrink(table: &mut toml::Table, batch: usize) {
                 *value = toml::Value::Integer(rows as i64);
             }
             // Heads divide a length that may be odd.
-            (value, _) if ["heads", "depth", "context"].contains(&end) => *value = 1.into(),
+            (value @ toml::Value::Integer(_), _)
+                if ["heads", "depth", "context"].contains(&end) =>
+            {
+                *value = 1.into();
+            }
             (value, _) if end == "width" => *value = 16.into(),
             // So few images have no covariance of so many columns.
             (value, _) if key == "whitening_eps" => {
