@@ -146,7 +146,7 @@ pub enum Command {
     /// Write a recipe for your own images, with every key explained.
     NewRecipe(NewRecipe),
     /// Read an encoder from another program's weights: PyTorch pickles or safetensors.
-    Import(Import),
+    Import(Box<Import>),
     /// Write an encoder to a file that other tools load: safetensors, ONNX or a Burn record.
     Export(Export),
     /// Evaluate a frozen encoder by the evaluators that recipes name, each quick: knn, linear, spectrum, quality.

@@ -56,7 +56,7 @@ impl Dataset for Memory {
         if self.inconsistent.contains(&index) {
             values.pop();
         }
-        Ok(Image { width, height, values: values })
+        Ok(Image { width, height, values })
     }
 
     fn labels(&self) -> Option<&[u32]> {
