@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::dataset::text_of;
+use crate::name_text::text_of;
 
 /// Every error of this crate: the message names the file or index, what was found and what was
 /// expected.

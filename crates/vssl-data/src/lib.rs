@@ -14,6 +14,7 @@ pub mod dataset;
 pub mod error;
 pub mod fetch;
 pub mod loader;
+mod name_text;
 pub mod pack;
 pub mod panics;
 pub mod pickle;

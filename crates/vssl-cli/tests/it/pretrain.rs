@@ -75,6 +75,12 @@ fn a_run_from_an_encoder_says_so_and_measures_what_was_before() {
     let wider = from(&at("third"), encoder, &["backbone.width=4"]);
     wider.refused(2, &["backbone.width: 2 -> 4", "disagree"]);
     from(&at("third"), "no/such.pth", &[]).refused(1, &["no/such.pth", "not found", "vssl export"]);
+    let mut replacing = small(&at("first"), &[]);
+    done(replacing.args(["--from", run_path, "--force"]).output().unwrap())
+        .refused(2, &["--force would remove", "first", "another --out"]);
+    assert!(at("first/summary.json").exists());
+    let odd = ["init.checkpoint=\"../first\""];
+    from(&at("third"), run_path, &odd).refused(2, &["init.checkpoint", "latest, best or step-N"]);
     let junk = at("junk.pth");
     fs::write(&junk, "no weights").unwrap();
     from(&at("third"), junk.to_str().unwrap(), &[]).refused(1, &["junk.pth", "torch.save"]);

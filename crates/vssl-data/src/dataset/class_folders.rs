@@ -17,11 +17,10 @@ use super::{
     Labels, MissingClasses,
     annotations::Annotations,
     found::{Found, LeftOut, counted},
-    name_text::text_of,
     split_folders::listed,
     walk::{Listing, endings},
 };
-use crate::DataError;
+use crate::{DataError, name_text::text_of};
 
 /// What is asked of a split.
 pub(super) struct Asked<'a> {

@@ -35,7 +35,7 @@ pub struct DataConfig {
     /// Format of the images.
     pub format: Format,
     /// Folder of the images; for CIFAR it may be the archive.
-    #[serde(serialize_with = "super::name_text::serialize")]
+    #[serde(serialize_with = "crate::name_text::serialize")]
     pub path: PathBuf,
     /// Folder of the training images below `path`, where the usual names are not meant; `.` for all images.
     /// This and the next two are for folders.

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use super::class_folders::{Asked, Labelled, label, labelled};
 use super::decode::{decode, largest_of_sixteen_bits, may_have_sixteen_bits};
 use super::found::{Found, counted};
-use super::name_text::{text_of, unique_texts};
 use super::read::{first_bytes, image_file};
 use super::split_folders::SplitFolders;
 use super::tones::Tones;
 use super::walk::{Listing, endings, images_below, images_directly_in};
 use super::{DataConfig, Dataset, Evaluated, Labels};
-use crate::{DataError, Image};
+use crate::{
+    DataError, Image,
+    name_text::{text_of, unique_texts},
+};
 
 /// Image files, which are read when they are asked for.
 pub struct Folder {

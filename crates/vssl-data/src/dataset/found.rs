@@ -1,9 +1,8 @@
 //! What was taken for what when a set of images was opened, and what was left out. Commands print it as
 //! one line, because a guess that is not said cannot be corrected.
 
+use crate::name_text::text_of;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
-
-use super::name_text::text_of;
 
 /// Largest number of kinds of files in the line.
 const KINDS: usize = 6;

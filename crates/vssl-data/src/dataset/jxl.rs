@@ -1,7 +1,7 @@
 //! JPEG XL files: the numbers of the first picture, upright. Called by [`super::decode`].
 //!
-//! Lossless pictures have the bytes of libjxl; of lossy ones a value in some thousands differs by a level, and one in four of
-//! a grey picture, for the decoders round differently.
+//! Lossless pictures have the bytes of libjxl; of lossy ones up to half of the values differ by a level, and some by two,
+//! for the decoders round differently.
 
 use jxl_oxide::{AllocTracker, JxlImage, JxlThreadPool, PixelFormat, image::BitDepth};
 use tiff::decoder::DecodingResult as Numbers;

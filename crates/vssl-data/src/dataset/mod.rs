@@ -20,7 +20,6 @@ mod jxl;
 mod list;
 mod locate;
 mod memory;
-mod name_text;
 mod orientation;
 mod read;
 mod samples;
@@ -47,13 +46,14 @@ pub use found::{Found, LeftOut};
 pub use guess::guess;
 pub use locate::{in_home, locate};
 pub use memory::Memory;
-pub use name_text::text_of;
 pub use shards::{Shards, shards_are_in};
 pub use stl10::Stl10;
 pub use subset::Subset;
 pub use tones::{Range, Tones};
 
 use split_folders::SplitFolders;
+
+pub use crate::name_text::text_of;
 
 use crate::{DataError, Image, MOST_CHANNELS};
 

@@ -9,11 +9,10 @@ use std::{
 
 use super::{
     DataConfig, Evaluated,
-    name_text::text_of,
     usual_names::{Names, TEST, TRAIN, VALIDATION, are_splits},
     walk::{check_folder, folders_in, holds_images},
 };
-use crate::DataError;
+use crate::{DataError, name_text::text_of};
 
 /// Number of folders that are looked into for splits of their own. Each costs a call of the file system, and a
 /// set may have thousands of class folders.

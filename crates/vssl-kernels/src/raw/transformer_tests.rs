@@ -3,6 +3,7 @@
 use super::attention::{self, Attention};
 use super::layer_norm::{self, Norm, Statistics};
 use super::linear::Linear;
+use super::rotary::{Rotary, rotate};
 use super::rows::{self, Added, Before};
 use super::simd::Isa;
 use super::tests::{assert_close, numbers, room};
@@ -315,6 +316,40 @@ fn attention_and_its_gradient_are_the_definitions() {
             let mut got = room(qkv.len());
             attention::backward(isa, sizes, &qkv, &sums, &dout, &mut got);
             assert_close(&got, &dqkv, 1e-4, &format!("{what}: gradient"));
+        }
+    }
+}
+
+#[test]
+fn a_rotation_turns_queries_and_keys_of_patches_and_nothing_else() {
+    for (images, prefix, patches, heads, size) in
+        [(1, 0, 1, 1, 2), (2, 1, 17, 3, 6), (3, 5, 33, 2, 64)]
+    {
+        let (tokens, width) = (prefix + patches, heads * size);
+        let of = Rotary { images, tokens, patches, heads, size };
+        let (x, turns) = (numbers(images * tokens * 3 * width, 1), numbers(patches * size / 2, 2));
+        let angles: Vec<f32> = turns
+            .chunks(size / 2)
+            .flat_map(|row| row.iter().map(|x| x.cos()).chain(row.iter().map(|x| x.sin())))
+            .collect();
+        let mut expected = wide(&x);
+        for (token, row) in expected.chunks_mut(3 * width).enumerate() {
+            let Some(patch) = (token % tokens).checked_sub(prefix) else { continue };
+            for part in row[..2 * width].chunks_mut(size) {
+                for j in 0..size / 2 {
+                    let angle = f64::from(turns[patch * size / 2 + j]);
+                    let (a, b) = (part[j], part[j + size / 2]);
+                    part[j] = a * angle.cos() - b * angle.sin();
+                    part[j + size / 2] = b * angle.cos() + a * angle.sin();
+                }
+            }
+        }
+        for isa in Isa::all_available() {
+            let mut got = x.clone();
+            rotate(isa, of, &angles, false, &mut got);
+            assert_close(&got, &expected, 4e-7, &format!("{isa:?} {of:?}"));
+            rotate(isa, of, &angles, true, &mut got);
+            assert_close(&got, &wide(&x), 1e-6, &format!("{isa:?} {of:?} and back"));
         }
     }
 }

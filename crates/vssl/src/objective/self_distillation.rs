@@ -7,7 +7,7 @@
 //!   2 + 2·L, and 3 without local crops;
 //! - patches: `Σ_masked H(q, s) / (masked patches of the image) / images`, where the images without a mask count.
 //!
-//! Called by `methods::{ibot, dinov2}`. The targets are made by [`super::centring`] and [`super::sinkhorn`].
+//! Called by `methods::{ibot, dinov2}`. The targets are made by [`super::centring`] and [`mod@super::sinkhorn`].
 
 use burn::tensor::Tensor;
 use vssl_kernels::cross_entropy;

@@ -153,6 +153,18 @@ impl InitSection {
         for (key, number) in [("heads", self.heads), ("size", self.size), ("resize", self.resize)] {
             checker.at_least(&format!("{table}.{key}"), number.unwrap_or(1) as u64, 1);
         }
+        if let Some(name) = &self.checkpoint {
+            let is_number =
+                |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+            let is_step = name.strip_prefix("step-").is_some_and(is_number);
+            let is_known = is_step || ["latest", "best"].contains(&name.as_str());
+            checker.require(
+                &format!("{table}.checkpoint"),
+                is_known,
+                name,
+                "latest, best or step-N",
+            );
+        }
     }
 }
 

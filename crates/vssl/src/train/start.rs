@@ -229,6 +229,14 @@ impl Start {
         let from = init.from.clone();
         self.pin(init);
         let notes = notes.map_err(|differences| TrainError::OtherBackbone { from, differences })?;
+        let data = &recipe.data;
+        if data.normalisation.is_none() && data.usual_normalisation().is_none() {
+            return Err(TrainError::Setting(format!(
+                "data.normalisation is not set, and the encoder's is for images of {} channels; expected a mean and a \
+                 deviation for each of {wanted} channels: vssl data statistics measures them",
+                self.input.channels()
+            )));
+        }
         Ok(changed.into_iter().chain(notes).collect())
     }
 

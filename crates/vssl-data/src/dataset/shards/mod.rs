@@ -31,10 +31,9 @@ use split::{Split, ending};
 
 use super::decode::{decode, largest_of_sixteen_bits};
 use super::found::Found;
-use super::name_text::text_of;
 use super::tones::Tones;
 use super::{DataConfig, Dataset, Evaluated, Format, Labels};
-use crate::{DataError, Image};
+use crate::{DataError, Image, name_text::text_of};
 
 /// The images of one split in shards.
 pub struct Shards {

@@ -7,11 +7,10 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use super::super::name_text::text_of;
 use super::super::usual_names::{Names, TEST, TRAIN, VALIDATION};
 use super::super::walk::check_folder;
 use super::super::{DataConfig, Evaluated, Format};
-use crate::DataError;
+use crate::{DataError, name_text::text_of};
 
 /// Levels of folders that are looked through.
 const LEVELS: usize = 4;

@@ -48,12 +48,12 @@ fn pixels_agree_with_pillow() {
         let sum: f64 = difference.iter().map(|&d| f64::from(d)).sum();
         let mean = sum / difference.len() as f64;
         // The decoders round differently in the inverse transform and where chroma is enlarged; those of lossy JPEG XL
-        // where they leave its colour space, in one value of four of a grey picture.
+        // where they leave its colour space, in up to half of the values.
         let is_jpeg = path.ends_with(".jpg") || path.ends_with("tiff_jpeg.tif");
         let is_lossy_jxl = path.contains("jxl_lossy");
         let limit = match is_jpeg || path.ends_with("tiff_jpeg_grey.tif") {
             true => (6, 0.6),
-            false if is_lossy_jxl => (1, 0.3),
+            false if is_lossy_jxl => (2, 0.5),
             false => (0, 0.0),
         };
         assert!(worst <= limit.0 && mean <= limit.1, "{path}: worst {worst}, mean {mean}");

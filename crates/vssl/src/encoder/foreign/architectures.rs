@@ -216,7 +216,7 @@ fn rotary(
     };
     if !class_token || registers == 0 {
         return Err(ForeignError::Architecture(
-            "it has no table of positions; known are the rotary positions of DINOv3, whose networks have a class token and \
+            "it has no table of positions, \"pos_embed\"; known are the rotary positions of DINOv3, whose networks have a class token and \
              registers"
                 .to_owned(),
         ));
