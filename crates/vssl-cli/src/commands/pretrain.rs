@@ -98,25 +98,6 @@ fn tell_finished(
     Ok(())
 }
 
-/// Checks that the folder which `--force` replaces does not hold an encoder that the run is to read.
-///
-/// # Errors
-/// It does.
-fn keeps_sources(recipe: &Recipe, run: &Path, folder: Option<&Path>) -> Result<(), Failure> {
-    let Ok(run) = run.canonicalize() else { return Ok(()) };
-    for source in [&recipe.init, &recipe.teacher].into_iter().flatten() {
-        let places = [Some(source.from.clone()), folder.map(|folder| folder.join(&source.from))];
-        let is_inside = |place: &PathBuf| place.canonicalize().is_ok_and(|at| at.starts_with(&run));
-        if places.iter().flatten().any(is_inside) {
-            return Err(Failure::usage(anyhow!(
-                "--force would remove {}, the encoder that the run reads; expected another --out",
-                source.from.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn start(
     path: &Path,
     arguments: &Pretrain,
@@ -142,9 +123,6 @@ fn start(
             finished::or_result(plan, &run, false)
         }
         false => {
-            if arguments.force {
-                keeps_sources(&recipe, &run, path.parent())?;
-            }
             environment.adapts_batch = !origins.is_given("train.batch");
             Plan::new(recipe, &run, environment).map(Planned::Ready)
         }

@@ -177,8 +177,11 @@ impl Plan {
         notes.extend(told);
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         recipe.train.precision.check(&environment.device)?;
-        if !beginning.continues && !environment.force && group.leads() {
-            folder::check_free(run)?;
+        if !beginning.continues && group.leads() {
+            match environment.force {
+                true => start::check_outside(&recipe, run, recipe_folder.as_deref())?,
+                false => folder::check_free(run)?,
+            }
         }
         let splits = dataset::open(&recipe.data.source(), None)?;
         let images = splits.train.len();

@@ -326,6 +326,29 @@ fn request(init: &InitSection) -> Request {
     }
 }
 
+/// Checks that the folder `run`, which is about to be replaced, does not hold an encoder that the run of `recipe` reads.
+///
+/// # Errors
+/// It does, or there is no such encoder.
+pub(super) fn check_outside(
+    recipe: &Recipe,
+    run: &Path,
+    recipe_folder: Option<&Path>,
+) -> Result<(), TrainError> {
+    let Ok(run) = run.canonicalize() else { return Ok(()) };
+    for (role, source) in [(Role::Start, &recipe.init), (Role::Teacher, &recipe.teacher)] {
+        let Some(InitSection { from, .. }) = source else { continue };
+        let place = found(role, from, recipe_folder)?.canonicalize();
+        if place.is_ok_and(|place| place.starts_with(&run)) {
+            return Err(TrainError::Setting(format!(
+                "--force would remove {}, the encoder that the run reads; expected another --out",
+                from.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Returns the path of the encoder, which exists.
 ///
 /// # Errors
