@@ -103,7 +103,8 @@ fn so_does_a_run_that_starts_from_an_encoder_which_is_needed_only_at_the_start()
     assert!(kept("killed") == kept("whole"));
 }
 
-/// 18 images in tar shards, made by webdataset, and in a Parquet file, made by datasets: nine steps of four epochs.
+/// 18 images in tar shards, made by webdataset, and in a Parquet file, made by datasets. Steps of
+/// four images are short, so there are more of them.
 #[test]
 fn so_do_runs_on_tar_and_parquet_shards() {
     for (name, format) in [("tar_cls", "tar"), ("parquet_snappy_pages", "parquet")] {
@@ -112,7 +113,8 @@ fn so_do_runs_on_tar_and_parquet_shards() {
         let (path, format) = (format!("data.path={images:?}"), format!("data.format={format:?}"));
         let on_shards = |out: &Path| {
             let mut command = start(out);
-            for setting in [path.as_str(), &format, "train.batch=4", "train.epochs=9", "knn.k=3"] {
+            let longer = ["train.max_steps=120", "train.epochs=40", "train.batch=4", "knn.k=3"];
+            for setting in [path.as_str(), &format].into_iter().chain(longer) {
                 command.args(["--set", setting]);
             }
             command
