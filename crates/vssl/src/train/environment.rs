@@ -36,7 +36,7 @@ pub(super) fn share(recipe: &Recipe, group: &Group) -> Share {
 
 /// Returns the batch for `images` images where the batch of `recipe` is larger: the largest power of two that
 /// fits, so that queues, micro-batches and processes divide it as before. `None` where no batch fits.
-pub(super) fn smaller_batch(recipe: &Recipe, group: &Group, images: usize) -> Option<usize> {
+fn smaller_batch(recipe: &Recipe, group: &Group, images: usize) -> Option<usize> {
     let least = 2 * recipe.train.accumulate.max(1) * group.world();
     let batch = 1_usize << images.checked_ilog2()?;
     (batch >= least && images < recipe.train.batch).then_some(batch)
@@ -75,6 +75,23 @@ pub(super) fn check_views(recipe: &Recipe, group: &Group) -> Result<(), TrainErr
              these, or the size or the number of views"
         ))
     })
+}
+
+/// Checks that there are enough images for one batch.
+pub(super) fn check_batch(recipe: &Recipe, group: &Group, images: usize) -> Result<(), TrainError> {
+    let batch = recipe.train.batch;
+    if batch <= images {
+        return Ok(());
+    }
+    Err(TrainError::Setting(format!(
+        "train.batch = {batch}: larger than the training set of {images} images; {}",
+        match smaller_batch(recipe, group, images) {
+            Some(batch) => {
+                format!("expected at most {images}, for instance --set train.batch={batch}")
+            }
+            None => "too few for any batch of this recipe: expected more images".to_owned(),
+        }
+    )))
 }
 
 /// Checks that the processes of `group` can share the batches of `recipe`.

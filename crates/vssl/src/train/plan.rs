@@ -1,47 +1,39 @@
 //! The plan of a run: a [`Plan`] is a recipe whose data are open and whose steps are counted. Everything that
-//! can be checked before the first step has been checked.
+//! can be checked before the first step has been checked, by [`resolve`](super::resolve).
 
 use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex},
 };
 
 use burn::tensor::Device;
-use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, loader::workers};
+use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, loader::workers};
 
 use super::{
     TrainError,
-    beginning::{Beginning, Continuation},
-    environment::{
-        Environment, adapt_batch, check_group, check_views, find_data, share, smaller_batch,
-    },
+    environment::share,
     evaluation::{Evaluation, add_new, result_notes},
     loss_head::LossHeadTraining,
     probe::Probe,
-    start,
     teacher::Teacher,
 };
 use crate::{
     collective::Group,
     encoder::{Input, images_of_a_pass, within_room},
-    eval::evaluators::{self, Evaluator},
+    eval::evaluators::Evaluator,
     layers::budget,
     method::{
         Sizes,
         learner::{BACKBONE, Learner},
     },
-    methods,
     optim::Optimizer,
-    recipe::{self, Recipe},
+    recipe::Recipe,
     run::{
         checkpoint::{Checkpoint, Position},
         clock::is_due,
         events::{StartedFrom, Summary, TaughtBy},
         folder::{self, RunFolderError},
         images::Images,
-        length::Length,
-        losses,
         outcome::Outcome,
         resume, space,
     },
@@ -79,245 +71,24 @@ pub struct Plan {
     pub evaluators: Vec<Arc<dyn Evaluator>>,
     /// The notes that a person should read before the run starts.
     pub notes: Vec<String>,
-    /// Whether to replace an earlier run: see [`Environment::force`].
+    /// Whether to replace an earlier run: see [`Environment::force`](super::Environment::force).
     pub force: bool,
-    /// The processes that train together: see [`Environment::group`].
+    /// The processes that train together: see [`Environment::group`](super::Environment::group).
     pub group: Group,
-    pipeline: Arc<Pipeline>,
+    pub(super) pipeline: Arc<Pipeline>,
     pub(super) sizes: Sizes,
-    commit: Option<String>,
-    /// The folder of the recipe: see [`Environment::recipe_folder`].
+    pub(super) commit: Option<String>,
+    /// The folder of the recipe: see [`Environment::recipe_folder`](super::Environment::recipe_folder).
     pub(super) recipe_folder: Option<PathBuf>,
     /// The weights of the encoder that the run starts from, until the networks are made of them.
     pub(super) start: Mutex<Option<Tensors>>,
     /// The frozen teacher of a method that has one.
     pub(super) teacher: Option<Teacher>,
     /// The result of a run that came to its end and has no checkpoint any more.
-    without_weights: Option<Summary>,
+    pub(super) without_weights: Option<Summary>,
 }
 
 impl Plan {
-    /// Plans a new run of `recipe` in the folder `run`.
-    ///
-    /// # Errors
-    /// The data cannot be opened, settings do not fit together, or the disk is full.
-    pub fn new(recipe: Recipe, run: &Path, environment: Environment) -> Result<Self, TrainError> {
-        Self::resolve(recipe, run, environment, Beginning::default())
-    }
-
-    /// Plans to go on with the run in the folder `run` after the checkpoint `from` (`latest`, `best` or
-    /// `step-…`). `recipe` is read from the folder; some of its settings may have been changed, the length
-    /// among them.
-    ///
-    /// # Errors
-    /// The errors of [`Plan::new`]; also, the checkpoint is damaged, was made with other settings than the
-    /// length or with other images, or has done more steps than the new length has.
-    pub fn resume(
-        mut recipe: Recipe,
-        run: &Path,
-        from: &str,
-        environment: Environment,
-    ) -> Result<Self, TrainError> {
-        let beginning = Beginning::of(run, from)?;
-        let stored = match &beginning.checkpoint {
-            Some(checkpoint) => checkpoint.recipe.clone(),
-            None => folder::recipe_of(run)?,
-        };
-        // A recipe that cannot be read is told of below.
-        if let Ok(was) = methods::recipe_from(&stored) {
-            resume::keep_start(&was, &mut recipe);
-            // Without a checkpoint the run begins again, and with the encoder that its folder holds.
-            let kept = [(folder::START, "init."), (folder::TEACHER, "teacher.")];
-            let is_kept = |key: &str| {
-                kept.iter().any(|(file, of)| key.starts_with(of) && run.join(file).is_file())
-            };
-            if beginning.checkpoint.is_none() {
-                let mut differences = recipe::difference(&was, &recipe);
-                differences.retain(|found| is_kept(&found.key));
-                if !differences.is_empty() {
-                    return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
-                }
-            }
-        }
-        if let Some(checkpoint) = &beginning.checkpoint {
-            recipe.data.normalisation = Some(recipe.data.normalisation());
-            let differences = resume::differences_since(&checkpoint.recipe, &recipe);
-            let differences = differences
-                .map_err(|source| TrainError::StoredRecipe { run: run.to_owned(), source })?;
-            let differences = resume::apart_from_length(differences);
-            if !differences.is_empty() {
-                return Err(TrainError::OtherRecipe { run: run.to_owned(), differences });
-            }
-        }
-        Self::resolve(recipe, run, environment, beginning)
-    }
-
-    fn resolve(
-        mut recipe: Recipe,
-        run: &Path,
-        environment: Environment,
-        beginning: Beginning,
-    ) -> Result<Self, TrainError> {
-        recipe.data.path = find_data(&recipe.data.path, &environment)?;
-        let recipe_folder = environment.recipe_folder.clone();
-        let mut notes: Vec<String> = beginning.note.iter().cloned().collect();
-        let mut start = None;
-        if beginning.checkpoint.is_none() {
-            let folder = recipe_folder.as_deref();
-            let (told, weights) = start::take_over(&mut recipe, run, beginning.continues, folder)?;
-            notes.extend(told);
-            start = weights;
-        }
-        recipe.check().map_err(TrainError::Setting)?;
-        // A recipe that a program made may lack the normalisation; the recipe of the run has it.
-        recipe.data.normalisation = Some(recipe.data.normalisation());
-        let (folder, begun) = (recipe_folder.as_deref(), beginning.continues);
-        let device = &environment.device;
-        let (teacher, told) = Teacher::of_run(&mut recipe, run, begun, folder, device)?;
-        notes.extend(told);
-        let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
-        recipe.train.precision.check(&environment.device)?;
-        if !beginning.continues && group.leads() {
-            match environment.force {
-                true => start::check_outside(&recipe, run, recipe_folder.as_deref())?,
-                false => folder::check_free(run)?,
-            }
-        }
-        let splits = dataset::open(&recipe.data.source(), None)?;
-        let images = splits.train.len();
-        let fingerprints =
-            group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
-        let allows_changes = environment.allow_changed_data;
-        beginning.check_images(run, fingerprints.as_ref(), allows_changes)?;
-        if beginning.checkpoint.is_some() && group.leads() {
-            notes.extend(losses::notes::<Summary>(run, true)?);
-        }
-        if environment.adapts_batch {
-            notes.extend(adapt_batch(&mut recipe, &group, images));
-        }
-        check_group(&recipe, &group)?;
-        check_views(&recipe, &group)?;
-        let normalisation = recipe.data.normalisation();
-        let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
-        if recipe.train.batch > images {
-            return Err(TrainError::Setting(format!(
-                "train.batch = {}: larger than the training set of {images} images; {}",
-                recipe.train.batch,
-                match smaller_batch(&recipe, &group, images) {
-                    Some(batch) => {
-                        format!("expected at most {images}, for instance --set train.batch={batch}")
-                    }
-                    None => "too few for any batch of this recipe: expected more images".to_owned(),
-                }
-            )));
-        }
-        let sizes = sizes(&recipe, images);
-        let seen = images - images % recipe.train.batch;
-        let train = &recipe.train;
-        let length =
-            Length { batch: train.batch, epochs: train.epochs, max_steps: train.max_steps };
-        recipe.method.check(&Sizes { images: seen, ..sizes }).map_err(TrainError::Setting)?;
-        for view in recipe.views.iter().filter(|view| !view.local) {
-            let patches = recipe.backbone.patches(view.size);
-            recipe.method.check_patches(patches).map_err(TrainError::Setting)?;
-        }
-        let found = (!splits.found.is_empty()).then(|| splits.found.to_string());
-        let mut plan = Self {
-            recipe_text: recipe.to_toml(),
-            run: run.to_owned(),
-            continues: beginning.continues,
-            resume_from: beginning.checkpoint,
-            images: fingerprints,
-            train: splits.train,
-            validation: splits.validation,
-            device: environment.device,
-            evaluators: evaluators::chosen(&evaluators::Settings::of(&recipe)).map_err(
-                |problem| TrainError::Setting(format!("evaluation.evaluators: {problem}")),
-            )?,
-            steps_per_epoch: length.steps_per_epoch(images),
-            total_steps: length.total_steps(images),
-            notes: notes.into_iter().chain(found).collect(),
-            force: environment.force,
-            group,
-            pipeline,
-            sizes,
-            commit: environment.commit,
-            recipe_folder,
-            start: Mutex::new(start),
-            teacher,
-            without_weights: beginning.without_weights,
-            recipe,
-        };
-        let remarks = plan.remarks(length, allows_changes)?;
-        plan.notes.extend(remarks);
-        Ok(plan)
-    }
-
-    fn remarks(&mut self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
-        let mut notes = Vec::new();
-        if let Some(checkpoint) = &mut self.resume_from {
-            let Recipe { schedule, optimizer, train, .. } = &self.recipe;
-            let base = optimizer.base_rate(train.batch);
-            let continuation = Continuation {
-                run: &self.run,
-                length,
-                count: self.train.len(),
-                images: self.images.as_ref(),
-                allow_changed_data: allow_changed,
-                rate: &|at| schedule.at(base, at),
-            };
-            notes.extend(continuation.notes(checkpoint)?);
-        }
-        let method = &self.recipe.method;
-        if method.sees_labels() {
-            let name = method.name();
-            if self.train.labels().is_none() {
-                return Err(TrainError::Setting(format!(
-                    "method = \"{name}\" learns from the labels of the training images, and these images have none; \
-                     expected a folder for each class, or another method"
-                )));
-            }
-            let classes: BTreeSet<&u32> = self.train.labels().into_iter().flatten().collect();
-            if classes.len() < 2 {
-                return Err(TrainError::Setting(format!(
-                    "method = \"{name}\" tells classes apart, and all training images have the same label; expected two \
-                     classes or more"
-                )));
-            }
-            notes.push(format!(
-                "{name} sees the labels of the training images: its accuracies do not compare with those of methods \
-                 that learn without labels"
-            ));
-        }
-        if let Some(init) = self.recipe.init.as_ref().filter(|init| init.freeze_epochs > 0) {
-            let (steps, total) =
-                (init.freeze_epochs.saturating_mul(self.steps_per_epoch), self.total_steps);
-            notes.push(match steps < total {
-                true => format!("the heads train alone in the first {steps} of {total} steps"),
-                false => format!(
-                    "the heads train alone in all {total} steps, so the encoder stays as it is: init.freeze_epochs = {}",
-                    init.freeze_epochs
-                ),
-            });
-        }
-        if self.train.labels().is_none() {
-            notes.push("the images have no labels: probe and evaluations are skipped".to_owned());
-        } else if self.validation.is_none() {
-            notes.push("there is no validation split: evaluations are skipped".to_owned());
-        } else if self.validation.as_ref().is_some_and(|split| split.labels().is_none()) {
-            notes.push("the validation split has no labels: evaluations are skipped".to_owned());
-        }
-        if self.has_validation_labels() && self.recipe.knn.k > self.train.len() {
-            let (k, images) = (self.recipe.knn.k, self.train.len());
-            notes
-                .push(format!("knn.k = {k}: there are {images} training images, all of them vote"));
-        }
-        notes.extend(self.recipe.schedule.remark("schedule.milestones", self.recipe.train.epochs));
-        let memory = self.loading(0).memory_bound(&self.pipeline) >> 20;
-        notes.push(format!("prefetched views take at most {memory} MiB"));
-        Ok(notes)
-    }
-
     /// Returns the result of a run that was already trained and evaluated to its end; `None` for any other
     /// run.
     ///
@@ -444,6 +215,11 @@ impl Plan {
         Ok(Loader::new(train, pipeline, self.loading(step))?)
     }
 
+    /// Returns how many bytes the views that wait for training take at most.
+    pub(super) fn prefetched_bytes(&self) -> usize {
+        self.loading(0).memory_bound(&self.pipeline)
+    }
+
     fn loading(&self, step: u64) -> LoaderPlan {
         LoaderPlan {
             seed: self.recipe.seed,
@@ -564,17 +340,5 @@ impl Plan {
             notes,
             run: self.run.clone(),
         }
-    }
-}
-
-pub(crate) fn sizes(recipe: &Recipe, images: usize) -> Sizes {
-    let views = |local: bool| {
-        recipe.views.iter().filter(|group| group.local == local).map(|group| group.count).sum()
-    };
-    Sizes {
-        images,
-        batch: recipe.train.batch / recipe.train.accumulate,
-        global_views: views(false),
-        local_views: views(true),
     }
 }

@@ -2,7 +2,7 @@
 //! [`crate::run::folder`] what a run leaves behind. Where several processes train together, all run this loop
 //! in step, as [`crate::collective`] describes; rank 0 alone evaluates, writes and reports.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use vssl_data::{Batch, Loader};
 use vssl_kernels::breakdown::{self, Part};
@@ -15,9 +15,10 @@ use super::{
     health::Health,
     loss_head::LossHeadTraining,
     probe::Probe,
-    report::{LOSS_HEAD, Reporter, StepReport},
-    restored::restore,
+    report::Reporter,
+    saved_state::{self, restore},
     step::Update,
+    step_report::{LOSS_HEAD, StepReport},
 };
 use crate::{
     encoder::images,
@@ -328,25 +329,17 @@ impl<'a> Run<'a> {
         self.position.seconds = self.clock.seconds();
         let is_best = std::mem::take(&mut self.new_best);
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
-        let mut tensors = BTreeMap::from([
-            ("student".to_owned(), self.learner.student()),
-            ("memory".to_owned(), self.learner.memory()),
-            ("optimizer".to_owned(), self.optimizer.state()),
-        ]);
-        if let Some(probe) = &self.probe {
-            tensors.insert("probe".to_owned(), probe.state());
-        }
-        if let Some(head) = &self.loss_head {
-            let [weights, state] = head.state();
-            tensors.insert("uncertainty".to_owned(), weights);
-            tensors.insert("uncertainty_optimizer".to_owned(), state);
-        }
         let checkpoint = Checkpoint {
             position: self.position.clone(),
             method: self.plan.recipe.method.name().to_owned(),
             recipe: self.plan.recipe_text.clone(),
             images: self.plan.images.clone(),
-            tensors,
+            tensors: saved_state::collect(
+                self.learner.as_ref(),
+                &self.optimizer,
+                self.probe.as_ref(),
+                self.loss_head.as_ref(),
+            ),
         };
         reporter.save(&checkpoint, is_best)
     }

@@ -3,7 +3,7 @@
 
 use vssl_kernels::breakdown::{self, Part};
 
-use super::{TrainError, report::StepReport};
+use super::{TrainError, step_report::StepReport};
 use crate::{
     collective::Group,
     method::learner::Learner,

@@ -32,7 +32,7 @@ use self::{
 use super::{
     TrainError,
     bench::{self, BenchError},
-    report::StepReport,
+    step_report::StepReport,
 };
 use crate::{
     backbone::BackboneConfig,

@@ -11,7 +11,7 @@ use vssl_data::rng::{Stream, rng, uniform};
 pub use clock::{StepClock, StepTimes, plan};
 pub use settings::method;
 
-use super::{TrainError, report::StepReport, step::Update};
+use super::{TrainError, step::Update, step_report::StepReport};
 use crate::{
     backbone::{BackboneConfig, Stem},
     collective::Group,

@@ -1,13 +1,38 @@
-//! Brings the state of a checkpoint back into the networks, the optimiser and the heads beside them. Called where a run goes
-//! on.
+//! The state of a run as named tensors: taken out of the networks, the optimiser and the heads beside them for a
+//! checkpoint, and brought back where a run goes on.
+
+use std::collections::BTreeMap;
 
 use super::{Plan, TrainError, loss_head::LossHeadTraining, probe::Probe, remembered};
 use crate::{
     method::learner::Learner,
     optim::Optimizer,
     run::checkpoint::{Checkpoint, CheckpointError, Store},
-    tensors::state::StateError,
+    tensors::state::{StateError, Tensors},
 };
+
+/// Returns the tensors of a checkpoint, by the part of the run that they belong to.
+pub(super) fn collect(
+    learner: &dyn Learner,
+    optimizer: &Optimizer,
+    probe: Option<&Probe>,
+    loss_head: Option<&LossHeadTraining>,
+) -> BTreeMap<String, Tensors> {
+    let mut tensors = BTreeMap::from([
+        ("student".to_owned(), learner.student()),
+        ("memory".to_owned(), learner.memory()),
+        ("optimizer".to_owned(), optimizer.state()),
+    ]);
+    if let Some(probe) = probe {
+        tensors.insert("probe".to_owned(), probe.state());
+    }
+    if let Some(head) = loss_head {
+        let [weights, state] = head.state();
+        tensors.insert("uncertainty".to_owned(), weights);
+        tensors.insert("uncertainty_optimizer".to_owned(), state);
+    }
+    tensors
+}
 
 /// Replaces the state of a run that was just made by that of `checkpoint`.
 ///
