@@ -4,36 +4,18 @@
 //! number of heads, the pooling of a transformer) are asked for, never guessed: a wrong guess gives other
 //! features without an error. Called by [`super::read`].
 
-use serde::Serialize;
-use vssl_data::{
-    Normalisation,
-    dataset::{Format, IMAGENET},
-};
-
-use crate::{
-    backbone::{BackboneConfig, Interpolation, Pooling, Stem, VitConfig, VitSize},
-    encoder::Input,
-};
-
 use super::{
     ForeignError, Request,
     architectures::{self, Shapes},
+    contradiction::{contradiction, unfit},
+    hints::Hints,
+    images::input,
+    transformer,
 };
-
-/// What a file says of its network by more than tensors.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Hints {
-    /// Who names the tensors of transformers like this, for messages.
-    pub(super) author: &'static str,
-    /// The number of attention heads.
-    pub(super) heads: Option<usize>,
-    /// The pooling of the tokens.
-    pub(super) pooling: Option<Pooling>,
-    /// How the program that wrote the file interpolates positions.
-    pub(super) interpolation: Option<Interpolation>,
-    /// The network and input that the metadata of a file of this program describe.
-    pub(super) told: Option<(BackboneConfig, Input)>,
-}
+use crate::{
+    backbone::{BackboneConfig, Stem},
+    encoder::Input,
+};
 
 /// The network, and the size and normalisation of its images.
 ///
@@ -61,7 +43,7 @@ pub(super) fn network(
     let mut unknown = Vec::new();
     padded(&mut config, request, hints, &mut unknown)?;
     if let BackboneConfig::Vit(vit) = &mut config {
-        attending(vit, request, hints, &mut unknown)?;
+        transformer::settle(vit, request, hints, &mut unknown)?;
     }
     let channels = architectures::channels(shapes);
     let input = input((&config, channels), request, hints, &mut unknown)?;
@@ -80,21 +62,6 @@ fn agreeing(told: &BackboneConfig, found: &BackboneConfig) -> Result<(), Foreign
         (told, found) => (told.architecture(), found.architecture()),
     };
     contradiction("the file's description", Some(named.0), named.1)
-}
-
-fn unfit(
-    argument: &str,
-    given: bool,
-    kind: &str,
-    config: &BackboneConfig,
-) -> Result<(), ForeignError> {
-    match given {
-        false => Ok(()),
-        true => Err(ForeignError::Contradiction(format!(
-            "{argument} is for {kind}; the tensors are those of {}",
-            config.architecture().name()
-        ))),
-    }
 }
 
 /// Settles the padding of a 3×3 stem.
@@ -129,207 +96,10 @@ fn padded(
     Ok(())
 }
 
-/// Settles the heads and the pooling of a transformer. Of the known sizes only ViT-B exists with one number of
-/// heads: ViT-Tiny has 12 in MAE-Lite, and ViT-S has 12 in MoCo V3.
-fn attending(
-    vit: &mut VitConfig,
-    request: &Request,
-    hints: &Hints,
-    unknown: &mut Vec<&'static str>,
-) -> Result<(), ForeignError> {
-    let (width, usual) = (vit.width(), vit.size.shape().2);
-    let has_own_heads =
-        matches!(vit.size, VitSize::Dinov2(_) | VitSize::Dinov2Registers(_) | VitSize::Dinov3(_));
-    if hints.told.is_none()
-        && let Some(interpolation) = hints.interpolation
-    {
-        vit.interpolation = interpolation;
-    }
-    let known = hints.told.as_ref().map(|_| (vit.heads(), vit.pooling));
-    // The names tell the author, who has published one ViT-S; a network of another width is a reader's own.
-    let named = hints.heads.filter(|_| vit.size == VitSize::Small);
-    let heads = known.map(|(heads, _)| heads).or(named);
-    // The norm behind the mean has a name of its own.
-    let shown = (vit.pooling == Pooling::FcNorm).then_some(Pooling::FcNorm);
-    let pooling = known.map(|(_, pooling)| pooling).or(shown).or(hints.pooling);
-    if let Some(told) = heads {
-        contradiction("--heads", request.heads, told).map_err(|error| whose(error, hints))?;
-    }
-    if let Some(told) = pooling {
-        contradiction("--pooling", request.pooling, told).map_err(|error| whose(error, hints))?;
-    }
-    match heads.or(request.heads) {
-        Some(0) => {
-            return Err(ForeignError::Contradiction("--heads 0: expected at least 1".into()));
-        }
-        Some(heads) if !width.is_multiple_of(heads) => {
-            return Err(ForeignError::Contradiction(format!(
-                "--heads {heads}: expected a divisor of the width, {width}"
-            )));
-        }
-        Some(heads) if vit.is_rotary() && !(width / heads).is_multiple_of(4) => {
-            return Err(ForeignError::Contradiction(format!(
-                "--heads {heads}: rotary positions turn queries whose length is a multiple of 4, and with a width of \
-                 {width} these have {}",
-                width / heads
-            )));
-        }
-        Some(heads) => {
-            vit.heads = (heads != usual).then_some(heads);
-        }
-        None if has_own_heads => {}
-        None if vit.width.is_some() => unknown.push(
-            "the number of attention heads is not in the weights, and the network is none that has a name: \
-             give --heads",
-        ),
-        None if vit.size == VitSize::Small => unknown.push(
-            "the number of attention heads is not in the weights, and ViT-S exists with two: give \
-             --heads 6 for timm, DeiT and DINO, or --heads 12 for MoCo V3",
-        ),
-        None if vit.size == VitSize::Tiny => unknown.push(
-            "the number of attention heads is not in the weights, and ViT-Tiny exists with two: give \
-             --heads 3 for timm and DeiT, or --heads 12 for MAE-Lite",
-        ),
-        None => {}
-    }
-    match pooling.or(request.pooling) {
-        Some(pooling) => vit.pooling = pooling,
-        None => unknown.push(
-            "which tokens become the feature is not in the weights: give --pooling token for the \
-             class token, which timm, DeiT, DINO and MoCo V3 take, or --pooling mean for the mean \
-             of the patches (global_pool=\"avg\" with fc_norm=False in timm)",
-        ),
-    }
-    if vit.pooling == Pooling::Token && !vit.class_token {
-        return Err(ForeignError::Contradiction(
-            "--pooling token: the tensors have no class token; give --pooling mean".to_owned(),
-        ));
-    }
-    if vit.pooling == Pooling::FcNorm && shown.is_none() && hints.told.is_none() {
-        return Err(ForeignError::Contradiction(
-            "--pooling fc-norm: the tensors have no fc_norm; give --pooling token or mean"
-                .to_owned(),
-        ));
-    }
-    Ok(())
-}
-
-fn whose(error: ForeignError, hints: &Hints) -> ForeignError {
-    match error {
-        ForeignError::Contradiction(text) if !hints.author.is_empty() => {
-            ForeignError::Contradiction(format!("{text} (the names are those of {})", hints.author))
-        }
-        other => other,
-    }
-}
-
-/// Settles the size and normalisation of the images: as the arguments say, or else as the file says, or else
-/// as usual.
-fn input(
-    (config, channels): (&BackboneConfig, usize),
-    request: &Request,
-    hints: &Hints,
-    unknown: &mut Vec<&'static str>,
-) -> Result<Input, ForeignError> {
-    let told = hints.told.as_ref().map(|(_, input)| *input);
-    let small = matches!(config, BackboneConfig::Resnet(resnet) if resnet.stem == Stem::Cifar);
-    let photographs = !small && !matches!(config, BackboneConfig::WideResnet(_));
-    let given = request.normalisation.or(told.map(|input| input.normalisation));
-    let normalisation = normalisation(given, channels, photographs, unknown)?;
-    let usual = match (photographs, config.vit()) {
-        (_, Some(vit)) => vit.image_size,
-        (true, None) => 224,
-        (false, None) => 32,
-    };
-    let size = request.size.or(told.map(|input| input.size)).unwrap_or(usual);
-    if let Some(vit) = config.vit()
-        && (size == 0 || !size.is_multiple_of(vit.patch))
-    {
-        return Err(ForeignError::Contradiction(format!(
-            "--size {size}: expected a multiple of the patch, {} pixels",
-            vit.patch
-        )));
-    }
-    if let BackboneConfig::ConvNext(network) = config
-        && size < network.smallest()
-    {
-        return Err(ForeignError::Contradiction(format!(
-            "--size {size}: expected at least {}, eight times the patch",
-            network.smallest()
-        )));
-    }
-    let format = if photographs { Format::Folder } else { Format::Cifar10 };
-    let mut input = Input::new(size, format, normalisation);
-    if let Some(told) = told
-        && told.size == size
-    {
-        input.resize = told.resize;
-    }
-    input.resize = request.resize.or(input.resize);
-    match request.resize {
-        Some(resize) if resize < size => Err(ForeignError::Contradiction(format!(
-            "--resize {resize}: smaller than the square of {size} pixels that is cut out; expected at least \
-             {size}, or a smaller --size"
-        ))),
-        _ => Ok(input),
-    }
-}
-
-/// Settles the normalisation of images of so many channels; `given` is what the arguments or the file say.
-fn normalisation(
-    given: Option<Normalisation>,
-    channels: usize,
-    photographs: bool,
-    unknown: &mut Vec<&'static str>,
-) -> Result<Normalisation, ForeignError> {
-    let Some(given) = given else {
-        if channels != 3 {
-            unknown.push(
-                "the normalisation of images that have not three channels is not in the file: give --normalisation \
-                 with a mean for each channel of the stem and then a deviation for each, or MEAN,STD for all of them",
-            );
-        } else if !photographs {
-            unknown.push(
-                "the normalisation of small images is not in the file: give --normalisation cifar10, cifar100, \
-                 imagenet or six numbers",
-            );
-        }
-        return Ok(IMAGENET);
-    };
-    given.spread_over(channels).ok_or_else(|| {
-        ForeignError::Contradiction(format!(
-            "--normalisation is for {} channels, the stem of these tensors takes {channels} channels; give as many \
-             means and as many deviations, or MEAN,STD for all channels",
-            given.channels()
-        ))
-    })
-}
-
-fn contradiction<T: PartialEq + Serialize>(
-    argument: &str,
-    said: Option<T>,
-    told: T,
-) -> Result<(), ForeignError> {
-    match said {
-        Some(said) if said != told => Err(ForeignError::Contradiction(format!(
-            "{argument} says {}, the tensors are those of {}; leave the argument out or take another file",
-            spelt(&said),
-            spelt(&told)
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Returns a value as recipes and arguments spell it.
-fn spelt(value: &impl Serialize) -> String {
-    let text = serde_json::to_string(value).expect("settings are plain values");
-    text.trim_matches('"').to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backbone::Architecture;
+    use crate::backbone::{Architecture, Pooling, VitConfig, VitSize};
 
     /// What becomes of the shapes of a ViT-S.
     fn vit_small(

@@ -9,8 +9,11 @@
 mod architectures;
 mod arrays;
 mod container;
+mod contradiction;
 mod dinov3;
 mod error;
+mod hints;
+mod images;
 mod infer;
 mod names;
 mod purpose;
@@ -18,6 +21,7 @@ mod source;
 mod storages;
 mod strided;
 mod tensors;
+mod transformer;
 mod verify;
 
 use std::{collections::BTreeMap, path::Path};
@@ -37,7 +41,7 @@ use crate::{
 pub use error::ForeignError;
 
 use container::Opened;
-use infer::Hints;
+use hints::Hints;
 use names::Layout;
 use source::Sources;
 

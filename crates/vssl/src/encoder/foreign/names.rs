@@ -9,7 +9,7 @@ use crate::{
     method::learner::Network,
 };
 
-use super::{ForeignError, dinov3, infer::Hints, source::Sources};
+use super::{ForeignError, dinov3, hints::Hints, source::Sources};
 
 /// Conventions for the names of an encoder's tensors behind the prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
