@@ -6,35 +6,27 @@
 //! (`block1.layer.0.bn1.bias`). [`write()`] writes any encoder, as safetensors, as ONNX ([`onnx`]) or
 //! as a record of Burn. Called by `vssl export`.
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+mod error;
+mod stored;
 
-use burn::{module::Module, store::RecordError, tensor::TensorData};
+use std::path::Path;
+
+use burn::{module::Module, tensor::TensorData};
+
+pub use error::ExportError;
+pub(crate) use stored::{Stored, checkpoint_of};
 
 use super::{Encoder, Input, loss_head::named, onnx};
 use crate::{
     backbone::{Backbone, BackboneConfig},
     method::learner::Network,
-    methods,
-    recipe::{Recipe, RecipeError},
-    run::{
-        checkpoint::{Checkpoint, CheckpointError, Store},
-        folder::{self, RunFolderError},
-        whole_file,
-    },
+    run::whole_file,
     tensors::{
-        file::{self, TensorFileError},
+        file,
         state::{self, Tensors},
     },
 };
 
-/// The name of the encoder in the student of every method.
-const STUDENT: &[&str] = &["backbone."];
-/// The names of the encoder in the memory of the methods with a momentum network: the memory is the teacher,
-/// or holds the teacher beside a queue or a centre.
-const TEACHER: &[&str] = &["backbone.", "teacher.backbone."];
 /// The key of the metadata for the [`BackboneConfig`] as JSON.
 pub(super) const CONFIG: &str = "backbone";
 /// The keys of the metadata for the [`Input`] as JSON and for the number of training steps.
@@ -42,101 +34,6 @@ pub(super) const INPUT: &str = "input";
 pub(super) const STEP: &str = "step";
 /// The key of the metadata for the name of the run's network.
 pub(crate) const NETWORK: &str = "network";
-/// The kind of the head's tensors in a checkpoint.
-const HEAD_KIND: &str = "uncertainty";
-
-/// Why an encoder could not be exported.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ExportError {
-    /// The run folder cannot be read.
-    #[error(transparent)]
-    Folder(#[from] RunFolderError),
-    /// The checkpoint cannot be read.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The requested checkpoint does not exist.
-    #[error("{}: no checkpoint {wanted}; there {}{}", run.display(), listed(available), about(wanted))]
-    Missing {
-        /// The run folder.
-        run: PathBuf,
-        /// The name that the user gave: `latest`, `best` or `step-…`.
-        wanted: String,
-        /// Names of the checkpoints of the run.
-        available: Vec<String>,
-    },
-    /// The recipe inside the checkpoint is not valid.
-    #[error("{}: the recipe of its checkpoint: {source}", run.display())]
-    Recipe {
-        /// The run folder.
-        run: PathBuf,
-        /// The first error of the recipe.
-        source: Box<RecipeError>,
-    },
-    /// The teacher of a method without a teacher was requested.
-    #[error(
-        "{}: the method {method:?} has no momentum network, so its checkpoint has no teacher; it has the \
-         student: leave --network teacher out", run.display()
-    )]
-    NoTeacher {
-        /// The run folder.
-        run: PathBuf,
-        /// The name of the run's method.
-        method: String,
-    },
-    /// The teacher of a run whose teacher is frozen was requested.
-    #[error(
-        "{}: the method {method:?} has no momentum network: its teacher is frozen and lies in {}, which can be named in \
-         place of the run; the run has the student: leave --network teacher out", run.display(), file.display()
-    )]
-    FrozenTeacher {
-        /// The run folder.
-        run: PathBuf,
-        /// The file of the teacher.
-        file: PathBuf,
-        /// The name of the run's method.
-        method: String,
-    },
-    /// A weight has numbers that half precision does not have.
-    #[error(
-        "tensor {name:?} has a number beyond 65504, the largest of half precision; leave half precision out"
-    )]
-    Half {
-        /// The tensor.
-        name: String,
-    },
-    /// A format does not have an option.
-    #[error("{option}: only {format} has it; leave it out or take another format")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// The formats that have it.
-        format: &'static str,
-    },
-    /// The tensors could not be written.
-    #[error(transparent)]
-    Write(#[from] TensorFileError),
-    /// The encoder could not be written as ONNX.
-    #[error(transparent)]
-    Onnx(#[from] onnx::OnnxError),
-    /// The encoder could not be written as a record of Burn.
-    #[error("{}: writing Burn's record: {source}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// The error of Burn.
-        source: RecordError,
-    },
-    /// The file could not be moved to its name.
-    #[error("{}: {}", path.display(), vssl_data::explained(path, source))]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The error of the system.
-        source: io::Error,
-    },
-}
-
 /// Returns the name of a network in the metadata.
 pub(crate) fn name_of(network: Network) -> &'static str {
     match network {
@@ -148,25 +45,6 @@ pub(crate) fn name_of(network: Network) -> &'static str {
 /// Returns the network that has a name in the metadata.
 pub(super) fn network_of(name: &str) -> Option<Network> {
     [Network::Student, Network::Teacher].into_iter().find(|&network| name_of(network) == name)
-}
-
-/// Returns when a run has the checkpoint that was wanted.
-fn about(wanted: &str) -> &'static str {
-    match wanted {
-        "best" => {
-            ". A run keeps its best checkpoint where checkpoint.best = true and its images have labels and a \
-             validation split; expected latest, or one of these"
-        }
-        _ => "",
-    }
-}
-
-fn listed(names: &[String]) -> String {
-    match names {
-        [] => "is none".to_owned(),
-        [name] => format!("is {name}"),
-        names => format!("are {}", names.join(", ")),
-    }
 }
 
 /// The result of an export.
@@ -358,75 +236,4 @@ pub(crate) fn write_tensors(
 
 fn write_whole(to: &Path, bytes: &[u8]) -> Result<(), ExportError> {
     whole_file::write(to, bytes).map_err(|source| ExportError::Io { path: to.to_owned(), source })
-}
-
-/// The encoder in a checkpoint, and the recipe that trained it.
-pub(crate) struct Stored {
-    /// The resolved recipe of the run.
-    pub recipe: Recipe,
-    /// The number of training steps.
-    pub step: u64,
-    /// The tensors of the encoder, by the backbone's paths.
-    pub encoder: Tensors,
-    /// The tensors of the head that predicts losses, where the run has one; it is the student's.
-    pub head: Option<Tensors>,
-}
-
-impl Stored {
-    /// Reads the encoder of a run.
-    ///
-    /// # Errors
-    /// The folder is not a run, the checkpoint is missing or damaged, or the method has no teacher.
-    pub fn read(run: &Path, checkpoint: &str, network: Network) -> Result<Self, ExportError> {
-        folder::recipe_of(run)?;
-        let Checkpoint { position, method, mut tensors, recipe, .. } =
-            checkpoint_of(run, checkpoint)?;
-        let recipe = methods::recipe_from(&recipe).map_err(|source| ExportError::Recipe {
-            run: run.to_owned(),
-            source: Box::new(source),
-        })?;
-        let (kind, prefixes) = match network {
-            Network::Student => ("student", STUDENT),
-            Network::Teacher => ("memory", TEACHER),
-        };
-        let behind = |path: &str| {
-            let rest = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix));
-            rest.map(str::to_owned)
-        };
-        let encoder = tensors
-            .get(kind)
-            .into_iter()
-            .flatten()
-            .filter_map(|(path, tensor)| Some((behind(path)?, tensor.clone())))
-            .collect::<Tensors>();
-        let frozen = run.join(folder::TEACHER);
-        if encoder.is_empty() && frozen.is_file() {
-            let run = run.to_owned();
-            return Err(ExportError::FrozenTeacher { run, file: frozen, method });
-        }
-        if encoder.is_empty() {
-            return Err(ExportError::NoTeacher { run: run.to_owned(), method });
-        }
-        let head = tensors.remove(HEAD_KIND).filter(|_| network == Network::Student);
-        Ok(Self { recipe, step: position.step, encoder, head })
-    }
-}
-
-/// Reads the checkpoint of a run that the user calls `latest`, `best` or `step-N`.
-///
-/// # Errors
-/// The checkpoint is missing or damaged.
-pub(crate) fn checkpoint_of(run: &Path, wanted: &str) -> Result<Checkpoint, ExportError> {
-    let store = Store::of(run);
-    let step = wanted.strip_prefix("step-").and_then(|step| step.parse().ok());
-    let name = step.map_or_else(|| wanted.to_owned(), Store::name);
-    let available = store.list()?;
-    let missing = || {
-        let (run, wanted) = (run.to_owned(), wanted.to_owned());
-        ExportError::Missing { run, wanted, available: available.clone() }
-    };
-    if step.is_some() && !available.contains(&name) {
-        return Err(missing());
-    }
-    store.load(&name)?.ok_or_else(missing)
 }
