@@ -9,6 +9,7 @@ mod frozen;
 mod initial;
 pub mod learner;
 pub mod mask;
+mod typed;
 mod views;
 
 use std::collections::BTreeMap;
