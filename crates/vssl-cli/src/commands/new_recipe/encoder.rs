@@ -13,6 +13,9 @@ use vssl::{
 
 use crate::{commands::pretrain, failure::Failure};
 
+/// The number of channels of the images, unless the recipe says another one.
+pub(super) const CHANNELS: usize = 3;
+
 /// Returns the path of an encoder that is there, the value of this option, as text.
 ///
 /// # Errors

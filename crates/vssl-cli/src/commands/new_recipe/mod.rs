@@ -6,10 +6,12 @@
 
 mod encoder;
 mod meaning;
+mod networks;
 mod page;
 mod survey;
 mod text;
 mod tuning;
+mod views;
 
 use std::{
     fs::File,
@@ -50,7 +52,7 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     }
     let from = arguments.from.as_deref().map(Encoder::open).transpose()?;
     let mut survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
-    if text::needs_patches(entry) {
+    if networks::needs_patches(entry) {
         survey.view = tuning::cut(survey.side).0;
     }
     if let Some(from) = &from {

@@ -17,6 +17,9 @@ use crate::{
 /// Number of images that are decoded for their sizes and colours, evenly over the set.
 const SAMPLE: usize = 64;
 
+/// The side of views from which on images are photographs: the first layers are those of ImageNet, and there is blur.
+const PHOTOGRAPH: usize = 96;
+
 /// What a recipe needs to know of a set of images.
 #[derive(Clone, Debug)]
 pub(super) struct Survey {
@@ -109,6 +112,11 @@ impl Survey {
     /// Whether accuracies can be measured: both splits have labels.
     pub(super) fn measurable(&self) -> bool {
         self.classes.is_some() && self.validation.is_some_and(|split| split.labelled)
+    }
+
+    /// Returns whether the views are as large as those of photographs.
+    pub(super) fn has_large_views(&self) -> bool {
+        self.view >= PHOTOGRAPH
     }
 
     /// The survey as one line of text.

@@ -3,23 +3,20 @@
 use std::path::Path;
 
 use anyhow::Context;
-use toml::{Table, Value};
+use toml::Value;
 use vssl::recipe::Entry;
 use vssl_data::dataset::Format;
 
 use super::{
-    encoder::Encoder,
+    encoder::{CHANNELS, Encoder},
     meaning::meaning,
+    networks::{backbone, frozen_teacher, init, needs_patches, transformer},
     page::Page,
     survey::Survey,
-    tuning::{self, Exception, Pair, Tuning},
+    tuning::{self, Exception, Tuning},
+    views::views,
 };
 use crate::{failure::Failure, output::quoted};
-
-/// From here on photographs: the first layers of ImageNet, and blur.
-const PHOTOGRAPH: usize = 96;
-/// The number of channels of the images, unless the recipe says another one.
-const CHANNELS: usize = 3;
 
 /// The encoders that a recipe names.
 #[derive(Clone, Copy)]
@@ -28,11 +25,6 @@ pub(super) struct Encoders<'a> {
     pub(super) from: Option<&'a Encoder>,
     /// The frozen teacher.
     pub(super) teacher: Option<&'a str>,
-}
-
-/// Whether the method trains transformers only, because it hides or compares patches.
-pub(super) fn needs_patches(entry: &Entry) -> bool {
-    entry.defaults().check_patches(None).is_err()
 }
 
 /// The recipe for `survey` that will lie at `path`.
@@ -144,151 +136,6 @@ fn normalisation(page: &mut Page, survey: &Survey) {
         survey.format.normalisation()
     };
     page.normalisation(used);
-}
-
-fn views(page: &mut Page, survey: &Survey, pair: Pair) {
-    page.note(match pair {
-        Pair::Single => "One view of each image.",
-        _ => "Two views of each image; a group for each kind.",
-    });
-    let mut group =
-        |count, colours, solarize, changed| group(page, survey, count, colours, solarize, changed);
-    match pair {
-        Pair::Single => group(1, [0.0, 0.0, 0.0], 0.0, false),
-        Pair::Symmetric => group(2, [0.4, 0.4, 0.1], 0.0, true),
-        Pair::Strong => group(2, [0.8, 0.8, 0.2], 0.0, true),
-        Pair::Asymmetric => {
-            group(1, [0.4, 0.2, 0.1], 0.0, true);
-            group(1, [0.4, 0.2, 0.1], 0.2, true);
-        }
-        Pair::WeakSecond => {
-            group(1, [0.4, 0.2, 0.1], 0.0, true);
-            group(1, [0.0, 0.0, 0.0], 0.0, false);
-        }
-    }
-}
-
-/// One group; `colours` are brightness and contrast, saturation, hue.
-fn group(
-    page: &mut Page,
-    survey: &Survey,
-    count: i64,
-    colours: [f64; 3],
-    solarize: f64,
-    changed: bool,
-) {
-    let size = survey.view;
-    let [light, saturation, hue] = colours;
-    // Grey pictures have no colours to change.
-    let coloured = |value: f64| if survey.grey { 0.0 } else { value };
-    let share = |value: f64| if changed { value } else { 0.0 };
-    let blur = if size >= PHOTOGRAPH { 0.5 } else { 0.0 };
-    page.table("[[views]]");
-    page.key("count", count, "views of this group");
-    page.key("local", false, "true: small crops, which only the student sees");
-    page.key("size", size as i64, "side in pixels");
-    page.key("crop_scale", vec![0.2, 1.0], "area of the crop, as a share of the image");
-    page.key("crop_ratio", vec![0.75, 1.3333333333333333], "its width over height");
-    page.key("interpolation", "bicubic", "or bilinear");
-    page.key("jitter", share(0.8), "probability of changing the colours");
-    page.key("brightness", light, "factor in 1 ± this");
-    page.key("contrast", light, "likewise");
-    page.key("saturation", coloured(saturation), "likewise");
-    page.key("hue", coloured(hue), "shift in ± this, at most 0.5");
-    page.key("grayscale", share(coloured(0.2)), "probability");
-    page.key("blur", share(blur), "probability of a Gaussian blur");
-    page.key("blur_sigma", vec![0.1, 2.0], "its standard deviation in pixels");
-    page.key("solarize", solarize, "probability of inverting bright values");
-    page.key("equalize", 0.0, "probability of equalising the histogram");
-    page.key("flip", 0.5, "left-right; 0.0 where that changes the meaning, as in text");
-}
-
-fn backbone(page: &mut Page, survey: &Survey) {
-    let stem = if survey.view < PHOTOGRAPH { "cifar" } else { "imagenet" };
-    page.table("[backbone]");
-    page.key(
-        "architecture",
-        "resnet18",
-        "or another network of the book: resnet50, vit-tiny, convnext_atto, …",
-    );
-    page.key("width", 64, "channels of the first stage; fewer are faster and learn less");
-    page.key("stem", stem, "imagenet: 7x7 stride 2 and pooling; cifar: 3x3, small images");
-    page.key("stem_padding", 1, "of the cifar stem");
-}
-
-/// A transformer, for methods that hide patches.
-fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
-    let (size, patch) = tuning::cut(survey.side);
-    // I-JEPA predicts patches and has no class token; the others are evaluated by theirs.
-    let class_token = entry.name != "ijepa";
-    page.table("[backbone]");
-    page.key("architecture", "vit-tiny", "or vit-small, vit-base, vit-large");
-    page.table("[backbone.vit]");
-    page.key("patch", patch as i64, "side of a patch in pixels");
-    page.key("image_size", size as i64, "side that the positions are for");
-    page.key("positions", "sincos", "or learned, or rotary");
-    page.key("class_token", class_token, "whether there is a class token");
-    page.key(
-        "pooling",
-        if class_token { "token" } else { "mean" },
-        "the feature: the class token, or the mean of the patches",
-    );
-}
-
-/// The encoder to start from. Its architecture is that of the run.
-fn init(page: &mut Page, from: &Encoder) {
-    if let Some(start) = &from.start {
-        page.note("The network of the encoder; a run with another one is refused.");
-        let table = Table::try_from(&start.config).expect("settings are plain values");
-        network(page, "[backbone]", &table);
-    }
-    page.table("[init]");
-    page.key("from", from.path.as_str(), "the encoder; its network is that of the run");
-    page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
-    page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
-    page.key("freeze_epochs", 1, "epochs in which the heads train alone");
-    page.absent(
-        "stem_padding",
-        1,
-        "this and the next: what a file of another program may not tell",
-    );
-    page.absent("heads", 6, "attention heads of a transformer");
-    let comment = "or repeat: where the images have other channels";
-    match from.start.as_ref().is_some_and(|start| start.input.channels() != CHANNELS) {
-        true => page.key("stem_channels", "mean", comment),
-        false => page.absent("stem_channels", "mean", comment),
-    }
-    page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
-    page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
-}
-
-/// The encoder that the student learns from.
-fn frozen_teacher(page: &mut Page, from: &str) {
-    page.table("[teacher]");
-    page.key("from", from, "the trained encoder that the student learns from");
-    page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
-    page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
-    page.absent(
-        "stem_padding",
-        1,
-        "this and the next: what a file of another program may not tell",
-    );
-    page.absent("heads", 6, "attention heads of a transformer");
-    page.absent("pooling", "token", "or mean: which tokens of a transformer are the feature");
-    page.absent("normalisation", "imagenet", "or cifar10, cifar100: of the images it knows");
-}
-
-/// The settings of a network, and below them those of the tables in it.
-fn network(page: &mut Page, header: &str, table: &Table) {
-    page.table(header);
-    for (key, value) in table.iter().filter(|(_, value)| !value.is_table()) {
-        page.key(key, value.clone(), "of the encoder");
-    }
-    for (key, value) in table {
-        if let Some(inner) = value.as_table() {
-            network(page, &format!("[{}.{key}]", header.trim_matches(['[', ']'])), inner);
-        }
-    }
 }
 
 fn method(page: &mut Page, entry: &Entry, survey: &Survey) {
