@@ -16,6 +16,7 @@ use super::{
     teacher::Teacher,
 };
 use crate::{
+    collective::Group,
     eval::evaluators,
     method::Sizes,
     methods,
@@ -75,13 +76,7 @@ impl Plan {
         if environment.adapts_batch {
             notes.extend(adapt_batch(&mut recipe, &group, count));
         }
-        check_group(&recipe, &group)?;
-        check_views(&recipe, &group)?;
-        let normalisation = recipe.data.normalisation();
-        let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
-        check_batch(&recipe, &group, count)?;
-        let sizes = sizes(&recipe, count);
-        check_method(&recipe, sizes)?;
+        let (pipeline, sizes) = fitting(&recipe, &group, count)?;
         let length = length(&recipe);
         notes.extend((!splits.found.is_empty()).then(|| splits.found.to_string()));
         let mut plan = Self {
@@ -198,6 +193,23 @@ fn check_folder(
         true => start::check_outside(recipe, run, environment.recipe_folder.as_deref()),
         false => Ok(folder::check_free(run)?),
     }
+}
+
+/// Checks that batches, views and method fit each other and `count` training images. Returns what makes the views, and
+/// the sizes that the method is told.
+fn fitting(
+    recipe: &Recipe,
+    group: &Group,
+    count: usize,
+) -> Result<(Arc<Pipeline>, Sizes), TrainError> {
+    check_group(recipe, group)?;
+    check_views(recipe, group)?;
+    let normalisation = recipe.data.normalisation();
+    let pipeline = Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?;
+    check_batch(recipe, group, count)?;
+    let sizes = sizes(recipe, count);
+    check_method(recipe, sizes)?;
+    Ok((Arc::new(pipeline), sizes))
 }
 
 /// Checks that the method can learn from so many images and views, and from the patches of each full-size view.
