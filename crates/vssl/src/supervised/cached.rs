@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc, time::Instant};
 
 use serde::Serialize;
-use vssl_data::{Splits, loader::workers};
+use vssl_data::{Dataset, Splits, loader::workers};
 
 use super::{
     HeadEpoch, HeadSummary, LinearSettings, OutputOptions, Summary,
@@ -55,34 +55,10 @@ pub fn cached(
 ) -> Result<Summary, TrainError> {
     let began = Instant::now();
     let ([train, validation], _) = labelled(splits)?;
-    if output.resume {
-        let message = "--resume: a cached evaluation keeps nothing to go on with; use --force";
-        return Err(TrainError::Setting(message.to_owned()));
-    }
-    let force = output.force || is_left_unfinished(&output.folder);
-    let output = &OutputOptions { force, ..output.clone() };
+    let output = &allowed(output)?;
     check_folder(output)?;
-    let data = &settings.data;
-    let (prefetch, on_bad_image) = (data.prefetch, data.on_bad_image);
-    let reading = Reading { workers: workers(data.workers), prefetch, on_bad_image };
-    let mut features = |what: &str, images| -> Result<Features, TrainError> {
-        observer.event(&Event::Phase { what: format!("features of the {what} images") });
-        Ok(encoder.features(images, &reading)?)
-    };
-    let (fit, test) = (features("training", &train)?, features("validation", &validation)?);
-    check_some_read(validation.len(), validation.len() - test.rows)?;
-    let mut remarks = remarks_on([(train.as_ref(), &fit), (validation.as_ref(), &test)])?;
-    remarks.extend(common_classes::check_features(&fit, &test, train.classes())?);
-    observer.event(&Event::Phase { what: "logistic regression".to_owned() });
-    let (fit, test) = (Arc::new(fit), Arc::new(test));
-    let (own_fit, own_test, config) = (fit.clone(), test.clone(), settings.cached.config());
-    let never = Stop::default();
-    let mut watch = Watch { stop: &never, observer: &mut *observer };
-    let result = watch.run("logistic regression", move |task| {
-        Ok(linear_probe_watched(&own_fit, &own_test, &config, task)?)
-    })?;
-    let ended = format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop);
-    let lasting = [vec![ended], remarks].concat();
+    let Fitted { result, rows: [fitted, judged], notes } =
+        Fitted::new(encoder, [&train, &validation], settings, observer)?;
     let text = toml::to_string(settings).expect("settings are plain values");
     let folder = RunFolder::create_with((SETTINGS, &text), &output.folder, output.force, false)?;
     let mut journal = Journal::new(folder, observer);
@@ -100,8 +76,8 @@ pub fn cached(
         seed: settings.seed,
         steps: result.iterations as u64,
         interrupted: false,
-        train_images: fit.rows,
-        validation_images: test.rows,
+        train_images: fitted,
+        validation_images: judged,
         classes: train.classes().len(),
         seconds: began.elapsed().as_secs_f64(),
         peak_rss_mib: space::peak_rss_mib(),
@@ -117,7 +93,7 @@ pub fn cached(
         best_epoch: None,
         heads: heads(&result),
         images: None,
-        notes: result_notes(&lasting, &[], train.len() - fit.rows + validation.len() - test.rows),
+        notes: result_notes(&notes, &[], train.len() - fitted + validation.len() - judged),
         folder: output.folder.clone(),
     };
     let classifier = format!("linear classifier, {}", name(result.l2));
@@ -127,6 +103,60 @@ pub fn cached(
     }
     journal.finish(&summary, summary.steps, summary.interrupted)?;
     Ok(summary)
+}
+
+/// Returns the options of the output, with which the folder of an evaluation without a result is replaced.
+///
+/// # Errors
+/// The evaluation is to go on with an earlier one.
+fn allowed(output: &OutputOptions) -> Result<OutputOptions, TrainError> {
+    if output.resume {
+        let message = "--resume: a cached evaluation keeps nothing to go on with; use --force";
+        return Err(TrainError::Setting(message.to_owned()));
+    }
+    let force = output.force || is_left_unfinished(&output.folder);
+    Ok(OutputOptions { force, ..output.clone() })
+}
+
+/// A classifier on the features of both splits.
+struct Fitted {
+    result: LinearResult,
+    /// The number of images of each split that could be read.
+    rows: [usize; 2],
+    /// The notes for the summary.
+    notes: Vec<String>,
+}
+
+impl Fitted {
+    /// Computes the features of the training and of the validation images, and fits the classifier.
+    fn new(
+        encoder: &Encoder,
+        [train, validation]: [&Arc<dyn Dataset>; 2],
+        settings: &LinearSettings,
+        observer: &mut dyn Observer,
+    ) -> Result<Self, TrainError> {
+        let data = &settings.data;
+        let (prefetch, on_bad_image) = (data.prefetch, data.on_bad_image);
+        let reading = Reading { workers: workers(data.workers), prefetch, on_bad_image };
+        let mut features = |what: &str, images| -> Result<Features, TrainError> {
+            observer.event(&Event::Phase { what: format!("features of the {what} images") });
+            Ok(encoder.features(images, &reading)?)
+        };
+        let (fit, test) = (features("training", train)?, features("validation", validation)?);
+        check_some_read(validation.len(), validation.len() - test.rows)?;
+        let mut remarks = remarks_on([(train.as_ref(), &fit), (validation.as_ref(), &test)])?;
+        remarks.extend(common_classes::check_features(&fit, &test, train.classes())?);
+        observer.event(&Event::Phase { what: "logistic regression".to_owned() });
+        let rows = [fit.rows, test.rows];
+        let (never, config) = (Stop::default(), settings.cached.config());
+        let mut watch = Watch { stop: &never, observer };
+        let result = watch.run("logistic regression", move |task| {
+            Ok(linear_probe_watched(&fit, &test, &config, task)?)
+        })?;
+        let ended =
+            format!("L-BFGS ended after {} iterations: {:?}", result.iterations, result.stop);
+        Ok(Self { result, rows, notes: [vec![ended], remarks].concat() })
+    }
 }
 
 /// Returns whether an evaluation by an earlier version ended in `folder` before it had a result: it kept nothing

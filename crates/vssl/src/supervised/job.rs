@@ -105,6 +105,20 @@ impl EncoderFacts {
     }
 }
 
+/// Returns how the images are read for an evaluation.
+fn evaluation(encoder: &Encoder, common: &Common) -> EvaluationPlan {
+    let mut plan = encoder.plan(&Reading {
+        workers: workers(common.data.workers),
+        prefetch: common.data.prefetch,
+        on_bad_image: common.data.on_bad_image,
+    });
+    if !accelerates(&encoder.device) {
+        // The number is not bounded by the room there, and a batch of the training fits.
+        plan.batch = plan.batch.min(common.train.batch);
+    }
+    plan
+}
+
 impl Job {
     /// Checks everything that can be checked before the first step.
     ///
@@ -141,15 +155,6 @@ impl Job {
                  at most {count}: --set train.batch={count}, or leave train.batch out"
             )));
         }
-        let mut evaluation = encoder.plan(&Reading {
-            workers: workers(common.data.workers),
-            prefetch: common.data.prefetch,
-            on_bad_image: common.data.on_bad_image,
-        });
-        if !accelerates(&encoder.device) {
-            // The number is not bounded by the room there, and a batch of the training fits.
-            evaluation.batch = evaluation.batch.min(batch);
-        }
         Ok(Self {
             task,
             settings,
@@ -164,7 +169,7 @@ impl Job {
             notes,
             input: encoder.input,
             device: encoder.device.clone(),
-            evaluation,
+            evaluation: evaluation(encoder, common),
             encoder: EncoderFacts::of(encoder),
             seed: common.seed,
             length: common.train.clone(),
