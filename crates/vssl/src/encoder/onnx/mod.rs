@@ -14,6 +14,8 @@ mod networks;
 mod rotary;
 mod transformer;
 
+use std::collections::BTreeMap;
+
 use prost::Message;
 
 use crate::{
@@ -23,7 +25,7 @@ use crate::{
 };
 use graph::Builder;
 use messages::{
-    Dimension, FLOAT, Model, OperatorSet, Property, Shape, TensorType, Type, ValueInfo,
+    Dimension, FLOAT, Graph, Model, OperatorSet, Property, Shape, TensorType, Type, ValueInfo,
 };
 
 /// Version of the operators: the first that has LayerNormalization.
@@ -150,40 +152,65 @@ pub fn model_of(
         return Err(OnnxError::Size { size, patch });
     }
     let mut builder = Builder::new(tensors);
-    let mut x = "images".to_owned();
-    if let Some(range) = pixels.range() {
-        let scaled = |row: &[f32]| row.iter().map(|x| x * range).collect::<Vec<f32>>();
-        let [mean, std] =
-            [input.normalisation.mean, input.normalisation.std].map(|row| scaled(&row));
-        let shape = [1, input.channels(), 1, 1];
-        let mean = builder.floats("normalisation.mean", &shape, &mean);
-        let std = builder.floats("normalisation.std", &shape, &std);
-        x = builder.node("Sub", &[&x, &mean], vec![]);
-        x = builder.node("Div", &[&x, &std], vec![]);
-    }
+    let x = normalised(&mut builder, "images", input, pixels);
     let features = networks::add(&mut builder, &x, config, input)?;
     let losses = networks::add_loss_head(&mut builder, &features)?;
     let mut graph = builder.graph;
-    let known = [(Some(features), "features"), (losses.clone(), "predicted_loss")];
-    let names =
-        graph.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output));
-    for name in names {
-        if let Some((_, new)) = known.iter().find(|(old, _)| old.as_ref() == Some(name)) {
-            (*new).clone_into(name);
-        }
-    }
+    let named = [(Some(&features), "features"), (losses.as_ref(), "predicted_loss")];
+    rename(&mut graph, named.into_iter().filter_map(|(old, new)| Some((old?.as_str(), new))));
     let side = |name| if any_size { Axis::Named(name) } else { Axis::Size(size) };
     graph.input =
         vec![value("images", &[Axis::Size(input.channels()), side("height"), side("width")])];
     graph.output = vec![value("features", &[Axis::Size(config.dim())])];
     graph.output.extend(losses.map(|_| value("predicted_loss", &[])));
+    Ok(Model {
+        ir_version: IR_VERSION,
+        producer_name: "vssl".to_owned(),
+        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSet { domain: Some(String::new()), version: OPSET }],
+        metadata_props: properties(config, input, pixels, origin),
+    })
+}
+
+/// Adds the nodes that normalise pixels of the value `x`, where the network is to do that. Returns the name of the result.
+fn normalised(builder: &mut Builder, x: &str, input: &Input, pixels: Pixels) -> String {
+    let Some(range) = pixels.range() else { return x.to_owned() };
+    let scaled = |row: &[f32]| row.iter().map(|x| x * range).collect::<Vec<f32>>();
+    let [mean, std] = [input.normalisation.mean, input.normalisation.std].map(|row| scaled(&row));
+    let shape = [1, input.channels(), 1, 1];
+    let mean = builder.floats("normalisation.mean", &shape, &mean);
+    let std = builder.floats("normalisation.std", &shape, &std);
+    let x = builder.node("Sub", &[x, &mean], vec![]);
+    builder.node("Div", &[&x, &std], vec![])
+}
+
+/// Gives values of the graph their public names; each pair is the old name and the new one.
+fn rename<'a>(graph: &mut Graph, names: impl Iterator<Item = (&'a str, &'a str)>) {
+    let known: BTreeMap<&str, &str> = names.collect();
+    for node in &mut graph.node {
+        for name in node.input.iter_mut().chain(&mut node.output) {
+            if let Some(new) = known.get(name.as_str()) {
+                (*new).clone_into(name);
+            }
+        }
+    }
+}
+
+/// Returns the metadata of a model.
+fn properties(
+    config: &BackboneConfig,
+    input: &Input,
+    pixels: Pixels,
+    origin: &[(&str, String)],
+) -> Vec<Property> {
     let joined = |row: &[f32]| row.iter().map(f32::to_string).collect::<Vec<_>>().join(",");
     let channels = match input.channels() {
         3 => "RGB".to_owned(),
         channels => channels.to_string(),
     };
     let mut properties = vec![
-        ("image_size", size.to_string()),
+        ("image_size", input.size.to_string()),
         ("mean", joined(&input.normalisation.mean)),
         ("std", joined(&input.normalisation.std)),
         ("channels", channels),
@@ -192,17 +219,8 @@ pub fn model_of(
     ];
     properties.extend(input.resize.map(|resize| ("resize", resize.to_string())));
     properties.extend(origin.iter().cloned());
-    Ok(Model {
-        ir_version: IR_VERSION,
-        producer_name: "vssl".to_owned(),
-        producer_version: env!("CARGO_PKG_VERSION").to_owned(),
-        graph: Some(graph),
-        opset_import: vec![OperatorSet { domain: Some(String::new()), version: OPSET }],
-        metadata_props: properties
-            .into_iter()
-            .map(|(key, value)| Property { key: key.to_owned(), value })
-            .collect(),
-    })
+    let property = |(key, value): (&str, String)| Property { key: key.to_owned(), value };
+    properties.into_iter().map(property).collect()
 }
 
 /// Encodes `model` as the bytes of a file.
