@@ -119,6 +119,28 @@ fn failure(folder: &Path) -> Option<String> {
     }
 }
 
+/// Returns why a run whose last logged step is `last_step` has no result.
+fn without_result(folder: &Path, last_step: Option<u64>) -> String {
+    let reached = last_step
+        .map_or("no step was logged".to_owned(), |step| format!("its last logged step is {step}"));
+    let end = match failure(folder) {
+        Some(message) => format!("it failed: {}", message.lines().next().unwrap_or_default()),
+        None => "it is running or was killed".to_owned(),
+    };
+    format!("no {SUMMARY}: {end}; {reached}")
+}
+
+/// Returns why a result is not one of the run with this method and seed, where it is not.
+fn of_another_run(summary: &Summary, method: &str, seed: u64) -> Option<String> {
+    let is_own = summary.method == method && summary.seed == seed;
+    (!is_own).then(|| {
+        format!(
+            "{SUMMARY} is of {} with seed {}, {RECIPE} of {method} with seed {seed}",
+            summary.method, summary.seed
+        )
+    })
+}
+
 /// Reads the run in `folder`, which has a recipe.
 pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
     let mut left_out = LeftOut {
@@ -140,25 +162,12 @@ pub(super) fn read(folder: &Path) -> Result<Found, ComparisonError> {
     let summary: Summary = match result(folder)? {
         Ok(Some(summary)) => summary,
         Ok(None) => {
-            let reached = last_step.map_or("no step was logged".to_owned(), |step| {
-                format!("its last logged step is {step}")
-            });
-            let end = match failure(folder) {
-                Some(message) => {
-                    format!("it failed: {}", message.lines().next().unwrap_or_default())
-                }
-                None => "it is running or was killed".to_owned(),
-            };
-            let reason = format!("no {SUMMARY}: {end}; {reached}");
+            let reason = without_result(folder, last_step);
             return Ok(Found::LeftOut(LeftOut { state: State::Unfinished, reason, ..left_out }));
         }
         Err(problem) => return damaged(left_out, format!("{SUMMARY}: {problem}")),
     };
-    if (&summary.method, summary.seed) != (&method, seed) {
-        let reason = format!(
-            "{SUMMARY} is of {} with seed {}, {RECIPE} of {method} with seed {seed}",
-            summary.method, summary.seed
-        );
+    if let Some(reason) = of_another_run(&summary, &method, seed) {
         return damaged(left_out, reason);
     }
     if summary.interrupted {

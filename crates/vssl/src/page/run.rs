@@ -130,16 +130,7 @@ impl RunView {
         let (history, more) = history::readable(folder)?;
         let mut remarks: Vec<String> =
             [left_out(&damaged), left_out(&more)].into_iter().flatten().collect();
-        let summary: Option<Summary> = match folder::summary_of(folder) {
-            Err(RunFolderError::Summary { path, what }) => {
-                let path = path.display();
-                remarks.push(format!("the result is left out: {path} is damaged: {what}"));
-                None
-            }
-            summary => summary?,
-        };
-        // The folder may have been moved or copied since.
-        let summary = summary.map(|summary| Summary { run: folder.to_owned(), ..summary });
+        let summary = result(folder, &mut remarks)?;
         let (evaluations, steps): (Vec<Line>, Vec<Line>) =
             lines.into_iter().partition(|line| line.evaluation);
         let warnings: Vec<String> = history.iter().filter_map(warning).collect();
@@ -239,6 +230,20 @@ impl Curves {
         curves.series.values_mut().for_each(|values| values.resize(points, None));
         curves
     }
+}
+
+/// Returns the result of the run in `folder`, if it has one. A remark says that it is damaged.
+fn result(folder: &Path, remarks: &mut Vec<String>) -> Result<Option<Summary>, PageError> {
+    let summary: Option<Summary> = match folder::summary_of(folder) {
+        Err(RunFolderError::Summary { path, what }) => {
+            let path = path.display();
+            remarks.push(format!("the result is left out: {path} is damaged: {what}"));
+            None
+        }
+        summary => summary?,
+    };
+    // The folder may have been moved or copied since.
+    Ok(summary.map(|summary| Summary { run: folder.to_owned(), ..summary }))
 }
 
 fn state(folder: &Path, summary: Option<&Summary>) -> State {
