@@ -178,42 +178,18 @@ fn pack_split(
     let count = split.images.len() as u64;
     let workers = plan.workers.max(1);
     let mut samples = Ordered::new(0..count, workers, 4 * workers, Box::new(make))?;
-    let mut packed = Packed::default();
     let labels = split.images.labels();
+    let mut shards =
+        Shards { folder, most_bytes: plan.shard_bytes, open: None, packed: Packed::default() };
     let mut kept = Vec::new();
-    let mut shard: Option<Writer> = None;
     for (index, sample) in std::iter::from_fn(|| samples.next()).enumerate() {
-        match sample? {
-            Sample::Bad(bad) => packed.left_out.push(bad),
-            Sample::Image { bytes, ending, is_scaled, is_encoded } => {
-                let mut open = match shard.take() {
-                    Some(open) => open,
-                    None => Writer::new(folder, packed.shards)?,
-                };
-                let key = format!("{:09}", packed.images);
-                open.add(&format!("{key}.{ending}"), &bytes)?;
-                if let Some(labels) = labels {
-                    open.add(&format!("{key}.cls"), labels[index].to_string().as_bytes())?;
-                    kept.push(labels[index]);
-                }
-                packed.images += 1;
-                packed.scaled += usize::from(is_scaled);
-                packed.encoded += usize::from(is_encoded);
-                packed.sums.push(Md5::digest(&bytes).into());
-                if open.bytes >= plan.shard_bytes {
-                    packed.bytes += open.finish()?;
-                    packed.shards += 1;
-                } else {
-                    shard = Some(open);
-                }
-            }
+        let label = labels.map(|labels| labels[index]);
+        if shards.add(sample?, label)? {
+            kept.extend(label);
         }
         progress(index as u64 + 1);
     }
-    if let Some(open) = shard {
-        packed.bytes += open.finish()?;
-        packed.shards += 1;
-    }
+    let mut packed = shards.finish()?;
     if packed.images == 0 {
         return Err(DataError::Setting(format!("no {} image can be read", split.name)));
     }
@@ -221,7 +197,65 @@ fn pack_split(
     Ok(packed)
 }
 
-/// An image as it goes into a shard.
+/// The shards of a split while they are written.
+struct Shards<'a> {
+    folder: &'a Path,
+    /// A shard is closed when it has this many bytes.
+    most_bytes: u64,
+    open: Option<Writer>,
+    packed: Packed,
+}
+
+impl Shards<'_> {
+    /// Adds a sample; returns whether it is an image, which is not left out.
+    fn add(&mut self, sample: Sample, label: Option<u32>) -> Result<bool, DataError> {
+        let packed = &mut self.packed;
+        let (bytes, ending) = match sample {
+            Sample::Bad(bad) => {
+                packed.left_out.push(bad);
+                return Ok(false);
+            }
+            Sample::Image { bytes, ending, is_scaled, is_encoded } => {
+                packed.scaled += usize::from(is_scaled);
+                packed.encoded += usize::from(is_encoded);
+                (bytes, ending)
+            }
+        };
+        let mut open = match self.open.take() {
+            Some(open) => open,
+            None => Writer::new(self.folder, packed.shards)?,
+        };
+        let key = format!("{:09}", packed.images);
+        open.add(&format!("{key}.{ending}"), &bytes)?;
+        if let Some(label) = label {
+            open.add(&format!("{key}.cls"), label.to_string().as_bytes())?;
+        }
+        packed.images += 1;
+        packed.sums.push(Md5::digest(&bytes).into());
+        let is_full = open.bytes >= self.most_bytes;
+        self.open = Some(open);
+        if is_full {
+            self.close()?;
+        }
+        Ok(true)
+    }
+
+    /// Closes the shard that is open.
+    fn close(&mut self) -> Result<(), DataError> {
+        if let Some(open) = self.open.take() {
+            self.packed.bytes += open.finish()?;
+            self.packed.shards += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Packed, DataError> {
+        self.close()?;
+        Ok(self.packed)
+    }
+}
+
+/// An image as it goes into a shard./// An image as it goes into a shard.
 fn sample(
     images: &dyn Dataset,
     index: usize,

@@ -143,7 +143,7 @@ impl Scan<'_> {
             self.part.leave_out("without an ending, in shards", &name);
             return Ok(());
         };
-        let (key, ending) = (&name[..base + point], name[base + point + 1..].to_ascii_lowercase());
+        let key = &name[..base + point];
         if self.sample.as_ref().is_none_or(|sample| sample.key != key) {
             self.flush()?;
             self.sample = Some(Sample {
@@ -153,20 +153,31 @@ impl Scan<'_> {
                 has_plain_label: false,
             });
         }
-        let sample = self.sample.as_mut().expect("it was begun above");
+        let ending = name[base + point + 1..].to_ascii_lowercase();
+        self.add(entry, name, &ending)
+    }
+
+    /// Adds a file with this ending to the sample that was begun.
+    fn add<R: Read>(
+        &mut self,
+        file: &mut tar::Entry<'_, R>,
+        name: String,
+        ending: &str,
+    ) -> Result<(), DataError> {
+        let sample = self.sample.as_mut().expect("it was begun");
         let (last, is_plain) = match ending.rsplit_once('.') {
             Some((_, last)) => (last, false),
-            None => (ending.as_str(), true),
+            None => (ending, true),
         };
         let is_image = EXTENSIONS.contains(&last);
         let has_image = sample.image.as_ref().is_some_and(|image| image.is_plain || !is_plain);
         match last {
             "cls" if is_plain || !sample.has_plain_label => {
-                sample.label = class(&text(self.path, &name, entry)?);
+                sample.label = class(&text(self.path, &name, file)?);
                 sample.has_plain_label = is_plain;
             }
             "json" if sample.label == Label::None => {
-                sample.label = in_json(&text(self.path, &name, entry)?);
+                sample.label = in_json(&text(self.path, &name, file)?);
             }
             _ if is_image && has_image => {
                 self.part.leave_out("further images of a sample", &name);
@@ -175,6 +186,7 @@ impl Scan<'_> {
                 if let Some(other) = &sample.image {
                     self.part.leave_out("further images of a sample", &other.name);
                 }
+                let (bytes, offset) = (file.size(), file.raw_file_position());
                 let bytes = u32::try_from(bytes).map_err(|_| DataError::Format {
                     path: self.path.into(),
                     what: format!("{name} has {bytes} bytes"),
