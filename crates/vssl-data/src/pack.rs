@@ -8,10 +8,10 @@
 //! All is written and read back in a folder `<to>.part`, which gets its name at the end: a folder of shards is whole.
 
 mod place;
+mod shards;
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use image::codecs::jpeg::JpegEncoder;
@@ -26,6 +26,7 @@ use crate::{
     dataset::{self, Evaluated, Format, Tones},
     loader::Ordered,
 };
+use shards::Shards;
 
 /// The file of the names of classes.
 const CLASSES: &str = "classes.txt";
@@ -179,8 +180,7 @@ fn pack_split(
     let workers = plan.workers.max(1);
     let mut samples = Ordered::new(0..count, workers, 4 * workers, Box::new(make))?;
     let labels = split.images.labels();
-    let mut shards =
-        Shards { folder, most_bytes: plan.shard_bytes, open: None, packed: Packed::default() };
+    let mut shards = Shards::new(folder, plan.shard_bytes);
     let mut kept = Vec::new();
     for (index, sample) in std::iter::from_fn(|| samples.next()).enumerate() {
         let label = labels.map(|labels| labels[index]);
@@ -197,65 +197,7 @@ fn pack_split(
     Ok(packed)
 }
 
-/// The shards of a split while they are written.
-struct Shards<'a> {
-    folder: &'a Path,
-    /// A shard is closed when it has this many bytes.
-    most_bytes: u64,
-    open: Option<Writer>,
-    packed: Packed,
-}
-
-impl Shards<'_> {
-    /// Adds a sample; returns whether it is an image, which is not left out.
-    fn add(&mut self, sample: Sample, label: Option<u32>) -> Result<bool, DataError> {
-        let packed = &mut self.packed;
-        let (bytes, ending) = match sample {
-            Sample::Bad(bad) => {
-                packed.left_out.push(bad);
-                return Ok(false);
-            }
-            Sample::Image { bytes, ending, is_scaled, is_encoded } => {
-                packed.scaled += usize::from(is_scaled);
-                packed.encoded += usize::from(is_encoded);
-                (bytes, ending)
-            }
-        };
-        let mut open = match self.open.take() {
-            Some(open) => open,
-            None => Writer::new(self.folder, packed.shards)?,
-        };
-        let key = format!("{:09}", packed.images);
-        open.add(&format!("{key}.{ending}"), &bytes)?;
-        if let Some(label) = label {
-            open.add(&format!("{key}.cls"), label.to_string().as_bytes())?;
-        }
-        packed.images += 1;
-        packed.sums.push(Md5::digest(&bytes).into());
-        let is_full = open.bytes >= self.most_bytes;
-        self.open = Some(open);
-        if is_full {
-            self.close()?;
-        }
-        Ok(true)
-    }
-
-    /// Closes the shard that is open.
-    fn close(&mut self) -> Result<(), DataError> {
-        if let Some(open) = self.open.take() {
-            self.packed.bytes += open.finish()?;
-            self.packed.shards += 1;
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Packed, DataError> {
-        self.close()?;
-        Ok(self.packed)
-    }
-}
-
-/// An image as it goes into a shard./// An image as it goes into a shard.
+/// An image as it goes into a shard.
 fn sample(
     images: &dyn Dataset,
     index: usize,
@@ -306,46 +248,6 @@ fn write(encoder: impl ImageEncoder, image: &Image) -> Result<(), String> {
     };
     let written = encoder.write_image(&image.values, size.0, size.1, kind);
     written.map_err(|error| error.to_string())
-}
-
-/// A shard that is being written, under a name of its own until it is whole.
-struct Writer {
-    path: PathBuf,
-    part: PathBuf,
-    archive: tar::Builder<BufWriter<File>>,
-    bytes: u64,
-}
-
-impl Writer {
-    fn new(folder: &Path, number: usize) -> Result<Self, DataError> {
-        let path = folder.join(format!("{number:06}.tar"));
-        let part = path.with_extension("tar.part");
-        let file = File::create(&part).map_err(DataError::io(&part))?;
-        let archive = tar::Builder::new(BufWriter::with_capacity(1 << 20, file));
-        Ok(Self { path, part, archive, bytes: 0 })
-    }
-
-    fn add(&mut self, name: &str, bytes: &[u8]) -> Result<(), DataError> {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        let added = self.archive.append_data(&mut header, name, bytes);
-        added.map_err(DataError::io(&self.part))?;
-        self.bytes += 512 + (bytes.len() as u64).next_multiple_of(512);
-        Ok(())
-    }
-
-    fn finish(self) -> Result<u64, DataError> {
-        let Self { path, part, archive, .. } = self;
-        let written = archive.into_inner().and_then(|mut file| {
-            file.flush()?;
-            file.get_ref().sync_all()?;
-            file.get_ref().metadata()
-        });
-        let bytes = written.map_err(DataError::io(&part))?.len();
-        fs::rename(&part, &path).map_err(DataError::io(&path))?;
-        Ok(bytes)
-    }
 }
 
 /// Opens the shards in `at` as a training would, decodes every image, and compares bytes, order, labels and classes
