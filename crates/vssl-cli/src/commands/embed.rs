@@ -75,20 +75,27 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
     let mut named = 0;
     let mut heard = |done: usize, left_out: &[DataError]| {
         bar.set_position(done as u64);
-        for error in left_out.iter().filter(|_| !common.quiet) {
-            named += 1_usize;
-            bar.suspend(|| match named.cmp(&NAMED) {
-                Ordering::Less => complain(&format!("left out: {error}")),
-                Ordering::Equal => complain(&format!(
-                    "left out: {error}; further such images are only counted, and `vssl data check` names all"
-                )),
-                Ordering::Greater => (),
-            });
+        if !common.quiet && !left_out.is_empty() {
+            bar.suspend(|| name_left_out(left_out, &mut named));
         }
     };
     let done = embed(&job, &arguments.to, form, &mut heard).map_err(advised)?;
     bar.finish_and_clear();
     tell(&done, &job, arguments, common)
+}
+
+/// Names images that are left out, until [`NAMED`] of them were named; `named` counts them.
+fn name_left_out(images: &[DataError], named: &mut usize) {
+    for error in images {
+        *named += 1;
+        match (*named).cmp(&NAMED) {
+            Ordering::Less => complain(&format!("left out: {error}")),
+            Ordering::Equal => complain(&format!(
+                "left out: {error}; further such images are only counted, and `vssl data check` names all"
+            )),
+            Ordering::Greater => (),
+        }
+    }
 }
 
 fn advised(error: EmbedError) -> Failure {

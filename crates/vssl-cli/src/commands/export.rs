@@ -1,12 +1,14 @@
 //! `vssl export`: writes an encoder to a file.
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
     device::{Backend, DeviceChoice},
     encoder::{
         Encoder,
-        export::{Form, Options, export, write_with},
+        export::{Exported, Form, Options, export, write_with},
         onnx::Pixels,
     },
 };
@@ -24,8 +26,39 @@ use crate::{
 
 pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     let Export { run, to, network, checkpoint, .. } = arguments;
-    let format = format(arguments)?;
+    let (form, options) = asked(arguments)?;
     destination::check("--to", to, &[run])?;
+    let meter = Meter::waiting(common);
+    meter.set_message(format!("exporting {}", run.display()));
+    let tuned = is_fine_tuned(run);
+    let is_run = !run.is_file() && !tuned;
+    tell_stand_in(run, checkpoint)?;
+    let exported = if is_run && form == Form::Safetensors && !options.half {
+        export(run, checkpoint, (*network).into(), to)?
+    } else {
+        let cpu = DeviceChoice { backend: Backend::Cpu, index: None }
+            .resolve()
+            .map_err(Failure::usage)?;
+        let encoder = Encoder::open(run, checkpoint, (*network).into(), &cpu)?;
+        write_with(&encoder, to, form, options)?
+    };
+    meter.finish_and_clear();
+    tell_fine_tuned(run);
+    let name = match network {
+        _ if tuned => "fine-tuned network",
+        _ if !is_run => "file",
+        NetworkName::Student => "student",
+        NetworkName::Teacher => "teacher",
+    };
+    tell(&exported, name, to, common)
+}
+
+/// Returns the format of the file and what was asked of it.
+///
+/// # Errors
+/// An option that the format does not have.
+fn asked(arguments: &Export) -> Result<(Form, Options), Failure> {
+    let format = format(arguments)?;
     let form = match (format, arguments.with_normalisation) {
         (ExportFormat::Safetensors, None) => Form::Safetensors,
         (ExportFormat::Burn, None) => Form::Burn,
@@ -51,28 +84,11 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             "--half is for safetensors and ONNX; Burn's record has the precision of the module"
         )));
     }
-    let meter = Meter::waiting(common);
-    meter.set_message(format!("exporting {}", run.display()));
-    let tuned = is_fine_tuned(run);
-    let is_run = !run.is_file() && !tuned;
-    tell_stand_in(run, checkpoint)?;
-    let exported = if is_run && form == Form::Safetensors && !options.half {
-        export(run, checkpoint, (*network).into(), to)?
-    } else {
-        let cpu = DeviceChoice { backend: Backend::Cpu, index: None }
-            .resolve()
-            .map_err(Failure::usage)?;
-        let encoder = Encoder::open(run, checkpoint, (*network).into(), &cpu)?;
-        write_with(&encoder, to, form, options)?
-    };
-    meter.finish_and_clear();
-    tell_fine_tuned(run);
-    let name = match network {
-        _ if tuned => "fine-tuned network",
-        _ if !is_run => "file",
-        NetworkName::Student => "student",
-        NetworkName::Teacher => "teacher",
-    };
+    Ok((form, options))
+}
+
+/// Prints what was written to `to`: the network called `name`.
+fn tell(exported: &Exported, name: &str, to: &Path, common: &Common) -> Result<(), Failure> {
     if common.json {
         let value = json!({
             "event": "exported",

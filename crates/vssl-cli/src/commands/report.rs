@@ -29,25 +29,8 @@ use crate::{
 const MOST_THUMBNAILS: usize = 6000;
 
 pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
-    let Report { to, projector, shown, .. } = arguments;
-    if destination::ending(to).is_some_and(|ending| !["html", "htm"].contains(&ending.as_str())) {
-        return Err(Failure::usage(anyhow!(
-            "--to {}: the page is HTML; expected a name that ends in .html",
-            to.display()
-        )));
-    }
-    destination::check::<&Path>("--to", to, &[])?;
-    if let Some(folder) = projector {
-        destination::check::<&Path>("--projector", folder, &[])?;
-    }
-    let folders = comparison::folders(&arguments.runs)?;
-    if projector.is_some() && folders.len() > 1 {
-        return Err(Failure::usage(anyhow!(
-            "--projector writes the features of one run; got {}: {}",
-            folders.len(),
-            listed(&folders)
-        )));
-    }
+    let to = &arguments.to;
+    let folders = checked(arguments)?;
     let bar = Meter::waiting(common);
     // Runs that cannot be shown: each costs its own place on the page and no other.
     let mut left_out = Vec::new();
@@ -68,21 +51,7 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
                 continue;
             }
         };
-        for remark in &run.remarks {
-            bar.suspend(|| note(&format!("{}: {remark}", folder.display())));
-        }
-        bar.set_message(format!("asking the encoder of {}", folder.display()));
-        let points = (shown.points as usize).min((MOST_THUMBNAILS / folders.len()).max(100));
-        let (pictures, missing) = match shown.curves {
-            true => (None, Some("left out on request (--curves)".to_owned())),
-            false => pictures(folder, points, shown, (projector.as_deref(), &bar), common)?,
-        };
-        if let Some(missing) = missing.as_ref().filter(|_| !shown.curves && !common.quiet) {
-            bar.suspend(|| note(&format!("{}: no pictures: {missing}", folder.display())));
-        }
-        document.runs.push(run);
-        document.pictures.push(pictures);
-        document.missing.push(missing);
+        add(&mut document, run, (arguments, folders.len()), &bar, common)?;
     }
     bar.finish_and_clear();
     if document.runs.is_empty() {
@@ -95,6 +64,60 @@ pub(super) fn run(arguments: &Report, common: &Common) -> Result<(), Failure> {
     let page = html(&document);
     vssl::run::whole_file::write(to, &page).map_err(during("writing the page to", to))?;
     tell(arguments, &shown, &left_out, (&document, page.len()), common)
+}
+
+/// Returns the folders of the runs that the page shows.
+///
+/// # Errors
+/// A file that cannot be written or is no page, a path without a run, or several runs where one is expected.
+fn checked(arguments: &Report) -> Result<Vec<PathBuf>, Failure> {
+    let Report { to, projector, .. } = arguments;
+    if destination::ending(to).is_some_and(|ending| !["html", "htm"].contains(&ending.as_str())) {
+        return Err(Failure::usage(anyhow!(
+            "--to {}: the page is HTML; expected a name that ends in .html",
+            to.display()
+        )));
+    }
+    destination::check::<&Path>("--to", to, &[])?;
+    if let Some(folder) = projector {
+        destination::check::<&Path>("--projector", folder, &[])?;
+    }
+    let folders = comparison::folders(&arguments.runs)?;
+    if projector.is_some() && folders.len() > 1 {
+        return Err(Failure::usage(anyhow!(
+            "--projector writes the features of one run; got {}: {}",
+            folders.len(),
+            listed(&folders)
+        )));
+    }
+    Ok(folders)
+}
+
+/// Adds a run to the page, with the pictures that its encoder makes; `count` is the number of runs.
+fn add(
+    document: &mut Document,
+    run: RunView,
+    (arguments, count): (&Report, usize),
+    bar: &Meter,
+    common: &Common,
+) -> Result<(), Failure> {
+    let Report { projector, shown, .. } = arguments;
+    for remark in &run.remarks {
+        bar.suspend(|| note(&format!("{}: {remark}", run.folder.display())));
+    }
+    bar.set_message(format!("asking the encoder of {}", run.folder.display()));
+    let points = (shown.points as usize).min((MOST_THUMBNAILS / count).max(100));
+    let (pictures, missing) = match shown.curves {
+        true => (None, Some("left out on request (--curves)".to_owned())),
+        false => pictures(&run.folder, points, shown, (projector.as_deref(), bar), common)?,
+    };
+    if let Some(missing) = missing.as_ref().filter(|_| !shown.curves && !common.quiet) {
+        bar.suspend(|| note(&format!("{}: no pictures: {missing}", run.folder.display())));
+    }
+    document.runs.push(run);
+    document.pictures.push(pictures);
+    document.missing.push(missing);
+    Ok(())
 }
 
 /// Prints what was written: `bytes` of a page of `document`, with the runs in `folders`.

@@ -236,6 +236,29 @@ fn as_json(found: &Found) -> Value {
     })
 }
 
+/// What is known of a split, for programs.
+fn as_event(
+    name: &str,
+    split: &dyn Dataset,
+    (report, found, config): (&Report, Option<&Found>, &DataConfig),
+) -> Value {
+    let classes = split.labels().map(|_| split.classes().len());
+    let bad: Vec<_> = report
+        .bad
+        .iter()
+        .map(|bad| json!({ "index": bad.index, "name": bad.name, "what": bad.what }))
+        .collect();
+    let sizes = report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
+    json!({
+        "event": "checked", "split": name, "images": report.images, "classes": classes,
+        "channels": config.channels,
+        "sizes": sizes, "bad": bad, "lost_classes": report.lost_classes(split), "sixteen_bits": report.sixteen_bits.map(|found| {
+            json!({ "images": found.images, "largest": found.largest })
+        }),
+        "found": found.map(as_json),
+    })
+}
+
 /// Tells what is known of a split. What was found in the folder of the set stands, for programs, with the
 /// training split.
 fn tell(
@@ -246,22 +269,7 @@ fn tell(
 ) -> Result<(), Failure> {
     let classes = split.labels().map(|_| split.classes().len());
     if common.json {
-        let bad: Vec<_> = report
-            .bad
-            .iter()
-            .map(|bad| json!({ "index": bad.index, "name": bad.name, "what": bad.what }))
-            .collect();
-        let sizes =
-            report.sizes.map(|sizes| json!({ "width": sizes.width, "height": sizes.height }));
-        let value = json!({
-            "event": "checked", "split": name, "images": report.images, "classes": classes,
-            "channels": config.channels,
-            "sizes": sizes, "bad": bad, "lost_classes": report.lost_classes(split), "sixteen_bits": report.sixteen_bits.map(|found| {
-                json!({ "images": found.images, "largest": found.largest })
-            }),
-            "found": found.map(as_json),
-        });
-        return say(&value.to_string());
+        return say(&as_event(name, split, (report, found, config)).to_string());
     }
     let classes = match classes {
         Some(1) => "1 class".to_owned(),

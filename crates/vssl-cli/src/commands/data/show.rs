@@ -71,14 +71,7 @@ pub(super) fn run(
         return say(&to.display().to_string());
     }
     for (file, image) in files.iter().zip(&images) {
-        let (Image { width, height, .. }, file) = (image, text_of(file));
-        let drawn = match image.channels() {
-            3 => String::new(),
-            1 => ", 1 channel".to_owned(),
-            2 => ", 2 channels, of which the first is drawn".to_owned(),
-            more => format!(", {more} channels, of which the first three are drawn"),
-        };
-        say(&format!("{file}: {width} x {height} pixels{drawn}"))?;
+        say(&described(file, image))?;
     }
     let rows = match &pipeline {
         None => String::new(),
@@ -89,6 +82,18 @@ pub(super) fn run(
         ),
     };
     say(&format!("{}: {}{rows}", to.display(), counted(files.len(), "image")))
+}
+
+/// An image in words: its size, and how much of it is drawn.
+fn described(file: &Path, image: &Image) -> String {
+    let (Image { width, height, .. }, file) = (image, text_of(file));
+    let drawn = match image.channels() {
+        3 => String::new(),
+        1 => ", 1 channel".to_owned(),
+        2 => ", 2 channels, of which the first is drawn".to_owned(),
+        more => format!(", {more} channels, of which the first three are drawn"),
+    };
+    format!("{file}: {width} x {height} pixels{drawn}")
 }
 
 /// How a recipe reads and changes images.

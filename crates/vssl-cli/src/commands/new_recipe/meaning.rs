@@ -51,6 +51,13 @@ pub(super) fn meaning(method: &str, key: &str) -> &'static str {
         "centering" => "softmax or sinkhorn: how the teacher's outputs become targets",
         "sinkhorn_iterations" => "iterations of the latter",
         "prototypes" => "cluster centres, or outputs of the head",
+        key => of_its_ending(key),
+    }
+}
+
+/// What a setting does that has the same ending as others.
+fn of_its_ending(key: &str) -> &'static str {
+    match key {
         key if key.ends_with("r_width") => "length of its tokens",
         key if key.ends_with("r_depth") => "number of its blocks",
         key if key.ends_with("r_heads") => "attention heads of its blocks",
