@@ -113,14 +113,7 @@ impl Backbone {
     /// # Shapes — `[n, 3, h, w]` to `[n, dim]` and tokens as of [`Vit::visible_tokens`].
     pub fn forward_visible(&self, x: Tensor<4>, visible: &Chosen, mode: Mode) -> Option<Seen> {
         let Self::Vit(network) = self else { return None };
-        let frozen = matches!(mode, Mode::Heads(_));
-        let tokens = match x.gradient_checkpointing_strategy().filter(|_| frozen) {
-            None => breakdown::network(Part::Backbone, || network.visible_tokens(x, visible)),
-            Some(strategy) => {
-                let tokens = network.valid().visible_tokens(x.inner(), visible);
-                Tensor::from_inner(tokens).with_gradient_checkpointing_strategy(strategy)
-            }
-        };
+        let tokens = self.tokens_by(x, mode, &|network, x| network.visible_tokens(x, visible))?;
         let (prefix, count) = (network.prefix(), visible.count());
         Some(Seen {
             features: network.feature_of_visible(tokens.clone()),
@@ -169,6 +162,20 @@ impl Backbone {
             features
         });
         places.map(|grid| (features, grid))
+    }
+
+    /// Runs `run` with the transformer, and without gradient in [`Mode::Heads`]; `None` for other networks.
+    fn tokens_by(
+        &self,
+        x: Tensor<4>,
+        mode: Mode,
+        run: &dyn Fn(&Vit, Tensor<4>) -> Tensor<3>,
+    ) -> Option<Tensor<3>> {
+        if let Mode::Heads(_) = mode {
+            return self.frozen(x, |network, x| network.tokens_by(x, Mode::Eval, run));
+        }
+        let Self::Vit(network) = self else { return None };
+        Some(breakdown::network(Part::Backbone, || run(network, x)))
     }
 
     /// Runs the network by its running statistics and without gradient, outside of the autodiff graph.

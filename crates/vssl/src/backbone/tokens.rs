@@ -1,8 +1,7 @@
 //! A transformer's class token and patches in one pass, of whole images and of images some of whose patches are masked.
 //! Called by the methods that compare patches.
 
-use burn::{module::Module, tensor::Tensor};
-use vssl_kernels::breakdown::{self, Part};
+use burn::tensor::Tensor;
 
 use super::{Backbone, Masked, Vit};
 use crate::layers::Mode;
@@ -31,19 +30,16 @@ impl Backbone {
         mode: Mode,
     ) -> Option<Tokens> {
         let Self::Vit(network) = self else { return None };
-        let is_frozen = matches!(mode, Mode::Heads(_));
-        let strategy = x.gradient_checkpointing_strategy().filter(|_| is_frozen);
-        let tokens = breakdown::network(Part::Backbone, || match strategy {
-            None => tokens(network, x, masked),
-            Some(strategy) => {
-                let inner = |masked: Masked| Masked {
-                    mask: masked.mask.inner(),
-                    token: masked.token.inner(),
-                };
-                let tokens = tokens(&network.valid(), x.inner(), masked.map(inner));
-                Tensor::from_inner(tokens).with_gradient_checkpointing_strategy(strategy)
+        // Without a gradient the network runs outside of the graph, and the mask has to be there as well.
+        let is_outside =
+            matches!(mode, Mode::Heads(_)) && x.gradient_checkpointing_strategy().is_some();
+        let masked = match masked {
+            Some(Masked { mask, token }) if is_outside => {
+                Some(Masked { mask: mask.inner(), token: token.inner() })
             }
-        });
+            masked => masked,
+        };
+        let tokens = self.tokens_by(x, mode, &|network, x| tokens(network, x, masked.clone()))?;
         let ([n, count, width], prefix) = (tokens.dims(), network.prefix());
         Some(Tokens {
             features: network.feature_of_visible(tokens.clone()),
