@@ -116,6 +116,20 @@ fn moco_rows(query: Tensor<2>, key: Tensor<2>, queue: Tensor<2>, temperature: f6
     -activation::log_softmax(logits, 1).narrow(1, 0, 1).reshape([n]) // [n, 1] -> [n]
 }
 
+/// Returns `loss(a₁, b₂) + loss(a₂, b₁)`: each view with the other view of the same images.
+fn both_ways<A, B>(
+    [a1, a2]: [A; 2],
+    [b1, b2]: [B; 2],
+    loss: impl Fn(A, B) -> Tensor<1>,
+) -> Tensor<1> {
+    loss(a1, b2) + loss(a2, b1)
+}
+
+/// Puts the keys of each view beside its queue.
+fn beside<A, B>([k1, k2]: [A; 2], [queue1, queue2]: [B; 2]) -> [(A, B); 2] {
+    [(k1, queue1), (k2, queue2)]
+}
+
 /// MoCo V2+: [`moco`] in both directions, `½·[moco(q₁, k₂, queue₂) + moco(q₂, k₁, queue₁)]`. The
 /// keys of view v meet the queue that holds earlier keys of view v.
 ///
@@ -127,8 +141,8 @@ pub fn mocov2plus(
     queues: [Tensor<2>; 2],
     temperature: f64,
 ) -> Tensor<1> {
-    let ([q1, q2], [k1, k2], [queue1, queue2]) = (queries, keys, queues);
-    (moco(q1, k2, queue2, temperature) + moco(q2, k1, queue1, temperature)) * 0.5
+    let (moco, others) = (|q, (k, queue)| moco(q, k, queue, temperature), beside(keys, queues));
+    both_ways(queries, others, moco) * 0.5
 }
 
 /// The loss [`mocov2plus`] of each image, `[n]`.
@@ -138,8 +152,9 @@ pub fn mocov2plus_rows(
     queues: [Tensor<2>; 2],
     temperature: f64,
 ) -> Tensor<1> {
-    let ([q1, q2], [k1, k2], [queue1, queue2]) = (queries, keys, queues);
-    (moco_rows(q1, k2, queue2, temperature) + moco_rows(q2, k1, queue1, temperature)) * 0.5
+    let (moco, others) =
+        (|q, (k, queue)| moco_rows(q, k, queue, temperature), beside(keys, queues));
+    both_ways(queries, others, moco) * 0.5
 }
 
 /// MoCo V3 in one direction: `2T·CE(cos(q, kᵀ)/T, i)`, row i belonging to key i.
@@ -153,15 +168,13 @@ pub fn mocov3_pair(query: Tensor<2>, key: Tensor<2>, temperature: f64) -> Tensor
 ///
 /// # Shapes — all `[n, d]`; returns `[1]`. No gradient flows to `keys`.
 pub fn mocov3(queries: [Tensor<2>; 2], keys: [Tensor<2>; 2], temperature: f64) -> Tensor<1> {
-    let ([q1, q2], [k1, k2]) = (queries, keys);
-    mocov3_pair(q1, k2, temperature) + mocov3_pair(q2, k1, temperature)
+    both_ways(queries, keys, |q, k| mocov3_pair(q, k, temperature))
 }
 
 /// The loss [`mocov3`] of each image, `[n]`.
 pub fn mocov3_rows(queries: [Tensor<2>; 2], keys: [Tensor<2>; 2], temperature: f64) -> Tensor<1> {
-    let ([q1, q2], [k1, k2]) = (queries, keys);
     let pair = |q, k: Tensor<2>| own_among_all_rows(q, k.detach(), temperature);
-    (pair(q1, k2) + pair(q2, k1)) * (2.0 * temperature)
+    both_ways(queries, keys, pair) * (2.0 * temperature)
 }
 
 /// NNCLR in one direction: `CE(cos(nn, pᵀ)/T, i)`. Rows are the neighbours, columns the predictions.
@@ -180,8 +193,7 @@ pub fn nnclr(
     predictions: [Tensor<2>; 2],
     temperature: f64,
 ) -> Tensor<1> {
-    let ([nn1, nn2], [p1, p2]) = (neighbours, predictions);
-    (nnclr_pair(nn1, p2, temperature) + nnclr_pair(nn2, p1, temperature)) * 0.5
+    both_ways(neighbours, predictions, |nn, p| nnclr_pair(nn, p, temperature)) * 0.5
 }
 
 /// The loss [`nnclr`] of each image, `[n]`.
@@ -190,9 +202,8 @@ pub fn nnclr_rows(
     predictions: [Tensor<2>; 2],
     temperature: f64,
 ) -> Tensor<1> {
-    let ([nn1, nn2], [p1, p2]) = (neighbours, predictions);
     let pair = |nn: Tensor<2>, p| own_among_all_rows(nn.detach(), p, temperature);
-    (pair(nn1, p2) + pair(nn2, p1)) * 0.5
+    both_ways(neighbours, predictions, pair) * 0.5
 }
 
 /// ReSSL: `mean_i −Σ_j softmax(k·queueᵀ/T_k)_j · log softmax(q·queueᵀ/T_q)_j`. The pair's own
