@@ -25,45 +25,14 @@ use vssl::{
     train::{Environment, Plan, pretrain},
 };
 
-use super::training::{Silent, environment, recipe, train};
+use super::training::{self, Silent, environment, recipe, train};
 
 const HEAD: &str = "[uncertainty]\nhidden = [12, 6]\nobjective = ";
 
 /// Two epochs of four steps.
 fn text(method: &str, more: &str) -> String {
-    format!(
-        r#"
-        method = "{method}"
-        [data]
-        format = "idx"
-        path = "data/fashion-mnist-tenth"
-        limit_train = 64
-        limit_validation = 16
-        [[views]]
-        count = 2
-        size = 28
-        [backbone]
-        architecture = "resnet18"
-        width = 2
-        stem = "imagenet"
-        [optimizer]
-        name = "adamw"
-        lr = 1e-3
-        [schedule]
-        name = "warmup-cosine"
-        warmup_epochs = 0
-        [evaluation]
-        enabled = false
-        [train]
-        epochs = 2
-        batch = 16
-        accumulate = 2
-        clip_norm = 0.5
-        [log]
-        every_steps = 1
-        {more}
-        "#
-    )
+    let train = "epochs = 2\naccumulate = 2\nclip_norm = 0.5";
+    training::text(method, &format!("{train}\n[log]\nevery_steps = 1\n{more}"))
 }
 
 fn checkpoint(run: &Path) -> Checkpoint {

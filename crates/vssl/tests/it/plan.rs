@@ -15,41 +15,12 @@ use vssl::{
 
 use super::{
     embedded::pictures,
-    training::{Silent, environment, recipe},
+    training::{self, Silent, environment, recipe},
 };
 
 /// Four epochs of four steps.
 fn text(method: &str, train: &str, more: &str) -> String {
-    format!(
-        r#"
-        method = "{method}"
-        [data]
-        format = "idx"
-        path = "data/fashion-mnist-tenth"
-        limit_train = 64
-        [[views]]
-        count = 2
-        size = 28
-        [backbone]
-        architecture = "resnet18"
-        width = 2
-        stem = "imagenet"
-        [optimizer]
-        name = "adamw"
-        lr = 1e-3
-        [schedule]
-        name = "warmup-cosine"
-        warmup_epochs = 0
-        [evaluation]
-        enabled = false
-        [train]
-        epochs = 4
-        batch = 16
-        {train}
-        [{method}]
-        {more}
-        "#
-    )
+    training::text(method, &format!("epochs = 4\n{train}\n[{method}]\n{more}"))
 }
 
 fn cpu() -> Environment {

@@ -43,6 +43,38 @@ pub fn environment(device: Device) -> Environment {
     }
 }
 
+/// A recipe that trains a tiny network on images of the repository, four steps an epoch; `more` goes on in `[train]`.
+pub fn text(method: &str, more: &str) -> String {
+    format!(
+        r#"
+        method = "{method}"
+        [data]
+        format = "idx"
+        path = "data/fashion-mnist-tenth"
+        limit_train = 64
+        limit_validation = 16
+        [[views]]
+        count = 2
+        size = 28
+        [backbone]
+        architecture = "resnet18"
+        width = 2
+        stem = "imagenet"
+        [optimizer]
+        name = "adamw"
+        lr = 1e-3
+        [schedule]
+        name = "warmup-cosine"
+        warmup_epochs = 0
+        [evaluation]
+        enabled = false
+        [train]
+        batch = 16
+        {more}
+        "#
+    )
+}
+
 /// Trains a recipe on the processor to its end.
 pub fn train(run: &Path, text: &str) {
     let plan = Plan::new(recipe(text), run, environment(Device::flex())).unwrap();
