@@ -280,3 +280,22 @@ fn a_step_of_a_recipe_is_that_of_its_run() {
     let done = run(&[bench.as_slice(), &small, &["--set", "train.max_steps=1"]].concat());
     done.refused(2, &["the recipe makes 1 step,", "--warmup", "raise train.max_steps"]);
 }
+
+/// The folder that a benchmark names as its run's is none that holds a teacher or an encoder to start from.
+#[test]
+fn a_step_of_a_recipe_with_a_teacher_is_timed() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = folder.path().join("teacher");
+    let recipe = root().join("recipes/quickstart.toml");
+    let small = ["--set", "backbone.width=4", "--set", "train.batch=16", "--set", "vssl.dim=8"];
+    let short = ["--set", "train.max_steps=1", "--set", "evaluation.enabled=false"];
+    let pretrain = ["pretrain", recipe.to_str().unwrap(), "--out", teacher.to_str().unwrap()];
+    run(&[pretrain.as_slice(), &small, &short].concat()).succeeded();
+    let distill = root().join("recipes/cifar10-small/distill.toml");
+    let from = format!("teacher.from={}", teacher.display());
+    let data = ["data.format=idx", "data.path=data/fashion-mnist-tenth", &from, "train.batch=16"];
+    let bench = ["bench", "step", "--recipe", distill.to_str().unwrap(), "--steps", "1"];
+    let settings: Vec<&str> = data.iter().flat_map(|setting| ["--set", setting]).collect();
+    let value = object(&[bench.as_slice(), &settings].concat());
+    assert_eq!((&value["method"], &value["batch"]), (&"distill".into(), &16.into()), "{value}");
+}

@@ -142,12 +142,13 @@ fn of_recipe(
         data_root: Some(common.data.clone()),
         recipe_folder: recipe.parent().map(Path::to_owned),
         commit: None,
-        force: true,
+        force: false,
         allow_changed_data: false,
         adapts_batch: !origins.is_given("train.batch"),
     };
-    // A plan has a folder; no step writes to it.
-    let plan = Plan::new(parsed, &std::env::temp_dir(), environment).map_err(classified)?;
+    // A plan has a folder, which no step writes to: one that is not there.
+    let folder = std::env::temp_dir().join(format!("vssl-bench-step-{}", std::process::id()));
+    let plan = Plan::new(parsed, &folder, environment).map_err(classified)?;
     if !common.json {
         origins.notes.iter().chain(&plan.notes).for_each(|text| note(text));
     }
