@@ -8,7 +8,9 @@ twin takes these weights and the views of `vssl.Views` (so the Python package of
 in single and in double precision. The double ones stand for the exact result: a side is right as far as its distance
 from them is that of rounding, which PyTorch's own single precision shows.
 
-The warm-up is cut to a tenth of an epoch, so that the steps go up the warm-up and down the whole cosine.
+The warm-up is cut to a tenth of an epoch, so that the steps go up the warm-up and down the whole cosine. AdamW's first
+steps are almost the signs of the gradients, so rounding of the smallest ones becomes whole steps and grows fast. With
+`--gentle` it grows slowly: a large epsilon, small rates, and a weight decay that shows.
 """
 
 import argparse
@@ -26,6 +28,8 @@ import vssl
 from safetensors.torch import load_file
 
 SHORT = ["schedule.warmup_epochs=0.1", "evaluation.enabled=false", "knn.every_epochs=0", "log.every_steps=1"]
+
+GENTLE = ["optimizer.eps=0.1", "optimizer.lr=1e-4", "schedule.start=1e-6", "optimizer.weight_decay=10"]
 
 
 def trained(chosen, recipe, out, changes):
@@ -80,25 +84,28 @@ def state(method, adam):
 def kind(part, name):
     if "running_" in name:
         return f"{part}: running statistics"
-    return f"{part}: {name.partition('.')[0]}" if part == "optimizer" else f"{part}: parameters"
+    return f"{part}: {name.partition('.')[0]}" if part == "optimizer" else f"{part}: movement of parameters"
 
 
-def distances(found, exact):
-    """For each kind of tensors, |found − exact| / |exact| over all numbers of the kind."""
+def distances(found, exact, start):
+    """For each kind of tensors, |found − exact| / |exact| over all numbers of the kind. Of parameters it is not they that
+    count but how far they have moved from `start`."""
     sums = {}
     for part, tensors in exact.items():
         for name, tensor in tensors.items():
             if name.endswith("num_batches_tracked"):
                 continue
             other = found[part][name].to(torch.float64).reshape(tensor.shape)
+            moves = part != "optimizer" and "running_" not in name
+            reference = tensor - start[name] if moves else tensor
             pair = sums.setdefault(kind(part, name), [0.0, 0.0])
-            pair[0] += (other - tensor.to(torch.float64)).square().sum().item()
-            pair[1] += tensor.to(torch.float64).square().sum().item()
+            pair[0] += (other - tensor).square().sum().item()
+            pair[1] += reference.square().sum().item()
     return {kind: (difference / whole) ** 0.5 for kind, (difference, whole) in sums.items()}
 
 
 def compare(chosen, recipe_path, folder):
-    changes = [*chosen.set, f"train.max_steps={chosen.steps}", *SHORT]
+    changes = [*chosen.set, *(GENTLE if chosen.gentle else []), f"train.max_steps={chosen.steps}", *SHORT]
     path = folder / "recipe.toml"
     path.write_text(recipes.resolved(chosen.vssl, recipe_path, changes))
     recipe = recipes.read(path)
@@ -109,17 +116,34 @@ def compare(chosen, recipe_path, folder):
     running = {name: value for name, value in first["student"].items() if "running_" not in name}
     initial = methods.make(recipe).student.state_dict()
     start = {name: running.get(name, initial[name]) for name in first["student"]}
+    report_gradients(recipe, start, views[0], first["optimizer"])
     results = {dtype: repeated(recipe, start, views, dtype) for dtype in (torch.float32, torch.float64)}
     exact, single = results[torch.float64], results[torch.float32]
-    report(recipe["method"], logged, exact[2], single[2])
+    report(logged, exact[2], single[2])
     reference = state(*exact[:2])
-    ours, theirs = distances(last, reference), distances(state(*single[:2]), reference)
+    ours, theirs = (distances(side, reference, start) for side in (last, state(*single[:2])))
     for name in ours:
         print(f"  {name:32} {ours[name]:10.1e} {theirs[name]:10.1e}")
 
 
-def report(name, logged, exact, single):
-    print(f"{name}: relative distance from double precision\n  {'step':>4} {'loss':>12} {'vssl':>10} {'PyTorch':>10}"
+def report_gradients(recipe, start, views, first):
+    """The gradients of the first step, tensor by tensor: vssl's are in the moments of its step without an effect."""
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        method, adam, _ = repeated(recipe, start, [views], dtype)
+        found[dtype] = state(method, adam)["optimizer"]
+    worst = {"vssl": (0.0, ""), "PyTorch": (0.0, "")}
+    for name, exact in found[torch.float64].items():
+        if name.startswith("exp_avg.") and exact.norm() > 1e-9:
+            for side, other in ("vssl", first[name]), ("PyTorch", found[torch.float32][name]):
+                distance = ((other.to(torch.float64) - exact).norm() / exact.norm()).item()
+                worst[side] = max(worst[side], (distance, name.removeprefix("exp_avg.")))
+    print(f"{recipe['method']}: relative distance from double precision\n  gradients of the first step, worst tensor: "
+          + ", ".join(f"{side} {distance:.1e} ({name})" for side, (distance, name) in worst.items()))
+
+
+def report(logged, exact, single):
+    print(f"  {'step':>4} {'loss':>12} {'vssl':>10} {'PyTorch':>10}"
           f" {'gradient':>10} {'vssl':>10} {'PyTorch':>10} {'rate':>10} {'vssl':>10}")
     last = len(exact) - 1
     for index, (line, reference, other) in enumerate(zip(logged, exact, single, strict=True)):
@@ -138,7 +162,8 @@ def main():
     parser.add_argument("--vssl", required=True, help="the binary")
     parser.add_argument("--data", default="data", help="folder of the datasets")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change of the recipes")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--gentle", action="store_true", help="settings with which rounding grows slowly")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     for recipe in chosen.recipes:

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import torch
 
-POSTERIOR = 5
+POSTERIOR = 4
 BOXES, EDGE, AREA = 256, 3.654152885361008796, 0.00492867323399
 
 
