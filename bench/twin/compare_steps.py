@@ -14,8 +14,6 @@ steps are almost the signs of the gradients, so rounding of the smallest ones be
 """
 
 import argparse
-import json
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -25,31 +23,11 @@ import recipe as recipes
 import torch
 import training
 import vssl
-from safetensors.torch import load_file
+from vssl_run import NO_EVALUATION, as_before_the_first_step, load, one_step_at_rate_0, trained
 
-SHORT = ["schedule.warmup_epochs=0.1", "evaluation.enabled=false", "knn.every_epochs=0", "log.every_steps=1"]
+SHORT = ["schedule.warmup_epochs=0.1", "log.every_steps=1", *NO_EVALUATION]
 
 GENTLE = ["optimizer.eps=0.1", "optimizer.lr=1e-4", "schedule.start=1e-6", "optimizer.weight_decay=10"]
-
-
-def trained(chosen, recipe, out, changes):
-    """Trains by vssl; returns the tensors of its last checkpoint and its logged steps."""
-    options = [word for change in changes for word in ("--set", change)]
-    subprocess.run(
-        [chosen.vssl, "pretrain", recipe, "--out", out, "--threads", "1", "--data", chosen.data, "--quiet", *options],
-        check=True, stdout=subprocess.DEVNULL)
-    folder = out / "checkpoints" / (out / "checkpoints" / "latest").read_text().strip()
-    tensors = {name: load_file(folder / f"{name}.safetensors") for name in ("student", "memory", "optimizer")}
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return tensors, [line for line in lines if line["kind"] == "step"]
-
-
-def load(module, tensors):
-    """Fills a module; only the counters of PyTorch's batch norms may be missing."""
-    missing, unexpected = module.load_state_dict(tensors, strict=False)
-    missing = [name for name in missing if not name.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise SystemExit(f"the networks differ: missing {missing}, unexpected {unexpected}")
 
 
 def repeated(recipe, start, views, dtype):
@@ -109,13 +87,11 @@ def compare(chosen, recipe_path, folder):
     path = folder / "recipe.toml"
     path.write_text(recipes.resolved(chosen.vssl, recipe_path, changes))
     recipe = recipes.read(path)
-    first, _ = trained(chosen, path, folder / "start", ["train.max_steps=1", "schedule.start=0"])
+    first = one_step_at_rate_0(chosen, path, folder / "start")
     last, logged = trained(chosen, path, folder / "run", [])
     drawn = vssl.Views(path, data=chosen.data, workers=1)
     views = [[torch.from_numpy(view) for view in batch.views] for batch, _ in zip(drawn, range(chosen.steps))]
-    running = {name: value for name, value in first["student"].items() if "running_" not in name}
-    initial = methods.make(recipe).student.state_dict()
-    start = {name: running.get(name, initial[name]) for name in first["student"]}
+    start = as_before_the_first_step(first["student"])
     report_gradients(recipe, start, views[0], first["optimizer"])
     results = {dtype: repeated(recipe, start, views, dtype) for dtype in (torch.float32, torch.float64)}
     exact, single = results[torch.float64], results[torch.float32]

@@ -7,7 +7,8 @@ from torchvision.models.resnet import BasicBlock, ResNet
 class Resnet18(ResNet):
     """torchvision's ResNet-18 without its classifier; its first stage has `width` channels, where torchvision has 64.
 
-    The initial values are those of torchvision's constructor without `zero_init_residual`.
+    The initial values are those of torchvision's constructor without `zero_init_residual`, to the bit for a width of 64
+    and the same seed.
     """
 
     def __init__(self, width):
@@ -22,11 +23,11 @@ class Resnet18(ResNet):
         self.layer3 = self._make_layer(BasicBlock, 4 * width, 2, stride=2)
         self.layer4 = self._make_layer(BasicBlock, 8 * width, 2, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
-        self.fc = nn.Identity()
+        self.fc = nn.Linear(8 * width, 1000)  # Its random numbers are drawn before those of the convolutions.
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.dim = 8 * width
+        self.fc, self.dim = nn.Identity(), 8 * width
 
 
 class Hidden(nn.Module):
