@@ -46,15 +46,16 @@ def load(module, tensors):
 
 
 def imported(chosen, recipe, tensors, to):
-    """Makes a file of vssl's of the tensors of an encoder with torchvision's names."""
+    """Makes a file of vssl's of the tensors of an encoder with torchvision's names. Images stay as they are: without
+    `--resize` those of a ResNet with the `imagenet` stem are taken for photographs, enlarged and cut."""
     weights = to.with_suffix(".weights.safetensors")
     save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
     normalisation = recipe["data"]["normalisation"]
     numbers = ",".join(str(number) for key in ("mean", "std") for number in normalisation[key])
     size = str(recipe["views"][0]["size"])
     subprocess.run(
-        [chosen.vssl, "import", weights, "--to", to, "--architecture", "resnet18", "--size", size, "--normalisation",
-         numbers, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        [chosen.vssl, "import", weights, "--to", to, "--architecture", "resnet18", "--size", size, "--resize", size,
+         "--normalisation", numbers, "--quiet"], check=True, stdout=subprocess.DEVNULL)
     weights.unlink()
 
 
