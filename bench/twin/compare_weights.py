@@ -104,8 +104,7 @@ def correlation(students):
 
 
 def evaluate(chosen, path, recipe, sides, seeds, folder):
-    for metric in ("knn_top1", "linear_top1"):
-        print(f"{metric} of untrained encoders:" if metric == "knn_top1" else "", end="\n" if metric == "knn_top1" else "")
+    print("untrained encoders:")
     means = {}
     for side, students in sides.items():
         found = []
@@ -130,13 +129,14 @@ def main():
     parser.add_argument("--vssl", required=True, help="the binary")
     parser.add_argument("--data", default="data", help="folder of the datasets")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change of the recipe")
-    parser.add_argument("--seeds", type=int, default=8, help="number of seeds, from 0")
+    parser.add_argument("--seeds", type=int, default=8, help="number of seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--evaluate", action="store_true", help="evaluate the untrained encoders")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     check_torchvision()
     with tempfile.TemporaryDirectory() as folder:
-        folder, seeds = Path(folder), range(chosen.seeds)
+        folder, seeds = Path(folder), range(chosen.first, chosen.first + chosen.seeds)
         path = folder / "recipe.toml"
         path.write_text(recipes.resolved(chosen.vssl, chosen.recipe, [*chosen.set, "seed=0"]))
         recipe = recipes.read(path)

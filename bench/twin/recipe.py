@@ -31,10 +31,10 @@ FIXED = {
     "vssl.likelihood_sign": "minimise",
 }
 
-#: Settings that change no weight of the encoder: padding of another stem, ranks, reading, figures beside the training.
+#: Settings that change no weight of the encoder: padding of another stem, ranks, reading, test images.
 WITHOUT_EFFECT = {
     "backbone.stem_padding", "train.sync_batchnorm",
-    "data.missing_classes", "data.on_bad_image", "data.prefetch", "data.workers",
+    "data.limit_validation", "data.missing_classes", "data.on_bad_image", "data.prefetch", "data.workers",
 }
 TABLES_WITHOUT_EFFECT = {"probe", "knn", "evaluation", "health", "checkpoint", "log"}
 
