@@ -99,7 +99,8 @@ def main():
     test, test_labels = images.split(recipe, chosen.data, images.TEST)
     with tempfile.TemporaryDirectory() as folder:
         encoder, again = Path(folder, "encoder.safetensors"), Path(folder, "imported.safetensors")
-        subprocess.run([chosen.vssl, "export", chosen.run, "--to", encoder, "--quiet"], check=True, stdout=subprocess.DEVNULL)
+        export = [chosen.vssl, "export", chosen.run, "--to", encoder, "--quiet"]
+        subprocess.run(export, check=True, stdout=subprocess.DEVNULL)
         vssl_run.imported(chosen, recipe, load_file(encoder), again)
         both = [features_by_torch(recipe, encoder, pixels) for pixels in (train, test)]
         ours = [features_by_vssl(chosen, encoder, path, split, Path(folder, f"{split}.npy"))
@@ -115,8 +116,8 @@ def main():
     print(f"{'':12} {'in the run':>12} {'imported':>12} {'PyTorch, scikit-learn':>24}")
     for name, predicted in (("knn_top1", nearest), ("linear_top1", answered)):
         right = 100 * (predicted == test_labels).mean()
-        inside = summary.get(name)
-        print(f"{name:12} {'not measured' if inside is None else f'{inside:.2f}':>12} {figures[name]:12.2f} {right:24.2f}")
+        inside = "not measured" if summary.get(name) is None else f"{summary[name]:.2f}"
+        print(f"{name:12} {inside:>12} {figures[name]:12.2f} {right:24.2f}")
     print(f"strength that scikit-learn's fits chose: {strength}")
 
 

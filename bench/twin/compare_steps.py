@@ -66,8 +66,8 @@ def kind(part, name):
 
 
 def distances(found, exact, start):
-    """For each kind of tensors, |found − exact| / |exact| over all numbers of the kind. Of parameters it is not they that
-    count but how far they have moved from `start`."""
+    """For each kind of tensors, |found − exact| / |exact| over all numbers of the kind; of parameters the denominator is
+    how far they have moved from `start`."""
     sums = {}
     for part, tensors in exact.items():
         for name, tensor in tensors.items():

@@ -3,9 +3,10 @@
 
     python bench/twin/compare_views.py --vssl target/release/vssl --data data recipes/cifar10-small/vssl.toml
 
-Three tables: what was drawn for views (vssl tells it; of torchvision's transforms the same functions are asked that they
-call themselves), the pixels of finished views, and the order of the images. z is the difference of the two means in
-standard errors; under equality about one in twenty is beyond 2. Needs the Python package of vssl.
+Three tables: what was drawn for views (vssl tells it; torchvision's transforms are asked by the functions that they call
+themselves), the pixels of finished views, and the order of the images. z is the difference of the two means in standard
+errors; under equality about one in twenty is beyond 2. "distance" is the largest one of the two distribution functions,
+as a share of what equality exceeds once in twenty times. Needs the Python package of vssl.
 """
 
 import argparse
@@ -174,14 +175,15 @@ def order(recipe, path, data):
     print(f"\norder: {epochs} epochs of {len(found)} batches of {batch}, the last {rest} of {total} images left out;"
           " no image twice in an epoch")
     expected = epochs * (total - rest)
-    print(f"images seen in all epochs {(seen == epochs).sum()}, expected about {total * (1 - rest / total) ** epochs:.0f};"
-          f" in all but one {(seen == epochs - 1).sum()}, in fewer {(seen < epochs - 1).sum()}; {seen.sum()} of"
+    print(f"images seen in all epochs {(seen == epochs).sum()}, expected about"
+          f" {total * (1 - rest / total) ** epochs:.0f}; in all but one {(seen == epochs - 1).sum()}, in fewer {(seen < epochs - 1).sum()}; {seen.sum()} of"
           f" {expected} places")
     places = [np.argsort(np.concatenate([flat, np.setdiff1d(np.arange(total), flat)])) for flat in orders]
     pairs = [np.corrcoef(a, b)[0, 1] * math.sqrt(total) for a, b in zip(places, places[1:])]
     with_index = [np.corrcoef(place, np.arange(total))[0, 1] * math.sqrt(total) for place in places]
-    print(f"correlation of an image's place with that in the next epoch, in standard errors: {' '.join(f'{x:+.2f}' for x in pairs)}")
-    print(f"correlation of an image's place with its number, in standard errors: {' '.join(f'{x:+.2f}' for x in with_index)}")
+    for what, errors in (("that in the next epoch", pairs), ("its number", with_index)):
+        print(f"correlation of an image's place with {what}, in standard errors: "
+              + " ".join(f"{error:+.2f}" for error in errors))
     shares = np.array(shares, float)
     exact = batch * 0.1 * 0.9 * (total - batch) / (total - 1)
     print(f"variance of a class's images in a batch: {shares.var(0).mean():.3f}, of a random order {exact:.3f} ±"

@@ -62,7 +62,8 @@ def compare(sides):
     if any(set(student) != set(first) for students in sides.values() for student in students):
         raise SystemExit("the two sides have other tensors")
     errors = {side: [] for side in sides}
-    print(f"{'tensor':40} {'σ expected':>10}" + "".join(f" {side:>10} {'off by':>7} {'σ⁻⁴m₄':>6}" for side in sides))
+    heads = (f" {side:>10} {'off by':>7} {'σ⁻⁴m₄':>6}" for side in sides)
+    print(f"{'tensor':40} {'σ expected':>10}" + "".join(heads))
     constants = 0
     for name, tensor in first.items():
         formula = expected(name, tuple(tensor.shape))
@@ -85,7 +86,7 @@ def compare(sides):
             errors[side] += [off, values.mean() / (deviation / math.sqrt(len(values)))]
             row += f" {values.std():10.6f} {off:7.2f} {np.mean(values**4) / deviation**4:6.3f}"
         print(f"{name:40} {deviation:10.6f}{row}")
-    print(f"{constants} tensors are the same constants on both sides (scales 1, shifts and running means 0, variances 1)")
+    print(f"{constants} tensors are the same constants on both sides: scales and variances 1, shifts and means 0")
     for side, all_errors in errors.items():
         print(f"{side}: root mean square of {len(all_errors)} errors of means and squares in standard errors "
               f"{math.sqrt(statistics.fmean(x * x for x in all_errors)):.3f}, largest {max(map(abs, all_errors)):.2f}; "

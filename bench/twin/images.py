@@ -19,6 +19,8 @@ def split(recipe, data, files, limit=None):
     folder = Path(data or ".", recipe["data"]["path"])
     inner = folder / "cifar-10-batches-bin"
     folder = inner if inner.is_dir() else folder
+    if not (folder / files[0]).exists():
+        raise SystemExit(f"{folder}: there is no {files[0]}; expected CIFAR-10's binary version (data.path, --data)")
     rows = np.concatenate([np.fromfile(folder / file, np.uint8) for file in files]).reshape(-1, 3073)
     if limit:
         if limit % CLASSES:

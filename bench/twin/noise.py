@@ -1,7 +1,7 @@
 """The noise of VSSL's posterior samples, number for number as vssl draws it: only `compare_steps.py` needs that.
 
-ChaCha with 8 rounds, whose key is the address of the step and the view, feeds the Ziggurat of Doornik 2005 (ZIGNOR) with
-256 boxes.
+ChaCha with 8 rounds, whose key is the address of the step and the view, feeds the Ziggurat of Doornik 2005 (ZIGNOR)
+with 256 boxes.
 """
 
 import math
@@ -16,7 +16,8 @@ BOXES, EDGE, AREA = 256, 3.654152885361008796, 0.00492867323399
 def key(seed, stream, a, b):
     """The key of an address, eight words."""
     text = b"".join([
-        seed.to_bytes(8, "little"), stream.to_bytes(4, "little"), b"vssl", a.to_bytes(8, "little"), b.to_bytes(8, "little"),
+        seed.to_bytes(8, "little"), stream.to_bytes(4, "little"), b"vssl",
+        a.to_bytes(8, "little"), b.to_bytes(8, "little"),
     ])
     return np.frombuffer(text, "<u4")
 
