@@ -175,9 +175,9 @@ def order(recipe, path, data):
     print(f"\norder: {epochs} epochs of {len(found)} batches of {batch}, the last {rest} of {total} images left out;"
           " no image twice in an epoch")
     expected = epochs * (total - rest)
-    print(f"images seen in all epochs {(seen == epochs).sum()}, expected about"
-          f" {total * (1 - rest / total) ** epochs:.0f}; in all but one {(seen == epochs - 1).sum()}, in fewer {(seen < epochs - 1).sum()}; {seen.sum()} of"
-          f" {expected} places")
+    print(f"images seen in all epochs {(seen == epochs).sum()}, expected about {total * (1 - rest / total) ** epochs:.0f};"
+          f" in all but one {(seen == epochs - 1).sum()}, in fewer {(seen < epochs - 1).sum()};"
+          f" {seen.sum()} of {expected} places")
     places = [np.argsort(np.concatenate([flat, np.setdiff1d(np.arange(total), flat)])) for flat in orders]
     pairs = [np.corrcoef(a, b)[0, 1] * math.sqrt(total) for a, b in zip(places, places[1:])]
     with_index = [np.corrcoef(place, np.arange(total))[0, 1] * math.sqrt(total) for place in places]
