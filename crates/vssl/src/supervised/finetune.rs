@@ -219,6 +219,7 @@ impl Classifier for Tuned {
         }
         let schedule = &self.schedule;
         let rate = |base| schedule.at(base, at);
+        self.optimizer.decay_at(at);
         self.network = Some(self.optimizer.step(network, gradients, rate)?);
         Ok(vec![HeadStep { loss, correct }])
     }

@@ -229,6 +229,8 @@ impl<'a> Run<'a> {
         let update = Update { group: &plan.group, clips: &clips, rate: &rate, loss_scale };
         update.apply(self.learner.as_mut(), &mut self.optimizer, report, at)?;
         report.lr = rate(plan.base_rate());
+        let optimizer = &plan.recipe.optimizer;
+        report.weight_decay = optimizer.weight_decay_end.map(|_| optimizer.weight_decay_at(at));
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())
     }

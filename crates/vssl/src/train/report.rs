@@ -39,6 +39,8 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// The learning rate.
     pub lr: f64,
+    /// The weight decay, where it changes over the run.
+    pub weight_decay: Option<f64>,
     /// The factor of the next step's loss, in a precision that needs one.
     pub loss_scale: Option<LossScale>,
     /// The figures of the features, when they were due.
@@ -167,6 +169,8 @@ enum Line<'a> {
         loss: f64,
         parts: &'a BTreeMap<String, f64>,
         lr: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        weight_decay: Option<f64>,
         gradient_norm: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         loss_scale: Option<f64>,
@@ -288,6 +292,7 @@ impl<'a> Reporter<'a> {
             loss: report.loss,
             parts: &report.figures,
             lr: report.lr,
+            weight_decay: report.weight_decay,
             gradient_norm: report.gradient_norm,
             loss_scale: report.loss_scale.map(|scale| scale.factor),
             skipped_steps: report.loss_scale.map(|scale| scale.skipped),

@@ -49,3 +49,4 @@ mod supervised_images;
 mod tensorboard;
 mod training;
 mod visible;
+mod weight_decay;
