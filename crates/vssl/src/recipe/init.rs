@@ -153,6 +153,9 @@ impl InitSection {
         for (key, number) in [("heads", self.heads), ("size", self.size), ("resize", self.resize)] {
             checker.at_least(&format!("{table}.{key}"), number.unwrap_or(1) as u64, 1);
         }
+        let of_network = self.pooling != Some(Pooling::TokenMean);
+        let expected = "token, mean or fc_norm: no network is trained with both";
+        checker.require(&format!("{table}.pooling"), of_network, "token_mean", expected);
         if let Some(name) = &self.checkpoint {
             let is_number =
                 |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

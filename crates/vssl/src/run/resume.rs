@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The keys of a recipe, or the beginnings of keys, that change no number of a run.
-pub const FREE_IN_RUNS: [&str; 9] = [
+pub const FREE_IN_RUNS: [&str; 12] = [
     "data.path",
     "data.train",
     "data.validation",
@@ -28,7 +28,10 @@ pub const FREE_IN_RUNS: [&str; 9] = [
     "data.prefetch",
     "checkpoint.",
     "log.",
-    "evaluation.",
+    "evaluation.enabled",
+    "evaluation.evaluators",
+    "evaluation.untrained",
+    "evaluation.pixels",
 ];
 
 /// The keys of the settings of trainings on labels, or the beginnings of keys, that change no number of a

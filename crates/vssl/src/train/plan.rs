@@ -255,6 +255,7 @@ impl Plan {
 
     fn remarks(&mut self, length: Length, allow_changed: bool) -> Result<Vec<String>, TrainError> {
         let mut notes = Vec::new();
+        notes.extend(self.remark_on_feature()?);
         if let Some(checkpoint) = &mut self.resume_from {
             let Recipe { schedule, optimizer, train, .. } = &self.recipe;
             let base = optimizer.base_rate(train.batch);

@@ -316,7 +316,11 @@ impl<'a> Run<'a> {
         let Some((splits, knn)) = self.neighbours(stop)? else { return Ok(()) };
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
         self.position.online = match &self.probe {
-            Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
+            Some(probe) => {
+                let encoder = self.learner.encoder(Network::Student);
+                let of = (&*splits, &encoder.expect("every method has a student"));
+                Some(evaluate::probe_top1(self.plan, of, probe, &mut reporter.watch(stop))?)
+            }
             None => None,
         };
         if self.position.best.is_none_or(|(best, _)| knn > best) {

@@ -33,6 +33,7 @@ mod own_method;
 mod page;
 mod page_classes;
 mod plan;
+mod pooling;
 mod posterior;
 mod precision;
 mod ranks;

@@ -390,6 +390,7 @@ fn watching(page: &mut Page, survey: &Survey, epochs: i64) {
     page.table("[evaluation]");
     page.key("enabled", true, "the table at the end");
     page.key("evaluators", vec!["knn", "linear"], "or also \"spectrum\" and \"quality\"");
+    page.absent("pooling", "mean", "or token, token_mean: of a transformer's tokens");
     page.key("untrained", true, "compare with the encoder before training");
     page.key("pixels", true, "compare with the pixels themselves");
     page.table("[health]");

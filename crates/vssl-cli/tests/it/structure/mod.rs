@@ -92,6 +92,7 @@ const VSSL: &[&str] = &[
     "run",
     "encoder",
     "eval",
+    "stored",
     "train",
     "supervised",
     "posterior",
