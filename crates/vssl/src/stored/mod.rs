@@ -8,6 +8,7 @@
 mod columns;
 mod index;
 mod labelled;
+mod of_images;
 mod origin;
 mod table;
 mod tensors;
@@ -17,6 +18,7 @@ use std::path::Path;
 
 pub use index::Index;
 pub use labelled::LabelledRows;
+pub use of_images::OfImages;
 pub use origin::{Origin, Split, fingerprint, fingerprint_of};
 pub use table::{Entry, IndexError};
 

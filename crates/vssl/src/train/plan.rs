@@ -18,6 +18,7 @@ use super::{
     },
     evaluation::{Evaluation, add_new, result_notes},
     loss_head::LossHeadTraining,
+    outside,
     probe::Probe,
     start,
     teacher::Teacher,
@@ -179,12 +180,20 @@ impl Plan {
         recipe.train.precision.check(&environment.device)?;
         if !beginning.continues && group.leads() {
             match environment.force {
-                true => start::check_outside(&recipe, run, recipe_folder.as_deref())?,
+                true => outside::check(&recipe, run, recipe_folder.as_deref())?,
                 false => folder::check_free(run)?,
             }
         }
         let splits = dataset::open(&recipe.data.source(), None)?;
         let images = splits.train.len();
+        let (teacher, told) = match teacher {
+            Some(teacher) => {
+                let (teacher, told) = teacher.with_features(&mut recipe, &splits.train, folder)?;
+                (Some(teacher), told)
+            }
+            None => (None, None),
+        };
+        notes.extend(told);
         let fingerprints =
             group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let allows_changes = environment.allow_changed_data;

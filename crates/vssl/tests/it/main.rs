@@ -12,6 +12,7 @@ mod corpora;
 mod device_reads;
 mod dinov3;
 mod distilled;
+mod distilled_stored;
 mod earlier_version;
 mod embed;
 mod embedded;

@@ -266,6 +266,7 @@ fn init(page: &mut Page, from: &Encoder) {
 fn frozen_teacher(page: &mut Page, from: &str) {
     page.table("[teacher]");
     page.key("from", from, "the trained encoder that the student learns from");
+    page.absent("features", "features.parquet", "what `vssl embed` stored of it: faster");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
     page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.absent(

@@ -106,7 +106,10 @@ impl Distill {
                     out.local.push(term.reshape([n, 1])); // [n] -> [n, 1]
                     (known, h)
                 }
-                _ => (teacher.features(x, size), student.backbone.forward(x.clone(), mode)),
+                _ => {
+                    let known = teacher.features_of(&views.images, x, size);
+                    (known, student.backbone.forward(x.clone(), mode))
+                }
             };
             out.teacher.push(known);
             out.student.push(student.project(h.clone(), mode));
@@ -196,11 +199,23 @@ fn taught(
     student: &BackboneConfig,
 ) -> Result<Distill, String> {
     let key = "distill.teacher_size";
+    if let (true, Some(size)) = (teacher.has_stored(), method.teacher_size) {
+        return Err(format!(
+            "{key} is {size}, and the teacher's features were made before (teacher.features); expected no such key"
+        ));
+    }
     teacher.check_size(method.teacher_size).map_err(|problem| match method.teacher_size {
         Some(size) => format!("{key} is {size}: {problem}"),
         None => format!("{key} is not set: {problem}"),
     })?;
     if let Objective::QueueKlLocal { .. } = method.objective {
+        if teacher.has_stored() {
+            return Err(
+                "distill.objective is \"queue-kl-local\", which compares the places of images, and the features of \
+                 teacher.features are of whole images; expected \"queue-kl\" or another objective"
+                    .to_owned(),
+            );
+        }
         for (whose, config) in [("the teacher", teacher.config()), ("[backbone]", student)] {
             if !config.has_grid() {
                 return Err(format!(
