@@ -51,6 +51,7 @@ pub mod ranking;
 pub mod recipe;
 pub mod run;
 pub mod schedule;
+pub mod stored;
 pub mod supervised;
 mod tagged;
 pub mod tensors;

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use vssl::{device::DeviceChoice, method::learner::Network};
+use clap::{Args, ValueEnum};
+use vssl::{backbone::Pooling, device::DeviceChoice, method::learner::Network};
 
 use super::{
     reading::ReadingArguments,
@@ -19,6 +19,10 @@ pub struct EncoderCopy {
     /// Checkpoint of a run: latest, best or step-N.
     #[arg(long, value_name = "CHECKPOINT", default_value = "latest", value_parser = checkpoint)]
     pub checkpoint: String,
+    /// Feature of a transformer; by default what the recipe of a run evaluates (evaluation.pooling), and otherwise the
+    /// network's own.
+    #[arg(long, value_enum, value_name = "POOLING")]
+    pub pooling: Option<FeatureName>,
     /// Device: cpu, cuda[:n], rocm[:n], vulkan[:n], metal, webgpu[:n] or libtorch[:cuda[:n]].
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: DeviceChoice,
@@ -47,6 +51,30 @@ impl EncoderArguments {
     /// The path and the format of the images, where they were given.
     pub fn named(&self) -> (Option<&Path>, Option<FormatName>) {
         (self.images.as_deref(), self.format)
+    }
+}
+
+/// The feature of a transformer, as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FeatureName {
+    /// The class token after the last norm.
+    #[value(alias = "class")]
+    Token,
+    /// The mean of the patches after the last norm.
+    #[value(alias = "avg")]
+    Mean,
+    /// Both beside each other: twice the numbers.
+    #[value(alias = "token_mean", alias = "class-mean")]
+    TokenMean,
+}
+
+impl From<FeatureName> for Pooling {
+    fn from(name: FeatureName) -> Self {
+        match name {
+            FeatureName::Token => Self::Token,
+            FeatureName::Mean => Self::Mean,
+            FeatureName::TokenMean => Self::TokenMean,
+        }
     }
 }
 

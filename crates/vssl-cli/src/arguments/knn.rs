@@ -41,7 +41,7 @@ pub struct Knn {
         value_name = "FILE",
         requires = "queries",
         conflicts_with_all = [
-            "encoder", "images", "network", "checkpoint", "device", "on_bad_image",
+            "encoder", "images", "network", "checkpoint", "pooling", "device", "on_bad_image",
             "allow_missing_classes", "split"
         ]
     )]

@@ -54,6 +54,9 @@ fn closing(summary: &Summary) -> String {
             "balanced accuracy {balanced:.2} %; the accuracy of each class is in {classes}"
         );
     }
+    if let Some(pooling) = summary.pooling {
+        let _ = writeln!(text, "the feature is {}", pooling.words());
+    }
     let time = duration(Duration::from_secs_f64(summary.seconds.max(0.0)));
     let _ = write!(
         text,

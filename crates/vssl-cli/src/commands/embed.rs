@@ -123,7 +123,7 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         let value = json!({
             "event": "embedded", "path": arguments.to.to_string_lossy(), "images": done.rows,
             "left_out": done.left_out, "dim": done.dim, "batch": job.batch(), "posterior": posterior,
-            "predicted_loss": done.predicted_loss,
+            "predicted_loss": done.predicted_loss, "pooling": job.encoder.config.pooling(),
             "sha256": job.origin.sha256,
         });
         return say(&value.to_string());
@@ -148,7 +148,10 @@ fn tell(done: &Embedded, job: &Job<'_>, arguments: &Embed, common: &Common) -> R
         count => format!("; {count} left out"),
     };
     let images = counted(done.rows, "image");
-    say(&format!("{to}: {images}, features of {}{posterior}{predicted}{left_out}", done.dim))
+    let pooling = job.encoder.pooling.map(|pooling| format!(" ({})", pooling.words()));
+    let pooling = pooling.unwrap_or_default();
+    let dim = done.dim;
+    say(&format!("{to}: {images}, features of {dim}{pooling}{posterior}{predicted}{left_out}"))
 }
 
 fn split(name: SplitName) -> Split {

@@ -4,6 +4,7 @@ use std::{fmt::Display, path::Path};
 
 use anyhow::anyhow;
 use vssl::{
+    backbone::Pooling,
     encoder::{Encoder, EncoderError, Reading},
     run::{
         checkpoint::{LATEST, Store},
@@ -26,12 +27,41 @@ use crate::{
 
 /// Reads the encoder from the run folder or file that the arguments name.
 pub(super) fn open(path: &Path, copy: &EncoderCopy) -> Result<Encoder, Failure> {
-    let EncoderCopy { network, checkpoint, device } = copy;
+    let EncoderCopy { network, checkpoint, device, .. } = copy;
     let device = launcher::open(*device)?;
     tell_stand_in(path, checkpoint)?;
     let encoder = Encoder::open(path, checkpoint, (*network).into(), &device)?;
     tell_fine_tuned(path);
+    let (encoder, told) = pooled(encoder, copy)?;
+    told.iter().for_each(|text| note(text));
     Ok(encoder)
+}
+
+/// The encoder with the pooling that the arguments ask for, or else its run, and a note where the feature is not the
+/// network's own.
+pub(super) fn pooled(
+    encoder: Encoder,
+    copy: &EncoderCopy,
+) -> Result<(Encoder, Option<String>), Failure> {
+    let of_run = usual_pooling(&encoder).filter(|_| copy.pooling.is_none());
+    let Some(pooling) = copy.pooling.map(Into::into).or(of_run) else { return Ok((encoder, None)) };
+    let had_head = encoder.loss_head.is_some();
+    let encoder = encoder.with_pooling(pooling).map_err(Failure::usage)?;
+    let lost = match had_head && encoder.loss_head.is_none() {
+        true => "; the head of [uncertainty] reads the network's own, so losses are not predicted",
+        false => "",
+    };
+    let by = if of_run.is_some() { "evaluation.pooling of its recipe" } else { "--pooling" };
+    let path = encoder.path.display();
+    let text = encoder
+        .pooling
+        .map(|pooling| format!("{path}: the feature is {} ({by}){lost}", pooling.words()));
+    Ok((encoder, text))
+}
+
+/// The pooling that the recipe of a run evaluates, if it says one.
+pub(super) fn usual_pooling(encoder: &Encoder) -> Option<Pooling> {
+    encoder.recipe.as_ref()?.evaluation.pooling
 }
 
 /// Tells on standard error what is taken of a fine-tuned network.

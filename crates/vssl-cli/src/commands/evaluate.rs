@@ -3,6 +3,7 @@
 use anyhow::anyhow;
 use serde_json::{Map, Value, json};
 use vssl::{
+    backbone::Pooling,
     encoder::Encoder,
     eval::{
         confusion::ClassReport,
@@ -60,6 +61,8 @@ struct Images {
     classes: Vec<String>,
     /// The number of images of both splits that could not be read.
     left_out: usize,
+    /// The pooling of a transformer's tokens.
+    pooling: Option<Pooling>,
 }
 
 /// The settings in the recipe of the run, or the defaults for a file, with what the arguments change.
@@ -99,7 +102,8 @@ fn images(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Im
     features::tell_lost("training", images.train.as_ref(), &train);
     features::tell_lost(judged, set.as_ref(), &validation);
     features::check(&train, &validation, &classes)?;
-    Ok(Images { splits: Splits { train, validation }, classes, left_out })
+    let (splits, pooling) = (Splits { train, validation }, encoder.config.pooling());
+    Ok(Images { splits, classes, left_out, pooling })
 }
 
 fn tell(found: &Found, images: &Images, common: &Common) -> Result<(), Failure> {
@@ -111,7 +115,8 @@ fn tell(found: &Found, images: &Images, common: &Common) -> Result<(), Failure> 
             figures.map(|(figure, value)| (figure.name.to_owned(), json!(value))).collect();
         let event = json!({
             "event": "evaluated", "figures": figures, "train": train, "validation": validation,
-            "left_out": images.left_out, "dim": splits.train.dim, "classes": found.classes,
+            "left_out": images.left_out, "dim": splits.train.dim, "pooling": images.pooling,
+            "classes": found.classes,
         });
         return say(&event.to_string());
     }

@@ -8,6 +8,7 @@ use std::{
 use anyhow::anyhow;
 use serde_json::json;
 use vssl::{
+    backbone::Pooling,
     embed::LabelledRows,
     eval::{
         Accuracy,
@@ -45,10 +46,15 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
             )));
         }
     }
-    let ([train, test], left_out) = match (&arguments.features, &arguments.queries) {
-        (Some(features), Some(queries)) => (stored_sets(features, queries, arguments)?, 0),
-        _ => encoded_sets(arguments, common)?,
-    };
+    let Encoded { sets: [train, test], left_out, pooling } =
+        match (&arguments.features, &arguments.queries) {
+            (Some(features), Some(queries)) => Encoded {
+                sets: stored_sets(features, queries, arguments)?,
+                left_out: 0,
+                pooling: None,
+            },
+            _ => encoded_sets(arguments, common)?,
+        };
     let classes = if train.classes.is_empty() { &test.classes } else { &train.classes };
     features::check(&train, &test, classes)?;
     let held = train.bytes_in_memory + test.bytes_in_memory;
@@ -64,7 +70,7 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
     let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
-    let sets = Sets { train: &train, test: &test, classes, left_out };
+    let sets = Sets { train: &train, test: &test, classes, left_out, pooling };
     tell(&grid, &sets, arguments, common)
 }
 
@@ -75,6 +81,17 @@ struct Sets<'a> {
     classes: &'a [String],
     /// The number of images of both sets that could not be read.
     left_out: usize,
+    /// The pooling of a transformer's tokens; `None` for other networks and stored features.
+    pooling: Option<Pooling>,
+}
+
+/// The features of the training images and of those to classify.
+struct Encoded {
+    sets: [LabelledRows; 2],
+    /// The number of images of both sets that could not be read.
+    left_out: usize,
+    /// The pooling of a transformer's tokens.
+    pooling: Option<Pooling>,
 }
 
 /// The features of two files. The rows stay in the files, those of CSV files apart.
@@ -127,9 +144,8 @@ fn stored_set(path: &Path, labels: Option<&Path>, option: &str) -> Result<Labell
 }
 
 /// The features of the training and of the validation images. Half of the memory is for the training
-/// images and a quarter for the others; the rest is left for the search. Also returns how many images could not
-/// be read.
-fn encoded_sets(arguments: &Knn, common: &Common) -> Result<([LabelledRows; 2], usize), Failure> {
+/// images and a quarter for the others; the rest is left for the search.
+fn encoded_sets(arguments: &Knn, common: &Common) -> Result<Encoded, Failure> {
     let Knn { copy, images, format, reading, split, memory, .. } = arguments;
     let path = arguments.encoder.clone().ok_or_else(|| {
         Failure::usage(anyhow!("expected a run folder, a file of an encoder, or --features FILE"))
@@ -171,11 +187,12 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<([LabelledRows; 2], 
     features::tell_lost("training", train.as_ref(), known.source());
     features::tell_lost(judged, validation.as_ref(), asked.source());
     let classes = train.classes();
-    Ok(([known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec())), left_out))
+    let sets = [known, asked].map(|rows| LabelledRows::of(rows, classes.to_vec()));
+    Ok(Encoded { sets, left_out, pooling: encoder.config.pooling() })
 }
 
 fn tell(grid: &Grid, sets: &Sets, arguments: &Knn, common: &Common) -> Result<(), Failure> {
-    let Sets { train, test, classes, left_out } = *sets;
+    let Sets { train, test, classes, left_out, pooling } = *sets;
     let cells = &grid.cells;
     let best = cells.iter().map(|cell| cell.accuracy.top1).fold(f64::MIN, f64::max);
     let at = cells.iter().position(|cell| cell.accuracy.top1 == best).unwrap_or(0);
@@ -192,7 +209,7 @@ fn tell(grid: &Grid, sets: &Sets, arguments: &Knn, common: &Common) -> Result<()
                 "temperature": temperature(cell), "top1": cell.accuracy.top1,
                 "top5": cell.accuracy.top5, "balanced_top1": cell.balanced_top1,
                 "train": train.rows(), "test": test.rows(), "left_out": left_out,
-                "dim": train.dim(),
+                "dim": train.dim(), "pooling": pooling,
             });
             say(&value.to_string())?;
         }
@@ -203,20 +220,17 @@ fn tell(grid: &Grid, sets: &Sets, arguments: &Knn, common: &Common) -> Result<()
     if common.quiet {
         return say(&format!("{best:.2}"));
     }
-    table(cells, best, train, test)?;
+    table(cells, best, sets)?;
     by_class(&report)?;
     say("\nthe best cell was chosen by the images it is judged on: quote a fixed one beside it")
 }
 
 /// Prints the cells, with a mark at the best top-1, `best`.
-fn table(
-    cells: &[KnnAccuracy],
-    best: f64,
-    train: &LabelledRows,
-    test: &LabelledRows,
-) -> Result<(), Failure> {
+fn table(cells: &[KnnAccuracy], best: f64, sets: &Sets) -> Result<(), Failure> {
+    let Sets { train, test, pooling, .. } = sets;
+    let feature = pooling.map(|pooling| format!(": {}", pooling.words())).unwrap_or_default();
     say(&format!(
-        "{} among {} with known classes, features of {} numbers\n\n{:<10} {:>5} \
+        "{} among {} with known classes, features of {} numbers{feature}\n\n{:<10} {:>5} \
          {:>6}   {:>7}   {:>7}   {:>8}",
         counted(test.rows(), "image"),
         train.rows(),

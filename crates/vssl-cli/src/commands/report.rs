@@ -218,7 +218,11 @@ pub(super) fn open(
 ) -> Result<Result<(Encoder, Splits), PageError>, Failure> {
     let device = launcher::open(shown.copy.device)?;
     let opened = Encoder::open(run, &shown.copy.checkpoint, shown.copy.network.into(), &device);
-    Ok(opened.map_err(PageError::from).and_then(|encoder| {
+    let encoder = match opened {
+        Ok(encoder) => encoder::pooled(encoder, &shown.copy)?.0,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    Ok(Ok(encoder).and_then(|encoder| {
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");
         let config = encoder::moved(recipe.data.source(), common);
         let splits = dataset::open(&config, None)?;

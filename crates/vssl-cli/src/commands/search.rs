@@ -95,7 +95,11 @@ fn open(index: &Index, arguments: &Search) -> Result<Encoder, Failure> {
     let device = launcher::open(arguments.device)?;
     tell_stand_in(path, checkpoint)?;
     tell_fine_tuned(path);
-    Ok(Encoder::open(path, checkpoint, network, &device)?)
+    let encoder = Encoder::open(path, checkpoint, network, &device)?;
+    match origin.pooling {
+        Some(pooling) => Ok(encoder.with_pooling(pooling)?),
+        None => Ok(encoder),
+    }
 }
 
 fn picture(

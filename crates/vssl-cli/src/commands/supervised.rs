@@ -8,6 +8,7 @@ use std::{
 use anyhow::{Context, anyhow};
 use toml::Table;
 use vssl::{
+    backbone::Pooling,
     encoder::Encoder,
     recipe::{self, Provenance, Settings},
     run::{
@@ -151,6 +152,12 @@ fn output(
     }
     let folder = match (&arguments.out, &encoder.recipe) {
         (Some(folder), _) => folder.clone(),
+        (None, Some(_)) if is_other_feature(encoder) => {
+            // Nor must results on another feature be taken for those on the usual one.
+            let pooling = encoder.config.pooling().map_or("", Pooling::name).replace('_', "-");
+            let test = if arguments.split == EvaluatedName::Test { "-test" } else { "" };
+            encoder.path.join(format!("{}-{pooling}{test}", name()))
+        }
         // Results on test images must not be taken for those on validation images.
         (None, Some(_)) => match arguments.split {
             EvaluatedName::Validation => encoder.path.join(name()),
@@ -171,6 +178,14 @@ fn output(
         allow_changed_data: arguments.allow_changed_data,
         commit: COMMIT.map(str::to_owned),
     })
+}
+
+/// Whether the feature is neither the one that the recipe of the run evaluates nor, where it says none, the network's own.
+fn is_other_feature(encoder: &Encoder) -> bool {
+    match encoder::usual_pooling(encoder) {
+        Some(usual) => encoder.config.pooling() != Some(usual),
+        None => encoder.pooling.is_some(),
+    }
 }
 
 /// What is said of images that cannot be read: by the argument, and by the run of its own images.

@@ -25,6 +25,7 @@ mod manual;
 mod methods;
 mod new_recipe;
 mod own_images;
+mod pooling;
 mod pretrain;
 mod rank;
 mod recipes;

@@ -2,15 +2,15 @@
 
 mod architecture;
 mod convnext;
+mod pooling;
 mod resnet;
 mod vit;
 
 pub use architecture::Architecture;
 pub use convnext::{ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion};
+pub use pooling::{Pooling, PoolingError};
 pub use resnet::{ResnetConfig, ResnetDepth, ResnetShape, ResnetVariant, Stem, StemShape};
-pub use vit::{
-    Dinov2Size, Dinov3Size, Interpolation, Mlp, Placed, Pooling, Positions, VitConfig, VitSize,
-};
+pub use vit::{Dinov2Size, Dinov3Size, Interpolation, Mlp, Placed, Positions, VitConfig, VitSize};
 
 use super::own::OwnConfig;
 
@@ -105,6 +105,7 @@ impl BackboneConfig {
         match self {
             Self::Resnet(config) => config.shape().outputs()[3],
             Self::WideResnet(config) => 64 * config.widen,
+            Self::Vit(config) if config.pooling == Pooling::TokenMean => 2 * config.width(),
             Self::Vit(config) => config.width(),
             Self::ConvNext(config) => 8 * config.width(),
             Self::Own(config) => config.0.dim(),
@@ -130,6 +131,41 @@ impl BackboneConfig {
         match self {
             Self::Vit(config) => Some(config),
             _ => None,
+        }
+    }
+
+    /// Returns how the tokens of a transformer become one feature; `None` for other encoders.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.vit().map(|vit| vit.pooling)
+    }
+
+    /// Returns the same network with another pooling of its tokens: [`Backbone::pooled`](super::Backbone::pooled) makes it.
+    ///
+    /// # Errors
+    /// The network has no tokens, or not the one that is asked for, or no norm of its tokens.
+    pub fn pooled(&self, pooling: Pooling) -> Result<Self, PoolingError> {
+        let refused = |expected| {
+            let architecture = self.architecture().name();
+            Err(PoolingError { pooling: pooling.name(), architecture, expected })
+        };
+        let Some(vit) = self.vit() else {
+            return refused(
+                "it has no tokens, and only transformers have a class token and patches to choose from; expected no pooling",
+            );
+        };
+        match (vit.pooling, pooling) {
+            (own, asked) if own == asked => Ok(self.clone()),
+            (Pooling::FcNorm, _) => refused(
+                "its last norm is of the mean of the patches (pooling = \"fc_norm\"), so neither the class token nor a patch \
+                 goes through a norm; expected its own pooling",
+            ),
+            (_, Pooling::FcNorm) => refused(
+                "its last norm is of the tokens, not of their mean; expected token, mean or token_mean",
+            ),
+            (_, asked) if asked.has_token() && !vit.class_token => {
+                refused("there is no class token; expected mean")
+            }
+            _ => Ok(VitConfig { pooling, ..*vit }.into()),
         }
     }
 

@@ -18,8 +18,9 @@ use vssl_kernels::breakdown::{self, Part};
 
 pub use config::{
     Architecture, BackboneConfig, ConvNextConfig, ConvNextShape, ConvNextSize, ConvNextVersion,
-    Dinov2Size, Dinov3Size, Interpolation, Mlp, Patches, Placed, Pooling, Positions, ResnetConfig,
-    ResnetDepth, ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize, WideResnetConfig,
+    Dinov2Size, Dinov3Size, Interpolation, Mlp, Patches, Placed, Pooling, PoolingError, Positions,
+    ResnetConfig, ResnetDepth, ResnetShape, ResnetVariant, Stem, StemShape, VitConfig, VitSize,
+    WideResnetConfig,
 };
 pub use convnext::ConvNext;
 pub use grid::Grid;
@@ -75,6 +76,15 @@ impl Backbone {
             BackboneConfig::Vit(config) => Self::Vit(Vit::new(config, init)),
             BackboneConfig::ConvNext(config) => Self::ConvNext(ConvNext::new(config, init)),
             BackboneConfig::Own(config) => Self::Own(Own::new(config, init)),
+        }
+    }
+
+    /// Returns the same network with another pooling of its tokens, with the weights that it has; networks other than
+    /// transformers stay as they are. [`BackboneConfig::pooled`] says whether it makes sense.
+    pub fn pooled(self, pooling: Pooling) -> Self {
+        match self {
+            Self::Vit(network) => Self::Vit(network.pooled(pooling)),
+            other => other,
         }
     }
 

@@ -10,6 +10,8 @@
 //! With rotary positions the network is that of DINOv3 (Siméoni et al. 2025, arXiv:2508.10104), which timm builds with other
 //! names: [`BlockShape::rotary`](crate::layers::BlockShape::rotary) tells them.
 
+mod feature;
+
 use burn::{
     module::{Module, Param},
     tensor::{Device, Tensor, TensorData},
@@ -31,6 +33,7 @@ pub struct Vit {
     /// The number of positions in front of those of the patches.
     placed_prefix: usize,
     interpolates_with_offset: bool,
+    pools_token: bool,
     pools_patches: bool,
 }
 
@@ -90,7 +93,8 @@ impl Vit {
             fc_norm: (pooling == Pooling::FcNorm).then(norm),
             placed_prefix: places,
             interpolates_with_offset: config.interpolation == Interpolation::Offset,
-            pools_patches: pooling != Pooling::Token,
+            pools_token: pooling.has_token(),
+            pools_patches: pooling.has_patches(),
         }
     }
 
@@ -135,18 +139,6 @@ impl Vit {
         }
     }
 
-    /// Returns the feature of images of which some patches are seen.
-    ///
-    /// # Shapes — the result of [`Vit::visible_tokens`], `[n, tokens, dim]`, to `[n, dim]`.
-    pub fn feature_of_visible(&self, tokens: Tensor<3>) -> Tensor<2> {
-        let [n, count, width] = tokens.dims();
-        let feature = match self.pools_patches {
-            true => tokens.narrow(1, self.prefix(), count - self.prefix()).mean_dim(1),
-            false => tokens.narrow(1, 0, 1),
-        };
-        feature.reshape([n, width]) // [n, 1, width] -> [n, width]
-    }
-
     /// Returns whether there is a class token.
     pub fn has_class_token(&self) -> bool {
         self.cls_token.is_some()
@@ -170,21 +162,6 @@ impl Vit {
         let [rows, columns] = self.grid(&x);
         let (features, cells) = self.forward_with_patches(x);
         (features, Grid { cells, rows, columns })
-    }
-
-    /// # Shapes — the tokens before the last norm, `[n, tokens, dim]`, to `[n, dim]`.
-    fn feature_of(&self, x: Tensor<3>) -> Tensor<2> {
-        let [n, tokens, width] = x.dims();
-        if !self.pools_patches {
-            return self.normalised(x.narrow(1, 0, 1)).reshape([n, width]);
-        }
-        let (prefix, patches) = (self.prefix(), tokens - self.prefix());
-        let mean = self.normalised(x.narrow(1, prefix, patches)).mean_dim(1);
-        let mean = mean.reshape([n, width]); // [n, 1, width] -> [n, width]
-        match &self.fc_norm {
-            Some(norm) => norm.forward(mean),
-            None => mean,
-        }
     }
 
     /// Returns all tokens after the last norm, which a network with a norm of the mean does not have: the class token,

@@ -176,7 +176,11 @@ impl Job<'_> {
         let numbers = |x: Tensor<2>| features(x).values;
         let uncertainty = posterior::score(&all).unsqueeze_dim(1); // [n] -> [n, 1]
         let of = if self.network == Network::Teacher { all.teacher } else { all.student.clone() };
-        let part = features(of.features);
+        let part = match self.encoder.pooling {
+            None => features(of.features),
+            // The posterior is of the network's own feature.
+            Some(_) => own.unwrap_or_else(|| self.encoder.embed(pixels, indices.len())),
+        };
         block.predicted_loss = self.encoder.predicted_losses(&part);
         block.features = part.values;
         block.posterior = Some(PosteriorBlock {

@@ -3,68 +3,26 @@
 //! `job` brings images to the encoder and hands blocks of [`Rows`] to one of four writers: `columns`
 //! (Parquet), `text` (CSV), `numpy` (`.npy`) and `tensors` (safetensors). No writer keeps more than
 //! a block, or a row group of Parquet, whatever the number of images. Parquet and safetensors hold the
-//! paths and an [`Origin`] as well: [`Index`] searches them and `drawing` shows what it found.
-//! [`LabelledRows`] reads every form for an evaluation. Called by `vssl embed`, `vssl search` and `vssl knn`.
+//! paths and an [`Origin`] as well: [`Index`] searches them and `drawing` shows what it found. [`crate::stored`] reads
+//! the files again. Called by `vssl embed` and `vssl search`.
 
 mod columns;
 mod drawing;
-mod index;
 mod job;
-mod labelled;
 mod numpy;
-mod origin;
 mod partial;
 mod rows;
-mod stored_columns;
-mod stored_tensors;
-mod stored_text;
-mod table;
 mod tensors;
 mod text;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::PathBuf};
 
 pub use drawing::{draw, image_of};
-pub use index::Index;
 pub use job::{Embedded, Job, create, embed};
-pub use labelled::LabelledRows;
-pub use origin::{Origin, Split, fingerprint};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
-pub use table::{Entry, IndexError};
 
-use crate::encoder::EncoderError;
-
-/// Key under which a file tells its [`Origin`], as JSON.
-const ORIGIN: &str = "vssl";
-
-/// How rows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// One table, features as lists.
-    Parquet,
-    /// One table, a column for each number.
-    Csv,
-    /// One array a file.
-    Npy,
-    /// All arrays in one file.
-    Safetensors,
-}
-
-impl Form {
-    /// The form that the ending of `path` says, if it is one of the four endings.
-    pub fn of(path: &Path) -> Option<Self> {
-        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
-            "parquet" => Some(Self::Parquet),
-            "csv" => Some(Self::Csv),
-            "npy" => Some(Self::Npy),
-            "safetensors" => Some(Self::Safetensors),
-            _ => None,
-        }
-    }
-}
+pub use crate::stored::{Entry, Form, Index, IndexError, LabelledRows, Origin, Split, fingerprint};
+use crate::{encoder::EncoderError, stored::ORIGIN};
 
 /// Why features were not written.
 #[derive(Debug, thiserror::Error)]

@@ -47,6 +47,7 @@ pub fn random(config: BackboneConfig, size: usize, device: &Device) -> Result<En
         network: None,
         step: None,
         loss_head: None,
+        pooling: None,
         device: device.clone(),
     })
 }

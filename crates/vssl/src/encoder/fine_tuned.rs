@@ -86,6 +86,7 @@ pub(super) fn open(
         network: None,
         step: Some(position.step),
         loss_head: None,
+        pooling: None,
         device: device.clone(),
     })
 }

@@ -12,8 +12,10 @@ pub mod fine_tuned;
 pub mod foreign;
 mod frozen;
 pub mod images;
+mod input;
 mod loss_head;
 pub mod onnx;
+mod pooling;
 
 use std::{
     path::{Path, PathBuf},
@@ -24,11 +26,7 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use serde::{Deserialize, Serialize};
-use vssl_data::{
-    DataError, Dataset, EvaluationPlan, EvaluationTransform, Normalisation, OnBadImage,
-    dataset::Format, loader::workers,
-};
+use vssl_data::{DataError, Dataset, EvaluationPlan};
 
 use export::{ExportError, Stored};
 use file::{ImportError, Imported};
@@ -36,9 +34,10 @@ use images::{each_evaluated, features, features_of_set, pixels_to_tensor};
 
 pub(crate) use batch::{images_of_a_pass, within_room};
 pub use frozen::FrozenBackbone;
+pub use input::{Input, Reading};
 
 use crate::{
-    backbone::{Backbone, BackboneConfig, InferenceNetwork},
+    backbone::{Backbone, BackboneConfig, InferenceNetwork, Pooling, PoolingError},
     features::{FeatureError, FeatureRows, Features, SpillWriter},
     layers::{Init, LossHead, budget},
     method::learner::Network,
@@ -110,6 +109,14 @@ pub enum EncoderError {
     /// The encoder of a file cannot be read.
     #[error(transparent)]
     File(#[from] ImportError),
+    /// The network cannot have the pooling that was asked for.
+    #[error("{}: {source}", path.display())]
+    Pooling {
+        /// The run folder or file.
+        path: PathBuf,
+        /// What the network has instead.
+        source: PoolingError,
+    },
     /// The images cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -120,62 +127,6 @@ pub enum EncoderError {
 
 fn known(encoder: Option<&Path>) -> String {
     encoder.map_or_else(String::new, |encoder| format!(", {}", encoder.display()))
-}
-
-/// The preparation of the images that an encoder expects.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Input {
-    /// The side in pixels of the square that the network sees.
-    pub size: usize,
-    /// The length of the shorter side before the centre is cut out; `None` leaves images of the right size as
-    /// they are.
-    pub resize: Option<usize>,
-    /// The mean and standard deviation of the channels.
-    pub normalisation: Normalisation,
-}
-
-impl Input {
-    /// Returns the input of a run's encoder. The size is that of the first global view. Photographs are
-    /// resized as for ImageNet, the shorter side to 256/224 of the crop; small images stay as they are.
-    pub fn of(recipe: &Recipe) -> Self {
-        let global = recipe.views.iter().find(|group| !group.local);
-        let size = global.expect("a loaded recipe has a global view").size;
-        Self::new(size, recipe.data.format, recipe.data.normalisation())
-    }
-
-    /// Returns an input of squares of `size` from images that are stored as `format`.
-    pub fn new(size: usize, format: Format, normalisation: Normalisation) -> Self {
-        let photographs = format.is_photographs();
-        Self { size, resize: photographs.then(|| (size * 256).div_ceil(224)), normalisation }
-    }
-
-    /// Returns the number of channels of the images.
-    pub fn channels(&self) -> usize {
-        self.normalisation.channels()
-    }
-
-    /// Returns the same preparation in the form that the loader takes.
-    pub fn transform(&self) -> EvaluationTransform {
-        EvaluationTransform { resize: self.resize, crop: self.size }
-    }
-}
-
-/// How images are read. This changes the speed and the treatment of bad images, but no feature.
-#[derive(Clone, Copy, Debug)]
-pub struct Reading {
-    /// The number of threads that decode, at most; fewer decode where their batches would take too much memory.
-    pub workers: usize,
-    /// The largest number of batches that wait.
-    pub prefetch: usize,
-    /// Whether an image that cannot be read stops the evaluation or is left out.
-    pub on_bad_image: OnBadImage,
-}
-
-impl Default for Reading {
-    fn default() -> Self {
-        Self { workers: workers(None), prefetch: 2, on_bad_image: OnBadImage::Stop }
-    }
 }
 
 /// A frozen encoder, off the autodiff device.
@@ -196,6 +147,8 @@ pub struct Encoder {
     pub step: Option<u64>,
     /// The head that predicts the loss of an image; `None` where the encoder was trained without one, and for a teacher.
     pub loss_head: Option<LossHead>,
+    /// The pooling that the network has instead of its own: see [`Encoder::with_pooling`]. `None` for its own.
+    pub pooling: Option<Pooling>,
     /// The device on which the network computes.
     pub device: Device,
 }
@@ -234,6 +187,7 @@ impl Encoder {
                 network: own,
                 step,
                 loss_head,
+                pooling: None,
                 device,
             });
         }
@@ -257,8 +211,19 @@ impl Encoder {
         let (path, device) = (path.to_owned(), device.clone());
         let (recipe, step) = (Some(recipe), Some(step));
         let network = Some(network);
-        let backbone = backbone.into();
-        Ok(Self { backbone, config, input, path, recipe, network, step, loss_head, device })
+        let (backbone, pooling) = (backbone.into(), None);
+        Ok(Self {
+            backbone,
+            config,
+            input,
+            path,
+            recipe,
+            network,
+            step,
+            loss_head,
+            pooling,
+            device,
+        })
     }
 
     /// Returns how the images of this encoder's run are read: those that cannot be read are treated as in

@@ -5,7 +5,7 @@
 //! A mask is a function of its address: the seed, the step, the micro-batch, the row of the joint batch and the view. So
 //! one process and any number of ranks draw the same masks, and each rank knows those of the others.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use rand::RngCore;
 use vssl_data::rng::{Stream, below, coin, rng, uniform};
 
@@ -149,6 +149,27 @@ impl MaskedBatch {
         let places = TensorData::new(self.places.clone(), [self.places.len()]);
         let places = Tensor::<1, Int>::from_data(places, &all.device());
         all.select(0, places)
+    }
+
+    /// Returns the sums of the rows' values over the masked patches of each own image, in all its views. The values of rows
+    /// without a share in the loss have to be 0.
+    ///
+    /// # Shapes — `[rows]` to `[n]`.
+    pub fn of_images(&self, values: Tensor<1>) -> Tensor<1> {
+        let device = values.device();
+        let sizes = self.masks.iter().map(|mask| [mask.shape()[0], mask.shape()[1]]);
+        let places = TensorData::new(self.places.clone(), [self.places.len()]);
+        let places = Tensor::<1, Int>::from_data(places, &device);
+        let all = sizes.clone().map(|[n, patches]| n * patches).sum::<usize>();
+        let all = Tensor::<1>::zeros([all], &device);
+        let all = all.select_assign(0, places, values, IndexingUpdateOp::Add);
+        let mut first = 0;
+        let sums = sizes.map(|[n, patches]| {
+            let view = all.clone().narrow(0, first, n * patches).reshape([n, patches]);
+            first += n * patches;
+            view.sum_dim(1).reshape([n]) // [n, patches] -> [n, 1] -> [n]
+        });
+        sums.reduce(|a, b| a + b).expect("there is a full-size view")
     }
 
     /// Returns the share that each row has in the loss, `[rows]`.
@@ -309,6 +330,13 @@ mod tests {
             .filter(|&(view, row)| count(&always.draw(grids[view], &at, view, row)) > 0)
             .count();
         assert!((shares - masked as f32 / 12.0).abs() < 1e-6, "{shares}");
+        // The shares of an image add up to a twelfth for each of its views with a mask.
+        let of_images: Vec<f32> =
+            batch.of_images(batch.shares(&device)).into_data().try_to_vec().unwrap();
+        for (row, sum) in of_images.iter().enumerate() {
+            let views = (0..2).filter(|&view| count(&always.draw(grids[view], &at, view, row)) > 0);
+            assert!((sum - views.count() as f32 / 12.0).abs() < 1e-6, "{row}: {sum}");
+        }
         let none = BlockMasking { probability: 0.0, ..always };
         let none = MaskedBatch::new(&none, &grids, &views, &at);
         assert_eq!((none.count(), none.share()), (0, 0.0));

@@ -12,6 +12,7 @@ use vssl_kernels::breakdown::{self, Part};
 
 use crate::{
     backbone::{Backbone, BackboneConfig, Grid, InferenceNetwork, outside_graph},
+    features::Features,
     layers::{Init, Mode, resized},
 };
 
@@ -28,6 +29,8 @@ pub struct FrozenTeacher {
     size: Option<usize>,
     /// Factor and offset of each channel that turn the normalisation of the views into its own; `None` where they agree.
     renormalisation: Option<[Vec<f32>; 2]>,
+    /// What it made of each training image before, whole and without augmentation; `None` where it sees the views.
+    stored: Option<Arc<Features>>,
 }
 
 /// A function that gives a method its frozen teacher, for a student with the backbone of this configuration.
@@ -53,7 +56,7 @@ impl FrozenTeacher {
         let change = [channels.clone().map(factor).collect(), channels.map(offset).collect()];
         let network = backbone.for_inference();
         let renormalisation = (own != of_views).then_some(change);
-        Self { config, backbone, network, size: Some(size), renormalisation }
+        Self { config, backbone, network, size: Some(size), renormalisation, stored: None }
     }
 
     /// Makes an untrained teacher on the device, which takes views as they are: for tests and measurements of time.
@@ -62,7 +65,34 @@ impl FrozenTeacher {
         let init = Init::new(&device, UNTRAINED).with_channels(channels);
         let backbone = Backbone::new(config, &init);
         let network = backbone.for_inference();
-        Self { config: config.clone(), backbone, network, size: None, renormalisation: None }
+        let config = config.clone();
+        Self { config, backbone, network, size: None, renormalisation: None, stored: None }
+    }
+
+    /// Returns the teacher with features that it made of all training images before, a row for each: it does not see the
+    /// views any more.
+    pub fn with_features(self, features: Features) -> Self {
+        Self { stored: Some(Arc::new(features)), ..self }
+    }
+
+    /// Returns whether it made the features of the training images before.
+    pub fn has_stored(&self) -> bool {
+        self.stored.is_some()
+    }
+
+    /// Returns the features of a batch: those that it made before of the training images of these numbers, or else those
+    /// of their views, as [`FrozenTeacher::features`] has them.
+    ///
+    /// # Shapes — `views`: `[n, channels, h, w]`; `images`: `[n]`; returns `[n, dim]`.
+    pub fn features_of(
+        &self,
+        images: &[usize],
+        views: &Tensor<4>,
+        size: Option<usize>,
+    ) -> Tensor<2> {
+        let Some(stored) = &self.stored else { return self.features(views, size) };
+        let rows: Vec<f32> = images.iter().flat_map(|&image| stored.row(image)).copied().collect();
+        Tensor::from_data(TensorData::new(rows, [images.len(), stored.dim]), &views.device())
     }
 
     /// Returns the architecture.

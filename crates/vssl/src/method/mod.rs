@@ -35,7 +35,8 @@ pub struct Loss<C> {
     /// The backbone features of the views, each `[n, dim]` of the own rows, in the order of [`Views::all`].
     /// The learner keeps those of the global views and detaches them, for the probe and the health figures.
     pub features: Vec<Tensor<2>>,
-    /// The loss of each image of the joint batch, `[N]`, whose mean is `total`; `None` where
+    /// The loss of each image of the joint batch, `[N]`, whose mean is `total` without the terms that belong to a whole
+    /// batch (KoLeo of DINOv2; no other method has both); `None` where
     /// [`Step::image_losses`] does not ask for it, or where the method [has none](Method::has_image_losses). The learner
     /// detaches it.
     pub image_losses: Option<Tensor<1>>,
@@ -206,7 +207,7 @@ pub trait Method: Send + Sync {
         false
     }
 
-    /// Returns whether the loss is a mean over images, so that [`Method::loss`] can tell the loss of each image: a head
+    /// Returns whether the loss, or all of it but a term of the whole batch, is a mean over images, so that [`Method::loss`] can tell the loss of each image: a head
     /// of the table `[uncertainty]` learns to predict it.
     fn has_image_losses(&self) -> bool {
         false

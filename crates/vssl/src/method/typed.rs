@@ -189,6 +189,7 @@ impl<M: Method> Learner for TypedLearner<M> {
     ) -> Result<(), OptimError> {
         breakdown::enter(Part::Optimizer);
         let student = self.student.take().expect(WHOLE);
+        optimizer.decay_at(at);
         self.student = Some(optimizer.step(student, gradients, rate)?);
         breakdown::enter(Part::Memory);
         self.update_memory(|method, memory, student| method.after_step(memory, student, at));

@@ -8,6 +8,7 @@
 //! [`crate::objective::self_distillation`] and [`crate::objective::koleo`], the networks in
 //! `methods::masked_distillation`.
 
+use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -20,7 +21,10 @@ use crate::{
     backbone::{Backbone, Patches},
     layers::Init,
     method::{Loss, Method, Sizes, Views, block_mask::BlockMasking},
-    objective::{koleo, self_distillation::class_loss},
+    objective::{
+        koleo,
+        self_distillation::{class_loss, class_losses},
+    },
     recipe::{Checker, Settings},
     schedule::{Momentum, Step, straight_line},
 };
@@ -156,6 +160,10 @@ impl Method for DinoV2 {
         check_patches("dinov2", patches)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let shape = HeadShape {
             hidden: self.projector_hidden,
@@ -179,12 +187,20 @@ impl Method for DinoV2 {
         let of = self.comparison(at).run(student, memory, views, at);
         let two = "the sizes were checked: two global views";
         let (global, local) = of.logits.split_at(2);
-        let global = global.to_vec().try_into().expect(two);
-        let targets = of.targets.try_into().expect(two);
+        let global: [Tensor<2>; 2] = global.to_vec().try_into().expect(two);
+        let targets: [Tensor<2>; 2] = of.targets.try_into().expect(two);
+        // KoLeo is of the whole batch.
+        let image_losses = of.patches.image_losses.map(|patches| {
+            let global = global.clone().map(Tensor::detach);
+            let local: Vec<_> = local.iter().map(|x| x.clone().detach()).collect();
+            let class = class_losses(global, &local, targets.clone(), self.student_temperature);
+            class * self.dino_weight + patches * self.ibot_weight
+        });
         let class = class_loss(global, local, targets, self.student_temperature);
         let class = class.global + class.local;
-        let mut parts = vec![("class_loss", class.clone()), ("patch_loss", of.patch_loss.clone())];
-        let mut total = class * self.dino_weight + of.patch_loss * self.ibot_weight;
+        let mut parts =
+            vec![("class_loss", class.clone()), ("patch_loss", of.patches.loss.clone())];
+        let mut total = class * self.dino_weight + of.patches.loss * self.ibot_weight;
         if self.koleo_weight > 0.0 {
             let spread = views.gather(of.class_tokens).into_iter().map(koleo);
             let spread = spread.reduce(|a, b| a + b).expect(two);
@@ -192,7 +208,7 @@ impl Method for DinoV2 {
             total = total + spread * self.koleo_weight;
         }
         parts.extend(of.parts);
-        Loss { total, parts, features: of.features, image_losses: None, carry: of.carry }
+        Loss { total, parts, features: of.features, image_losses, carry: of.carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -158,6 +158,10 @@ impl Method for Ibot {
         check_patches("ibot", patches)
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let shape = HeadShape {
             hidden: self.projector_hidden,
@@ -180,10 +184,16 @@ impl Method for Ibot {
     fn loss(&self, student: &Student, memory: &Memory, views: &Views, at: &Step) -> Loss<Carry> {
         let of = self.comparison(at).run(student, memory, views, at);
         let class = clustering::swapped(&of.logits, &of.targets, self.student_temperature);
-        let mut parts = vec![("class_loss", class.clone()), ("patch_loss", of.patch_loss.clone())];
+        let mut parts =
+            vec![("class_loss", class.clone()), ("patch_loss", of.patches.loss.clone())];
         parts.extend(of.parts);
-        let total = class * self.class_weight + of.patch_loss * self.patch_weight;
-        Loss { total, parts, features: of.features, image_losses: None, carry: of.carry }
+        let total = class * self.class_weight + of.patches.loss * self.patch_weight;
+        let image_losses = of.patches.image_losses.map(|patches| {
+            let logits: Vec<_> = of.logits.iter().map(|x| x.clone().detach()).collect();
+            let class = clustering::swapped_rows(&logits, &of.targets, self.student_temperature);
+            class * self.class_weight + patches * self.patch_weight
+        });
+        Loss { total, parts, features: of.features, image_losses, carry: of.carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

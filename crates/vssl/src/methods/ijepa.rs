@@ -27,6 +27,7 @@ use crate::{
     objective::{
         figures,
         latent_prediction::{errors, normalised, targets},
+        loss_prediction::over_views,
     },
     optim::ema,
     recipe::{Checker, Settings},
@@ -288,6 +289,10 @@ impl Method for IJepa {
         Ok(())
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         Student { backbone, predictor: IJepaPredictor::new(self, dim, init) }
     }
@@ -304,7 +309,11 @@ impl Method for IJepa {
             .iter()
             .map(|one| errors(one.predictions.clone(), one.targets.clone(), self.targets))
             .collect();
-        let total = Tensor::cat(views.gather(errors), 0).mean();
+        let errors = Tensor::cat(views.gather(errors), 0); // views times [n, 1] -> [views · n, 1]
+        let image_losses = at
+            .image_losses
+            .then(|| over_views(errors.clone().detach().squeeze_dim(1), views.global.len()));
+        let total = errors.mean();
         let mut parts = vec![("prediction", total.clone())];
         if at.watch {
             let none = total.clone().detach().zeros_like();
@@ -317,7 +326,7 @@ impl Method for IJepa {
             parts.push(("prediction_std", self.spread(views, &each[0].predictions)));
         }
         let features = each.into_iter().map(|one| one.seen.features).collect();
-        Loss { total, parts, features, image_losses: None, carry: () }
+        Loss { total, parts, features, image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

@@ -24,7 +24,10 @@ use crate::{
         mask::{self, Masks, own_rows},
         require_patches,
     },
-    objective::reconstruction::{errors, mean_error, normalised, patchify},
+    objective::{
+        loss_prediction::over_views,
+        reconstruction::{errors, image_errors, mean_error, normalised, patchify},
+    },
     recipe::{Checker, Settings},
     schedule::Step,
 };
@@ -183,6 +186,10 @@ impl Method for Mae {
         ))
     }
 
+    fn has_image_losses(&self) -> bool {
+        true
+    }
+
     fn student(&self, backbone: Backbone, dim: usize, init: &Init) -> Student {
         let patch = backbone.patch().expect(PATCHES);
         let decoder = MaeDecoder::new(self, dim, init.channels() * patch * patch, init);
@@ -194,16 +201,23 @@ impl Method for Mae {
     }
 
     fn loss(&self, student: &Student, _: &Nothing, views: &Views, at: &Step) -> Loss<()> {
-        let (features, losses): (Vec<_>, Vec<_>) = (0..views.global.len())
+        let count = views.global.len();
+        let (features, errors): (Vec<_>, Vec<_>) = (0..count)
             .map(|view| {
                 let (seen, errors) = self.reconstruct(student, views, view, at);
-                (seen.features, mean_error(views.gather(errors)))
+                (seen.features, views.gather(errors))
             })
             .unzip();
+        let image_losses = at.image_losses.then(|| {
+            let of_images =
+                |errors: &[Tensor<2>; 2]| image_errors(errors.clone().map(Tensor::detach));
+            over_views(Tensor::cat(errors.iter().map(of_images).collect(), 0), count)
+        });
+        let losses = errors.into_iter().map(mean_error).collect();
         let total = Tensor::stack::<2>(losses, 0).mean();
         let hidden = total.clone().detach().zeros_like() + self.hidden_share(student, views);
         let parts = vec![("reconstruction", total.clone()), ("hidden", hidden)];
-        Loss { total, parts, features, image_losses: None, carry: () }
+        Loss { total, parts, features, image_losses, carry: () }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

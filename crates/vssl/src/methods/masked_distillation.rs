@@ -165,8 +165,8 @@ pub(super) struct Compared {
     pub logits: Vec<Tensor<2>>,
     /// The targets of each global view, in the same order.
     pub targets: Vec<Tensor<2>>,
-    /// The loss of the masked patches, `[1]`.
-    pub patch_loss: Tensor<1>,
+    /// What the masked patches say.
+    pub patches: OfPatches,
     /// Figures beside the losses.
     pub parts: Vec<(&'static str, Tensor<1>)>,
     pub carry: Carry,
@@ -212,8 +212,8 @@ impl Comparison {
         let targets = targets.chunk(grids.len(), 0);
         // The loss is the targets' entropy plus the divergence of the predictions from them.
         let mut parts = vec![("target_entropy", figures::entropy(targets[0].clone()))];
-        let (patch_loss, of_patches) = self.patches(&patches, memory, views, at.watch);
-        parts.extend(of_patches);
+        let mut of_patches = self.patches(&patches, memory, views, at);
+        parts.append(&mut of_patches.parts);
         if at.watch {
             let z = views.gather_detached(z);
             parts.extend(watched(&targets[0], &logits[0], self.student_temperature, &z));
@@ -226,7 +226,8 @@ impl Comparison {
         };
         let class_tokens = seen[..grids.len()].iter().map(|of| of.class.clone()).collect();
         let features = seen.into_iter().map(|of| of.features).collect();
-        Compared { features, class_tokens, logits, targets, patch_loss, parts, carry }
+        let patches = of_patches;
+        Compared { features, class_tokens, logits, targets, patches, parts, carry }
     }
 
     /// Targets of rows of all ranks: with a centre each row on its own, without by Sinkhorn's iterations.
@@ -243,8 +244,8 @@ impl Comparison {
         patches: &PatchLogits,
         memory: &Memory,
         views: &Views,
-        watch: bool,
-    ) -> (Tensor<1>, Vec<(&'static str, Tensor<1>)>) {
+        at: &Step,
+    ) -> OfPatches {
         let (masked, temperature) = (patches.masked, self.patch_temperature);
         let teacher = patches.teacher.clone();
         let targets = match memory.patch_center.as_ref().map(Param::val) {
@@ -256,17 +257,34 @@ impl Comparison {
         let (device, rows) = (targets.device(), targets.dims()[0]);
         let (logits, shares) = (patches.student.clone(), masked.shares(&device));
         let losses = patch_losses(logits, targets.clone(), shares, self.student_temperature);
+        let image_losses = at.image_losses.then(|| {
+            let own = masked.of_images(losses.clone().detach());
+            let n = own.dims()[0];
+            let joint = views.gather(own.reshape([n, 1])); // [n] -> [n, 1] -> [world·n, 1]
+            let images = joint.dims()[0];
+            joint.reshape([images]) * images as f64
+        });
         let loss = views.gather(losses.reshape([rows, 1])).sum();
         let mut parts = vec![("masked_share", Tensor::from_floats([masked.share()], &device))];
-        if watch && masked.count() > 0 {
+        if at.watch && masked.count() > 0 {
             let count = masked.count() as f64;
             let entropy = masked.sum(figures::entropies(targets.clone())); // [1, 1]
             let (entropy, sum) = views.gather((entropy, masked.sum(targets)));
             parts.push(("patch_target_entropy", entropy.sum() / count));
             parts.push(("patch_target_usage", figures::usage(sum.sum_dim(0) / count)));
         }
-        (loss, parts)
+        OfPatches { loss, image_losses, parts }
     }
+}
+
+/// What the masked patches of the joint batch say.
+pub(super) struct OfPatches {
+    /// Their loss, `[1]`.
+    pub loss: Tensor<1>,
+    /// The part of each image in it, whose mean it is, `[world·n]`; `None` where nobody asks for it.
+    pub image_losses: Option<Tensor<1>>,
+    /// Figures of them.
+    parts: Vec<(&'static str, Tensor<1>)>,
 }
 
 /// The logits of the masked patches, `[rows, prototypes]` of the own rows.

@@ -38,6 +38,21 @@ pub fn squared_error<const D: usize>(student: Tensor<D>, teacher: Tensor<D>) -> 
     (student - teacher.detach()).square().mean()
 }
 
+/// Returns the mean of `(student − teacher)²` of each row: the mean over the rows is [`squared_error`].
+///
+/// # Shapes — both `[n, d]`; returns `[n]`. No gradient flows to `teacher`.
+pub fn squared_errors(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+    let n = student.dims()[0];
+    (student - teacher.detach()).square().mean_dim(1).reshape([n]) // [n, d] -> [n, 1] -> [n]
+}
+
+/// Returns `1 − cos(student, teacher)` of each row: the mean over the rows is [`cosine_distance`].
+///
+/// # Shapes — both `[n, d]`; returns `[n]`. No gradient flows to `teacher`.
+pub fn cosine_distances(student: Tensor<2>, teacher: Tensor<2>) -> Tensor<1> {
+    1.0 - cosine_similarity(student, teacher.detach())
+}
+
 /// Returns the mean of `1 − cos(student, teacher)` over the rows.
 ///
 /// # Shapes — both `[n, d]`; returns `[1]`. No gradient flows to `teacher`.
@@ -55,12 +70,22 @@ pub fn seed_targets(teacher: Tensor<2>, queue: Tensor<2>, temperature: f64) -> T
     softmax(Tensor::cat(vec![own, others], 1), 1.0 / temperature)
 }
 
-/// SEED: the mean over rows of the cross entropy of [`seed_targets`] and the student's distribution over the same
-/// features.
-///
-/// # Shapes — `student`, `teacher`: `[n, d]`; `queue`: `[length, d]`, all of unit rows; returns `[1]`. No gradient flows to
-/// `teacher` and `queue`.
+/// SEED: the mean over rows of [`seed_rows`], `[1]`.
 pub fn seed(
+    student: Tensor<2>,
+    teacher: Tensor<2>,
+    queue: Tensor<2>,
+    student_temperature: f64,
+    teacher_temperature: f64,
+) -> Tensor<1> {
+    seed_rows(student, teacher, queue, student_temperature, teacher_temperature).mean()
+}
+
+/// Returns the cross entropy of [`seed_targets`] and the student's distribution over the same features, of each row.
+///
+/// # Shapes — `student`, `teacher`: `[n, d]`; `queue`: `[length, d]`, all of unit rows; returns `[n]`. No gradient flows to
+/// `teacher` and `queue`.
+pub fn seed_rows(
     student: Tensor<2>,
     teacher: Tensor<2>,
     queue: Tensor<2>,
@@ -71,16 +96,10 @@ pub fn seed(
     let target = seed_targets(teacher.clone(), queue.clone(), teacher_temperature);
     let own = (student.clone() * teacher).sum_dim(1); // [n, d] -> [n, 1]
     let logits = Tensor::cat(vec![own, linear(student, queue, None)], 1);
-    cross_entropy(logits, target, 1.0 / student_temperature).mean()
+    cross_entropy(logits, target, 1.0 / student_temperature)
 }
 
-/// Returns the mean over rows of `KL( softmax(teacher·teacher_queueᵀ/T) ‖ softmax(student·student_queueᵀ/T) )`.
-///
-/// With one queue of the teacher for both it is CompRess 1q and lightly-train's version 1, with a queue of the
-/// student's own features CompRess 2q.
-///
-/// # Shapes — `student`: `[n, d]`; `teacher`: `[n, e]`; `student_queue`: `[length, d]`; `teacher_queue`: `[length, e]`, all
-/// of unit rows; returns `[1]`. A gradient flows to `student` only.
+/// Returns the mean over rows of [`queue_divergences`], `[1]`.
 pub fn queue_divergence(
     student: Tensor<2>,
     teacher: Tensor<2>,
@@ -88,8 +107,25 @@ pub fn queue_divergence(
     teacher_queue: Tensor<2>,
     temperature: f64,
 ) -> Tensor<1> {
+    queue_divergences(student, teacher, student_queue, teacher_queue, temperature).mean()
+}
+
+/// Returns `KL( softmax(teacher·teacher_queueᵀ/T) ‖ softmax(student·student_queueᵀ/T) )` of each row.
+///
+/// With one queue of the teacher for both it is CompRess 1q and lightly-train's version 1, with a queue of the
+/// student's own features CompRess 2q.
+///
+/// # Shapes — `student`: `[n, d]`; `teacher`: `[n, e]`; `student_queue`: `[length, d]`; `teacher_queue`: `[length, e]`, all
+/// of unit rows; returns `[n]`. A gradient flows to `student` only.
+pub fn queue_divergences(
+    student: Tensor<2>,
+    teacher: Tensor<2>,
+    student_queue: Tensor<2>,
+    teacher_queue: Tensor<2>,
+    temperature: f64,
+) -> Tensor<1> {
     let known = linear(teacher.detach(), teacher_queue.detach(), None); // [n, length]
-    divergence(linear(student, student_queue.detach(), None), known, temperature).mean()
+    divergence(linear(student, student_queue.detach(), None), known, temperature)
 }
 
 /// Returns for each image the mean over its tokens i of `KL( softmax_j(tᵢ·tⱼ/T) ‖ softmax_j(sᵢ·sⱼ/T) )`, with j over all

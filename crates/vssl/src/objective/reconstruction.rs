@@ -50,6 +50,14 @@ pub fn errors(prediction: Tensor<3>, target: Tensor<3>, hidden: Tensor<2>) -> [T
     [(each * hidden.clone()).sum_dim(1), hidden.sum_dim(1)]
 }
 
+/// Returns the mean over the hidden patches of each image, from the sums and numbers of [`errors`]. Where all images have
+/// equally many, the mean over the images is [`mean_error`].
+///
+/// # Shapes — `[n, 1]` each; returns `[n]`.
+pub fn image_errors([sums, hidden]: [Tensor<2>; 2]) -> Tensor<1> {
+    (sums / hidden).squeeze_dim(1)
+}
+
 /// Returns the mean over the hidden patches of all images, from the sums and numbers of [`errors`].
 ///
 /// # Shapes — `[n, 1]` each; returns `[1]`.

@@ -49,6 +49,23 @@ pub fn class_loss(
     ClassLoss { global: mean(a, of_b) + mean(b, of_a), local: local.unwrap_or_else(none) }
 }
 
+/// Returns DINOv2's loss of the class tokens of each image, `[n]`: the mean over the images is the sum of both parts of
+/// [`class_loss`], whose arguments it takes.
+pub fn class_losses(
+    [a, b]: [Tensor<2>; 2],
+    local: &[Tensor<2>],
+    [of_a, of_b]: [Tensor<2>; 2],
+    temperature: f64,
+) -> Tensor<1> {
+    let terms = terms(local.len()) as f64;
+    let both = of_a.clone() + of_b.clone();
+    let local = local.iter().map(|logits| (logits.clone(), both.clone()));
+    let pairs = [(a, of_b), (b, of_a)].into_iter().chain(local);
+    let rows =
+        pairs.map(|(logits, target)| cross_entropy(logits, target.detach(), 1.0 / temperature));
+    rows.reduce(|x, y| x + y).expect("there are two global crops") / terms
+}
+
 /// Returns the cross entropy of each masked patch times its share of the loss: the sum of all rows is the loss of the
 /// patches. `shares` are 1/(masked patches of the row's image · images); see [`share`].
 ///

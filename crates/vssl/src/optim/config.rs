@@ -1,9 +1,11 @@
 //! The optimiser that a recipe asks for. [`super::table`] reads and writes its table.
 
+use std::f64::consts::PI;
+
 use serde::Serialize;
 
 use super::{GroupRule, OptimError};
-use crate::tensors::ParameterInfo;
+use crate::{schedule::Step, tensors::ParameterInfo};
 
 /// The optimiser of a recipe. The defaults are those of solo-learn's BYOL recipe for CIFAR.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +18,8 @@ pub struct OptimizerConfig {
     pub scale_lr: bool,
     /// The weight decay; 1e-5.
     pub weight_decay: f64,
+    /// The weight decay at the end of the run, which `weight_decay` goes to by half a cosine; none, it stays.
+    pub weight_decay_end: Option<f64>,
     /// The factor of the learning rate from each block of the backbone to the block below: see
     /// [`layer_factors`](super::layer_factors); 1.
     pub layer_decay: f64,
@@ -82,6 +86,7 @@ impl Default for OptimizerConfig {
             lr: 1.0,
             scale_lr: true,
             weight_decay: 1e-5,
+            weight_decay_end: None,
             layer_decay: 1.0,
             groups: Vec::new(),
         }
@@ -125,6 +130,19 @@ impl OptimizerConfig {
         self.lr * self.batch_factor(total_batch)
     }
 
+    /// Returns the weight decay at the step `at`, of parameters that no group gives another one: with i steps done of n,
+    /// `end + (start − end)·(1 + cos(π·i/n))/2`, as DINO's program computes it (Caron et al. 2021, arXiv:2104.14294).
+    pub fn weight_decay_at(&self, at: &Step) -> f64 {
+        let Some(end) = self.weight_decay_end else { return self.weight_decay };
+        let done = at.index.min(at.total) as f64 / at.total.max(1) as f64;
+        end + (self.weight_decay - end) * (1.0 + (PI * done).cos()) / 2.0
+    }
+
+    /// Returns [`OptimizerConfig::weight_decay_at`] the step `at` where the weight decay changes over the run.
+    pub fn changing_weight_decay_at(&self, at: &Step) -> Option<f64> {
+        self.weight_decay_end.map(|_| self.weight_decay_at(at))
+    }
+
     /// Checks that all numbers are in range and no rule contradicts itself.
     ///
     /// # Errors
@@ -132,6 +150,7 @@ impl OptimizerConfig {
     pub fn validate(&self) -> Result<(), OptimError> {
         not_negative("lr", self.lr)?;
         not_negative("weight_decay", self.weight_decay)?;
+        not_negative("weight_decay_end", self.weight_decay_end.unwrap_or(0.0))?;
         let holds = self.layer_decay > 0.0 && self.layer_decay <= 1.0;
         require("layer_decay", holds, self.layer_decay, "a factor above 0, at most 1")?;
         match &self.algorithm {
@@ -220,6 +239,34 @@ mod tests {
     fn refused(sgd: Sgd) -> String {
         let algorithm = Algorithm::Sgd(sgd);
         OptimizerConfig { algorithm, ..Default::default() }.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_weight_decay_goes_to_its_end_by_half_a_cosine() {
+        let at = |index| Step { index, total: 8, ..Step::default() };
+        let rising = OptimizerConfig {
+            weight_decay: 0.04,
+            weight_decay_end: Some(0.4),
+            ..OptimizerConfig::default()
+        };
+        // By hand: 0.4 − 0.36·(1 + cos(π·i/8))/2, with cos(π/4) = √½.
+        let root = 0.5f64.sqrt();
+        let expected = [
+            (0, 0.04),
+            (2, 0.4 - 0.18 * (1.0 + root)),
+            (4, 0.22),
+            (6, 0.4 - 0.18 * (1.0 - root)),
+            (8, 0.4),
+            (99, 0.4),
+        ];
+        for (index, decay) in expected {
+            let found = rising.weight_decay_at(&at(index));
+            assert!((found - decay).abs() < 1e-15, "step {index}: {found}, expected {decay}");
+        }
+        let constant = OptimizerConfig { weight_decay_end: None, ..rising };
+        assert_eq!(constant.weight_decay_at(&at(5)).to_bits(), 0.04f64.to_bits());
+        let wrong = OptimizerConfig { weight_decay_end: Some(-0.1), ..constant };
+        assert!(wrong.validate().unwrap_err().to_string().contains("weight_decay_end is -0.1"));
     }
 
     #[test]

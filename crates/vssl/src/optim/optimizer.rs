@@ -13,11 +13,14 @@ use super::{
     Adam, Algorithm, Gradients, Lars, OptimError, OptimizerConfig, Sgd,
     layers::layer_factors,
     leaf::Leaf,
-    settings::{Rate, Settings},
+    settings::{Now, Rate, Settings},
 };
-use crate::tensors::{
-    ParameterInfo,
-    paths::{self, Map, PathStack},
+use crate::{
+    schedule::Step,
+    tensors::{
+        ParameterInfo,
+        paths::{self, Map, PathStack},
+    },
 };
 
 /// An update rule with its state.
@@ -25,6 +28,8 @@ use crate::tensors::{
 pub struct Optimizer {
     config: OptimizerConfig,
     total_batch: usize,
+    /// The weight decay of the step that is next.
+    weight_decay: f64,
     /// The factors of the rates of parameters below the top of the backbone.
     layer_factors: BTreeMap<String, f64>,
     slots: BTreeMap<String, Slot>,
@@ -56,7 +61,8 @@ impl Optimizer {
     pub fn new(config: OptimizerConfig, total_batch: usize) -> Result<Self, OptimError> {
         config.validate()?;
         let (layer_factors, slots) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { config, total_batch, layer_factors, slots })
+        let weight_decay = config.weight_decay;
+        Ok(Self { config, total_batch, weight_decay, layer_factors, slots })
     }
 
     /// Makes an optimiser without state for a model of these parameters, in the model's own order: their blocks have
@@ -72,6 +78,12 @@ impl Optimizer {
         config.cover(parameters)?;
         let layer_factors = layer_factors(parameters, config.layer_decay)?;
         Ok(Self { layer_factors, ..Self::new(config, total_batch)? })
+    }
+
+    /// Gives the next update the weight decay of the step `at`: see [`OptimizerConfig::weight_decay_at`]. A run whose weight
+    /// decay changes calls it before every update; it is a function of the step, and no checkpoint holds it.
+    pub fn decay_at(&mut self, at: &Step) {
+        self.weight_decay = self.config.weight_decay_at(at);
     }
 
     /// Updates every parameter that has a gradient; the other parameters do not change, not even by weight
@@ -107,7 +119,8 @@ impl Optimizer {
     ) -> Tensor<1> {
         let Flat { path, rank, weight } = tensor;
         let layer_factor = self.layer_factors.get(&path).copied().unwrap_or(1.0);
-        let settings = Settings::of(&self.config, self.total_batch, &path, rank, layer_factor);
+        let now = Now { layer_factor, weight_decay: self.weight_decay };
+        let settings = Settings::of(&self.config, self.total_batch, &path, rank, now);
         let rate = match settings.rate {
             Rate::Scheduled(base) => rate(base),
             Rate::Constant(rate) => rate,

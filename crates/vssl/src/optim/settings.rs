@@ -11,6 +11,15 @@ pub(super) enum Rate {
     Constant(f64),
 }
 
+/// The numbers that the optimiser has for a parameter at a step, before any rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Now {
+    /// The factor of every scheduled rate of the parameter, by the depth of its block.
+    pub(super) layer_factor: f64,
+    /// The weight decay at this step.
+    pub(super) weight_decay: f64,
+}
+
 /// The settings of one parameter after all rules.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Settings {
@@ -20,19 +29,18 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Returns the optimiser's own settings, changed by every rule that matches the parameter. `layer_factor` is the
-    /// factor of every scheduled rate of the parameter, by the depth of its block.
+    /// Returns the optimiser's own settings, changed by every rule that matches the parameter.
     pub(super) fn of(
         config: &OptimizerConfig,
         total_batch: usize,
         path: &str,
         rank: usize,
-        layer_factor: f64,
+        now: Now,
     ) -> Self {
-        let base = config.base_rate(total_batch) * layer_factor;
+        let base = config.base_rate(total_batch) * now.layer_factor;
         let mut settings = Settings {
             rate: Rate::Scheduled(base),
-            weight_decay: config.weight_decay,
+            weight_decay: now.weight_decay,
             trust_ratio: true,
         };
         for rule in config.groups.iter().filter(|rule| rule.matches(path, rank)) {
@@ -65,12 +73,16 @@ mod tests {
             ],
             ..OptimizerConfig::default()
         };
-        let got = Settings::of(&config, 512, "head.bias", 1, 1.0);
+        let now = Now { layer_factor: 1.0, weight_decay: 0.3 };
+        let got = Settings::of(&config, 512, "head.bias", 1, now);
         let rate = Rate::Constant(6.0);
         assert_eq!(got, Settings { rate, weight_decay: 0.1, trust_ratio: false });
-        let got = Settings::of(&config, 512, "head.weight", 2, 1.0);
+        let got = Settings::of(&config, 512, "head.weight", 2, now);
         let rate = Rate::Scheduled(1.0);
         assert_eq!(got, Settings { rate, weight_decay: 0.0, trust_ratio: false });
+        // Without a rule the weight decay is that of the step.
+        let got = Settings::of(&config, 512, "fc.weight", 2, now);
+        assert_eq!(got, Settings { rate, weight_decay: 0.3, trust_ratio: true });
     }
 
     #[test]
@@ -85,7 +97,8 @@ mod tests {
             ],
             ..OptimizerConfig::default()
         };
-        let rate = |path: &str| Settings::of(&config, 256, path, 2, 0.25).rate;
+        let now = Now { layer_factor: 0.25, weight_decay: 0.0 };
+        let rate = |path: &str| Settings::of(&config, 256, path, 2, now).rate;
         assert_eq!(rate("projector.weight"), Rate::Scheduled(0.125));
         assert_eq!(rate("backbone.fc.weight"), Rate::Scheduled(0.125 * 0.1));
         assert_eq!(rate("backbone.conv1.weight"), Rate::Constant(3.0));

@@ -5,10 +5,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::{Adam, Algorithm, GroupRule, Lars, OptimizerConfig, Sgd};
 use crate::tagged::TaggedTable;
 
-const SGD: &str = "lr scale_lr weight_decay momentum dampening nesterov layer_decay groups";
-const LARS: &str = "lr scale_lr weight_decay momentum dampening nesterov eta clip_lr \
+const SGD: &str =
+    "lr scale_lr weight_decay weight_decay_end momentum dampening nesterov layer_decay groups";
+const LARS: &str = "lr scale_lr weight_decay weight_decay_end momentum dampening nesterov eta clip_lr \
                     exclude_bias_and_norm eps layer_decay groups";
-const ADAM: &str = "lr scale_lr weight_decay beta1 beta2 eps layer_decay groups";
+const ADAM: &str = "lr scale_lr weight_decay weight_decay_end beta1 beta2 eps layer_decay groups";
 
 /// The keys of `[optimizer]` by algorithm.
 pub(crate) const TABLE: TaggedTable = TaggedTable {
@@ -36,6 +37,7 @@ struct Keys {
     lr: Option<f64>,
     scale_lr: Option<bool>,
     weight_decay: Option<f64>,
+    weight_decay_end: Option<f64>,
     momentum: Option<f64>,
     dampening: Option<f64>,
     nesterov: Option<bool>,
@@ -116,6 +118,7 @@ impl<'de> Deserialize<'de> for OptimizerConfig {
             lr: read.lr.unwrap_or(default.lr),
             scale_lr: read.scale_lr.unwrap_or(default.scale_lr),
             weight_decay: read.weight_decay.unwrap_or(default.weight_decay),
+            weight_decay_end: read.weight_decay_end,
             layer_decay: read.layer_decay.unwrap_or(default.layer_decay),
             groups: read.groups,
         })
@@ -129,6 +132,8 @@ struct Written<'a> {
     lr: f64,
     scale_lr: bool,
     weight_decay: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight_decay_end: Option<f64>,
     #[serde(flatten)]
     algorithm: &'a Algorithm,
     #[serde(skip_serializing_if = "is_one")]
@@ -144,10 +149,17 @@ fn is_one(factor: &f64) -> bool {
 
 impl Serialize for OptimizerConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { algorithm, lr, scale_lr, weight_decay, layer_decay, groups } = self;
-        let (lr, scale_lr, weight_decay) = (*lr, *scale_lr, *weight_decay);
-        let (name, layer_decay) = (algorithm.name(), *layer_decay);
-        let written = Written { name, lr, scale_lr, weight_decay, algorithm, layer_decay, groups };
+        let Self { algorithm, groups, .. } = self;
+        let written = Written {
+            name: algorithm.name(),
+            lr: self.lr,
+            scale_lr: self.scale_lr,
+            weight_decay: self.weight_decay,
+            weight_decay_end: self.weight_decay_end,
+            algorithm,
+            layer_decay: self.layer_decay,
+            groups,
+        };
         written.serialize(serializer)
     }
 }
@@ -160,7 +172,7 @@ mod tests {
     fn every_algorithm_writes_the_keys_of_its_list_and_is_read_back() {
         for (name, _) in TABLE.choices {
             let text = format!(
-                "name = \"{name}\"\nlayer_decay = 0.5\n[[groups]]\npattern = \"*\"\nlr = 1.0\n"
+                "name = \"{name}\"\nweight_decay_end = 0.5\nlayer_decay = 0.5\n[[groups]]\npattern = \"*\"\nlr = 1.0\n"
             );
             let config: OptimizerConfig = toml::from_str(&text).unwrap();
             assert_eq!(config.algorithm.name(), *name);

@@ -54,6 +54,12 @@ impl Checker {
         }
     }
 
+    /// Complains about `key` in the words `message`.
+    fn refuse(&mut self, key: &str, message: String) {
+        let path = key.split('.').map(String::from).collect();
+        self.complaints.push(Complaint { path, message, help: None });
+    }
+
     /// Says what to do about the last complaint, unless the last requirement held.
     fn help(&mut self, holds: bool, help: impl FnOnce() -> String) {
         if let Some(complaint) = self.complaints.last_mut().filter(|_| !holds) {
@@ -335,6 +341,11 @@ fn probes(recipe: &Recipe, checker: &mut Checker) {
     checker.require("probe.momentum", holds, momentum, "a number from 0 to below 1");
     checker.at_least("knn.k", recipe.knn.k as u64, 1);
     checker.positive("knn.temperature", recipe.knn.temperature);
+    // The encoder of `[init]` may decide the backbone.
+    let pooling = recipe.evaluation.pooling.filter(|_| recipe.init.is_none());
+    if let Some(Err(error)) = pooling.map(|asked| recipe.backbone.pooled(asked)) {
+        checker.refuse("evaluation.pooling", error.to_string());
+    }
 }
 
 fn uncertainty(recipe: &Recipe, checker: &mut Checker) {

@@ -36,6 +36,12 @@ pub struct InitSection {
     /// begun it is the step that this was; a file has no checkpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// Of a teacher: the features that `vssl embed` wrote of the training images. A path as `from` is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<PathBuf>,
+    /// SHA-256 of that file. Always there in the recipe of a run with such features. Another file is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features_digest: Option<String>,
     /// Epochs in which the heads train alone, before the backbone trains with them; 0.
     pub freeze_epochs: u64,
     /// Architecture that another program's file must have; the tensors decide.
@@ -97,6 +103,8 @@ impl Default for InitSection {
             digest: None,
             network: Network::Student,
             checkpoint: None,
+            features: None,
+            features_digest: None,
             freeze_epochs: 0,
             architecture: None,
             stem: None,
@@ -138,6 +146,8 @@ impl InitSection {
     /// Complains about values out of bounds.
     pub(super) fn check(&self, epochs: u64, checker: &mut Checker) {
         self.check_source("init", checker);
+        let given = self.features.is_some() || self.features_digest.is_some();
+        checker.require("init.features", !given, "given", "no such key: it is of [teacher]");
         let (freeze, most) = (self.freeze_epochs, epochs.saturating_sub(1));
         let expected = format_args!(
             "at most {most}, below train.epochs: with more the encoder would never train"
@@ -153,6 +163,9 @@ impl InitSection {
         for (key, number) in [("heads", self.heads), ("size", self.size), ("resize", self.resize)] {
             checker.at_least(&format!("{table}.{key}"), number.unwrap_or(1) as u64, 1);
         }
+        let of_network = self.pooling != Some(Pooling::TokenMean);
+        let expected = "token, mean or fc_norm: no network is trained with both";
+        checker.require(&format!("{table}.pooling"), of_network, "token_mean", expected);
         if let Some(name) = &self.checkpoint {
             let is_number =
                 |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

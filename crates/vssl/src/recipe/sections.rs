@@ -8,7 +8,7 @@ use vssl_data::{
     dataset::{DataConfig, Format, Labels, MissingClasses, Range},
 };
 
-use crate::{objective::loss_prediction, optim::Clip, precision::Precision};
+use crate::{backbone::Pooling, objective::loss_prediction, optim::Clip, precision::Precision};
 
 /// `[data]`: which images, and how they are read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -276,6 +276,9 @@ pub struct EvaluationSection {
     pub enabled: bool,
     /// The evaluations, by name; nearest neighbours and a linear classifier.
     pub evaluators: Vec<String>,
+    /// Which tokens of a transformer are the feature, here and in `[knn]`; those of the network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
     /// Whether the same encoder before its first step is evaluated as well, untrained or as `[init]` names it; true.
     pub untrained: bool,
     /// Whether nearest neighbours of the pixels themselves are evaluated as well; true.
@@ -285,7 +288,7 @@ pub struct EvaluationSection {
 impl Default for EvaluationSection {
     fn default() -> Self {
         let evaluators = ["knn", "linear"].map(str::to_owned).to_vec();
-        Self { enabled: true, evaluators, untrained: true, pixels: true }
+        Self { enabled: true, evaluators, pooling: None, untrained: true, pixels: true }
     }
 }
 

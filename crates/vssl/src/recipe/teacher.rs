@@ -25,6 +25,9 @@ impl Recipe {
                 let freeze = teacher.freeze_epochs;
                 let expected = "no such key: the teacher is frozen for good";
                 checker.require("teacher.freeze_epochs", freeze == 0, freeze, expected);
+                let expected = "the file of features, because teacher.features_digest is given";
+                let named = teacher.features.is_some() || teacher.features_digest.is_none();
+                checker.require("teacher.features", named, "not set", expected);
                 let stem = teacher.stem_channels;
                 let expected =
                     "no such key: the teacher sees images of as many channels as it was trained on";

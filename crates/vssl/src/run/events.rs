@@ -153,13 +153,20 @@ pub struct TaughtBy {
     pub checkpoint: Option<String>,
     /// SHA-256 of the file that the weights were read from.
     pub digest: Option<String>,
+    /// The file of features that it made once; `None` where it saw the views.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<PathBuf>,
+    /// SHA-256 of that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features_digest: Option<String>,
 }
 
 impl TaughtBy {
     /// Returns the teacher that a resolved recipe names.
     pub(crate) fn of(teacher: &InitSection) -> Self {
-        let InitSection { from, network, checkpoint, digest, .. } = teacher.clone();
-        Self { from, network, checkpoint, digest }
+        let InitSection { from, network, checkpoint, digest, features, features_digest, .. } =
+            teacher.clone();
+        Self { from, network, checkpoint, digest, features, features_digest }
     }
 }
 

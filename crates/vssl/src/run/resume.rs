@@ -4,7 +4,10 @@
 //! and so must the images. Called where a training that goes on is planned, and by the comparison of runs,
 //! which needs to know the same about settings.
 
-use std::{error::Error, path};
+use std::{
+    error::Error,
+    path::{self, Path},
+};
 
 use toml::Table;
 
@@ -19,7 +22,7 @@ use crate::{
 };
 
 /// The keys of a recipe, or the beginnings of keys, that change no number of a run.
-pub const FREE_IN_RUNS: [&str; 9] = [
+pub const FREE_IN_RUNS: [&str; 12] = [
     "data.path",
     "data.train",
     "data.validation",
@@ -28,7 +31,10 @@ pub const FREE_IN_RUNS: [&str; 9] = [
     "data.prefetch",
     "checkpoint.",
     "log.",
-    "evaluation.",
+    "evaluation.enabled",
+    "evaluation.evaluators",
+    "evaluation.untrained",
+    "evaluation.pixels",
 ];
 
 /// The keys of the settings of trainings on labels, or the beginnings of keys, that change no number of a
@@ -92,9 +98,15 @@ pub fn keep_start(was: &Recipe, now: &mut Recipe) {
 
 /// Gives `now` the place, the checkpoint and the digest of `was` if both name the same encoder; returns whether they do.
 fn keep_source(was: &InitSection, now: &mut InitSection) -> bool {
-    let is_same = was.from == now.from
-        || path::absolute(&now.from).is_ok_and(|place| place == was.from)
-        || now.from.canonicalize().is_ok_and(|place| place == was.from);
+    if let (Some(from), Some(features)) = (&was.features, &mut now.features)
+        && is_same_place(from, features)
+    {
+        features.clone_from(from);
+        if now.features_digest.is_none() {
+            now.features_digest.clone_from(&was.features_digest);
+        }
+    }
+    let is_same = is_same_place(&was.from, &now.from);
     if is_same {
         now.from.clone_from(&was.from);
         if !now.checkpoint.as_ref().is_some_and(|name| name.starts_with("step-")) {
@@ -105,6 +117,13 @@ fn keep_source(was: &InitSection, now: &mut InitSection) -> bool {
         }
     }
     is_same
+}
+
+/// Whether `now` leads to the file or folder `was`.
+fn is_same_place(was: &Path, now: &Path) -> bool {
+    was == now
+        || path::absolute(now).is_ok_and(|place| place == was)
+        || now.canonicalize().is_ok_and(|place| place == was)
 }
 
 /// Returns the differences between the settings `was` of a training on labels and `now` that forbid the

@@ -73,6 +73,7 @@ pub fn cached(
         method: facts.method,
         pretraining_seed: facts.seed,
         network: facts.network,
+        pooling: facts.pooling,
         seed: settings.seed,
         steps: result.iterations as u64,
         interrupted: false,

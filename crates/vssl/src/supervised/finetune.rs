@@ -27,7 +27,7 @@ use super::{
     labels, run,
 };
 use crate::{
-    backbone::Backbone,
+    backbone::{Backbone, Pooling},
     encoder::{Encoder, fine_tuned, images::images_to_tensor},
     layers::{Init, Linear, Mode},
     objective::cross_entropy,
@@ -127,6 +127,12 @@ const WHOLE: &str = "the network is only absent inside an update";
 
 impl Tuned {
     fn new(job: &Job, encoder: &Encoder, settings: &FinetuneSettings) -> Result<Self, TrainError> {
+        if encoder.pooling == Some(Pooling::TokenMean) {
+            return Err(TrainError::Setting(
+                "pooling token_mean: a fine-tuned network has one feature; expected token or mean (--pooling)"
+                    .to_owned(),
+            ));
+        }
         let device = encoder.device.clone().autodiff();
         let init = Init::new(&device, settings.seed);
         let (dim, classes) = (encoder.config.dim(), job.train.classes().len());
@@ -219,6 +225,7 @@ impl Classifier for Tuned {
         }
         let schedule = &self.schedule;
         let rate = |base| schedule.at(base, at);
+        self.optimizer.decay_at(at);
         self.network = Some(self.optimizer.step(network, gradients, rate)?);
         Ok(vec![HeadStep { loss, correct }])
     }

@@ -15,6 +15,7 @@ use super::{
     resumption::{OutputOptions, Rate, check_folder, identity, resumption},
 };
 use crate::{
+    backbone::Pooling,
     encoder::{Encoder, Input, Reading},
     eval::common_classes,
     method::learner::Network,
@@ -90,6 +91,7 @@ pub(super) struct EncoderFacts {
     pub method: Option<String>,
     pub seed: Option<u64>,
     pub network: Option<Network>,
+    pub pooling: Option<Pooling>,
 }
 
 impl EncoderFacts {
@@ -101,6 +103,7 @@ impl EncoderFacts {
             method: recipe.map(|recipe| recipe.method.name().to_owned()),
             seed: recipe.map(|recipe| recipe.seed),
             network: encoder.network,
+            pooling: encoder.config.pooling(),
         }
     }
 }

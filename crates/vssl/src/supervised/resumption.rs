@@ -74,6 +74,9 @@ pub(super) fn identity(
     let mut say = |key: &str, value: toml::Value| table.insert(key.to_owned(), value);
     say("task", task.into());
     say("encoder", digest.into());
+    if let Some(pooling) = encoder.pooling {
+        say("pooling", pooling.name().into());
+    }
     let count = |set: &Arc<dyn Dataset>| toml::Value::Integer(set.len() as i64);
     say(COUNTS[0], count(train));
     say(COUNTS[1], count(validation));

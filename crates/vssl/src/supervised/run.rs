@@ -339,6 +339,7 @@ impl<'a> Training<'a> {
             method: job.encoder.method.clone(),
             pretraining_seed: job.encoder.seed,
             network: job.encoder.network,
+            pooling: job.encoder.pooling,
             seed: job.seed,
             steps: self.position.step,
             interrupted: self.position.step < job.total_steps() || self.position.unevaluated,

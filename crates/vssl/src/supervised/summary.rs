@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::HeadSummary;
 use crate::{
+    backbone::Pooling,
     method::learner::Network,
     run::{images::Images, outcome::Outcome},
 };
@@ -29,6 +30,9 @@ pub struct Summary {
     /// versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// How the tokens of a transformer became one feature; `None` for other networks, and in results of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
     /// The seed of this training.
     pub seed: u64,
     /// The number of optimiser steps done.

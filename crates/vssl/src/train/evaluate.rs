@@ -9,7 +9,7 @@ use super::{
     Plan, TrainError, evaluation::Evaluation, probe::Probe, report::Reporter, watch::Watch,
 };
 use crate::{
-    backbone::Backbone,
+    backbone::{Backbone, InferenceNetwork},
     encoder::images::{features, features_of_set, pixels_to_tensor},
     eval::{
         common_classes,
@@ -22,6 +22,24 @@ use crate::{
 };
 
 impl Plan {
+    /// Returns whether the evaluations take another feature of a transformer than the network's own.
+    pub fn evaluates_another_feature(&self) -> bool {
+        let (asked, own) = (self.recipe.evaluation.pooling, self.recipe.backbone.pooling());
+        asked.is_some() && asked != own
+    }
+
+    /// Returns a note on a feature of the evaluations that is not the network's own.
+    pub(super) fn remark_on_feature(&self) -> Result<Option<String>, TrainError> {
+        let Some(pooling) = self.recipe.evaluation.pooling else { return Ok(None) };
+        self.recipe
+            .backbone
+            .pooled(pooling)
+            .map_err(|error| TrainError::Setting(format!("evaluation.pooling: {error}")))?;
+        let words = pooling.words();
+        let text = format!("the evaluations take {words} as the feature: evaluation.pooling");
+        Ok(self.evaluates_another_feature().then_some(text))
+    }
+
     /// Returns which of two names the encoder before the first step does not have.
     fn not_judged(&self) -> Judged {
         if self.recipe.init.is_some() { Judged::Untrained } else { Judged::Before }
@@ -77,12 +95,23 @@ pub fn splits(
     encoder: &Backbone,
     watch: &mut Watch,
 ) -> Result<Option<(Splits, usize)>, TrainError> {
+    let network = match plan.recipe.evaluation.pooling {
+        Some(pooling) => encoder.clone().pooled(pooling).for_inference(),
+        None => encoder.for_inference(),
+    };
+    splits_by(plan, watch, embed(plan, network))
+}
+
+/// Returns what makes the features of normalised pixels.
+fn embed(
+    plan: &Plan,
+    network: InferenceNetwork,
+) -> impl Fn(&[f32], usize) -> Features + Clone + Send + 'static {
     let (device, size) = (plan.device.clone(), plan.evaluation_size());
-    let network = encoder.for_inference();
-    splits_by(plan, watch, move |pixels, rows| {
+    move |pixels, rows| {
         let x = pixels_to_tensor(pixels, rows, size, &device);
         features(network.forward(x))
-    })
+    }
 }
 
 fn splits_by(
@@ -94,35 +123,56 @@ fn splits_by(
     let Some(validation) = plan.validation.as_ref().filter(with_labels) else {
         return Ok(None);
     };
-    let mut of_split = |set, images: &Arc<dyn Dataset>| {
-        let (images, embed) = (Arc::clone(images), embed.clone());
-        let evaluation = plan.evaluation();
-        watch.run(set, move |task| {
-            task.begin(images.len() as u64);
-            let writer = SpillWriter::new(set, images.len(), u64::MAX);
-            let embed = |pixels: &[f32], rows| {
-                if task.is_left() {
-                    return Err(TrainError::Stopped);
-                }
-                task.advance(rows as u64);
-                Ok(embed(pixels, rows))
-            };
-            let (rows, left_out) =
-                features_of_set::<TrainError>(&images, evaluation, writer, embed)?;
-            Ok((rows.into_memory()?, left_out))
-        })
-    };
+    let mut of_split = |set, images| of_images(plan, watch, (set, images), embed.clone());
     let (train, left_out) = of_split("training features", &plan.train)?;
     let (validation, more) = of_split("validation features", validation)?;
     Ok(Some((Splits { train, validation }, left_out + more)))
 }
 
-/// Returns the top-1 accuracy of the online probe on the validation split, in percent.
+/// Returns the features of a named set of images, and the number of images that could not be read.
+fn of_images(
+    plan: &Plan,
+    watch: &mut Watch,
+    (set, images): (&'static str, &Arc<dyn Dataset>),
+    embed: impl Fn(&[f32], usize) -> Features + Send + 'static,
+) -> Result<(Features, usize), TrainError> {
+    let (images, evaluation) = (Arc::clone(images), plan.evaluation());
+    watch.run(set, move |task| {
+        task.begin(images.len() as u64);
+        let writer = SpillWriter::new(set, images.len(), u64::MAX);
+        let embed = |pixels: &[f32], rows| {
+            if task.is_left() {
+                return Err(TrainError::Stopped);
+            }
+            task.advance(rows as u64);
+            Ok(embed(pixels, rows))
+        };
+        let (rows, left_out) = features_of_set::<TrainError>(&images, evaluation, writer, embed)?;
+        Ok((rows.into_memory()?, left_out))
+    })
+}
+
+/// Returns the top-1 accuracy of the online probe on the validation split, in percent. The probe has learnt the network's own
+/// feature: where the evaluations have another pooling than `encoder`, its own features are computed for it.
 ///
 /// # Errors
-/// A logit is not a finite number.
-pub fn probe_top1(splits: &Splits, probe: &Probe, plan: &Plan) -> Result<f64, TrainError> {
-    let Features { rows, dim, values, labels } = &splits.validation;
+/// An image cannot be read, a logit is not a finite number, or a stop was requested.
+pub fn probe_top1(
+    plan: &Plan,
+    (splits, encoder): (&Splits, &Backbone),
+    probe: &Probe,
+    watch: &mut Watch,
+) -> Result<f64, TrainError> {
+    let own = match (&plan.validation, plan.evaluates_another_feature()) {
+        (Some(images), true) => {
+            let network = encoder.for_inference();
+            Some(
+                of_images(plan, watch, ("features for the probe", images), embed(plan, network))?.0,
+            )
+        }
+        _ => None,
+    };
+    let Features { rows, dim, values, labels } = own.as_ref().unwrap_or(&splits.validation);
     let x = TensorData::new(values.clone(), [*rows, *dim]);
     let logits = probe.logits(Tensor::from_data(x, &plan.device));
     let classes = logits.dims()[1];

@@ -12,7 +12,7 @@ use crate::{
     backbone::Backbone,
     encoder::Input,
     method::learner::{Initial, Learner, Network},
-    recipe::Recipe,
+    recipe::{InitSection, Recipe},
 };
 
 impl Plan {
@@ -86,17 +86,21 @@ impl Plan {
     /// # Errors
     /// They do not, or a rank has failed.
     pub(super) fn check_start(&self) -> Result<(), TrainError> {
-        for (role, named) in
-            [(Role::Start, &self.recipe.init), (Role::Teacher, &self.recipe.teacher)]
-        {
-            let Some(digest) = named.as_ref().and_then(|named| named.digest.as_ref()) else {
-                continue;
-            };
+        let Recipe { init, teacher, .. } = &self.recipe;
+        let digest = |named: &Option<InitSection>| named.as_ref()?.digest.clone();
+        let features = teacher.as_ref().and_then(|teacher| teacher.features_digest.clone());
+        let read = [
+            (Role::Start.table(), digest(init)),
+            (Role::Teacher.table(), digest(teacher)),
+            ("teacher.features", features),
+        ];
+        for (table, digest) in read {
+            let Some(digest) = digest else { continue };
             let own = digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
             let all = self.group.gather_numbers(&[own.unwrap_or_default()]);
             self.group.check()?;
             if let Some(rank) = all.iter().position(|other| Some(other) != all.first()) {
-                return Err(TrainError::StartsDiffer { table: role.table(), rank });
+                return Err(TrainError::StartsDiffer { table, rank });
             }
         }
         Ok(())

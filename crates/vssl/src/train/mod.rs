@@ -14,6 +14,7 @@ pub mod health;
 mod initial;
 mod kept;
 mod loss_head;
+mod outside;
 pub(crate) mod plan;
 mod pretrain;
 pub mod probe;
@@ -28,6 +29,7 @@ mod stem;
 mod step;
 mod step_report;
 mod teacher;
+mod teacher_features;
 pub mod watch;
 
 pub use environment::Environment;

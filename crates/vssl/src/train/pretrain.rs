@@ -230,6 +230,7 @@ impl<'a> Run<'a> {
         let update = Update { group: &plan.group, clips: &clips, rate: &rate, loss_scale };
         update.apply(self.learner.as_mut(), &mut self.optimizer, report, at)?;
         report.lr = rate(plan.base_rate());
+        report.weight_decay = plan.recipe.optimizer.changing_weight_decay_at(at);
         report.symptom = self.learner.symptom(&report.figures);
         Ok(())
     }
@@ -315,7 +316,11 @@ impl<'a> Run<'a> {
         let Some((splits, knn)) = self.neighbours(stop)? else { return Ok(()) };
         let Some(reporter) = &mut self.reporter else { return Ok(()) };
         self.position.online = match &self.probe {
-            Some(probe) => Some(evaluate::probe_top1(&splits, probe, self.plan)?),
+            Some(probe) => {
+                let encoder = self.learner.encoder(Network::Student);
+                let of = (&*splits, &encoder.expect("every method has a student"));
+                Some(evaluate::probe_top1(self.plan, of, probe, &mut reporter.watch(stop))?)
+            }
             None => None,
         };
         if self.position.best.is_none_or(|(best, _)| knn > best) {

@@ -9,13 +9,15 @@ impl Plan {
     /// Returns the notes on a plan whose data are open.
     ///
     /// # Errors
-    /// The run cannot go on from its checkpoint, or the method needs labels that the images do not have.
+    /// The run cannot go on from its checkpoint, the method needs labels that the images do not have, or the evaluations
+    /// ask for a feature that the network does not have.
     pub(super) fn remarks(
         &mut self,
         length: Length,
         allow_changed: bool,
     ) -> Result<Vec<String>, TrainError> {
-        let mut notes = self.on_going_on(length, allow_changed)?;
+        let mut notes = Vec::from_iter(self.remark_on_feature()?);
+        notes.extend(self.on_going_on(length, allow_changed)?);
         notes.extend(self.on_labels()?);
         notes.extend(self.on_freezing());
         notes.extend(self.on_evaluations());

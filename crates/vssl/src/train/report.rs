@@ -29,6 +29,8 @@ enum Line<'a> {
         loss: f64,
         parts: &'a BTreeMap<String, f64>,
         lr: f64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        weight_decay: Option<f64>,
         gradient_norm: f64,
         #[serde(skip_serializing_if = "Option::is_none")]
         loss_scale: Option<f64>,
@@ -150,6 +152,7 @@ impl<'a> Reporter<'a> {
             loss: report.loss,
             parts: &report.figures,
             lr: report.lr,
+            weight_decay: report.weight_decay,
             gradient_norm: report.gradient_norm,
             loss_scale: report.loss_scale.map(|scale| scale.factor),
             skipped_steps: report.loss_scale.map(|scale| scale.skipped),

@@ -12,7 +12,7 @@ use super::{
     Plan, TrainError,
     beginning::Beginning,
     environment::{Environment, adapt_batch, check_batch, check_group, check_views, find_data},
-    start,
+    outside, start,
     teacher::Teacher,
 };
 use crate::{
@@ -60,12 +60,19 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let mut notes: Vec<String> = beginning.note.iter().cloned().collect();
-        let (start, teacher) = encoders(&mut recipe, run, &environment, &beginning, &mut notes)?;
+        let (start, mut teacher) =
+            encoders(&mut recipe, run, &environment, &beginning, &mut notes)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         recipe.train.precision.check(&environment.device)?;
         check_folder(&recipe, run, &environment, &beginning)?;
         let splits = dataset::open(&recipe.data.source(), None)?;
         let count = splits.train.len();
+        if let Some(read) = teacher {
+            let folder = environment.recipe_folder.as_deref();
+            let (read, told) = read.with_features(&mut recipe, &splits.train, folder)?;
+            notes.extend(told);
+            teacher = Some(read);
+        }
         let images =
             group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let allows_changes = environment.allow_changed_data;
@@ -190,7 +197,7 @@ fn check_folder(
         return Ok(());
     }
     match environment.force {
-        true => start::check_outside(recipe, run, environment.recipe_folder.as_deref()),
+        true => outside::check(recipe, run, environment.recipe_folder.as_deref()),
         false => Ok(folder::check_free(run)?),
     }
 }

@@ -326,34 +326,15 @@ fn request(init: &InitSection) -> Request {
     }
 }
 
-/// Checks that the folder `run`, which is about to be replaced, does not hold an encoder that the run of `recipe` reads.
-///
-/// # Errors
-/// It does, or there is no such encoder.
-pub(super) fn check_outside(
-    recipe: &Recipe,
-    run: &Path,
-    recipe_folder: Option<&Path>,
-) -> Result<(), TrainError> {
-    let Ok(run) = run.canonicalize() else { return Ok(()) };
-    for (role, source) in [(Role::Start, &recipe.init), (Role::Teacher, &recipe.teacher)] {
-        let Some(InitSection { from, .. }) = source else { continue };
-        let place = found(role, from, recipe_folder)?.canonicalize();
-        if place.is_ok_and(|place| place.starts_with(&run)) {
-            return Err(TrainError::Setting(format!(
-                "--force would remove {}, the encoder that the run reads; expected another --out",
-                from.display()
-            )));
-        }
-    }
-    Ok(())
-}
-
 /// Returns the path of the encoder, which exists.
 ///
 /// # Errors
 /// There is nothing at the path, or a recipe cannot hold it.
-fn found(role: Role, from: &Path, recipe_folder: Option<&Path>) -> Result<PathBuf, TrainError> {
+pub(super) fn found(
+    role: Role,
+    from: &Path,
+    recipe_folder: Option<&Path>,
+) -> Result<PathBuf, TrainError> {
     if from.to_str().is_none() {
         return Err(TrainError::Setting(format!(
             "{}.from leads to {from:?}, a name that is not UTF-8, which no recipe can hold: rename it",

@@ -24,6 +24,8 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// The learning rate.
     pub lr: f64,
+    /// The weight decay, where it changes over the run.
+    pub weight_decay: Option<f64>,
     /// The factor of the next step's loss, in a precision that needs one.
     pub loss_scale: Option<LossScale>,
     /// The figures of the features, when they were due.

@@ -19,8 +19,8 @@ use crate::{
 pub(super) struct Teacher {
     /// The network, as methods know it.
     pub(super) network: Arc<FrozenTeacher>,
-    input: Input,
-    is_copy: bool,
+    pub(super) input: Input,
+    pub(super) is_copy: bool,
 }
 
 impl Teacher {
@@ -56,7 +56,8 @@ impl Teacher {
         let network = Arc::new(FrozenTeacher::new(config, backbone, size, own, of_views));
         let checked = recipe.method.check_teacher(&network, &recipe.backbone);
         checked.map_err(TrainError::Setting)?;
-        notes.extend(remark(recipe, size, of_views != own));
+        let sees_views = recipe.teacher.as_ref().is_some_and(|table| table.features.is_none());
+        notes.extend(remark(recipe, size, of_views != own).filter(|_| sees_views));
         Ok((Some(Self { network, input, is_copy }), notes))
     }
 

@@ -61,6 +61,7 @@ fn encoder(config: &BackboneConfig, channels: usize) -> Encoder {
         network: None,
         step: None,
         loss_head: None,
+        pooling: None,
         device,
     }
 }

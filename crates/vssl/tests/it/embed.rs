@@ -40,6 +40,7 @@ fn the_example_prints_a_line_for_each_picture_of_a_folder() {
         network: None,
         step: None,
         loss_head: None,
+        pooling: None,
         device,
     };
     let file = folder.path().join("encoder.safetensors");

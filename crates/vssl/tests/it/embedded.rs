@@ -49,6 +49,7 @@ pub(super) fn encoder(seed: u64) -> Encoder {
         network: None,
         step: Some(7),
         loss_head: None,
+        pooling: None,
         device,
     }
 }

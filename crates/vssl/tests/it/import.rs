@@ -293,6 +293,7 @@ fn encoder(config: BackboneConfig, size: usize) -> Encoder {
         network: None,
         step: Some(3),
         loss_head: None,
+        pooling: None,
         device: Device::flex(),
     }
 }

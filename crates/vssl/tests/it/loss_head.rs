@@ -129,16 +129,49 @@ fn a_stopped_run_goes_on_with_its_head_bit_for_bit() {
 
 #[test]
 fn two_ranks_train_the_head_of_one_process() {
+    let settings = "[simclr]\nprojector_hidden = 16\ndim = 8";
+    two_ranks_are_one(&text("simclr", &format!("{HEAD}\"squared\"\n{settings}")));
+}
+
+/// Ranks hold different numbers of masked patches, and images without a mask.
+#[test]
+fn two_ranks_know_the_losses_of_masked_images_and_the_head_changes_no_bit() {
+    let heads = "projector_hidden = 16\ndim = 8\nprototypes = 12";
+    let small = |name: &str| format!("{name}_width = 16\n{name}_depth = 1\n{name}_heads = 2");
+    for (method, settings) in [
+        ("ibot", heads.to_owned()),
+        ("dinov2", heads.to_owned()),
+        ("mae", small("decoder")),
+        ("ijepa", format!("{}\nmin_context = 2", small("predictor"))),
+    ] {
+        let vit = "\"vit-tiny\"\nvit = { width = 12, depth = 1, patch = 4, image_size = 28 }";
+        let text = |more: &str| {
+            text(method, &format!("{more}[{method}]\n{settings}"))
+                .replace("\"resnet18\"", vit)
+                .replace("width = 2\n        stem = \"imagenet\"", "")
+        };
+        let folder = TempDir::new().unwrap();
+        let [without, with] = ["without", "with"].map(|name| folder.path().join(name));
+        let head = format!("{HEAD}\"squared\"\n");
+        train(&without, &text(""));
+        train(&with, &text(&head));
+        let [a, b] = [&without, &with].map(|run| checkpoint(run).tensors);
+        for name in a.keys() {
+            assert_eq!(a[name], b[name], "{method}: {name}");
+        }
+        two_ranks_are_one(&text(&head));
+    }
+}
+
+fn two_ranks_are_one(text: &str) {
     let folder = TempDir::new().unwrap();
     let [alone, joint] = ["alone", "joint"].map(|name| folder.path().join(name));
-    let settings = "[simclr]\nprojector_hidden = 16\ndim = 8";
-    let text = text("simclr", &format!("{HEAD}\"squared\"\n{settings}"));
-    train(&alone, &text);
+    train(&alone, text);
     thread::scope(|scope| {
         let ranks = Threads::new(2, Duration::from_secs(60)).into_iter();
         let running: Vec<_> = ranks
             .map(|rank| {
-                let (text, joint) = (&text, &joint);
+                let joint = &joint;
                 scope.spawn(move || {
                     let group = Group::new(rank);
                     let environment = Environment { group, ..environment(Device::flex()) };

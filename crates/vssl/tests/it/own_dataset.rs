@@ -81,6 +81,7 @@ fn own_images_have_features_and_labels_in_their_order() {
         network: None,
         step: None,
         loss_head: None,
+        pooling: None,
         device,
     };
     // ANCHOR: use

@@ -50,6 +50,7 @@ pub(super) fn encoder() -> Encoder {
         network: None,
         step: None,
         loss_head: None,
+        pooling: None,
         device,
     }
 }

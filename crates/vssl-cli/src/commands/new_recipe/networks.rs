@@ -79,6 +79,7 @@ pub(super) fn init(page: &mut Page, from: &Encoder) {
 pub(super) fn frozen_teacher(page: &mut Page, from: &str) {
     page.table("[teacher]");
     page.key("from", from, "the trained encoder that the student learns from");
+    page.absent("features", "features.parquet", "what `vssl embed` stored of it: faster");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
     page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.absent(

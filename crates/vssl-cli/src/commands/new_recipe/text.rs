@@ -168,6 +168,7 @@ fn optimizer(page: &mut Page, tuning: &Tuning) {
     page.key("lr", tuning.lr, "base learning rate");
     page.key("scale_lr", true, "rates are multiplied by train.batch / 256");
     page.key("weight_decay", tuning.weight_decay, "pulls weights towards 0");
+    page.absent("weight_decay_end", 0.4, "where the weight decay goes to by half a cosine");
     page.absent("layer_decay", 0.7, "factor of the rate from each block to the block below");
     if tuning.optimizer.starts_with("adam") {
         page.key("beta1", 0.9, "decay of the mean gradient");
@@ -236,6 +237,7 @@ fn watching(page: &mut Page, survey: &Survey, epochs: i64) {
     page.table("[evaluation]");
     page.key("enabled", true, "the table at the end");
     page.key("evaluators", vec!["knn", "linear"], "or also \"spectrum\" and \"quality\"");
+    page.absent("pooling", "mean", "or token, token_mean: of a transformer's tokens");
     page.key("untrained", true, "compare with the encoder before training");
     page.key("pixels", true, "compare with the pixels themselves");
     page.table("[health]");

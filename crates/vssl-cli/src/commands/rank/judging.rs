@@ -115,6 +115,8 @@ impl<'a> Judge<'a> {
         self.bar_aside(|| encoder::tell_stand_in(&subject.path, &subject.checkpoint))?;
         let encoder =
             Encoder::open(&subject.path, &subject.checkpoint, copy.network.into(), &self.device)?;
+        let (encoder, told) = encoder::pooled(encoder, copy)?;
+        self.notes.extend(told);
         let named = (self.arguments.images.as_deref(), self.arguments.format);
         let config = encoder::images(named, &encoder, self.common)?;
         let set = self.set(config)?;

@@ -95,6 +95,7 @@ const VSSL: &[&str] = &[
     "run",
     "encoder",
     "eval",
+    "stored",
     "train",
     "supervised",
     "posterior",

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Pooling;
 use crate::layers::{BlockShape, BlockWeights};
 
 /// The settings of a vision transformer: its architecture, and the table `[backbone.vit]`.
@@ -43,21 +44,6 @@ pub struct VitConfig {
     pub qkv_bias: bool,
     /// How the tokens become one feature.
     pub pooling: Pooling,
-}
-
-/// The ways in which the tokens of a transformer become one feature.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The class token after the last norm.
-    #[default]
-    Token,
-    /// The mean of the patches after the last norm, without the class token and the registers: timm's
-    /// `global_pool="avg"` with `fc_norm=False`.
-    Mean,
-    /// The mean of the patches, and a norm of it: timm's `global_pool="avg"`, whose norm is called `fc_norm`.
-    #[serde(alias = "fc-norm")]
-    FcNorm,
 }
 
 /// The kinds of position embedding: see [`VitConfig::positions`].
@@ -343,6 +329,11 @@ impl VitConfig {
         if !self.class_token && self.pooling == Pooling::Token {
             let expected = "\"mean\" or \"fc_norm\": there is no class token";
             return Some(("pooling", "\"token\"".to_owned(), expected.to_owned()));
+        }
+        if self.pooling == Pooling::TokenMean {
+            let expected = "\"token\", \"mean\" or \"fc_norm\": \"token_mean\" is of evaluations (evaluation.pooling, \
+                            --pooling)";
+            return Some(("pooling", "\"token_mean\"".to_owned(), expected.to_owned()));
         }
         None
     }

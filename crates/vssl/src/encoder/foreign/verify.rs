@@ -4,9 +4,7 @@
 use burn::{module::Module, tensor::Device};
 
 use crate::{
-    backbone::{
-        Backbone, BackboneConfig, Interpolation, Mlp, Pooling, ResnetDepth, ResnetVariant, Stem,
-    },
+    backbone::{Backbone, BackboneConfig, Interpolation, Mlp, ResnetDepth, ResnetVariant, Stem},
     encoder::{
         Input,
         images::{self, images_to_tensor},
@@ -101,11 +99,7 @@ fn of_network(config: &BackboneConfig) -> Vec<String> {
         }
         BackboneConfig::Vit(vit) => vec![
             format!("{} attention heads", vit.heads()),
-            match vit.pooling {
-                Pooling::Token => "the class token as the feature".to_owned(),
-                Pooling::Mean => "the mean of the patches as the feature".to_owned(),
-                Pooling::FcNorm => "the norm of the mean of the patches as the feature".to_owned(),
-            },
+            format!("{} as the feature", vit.pooling.words()),
             {
                 let mlp = match vit.mlp {
                     Mlp::Gelu => "the exact GELU",

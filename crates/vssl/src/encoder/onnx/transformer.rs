@@ -59,7 +59,18 @@ fn feature(b: &mut Builder, x: &str, config: &VitConfig) -> Result<String, OnnxE
         let attributes = vec![integers("axes", &[1]), integer("keepdims", 0)];
         b.node("ReduceMean", &[&patches], attributes) // [n, width]
     };
+    let class = |b: &mut Builder, x: &str| {
+        let first = b.list("index.class", &[0]);
+        let class = b.node("Gather", &[x, &first], vec![integer("axis", 1)]); // [n, 1, width]
+        let row = b.list("shape.feature", &[0, config.width() as i64]);
+        b.node("Reshape", &[&class, &row], vec![]) // [n, width]
+    };
     match config.pooling {
+        Pooling::TokenMean => {
+            let x = b.layer_norm(x, "norm")?;
+            let (class, mean) = (class(b, &x), mean(b, &x));
+            Ok(b.node("Concat", &[&class, &mean], vec![integer("axis", 1)])) // [n, 2 · width]
+        }
         Pooling::Mean => {
             let x = b.layer_norm(x, "norm")?;
             Ok(mean(b, &x))
@@ -69,10 +80,7 @@ fn feature(b: &mut Builder, x: &str, config: &VitConfig) -> Result<String, OnnxE
             b.layer_norm(&x, "fc_norm")
         }
         Pooling::Token => {
-            let first = b.list("index.class", &[0]);
-            let class = b.node("Gather", &[x, &first], vec![integer("axis", 1)]); // [n, 1, width]
-            let row = b.list("shape.feature", &[0, config.width() as i64]);
-            let class = b.node("Reshape", &[&class, &row], vec![]);
+            let class = class(b, x);
             b.layer_norm(&class, "norm")
         }
     }

@@ -24,7 +24,7 @@ use crate::{
     layers::{Init, Mlp, MlpStyle, Mode},
     memory::{Queue, Recent},
     method::{FrozenTeacher, Loss, Method, Sizes, Teach, Views},
-    objective::{distillation, figures, unit_rows},
+    objective::{distillation, figures, loss_prediction::over_views, unit_rows},
     schedule::Step,
 };
 use settings::Given;
@@ -106,7 +106,10 @@ impl Distill {
                     out.local.push(term.reshape([n, 1])); // [n] -> [n, 1]
                     (known, h)
                 }
-                _ => (teacher.features(x, size), student.backbone.forward(x.clone(), mode)),
+                _ => {
+                    let known = teacher.features_of(&views.images, x, size);
+                    (known, student.backbone.forward(x.clone(), mode))
+                }
             };
             out.teacher.push(known);
             out.student.push(student.project(h.clone(), mode));
@@ -115,31 +118,56 @@ impl Distill {
         out
     }
 
-    /// The loss of the features of all views.
-    fn global(&self, student: Tensor<2>, teacher: Tensor<2>, memory: &Memory) -> Tensor<1> {
-        let (s, t) = (unit_rows(student.clone()), unit_rows(teacher.clone()));
+    /// The loss of the features of all views, and that of each row where `asked`.
+    fn global(
+        &self,
+        student: Tensor<2>,
+        teacher: Tensor<2>,
+        memory: &Memory,
+        asked: bool,
+    ) -> (Tensor<1>, Option<Tensor<1>>) {
+        let own = student.clone().detach();
+        match self.objective {
+            Objective::Mse => {
+                let rows = asked.then(|| distillation::squared_errors(own, teacher.clone()));
+                (distillation::squared_error(student, teacher), rows)
+            }
+            Objective::Cosine => {
+                let rows = asked.then(|| distillation::cosine_distances(own, teacher.clone()));
+                (distillation::cosine_distance(student, teacher), rows)
+            }
+            _ => {
+                let rows = self.similarities(unit_rows(student), unit_rows(teacher), memory);
+                (rows.clone().mean(), asked.then(|| rows.detach()))
+            }
+        }
+    }
+
+    /// The loss of each row, by the similarities of unit rows to a queue.
+    fn similarities(&self, s: Tensor<2>, t: Tensor<2>, memory: &Memory) -> Tensor<1> {
         let rows = |queue: &Option<Queue>| queue.as_ref().expect("the objective has it").rows();
         match self.objective {
-            Objective::Mse => distillation::squared_error(student, teacher),
-            Objective::Cosine => distillation::cosine_distance(student, teacher),
+            Objective::Mse | Objective::Cosine => {
+                unreachable!("these compare the features themselves")
+            }
             Objective::Seed { student_temperature, teacher_temperature, .. } => {
                 let queue = rows(&memory.of_teacher);
-                distillation::seed(s, t, queue, student_temperature, teacher_temperature)
+                distillation::seed_rows(s, t, queue, student_temperature, teacher_temperature)
             }
             Objective::Compress1q { temperature, .. } => {
                 let queue = rows(&memory.of_teacher);
-                distillation::queue_divergence(s, t, queue.clone(), queue, temperature)
+                distillation::queue_divergences(s, t, queue.clone(), queue, temperature)
             }
             Objective::Compress2q { temperature, .. } => {
                 let (own, known) = (rows(&memory.of_student), rows(&memory.of_teacher));
-                distillation::queue_divergence(s, t, own, known, temperature)
+                distillation::queue_divergences(s, t, own, known, temperature)
             }
             Objective::QueueKl { temperature, .. }
             | Objective::QueueKlLocal { temperature, .. } => {
                 let recent = memory.recent.clone().expect("the objective has it");
                 // The batch is among the classes.
                 let queue = recent.push(vec![t.clone()]).rows(0);
-                distillation::queue_divergence(s, t, queue.clone(), queue, temperature)
+                distillation::queue_divergences(s, t, queue.clone(), queue, temperature)
             }
         }
     }
@@ -171,11 +199,23 @@ fn taught(
     student: &BackboneConfig,
 ) -> Result<Distill, String> {
     let key = "distill.teacher_size";
+    if let (true, Some(size)) = (teacher.has_stored(), method.teacher_size) {
+        return Err(format!(
+            "{key} is {size}, and the teacher's features were made before (teacher.features); expected no such key"
+        ));
+    }
     teacher.check_size(method.teacher_size).map_err(|problem| match method.teacher_size {
         Some(size) => format!("{key} is {size}: {problem}"),
         None => format!("{key} is not set: {problem}"),
     })?;
     if let Objective::QueueKlLocal { .. } = method.objective {
+        if teacher.has_stored() {
+            return Err(
+                "distill.objective is \"queue-kl-local\", which compares the places of images, and the features of \
+                 teacher.features are of whole images; expected \"queue-kl\" or another objective"
+                    .to_owned(),
+            );
+        }
         for (whose, config) in [("the teacher", teacher.config()), ("[backbone]", student)] {
             if !config.has_grid() {
                 return Err(format!(
@@ -202,6 +242,10 @@ impl Method for Distill {
                  none with views.local = true"
             )),
         }
+    }
+
+    fn has_image_losses(&self) -> bool {
+        true
     }
 
     fn teach(&self) -> Option<Teach<Self>> {
@@ -248,14 +292,18 @@ impl Method for Distill {
         let (own, (known, local)) = views.gather((own, (known, local)));
         // One view after the other: views times [n, dim] -> [views · n, dim]
         let (s, t) = (Tensor::cat(own, 0), Tensor::cat(known, 0));
-        let mut total = self.global(s.clone(), t.clone(), memory);
+        let (mut total, mut rows) = self.global(s.clone(), t.clone(), memory, at.image_losses);
         let mut parts = Vec::new();
         if let Objective::QueueKlLocal { local_weight, .. } = self.objective {
-            let term = Tensor::cat(local, 0).mean(); // views times [n, 1] -> [1]
+            let local = Tensor::cat(local, 0); // views times [n, 1] -> [views · n, 1]
+            let of_places = local.clone().detach().squeeze_dim::<1>(1) * local_weight;
+            rows = rows.map(|rows| rows + of_places);
+            let term = local.mean();
             parts.push(("global_loss", total.clone()));
             parts.push(("local_loss", term.clone()));
             total = total + term * local_weight;
         }
+        let image_losses = rows.map(|rows| over_views(rows, views.global.len()));
         let carry = Carry { student: unit_rows(s.detach()), teacher: unit_rows(t) };
         if at.watch {
             let Carry { student: s, teacher: t } = &carry;
@@ -265,7 +313,7 @@ impl Method for Distill {
             parts.push(("student_std", figures::unit_std(std::slice::from_ref(s))));
             parts.push(("teacher_std", figures::unit_std(std::slice::from_ref(t))));
         }
-        Loss { total, parts, features, image_losses: None, carry }
+        Loss { total, parts, features, image_losses, carry }
     }
 
     fn backbone<'a>(&self, student: &'a Student) -> &'a Backbone {

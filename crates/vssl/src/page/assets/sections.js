@@ -4,7 +4,7 @@ const GROUPS = [
   ["Accuracy", (name) => name.startsWith("evaluation/") || name.startsWith("probe_")],
   ["Loss and its terms", (name) => name === "loss" || name.startsWith("parts/")],
   ["Health of the features", (name) => name.startsWith("health/")],
-  ["Optimisation", (name) => ["lr", "gradient_norm", "loss_scale", "skipped_steps"].includes(name)],
+  ["Optimisation", (name) => ["lr", "weight_decay", "gradient_norm", "loss_scale", "skipped_steps"].includes(name)],
   ["Speed", () => true],
 ];
 
@@ -19,6 +19,7 @@ const KNOWN = {
   "health/spread": ["Spread", "1 = random directions"],
   "health/mean_cosine": ["Mean cosine", "of two images"],
   lr: ["Learning rate", ""],
+  weight_decay: ["Weight decay", ""],
   gradient_norm: ["Gradient norm", "before clipping"],
   loss_scale: ["Loss scale", "f16 only"],
   skipped_steps: ["Steps left out", "gradients that overflowed"],

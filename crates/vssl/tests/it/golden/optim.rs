@@ -85,6 +85,7 @@ fn config(case: &Case, name: &str, holder: &Holder) -> OptimizerConfig {
         lr: 1.0,
         scale_lr: false,
         weight_decay: 0.0,
+        weight_decay_end: None,
         layer_decay: 1.0,
         groups: Vec::new(),
     };
@@ -238,6 +239,7 @@ fn rates_in_force(bases: &[f64], statics: &[f64], schedule: impl Fn(f64) -> f64)
         lr: 1.0,
         scale_lr: false,
         weight_decay: 0.0,
+        weight_decay_end: None,
         layer_decay: 1.0,
         groups: groups.collect(),
     };

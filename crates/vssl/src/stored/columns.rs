@@ -278,7 +278,41 @@ impl Source for StoredColumns {
     }
 }
 
+impl StoredColumns {
+    fn paths_of_groups(&self) -> Result<Vec<String>, ParquetError> {
+        let mut paths = Vec::with_capacity(self.rows().min(MOST_RESERVED));
+        for (group, starts) in self.starts.windows(2).enumerate() {
+            let reader = self.reader.get_row_group(group)?;
+            let mut column = self.reader::<ByteArrayType>(&*reader, "path", 0)?;
+            let (mut left, mut read) = (starts[1] - starts[0], Vec::new());
+            while left > 0 {
+                read.clear();
+                let (records, ..) =
+                    column.read_records(left.min(1 << 16), None, None, &mut read)?;
+                if records == 0 {
+                    break;
+                }
+                paths.extend(
+                    read.iter().map(|path| String::from_utf8_lossy(path.data()).into_owned()),
+                );
+                left -= records;
+            }
+        }
+        Ok(paths)
+    }
+}
+
 impl Table for StoredColumns {
+    fn paths(&self) -> Result<Vec<String>, IndexError> {
+        let contents = |what: String| IndexError::Contents { path: self.path.clone(), what };
+        let paths =
+            guarded(|| self.paths_of_groups()).map_err(|error| contents(error.to_string()))?;
+        match paths.len() == self.rows() {
+            true => Ok(paths),
+            false => Err(contents(format!("{} paths for {} rows", paths.len(), self.rows()))),
+        }
+    }
+
     fn entry(&self, row: usize) -> Result<Entry, IndexError> {
         guarded(|| self.read_entry(row)).map_err(|error| IndexError::Contents {
             path: self.path.clone(),

@@ -5,10 +5,10 @@ use std::{fs::File, path::Path};
 
 use super::{
     Form,
-    stored_columns::StoredColumns,
-    stored_tensors::StoredTensors,
-    stored_text::{Names, StoredText},
+    columns::StoredColumns,
     table::IndexError,
+    tensors::StoredTensors,
+    text::{Names, StoredText},
 };
 use crate::features::{self, FeatureError, FeatureRows, Source};
 

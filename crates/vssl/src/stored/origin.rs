@@ -16,6 +16,7 @@ use vssl_data::{
 };
 
 use crate::{
+    backbone::{Backbone, Pooling},
     encoder::{Encoder, Input},
     formats::hex,
     method::learner::Network,
@@ -73,6 +74,9 @@ pub struct Origin {
     pub network: String,
     /// Which checkpoint of a run, as it was asked for.
     pub checkpoint: String,
+    /// The pooling of the tokens, where it is not the network's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pooling: Option<Pooling>,
     /// Steps of training that the encoder had, where known.
     pub step: Option<u64>,
     /// The [`fingerprint`] of the encoder's weights.
@@ -109,6 +113,7 @@ impl Origin {
             encoder: absolute(&encoder.path),
             network: network.to_owned(),
             checkpoint: checkpoint.to_owned(),
+            pooling: encoder.pooling,
             step: encoder.step,
             sha256: fingerprint(encoder),
             input: encoder.input,
@@ -124,29 +129,39 @@ impl Origin {
         if self.network == "teacher" { Network::Teacher } else { Network::Student }
     }
 
-    pub(super) fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("plain values")
     }
 
     /// The name of image `index` without the folder that all images are in.
     pub fn relative(&self, images: &dyn Dataset, index: usize) -> String {
-        let name = images.name(index);
-        let name = absolute(Path::new(&name));
-        let root = text_of(&self.images.path);
-        name.strip_prefix(&root).unwrap_or(&name).display().to_string()
+        relative(&self.images.path, images, index)
     }
 }
 
+/// The name of image `index` of a set in the absolute folder `root`, without that folder.
+pub(super) fn relative(root: &Path, images: &dyn Dataset, index: usize) -> String {
+    let name = images.name(index);
+    let name = absolute(Path::new(&name));
+    let root = text_of(root);
+    name.strip_prefix(&root).unwrap_or(&name).display().to_string()
+}
+
 /// A path that has no current folder is left as it is.
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// SHA-256 over names, shapes and numbers of the encoder's tensors: the same for a run and for a file
 /// that was exported from it.
 pub fn fingerprint(encoder: &Encoder) -> String {
+    fingerprint_of(&encoder.backbone)
+}
+
+/// The [`fingerprint`] of an encoder's network.
+pub fn fingerprint_of(network: &Backbone) -> String {
     let mut hash = Sha256::new();
-    for (name, tensor) in state::collect(&*encoder.backbone) {
+    for (name, tensor) in state::collect(network) {
         hash.update(name.as_bytes());
         hash.update([0]);
         for &size in tensor.shape().as_slice() {

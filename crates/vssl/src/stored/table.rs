@@ -1,5 +1,5 @@
 //! What every form of an index offers: rows of features, the image of each row, and the origin of both.
-//! Implemented by `stored_columns` and `stored_tensors`, used by `index` and `drawing`.
+//! Implemented by `columns` and `tensors`, used by `index` and by the pictures of a search.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use super::{ORIGIN, Origin};
 use crate::{
     encoder::EncoderError,
     eval::EvalError,
-    features::{Source, StoredError},
+    features::{FeatureError, Source, StoredError},
 };
 
 /// Why a file is no index, or not of this encoder.
@@ -54,6 +54,9 @@ pub enum IndexError {
     /// The search.
     #[error(transparent)]
     Search(#[from] EvalError),
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
     /// Features of another encoder.
     #[error(
         "{}: made by {made_by}, which is not {}: {what}; features of two encoders cannot be compared, \
@@ -111,6 +114,9 @@ pub struct Entry {
 pub(super) trait Table: Source {
     /// The image of `row`.
     fn entry(&self, row: usize) -> Result<Entry, IndexError>;
+
+    /// The paths of all rows, in their order.
+    fn paths(&self) -> Result<Vec<String>, IndexError>;
 }
 
 /// The origin that the text under the key of the metadata tells.

@@ -5,15 +5,16 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Form, Origin, fingerprint,
-    stored_columns::StoredColumns,
-    stored_tensors::StoredTensors,
+    Form, Origin,
+    columns::StoredColumns,
+    fingerprint,
     table::{Entry, IndexError, Table},
+    tensors::StoredTensors,
 };
 use crate::{
     encoder::Encoder,
     eval::neighbours::{Distance, Neighbours, neighbours},
-    features::Features,
+    features::{FeatureError, Features},
 };
 
 /// Features of a set of images in a file.
@@ -25,7 +26,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens a Parquet or safetensors file that [`embed`](super::embed()) wrote.
+    /// Opens a Parquet or safetensors file that [`embed`](crate::embed::embed()) wrote.
     ///
     /// # Errors
     /// A file that cannot be read, or that is something else.
@@ -49,6 +50,26 @@ impl Index {
         self.table.rows()
     }
 
+    /// Numbers in a row.
+    pub fn dim(&self) -> usize {
+        self.table.dim()
+    }
+
+    /// The paths of all rows, in their order.
+    pub(super) fn paths(&self) -> Result<Vec<String>, IndexError> {
+        self.table.paths()
+    }
+
+    /// Reads rows from `first` on, as many as `out` has room for.
+    pub(super) fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
+        self.table.read(first, out)
+    }
+
+    /// What is wrong with the file.
+    pub(super) fn damaged(&self, what: String) -> IndexError {
+        IndexError::Contents { path: self.path.clone(), what }
+    }
+
     /// The image of `row`.
     ///
     /// # Errors
@@ -62,9 +83,11 @@ impl Index {
     /// # Errors
     /// [`IndexError::OtherEncoder`].
     pub fn check(&self, encoder: &Encoder) -> Result<(), IndexError> {
-        let Origin { sha256, input, .. } = &self.origin;
+        let Origin { sha256, input, pooling, .. } = &self.origin;
         let what = if fingerprint(encoder) != *sha256 {
             "its weights differ"
+        } else if encoder.pooling != *pooling {
+            "it pools its tokens in another way"
         } else if encoder.input != *input {
             "it takes images of another size or normalisation"
         } else {

@@ -98,6 +98,10 @@ impl Source for StoredTensors {
 }
 
 impl Table for StoredTensors {
+    fn paths(&self) -> Result<Vec<String>, IndexError> {
+        (0..self.rows()).map(|row| Ok(self.entry(row)?.path)).collect()
+    }
+
     fn entry(&self, row: usize) -> Result<Entry, IndexError> {
         let read = self.image_and_path(row);
         let (image, path) =
