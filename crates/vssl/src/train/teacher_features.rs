@@ -133,7 +133,7 @@ fn check_complete(
     Err(setting(
         path,
         &format!(
-            "it has no features of {} of the {} training images, the first of which is {}; it has those of {known}. {EXPECTED}",
+            "it has no features of {} of the {} training images, the first of which is {}; it has those of {known}; {EXPECTED}",
             lacking.len(),
             images.len(),
             images.name(first)
