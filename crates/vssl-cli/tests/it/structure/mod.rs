@@ -26,6 +26,7 @@ use sources::Crate;
 /// Modules of `vssl-data`, lowest first.
 const DATA: &[&str] = &[
     "panics",
+    "counted",
     "name_text",
     "error",
     "rng",
