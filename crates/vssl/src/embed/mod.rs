@@ -35,6 +35,8 @@ pub use origin::{Origin, Split, fingerprint};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
 pub use table::{Entry, IndexError};
 
+use vssl_data::counted;
+
 use crate::encoder::EncoderError;
 
 /// Key under which a file tells its [`Origin`], as JSON.
@@ -120,7 +122,7 @@ pub enum EmbedError {
     )]
     NoRoomForTokens,
     /// Not one image could be read.
-    #[error("none of the {images} images could be read; the last: {last}")]
+    #[error("none of {} could be read; the last: {last}", counted(images, "image"))]
     Nothing {
         /// Images of the set.
         images: usize,
@@ -129,8 +131,8 @@ pub enum EmbedError {
     },
     /// The run was stopped on request.
     #[error(
-        "stopped after {done} of {images} images; {} was not written: start again to have it",
-        path.display()
+        "stopped after {done} of {}; {} was not written: start again to have it",
+        counted(images, "image"), path.display()
     )]
     Stopped {
         /// Images that were done.

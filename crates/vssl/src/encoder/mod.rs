@@ -14,6 +14,7 @@ mod frozen;
 pub mod images;
 mod loss_head;
 pub mod onnx;
+mod other_file;
 
 use std::{
     path::{Path, PathBuf},
@@ -255,8 +256,7 @@ impl Encoder {
         let stored = |head| LossHead::stored(head, config.dim(), device).map_err(of_run);
         let loss_head = head.map(stored).transpose()?;
         let (path, device) = (path.to_owned(), device.clone());
-        let (recipe, step) = (Some(recipe), Some(step));
-        let network = Some(network);
+        let (recipe, step, network) = (Some(recipe), Some(step), Some(network));
         let backbone = backbone.into();
         Ok(Self { backbone, config, input, path, recipe, network, step, loss_head, device })
     }

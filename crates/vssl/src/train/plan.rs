@@ -8,13 +8,16 @@ use std::{
 };
 
 use burn::tensor::Device;
-use vssl_data::{Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, dataset, loader::workers};
+use vssl_data::{
+    Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, counted, dataset, loader::workers,
+};
 
 use super::{
     TrainError,
     beginning::{Beginning, Continuation},
     environment::{
-        Environment, adapt_batch, check_group, check_views, find_data, share, smaller_batch,
+        Environment, adapt_batch, check_group, check_step, check_views, find_data, share,
+        smaller_batch,
     },
     evaluation::{Evaluation, add_new, result_notes},
     loss_head::LossHeadTraining,
@@ -197,12 +200,14 @@ impl Plan {
         }
         check_group(&recipe, &group)?;
         check_views(&recipe, &group)?;
+        notes.extend(check_step(&recipe, &group, device)?);
         let normalisation = recipe.data.normalisation();
         let pipeline = Arc::new(Pipeline::new(recipe.views.clone(), normalisation, recipe.seed)?);
         if recipe.train.batch > images {
             return Err(TrainError::Setting(format!(
-                "train.batch = {}: larger than the training set of {images} images; {}",
+                "train.batch = {}: larger than the training set of {}; {}",
                 recipe.train.batch,
+                counted(images, "image"),
                 match smaller_batch(&recipe, &group, images) {
                     Some(batch) => {
                         format!("expected at most {images}, for instance --set train.batch={batch}")

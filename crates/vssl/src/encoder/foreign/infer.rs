@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 use vssl_data::{
-    Normalisation,
+    Normalisation, counted,
     dataset::{Format, IMAGENET},
 };
 
@@ -298,9 +298,10 @@ fn normalisation(
     };
     given.spread_over(channels).ok_or_else(|| {
         ForeignError::Contradiction(format!(
-            "--normalisation is for {} channels, the stem of these tensors takes {channels} channels; give as many \
+            "--normalisation is for {}, the stem of these tensors takes {}; give as many \
              means and as many deviations, or MEAN,STD for all channels",
-            given.channels()
+            counted(given.channels(), "channel"),
+            counted(channels, "channel")
         ))
     })
 }
