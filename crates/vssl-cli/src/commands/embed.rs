@@ -93,8 +93,9 @@ pub(super) fn run(arguments: &Embed, common: &Common) -> Result<(), Failure> {
 
 fn advised(error: EmbedError) -> Failure {
     match error {
-        EmbedError::Encoder(EncoderError::Data(DataError::BadImage { .. })) => {
-            anyhow!("{error}\nhelp: --skip-unreadable leaves out such images and names them").into()
+        EmbedError::Encoder(EncoderError::Data(data)) => {
+            let help = encoder::help(&data, Some("--skip-unreadable"));
+            encoder::with_help(EncoderError::Data(data), help)
         }
         EmbedError::Stopped { .. } => {
             complain(&error.to_string());

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
-    output::say,
+    output::{counted, say},
     progress::Meter,
 };
 
@@ -96,9 +96,9 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
             .into(),
     };
     say(&format!(
-        "{}: {} tensors of the {name}'s backbone{trained}{head}",
+        "{}: {} of the {name}'s backbone{trained}{head}",
         to.display(),
-        exported.tensors,
+        counted(exported.tensors, "tensor"),
     ))
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use toml::{Table, Value};
 use vssl::recipe::Entry;
-use vssl_data::dataset::Format;
+use vssl_data::dataset::{Format, text_of};
 
 use super::{
     encoder::Encoder,
@@ -18,8 +18,6 @@ use crate::{failure::Failure, output::quoted};
 
 /// From here on photographs: the first layers of ImageNet, and blur.
 const PHOTOGRAPH: usize = 96;
-/// The number of channels of the images, unless the recipe says another one.
-const CHANNELS: usize = 3;
 
 /// The encoders that a recipe names.
 #[derive(Clone, Copy)]
@@ -27,7 +25,7 @@ pub(super) struct Encoders<'a> {
     /// The one that the run starts from.
     pub(super) from: Option<&'a Encoder>,
     /// The frozen teacher.
-    pub(super) teacher: Option<&'a str>,
+    pub(super) teacher: Option<&'a Encoder>,
 }
 
 /// Whether the method trains transformers only, because it hides or compares patches.
@@ -53,7 +51,7 @@ pub(super) fn write(
     page.prose("");
     page.prose(&format!("For {}.", survey.summary()));
     page.prose("");
-    page.prose(&format!("  vssl pretrain {}", quoted(&path.display().to_string())));
+    page.prose(&format!("  vssl pretrain {}", quoted(&text_of(path))));
     page.prose("");
     page.prose(tuning.source);
     if goes_on {
@@ -68,7 +66,7 @@ pub(super) fn write(
     data(&mut page, survey, from)?;
     views(&mut page, survey, tuning.pair);
     match from {
-        Some(from) => init(&mut page, from),
+        Some(from) => init(&mut page, from, survey.channels),
         None if needs_patches(entry) => transformer(&mut page, entry, survey),
         None => backbone(&mut page, survey),
     }
@@ -113,14 +111,9 @@ fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), 
         "or allow: class folders without an image of a known format",
     );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
-    page.absent("channels", 1, "1 is grey, 3 RGB; others are as the files have them");
-    page.absent(
-        "range",
-        "percentiles",
-        "or [low, high]: black and white of 16-bit and floating-point images",
-    );
+    channels(page, survey);
     match from.map(|from| &from.start) {
-        Some(Some(start)) if start.input.channels() == CHANNELS => {
+        Some(Some(start)) if start.input.channels() == survey.channels => {
             page.prose("Mean and standard deviation of the channels, as the encoder knows them.");
             page.normalisation(start.input.normalisation);
         }
@@ -133,6 +126,19 @@ fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), 
     page.absent("workers", 4, "threads that decode and augment; by default one a core");
     page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
     Ok(())
+}
+
+fn channels(page: &mut Page, survey: &Survey) {
+    match survey.channels {
+        3 => page.absent("channels", 1, "1 is grey, 3 RGB; others are as the files have them"),
+        1 => page.key("channels", 1, "grey; 3 would repeat it, for an encoder of RGB images"),
+        more => page.key("channels", more as i64, "as the files have them; 3 is RGB"),
+    }
+    let comment = "or [low, high]: black and white of 16-bit and floating-point images";
+    match survey.range.is_full() {
+        true => page.absent("range", "percentiles", comment),
+        false => page.key("range", survey.range.to_string().trim_matches('"'), comment),
+    }
 }
 
 fn normalisation(page: &mut Page, survey: &Survey) {
@@ -179,8 +185,8 @@ fn group(
 ) {
     let size = survey.view;
     let [light, saturation, hue] = colours;
-    // Grey pictures have no colours to change.
-    let coloured = |value: f64| if survey.grey { 0.0 } else { value };
+    // Only pictures in RGB have colours to change.
+    let coloured = |value: f64| if survey.has_colours() { value } else { 0.0 };
     let share = |value: f64| if changed { value } else { 0.0 };
     let blur = if size >= PHOTOGRAPH { 0.5 } else { 0.0 };
     page.table("[[views]]");
@@ -236,7 +242,7 @@ fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
 }
 
 /// The encoder to start from. Its architecture is that of the run.
-fn init(page: &mut Page, from: &Encoder) {
+fn init(page: &mut Page, from: &Encoder, channels: usize) {
     if let Some(start) = &from.start {
         page.note("The network of the encoder; a run with another one is refused.");
         let table = Table::try_from(&start.config).expect("settings are plain values");
@@ -254,7 +260,7 @@ fn init(page: &mut Page, from: &Encoder) {
     );
     page.absent("heads", 6, "attention heads of a transformer");
     let comment = "or repeat: where the images have other channels";
-    match from.start.as_ref().is_some_and(|start| start.input.channels() != CHANNELS) {
+    match from.channels().is_some_and(|own| own != channels) {
         true => page.key("stem_channels", "mean", comment),
         false => page.absent("stem_channels", "mean", comment),
     }
@@ -263,9 +269,12 @@ fn init(page: &mut Page, from: &Encoder) {
 }
 
 /// The encoder that the student learns from.
-fn frozen_teacher(page: &mut Page, from: &str) {
+fn frozen_teacher(page: &mut Page, teacher: &Encoder) {
+    if let Some(words) = teacher.words() {
+        page.note(&words);
+    }
     page.table("[teacher]");
-    page.key("from", from, "the trained encoder that the student learns from");
+    page.key("from", teacher.path.as_str(), "the trained encoder that the student learns from");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
     page.absent("checkpoint", "latest", "of a run: latest, best or step-N");
     page.absent(
