@@ -144,7 +144,7 @@ fn an_encoder_of_rgb_images_says_what_it_takes_and_what_the_images_have() {
     let at = |name: &str| folder.path().join(name);
     let (images, rgb) = (at("images"), at("rgb"));
     for split in ["train", "val"] {
-        for number in 0..3 {
+        for number in 0..5 {
             let class = number % 2;
             picture(&images.join(format!("{split}/c{class}/{number}.tif")), class, number);
         }

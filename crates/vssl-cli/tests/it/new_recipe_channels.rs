@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Done, done,
-    own_images::{pictures as rgb, text},
+    own_images::{picture, pictures as rgb, text},
     run, vssl,
 };
 
@@ -22,7 +22,12 @@ pub(super) fn tiff(file: &Path, channels: u32, is_float: bool, number: u8) {
     let start = formats + 2 * channels;
     let size = SIDE * SIDE * channels * bytes_a_sample;
     let (bit, format) = if is_float { (32_u16, 3_u16) } else { (8, 1) };
-    let place = |at: u32, value: u16| if channels == 1 { value.into() } else { at };
+    // One or two numbers stand in the entry itself.
+    let place = |at: u32, value: u16| match channels {
+        1 => value.into(),
+        2 => u32::from(value) << 16 | u32::from(value),
+        _ => at,
+    };
     let entries: [(u16, u16, u32, u32); 10] = [
         (256, 3, 1, SIDE),
         (257, 3, 1, SIDE),
@@ -133,7 +138,7 @@ fn what_other_channels_leave_out_is_counted_and_said() {
     let (data, path) = (folder.path().join("mixed"), folder.path().join("a.toml"));
     tiffs(&data, 4, 6);
     tiffs(&data, 1, 2);
-    rgb(&data, &["more"], &["a"], 3);
+    (0..3).for_each(|number| picture(&data.join(format!("x{number}.bmp")), number * 9));
     let (answer, _) = written("simclr", &data, &path, &[]);
     assert_eq!(answer["channels"], 4);
     assert_eq!(answer["unreadable"], 5);

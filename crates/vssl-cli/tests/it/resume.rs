@@ -256,7 +256,7 @@ fn a_damaged_recipe_in_a_run_folder_is_no_wrong_usage() {
     let run = finished(&folder.path().join("run"));
     let recipe = run.join("recipe.toml");
     let whole = fs::read_to_string(&recipe).unwrap();
-    for damaged in [&whole[..whole.len() / 3], "method = \"no such\"\n"] {
+    for damaged in [&whole.replacen("method", "methud", 1)[..], "method = \"no such\"\n"] {
         fs::write(&recipe, damaged).unwrap();
         done(resume(&run).output().unwrap()).refused(1, &["recipe.toml"]);
     }

@@ -14,13 +14,14 @@ use crate::output::counted;
 pub(super) struct Channels(BTreeMap<Stored, usize>);
 
 impl Channels {
-    /// Looks at a sample of the images. Of formats whose images are no files and in RGB there is nothing to count.
+    /// Looks at a sample of the images. Those of formats with fixed names are all alike.
     pub(super) fn count(images: &dyn Dataset, format: Format) -> Self {
         let mut kinds = BTreeMap::new();
-        let grey = Stored { channels: 1, has_alpha: false };
+        let plain = |channels| Some(Stored { channels, has_alpha: false });
         for index in sample(images.len()) {
             let found = match format {
-                Format::Idx => Some(grey),
+                Format::Idx => plain(1),
+                Format::Cifar10 | Format::Cifar100 | Format::Stl10 => plain(3),
                 _ => dataset::stored(images, index),
             };
             if let Some(stored) = found {
