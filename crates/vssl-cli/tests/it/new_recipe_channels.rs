@@ -82,7 +82,9 @@ fn written(method: &str, data: &Path, out: &Path, more: &[&str]) -> (Value, Valu
 fn trains(recipe: &Path, out: &Path, settings: &[&str]) {
     let mut command = vssl(&["pretrain", text(recipe), "--quiet", "--out", text(out)]);
     command.args(["--set", "train.max_steps=2"]);
-    settings.iter().for_each(|setting| drop(command.args(["--set", setting])));
+    for setting in settings {
+        command.args(["--set", setting]);
+    }
     done(command.output().unwrap()).succeeded();
     let summary = fs::read_to_string(out.join("summary.json")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&summary).unwrap()["steps"], 2);
