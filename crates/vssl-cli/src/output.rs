@@ -2,11 +2,12 @@
 //! standard library are not used, because they panic where a stream cannot be written.
 
 use std::{
-    borrow::Cow,
     io::{self, ErrorKind, Write, stdout},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+pub use vssl_data::{counted, dataset::name_of as shown};
 
 use crate::failure::Failure;
 
@@ -85,28 +86,6 @@ pub fn rounded(x: f64) -> String {
     }
 }
 
-/// A name as one line of a terminal: control characters, such as the end of a line, are written as escapes.
-pub fn shown(name: &str) -> Cow<'_, str> {
-    match name.contains(char::is_control) {
-        false => name.into(),
-        true => {
-            let one = |letter: char| match letter.is_control() {
-                true => letter.escape_default().to_string(),
-                false => letter.to_string(),
-            };
-            name.chars().map(one).collect::<String>().into()
-        }
-    }
-}
-
-/// A number of things, such as `1 image` or `5 images`; the plural of `thing` has an `s`.
-pub fn counted(count: usize, thing: &str) -> String {
-    match count {
-        1 => format!("1 {thing}"),
-        count => format!("{count} {thing}s"),
-    }
-}
-
 /// A duration in two units at most, such as `2 h 05 min`, `3 min 20 s` or `12 s`.
 pub fn duration(time: Duration) -> String {
     let seconds = time.as_secs_f64().round() as u64;
@@ -136,12 +115,6 @@ mod tests {
         for (x, expected) in cases {
             assert_eq!(rounded(x), expected);
         }
-    }
-
-    #[test]
-    fn a_name_is_one_line_and_one_thing_is_no_plural() {
-        assert_eq!(shown("a\nb\x1b[1mé"), "a\\nb\\u{1b}[1mé");
-        assert_eq!([counted(0, "image"), counted(1, "image")], ["0 images", "1 image"]);
     }
 
     #[test]

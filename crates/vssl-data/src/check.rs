@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::{
-    DataError, Dataset,
+    Dataset,
     loader::{ReadImage, checked_image},
 };
 
@@ -146,12 +146,9 @@ fn look(dataset: &dyn Dataset, index: usize, report: &mut Report) {
                 });
             }
         }
-        ReadImage::Bad(DataError::BadImage { name, what, .. }) => {
-            report.bad.push(BadImage { index, name, what });
-        }
         ReadImage::Bad(error) => {
-            let name = dataset.name(index);
-            report.bad.push(BadImage { index, name, what: error.to_string() });
+            let (name, what) = (dataset.name(index), error.of_image());
+            report.bad.push(BadImage { index, name, what });
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::name_text::text_of;
+use crate::{counted::counted, name_text::text_of};
 
 /// Every error of this crate: the message names the file or index, what was found and what was
 /// expected.
@@ -39,6 +39,18 @@ pub enum DataError {
         index: usize,
         /// Why the image cannot be decoded.
         what: String,
+    },
+    /// One image has another number of channels than is read.
+    #[error("{name} (image {index}): it has {}; expected {wanted}", counted(*found, "channel"))]
+    Channels {
+        /// Name of the image in the dataset: its path, or the file and record.
+        name: String,
+        /// Its index in the dataset.
+        index: usize,
+        /// Its number of channels, without alpha.
+        found: usize,
+        /// The number of channels that is read.
+        wanted: usize,
     },
     /// A file or folder does not exist.
     #[error("{}: does not exist; expected {expected}", text_of(path))]
@@ -80,6 +92,17 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Why an image cannot be used, without its name where the error is about an image.
+    pub(crate) fn of_image(&self) -> String {
+        match self {
+            Self::BadImage { what, .. } => what.clone(),
+            Self::Channels { found, wanted, .. } => {
+                format!("it has {}; expected {wanted}", counted(*found, "channel"))
+            }
+            other => other.to_string(),
+        }
+    }
+
     /// Wraps an I/O error with the path it happened at.
     pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

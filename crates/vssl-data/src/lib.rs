@@ -10,6 +10,7 @@ pub mod augment;
 pub mod bench;
 pub mod check;
 mod collage;
+mod counted;
 pub mod dataset;
 pub mod error;
 pub mod fetch;
@@ -28,6 +29,7 @@ mod view_sheet;
 
 pub use augment::{EvaluationTransform, Normalisation, PerChannel, Pipeline, ViewGroup};
 pub use collage::Collage;
+pub use counted::counted;
 pub use dataset::{DataConfig, Dataset, Splits};
 pub use error::{DataError, explained};
 pub use loader::{Batch, EvaluationLoader, EvaluationPlan, Loader, LoaderPlan, OnBadImage, Pixels};

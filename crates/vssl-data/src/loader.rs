@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DataError, Dataset, Image,
     augment::{Order, Pipeline, Scratch, Value, check_image},
+    dataset,
     panics::caught,
+    picture::MOST_CHANNELS,
     rng::{Stream, below, rng},
     sampler::Sampler,
     share::Share,
@@ -309,11 +311,28 @@ pub(crate) fn checked_image(
     index: usize,
     channels: Option<usize>,
 ) -> ReadImage {
+    let other = |found: usize| {
+        let wanted = channels.filter(|&wanted| wanted != found && found <= MOST_CHANNELS)?;
+        Some(ReadImage::Bad(DataError::Channels {
+            name: dataset.name(index),
+            index,
+            found,
+            wanted,
+        }))
+    };
     let what = match caught(|| dataset.image(index)) {
-        Ok(Err(error)) => return ReadImage::Bad(error),
+        Ok(Err(error)) => {
+            let stored = dataset::stored(dataset, index);
+            let lacking = stored.filter(|stored| !channels.is_none_or(|n| stored.is_whole_in(n)));
+            let lacking = lacking.and_then(|stored| other(stored.channels));
+            return lacking.unwrap_or(ReadImage::Bad(error));
+        }
         Ok(Ok(image)) => match check_image(&image, channels) {
             Ok(()) => return ReadImage::Good(image),
-            Err(what) => what,
+            Err(what) => match other(image.channels()).filter(|_| image.channels() > 0) {
+                Some(bad) => return bad,
+                None => what,
+            },
         },
         Err(panic) => format!("the decoder panicked: {panic}"),
     };

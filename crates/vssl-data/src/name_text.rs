@@ -1,7 +1,7 @@
 //! Names of files and folders as text. A name on Linux is any bytes, but labels, tables and JSON are
 //! Unicode text: a name that is not UTF-8 is written so that it stays another name than all others.
 
-use std::{collections::HashSet, ffi::OsStr, fmt::Write, path::Path};
+use std::{borrow::Cow, collections::HashSet, ffi::OsStr, fmt::Write, path::Path};
 
 use serde::Serializer;
 
@@ -20,6 +20,14 @@ pub fn text_of(path: &Path) -> String {
         push_bytes(&mut text, chunk.invalid());
     }
     text
+}
+
+/// A name that is text already, such as that of a class, written as [`text_of`] writes a path.
+pub fn name_of(name: &str) -> Cow<'_, str> {
+    match name.contains(char::is_control) {
+        false => name.into(),
+        true => text_of(Path::new(name)).into(),
+    }
 }
 
 fn push_bytes(text: &mut String, bytes: &[u8]) {
@@ -76,6 +84,8 @@ mod tests {
         ];
         for (bytes, expected) in cases {
             assert_eq!(text_of(Path::new(name(bytes))), expected);
+            let text = str::from_utf8(bytes).map_or(expected.into(), name_of);
+            assert_eq!(text, expected);
         }
     }
 

@@ -21,8 +21,9 @@ use md5::{Digest, Md5};
 
 use crate::{
     DataConfig, DataError, Dataset, Image, OnBadImage,
-    augment::{Scratch, counted, with_smaller_side},
+    augment::{Scratch, with_smaller_side},
     check::{BadImage, check},
+    counted::counted,
     dataset::{self, Evaluated, Format, Tones},
     loader::Ordered,
 };
@@ -123,7 +124,7 @@ pub fn pack(
         return Err(DataError::Setting(format!(
             "images of {} cannot be scaled down, for they become JPEGs, which hold 1 channel or 3; pack them as \
              they are",
-            counted(plan.channels)
+            counted(plan.channels, "channel")
         )));
     }
     let place = place::begin(to)?;

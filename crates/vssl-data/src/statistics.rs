@@ -7,8 +7,8 @@ use std::thread;
 
 use crate::{
     DataError, Dataset, Normalisation, OnBadImage, PerChannel,
-    augment::counted,
     check::BadImage,
+    counted::counted,
     loader::{ReadImage, checked_image},
 };
 
@@ -142,9 +142,10 @@ pub fn statistics(
             let (index, name, what) = (*index, name.clone(), what.clone());
             Err(DataError::BadImage { name, index, what })
         }
-        _ if statistics.images == 0 => {
-            Err(DataError::Setting(format!("there is no image of {}", counted(channels))))
-        }
+        _ if statistics.images == 0 => Err(DataError::Setting(format!(
+            "there is no image of {}",
+            counted(channels, "channel")
+        ))),
         _ => Ok(statistics),
     }
 }
@@ -152,12 +153,9 @@ pub fn statistics(
 fn look(dataset: &dyn Dataset, index: usize, channels: usize, levels: &mut Levels) {
     match checked_image(dataset, index, Some(channels)) {
         ReadImage::Good(image) => levels.add(&image.values, channels),
-        ReadImage::Bad(DataError::BadImage { name, what, .. }) => {
-            levels.left_out.push(BadImage { index, name, what });
-        }
         ReadImage::Bad(error) => {
-            let name = dataset.name(index);
-            levels.left_out.push(BadImage { index, name, what: error.to_string() });
+            let (name, what) = (dataset.name(index), error.of_image());
+            levels.left_out.push(BadImage { index, name, what });
         }
     }
 }
@@ -220,7 +218,7 @@ mod tests {
         assert_eq!(stop, "ramp 3 (image 3): damaged");
         let other = statistics(&Ramps, 3, OnBadImage::Skip, 2, &|_| {}).unwrap_err().to_string();
         assert!(
-            other.contains("ramp 0") && other.contains("has 2 channels, expected 3"),
+            other.contains("ramp 0") && other.contains("has 2 channels; expected 3"),
             "{other}"
         );
     }

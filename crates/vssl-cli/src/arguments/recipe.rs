@@ -39,6 +39,10 @@ pub struct NewRecipe {
     /// recipe; "." takes all images.
     #[arg(long, value_name = "FOLDER")]
     pub train: Option<String>,
+    /// The number of channels that images are read with, as data.channels of the recipe: 1 for grey, 3 for RGB, more
+    /// for multispectral images. By default it is counted on a sample of the files.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub channels: Option<u8>,
     /// Write a recipe that starts from this encoder: see `vssl pretrain --from`. It has a lower rate and fewer epochs.
     #[arg(long, value_name = "ENCODER")]
     pub from: Option<PathBuf>,

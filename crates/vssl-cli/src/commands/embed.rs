@@ -100,8 +100,9 @@ fn name_left_out(images: &[DataError], named: &mut usize) {
 
 fn advised(error: EmbedError) -> Failure {
     match error {
-        EmbedError::Encoder(EncoderError::Data(DataError::BadImage { .. })) => {
-            anyhow!("{error}\nhelp: --skip-unreadable leaves out such images and names them").into()
+        EmbedError::Encoder(EncoderError::Data(data)) => {
+            let help = encoder::help(&data, Some("--skip-unreadable"));
+            encoder::with_help(EncoderError::Data(data), help)
         }
         EmbedError::Stopped { .. } => {
             complain(&error.to_string());

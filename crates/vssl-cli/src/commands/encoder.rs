@@ -1,6 +1,6 @@
 //! Opens the encoder and the images that the arguments name. Called by the commands that evaluate.
 
-use std::{fmt::Display, path::Path};
+use std::path::Path;
 
 use anyhow::anyhow;
 use vssl::{
@@ -23,6 +23,7 @@ use crate::{
     failure::Failure,
     launcher,
     notes::note,
+    output::counted,
 };
 
 /// Reads the encoder from the run folder or file that the arguments name.
@@ -208,10 +209,9 @@ pub(super) fn tell_found(config: &DataConfig, splits: &Splits) {
 
 /// Tells on standard error how many images could not be read and were left out.
 pub(super) fn tell_left_out(images: usize) {
-    match images {
-        0 => {}
-        1 => note("1 image could not be read and was left out"),
-        _ => note(&format!("{images} images could not be read and were left out")),
+    let were = if images == 1 { "was" } else { "were" };
+    if images > 0 {
+        note(&format!("{} could not be read and {were} left out", counted(images, "image")));
     }
 }
 
@@ -225,17 +225,54 @@ pub(super) fn reading(arguments: &ReadingArguments, named: bool, encoder: &Encod
 
 /// A failure because of features that cannot be computed, with advice where an image cannot be read.
 pub(super) fn advised(error: EncoderError) -> Failure {
-    match error {
-        EncoderError::Data(DataError::BadImage { .. }) => bad_image(&error),
-        other => other.into(),
+    let help = match &error {
+        EncoderError::Data(data) => help(data, Some(SKIP)),
+        _ => None,
+    };
+    with_help(error, help)
+}
+
+/// A failure because of images that cannot be read, with advice.
+pub(super) fn of_data(error: DataError) -> Failure {
+    advised(EncoderError::Data(error))
+}
+
+/// A failure because of the features of the only images that are asked for, of which none is left out.
+pub(super) fn of_query(error: EncoderError) -> Failure {
+    let help = match &error {
+        EncoderError::Data(data @ DataError::Channels { .. }) => help(data, None),
+        _ => None,
+    };
+    with_help(error, help)
+}
+
+/// A failure because of `error`, with what to do about it.
+pub(super) fn with_help(error: impl Into<anyhow::Error>, help: Option<String>) -> Failure {
+    let error = error.into();
+    match help {
+        Some(help) => anyhow!("{error}\nhelp: {help}").into(),
+        None => error.into(),
     }
 }
 
-/// A failure because of an image that cannot be read.
-pub(super) fn bad_image(error: &dyn Display) -> Failure {
-    anyhow!(
-        "{error}\nhelp: --on-bad-image skip leaves out such images and counts them; `vssl data check` names \
-         them all"
-    )
-    .into()
+/// The option that leaves out images which cannot be read, in most commands.
+const SKIP: &str = "--on-bad-image skip";
+
+/// What to do about an image that cannot be read, or not by the encoder; `skip` is the option that leaves such images
+/// out, where there is one.
+pub(super) fn help(error: &DataError, skip: Option<&str>) -> Option<String> {
+    let skip = |rest: &str| skip.map_or_else(String::new, |skip| format!("{skip} {rest}"));
+    match error {
+        DataError::BadImage { .. } => {
+            let left_out = skip("leaves out such images and counts them; ");
+            Some(format!("{left_out}`vssl data check` names them all"))
+        }
+        DataError::Channels { wanted, .. } => Some(format!(
+            "the encoder takes images of {}. Name other images, or train an encoder for these: `vssl new-recipe METHOD \
+             --data DIR` counts their channels, and its option --from starts from this encoder. {}",
+            counted(*wanted, "channel"),
+            skip("leaves out images of other channels")
+        )),
+        _ => None,
+    }
 }

@@ -91,10 +91,11 @@ fn images(arguments: &Evaluate, encoder: &Encoder, common: &Common) -> Result<Im
     let asked = images.train.len() + validation.len();
     let classes = images.train.classes().to_vec();
     let bar = Meter::waiting(common);
-    bar.set_message(format!("features of {} training images", images.train.len()));
+    bar.set_message(format!("features of {}", counted(images.train.len(), "training image")));
     let train = encoder.features(&images.train, &reading).map_err(encoder::advised)?;
     let (judged, set) = (Evaluated::from(arguments.split).name(), validation);
-    bar.set_message(format!("features of {} {judged} images", set.len()));
+    let shown = counted(set.len(), &format!("{judged} image"));
+    bar.set_message(format!("features of {shown}"));
     let validation = encoder.features(&set, &reading).map_err(encoder::advised)?;
     bar.finish_and_clear();
     let left_out = asked - train.rows - validation.rows;
@@ -123,8 +124,9 @@ fn tell(found: &Found, images: &Images, common: &Common) -> Result<(), Failure> 
     if !common.quiet {
         let dim = splits.train.dim;
         say(&format!(
-            "{} by {train} with known classes, features of {dim} numbers\n",
-            counted(validation, "image")
+            "{} by {train} with known classes, features of {}\n",
+            counted(validation, "image"),
+            counted(dim, "number")
         ))?;
     }
     let width = found.figures.iter().map(|(figure, _)| figure.name.len()).max().unwrap_or(0);

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
     failure::Failure,
-    output::say,
+    output::{counted, say},
     progress::Meter,
 };
 
@@ -112,9 +112,9 @@ fn tell(exported: &Exported, name: &str, to: &Path, common: &Common) -> Result<(
             .into(),
     };
     say(&format!(
-        "{}: {} tensors of the {name}'s backbone{trained}{head}",
+        "{}: {} of the {name}'s backbone{trained}{head}",
         to.display(),
-        exported.tensors,
+        counted(exported.tensors, "tensor"),
     ))
 }
 

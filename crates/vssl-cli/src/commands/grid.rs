@@ -26,7 +26,7 @@ use crate::{
     arguments::{Common, Table},
     failure::{Failure, during},
     notes::complain,
-    output::duration,
+    output::{counted, duration},
     program, signals,
 };
 
@@ -231,16 +231,18 @@ impl Runner<'_> {
         };
         let (failed, stopped) = (named("failed"), named("stopped"));
         if !stopped.is_empty() {
-            let left = stopped.len();
-            self.tell(&format!(
-                "stopped on request; the same command does the {left} runs that are left"
-            ));
+            let left = match stopped.len() {
+                1 => "run that is".to_owned(),
+                several => format!("{several} runs that are"),
+            };
+            self.tell(&format!("stopped on request; the same command does the {left} left"));
         }
         if failed.is_empty() {
             return if stopped.is_empty() { Ok(()) } else { Err(Failure::Interrupted) };
         }
         let (count, all, names) = (failed.len(), cells.len(), failed.join(", "));
-        Err(anyhow!("{count} of {all} runs failed: {names}; the table says why").into())
+        Err(anyhow!("{count} of {} failed: {names}; the table says why", counted(all, "run"))
+            .into())
     }
 }
 

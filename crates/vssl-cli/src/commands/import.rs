@@ -11,7 +11,7 @@ use crate::{
     arguments::{Common, Import},
     failure::Failure,
     notes,
-    output::say,
+    output::{counted, say},
     progress::Meter,
 };
 
@@ -70,6 +70,7 @@ fn named(error: ForeignError, file: &Path) -> anyhow::Error {
         error,
         ForeignError::Io { .. }
             | ForeignError::Damaged { .. }
+            | ForeignError::NotWeights { .. }
             | ForeignError::Type { .. }
             | ForeignError::NotFinite { .. }
     );
@@ -139,13 +140,12 @@ fn result(found: &ImportReport, arguments: &Import) -> String {
     let name = config.architecture().name();
     let channels = match input.channels() {
         3 => String::new(),
-        1 => " and 1 channel".to_owned(),
-        channels => format!(" and {channels} channels"),
+        channels => format!(" and {}", counted(channels, "channel")),
     };
     format!(
-        "{}: {name}, {} tensors, features of {}; images of {} pixels{channels}, mean {:?}, std {:?}",
+        "{}: {name}, {}, features of {}; images of {} pixels{channels}, mean {:?}, std {:?}",
         arguments.to.display(),
-        found.count(MatchStatus::Matched),
+        counted(found.count(MatchStatus::Matched), "tensor"),
         config.dim(),
         input.size,
         input.normalisation.mean,

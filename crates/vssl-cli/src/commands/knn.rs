@@ -67,7 +67,11 @@ pub(super) fn run(arguments: &Knn, common: &Common) -> Result<(), Failure> {
     let distances: Vec<Distance> = arguments.distance.iter().map(|&name| name.into()).collect();
     let memory = arguments.memory.saturating_sub(held);
     let bar = Meter::waiting(common);
-    bar.set_message(format!("neighbours of {} images among {}", test.rows(), train.rows()));
+    bar.set_message(format!(
+        "neighbours of {} among {}",
+        counted(test.rows(), "image"),
+        train.rows()
+    ));
     let grid = knn::grid_within(&train, &test, &distances, &ks, &arguments.temperature, memory)?;
     bar.finish_and_clear();
     let sets = Sets { train: &train, test: &test, classes, left_out, pooling };
@@ -167,14 +171,15 @@ fn encoded_sets(arguments: &Knn, common: &Common) -> Result<Encoded, Failure> {
         .into());
     };
     let bar = Meter::waiting(common);
-    bar.set_message(format!("features of {} training images", train.len()));
+    bar.set_message(format!("features of {}", counted(train.len(), "training image")));
     let reading = encoder::reading(reading, images.is_some(), &encoder);
     let encoded = |name, set: &_, memory| {
         encoder.features_within(name, set, &reading, memory).map_err(encoder::advised)
     };
     let known = encoded("training features", &train, memory / 2)?;
     let judged = Evaluated::from(*split).name();
-    bar.set_message(format!("features of {} {judged} images", validation.len()));
+    let images = counted(validation.len(), &format!("{judged} image"));
+    bar.set_message(format!("features of {images}"));
     let name = match split {
         EvaluatedName::Validation => "validation features",
         EvaluatedName::Test => "test features",
@@ -230,11 +235,11 @@ fn table(cells: &[KnnAccuracy], best: f64, sets: &Sets) -> Result<(), Failure> {
     let Sets { train, test, pooling, .. } = sets;
     let feature = pooling.map(|pooling| format!(": {}", pooling.words())).unwrap_or_default();
     say(&format!(
-        "{} among {} with known classes, features of {} numbers{feature}\n\n{:<10} {:>5} \
+        "{} among {} with known classes, features of {}{feature}\n\n{:<10} {:>5} \
          {:>6}   {:>7}   {:>7}   {:>8}",
         counted(test.rows(), "image"),
         train.rows(),
-        train.dim(),
+        counted(train.dim(), "number"),
         "distance",
         "k",
         "T",

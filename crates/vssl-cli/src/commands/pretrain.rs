@@ -232,11 +232,13 @@ fn resumed(
     folder::recipe_of(run)?;
     let path = run.join(folder::RECIPE);
     let load = |overrides: &[String]| Recipe::load(&path, overrides, METHODS);
-    let (recipe, origins) = load(&overrides(arguments)?)
-        .map_err(RecipeError::of_a_run_that_goes_on)
-        .map_err(Failure::usage)?;
+    let (stored, asked) = (load(&[]), load(&overrides(arguments)?));
+    let asked = asked.map_err(RecipeError::of_a_run_that_goes_on);
+    // A file that is damaged as it lies there is no mistake in the arguments.
+    let failure = |error| if stored.is_ok() { Failure::usage(error) } else { Failure::from(error) };
+    let (recipe, origins) = asked.map_err(failure)?;
     // Settings that only the overrides make valid ask for more in any case.
-    let asks_for_more = load(&[]).map_or(true, |(stored, _)| stored != recipe);
+    let asks_for_more = stored.as_ref().map_or(true, |(stored, _)| *stored != recipe);
     let plan = Plan::resume(recipe, run, "latest", environment(arguments, common, group, None)?);
     let plan = finished::or_result(plan, run, asks_for_more).map_err(classified)?;
     Ok((noted(plan, origins.notes), asks_for_more))
@@ -267,6 +269,12 @@ pub(super) fn classified(error: TrainError) -> Failure {
         TrainError::Data(DataError::BadImage { .. }) => anyhow!(
             "{error}\nhelp: `vssl data check` names all such images; data.on_bad_image = \"skip\" \
              puts others in their place"
+        )
+        .into(),
+        TrainError::Data(DataError::Channels { found, wanted, .. }) => anyhow!(
+            "{error}\nhelp: data.channels says how many channels of the images are read, here {wanted}; data.channels = \
+             {found} reads such images, `vssl new-recipe` counts those of all, and data.on_bad_image = \"skip\" puts \
+             others in their place"
         )
         .into(),
         other => other.into(),

@@ -15,7 +15,7 @@ use vssl_data::{
 
 use super::{
     destination,
-    encoder::{moved, tell_fine_tuned, tell_stand_in},
+    encoder::{moved, of_query, tell_fine_tuned, tell_stand_in},
 };
 use crate::{
     arguments::{Common, Search},
@@ -52,14 +52,14 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     let encoder = open(&index, arguments)?;
     index.check(&encoder)?;
     let bar = Meter::waiting(common);
-    bar.set_message(format!("searching {} images", index.rows()));
+    bar.set_message(format!("searching {}", counted(index.rows(), "image")));
     let images = &index.origin.images;
     let queries: std::sync::Arc<dyn Dataset> = std::sync::Arc::new(
         Folder::of_files(arguments.images.clone())
             .with_tones(images.tones())
             .with_channels(encoder.input.channels()),
     );
-    let features = encoder.features(&queries, &Reading::default())?;
+    let features = encoder.features(&queries, &Reading::default()).map_err(of_query)?;
     let neighbours = index.nearest(&features, arguments.k as usize)?;
     let mut answers = Vec::new();
     for row in 0..features.rows {

@@ -22,7 +22,7 @@ use vssl::{
     },
     train::TrainError,
 };
-use vssl_data::{DataError, OnBadImage};
+use vssl_data::OnBadImage;
 
 use super::{
     accuracies::tell,
@@ -259,7 +259,7 @@ fn check_same<S: Settings>(
 ) -> Result<(), Failure> {
     let name = begun.display().to_string();
     let text = fs::read_to_string(begun).map_err(during("reading", begun))?;
-    let was: S = recipe::settings(&text, &name, &[]).map_err(Failure::usage)?;
+    let was: S = recipe::settings(&text, &name, &[])?;
     let table = |settings: &S| Table::try_from(settings).context("settings as a table");
     let mut differences = resume::binding_differences_on_labels(&table(&was)?, &table(asked)?);
     if !origins.is_given("train.batch")
@@ -348,7 +348,10 @@ fn read<S: Settings>(
     let [of_run, asked] = bad_images.changes(&text);
     let overrides: Vec<String> =
         of_run.into_iter().chain(arguments.overrides.clone()).chain(more).chain(asked).collect();
-    recipe::settings_and_origins(&text, &name, &overrides).map_err(Failure::usage)
+    let read = |overrides: &[String]| recipe::settings_and_origins::<S>(&text, &name, overrides);
+    // Settings of a training that are damaged as they lie there are no mistake in the arguments.
+    let is_damaged = begun.is_some() && read(&[]).is_err();
+    read(&overrides).map_err(|error| if is_damaged { error.into() } else { Failure::usage(error) })
 }
 
 /// Makes a failure of `error`. Settings that cannot be run are wrong usage, wherever that was found.
@@ -356,7 +359,7 @@ fn classified(error: TrainError) -> Failure {
     match error {
         error if error.is_usage() => Failure::usage(error),
         TrainError::Encoder(error) => encoder::advised(error),
-        TrainError::Data(DataError::BadImage { .. }) => encoder::bad_image(&error),
+        TrainError::Data(error) => encoder::of_data(error),
         other => other.into(),
     }
 }

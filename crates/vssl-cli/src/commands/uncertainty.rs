@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use vssl::uncertainty::{
     Assessment, Change, Material, Recall, Report, Settings, Subject, UncertaintyError,
 };
-use vssl_data::{DataConfig, DataError, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
+use vssl_data::{DataConfig, Dataset, Splits, dataset::Evaluated, shift::STRENGTHS};
 
 use super::{data::described, destination, encoder};
 use crate::{
     arguments::{Common, Uncertainty},
     failure::{Failure, during},
     launcher,
-    output::say,
+    output::{counted, say},
     progress::Meter,
 };
 
@@ -108,7 +108,7 @@ fn material(
 fn advised(error: UncertaintyError) -> Failure {
     match error {
         UncertaintyError::Encoder(error) => encoder::advised(error),
-        UncertaintyError::Data(DataError::BadImage { .. }) => encoder::bad_image(&error),
+        UncertaintyError::Data(error) => encoder::of_data(error),
         other => other.into(),
     }
 }
@@ -186,11 +186,11 @@ fn tell(assessment: &Assessment, common: &Common) -> Result<(), Failure> {
     let method = assessment.method.as_deref().unwrap_or("an encoder");
     let step = assessment.step.map(|step| format!(", step {step}")).unwrap_or_default();
     say(&format!(
-        "{}: {method}{step}; {} test images, {} training images\n\n\
+        "{}: {method}{step}; {}, {}\n\n\
          AUROC in % (standard error): unusual images score higher than test images",
         assessment.run.display(),
-        assessment.test_images,
-        assessment.train_images,
+        counted(assessment.test_images, "test image"),
+        counted(assessment.train_images, "training image"),
     ))?;
     say(&others(scores))?;
     say("\nAUROC in %: corrupted copies score higher than the images themselves")?;
@@ -207,7 +207,8 @@ fn tell(assessment: &Assessment, common: &Common) -> Result<(), Failure> {
         let shares = assessment.recall.iter().map(|of| {
             let Recall { set, images, classes, recall_at_1 } = of;
             let share = 100.0 * recall_at_1;
-            format!("{share:.1} % of {set} ({images} images of {classes} classes)")
+            let (images, classes) = (counted(images, "image"), counted(classes, "class"));
+            format!("{share:.1} % of {set} ({images} of {classes})")
         });
         say(&format!(
             "\nnearest other image of the same set is of the same class (R@1): {};\nR-AUROC in % (standard error): \

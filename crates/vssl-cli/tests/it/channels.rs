@@ -111,7 +111,15 @@ fn four_channels_are_measured_trained_on_evaluated_and_exported() {
     // Images in RGB are refused with both numbers.
     let rgb = at("rgb");
     pictures(&rgb, &["train", "val"], &["a", "b"], 2);
-    run(&["knn", out, "--images", text(&rgb)]).refused(1, &["has 3 channels", "expected 4"]);
+    run(&["knn", out, "--images", text(&rgb)]).refused(
+        1,
+        &[
+            "has 3 channels; expected 4",
+            "the encoder takes images of 4 channels",
+            "vssl new-recipe",
+            "--from",
+        ],
+    );
 
     // Weights of four channels start a training on three, if it is said how.
     let three = at("three.toml");
@@ -127,5 +135,88 @@ fn four_channels_are_measured_trained_on_evaluated_and_exported() {
         run(&[&begin[..], &[text(&to), "--set", &setting, "--set", normalisation]].concat())
             .succeeded();
         assert!(to.join("start.safetensors").exists() && to.join("summary.json").exists());
+    }
+}
+
+#[test]
+fn an_encoder_of_rgb_images_says_what_it_takes_and_what_the_images_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (images, rgb) = (at("images"), at("rgb"));
+    for split in ["train", "val"] {
+        for number in 0..5 {
+            let class = number % 2;
+            picture(&images.join(format!("{split}/c{class}/{number}.tif")), class, number);
+        }
+    }
+    pictures(&rgb, &["train", "val"], &["a", "b"], 4);
+    let out = at("run");
+    super::own_images::trained(&rgb, &out, &[]);
+    let (out, images) = (text(&out), text(&images));
+    let told = [
+        "it has 4 channels; expected 3",
+        "the encoder takes images of 3 channels",
+        "vssl new-recipe METHOD --data DIR",
+        "--from",
+    ];
+    let to = at("features.npy");
+    for command in [
+        vec!["knn", out, "--images", images, "--k", "1"],
+        vec!["embed", out, "--images", images, "--to", text(&to)],
+        vec!["linear", out, "--images", images, "--out", text(&at("linear"))],
+        vec!["evaluate", out, "--images", images],
+    ] {
+        let done = run(&command);
+        done.refused(1, &told);
+        assert!(!done.error.contains("data.channels"), "{}", done.error);
+    }
+    // Grey images are repeated.
+    let grey = at("grey");
+    for number in 0..4 {
+        let file = grey.join(format!("{number}.tif"));
+        super::new_recipe_channels::tiff(&file, 1, false, number);
+    }
+    run(&["embed", out, "--images", text(&grey), "--to", text(&to)]).succeeded();
+    // A run whose recipe reads other channels says the key.
+    let recipe = at("four.toml");
+    fs::write(&recipe, format!("{RECIPE}path = {images:?}\n")).unwrap();
+    run(&["pretrain", text(&recipe), "--out", text(&at("refused")), "--quiet"])
+        .refused(1, &["it has 4 channels; expected 3", "data.channels = 4", "vssl new-recipe"]);
+}
+
+#[test]
+fn files_that_hold_no_weights_are_called_what_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let (rgb, out) = (at("rgb"), at("run"));
+    pictures(&rgb, &["train", "val"], &["a", "b"], 4);
+    super::own_images::trained(&rgb, &out, &[]);
+    for ending in ["onnx", "bpk"] {
+        run(&["export", text(&out), "--to", text(&at(&format!("encoder.{ending}")))]).succeeded();
+    }
+    let features = at("features.npy");
+    run(&["embed", text(&out), "--to", text(&features)]).succeeded();
+    let recipe = out.with_extension("toml");
+    let (rgb, recipe, written) = (text(&rgb), text(&recipe), at("written.safetensors"));
+    for (name, what) in [
+        ("encoder.onnx", "this is an ONNX model; it is written for other programs"),
+        ("encoder.bpk", "this is a Burn record (.bpk); it is written for other programs"),
+        (
+            "features.npy",
+            "this is a numpy array (.npy); these are numbers of images and no encoder",
+        ),
+    ] {
+        let file = at(name);
+        let file = text(&file);
+        for command in [
+            vec!["knn", file, "--images", rgb, "--k", "1"],
+            vec!["embed", file, "--images", rgb, "--to", text(&at("again.npy"))],
+            vec!["evaluate", file, "--images", rgb],
+            vec!["import", file, "--to", text(&written)],
+            vec!["pretrain", recipe, "--out", text(&at("other")), "--from", file],
+            vec!["config", recipe, "--from", file],
+        ] {
+            run(&command).refused(1, &[name, what]);
+        }
     }
 }

@@ -122,8 +122,13 @@ fn an_import_says_what_it_assumes_how_to_verify_it_and_what_it_leaves_out() {
     let (file, to) = (at("a.safetensors"), at("encoder.safetensors"));
     renamed(file.as_ref(), "conv1.weight", "conv1.weight");
     let done = run(&["import", &file, "--to", &to]);
-    for part in ["taken for granted", "output_stride 32", "torch.arange(3 * 224 * 224)", "vssl: ["]
-    {
+    for part in [
+        "taken for granted",
+        "output_stride 32",
+        "scaled to 256 pixels before the centre of 224 is cut out",
+        "torch.arange(3 * 224 * 224)",
+        "vssl: [",
+    ] {
         assert!(done.succeeded().contains(part), "{part:?} is not in\n{}", done.out);
     }
     assert_eq!(run(&["import", &file, "--to", &to, "--quiet"]).succeeded().lines().count(), 1);

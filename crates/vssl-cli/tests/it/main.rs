@@ -24,6 +24,7 @@ mod lost_images;
 mod manual;
 mod methods;
 mod new_recipe;
+mod new_recipe_channels;
 mod own_images;
 mod pooling;
 mod pretrain;

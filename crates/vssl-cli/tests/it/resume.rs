@@ -251,6 +251,22 @@ fn a_flipped_bit_or_a_cut_file_is_named_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_damaged_recipe_in_a_run_folder_is_no_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = finished(&folder.path().join("run"));
+    let recipe = run.join("recipe.toml");
+    let whole = fs::read_to_string(&recipe).unwrap();
+    for damaged in [&whole.replacen("method", "methud", 1)[..], "method = \"no such\"\n"] {
+        fs::write(&recipe, damaged).unwrap();
+        done(resume(&run).output().unwrap()).refused(1, &["recipe.toml"]);
+    }
+    fs::write(&recipe, &whole).unwrap();
+    let mut command = resume(&run);
+    command.args(["--set", "optimizer.lr=\"fast\""]);
+    done(command.output().unwrap()).refused(2, &["optimizer.lr"]);
+}
+
+#[test]
 fn a_changed_recipe_is_refused_with_the_keys_that_differ() {
     let folder = tempfile::tempdir().unwrap();
     let run = finished(&folder.path().join("run"));

@@ -30,8 +30,8 @@ pub use normalise::Normaliser;
 pub use numbers::{Order, Value};
 pub use parameters::{Scratch, ViewParameters};
 pub use per_channel::PerChannel;
+pub(crate) use pipeline::check_image;
 pub use pipeline::{Pipeline, ViewShape};
-pub(crate) use pipeline::{check_image, counted};
 
 use crate::DataError;
 

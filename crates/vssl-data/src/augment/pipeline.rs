@@ -4,6 +4,7 @@
 use super::{Normalisation, Normaliser, Order, Scratch, Value, ViewGroup, ViewParameters};
 use crate::{
     DataError, Image,
+    counted::counted,
     picture::MOST_CHANNELS,
     rng::{Stream, rng},
 };
@@ -188,20 +189,16 @@ pub(crate) fn check_image(image: &Image, channels: Option<usize>) -> Result<(), 
     match (image.channels(), channels) {
         (1..=MOST_CHANNELS, None) => Ok(()),
         (found, Some(channels)) if found == channels => Ok(()),
-        (found @ 1..=MOST_CHANNELS, Some(channels)) => {
-            Err(format!("the picture has {}, expected {channels} (data.channels)", counted(found)))
-        }
+        (found @ 1..=MOST_CHANNELS, Some(channels)) => Err(format!(
+            "the picture has {}, expected {channels} (data.channels)",
+            counted(found, "channel")
+        )),
         _ => Err(format!(
             "the picture is {width} x {height} with {} values; expected height x width x channels, \
              1 to {MOST_CHANNELS} channels, and at least one pixel",
             values.len()
         )),
     }
-}
-
-/// A number of channels in words.
-pub(crate) fn counted(channels: usize) -> String {
-    format!("{channels} channel{}", if channels == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

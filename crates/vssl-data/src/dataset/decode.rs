@@ -15,6 +15,7 @@ use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Rg
 use super::orientation::{self, turned, upright};
 use super::samples::{Samples, grey};
 use super::size::check_size;
+use super::stored::Stored;
 use super::tones::Tones;
 use super::{gif, jpeg, jxl, signature, tiff};
 use crate::Image;
@@ -161,6 +162,28 @@ fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Imag
         None => return Err(signature::named(&bytes)),
     };
     Ok(turned(samples.exactly(channels, tones)?, orientation))
+}
+
+/// The channels of the picture in these bytes; `None` where they are no image that is read. Pixels are not decoded, but
+/// those of a JPEG XL. The bytes may be changed.
+pub(super) fn stored(bytes: &mut [u8]) -> Option<Stored> {
+    let kind = Kind::of(bytes)?;
+    guarded(|| match kind {
+        Kind::Jpeg => jpeg::stored(bytes),
+        // Their palettes are looked up.
+        Kind::Gif => Ok(Stored::plain(3)),
+        Kind::Tiff => tiff::stored(bytes),
+        Kind::JpegXl => {
+            let (samples, _) = jxl::decode(bytes)?;
+            Ok(Stored::of(samples.channels, samples.channels > samples.colours))
+        }
+        Kind::Other(format) => {
+            let reader = ImageReader::with_format(Cursor::new(&*bytes), format.format());
+            let colour = reader.into_decoder().map_err(|error| error.to_string())?.color_type();
+            Ok(Stored::of(usize::from(colour.channel_count()), colour.has_alpha()))
+        }
+    })
+    .ok()
 }
 
 /// Whether a file that begins with `first` (64 bytes, unless the file is shorter) may have 16 bits a sample.

@@ -14,6 +14,7 @@ use super::shards::table;
 use super::usual_names::{TEST, TRAIN, VALIDATION};
 use super::{DataConfig, Evaluated, Labels};
 use crate::DataError;
+use crate::counted::having;
 
 /// The columns, and the other names that they may have.
 const COLUMNS: [(&str, &[&str]); 3] = [
@@ -200,12 +201,16 @@ fn classes(
     match labels {
         Labels::None => return Ok(None),
         Labels::Auto if without > 0 => {
-            found.taken.push(format!("no training labels: {without} images have none"));
+            found.taken.push(format!("no training labels: {} none", having(without, "image")));
             return Ok(None);
         }
         _ if without > 0 => {
             let expected = "a label for each, as data.labels asks; \"auto\" does without";
-            return Err(wrong(path, format!("{without} training images have no label"), expected));
+            return Err(wrong(
+                path,
+                format!("{} no label", having(without, "training image")),
+                expected,
+            ));
         }
         _ => {}
     }
@@ -248,10 +253,14 @@ fn labels(
         0 => Ok(Some(labels)),
         _ if asked == Labels::Fine => {
             let expected = "a label for each, as data.labels asks";
-            Err(wrong(path, format!("{without} {split} images have no label"), expected))
+            Err(wrong(
+                path,
+                format!("{} no label", having(without, &format!("{split} image"))),
+                expected,
+            ))
         }
         _ => {
-            found.taken.push(format!("no {split} labels: {without} images have none"));
+            found.taken.push(format!("no {split} labels: {} none", having(without, "image")));
             Ok(None)
         }
     }

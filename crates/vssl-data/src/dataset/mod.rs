@@ -28,6 +28,7 @@ mod signature;
 mod size;
 mod split_folders;
 mod stl10;
+mod stored;
 mod subset;
 mod tiff;
 mod tones;
@@ -48,12 +49,13 @@ pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use shards::{Shards, shards_are_in};
 pub use stl10::Stl10;
+pub use stored::{Stored, stored};
 pub use subset::Subset;
 pub use tones::{Range, Tones};
 
 use split_folders::SplitFolders;
 
-pub use crate::name_text::text_of;
+pub use crate::name_text::{name_of, text_of};
 
 use crate::{DataError, Image, MOST_CHANNELS};
 

@@ -6,7 +6,7 @@ use tiff::decoder::DecodingResult as Numbers;
 
 use super::tones::{Range, Tones};
 use crate::Image;
-use crate::augment::counted;
+use crate::counted::counted;
 
 /// The share of the samples that [`Range::Percentiles`] leaves below black and above white, each.
 const CUT: f64 = 0.01;
@@ -63,7 +63,10 @@ impl Samples {
         let fits = channels == wanted || (wanted == 1 && colours == 1);
         let is_maybe_grey = wanted == 1 && colours == 3;
         if !fits && !is_maybe_grey {
-            return Err(format!("it has {}; expected {wanted} (data.channels)", counted(channels)));
+            return Err(format!(
+                "it has {}; expected {wanted} (data.channels)",
+                counted(channels, "channel")
+            ));
         }
         let (width, height) = (width as usize, height as usize);
         if is_maybe_grey {

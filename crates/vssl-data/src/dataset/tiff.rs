@@ -13,6 +13,7 @@ use tiff::{ColorType, TiffError};
 
 use super::samples::Samples;
 use super::size::{MAX_PIXELS, check_size};
+use super::stored::Stored;
 
 /// The largest number of bytes that a pixel may take on average, where the picture has the largest size.
 const BYTES_A_PIXEL: u64 = 8;
@@ -24,6 +25,11 @@ const MOST_PACKED: u64 = 1 << 14;
 const BLACK_IS_ZERO: u8 = 1;
 const RGB: u16 = 2;
 const PALETTE: u16 = 3;
+const CMYK: u16 = 5;
+const YCBCR: u16 = 6;
+
+/// What a sample beside the colours is that is alpha, be the colours multiplied by it or not.
+const ALPHA: [u16; 2] = [1, 2];
 
 type Reader<'a> = Decoder<Cursor<&'a [u8]>>;
 
@@ -42,6 +48,24 @@ pub(super) fn decode(bytes: &mut [u8]) -> Result<(Samples, Option<Orientation>),
         _ => samples(&mut reader, bytes.len())?,
     };
     Ok((samples, orientation))
+}
+
+/// The channels of the first page. Samples beside the colours that the file calls alpha are alpha; other ones are channels.
+///
+/// # Errors
+/// Its header cannot be read.
+pub(super) fn stored(bytes: &[u8]) -> Result<Stored, String> {
+    let mut reader = open(bytes)?;
+    let mut number = |tag| reader.find_tag_unsigned::<u16>(tag).map_err(said);
+    let samples = number(Tag::SamplesPerPixel)?.unwrap_or(1);
+    let kind = number(Tag::PhotometricInterpretation)?;
+    let extra = reader.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).map_err(said)?;
+    let has_alpha =
+        extra.is_some_and(|kinds| kinds.first().is_some_and(|kind| ALPHA.contains(kind)));
+    Ok(match kind {
+        Some(PALETTE | CMYK | YCBCR) => Stored::plain(3),
+        _ => Stored::of(usize::from(samples), has_alpha),
+    })
 }
 
 /// Whether its numbers may be larger than bytes.

@@ -21,6 +21,8 @@ pub use drawing::{draw, image_of};
 pub use job::{Embedded, Job, create, embed};
 pub use rows::{Block, Layout, PosteriorBlock, PosteriorLayout, Rows};
 
+use vssl_data::counted;
+
 pub use crate::stored::{Entry, Form, Index, IndexError, LabelledRows, Origin, Split, fingerprint};
 use crate::{encoder::EncoderError, stored::ORIGIN};
 
@@ -78,7 +80,7 @@ pub enum EmbedError {
     )]
     NoRoomForTokens,
     /// Not one image could be read.
-    #[error("none of the {images} images could be read; the last: {last}")]
+    #[error("none of {} could be read; the last: {last}", counted(images, "image"))]
     Nothing {
         /// Images of the set.
         images: usize,
@@ -87,8 +89,8 @@ pub enum EmbedError {
     },
     /// The run was stopped on request.
     #[error(
-        "stopped after {done} of {images} images; {} was not written: start again to have it",
-        path.display()
+        "stopped after {done} of {}; {} was not written: start again to have it",
+        counted(images, "image"), path.display()
     )]
     Stopped {
         /// Images that were done.

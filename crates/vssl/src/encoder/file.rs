@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     export::{CONFIG, INPUT, NETWORK, STEP, is_pointwise, network_of},
-    loss_head,
+    loss_head, other_file,
 };
 use crate::{
     backbone::{Backbone, BackboneConfig},
@@ -47,6 +47,14 @@ pub enum ImportError {
     Foreign {
         /// The file.
         path: PathBuf,
+    },
+    /// The file holds no weights.
+    #[error("{}: {what}", path.display())]
+    NotWeights {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to name instead.
+        what: String,
     },
     /// The metadata do not describe the network.
     #[error(
@@ -118,6 +126,9 @@ pub(crate) fn imported(
     bytes: Vec<u8>,
     device: &Device,
 ) -> Result<Imported, ImportError> {
+    if let Some(what) = other_file::named(&bytes) {
+        return Err(ImportError::NotWeights { path: path.to_owned(), what });
+    }
     if is_foreign(path, &bytes) {
         return Err(ImportError::Foreign { path: path.to_owned() });
     }

@@ -15,6 +15,7 @@ pub mod images;
 mod input;
 mod loss_head;
 pub mod onnx;
+mod other_file;
 mod pooling;
 
 use std::{
@@ -209,8 +210,7 @@ impl Encoder {
         let stored = |head| LossHead::stored(head, config.dim(), device).map_err(of_run);
         let loss_head = head.map(stored).transpose()?;
         let (path, device) = (path.to_owned(), device.clone());
-        let (recipe, step) = (Some(recipe), Some(step));
-        let network = Some(network);
+        let (recipe, step, network) = (Some(recipe), Some(step), Some(network));
         let (backbone, pooling) = (backbone.into(), None);
         Ok(Self {
             backbone,

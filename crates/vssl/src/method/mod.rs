@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 use burn::{module::Module, tensor::Tensor};
 
+use vssl_data::counted;
+
 use crate::{
     backbone::{Backbone, Patches},
     layers::Init,
@@ -164,9 +166,9 @@ impl Sizes {
             return Ok(());
         }
         Err(format!(
-            "views.count adds up to {} global views (those without views.local = true); {method} \
-             predicts one global view from another: expected at least 2",
-            self.global_views
+            "views.count adds up to {} (those without views.local = true); {method} predicts one global view from another: \
+             expected at least 2",
+            counted(self.global_views, "global view")
         ))
     }
 }

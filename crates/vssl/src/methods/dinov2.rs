@@ -11,6 +11,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use vssl_data::counted;
+
 use super::{
     masked_distillation::{
         Carry, Centering, Comparison, LAST_LAYERS, Memory, Student, check_masks, check_patches,
@@ -147,9 +149,9 @@ impl Method for DinoV2 {
     fn check(&self, sizes: &Sizes) -> Result<(), String> {
         if sizes.global_views != 2 {
             return Err(format!(
-                "views.count adds up to {} global views (those without views.local = true); dinov2 compares two with each \
+                "views.count adds up to {} (those without views.local = true); dinov2 compares two with each \
                  other, and any number of local views with both: expected 2",
-                sizes.global_views
+                counted(sizes.global_views, "global view")
             ));
         }
         // A class token has no nearest neighbour but among other images.

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use vssl_data::{MOST_CHANNELS, ViewGroup};
+use vssl_data::{MOST_CHANNELS, ViewGroup, counted};
 
 use super::Recipe;
 use crate::{
@@ -195,7 +195,7 @@ fn data(recipe: &Recipe, checker: &mut Checker) {
     checker.require(
         "data.normalisation",
         found == wanted || !holds,
-        format_args!("for images of {found} channels"),
+        format_args!("for images of {}", counted(found, "channel")),
         expected,
     );
     for (index, (mean, std)) in normalisation.mean.iter().zip(normalisation.std.iter()).enumerate()

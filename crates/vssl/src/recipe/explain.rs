@@ -1,9 +1,10 @@
 //! A resolved recipe for people: as text, where each setting comes from, and how two recipes differ.
 
-use std::{collections::BTreeMap, fmt, fmt::Write};
+use std::{collections::BTreeMap, fmt, fmt::Write, path::Path};
 
 use serde::{Serialize, Serializer};
 use toml::{Table, Value};
+use vssl_data::dataset::text_of;
 
 use super::{
     Recipe,
@@ -33,7 +34,8 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
-            Self::File { file, line } => write!(f, "{file}:{line}"),
+            // It stands in comments, which end with their line.
+            Self::File { file, line } => write!(f, "{}:{line}", text_of(Path::new(file))),
             Self::Override => f.write_str("--set"),
             Self::Encoder => f.write_str("the encoder"),
         }
@@ -154,7 +156,7 @@ pub fn difference(was: &Recipe, now: &Recipe) -> Vec<Difference> {
 /// All settings that differ between two tables of any kind.
 pub(crate) fn of_tables(was: &Table, now: &Table) -> Vec<Difference> {
     let flat = |table: &Table| -> Vec<(String, String)> {
-        leaves(table).into_iter().map(|(path, value)| (path.join("."), value.to_string())).collect()
+        leaves(table).into_iter().map(|(path, value)| (path.join("."), literal(value))).collect()
     };
     let (was, now) = (flat(was), flat(now));
     let value = |of: &[(String, String)], key: &str| {
@@ -224,7 +226,7 @@ fn section(
     let plain: Vec<(&String, String)> = table
         .iter()
         .filter(|(_, value)| !has_header(value))
-        .map(|(key, value)| (key, format!("{key} = {value}")))
+        .map(|(key, value)| (key, format!("{key} = {}", literal(value))))
         .collect();
     let width = plain.iter().map(|(_, line)| line.chars().count()).max().unwrap_or(0).min(WIDEST);
     for (key, line) in plain {
@@ -255,6 +257,24 @@ fn section(
     }
 }
 
+/// The value as TOML in one line: a text with control characters, such as a path with an end of a line, has escapes.
+pub fn literal(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.contains(char::is_control) => {
+            let escaped = |letter: char| match letter {
+                '"' | '\\' => format!("\\{letter}"),
+                letter if letter.is_control() => format!("\\u{:04X}", u32::from(letter)),
+                letter => letter.to_string(),
+            };
+            format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(literal).collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
 fn has_header(value: &Value) -> bool {
     match value {
         Value::Table(_) => true,
@@ -265,4 +285,33 @@ fn has_header(value: &Value) -> bool {
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::methods::METHODS;
+
+    #[test]
+    fn names_with_control_characters_stay_in_their_line() {
+        let name = "a\nb\u{1b}[1m\u{7f}\t\"c\"\\d";
+        let path = Value::from(name);
+        let set = format!("method = \"simclr\"\ndata.path = {}\n", literal(&path));
+        assert_eq!(set.lines().count(), 2, "{set}");
+        let (recipe, origins) = Recipe::parse(&set, "x\ny\u{1b}.toml", &[], METHODS).unwrap();
+        for text in [recipe.to_toml(), recipe.annotated(&origins)] {
+            let again = Recipe::parse(&text, "again.toml", &[], METHODS).unwrap().0;
+            assert_eq!(again.data.path.to_str(), Some(name));
+            assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        }
+        let line = recipe
+            .annotated(&origins)
+            .lines()
+            .find(|line| line.starts_with("path"))
+            .unwrap()
+            .to_owned();
+        assert!(line.ends_with("# x\\x0Ay\\x1B.toml:2"), "{line}");
+        let list = Value::from(vec!["a\nb", "c"]);
+        assert_eq!(literal(&list), "[\"a\\u000Ab\", \"c\"]");
+    }
 }

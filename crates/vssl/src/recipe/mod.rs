@@ -8,6 +8,7 @@
 mod check;
 mod error;
 mod explain;
+mod idle;
 mod init;
 mod normalisation;
 mod read;
@@ -24,7 +25,7 @@ use vssl_data::ViewGroup;
 
 pub use check::Checker;
 pub use error::{Location, Problem, RecipeError};
-pub use explain::{Difference, Origin, Provenance, difference};
+pub use explain::{Difference, Origin, Provenance, difference, literal};
 pub(crate) use explain::{leaves, of_tables};
 pub use init::{InitSection, StemChannels};
 pub use normalisation::normalisation_of;
@@ -218,7 +219,8 @@ impl Recipe {
             return Err(invalid(source.complaints(complaints, &typed)));
         }
         let provenance = Provenance::of(&recipe.to_table(), &typed, &source).with(notes);
-        Ok((recipe, provenance))
+        let idle = recipe.idle(&provenance, entry.defaults());
+        Ok((recipe, provenance.with(idle)))
     }
 
     /// Shortens a warm-up that nobody has asked for and that is longer than the run. Returns a note on it.

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::{Serialize, de::DeserializeOwned};
 use toml::Table;
 use vssl_data::{
-    Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits, loader::workers,
+    Dataset, EvaluationPlan, Loader, LoaderPlan, Pipeline, Share, Splits, counted, loader::workers,
 };
 use vssl_kernels::accelerates;
 
@@ -154,8 +154,9 @@ impl Job {
         // Fewer images than at the beginning were found above.
         if batch > count {
             return Err(TrainError::Setting(format!(
-                "train.batch = {batch}: larger than the training set of {count} images; expected \
-                 at most {count}: --set train.batch={count}, or leave train.batch out"
+                "train.batch = {batch}: larger than the training set of {}; expected at most {count}: --set \
+                 train.batch={count}, or leave train.batch out",
+                counted(count, "image")
             )));
         }
         Ok(Self {

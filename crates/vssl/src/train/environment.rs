@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
-use vssl_data::{Share, dataset};
+use vssl_data::{Share, ViewGroup, counted, dataset};
+use vssl_kernels::accelerates;
 
 use super::TrainError;
 use crate::{collective::Group, layers::budget, recipe::Recipe, run::folder::RunFolderError};
@@ -84,7 +85,8 @@ pub(super) fn check_batch(recipe: &Recipe, group: &Group, images: usize) -> Resu
         return Ok(());
     }
     Err(TrainError::Setting(format!(
-        "train.batch = {batch}: larger than the training set of {images} images; {}",
+        "train.batch = {batch}: larger than the training set of {}; {}",
+        counted(images, "image"),
         match smaller_batch(recipe, group, images) {
             Some(batch) => {
                 format!("expected at most {images}, for instance --set train.batch={batch}")
@@ -92,6 +94,56 @@ pub(super) fn check_batch(recipe: &Recipe, group: &Group, images: usize) -> Resu
             None => "too few for any batch of this recipe: expected more images".to_owned(),
         }
     )))
+}
+
+/// Checks that the memory of this machine can hold what a step of the student keeps for its backward pass: patches that are
+/// too small for their views are found here and not when the memory is gone. Returns a note where it takes more than half.
+/// Other devices than the CPU have a memory of their own, of which nothing is known.
+pub(super) fn check_step(
+    recipe: &Recipe,
+    group: &Group,
+    device: &Device,
+) -> Result<Option<String>, TrainError> {
+    if !accelerates(device) {
+        return Ok(None);
+    }
+    let settings = recipe.method.settings();
+    // Some methods give their student a part of the patches, and many give every other view to the teacher alone.
+    let share = match (recipe.method.name(), settings.get("mask_ratio")) {
+        ("mae", Some(hidden)) => 1.0 - hidden.as_float().unwrap_or(0.0),
+        ("ijepa", _) => 0.25,
+        _ if recipe.views.iter().map(|group| group.count).sum::<usize>() > 1 => 0.5,
+        _ => 1.0,
+    };
+    let seen = |group: &ViewGroup| {
+        let bytes = recipe.backbone.training_bytes(group.size) as f64;
+        bytes * share * group.count as f64
+    };
+    let own = recipe.train.batch / (group.world() * recipe.train.accumulate);
+    let bytes = recipe.views.iter().map(seen).sum::<f64>() * own as f64;
+    let largest = recipe.views.iter().map(|group| group.size).max().unwrap_or(0);
+    let patches = match recipe.backbone.patches(largest) {
+        Some(patches) => format!(" in {}", counted(patches.grid[0] * patches.grid[1], "patch")),
+        None => String::new(),
+    };
+    let what = format!(
+        "the activations of a step with views of {largest} pixels{patches} and {} at once (train.batch / \
+         train.accumulate) take",
+        counted(own, "image")
+    );
+    let help = match patches.is_empty() {
+        true => "views.size or train.batch lower, or train.accumulate higher",
+        false => "larger patches, views.size or train.batch lower, or train.accumulate higher",
+    };
+    budget::check_memory(bytes as u64)
+        .map_err(|space| TrainError::Setting(format!("{what} {space}; expected {help}")))?;
+    let half = budget::check_memory((2.0 * bytes) as u64);
+    Ok(half.err().map(|_| {
+        let gib = (bytes / f64::from(1 << 30)).ceil();
+        format!(
+            "{what} at least {gib} GiB, more than half of this machine's memory; less needs {help}"
+        )
+    }))
 }
 
 /// Checks that the processes of `group` can share the batches of `recipe`.
@@ -154,7 +206,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{collective::Threads, methods};
+    use crate::{
+        collective::Threads,
+        methods::{self, METHODS},
+    };
 
     #[test]
     fn each_process_holds_the_views_of_its_part_of_a_batch() {
@@ -171,5 +226,34 @@ mod tests {
         let shared = said(&Group::new(ranks.remove(0)));
         let expected = format!("of {} images (train.batch / 4 processes) take", 1_u64 << 38);
         assert!(shared.contains(&expected), "{shared}");
+    }
+
+    #[test]
+    fn a_step_of_too_many_patches_is_refused_with_what_to_change() {
+        let of = |rest: &str| {
+            let text = format!(
+                "method = \"simclr\"\ndata.path = \"x\"\nviews = [{{ count = 2, size = 224 }}]\n{rest}"
+            );
+            let recipe = Recipe::parse(&text, "test.toml", &[], METHODS).unwrap().0;
+            check_step(&recipe, &Group::alone(), &Device::flex())
+        };
+        let vit =
+            "backbone = { architecture = \"vit-large\", vit.patch = 1, vit.image_size = 224 }";
+        let refused = of(&format!("{vit}\ntrain.batch = 65536")).unwrap_err();
+        assert!(refused.is_usage());
+        let refused = refused.to_string();
+        for part in [
+            "50176 patches",
+            "65536 images",
+            "this machine has",
+            "larger patches",
+            "train.accumulate",
+        ] {
+            assert!(refused.contains(part), "{part:?} is not in {refused}");
+        }
+        let few =
+            of(&format!("{vit}\ntrain = {{ batch = 65536, accumulate = 32768 }}")).unwrap_or(None);
+        assert!(few.is_none_or(|note| note.contains("2 images at once")));
+        assert_eq!(of("train.batch = 2").unwrap(), None);
     }
 }

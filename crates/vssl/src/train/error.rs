@@ -1,8 +1,11 @@
 //! Why a run cannot start or go on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::recipe_words::as_keys;
+use super::{
+    error_words::{about, indented, lines, list, unfitting},
+    recipe_words::as_keys,
+};
 use crate::{
     collective::CollectiveError,
     encoder::{EncoderError, foreign::ForeignError},
@@ -62,6 +65,35 @@ pub enum TrainError {
         /// The digest in the recipe.
         expected: String,
     },
+    /// Neither the copy of an encoder in the run folder nor the encoder itself can be read.
+    #[error(
+        "{}: {problem}, and the encoder that it was made of cannot be read either: {source}. A run goes on only with the \
+         encoder that it began with: bring this copy back, from a copy of the run folder, or the encoder; or begin a new run \
+         with another --out", file.display()
+    )]
+    NoCopy {
+        /// The copy.
+        file: PathBuf,
+        /// Why it cannot be used.
+        problem: &'static str,
+        /// Why the encoder itself cannot be read.
+        source: Box<TrainError>,
+    },
+    /// Weights of the encoder to start from, or of the teacher, are no numbers.
+    #[error(
+        "{}: {count} of the {values} values of {tensor} are infinite or not numbers; expected finite weights, for example \
+         those of an earlier checkpoint", path.display()
+    )]
+    NotFinite {
+        /// The file or run folder.
+        path: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// The number of its values that are no numbers.
+        count: usize,
+        /// The number of all its values.
+        values: usize,
+    },
     /// The encoder of a run, of a fine-tuning or of a file of this program cannot be read.
     #[error("{}", as_keys(table, &error.to_string()))]
     StartingEncoder {
@@ -83,7 +115,7 @@ pub enum TrainError {
     /// A tensor of the encoder to start from is missing, superfluous or of another shape.
     #[error(
         "{}: {}, so the run does not start:\n{}\nexpected all tensors of a {architecture} and no others. `vssl import {} \
-         --to encoder.safetensors --allow-partial` makes an encoder of what fits", path.display(), counted(*count),
+         --to encoder.safetensors --allow-partial` makes an encoder of what fits", path.display(), unfitting(*count),
         indented(tensors), path.display()
     )]
     StartDoesNotFit {
@@ -357,29 +389,4 @@ impl TrainError {
                 | Self::Optimizer(OptimError::Rule { .. } | OptimError::Setting { .. })
         )
     }
-}
-
-/// Returns the message of `error` with the path, which some of its messages have not.
-fn about(path: &Path, error: &ForeignError) -> String {
-    let (path, message) = (path.display().to_string(), error.to_string());
-    if message.contains(&path) { message } else { format!("{path}: {message}") }
-}
-
-fn counted(tensors: usize) -> String {
-    match tensors {
-        1 => "a tensor does not fit".to_owned(),
-        several => format!("{several} tensors do not fit"),
-    }
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-fn indented(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
-}
-
-fn lines(differences: &[Difference]) -> String {
-    indented(&differences.iter().map(ToString::to_string).collect::<Vec<_>>())
 }

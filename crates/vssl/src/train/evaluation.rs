@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use vssl_data::counted;
+
 use crate::{eval::confusion::Confusion, run::events::Summary};
 
 /// The beginning of the note that names figures of an earlier evaluation.
@@ -63,7 +65,7 @@ pub(super) fn add_new(notes: &mut Vec<String>, more: impl IntoIterator<Item = St
 /// Returns a sentence on how many images a result leaves out; `None` where every image was read.
 fn left_out_note(images: usize) -> Option<String> {
     (images > 0).then(|| {
-        let images = if images == 1 { "1 image".to_owned() } else { format!("{images} images") };
+        let images = counted(images, "image");
         format!("{images} could not be read: accuracies are of the others (data.on_bad_image)")
     })
 }

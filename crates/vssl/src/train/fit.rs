@@ -55,12 +55,8 @@ pub(super) fn check_finite(path: &Path, weights: &Tensors) -> Result<(), TrainEr
         let values = data.as_slice::<f32>().unwrap_or_default();
         let count = values.iter().filter(|value| !value.is_finite()).count();
         if count > 0 {
-            return Err(TrainError::Setting(format!(
-                "{}: {count} of the {} values of {tensor} are infinite or not numbers; expected finite weights, for \
-                 example those of an earlier checkpoint",
-                path.display(),
-                values.len()
-            )));
+            let (path, tensor, values) = (path.to_owned(), tensor.clone(), values.len());
+            return Err(TrainError::NotFinite { path, tensor, count, values });
         }
     }
     Ok(())

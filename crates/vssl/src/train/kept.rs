@@ -1,7 +1,7 @@
 //! The copies of encoders that a run folder keeps: of the one that the run started from, and of the frozen teacher.
 //! Called by `start` and `teacher`.
 
-use std::{fs, path::Path};
+use std::{fs, io, path::Path};
 
 use burn::tensor::Device;
 
@@ -81,7 +81,10 @@ pub(super) fn keep(
 /// # Errors
 /// It is damaged or another file, in words.
 pub(super) fn copy(file: &Path, digest: &str) -> Result<(Imported, Tensors), &'static str> {
-    let bytes = fs::read(file).map_err(|_| "this copy cannot be read")?;
+    let bytes = fs::read(file).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => "this copy of the encoder is missing",
+        _ => "this copy cannot be read",
+    })?;
     let metadata = safetensors::metadata(&bytes).unwrap_or_default();
     let imported = file::imported(file, bytes, &Device::flex());
     let imported = imported.map_err(|_| "this copy is damaged")?;

@@ -78,8 +78,8 @@ impl<'a> Run<'a> {
     fn start(plan: &'a Plan, observer: &'a mut dyn Observer) -> Result<(Self, Loader), TrainError> {
         let mut run = Self::prepared(plan)?;
         let (learner, probe) = (run.learner.as_ref(), run.probe.as_ref());
-        let beside = run.loss_head.as_ref().map_or(0, LossHeadTraining::numbers);
-        plan.check_space(plan.numbers_saved(learner, &run.optimizer, probe) + beside)?;
+        let numbers = plan.numbers_saved(learner, &run.optimizer, probe, run.loss_head.as_ref());
+        plan.check_space(numbers, plan.numbers_kept(learner))?;
         let loader = plan.loader(run.position.step)?;
         plan.check_start()?;
         // All ranks have come this far; while rank 0 works alone, the others wait without a time limit.

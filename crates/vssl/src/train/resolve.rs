@@ -11,7 +11,9 @@ use vssl_data::{Pipeline, dataset};
 use super::{
     Plan, TrainError,
     beginning::Beginning,
-    environment::{Environment, adapt_batch, check_batch, check_group, check_views, find_data},
+    environment::{
+        Environment, adapt_batch, check_batch, check_group, check_step, check_views, find_data,
+    },
     outside, start,
     teacher::Teacher,
 };
@@ -84,6 +86,7 @@ impl Plan {
             notes.extend(adapt_batch(&mut recipe, &group, count));
         }
         let (pipeline, sizes) = fitting(&recipe, &group, count)?;
+        notes.extend(check_step(&recipe, &group, &environment.device)?);
         let length = length(&recipe);
         notes.extend((!splits.found.is_empty()).then(|| splits.found.to_string()));
         let mut plan = Self {

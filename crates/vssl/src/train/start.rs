@@ -12,6 +12,7 @@ use std::{
 };
 
 use burn::tensor::Device;
+use vssl_data::counted;
 
 use super::{
     TrainError,
@@ -75,15 +76,17 @@ impl Start {
         recipe_folder: Option<&Path>,
     ) -> Result<Self, TrainError> {
         let kept = run.join(role.file());
-        let (true, true, Some(digest)) = (was_begun, kept.is_file(), &init.digest) else {
+        let (true, Some(digest)) = (was_begun, &init.digest) else {
             return Self::read(role, init, recipe_folder);
         };
         let (Imported { config, input, network, step, .. }, weights) = match copy(&kept, digest) {
             Ok(whole) => whole,
             Err(problem) => {
                 let read = Self::read(role, init, recipe_folder);
-                let mut start = read.map_err(|error| {
-                    TrainError::Setting(format!("{}: {problem}; and {error}", kept.display()))
+                let mut start = read.map_err(|source| TrainError::NoCopy {
+                    file: kept.clone(),
+                    problem,
+                    source: Box::new(source),
                 })?;
                 start.notes.push(format!(
                     "{}: {problem}: the encoder is read again from {}",
@@ -232,9 +235,10 @@ impl Start {
         let data = &recipe.data;
         if data.normalisation.is_none() && data.usual_normalisation().is_none() {
             return Err(TrainError::Setting(format!(
-                "data.normalisation is not set, and the encoder's is for images of {} channels; expected a mean and a \
-                 deviation for each of {wanted} channels: vssl data statistics measures them",
-                self.input.channels()
+                "data.normalisation is not set, and the encoder's is for images of {}; expected a mean and a deviation \
+                 for each of {}: vssl data statistics measures them",
+                counted(self.input.channels(), "channel"),
+                counted(wanted, "channel")
             )));
         }
         Ok(changed.into_iter().chain(notes).collect())

@@ -5,6 +5,7 @@
 //! comes out stays as large as it was: with the mean, an image whose channels are all equal gives exactly what it gave.
 
 use burn::tensor::TensorData;
+use vssl_data::counted;
 
 use super::TrainError;
 use crate::{
@@ -25,11 +26,18 @@ pub(super) fn check(
     init: &InitSection,
 ) -> Result<Option<String>, TrainError> {
     if own == wanted {
-        return Ok(None);
+        let said = init.stem_channels.map(|_| {
+            format!(
+                "init.stem_channels has no effect: the encoder takes images of {}, as the recipe has them",
+                counted(own, "channel")
+            )
+        });
+        return Ok(said);
     }
     let differ = format!(
-        "the encoder at {} takes images of {own} channels, the recipe has images of {wanted} (data.channels)",
-        init.from.display()
+        "the encoder at {} takes images of {}, the recipe has images of {wanted} (data.channels)",
+        init.from.display(),
+        counted(own, "channel")
     );
     let Some(how) = init.stem_channels else {
         return Err(TrainError::Setting(format!(

@@ -4,6 +4,7 @@
 use std::{path::Path, sync::Arc};
 
 use burn::{module::Module, tensor::Device};
+use vssl_data::counted;
 
 use super::{
     TrainError,
@@ -36,29 +37,21 @@ impl Teacher {
         recipe_folder: Option<&Path>,
         device: &Device,
     ) -> Result<(Option<Self>, Vec<String>), TrainError> {
-        let of_views = recipe.data.normalisation();
         let Some(table) = &mut recipe.teacher else { return Ok((None, Vec::new())) };
         let start = Start::of_run(Role::Teacher, run, was_begun, table, recipe_folder)?;
         start.pin(table);
         let is_copy = start.is_copy();
-        let Start { config, input, weights, mut notes, .. } = start;
-        let (own, wanted) = (input.channels(), recipe.data.channels);
-        if own != wanted {
-            return Err(TrainError::Setting(format!(
-                "the teacher takes images of {own} channels, the recipe has images of {wanted} (data.channels); expected \
-                 equal numbers"
-            )));
-        }
-        let blank = Backbone::new(&config, &Init::blank(device).with_channels(own));
-        let backbone = state::restore(blank, weights);
-        let backbone = backbone.expect("they are the tensors of this network").no_grad();
-        let (size, own) = (input.size, input.normalisation);
-        let network = Arc::new(FrozenTeacher::new(config, backbone, size, own, of_views));
-        let checked = recipe.method.check_teacher(&network, &recipe.backbone);
-        checked.map_err(TrainError::Setting)?;
+        let input = start.input;
+        let mut notes = start.notes.clone();
+        let network = network(start, recipe, device)?;
         let sees_views = recipe.teacher.as_ref().is_some_and(|table| table.features.is_none());
-        notes.extend(remark(recipe, size, of_views != own).filter(|_| sees_views));
+        notes.extend(remark(recipe, &input).filter(|_| sees_views));
         Ok((Some(Self { network, input, is_copy }), notes))
+    }
+
+    /// Returns how many numbers the copy holds that [`Teacher::keep`] writes.
+    pub(super) fn numbers_to_keep(&self) -> u64 {
+        if self.is_copy { 0 } else { self.network.backbone().num_params() as u64 }
     }
 
     /// Writes a copy into the run folder, unless the teacher was read from it.
@@ -72,8 +65,46 @@ impl Teacher {
     }
 }
 
-/// Returns a note where the teacher sees the views otherwise than the student does.
-fn remark(recipe: &Recipe, size: usize, renormalised: bool) -> Option<String> {
+/// Returns the teacher of `recipe` that was read, as methods know it.
+///
+/// # Errors
+/// Its images have other channels than those of the recipe, or the method cannot learn from it.
+fn network(
+    start: Start,
+    recipe: &Recipe,
+    device: &Device,
+) -> Result<Arc<FrozenTeacher>, TrainError> {
+    let Start { config, input, weights, .. } = start;
+    let (own, wanted) = (input.channels(), recipe.data.channels);
+    if own != wanted {
+        return Err(TrainError::Setting(format!(
+            "the teacher takes images of {}, the recipe has images of {wanted} (data.channels); expected equal numbers",
+            counted(own, "channel")
+        )));
+    }
+    let blank = Backbone::new(&config, &Init::blank(device).with_channels(own));
+    let backbone = state::restore(blank, weights);
+    let backbone = backbone.expect("they are the tensors of this network").no_grad();
+    let (own, of_views) = (input.normalisation, recipe.data.normalisation());
+    let network = Arc::new(FrozenTeacher::new(config, backbone, input.size, own, of_views));
+    let checked = recipe.method.check_teacher(&network, &recipe.backbone);
+    checked.map_err(TrainError::Setting).map(|()| network)
+}
+
+/// Checks that the method of `recipe` can learn from the encoder `start`. Returns a note where it sees the views otherwise
+/// than the student does.
+///
+/// # Errors
+/// The method cannot learn from it, or it takes images of other channels.
+pub fn check_teacher(start: Start, recipe: &Recipe) -> Result<Option<String>, TrainError> {
+    let remark = remark(recipe, &start.input);
+    network(start, recipe, &Device::flex()).map(|_| remark)
+}
+
+/// Returns a note where the teacher, which knows images as `known` says, sees the views otherwise than the student does.
+fn remark(recipe: &Recipe, known: &Input) -> Option<String> {
+    let renormalised = recipe.data.normalisation() != known.normalisation;
+    let size = known.size;
     let settings = recipe.method.settings();
     let given = settings.get("teacher_size").and_then(toml::Value::as_integer);
     let seen = given.map_or(size, |given| given.unsigned_abs() as usize);

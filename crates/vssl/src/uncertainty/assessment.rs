@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 use vssl_data::{
-    Dataset, Image,
+    Dataset, Image, counted,
     dataset::Subset,
     shift::{Corruption, Generated, STRENGTHS},
 };
@@ -208,7 +208,7 @@ impl Assessment {
 impl Set {
     fn title(&self) -> String {
         match self.corruption {
-            None => format!("{} images of {}", self.pictures.len(), self.name),
+            None => format!("{} of {}", counted(self.pictures.len(), "image"), self.name),
             Some((_, strength)) => format!("{} of strength {strength}", self.name),
         }
     }
@@ -364,10 +364,9 @@ fn notes(
 ) -> Vec<String> {
     let mut notes = Vec::new();
     if left_out > 0 {
-        notes.push(match left_out {
-            1 => "1 image could not be read and was left out".to_owned(),
-            _ => format!("{left_out} images could not be read and were left out"),
-        });
+        let were = if left_out == 1 { "was" } else { "were" };
+        let images = counted(left_out, "image");
+        notes.push(format!("{images} could not be read and {were} left out"));
     }
     match free_variance {
         Some(true) => notes.push(

@@ -182,8 +182,18 @@ fn another_teacher_than_that_of_the_run_is_refused_by_name() {
     let error = world.resumed("run", &text).err().unwrap().to_string();
     assert!(error.contains("teacher.digest") && error.contains("a.safetensors"), "{error}");
     fs::remove_file(&file).unwrap();
-    let error = world.resumed("run", &text).err().unwrap().to_string();
-    assert!(error.contains("teacher.safetensors") && error.contains("teacher.from"), "{error}");
+    // Neither a damaged copy nor a missing one is a mistake in the settings.
+    for problem in ["this copy is damaged", "this copy of the encoder is missing"] {
+        let error = world.resumed("run", &text).err().unwrap();
+        assert!(!error.is_usage());
+        let error = error.to_string();
+        for part in
+            ["teacher.safetensors", problem, "teacher.from", "bring this copy back", "--out"]
+        {
+            assert!(error.contains(part), "{part:?} is not in {error}");
+        }
+        let _ = fs::remove_file(&copy);
+    }
 }
 
 #[test]

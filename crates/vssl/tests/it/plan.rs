@@ -40,9 +40,10 @@ fn the_disk_has_to_hold_the_checkpoints_that_will_be_and_no_more() {
     let text = format!("{}\n{keep_all}", text("simclr", "", ""));
     let plan = Plan::new(recipe(&text), folder.path(), cpu()).unwrap();
     // Sixteen steps make sixteen checkpoints, however many a recipe would keep.
-    plan.check_space(1000).unwrap();
+    plan.check_space(1000, 0).unwrap();
     let huge = 1 << 42;
-    let error = plan.check_space(huge).unwrap_err().to_string();
+    plan.check_space(1000, huge).unwrap_err();
+    let error = plan.check_space(huge, 0).unwrap_err().to_string();
     assert!(error.contains("MiB free") && error.contains("checkpoint.keep"), "{error}");
 }
 
@@ -52,13 +53,13 @@ fn a_run_that_goes_on_is_not_asked_for_the_space_of_what_it_has() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan::new(recipe(&text("simclr", "", "")), folder.path(), cpu()).unwrap();
     let numbers = 1 << 38; // three terabytes
-    plan.check_space(numbers).unwrap_err();
+    plan.check_space(numbers, 0).unwrap_err();
     let checkpoint = folder.path().join("checkpoints/step-00000004");
     fs::create_dir_all(&checkpoint).unwrap();
     // A file with a hole takes nothing.
     let file = fs::File::create(checkpoint.join("student.safetensors")).unwrap();
     file.set_len(5 << 40).unwrap();
-    plan.check_space(numbers).unwrap();
+    plan.check_space(numbers, 0).unwrap();
 }
 
 #[test]
@@ -107,7 +108,7 @@ fn the_numbers_of_a_checkpoint_are_known_before_it_is_written() {
         let plan = Plan::new(recipe(&text), &run, cpu()).unwrap();
         let (learner, probe) = (plan.learner().unwrap(), plan.probe());
         let optimizer = plan.optimizer(learner.as_ref()).unwrap();
-        let known = plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref());
+        let known = plan.numbers_saved(learner.as_ref(), &optimizer, probe.as_ref(), None);
         pretrain(&plan, &Stop::default(), &mut Silent).unwrap();
         let saved = Store::of(&run).load("latest").unwrap().unwrap().tensors;
         // Counts of updates are no floats.

@@ -207,12 +207,14 @@ fn print(
     }
     let by_threads = counted(threads, "thread");
     say(&format!(
-        "{method} with {name}{width}, {batch} images of {size}×{size}, in {} on {} with \
+        "{method} with {name}{width}, {} of {size}×{size}, in {} on {} with \
          {by_threads}, {isa}\nstep          {milliseconds:.1} ms (median of {}), {best:.1} ms (best)\nspeed         {speed} \
-         images/s, each seen as {views} views\npeak memory   {memory}\nloss          {:.4}{}",
+         images/s, each seen as {}\npeak memory   {memory}\nloss          {:.4}{}",
+        counted(batch, "image"),
         precision.name(),
         arguments.device,
         times.seconds.len(),
+        counted(views, "view"),
         times.loss,
         parts.map_or(String::new(), |parts| parts.table()),
     ))

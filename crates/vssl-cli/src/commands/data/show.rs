@@ -76,8 +76,9 @@ pub(super) fn run(
     let rows = match &pipeline {
         None => String::new(),
         Some(seen) => format!(
-            ", a row for each of {draws} draws of {} views with seed {}; --json tells their parameters",
-            seen.pipeline.views().len(),
+            ", a row for each of {} of {} with seed {}; --json tells their parameters",
+            counted(draws, "draw"),
+            counted(seen.pipeline.views().len(), "view"),
             seen.seed
         ),
     };

@@ -61,9 +61,9 @@ fn snippet(config: &DataConfig, measured: &Statistics) -> String {
         numbers.iter().map(|x| format!("{:.4}", x)).collect::<Vec<_>>().join(", ")
     };
     let mut lines = vec![format!(
-        "# below [data], measured on {} ({} pixels):",
+        "# below [data], measured on {} ({}):",
         counted(measured.images, "training image"),
-        measured.pixels
+        counted(measured.pixels, "pixel")
     )];
     if config.channels != DataConfig::default().channels {
         lines.push(format!("channels = {}", config.channels));

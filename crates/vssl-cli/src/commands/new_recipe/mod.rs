@@ -1,13 +1,15 @@
 //! `vssl new-recipe`: writes a recipe for the user's images, with every key explained.
 //!
-//! [`survey`] looks at the images, [`encoder`] at what the run starts from, [`tuning`] knows the optimiser and the views of
+//! [`survey`] looks at the images with [`channels`] and [`pixels`], [`encoder`] at what the run starts from, [`tuning`] knows the optimiser and the views of
 //! each method, [`meaning`] what its settings do, [`text`] writes the recipe. It is parsed and checked before it is saved,
 //! so that `vssl pretrain` accepts the file as it is.
 
+mod channels;
 mod encoder;
 mod meaning;
 mod networks;
 mod page;
+mod pixels;
 mod survey;
 mod text;
 mod tuning;
@@ -26,17 +28,18 @@ use vssl::{
     methods::{self, METHODS},
     recipe::{Entry, Recipe},
     run::whole_file,
+    train::Role,
 };
 
-use super::destination;
+use super::{destination, pretrain};
 use crate::{
     arguments::{Common, NewRecipe},
     failure::{Failure, during},
     notes::note,
-    output::{quoted, say},
+    output::{counted, quoted, say},
 };
 use encoder::Encoder;
-use survey::Survey;
+use survey::{Asked, Survey};
 use text::Encoders;
 
 pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure> {
@@ -44,26 +47,43 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     let entry = methods::find(method)
         .ok_or_else(|| Failure::usage(anyhow!("no method {method}; `vssl methods` lists all")))?;
     let path = arguments.out.clone().unwrap_or_else(|| PathBuf::from(format!("{method}.toml")));
-    destination::check("--out", &path, &[&arguments.data])?;
-    let teacher = teacher_of(entry, arguments.teacher.as_deref())?;
+    let sources = [Some(&arguments.data), arguments.from.as_ref(), arguments.teacher.as_ref()];
+    destination::check("--out", &path, &sources.into_iter().flatten().collect::<Vec<_>>())?;
+    check_teacher(entry, arguments.teacher.is_some())?;
     // Refused before the images are read, which takes longer.
     if path.exists() && !arguments.force {
         return Err(exists(&path));
     }
-    let from = arguments.from.as_deref().map(Encoder::open).transpose()?;
-    let mut survey = Survey::of(&arguments.data, arguments.train.as_deref())?;
+    let open = |role, path: &Option<PathBuf>| {
+        path.as_deref().map(|path| Encoder::open(role, path)).transpose()
+    };
+    let from = open(Role::Start, &arguments.from)?;
+    let teacher = open(Role::Teacher, &arguments.teacher)?;
+    let channels = |encoder: &Option<Encoder>| encoder.as_ref().and_then(Encoder::channels);
+    let asked = Asked {
+        train: arguments.train.as_deref(),
+        channels: arguments.channels.map(usize::from),
+        known: channels(&teacher).or_else(|| channels(&from)),
+    };
+    let mut survey = Survey::of(&arguments.data, asked)?;
+    check_channels(channels(&teacher), &survey)?;
     if networks::needs_patches(entry) {
         survey.view = tuning::cut(survey.side).0;
     }
     if let Some(from) = &from {
         survey.view = from.fitting(survey.view);
-        survey.notes.extend(from.notes.iter().cloned());
     }
-    let encoders = Encoders { from: from.as_ref(), teacher };
+    survey.notes.extend(from.iter().chain(&teacher).flat_map(|encoder| encoder.notes.clone()));
+    survey.notes.extend(changed_stem(channels(&from), &survey));
+    let encoders = Encoders { from: from.as_ref(), teacher: teacher.as_ref() };
     let text = text::write(entry, &survey, encoders, &path)?;
     let start = from.as_ref().and_then(|from| from.start.as_ref());
     let recipe = check(entry, &survey, &text, &path, start.is_some())?;
     survey.notes.extend(start.and_then(|start| start.remark(&recipe)));
+    if let Some(start) = teacher.and_then(|teacher| teacher.start) {
+        let checked = vssl::train::check_teacher(start, &recipe);
+        survey.notes.extend(checked.map_err(pretrain::classified)?);
+    }
     // Programs get the notes with the result.
     if !common.json {
         survey.notes.iter().for_each(|text| note(text));
@@ -72,22 +92,45 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     tell(method, &survey, &path, common)
 }
 
-/// Returns the path of the frozen teacher as text, if the method has one.
-///
-/// # Errors
-/// There is nothing at the path; or a teacher is missing, or given to a method that has none.
-fn teacher_of<'a>(entry: &Entry, path: Option<&'a Path>) -> Result<Option<&'a str>, Failure> {
-    let (name, teacher) = (entry.name, path.map(|path| encoder::named("--teacher", path)));
-    match (teacher.transpose()?, entry.defaults().has_frozen_teacher()) {
-        (None, true) => Err(Failure::usage(anyhow!(
+/// Refuses a method that has a frozen teacher without one, and a teacher for a method that has none.
+fn check_teacher(entry: &Entry, is_given: bool) -> Result<(), Failure> {
+    let name = entry.name;
+    match (is_given, entry.defaults().has_frozen_teacher()) {
+        (false, true) => Err(Failure::usage(anyhow!(
             "{name} has a frozen teacher, and --teacher is not given; expected --teacher ENCODER: a run folder, a file \
              that `vssl export` or `vssl import` wrote, or another program's weights"
         ))),
-        (Some(_), false) => Err(Failure::usage(anyhow!(
+        (true, false) => Err(Failure::usage(anyhow!(
             "--teacher is given, and {name} has no frozen teacher; expected the method distill, or no --teacher"
         ))),
-        (teacher, _) => Ok(teacher),
+        _ => Ok(()),
     }
+}
+
+/// Refuses a teacher of images with other channels than the recipe reads, which nothing can give it.
+fn check_channels(of_teacher: Option<usize>, survey: &Survey) -> Result<(), Failure> {
+    let Some(own) = of_teacher.filter(|own| *own != survey.channels) else { return Ok(()) };
+    let stored = match survey.stored.is_empty() {
+        true => String::new(),
+        false => format!(" (of the images that were looked at, {})", survey.stored),
+    };
+    Err(Failure::usage(anyhow!(
+        "--teacher takes images of {}, and the recipe would read images of {}{stored}; expected a teacher that was \
+         trained on such images, or --channels {own} for images that can be read so",
+        counted(own, "channel"),
+        counted(survey.channels, "channel")
+    )))
+}
+
+/// Returns a note where the encoder to start from takes other channels than the recipe reads.
+fn changed_stem(of_encoder: Option<usize>, survey: &Survey) -> Option<String> {
+    let own = of_encoder.filter(|own| *own != survey.channels)?;
+    Some(format!(
+        "the encoder takes images of {}, the recipe reads images of {}: its first layer starts with the mean of its \
+         weights (init.stem_channels)",
+        counted(own, "channel"),
+        counted(survey.channels, "channel")
+    ))
 }
 
 /// Reads the recipe as `vssl pretrain` will. Its network is known unless an encoder decides it that could not be read:
@@ -176,6 +219,8 @@ fn tell(method: &str, survey: &Survey, path: &Path, common: &Common) -> Result<(
             "validation_images": survey.validation.map(|split| split.images),
             "classes": survey.classes,
             "side": survey.side,
+            "channels": survey.channels,
+            "stored_channels": survey.stored,
             "grey": survey.grey,
             "looked_at": survey.looked_at,
             "unreadable": survey.unreadable,

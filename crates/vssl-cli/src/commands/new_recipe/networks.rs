@@ -3,12 +3,7 @@
 use toml::Table;
 use vssl::recipe::Entry;
 
-use super::{
-    encoder::{CHANNELS, Encoder},
-    page::Page,
-    survey::Survey,
-    tuning,
-};
+use super::{encoder::Encoder, page::Page, survey::Survey, tuning};
 
 /// Whether the method trains transformers only, because it hides or compares patches.
 pub(super) fn needs_patches(entry: &Entry) -> bool {
@@ -49,7 +44,7 @@ pub(super) fn transformer(page: &mut Page, entry: &Entry, survey: &Survey) {
 }
 
 /// The encoder to start from. Its architecture is that of the run.
-pub(super) fn init(page: &mut Page, from: &Encoder) {
+pub(super) fn init(page: &mut Page, from: &Encoder, channels: usize) {
     if let Some(start) = &from.start {
         page.note("The network of the encoder; a run with another one is refused.");
         let table = Table::try_from(&start.config).expect("settings are plain values");
@@ -67,7 +62,7 @@ pub(super) fn init(page: &mut Page, from: &Encoder) {
     );
     page.absent("heads", 6, "attention heads of a transformer");
     let comment = "or repeat: where the images have other channels";
-    match from.start.as_ref().is_some_and(|start| start.input.channels() != CHANNELS) {
+    match from.channels().is_some_and(|own| own != channels) {
         true => page.key("stem_channels", "mean", comment),
         false => page.absent("stem_channels", "mean", comment),
     }
@@ -76,9 +71,12 @@ pub(super) fn init(page: &mut Page, from: &Encoder) {
 }
 
 /// The encoder that the student learns from.
-pub(super) fn frozen_teacher(page: &mut Page, from: &str) {
+pub(super) fn frozen_teacher(page: &mut Page, teacher: &Encoder) {
+    if let Some(words) = teacher.words() {
+        page.note(&words);
+    }
     page.table("[teacher]");
-    page.key("from", from, "the trained encoder that the student learns from");
+    page.key("from", teacher.path.as_str(), "the trained encoder that the student learns from");
     page.absent("features", "features.parquet", "what `vssl embed` stored of it: faster");
     page.key("network", "student", "or teacher: of a run, or of a file with a moving average");
     page.absent("checkpoint", "latest", "of a run: latest, best or step-N");

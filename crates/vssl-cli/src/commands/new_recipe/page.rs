@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use toml::Value;
+use vssl::recipe::literal;
 use vssl_data::{Normalisation, PerChannel};
 
 /// Column of the comments.
@@ -38,7 +39,7 @@ impl Page {
     pub(super) fn key(&mut self, key: &str, value: impl Into<Value>, comment: &str) {
         let value = match value.into() {
             Value::Float(small) if small > 0.0 && small < 1e-3 => format!("{small:e}"),
-            other => other.to_string(),
+            other => literal(&other),
         };
         let line = format!("{key} = {value}");
         let _ = writeln!(self.text, "{line:<COLUMN$} # {comment}");

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use vssl_data::{
-    DataError, Dataset, Image, Normalisation,
-    dataset::{self, DataConfig, Format},
+    DataError, Normalisation, Splits,
+    dataset::{self, DataConfig, Format, Range},
 };
 
-use super::tuning;
+use super::{channels::Channels, pixels::Pixels, tuning};
 use crate::{
     failure::{Failure, during},
     output::counted,
@@ -19,6 +19,23 @@ const SAMPLE: usize = 64;
 
 /// The side of views from which on images are photographs: the first layers are those of ImageNet, and there is blur.
 const PHOTOGRAPH: usize = 96;
+
+/// The numbers of the images that are looked at, of `images`.
+pub(super) fn sample(images: usize) -> impl Iterator<Item = usize> {
+    let count = SAMPLE.min(images);
+    (0..count).map(move |k| k * images / count)
+}
+
+/// What the user says of the images.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked<'a> {
+    /// The folder of the training images below the set.
+    pub(super) train: Option<&'a str>,
+    /// The number of channels that images are read with.
+    pub(super) channels: Option<usize>,
+    /// The number of channels that an encoder of the recipe takes, which is chosen where the images can be read so.
+    pub(super) known: Option<usize>,
+}
 
 /// What a recipe needs to know of a set of images.
 #[derive(Clone, Debug)]
@@ -42,7 +59,13 @@ pub(super) struct Survey {
     pub(super) side: usize,
     /// Side of the views, pixels.
     pub(super) view: usize,
-    /// Whether the three channels are equal in every sampled image.
+    /// The number of channels that images are read with.
+    pub(super) channels: usize,
+    /// The channels of the files of the sample, in words; empty where nothing was counted.
+    pub(super) stored: String,
+    /// Which numbers are black and white.
+    pub(super) range: Range,
+    /// Whether the channels are equal in every sampled image, of which there are one or three.
     pub(super) grey: bool,
     /// Mean and standard deviation of the sampled pixels.
     pub(super) normalisation: Normalisation,
@@ -56,11 +79,11 @@ pub(super) struct Validation {
 }
 
 impl Survey {
-    /// Surveys the images at `source`; `train` names the folder of the training images there.
+    /// Surveys the images at `source`.
     ///
     /// # Errors
     /// When there are no images or a single one, or none of the sampled images can be decoded.
-    pub(super) fn of(source: &Path, train: Option<&str>) -> Result<Self, Failure> {
+    pub(super) fn of(source: &Path, asked: Asked) -> Result<Self, Failure> {
         let path = source.canonicalize().map_err(during("looking for", source))?;
         if path.to_str().is_none() {
             let shown = path.display();
@@ -69,33 +92,15 @@ impl Survey {
             )
             .into());
         }
-        let format = dataset::guess(&path).unwrap_or_default();
-        let named = train.map(str::to_owned);
-        let folder = named.as_ref().map(PathBuf::from);
-        let config =
-            DataConfig { format, path: path.clone(), train: folder, ..DataConfig::default() };
-        let splits = dataset::open(&config, None).map_err(advised)?;
-        let mut notes = Vec::new();
-        if !splits.found.is_empty() {
-            notes.push(format!("{}: {}", path.display(), splits.found));
-        }
+        let Sampled { config, splits, stored, pixels, notes } = Sampled::of(source, path, asked)?;
         let train = splits.train.as_ref();
-        if train.len() < 2 {
-            let shown = source.display();
-            return Err(
-                anyhow!("{shown}: {} training image; expected at least 2", train.len()).into()
-            );
-        }
-        let pixels = Pixels::sample(train)
-            .with_context(|| format!("{}: no image can be decoded", source.display()))?;
-        notes.extend(pixels.note(source));
         let validation = splits
             .validation
             .map(|split| Validation { images: split.len(), labelled: split.labels().is_some() });
         Ok(Self {
-            path,
-            format,
-            train: named,
+            path: config.path,
+            format: config.format,
+            train: asked.train.map(str::to_owned),
             notes,
             looked_at: pixels.sides.len() + pixels.unreadable,
             unreadable: pixels.unreadable,
@@ -104,9 +109,17 @@ impl Survey {
             validation,
             side: pixels.median_side(),
             view: tuning::view_size(pixels.median_side()),
+            channels: config.channels,
+            stored,
+            range: config.range,
             grey: pixels.grey,
             normalisation: pixels.normalisation(),
         })
+    }
+
+    /// Whether the images have colours that views can change.
+    pub(super) fn has_colours(&self) -> bool {
+        self.channels == 3 && !self.grey
     }
 
     /// Whether accuracies can be measured: both splits have labels.
@@ -131,12 +144,77 @@ impl Survey {
             Some(split) => format!("{} without labels", counted(split.images, "validation image")),
             None => "no validation split".to_owned(),
         };
-        let colour = if self.grey { "grey" } else { "colour" };
-        format!(
-            "{} {colour} images of about {} pixels, {classes}, {validation}",
-            self.images, self.side
-        )
+        let images = match (self.grey, self.channels) {
+            (true, _) => format!("{} grey images of", self.images),
+            (false, 3) => format!("{} colour images of", self.images),
+            (false, channels) => format!("{} images of {channels} channels and", self.images),
+        };
+        format!("{images} about {} pixels, {classes}, {validation}", self.side)
     }
+}
+
+/// A set of images that was opened as its files are stored, and what its sample holds.
+struct Sampled {
+    config: DataConfig,
+    splits: Splits,
+    /// The channels of the files, in words.
+    stored: String,
+    pixels: Pixels,
+    notes: Vec<String>,
+}
+
+impl Sampled {
+    /// Opens the set with the number of channels that is asked for or counted, and reads its sample.
+    fn of(source: &Path, path: PathBuf, asked: Asked) -> Result<Self, Failure> {
+        let format = dataset::guess(&path).unwrap_or_default();
+        let train = asked.train.map(PathBuf::from);
+        let mut config = DataConfig { format, path, train, ..DataConfig::default() };
+        config.channels = asked.channels.unwrap_or(config.channels);
+        let mut splits = dataset::open(&config, None).map_err(advised)?;
+        let mut notes = Vec::new();
+        if !splits.found.is_empty() {
+            notes.push(format!("{}: {}", config.path.display(), splits.found));
+        }
+        if splits.train.len() < 2 {
+            let (shown, images) = (source.display(), counted(splits.train.len(), "training image"));
+            return Err(anyhow!("{shown}: {images}; expected at least 2").into());
+        }
+        let channels = Channels::count(splits.train.as_ref(), format);
+        let chosen = asked.channels.unwrap_or_else(|| channels.best(asked.known));
+        if chosen != config.channels {
+            config.channels = chosen;
+            splits = dataset::open(&config, None).map_err(advised)?;
+        }
+        notes.extend(channels.note(chosen));
+        let mut pixels = Pixels::sample(splits.train.as_ref(), chosen);
+        if pixels.as_ref().is_err_and(|error| error.to_string().contains("data.range")) {
+            config.range = Range::Percentiles;
+            notes.push(RANGE.to_owned());
+            splits = dataset::open(&config, None).map_err(advised)?;
+            pixels = Pixels::sample(splits.train.as_ref(), chosen);
+        }
+        let stored = channels.words();
+        let pixels = pixels.with_context(|| unread(source, chosen, &stored))?;
+        notes.extend(pixels.note(source));
+        Ok(Self { config, splits, stored, pixels, notes })
+    }
+}
+
+/// What is said where the range of the numbers is guessed.
+const RANGE: &str = "nothing says which numbers of these images are black and white: the recipe has data.range = \
+                     \"percentiles\", for each image its own; [low, high] keeps differences of brightness between images";
+
+/// What is said where no image of the sample can be read.
+fn unread(source: &Path, channels: usize, stored: &str) -> String {
+    let found = match stored.is_empty() {
+        true => String::new(),
+        false => format!(" (of the images that were looked at, {stored})"),
+    };
+    format!(
+        "{}: no image can be decoded with {}{found}",
+        source.display(),
+        counted(channels, "channel")
+    )
 }
 
 /// A failure because of the folders of the set, with advice where the recipe can say which one is meant.
@@ -148,105 +226,5 @@ fn advised(error: DataError) -> Failure {
         )
         .into(),
         false => error.into(),
-    }
-}
-
-/// Sizes of the sampled images, and sums over their pixels.
-struct Pixels {
-    sides: Vec<usize>,
-    /// Number of sampled images that cannot be read, and why the first of them cannot.
-    unreadable: usize,
-    why: Option<DataError>,
-    grey: bool,
-    count: f64,
-    sums: [f64; 3],
-    squares: [f64; 3],
-}
-
-impl Pixels {
-    fn new() -> Self {
-        let (sums, squares) = ([0.0; 3], [0.0; 3]);
-        Self { sides: Vec::new(), unreadable: 0, why: None, grey: true, count: 0.0, sums, squares }
-    }
-
-    /// Samples images evenly. Images that cannot be decoded are counted, unless all are such.
-    fn sample(images: &dyn Dataset) -> Result<Self, DataError> {
-        let mut pixels = Self::new();
-        let sample = SAMPLE.min(images.len());
-        for k in 0..sample {
-            match images.image(k * images.len() / sample) {
-                Ok(image) => pixels.add(&image),
-                Err(error) => {
-                    pixels.unreadable += 1;
-                    pixels.why.get_or_insert(error);
-                }
-            }
-        }
-        match pixels.why.take() {
-            Some(error) if pixels.sides.is_empty() => Err(error),
-            why => Ok(Self { why, ..pixels }),
-        }
-    }
-
-    /// A note on the images of the sample that cannot be read.
-    fn note(&self, source: &Path) -> Option<String> {
-        let (bad, looked) = (self.unreadable, self.sides.len() + self.unreadable);
-        self.why.as_ref().map(|why| {
-            format!(
-                "{bad} of the {looked} images that were looked at cannot be read, the first is {why}; a run stops \
-                 there unless data.on_bad_image = \"skip\". vssl data check {} names all such images",
-                source.display()
-            )
-        })
-    }
-
-    fn add(&mut self, image: &Image) {
-        self.sides.push(image.width.min(image.height));
-        for pixel in image.values.chunks_exact(3) {
-            self.grey &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
-            for (channel, &value) in pixel.iter().enumerate() {
-                let value = f64::from(value) / 255.0;
-                self.sums[channel] += value;
-                self.squares[channel] += value * value;
-            }
-        }
-        self.count += (image.width * image.height) as f64;
-    }
-
-    fn median_side(&self) -> usize {
-        let mut sides = self.sides.clone();
-        sides.sort_unstable();
-        sides[sides.len() / 2]
-    }
-
-    /// Mean and standard deviation of each channel, rounded to four places. The deviation is at least
-    /// 0.05, so that images of one colour can be divided by it.
-    fn normalisation(&self) -> Normalisation {
-        let round = |x: f64| (x * 1e4).round() / 1e4;
-        let mean = self.sums.map(|sum| sum / self.count);
-        let mut std = [0.0; 3];
-        for channel in 0..3 {
-            let variance = self.squares[channel] / self.count - mean[channel] * mean[channel];
-            std[channel] = variance.max(0.0).sqrt().max(0.05);
-        }
-        Normalisation::new(mean.map(|x| round(x) as f32), std.map(|x| round(x) as f32))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sides_colours_and_statistics_are_those_of_the_pixels() {
-        let mut pixels = Pixels::new();
-        pixels.add(&Image { width: 2, height: 1, values: vec![0, 0, 0, 255, 255, 255] });
-        assert!(pixels.grey);
-        pixels.add(&Image { width: 1, height: 2, values: vec![255, 0, 0, 0, 0, 255] });
-        assert!(!pixels.grey);
-        let found = pixels.normalisation();
-        assert_eq!([0, 1, 2].map(|at| (f64::from(found.mean[at]) * 4.0).round()), [2.0, 1.0, 2.0]);
-        assert!((f64::from(found.std[0]) - 0.5).abs() < 1e-6, "{found:?}");
-        assert_eq!(pixels.median_side(), 1);
     }
 }

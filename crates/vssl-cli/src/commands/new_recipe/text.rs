@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Context;
 use toml::Value;
 use vssl::recipe::Entry;
-use vssl_data::dataset::Format;
+use vssl_data::dataset::{Format, text_of};
 
 use super::{
-    encoder::{CHANNELS, Encoder},
+    encoder::Encoder,
     meaning::meaning,
     networks::{backbone, frozen_teacher, init, needs_patches, transformer},
     page::Page,
@@ -24,7 +24,7 @@ pub(super) struct Encoders<'a> {
     /// The one that the run starts from.
     pub(super) from: Option<&'a Encoder>,
     /// The frozen teacher.
-    pub(super) teacher: Option<&'a str>,
+    pub(super) teacher: Option<&'a Encoder>,
 }
 
 /// The recipe for `survey` that will lie at `path`.
@@ -45,7 +45,7 @@ pub(super) fn write(
     page.prose("");
     page.prose(&format!("For {}.", survey.summary()));
     page.prose("");
-    page.prose(&format!("  vssl pretrain {}", quoted(&path.display().to_string())));
+    page.prose(&format!("  vssl pretrain {}", quoted(&text_of(path))));
     page.prose("");
     page.prose(tuning.source);
     if goes_on {
@@ -60,7 +60,7 @@ pub(super) fn write(
     data(&mut page, survey, from)?;
     views(&mut page, survey, tuning.pair);
     match from {
-        Some(from) => init(&mut page, from),
+        Some(from) => init(&mut page, from, survey.channels),
         None if needs_patches(entry) => transformer(&mut page, entry, survey),
         None => backbone(&mut page, survey),
     }
@@ -105,14 +105,9 @@ fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), 
         "or allow: class folders without an image of a known format",
     );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
-    page.absent("channels", 1, "1 is grey, 3 RGB; others are as the files have them");
-    page.absent(
-        "range",
-        "percentiles",
-        "or [low, high]: black and white of 16-bit and floating-point images",
-    );
+    channels(page, survey);
     match from.map(|from| &from.start) {
-        Some(Some(start)) if start.input.channels() == CHANNELS => {
+        Some(Some(start)) if start.input.channels() == survey.channels => {
             page.prose("Mean and standard deviation of the channels, as the encoder knows them.");
             page.normalisation(start.input.normalisation);
         }
@@ -125,6 +120,19 @@ fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), 
     page.absent("workers", 4, "threads that decode and augment; by default one a core");
     page.key("prefetch", 4, "batches that are ready or in the making, at least one a worker");
     Ok(())
+}
+
+fn channels(page: &mut Page, survey: &Survey) {
+    match survey.channels {
+        3 => page.absent("channels", 1, "1 is grey, 3 RGB; others are as the files have them"),
+        1 => page.key("channels", 1, "grey; 3 would repeat it, for an encoder of RGB images"),
+        more => page.key("channels", more as i64, "as the files have them; 3 is RGB"),
+    }
+    let comment = "or [low, high]: black and white of 16-bit and floating-point images";
+    match survey.range.is_full() {
+        true => page.absent("range", "percentiles", comment),
+        false => page.key("range", survey.range.to_string().trim_matches('"'), comment),
+    }
 }
 
 fn normalisation(page: &mut Page, survey: &Survey) {

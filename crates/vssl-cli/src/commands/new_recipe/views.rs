@@ -36,8 +36,8 @@ fn group(
 ) {
     let size = survey.view;
     let [light, saturation, hue] = colours;
-    // Grey pictures have no colours to change.
-    let coloured = |value: f64| if survey.grey { 0.0 } else { value };
+    // Only pictures in RGB have colours to change.
+    let coloured = |value: f64| if survey.has_colours() { value } else { 0.0 };
     let share = |value: f64| if changed { value } else { 0.0 };
     let blur = if survey.has_large_views() { 0.5 } else { 0.0 };
     page.table("[[views]]");

@@ -11,7 +11,7 @@ use vssl::{
     run::{folder::RECIPE, images::Fingerprint},
 };
 use vssl_data::{
-    DataConfig, DataError, Dataset, Pipeline, Splits, ViewGroup,
+    DataConfig, Dataset, Pipeline, Splits, ViewGroup,
     dataset::Evaluated,
     rng::{Stream, permutation, rng},
 };
@@ -204,7 +204,7 @@ impl<'a> Judge<'a> {
         let chosen = self.chosen(images.len());
         let of_views = match chosen.of_views.len() {
             0 => String::new(),
-            some => format!("; LiDAR: {} views of each of {some}", chosen.views),
+            some => format!("; LiDAR: {} of each of {some}", counted(chosen.views, "view")),
         };
         let name = format!(
             "{} of {}{of_views}",
@@ -246,7 +246,7 @@ impl<'a> Judge<'a> {
 fn advised(error: RankingError) -> Failure {
     match error {
         RankingError::Encoder(error) => encoder::advised(error),
-        RankingError::Data(DataError::BadImage { .. }) => encoder::bad_image(&error),
+        RankingError::Data(error) => encoder::of_data(error),
         other => other.into(),
     }
 }

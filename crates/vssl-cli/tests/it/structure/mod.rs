@@ -29,6 +29,7 @@ use sources::Crate;
 /// Modules of `vssl-data`, lowest first.
 const DATA: &[&str] = &[
     "panics",
+    "counted",
     "name_text",
     "error",
     "rng",

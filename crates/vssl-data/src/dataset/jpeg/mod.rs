@@ -20,8 +20,9 @@ use zune_jpeg::errors::DecodeErrors;
 
 use super::orientation::{self, upright};
 use super::size::check_size;
+use super::stored::Stored;
 use crate::panics::caught;
-use file::{Component, File, Frame, Scan};
+use file::{Colours, Component, File, Frame, Scan};
 
 /// Largest number of scans: a scan of a few bytes can take the time of a whole picture.
 const MOST_SCANS: usize = 500;
@@ -52,6 +53,15 @@ pub(super) fn decode(bytes: &mut Vec<u8>) -> Result<RgbImage, String> {
         exact::decode(&file)?
     };
     Ok(upright(rgb, orientation))
+}
+
+/// The channels of its picture.
+///
+/// # Errors
+/// The headers cannot be read.
+pub(super) fn stored(bytes: &[u8]) -> Result<Stored, String> {
+    let colours = File::read(bytes)?.colours;
+    Ok(Stored::plain(if colours == Colours::Grey { 1 } else { 3 }))
 }
 
 /// Refuses a file that is too short for its picture before the picture takes memory: a block takes one bit

@@ -7,6 +7,7 @@ use super::super::found::Found;
 use super::super::{Labels, read};
 use super::part::{NO_LABEL, Part};
 use crate::DataError;
+use crate::counted::having;
 
 /// The largest number of classes: a larger number in a shard is no class.
 const MOST_CLASSES: u32 = 1 << 20;
@@ -51,12 +52,12 @@ impl Labelled {
         };
         if let missing @ 1.. = without(train) {
             if labels == Labels::Auto {
-                found.taken.push(format!("no training labels: {missing} images have none"));
+                found.taken.push(format!("no training labels: {} none", having(missing, "image")));
                 return Ok(none);
             }
             return Err(DataError::Format {
                 path: root.into(),
-                what: format!("{missing} training images have no label"),
+                what: format!("{} no label", having(missing, "training image")),
                 expected: "a label for each, as data.labels asks; \"auto\" does without".into(),
             });
         }

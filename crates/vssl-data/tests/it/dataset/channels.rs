@@ -116,3 +116,36 @@ fn a_set_has_the_channels_that_are_asked_for() {
     let set = dataset::open(&config, None).unwrap().train;
     assert_says(&set.image(0).unwrap_err().to_string(), &["a.png", "3 channels", "expected 5"]);
 }
+
+#[test]
+fn the_header_of_a_file_says_how_many_channels_its_picture_has() {
+    for (stem, channels, has_alpha) in [
+        ("png_l", 1, false),
+        ("png_la", 1, true),
+        ("png_rgba", 3, true),
+        ("png_grey_as_rgb", 3, false),
+        ("pgm_l", 1, false),
+        ("gif_l", 3, false),
+        ("webp_rgba", 3, true),
+        ("refused_cmyk", 3, false),
+        ("tiff_grey_16", 1, false),
+        ("tiff_grey_alpha_8", 1, true),
+        ("tiff_2_planar_8", 2, false),
+        ("tiff_4_chunky_8", 4, false),
+        ("tiff_rgb_infrared_16", 4, false),
+        ("tiff_rgb_two_more_8", 5, false),
+        ("tiff_rgba_8", 3, true),
+        ("tiff_6_chunky_float", 6, false),
+        ("tiff_13_planar_16", 13, false),
+    ] {
+        let set = Folder::of_files(vec![file_of(stem)]);
+        let stored = dataset::stored(&set, 0).unwrap();
+        assert_eq!((stored.channels, stored.has_alpha), (channels, has_alpha), "{stem}");
+        let image = read(stem, channels, Range::Percentiles);
+        assert!(image.is_ok() && stored.is_whole_in(channels), "{stem}: {image:?}");
+    }
+    let folder = tempdir().unwrap();
+    write(folder.path().join("no.png"), b"a text");
+    let set = Folder::of_files(vec![folder.path().join("no.png"), folder.path().join("none.png")]);
+    assert_eq!([dataset::stored(&set, 0), dataset::stored(&set, 1)], [None, None]);
+}

@@ -402,7 +402,7 @@ fn a_list_names_images_labels_and_splits() {
     }
     assert_says(
         &refusal(with("path,label\na.png,\n", Labels::Fine)),
-        &["1 training images have no label"],
+        &["1 training image has no label"],
     );
     let splits = with("path,split\na.png,train\nb.png,holdout\n", Labels::Auto).unwrap();
     assert_says(&splits.found.to_string(), &["1 of other splits (b.png)"]);

@@ -23,9 +23,12 @@ use super::{
     strided::Strided,
     tensors::{Walk, class, key_of, number},
 };
-use crate::formats::{
-    pickle::{Id, Pickle, PickleError, Value},
-    safetensors as format,
+use crate::{
+    encoder::other_file,
+    formats::{
+        pickle::{Id, Pickle, PickleError, Value},
+        safetensors as format,
+    },
 };
 
 /// The version of the pickles-then-storages format; there has been one.
@@ -63,6 +66,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, ForeignError> {
     // A safetensors file begins with the length of its header, then the header's brace.
     if start.get(8) == Some(&b'{') && start[4..8] == [0; 4] {
         return safetensors(path, fs::read(path).map_err(io)?);
+    }
+    if let Some(what) = other_file::named(&start) {
+        return Err(ForeignError::NotWeights { path: path.to_owned(), what });
     }
     let sources = if start.starts_with(b"PK") {
         archive(path)

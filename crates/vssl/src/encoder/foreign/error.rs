@@ -28,6 +28,14 @@ pub enum ForeignError {
         /// What its reader said.
         problem: String,
     },
+    /// The file holds no weights.
+    #[error("{}: {what}", path.display())]
+    NotWeights {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to name instead.
+        what: String,
+    },
     /// A tensor of the encoder does not hold floats.
     #[error(
         "{}: tensor {key:?} holds no floats of 16, 32 or 64 bits, which are the numbers that are read; others, such \

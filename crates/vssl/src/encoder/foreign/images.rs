@@ -1,7 +1,7 @@
 //! The size and the normalisation of the images that an encoder of another program takes. Called by [`super::infer`].
 
 use vssl_data::{
-    Normalisation,
+    Normalisation, counted,
     dataset::{Format, IMAGENET},
 };
 
@@ -86,9 +86,10 @@ fn normalisation(
     };
     given.spread_over(channels).ok_or_else(|| {
         ForeignError::Contradiction(format!(
-            "--normalisation is for {} channels, the stem of these tensors takes {channels} channels; give as many \
-             means and as many deviations, or MEAN,STD for all channels",
-            given.channels()
+            "--normalisation is for {}, the stem of these tensors takes {}; give as many means and as many deviations, \
+             or MEAN,STD for all channels",
+            counted(given.channels(), "channel"),
+            counted(channels, "channel")
         ))
     })
 }

@@ -67,6 +67,14 @@ pub(super) fn assumptions(config: &BackboneConfig, input: &Input) -> Vec<String>
             vit.image_size, input.size, vit.image_size
         ));
     }
+    let size = input.size;
+    assumptions.push(match input.resize {
+        Some(side) if side != size => format!(
+            "images whose shorter side is scaled to {side} pixels before the centre of {size} is cut out (resize = {size} \
+             takes images of {size} pixels as they are)"
+        ),
+        _ => format!("images whose shorter side is scaled to {size} pixels, and their centre"),
+    });
     assumptions
 }
 

@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 use burn::{module::Module, tensor::Tensor};
 
+use vssl_data::counted;
+
 use crate::{
     backbone::{Backbone, BackboneConfig},
     layers::{Init, Mlp, MlpStyle, Mode},
@@ -238,8 +240,9 @@ impl Method for Distill {
         match sizes.local_views {
             0 => Ok(()),
             local => Err(format!(
-                "views.count adds up to {local} local views; distill compares the networks on the global views: expected \
-                 none with views.local = true"
+                "views.count adds up to {}; distill compares the networks on the global views: expected none with \
+                 views.local = true",
+                counted(local, "local view")
             )),
         }
     }
