@@ -217,7 +217,7 @@ def test_an_image_that_cannot_be_read_is_named(encoder, photos, tmp_path):
         found = encoder.embed(files, skip_unreadable=True)
     assert np.isnan(found[2]).all() and np.isfinite(found[:2]).all()
     np.testing.assert_array_equal(found[:2], encoder.embed(files[:2]))
-    with pytest.raises(vssl.Error, match="none of the 1 images could be read"):
+    with pytest.raises(vssl.Error, match="none of 1 image could be read"):
         encoder.embed([bad], skip_unreadable=True)
 
 

@@ -40,6 +40,10 @@ pub trait AnyMethod: Send + Sync {
     /// The method cannot work with the backbone; the error says what was expected.
     fn check_patches(&self, patches: Option<Patches>) -> Result<(), String>;
 
+    /// Returns the share of an image's patches that the student's backbone sees: see
+    /// [`Method::visible_share`](super::Method::visible_share).
+    fn visible_share(&self) -> f64;
+
     /// Returns whether the method's learners have a posterior.
     fn has_posterior(&self) -> bool;
 

@@ -204,6 +204,12 @@ pub trait Method: Send + Sync {
         Ok(())
     }
 
+    /// Returns the share of an image's patches that the student's backbone sees, by which the memory of a step is judged
+    /// before a run.
+    fn visible_share(&self) -> f64 {
+        1.0
+    }
+
     /// Returns whether the loss uses the labels of the training images. The program tells it at the start of a run.
     fn sees_labels(&self) -> bool {
         false

@@ -55,6 +55,10 @@ impl<M: Method + Clone + Serialize + 'static> AnyMethod for Configured<M> {
         self.method.check_patches(patches)
     }
 
+    fn visible_share(&self) -> f64 {
+        self.method.visible_share()
+    }
+
     fn has_posterior(&self) -> bool {
         self.method.posterior().is_some()
     }

@@ -256,6 +256,11 @@ impl Method for IJepa {
         sizes.require_global_only("ijepa")
     }
 
+    /// A context that targets are cut out of keeps at least a quarter of the patches in nearly all images.
+    fn visible_share(&self) -> f64 {
+        0.25
+    }
+
     fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {
         let [rows, columns] = require_patches("ijepa", patches)?;
         if rows.min(columns) < LEAST_SIDE {

@@ -172,6 +172,10 @@ impl Method for Mae {
         sizes.require_global_only("mae")
     }
 
+    fn visible_share(&self) -> f64 {
+        1.0 - self.mask_ratio
+    }
+
     fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {
         let [rows, columns] = require_patches("mae", patches)?;
         let (patches, ratio) = (rows * columns, self.mask_ratio);

@@ -54,8 +54,10 @@ pub(super) fn is_of_earlier_version(file: &Table) -> bool {
         return false;
     };
     let mut keys = optim::TABLE.choices.iter().flat_map(|(_, keys)| keys.split(' '));
-    // Exceptions were only written where there were some, and the decay by layers came later.
-    keys.all(|key| ["groups", "layer_decay"].contains(&key) || optimizer.contains_key(key))
+    // Exceptions were only written where there were some, and what changes rates and decay came later.
+    keys.all(|key| {
+        ["groups", "layer_decay", "weight_decay_end"].contains(&key) || optimizer.contains_key(key)
+    })
 }
 
 /// A resolved recipe, or stored settings, without the foreign keys that earlier versions wrote.

@@ -107,14 +107,9 @@ pub(super) fn check_step(
     if !accelerates(device) {
         return Ok(None);
     }
-    let settings = recipe.method.settings();
-    // Some methods give their student a part of the patches, and many give every other view to the teacher alone.
-    let share = match (recipe.method.name(), settings.get("mask_ratio")) {
-        ("mae", Some(hidden)) => 1.0 - hidden.as_float().unwrap_or(0.0),
-        ("ijepa", _) => 0.25,
-        _ if recipe.views.iter().map(|group| group.count).sum::<usize>() > 1 => 0.5,
-        _ => 1.0,
-    };
+    // Many methods give every other view to the teacher alone.
+    let views: usize = recipe.views.iter().map(|group| group.count).sum();
+    let share = recipe.method.visible_share() * if views > 1 { 0.5 } else { 1.0 };
     let seen = |group: &ViewGroup| {
         let bytes = recipe.backbone.training_bytes(group.size) as f64;
         bytes * share * group.count as f64

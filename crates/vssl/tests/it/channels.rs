@@ -23,7 +23,7 @@ use vssl::{
     recipe::Recipe,
     tensors::{file, state},
 };
-use vssl_data::{Normalisation, PerChannel, dataset::Format};
+use vssl_data::{Normalisation, PerChannel, counted, dataset::Format};
 
 use crate::backbones::kinds;
 
@@ -156,7 +156,7 @@ fn files_keep_the_channels() {
             let other = Some(normalisation(channels + 1));
             let wrong =
                 foreign::read(&foreign, &Request { normalisation: other, ..request.clone() });
-            assert!(wrong.unwrap_err().to_string().contains(&format!("{channels} channels")));
+            assert!(wrong.unwrap_err().to_string().contains(&counted(channels, "channel")));
             // One mean and one deviation are for any number.
             let all = Some(Normalisation::new([0.5; 3], [0.25; 3]));
             let any = foreign::read(&foreign, &Request { normalisation: all, ..request }).unwrap();

@@ -87,7 +87,7 @@ fn unreadable_images_stop_or_leave_no_gap() {
     let none = job(&encoder, &root, OnBadImage::Skip);
     let to = folder.path().join("none.npy");
     let error = embed(&none, &to, Form::Npy, &mut |_, _| {}).unwrap_err().to_string();
-    assert!(error.contains("none of the 7 images"), "{error}");
+    assert!(error.contains("none of 7 images"), "{error}");
 }
 
 #[test]
