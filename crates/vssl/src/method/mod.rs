@@ -204,8 +204,8 @@ pub trait Method: Send + Sync {
         Ok(())
     }
 
-    /// Returns the share of an image's patches that the student's backbone sees, by which the memory of a step is judged
-    /// before a run.
+    /// Returns the share of an image's patches that the student's backbone sees at least, by which the memory of a step is
+    /// judged before a run.
     fn visible_share(&self) -> f64 {
         1.0
     }

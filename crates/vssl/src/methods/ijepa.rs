@@ -256,9 +256,10 @@ impl Method for IJepa {
         sizes.require_global_only("ijepa")
     }
 
-    /// A context that targets are cut out of keeps at least a quarter of the patches in nearly all images.
+    /// The smallest context, if its targets do not overlap: all contexts of a batch are cut to the smallest.
     fn visible_share(&self) -> f64 {
-        0.25
+        let targets = self.targets as f64 * self.target_scale[1];
+        (self.context_scale[0] - targets).max(0.0)
     }
 
     fn check_patches(&self, patches: Option<Patches>) -> Result<(), String> {

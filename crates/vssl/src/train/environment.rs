@@ -104,17 +104,22 @@ pub(super) fn check_step(
     group: &Group,
     device: &Device,
 ) -> Result<Option<String>, TrainError> {
-    if !accelerates(device) {
+    let train = &recipe.train;
+    // The backbone keeps nothing where the heads train alone to the end.
+    let may_stay_frozen = recipe.init.as_ref().is_some_and(|init| {
+        init.freeze_epochs >= train.epochs || (init.freeze_epochs > 0 && train.max_steps.is_some())
+    });
+    if !accelerates(device) || may_stay_frozen {
         return Ok(None);
     }
-    // Many methods give every other view to the teacher alone.
+    // ReSSL's student sees one of two views, that of most methods all of them: half of them is never too much.
     let views: usize = recipe.views.iter().map(|group| group.count).sum();
     let share = recipe.method.visible_share() * if views > 1 { 0.5 } else { 1.0 };
     let seen = |group: &ViewGroup| {
         let bytes = recipe.backbone.training_bytes(group.size) as f64;
         bytes * share * group.count as f64
     };
-    let own = recipe.train.batch / (group.world() * recipe.train.accumulate);
+    let own = train.batch / (group.world() * train.accumulate);
     let bytes = recipe.views.iter().map(seen).sum::<f64>() * own as f64;
     let largest = recipe.views.iter().map(|group| group.size).max().unwrap_or(0);
     let patches = match recipe.backbone.patches(largest) {
@@ -134,9 +139,9 @@ pub(super) fn check_step(
         .map_err(|space| TrainError::Setting(format!("{what} {space}; expected {help}")))?;
     let half = budget::check_memory((2.0 * bytes) as u64);
     Ok(half.err().map(|_| {
-        let gib = (bytes / f64::from(1 << 30)).ceil();
+        let gib = bytes / f64::from(1 << 30);
         format!(
-            "{what} at least {gib} GiB, more than half of this machine's memory; less needs {help}"
+            "{what} at least {gib:.1} GiB, more than half of this machine's memory; less needs {help}"
         )
     }))
 }

@@ -470,7 +470,7 @@ fn keys_of_another_algorithm_or_architecture_are_refused_with_their_lines() {
     let keys: Vec<_> = found.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(keys, ["optimizer.beta1", "optimizer.beta2"]);
     let expected = "a.toml:4: optimizer.beta1 is a key of adam, adamw; with name = \"lars\" \
-                    expected one of name, lr, scale_lr, weight_decay, momentum, dampening, nesterov, \
+                    expected one of name, lr, scale_lr, weight_decay, weight_decay_end, momentum, dampening, nesterov, \
                     eta, clip_lr, exclude_bias_and_norm, eps, layer_decay, groups\n  |\n4 | beta1 = 0.9\n  | ^^^^^\n\
                     help: remove `beta1`, or set name = \"adam\"";
     assert_eq!(found[0].to_string(), expected);
@@ -496,7 +496,7 @@ fn keys_of_another_algorithm_or_architecture_are_refused_with_their_lines() {
         "{problem}"
     );
     let slip = only(&format!("{MINIMAL}[optimizer]\nname = \"adamw\"\nbta1 = 0.9\n"), &[]);
-    let expected = "did you mean `beta1`? The keys are name, lr, scale_lr, weight_decay, beta1, beta2, eps, layer_decay, groups";
+    let expected = "did you mean `beta1`? The keys are name, lr, scale_lr, weight_decay, weight_decay_end, beta1, beta2, eps, layer_decay, groups";
     assert_eq!(slip.help.unwrap(), expected);
 }
 
