@@ -80,7 +80,6 @@ impl Plan {
         }
         let (pipeline, sizes) = fitting(&recipe, &group, count)?;
         notes.extend(check_step(&recipe, &group, &environment.device)?);
-        // After the images are known to be those of the run: other images lack features.
         let teacher =
             taught(teacher, &mut recipe, &splits.train, (&environment, &beginning), &mut notes)?;
         let length = length(&recipe);
@@ -182,7 +181,8 @@ fn encoders(
     Ok((start, teacher))
 }
 
-/// Gives the teacher the features that the recipe names, if it names some. Notes on them are added to `notes`.
+/// Gives the teacher the features that the recipe names, if it names some, of images that are known to be those of the run:
+/// others lack features. Notes on them are added to `notes`.
 ///
 /// # Errors
 /// The errors of [`Teacher::with_features`].
