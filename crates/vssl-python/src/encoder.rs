@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use serde_json::json;
 use vssl::{
     DeviceChoice, Network,
+    backbone::Pooling,
     encoder::{self, EncoderError, Reading, images::features},
     posterior::{self, Posteriors},
     run::checkpoint::{LATEST, Store},
@@ -63,6 +64,7 @@ impl Encoder {
         path: PathBuf,
         network: &str,
         checkpoint: String,
+        pooling: Option<&str>,
         device: &str,
     ) -> PyResult<Self> {
         let network = match network {
@@ -91,9 +93,12 @@ impl Encoder {
                 path.display()
             ));
         }
+        let pooling = pooling.map(pooling_of).transpose()?;
         let open = || Ok(encoder::Encoder::open(&path, &checkpoint, network, &device)?);
         unless_forked()?;
         let encoder = without_lock(py, open)?;
+        let (encoder, told) = encoder.evaluated(pooling, "pooling=").map_err(usage)?;
+        notes.extend(told);
         let recipe = encoder.recipe.as_ref();
         Ok(Self {
             checkpoint,
@@ -168,8 +173,13 @@ impl Encoder {
                     Network::Teacher => all.teacher,
                     Network::Student => all.student.clone(),
                 };
+                let own = match encoder.pooling {
+                    None => features(own.features),
+                    // The posterior is of the network's own feature.
+                    Some(_) => encoder.embed(pixels, count),
+                };
                 let parts = [
-                    features(own.features),
+                    own,
                     features(all.student.gaussian.mean),
                     features(all.student.gaussian.variance),
                     uncertainty,
@@ -192,6 +202,16 @@ impl Encoder {
     }
 }
 
+/// The pooling of this name, as `vssl embed --pooling` and recipes have it.
+fn pooling_of(name: &str) -> PyResult<Pooling> {
+    let known = [Pooling::Token, Pooling::Mean, Pooling::TokenMean];
+    known.into_iter().find(|known| known.name() == name.replace('-', "_")).ok_or_else(|| {
+        usage(anyhow::anyhow!(
+            "pooling is {name:?}; expected \"token\", \"mean\", \"token-mean\" or None"
+        ))
+    })
+}
+
 /// What an encoder is, as JSON.
 fn info(encoder: &encoder::Encoder) -> String {
     let recipe = encoder.recipe.as_ref();
@@ -200,6 +220,7 @@ fn info(encoder: &encoder::Encoder) -> String {
         "architecture": encoder.config.architecture().name(),
         "backbone": encoder.config,
         "dim": encoder.config.dim(),
+        "pooling": encoder.config.pooling().map(Pooling::name),
         "size": encoder.input.size,
         "resize": encoder.input.resize,
         "mean": encoder.input.normalisation.mean,

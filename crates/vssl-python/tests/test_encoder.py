@@ -63,6 +63,14 @@ def test_an_array_of_a_set_has_the_bits_of_the_set(encoder, run):
     np.testing.assert_array_equal(encoder.embed(strided), expected, "strided")
 
 
+def test_a_network_without_tokens_has_no_pooling(encoder, run):
+    assert encoder.info.pooling is None
+    with pytest.raises(vssl.UsageError, match="it has no tokens"):
+        vssl.Encoder.load(run.path, pooling="mean")
+    with pytest.raises(vssl.UsageError, match='pooling is "median"'):
+        vssl.Encoder.load(run.path, pooling="median")
+
+
 def test_the_posterior_has_the_bits_of_the_command(encoder, photos, written):
     found = encoder.posterior(photos)
     for name in ("mean", "variance", "variance_direction", "uncertainty"):

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use vssl::{
-    backbone::Pooling,
     encoder::{Encoder, EncoderError, Reading},
+    recipe::Recipe,
     run::{
         checkpoint::{LATEST, Store},
         folder,
@@ -44,25 +44,22 @@ pub(super) fn pooled(
     encoder: Encoder,
     copy: &EncoderCopy,
 ) -> Result<(Encoder, Option<String>), Failure> {
-    let of_run = usual_pooling(&encoder).filter(|_| copy.pooling.is_none());
-    let Some(pooling) = copy.pooling.map(Into::into).or(of_run) else { return Ok((encoder, None)) };
-    let had_head = encoder.loss_head.is_some();
-    let encoder = encoder.with_pooling(pooling).map_err(Failure::usage)?;
-    let lost = match had_head && encoder.loss_head.is_none() {
-        true => "; the head of [uncertainty] reads the network's own, so losses are not predicted",
-        false => "",
-    };
-    let by = if of_run.is_some() { "evaluation.pooling of its recipe" } else { "--pooling" };
-    let path = encoder.path.display();
-    let text = encoder
-        .pooling
-        .map(|pooling| format!("{path}: the feature is {} ({by}){lost}", pooling.words()));
-    Ok((encoder, text))
+    encoder.evaluated(copy.pooling.map(Into::into), "--pooling").map_err(Failure::usage)
 }
 
-/// The pooling that the recipe of a run evaluates, if it says one.
-pub(super) fn usual_pooling(encoder: &Encoder) -> Option<Pooling> {
-    encoder.recipe.as_ref()?.evaluation.pooling
+/// Tells on standard error that `what` is of the network's own feature, where the recipe of its run evaluates another one.
+pub(super) fn tell_own_feature(path: &Path, recipe: &Recipe, what: &str) {
+    let own = recipe.backbone.pooling();
+    if let Some((usual, own)) =
+        recipe.evaluation.pooling.zip(own).filter(|(usual, own)| usual != own)
+    {
+        note(&format!(
+            "{}: {what} {}; the evaluations of the run take {} (evaluation.pooling)",
+            path.display(),
+            own.words(),
+            usual.words()
+        ));
+    }
 }
 
 /// Tells on standard error what is taken of a fine-tuned network.

@@ -11,11 +11,13 @@ use vssl::{
         export::{Exported, Form, Options, export, write_with},
         onnx::Pixels,
     },
+    methods::recipe_from,
+    run::folder,
 };
 
 use super::{
     destination,
-    encoder::{is_fine_tuned, tell_fine_tuned, tell_stand_in},
+    encoder::{is_fine_tuned, tell_fine_tuned, tell_own_feature, tell_stand_in},
 };
 use crate::{
     arguments::{Common, Export, ExportFormat, NetworkName, Range},
@@ -44,6 +46,9 @@ pub(super) fn run(arguments: &Export, common: &Common) -> Result<(), Failure> {
     };
     meter.finish_and_clear();
     tell_fine_tuned(run);
+    if is_run && let Ok(recipe) = recipe_from(&folder::recipe_of(run)?) {
+        tell_own_feature(run, &recipe, "the file is a network whose feature is");
+    }
     let name = match network {
         _ if tuned => "fine-tuned network",
         _ if !is_run => "file",

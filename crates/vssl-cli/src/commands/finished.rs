@@ -17,8 +17,8 @@ pub(super) enum Planned<Plan, Summary> {
 }
 
 /// Returns the plan of a training that goes on in the folder `folder`. Where there is no plan because the
-/// images are gone or are others now, a training that came to its end is told with what became of its images:
-/// its result needs none. `asks_for_more` says whether the command asks for more than the result.
+/// images or the teacher's features are gone or are others now, a training that came to its end is told with what became of
+/// them: its result needs none. `asks_for_more` says whether the command asks for more than the result.
 ///
 /// # Errors
 /// The error of the plan, where there is no result.
@@ -32,17 +32,20 @@ pub(super) fn or_result<Plan, Summary: Outcome>(
         Err(error) if asks_for_more => return Err(error),
         Err(error) => error,
     };
-    let images = match &error {
+    let cause = match &error {
         TrainError::OtherImages { changes, .. } => {
             format!("its images have changed since: {}", changes.join("; "))
         }
         TrainError::Data(problem) => format!("its images cannot be opened any more: {problem}"),
+        TrainError::TeacherFeatures(_) => {
+            format!("the features that it learned from cannot be read any more: {error}")
+        }
         TrainError::NoData { .. } => format!("its images are not there any more: {error}"),
         _ => return Err(error),
     };
     match result(folder)? {
         Some(summary) => {
-            note(&format!("{}: {images}", folder.display()));
+            note(&format!("{}: {cause}", folder.display()));
             Ok(Planned::Finished(summary))
         }
         None => Err(error),

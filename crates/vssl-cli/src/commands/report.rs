@@ -168,7 +168,8 @@ fn pictures(
     common: &Common,
 ) -> Result<(Option<RunPictures>, Option<String>), Failure> {
     let opened = open(run, shown, common)?;
-    let found = opened.map_err(anyhow::Error::new).and_then(|(encoder, splits)| {
+    let found = opened.map_err(anyhow::Error::new).and_then(|((encoder, told), splits)| {
+        bar.suspend(|| told.iter().for_each(|text| note(text)));
         let changed = changed(&encoder, shown, &splits);
         bar.suspend(|| changed.iter().for_each(|text| note(text)));
         let sample = sampled(&encoder, &splits, points, shown)?;
@@ -210,22 +211,25 @@ pub(super) fn sampled(
     Ok(sample)
 }
 
+/// The encoder of a run with a note on its feature, and the images of the run.
+type Opened = ((Encoder, Option<String>), Splits);
+
 /// Opens the encoder of a run and its images.
 pub(super) fn open(
     run: &Path,
     shown: &Shown,
     common: &Common,
-) -> Result<Result<(Encoder, Splits), PageError>, Failure> {
+) -> Result<Result<Opened, PageError>, Failure> {
     let device = launcher::open(shown.copy.device)?;
     let opened = Encoder::open(run, &shown.copy.checkpoint, shown.copy.network.into(), &device);
-    let encoder = match opened {
-        Ok(encoder) => encoder::pooled(encoder, &shown.copy)?.0,
+    let (encoder, told) = match opened {
+        Ok(encoder) => encoder::pooled(encoder, &shown.copy)?,
         Err(error) => return Ok(Err(error.into())),
     };
     Ok(Ok(encoder).and_then(|encoder| {
         let recipe = encoder.recipe.as_ref().expect("a folder's encoder has a recipe");
         let config = encoder::moved(recipe.data.source(), common);
         let splits = dataset::open(&config, None)?;
-        Ok((encoder, splits))
+        Ok(((encoder, told), splits))
     }))
 }

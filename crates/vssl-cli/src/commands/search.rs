@@ -51,6 +51,13 @@ pub(super) fn run(arguments: &Search, common: &Common) -> Result<(), Failure> {
     }
     let encoder = open(&index, arguments)?;
     index.check(&encoder)?;
+    if index.origin.is_unsure() {
+        note(&format!(
+            "{}: an earlier version wrote it, which noted the weights of the encoder and not its settings: that these are \
+             the same was not checked",
+            arguments.index.display()
+        ));
+    }
     let bar = Meter::waiting(common);
     bar.set_message(format!("searching {}", counted(index.rows(), "image")));
     let images = &index.origin.images;

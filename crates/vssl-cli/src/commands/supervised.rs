@@ -182,7 +182,7 @@ fn output(
 
 /// Whether the feature is neither the one that the recipe of the run evaluates nor, where it says none, the network's own.
 fn is_other_feature(encoder: &Encoder) -> bool {
-    match encoder::usual_pooling(encoder) {
+    match encoder.usual_pooling() {
         Some(usual) => encoder.config.pooling() != Some(usual),
         None => encoder.pooling.is_some(),
     }

@@ -36,6 +36,9 @@ pub(super) fn run(arguments: &Uncertainty, common: &Common) -> Result<(), Failur
     encoder::tell_stand_in(run, checkpoint)?;
     let mut subject = Subject::open(run, checkpoint, settings.views, settings.seed, &device)?;
     let named = arguments.images.is_some();
+    if let Some(recipe) = &subject.encoder.recipe {
+        encoder::tell_own_feature(run, recipe, "the scores are judged by");
+    }
     subject.on_bad_image =
         encoder::reading(&arguments.reading, named, &subject.encoder).on_bad_image;
     let material = material(arguments, &subject, common)?;

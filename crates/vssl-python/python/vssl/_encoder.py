@@ -32,6 +32,8 @@ class EncoderInfo:
     """The settings of the architecture, ``[backbone]`` of a recipe."""
     dim: int
     """The length of a feature."""
+    pooling: str | None
+    """How the tokens of a transformer become the feature, as recipes name it; ``None`` for other networks."""
     size: int
     """The side in pixels of the square that the network sees."""
     resize: int | None
@@ -83,16 +85,23 @@ class Encoder:
 
     @classmethod
     def load(
-        cls, path: Path, *, network: str = "student", checkpoint: str = "latest", device: str = "cpu"
+        cls,
+        path: Path,
+        *,
+        network: str = "student",
+        checkpoint: str = "latest",
+        pooling: str | None = None,
+        device: str = "cpu",
     ) -> Encoder:
         """Loads the encoder at ``path``.
 
         ``network`` ("student" or "teacher") and ``checkpoint`` ("latest", "best" or "step-N") choose among those of
-        a run. ``device`` is as in ``vssl embed --device``; a wheel has ``cpu`` only, unless it was built otherwise.
+        a run. ``pooling`` ("token", "mean" or "token-mean") is the feature of a transformer; unless given, it is what
+        ``evaluation.pooling`` of the run's recipe says, and otherwise the network's own. ``device`` is as in ``vssl embed --device``; a wheel has ``cpu`` only, unless it was built otherwise.
         """
         if not re.fullmatch(r"latest|best|step-\d+", checkpoint):
             raise UsageError(f"checkpoint is {checkpoint!r}; expected latest, best or step-N, as in step-1000")
-        return cls(_vssl.Encoder.load(os.fspath(path), network, checkpoint, device))
+        return cls(_vssl.Encoder.load(os.fspath(path), network, checkpoint, pooling, device))
 
     @property
     def info(self) -> EncoderInfo:

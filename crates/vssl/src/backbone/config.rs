@@ -112,6 +112,19 @@ impl BackboneConfig {
         }
     }
 
+    /// Returns what decides the feature beside the weights: the table `[backbone]`, in any case with the heads and the
+    /// pooling of a transformer, and without its keys that only a training reads.
+    pub(crate) fn of_feature(&self) -> toml::Table {
+        let mut table = toml::Table::try_from(self).expect("plain values");
+        if let (Some(vit), Some(toml::Value::Table(written))) = (self.vit(), table.get_mut("vit")) {
+            written.remove("frozen_patch_projection");
+            written.remove("layer_scale");
+            written.insert("heads".to_owned(), toml::Value::Integer(vit.heads() as i64));
+            written.insert("pooling".to_owned(), vit.pooling.name().into());
+        }
+        table
+    }
+
     /// Returns the path of the weight that meets the channels of an image, `[out, channels, k, k]`, relative to the
     /// backbone; `None` for a backbone of a program's own.
     pub fn stem(&self) -> Option<&'static str> {

@@ -1,5 +1,5 @@
-//! Another feature of the same transformer: its class token, the mean of its patches, or both. Called by the commands that
-//! evaluate.
+//! Another feature of the same transformer: its class token, the mean of its patches, or both. Called by the
+//! commands that evaluate, and by the Python module.
 //!
 //! Papers evaluate their transformers in different ways: MoCo V3 and DINO by the class token, MAE by either, I-JEPA by the
 //! mean of the patches, DINOv2 by both beside each other. The weights are the same for all of them.
@@ -21,6 +21,38 @@ impl Encoder {
         }
         let backbone = (*self.backbone).clone().pooled(pooling).into();
         Ok(Self { backbone, config, pooling: Some(pooling), loss_head: None, ..self })
+    }
+
+    /// Returns the pooling that the recipe of the encoder's run evaluates, if it says one.
+    pub fn usual_pooling(&self) -> Option<Pooling> {
+        self.recipe.as_ref()?.evaluation.pooling
+    }
+
+    /// Returns the encoder with the pooling that is `asked` for, or else with the one that the recipe of its run evaluates,
+    /// and a note where the feature is not the network's own. `option` is what a person asks by, as `--pooling`.
+    ///
+    /// # Errors
+    /// The errors of [`Encoder::with_pooling`].
+    pub fn evaluated(
+        self,
+        asked: Option<Pooling>,
+        option: &str,
+    ) -> Result<(Self, Option<String>), EncoderError> {
+        let Some(pooling) = asked.or(self.usual_pooling()) else { return Ok((self, None)) };
+        let had_head = self.loss_head.is_some();
+        let encoder = self.with_pooling(pooling)?;
+        let lost = match had_head && encoder.loss_head.is_none() {
+            true => {
+                "; the head of [uncertainty] reads the network's own, so losses are not predicted"
+            }
+            false => "",
+        };
+        let by = if asked.is_some() { option } else { "evaluation.pooling of its recipe" };
+        let path = encoder.path.display();
+        let note = encoder
+            .pooling
+            .map(|pooling| format!("{path}: the feature is {} ({by}){lost}", pooling.words()));
+        Ok((encoder, note))
     }
 
     /// Returns the feature of a transformer in words, for tables and results; `None` for other networks.

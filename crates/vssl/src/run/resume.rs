@@ -98,10 +98,11 @@ pub fn keep_start(was: &Recipe, now: &mut Recipe) {
 
 /// Gives `now` the place, the checkpoint and the digest of `was` if both name the same encoder; returns whether they do.
 fn keep_source(was: &InitSection, now: &mut InitSection) -> bool {
-    if let (Some(from), Some(features)) = (&was.features, &mut now.features)
-        && is_same_place(from, features)
-    {
-        features.clone_from(from);
+    if let (Some(from), Some(features)) = (&was.features, &mut now.features) {
+        if is_same_place(from, features) {
+            features.clone_from(from);
+        }
+        // A file that was moved is known by its digest, which is compared where it is read.
         if now.features_digest.is_none() {
             now.features_digest.clone_from(&was.features_digest);
         }
@@ -139,7 +140,20 @@ pub fn apart_from_length(mut differences: Vec<Difference>) -> Vec<Difference> {
     differences
 }
 
-fn binding(mut differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
+/// Returns the differences without that in the place of the teacher's features where their digest is the same: the file
+/// was moved.
+pub(crate) fn apart_from_place(mut differences: Vec<Difference>) -> Vec<Difference> {
+    let is_moved = |difference: &Difference| {
+        difference.key == "teacher.features" && difference.was.is_some() && difference.now.is_some()
+    };
+    if !differences.iter().any(|difference| difference.key == "teacher.features_digest") {
+        differences.retain(|difference| !is_moved(difference));
+    }
+    differences
+}
+
+fn binding(differences: Vec<Difference>, free: &[&str]) -> Vec<Difference> {
+    let mut differences = apart_from_place(differences);
     differences.retain(|difference| !free.iter().any(|free| difference.key.starts_with(free)));
     differences
 }

@@ -313,6 +313,10 @@ impl Table for StoredColumns {
         }
     }
 
+    fn labels_of_rows(&self) -> Result<Option<Vec<i64>>, IndexError> {
+        self.read_labels()
+    }
+
     fn entry(&self, row: usize) -> Result<Entry, IndexError> {
         guarded(|| self.read_entry(row)).map_err(|error| IndexError::Contents {
             path: self.path.clone(),

@@ -15,6 +15,7 @@ use crate::{
     encoder::Encoder,
     eval::neighbours::{Distance, Neighbours, neighbours},
     features::{FeatureError, Features},
+    layers::budget::TooLarge,
 };
 
 /// Features of a set of images in a file.
@@ -60,6 +61,16 @@ impl Index {
         self.table.paths()
     }
 
+    /// The class of each row, where the file has it.
+    pub(super) fn labels(&self) -> Result<Option<Vec<i64>>, IndexError> {
+        self.table.labels_of_rows()
+    }
+
+    /// What is said of rows that need more memory than there is.
+    pub(super) fn too_large(&self, needed: TooLarge) -> IndexError {
+        IndexError::TooLarge { path: self.path.clone(), needed }
+    }
+
     /// Reads rows from `first` on, as many as `out` has room for.
     pub(super) fn read(&self, first: usize, out: &mut [f32]) -> Result<(), FeatureError> {
         self.table.read(first, out)
@@ -78,18 +89,24 @@ impl Index {
         self.table.entry(row)
     }
 
-    /// Whether `encoder` made these features: the same weights, and images brought to it the same way.
+    /// Checks that `encoder` made these features: that it has the same weights and the same settings beside them, and is
+    /// given its images in the same way.
     ///
     /// # Errors
     /// [`IndexError::OtherEncoder`].
     pub fn check(&self, encoder: &Encoder) -> Result<(), IndexError> {
         let Origin { sha256, input, pooling, .. } = &self.origin;
+        let differences = self.origin.differences(&encoder.config);
+        let pools = differences.iter().any(|difference| difference.key == "vit.pooling")
+            || (self.origin.is_unsure() && encoder.pooling != *pooling);
         let what = if fingerprint(encoder) != *sha256 {
-            "its weights differ"
-        } else if encoder.pooling != *pooling {
-            "it pools its tokens in another way"
+            "its weights differ".to_owned()
+        } else if pools {
+            "it pools its tokens in another way".to_owned()
+        } else if let Some(first) = differences.first() {
+            format!("its settings differ ({first})")
         } else if encoder.input != *input {
-            "it takes images of another size or normalisation"
+            "it takes images of another size or normalisation".to_owned()
         } else {
             return Ok(());
         };

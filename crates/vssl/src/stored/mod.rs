@@ -18,7 +18,7 @@ use std::path::Path;
 
 pub use index::Index;
 pub use labelled::LabelledRows;
-pub use of_images::OfImages;
+pub use of_images::{OfImages, OtherClass};
 pub use origin::{Origin, Split, fingerprint, fingerprint_of};
 pub use table::{Entry, IndexError};
 

@@ -10,7 +10,10 @@ use super::{
     origin::{absolute, relative},
     table::IndexError,
 };
-use crate::features::{FeatureError, Features};
+use crate::{
+    features::{FeatureError, Features},
+    layers::budget,
+};
 
 /// The number of rows that are read at once.
 const BLOCK: usize = 1024;
@@ -24,6 +27,19 @@ pub struct OfImages {
     pub missing: Vec<usize>,
     /// The number of rows of other images.
     pub others: usize,
+    /// The first row whose image has another class; `None` as well where the file or the set has no labels.
+    pub other_class: Option<OtherClass>,
+}
+
+/// An image whose class in an index is not that of the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherClass {
+    /// The number of the image in the set.
+    pub image: usize,
+    /// The name of its class in the index, or the number where it has no name.
+    pub of_index: String,
+    /// The same in the set.
+    pub of_set: String,
 }
 
 impl Index {
@@ -31,9 +47,13 @@ impl Index {
     /// images below it, wherever the set lay when the index was written.
     ///
     /// # Errors
-    /// The file cannot be read, has two rows of one name, or a number that is not finite.
+    /// The file cannot be read, has two rows of one name, or a number that is not finite; or the features need more
+    /// memory than this machine has.
     pub fn of_images(&self, images: &dyn Dataset, root: &Path) -> Result<OfImages, IndexError> {
-        let (paths, dim, root) = (self.paths()?, self.dim(), absolute(root));
+        let dim = self.dim();
+        let bytes = (images.len() as u64).saturating_mul(4 * dim as u64);
+        budget::check_memory(bytes).map_err(|needed| self.too_large(needed))?;
+        let (paths, root) = (self.paths()?, absolute(root));
         let mut rows = HashMap::with_capacity(paths.len());
         for (row, path) in paths.iter().enumerate() {
             if let Some(first) = rows.insert(path.as_str(), row) {
@@ -50,11 +70,37 @@ impl Index {
             }
         }
         wanted.sort_unstable();
+        let other_class = self.other_class(&wanted, images)?;
         let mut values = vec![0.0; images.len() * dim];
         self.scatter(&wanted, dim, &mut values)?;
         wanted.dedup_by_key(|(row, _)| *row);
         let features = Features { rows: images.len(), dim, values, labels: None };
-        Ok(OfImages { features, missing, others: paths.len() - wanted.len() })
+        Ok(OfImages { features, missing, others: paths.len() - wanted.len(), other_class })
+    }
+
+    /// Returns the first of the `wanted` rows whose image has another class in the set.
+    fn other_class(
+        &self,
+        wanted: &[(usize, usize)],
+        images: &dyn Dataset,
+    ) -> Result<Option<OtherClass>, IndexError> {
+        let (Some(own), Some(of_rows)) = (images.labels(), self.labels()?) else { return Ok(None) };
+        let (known, classes) = (&self.origin.classes, images.classes());
+        for &(row, image) in wanted {
+            let (was, now) = (of_rows[row] as usize, own[image] as usize);
+            let is_same = match (known.get(was), classes.get(now)) {
+                (Some(was), Some(now)) => was == now,
+                _ => was == now,
+            };
+            if !is_same {
+                let named = |classes: &[String], label: usize| {
+                    classes.get(label).map_or_else(|| label.to_string(), |name| format!("{name:?}"))
+                };
+                let (of_index, of_set) = (named(known, was), named(classes, now));
+                return Ok(Some(OtherClass { image, of_index, of_set }));
+            }
+        }
+        Ok(None)
     }
 
     /// Copies rows to the places of their images, block by block.

@@ -4,6 +4,7 @@
 //! is known by its weights, wherever it lies. Written by `columns` and `tensors`, asked by `index`.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,10 +17,11 @@ use vssl_data::{
 };
 
 use crate::{
-    backbone::{Backbone, Pooling},
+    backbone::{Backbone, BackboneConfig, Pooling},
     encoder::{Encoder, Input},
     formats::hex,
     method::learner::Network,
+    recipe::{self, Difference},
     tensors::state,
 };
 
@@ -62,6 +64,16 @@ impl Split {
     }
 }
 
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Train => "training",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        })
+    }
+}
+
 /// The encoder and the images that rows of features come from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Origin {
@@ -77,6 +89,10 @@ pub struct Origin {
     /// The pooling of the tokens, where it is not the network's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
+    /// What decides the feature beside the weights, as in `[backbone]`: the pooling, the heads and the like. `None` in a
+    /// file of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<toml::Table>,
     /// Steps of training that the encoder had, where known.
     pub step: Option<u64>,
     /// The [`fingerprint`] of the encoder's weights.
@@ -114,6 +130,7 @@ impl Origin {
             network: network.to_owned(),
             checkpoint: checkpoint.to_owned(),
             pooling: encoder.pooling,
+            backbone: Some(encoder.config.of_feature()),
             step: encoder.step,
             sha256: fingerprint(encoder),
             input: encoder.input,
@@ -127,6 +144,24 @@ impl Origin {
     /// The network, as [`Encoder::open`] wants it.
     pub fn network(&self) -> Network {
         if self.network == "teacher" { Network::Teacher } else { Network::Student }
+    }
+
+    /// Returns the settings that decide a feature beside the weights and in which the network `config` differs from the
+    /// one that made the rows. The list is empty where the file does not have them: see [`Origin::is_unsure`].
+    pub fn differences(&self, config: &BackboneConfig) -> Vec<Difference> {
+        let was = self.backbone.as_ref();
+        was.map_or_else(Vec::new, |was| recipe::of_tables(was, &config.of_feature()))
+    }
+
+    /// Returns the pooling of the rows, where the file tells it.
+    pub fn pooling_of_rows(&self) -> Option<Pooling> {
+        let noted = || self.backbone.as_ref()?.get("vit")?.get("pooling")?.clone().try_into().ok();
+        self.pooling.or_else(noted)
+    }
+
+    /// Returns whether the file is of an earlier version, which noted the weights of the network and not its settings.
+    pub fn is_unsure(&self) -> bool {
+        self.backbone.is_none()
     }
 
     pub(crate) fn json(&self) -> String {

@@ -11,6 +11,7 @@ use crate::{
     encoder::EncoderError,
     eval::EvalError,
     features::{FeatureError, Source, StoredError},
+    layers::budget::TooLarge,
 };
 
 /// Why a file is no index, or not of this encoder.
@@ -71,7 +72,15 @@ pub enum IndexError {
         /// The encoder of the index.
         made_by: String,
         /// What differs.
-        what: &'static str,
+        what: String,
+    },
+    /// Rows that need more memory than this machine has.
+    #[error("{}: {needed}; expected fewer images or a narrower feature", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The memory that is needed.
+        needed: TooLarge,
     },
     /// The encoder, or images for it.
     #[error(transparent)]
@@ -117,6 +126,9 @@ pub(super) trait Table: Source {
 
     /// The paths of all rows, in their order.
     fn paths(&self) -> Result<Vec<String>, IndexError>;
+
+    /// The class of each row; `None` for a file without labels.
+    fn labels_of_rows(&self) -> Result<Option<Vec<i64>>, IndexError>;
 }
 
 /// The origin that the text under the key of the metadata tells.

@@ -102,6 +102,10 @@ impl Table for StoredTensors {
         (0..self.rows()).map(|row| Ok(self.entry(row)?.path)).collect()
     }
 
+    fn labels_of_rows(&self) -> Result<Option<Vec<i64>>, IndexError> {
+        Ok(self.labels().map(<[i64]>::to_vec))
+    }
+
     fn entry(&self, row: usize) -> Result<Entry, IndexError> {
         let read = self.image_and_path(row);
         let (image, path) =

@@ -28,6 +28,9 @@ use crate::{
 /// holds a fingerprint of its images, which says more than their number.
 const COUNTS: [&str; 2] = ["training images", "validation images"];
 
+/// The key of a checkpoint's identity for what decides the feature of the encoder beside its weights.
+const NETWORK: &str = "network";
+
 /// A learning rate at a step of a training of so many epochs.
 pub(super) type Rate<'a> = &'a dyn Fn(u64, &Step) -> f64;
 
@@ -77,6 +80,7 @@ pub(super) fn identity(
     if let Some(pooling) = encoder.pooling {
         say("pooling", pooling.name().into());
     }
+    say(NETWORK, toml::Value::Table(encoder.config.of_feature()));
     let count = |set: &Arc<dyn Dataset>| toml::Value::Integer(set.len() as i64);
     say(COUNTS[0], count(train));
     say(COUNTS[1], count(validation));
@@ -105,6 +109,11 @@ pub(super) fn resumption(
     let mut notes: Vec<String> =
         note_on_new_length(&checkpoint, images, output, length, rate)?.into_iter().collect();
     notes.extend(changed);
+    notes.extend((!settings_of(&checkpoint, output)?.contains_key(NETWORK)).then(|| {
+        "the checkpoint is of an earlier version, which noted the weights of the encoder and not its settings: that its \
+         pooling and the like are the same was not checked"
+            .to_owned()
+    }));
     checkpoint.position.notes.extend(notes.iter().cloned());
     let stand_in = stand_in.map(|stand_in| stand_in.note("goes on from"));
     let lost = losses::notes::<Summary>(&output.folder, true)?;
@@ -173,6 +182,9 @@ fn resumed(
     let mut differences = resume::apart_from_length(differences);
     if checkpoint.images.is_some() || output.allow_changed_data {
         differences.retain(|difference| !COUNTS.contains(&difference.key.as_str()));
+    }
+    if !was.contains_key(NETWORK) {
+        differences.retain(|difference| !difference.key.starts_with("network."));
     }
     if batch_follows_images((&was, now), &checkpoint, images) {
         differences.retain(|difference| difference.key != "train.batch");

@@ -139,13 +139,13 @@ pub enum TrainError {
         /// The keys that differ, each with both values.
         differences: Vec<Difference>,
     },
-    /// The ranks of a run have read different encoders.
+    /// The ranks of a run have read different encoders, or different features of the teacher.
     #[error(
-        "{table}.from: rank {rank} has read another file than rank 0; expected the same encoder on every machine"
+        "{key}: rank {rank} has read another file than rank 0; expected the same file on every machine"
     )]
     StartsDiffer {
-        /// The table of the recipe: `init` or `teacher`.
-        table: &'static str,
+        /// The key of the recipe that names the file.
+        key: &'static str,
         /// The rank.
         rank: usize,
     },
@@ -232,6 +232,9 @@ pub enum TrainError {
     /// Another process of the job failed.
     #[error(transparent)]
     Collective(#[from] CollectiveError),
+    /// The features that the teacher made before are missing, damaged, changed, or larger than the memory.
+    #[error("teacher.features: {0}")]
+    TeacherFeatures(String),
     /// Settings do not fit together or do not fit the data.
     #[error("{0}")]
     Setting(String),

@@ -81,7 +81,7 @@ impl Plan {
         kept::keep(&to, init, backbone, &Input::of(&self.recipe), &encoder)
     }
 
-    /// Checks that all ranks start from the same encoder and learn from the same teacher.
+    /// Checks that all ranks start from the same encoder and learn from the same teacher and the same features of it.
     ///
     /// # Errors
     /// They do not, or a rank has failed.
@@ -90,17 +90,17 @@ impl Plan {
         let digest = |named: &Option<InitSection>| named.as_ref()?.digest.clone();
         let features = teacher.as_ref().and_then(|teacher| teacher.features_digest.clone());
         let read = [
-            (Role::Start.table(), digest(init)),
-            (Role::Teacher.table(), digest(teacher)),
+            ("init.from", digest(init)),
+            ("teacher.from", digest(teacher)),
             ("teacher.features", features),
         ];
-        for (table, digest) in read {
+        for (key, digest) in read {
             let Some(digest) = digest else { continue };
             let own = digest.get(..16).and_then(|digits| u64::from_str_radix(digits, 16).ok());
             let all = self.group.gather_numbers(&[own.unwrap_or_default()]);
             self.group.check()?;
             if let Some(rank) = all.iter().position(|other| Some(other) != all.first()) {
-                return Err(TrainError::StartsDiffer { table, rank });
+                return Err(TrainError::StartsDiffer { key, rank });
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use vssl_data::{Pipeline, dataset};
+use vssl_data::{Dataset, Pipeline, dataset};
 
 use super::{
     Plan, TrainError,
@@ -62,19 +62,12 @@ impl Plan {
     ) -> Result<Self, TrainError> {
         recipe.data.path = find_data(&recipe.data.path, &environment)?;
         let mut notes: Vec<String> = beginning.note.iter().cloned().collect();
-        let (start, mut teacher) =
-            encoders(&mut recipe, run, &environment, &beginning, &mut notes)?;
+        let (start, teacher) = encoders(&mut recipe, run, &environment, &beginning, &mut notes)?;
         let group = environment.group.clone().with_joint_norms(recipe.train.sync_batchnorm);
         recipe.train.precision.check(&environment.device)?;
         check_folder(&recipe, run, &environment, &beginning)?;
         let splits = dataset::open(&recipe.data.source(), None)?;
         let count = splits.train.len();
-        if let Some(read) = teacher {
-            let folder = environment.recipe_folder.as_deref();
-            let (read, told) = read.with_features(&mut recipe, &splits.train, folder)?;
-            notes.extend(told);
-            teacher = Some(read);
-        }
         let images =
             group.leads().then(|| Images::of(splits.train.as_ref(), splits.validation.as_deref()));
         let allows_changes = environment.allow_changed_data;
@@ -87,6 +80,8 @@ impl Plan {
         }
         let (pipeline, sizes) = fitting(&recipe, &group, count)?;
         notes.extend(check_step(&recipe, &group, &environment.device)?);
+        let teacher =
+            taught(teacher, &mut recipe, &splits.train, (&environment, &beginning), &mut notes)?;
         let length = length(&recipe);
         notes.extend((!splits.found.is_empty()).then(|| splits.found.to_string()));
         let mut plan = Self {
@@ -144,7 +139,7 @@ fn keep_settings(recipe: &mut Recipe, run: &Path, beginning: &Beginning) -> Resu
             kept.iter().any(|(file, of)| key.starts_with(of) && run.join(file).is_file())
         };
         if checkpoint.is_none() {
-            let mut differences = recipe::difference(&was, recipe);
+            let mut differences = resume::apart_from_place(recipe::difference(&was, recipe));
             differences.retain(|found| is_kept(&found.key));
             unless_empty(differences)?;
         }
@@ -184,6 +179,26 @@ fn encoders(
     let (teacher, told) = Teacher::of_run(recipe, run, begun, folder, &environment.device)?;
     notes.extend(told);
     Ok((start, teacher))
+}
+
+/// Gives the teacher the features that the recipe names, if it names some, of images that are known to be those of the run:
+/// others lack features. Notes on them are added to `notes`.
+///
+/// # Errors
+/// The errors of [`Teacher::with_features`].
+fn taught(
+    teacher: Option<Teacher>,
+    recipe: &mut Recipe,
+    images: &Arc<dyn Dataset>,
+    (environment, beginning): (&Environment, &Beginning),
+    notes: &mut Vec<String>,
+) -> Result<Option<Teacher>, TrainError> {
+    let Some(teacher) = teacher else { return Ok(None) };
+    let folder = environment.recipe_folder.as_deref();
+    let goes_on = beginning.checkpoint.is_some();
+    let (teacher, told) = teacher.with_features(recipe, images, folder, goes_on)?;
+    notes.extend(told);
+    Ok(Some(teacher))
 }
 
 /// Checks that a new run may write to its folder.

@@ -4,6 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -18,10 +19,10 @@ use vssl::{
     features::Features,
     method::{FrozenTeacher, learner::Network},
     run::{folder, metrics, stop::Stop},
-    train::{Environment, Plan, pretrain},
+    train::{Environment, Plan, TrainError, pretrain},
 };
 use vssl_data::{
-    DataConfig,
+    DataConfig, DataError, Dataset, Image,
     dataset::{self, Format},
 };
 
@@ -32,6 +33,18 @@ use super::{
 
 /// Embeds the training images of a set by an encoder.
 fn embedded(encoder: &Path, images: &DataConfig, to: &Path, pooling: Option<Pooling>) {
+    let set = dataset::open(images, None).unwrap().train;
+    embedded_as(encoder, (images, set), to, pooling, |origin| origin);
+}
+
+/// Embeds images by an encoder and tells another origin of them.
+fn embedded_as(
+    encoder: &Path,
+    (images, set): (&DataConfig, Arc<dyn Dataset>),
+    to: &Path,
+    pooling: Option<Pooling>,
+    told: impl Fn(Origin) -> Origin,
+) {
     let encoder = Encoder::open(encoder, "latest", Network::Student, &Device::flex()).unwrap();
     let encoder = match pooling {
         Some(pooling) => encoder.with_pooling(pooling).unwrap(),
@@ -40,8 +53,8 @@ fn embedded(encoder: &Path, images: &DataConfig, to: &Path, pooling: Option<Pool
     let job = Job {
         posteriors: None,
         network: Network::Student,
-        origin: Origin::new(&encoder, "latest", Network::Student, images, Split::Train),
-        images: dataset::open(images, None).unwrap().train,
+        origin: told(Origin::new(&encoder, "latest", Network::Student, images, Split::Train)),
+        images: set,
         encoder: &encoder,
         reading: Reading::default(),
         batch: None,
@@ -279,4 +292,101 @@ fn another_feature_of_the_teacher_is_refused_by_its_name() {
         error.contains("the mean of the patches") && error.contains("--pooling token"),
         "{error}"
     );
+}
+
+#[test]
+fn features_of_other_settings_of_the_same_weights_are_refused_and_an_older_file_is_told() {
+    let world = World::new();
+    let images = pictures(&world);
+    let set = || dataset::open(&images, None).unwrap().train;
+    let written = |name: &str, told: fn(Origin) -> Origin| {
+        let to = world.at(name);
+        embedded_as(&world.at("first"), (&images, set()), &to, None, told);
+        distilled(&world, &to, "")
+    };
+    let other = written("other.parquet", |mut origin| {
+        let table = origin.backbone.as_mut().unwrap();
+        assert!(table.insert("stem_padding".to_owned(), toml::Value::Integer(7)).is_some());
+        origin
+    });
+    let error = world.refused(&other);
+    assert!(error.contains("stem_padding: 7 ->") && error.contains("settings"), "{error}");
+    let older = written("older.safetensors", |origin| Origin {
+        backbone: None,
+        split: Split::Test,
+        ..origin
+    });
+    let told = world.plan("older", &older).unwrap().notes.join("\n");
+    assert!(told.contains("an earlier version wrote it"), "{told}");
+    assert!(told.contains("features are of the test images of"), "{told}");
+}
+
+/// The images of a set, with the classes in another order of their labels.
+struct Relabelled(Arc<dyn Dataset>, Vec<u32>);
+
+impl Dataset for Relabelled {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn image(&self, index: usize) -> Result<Image, DataError> {
+        self.0.image(index)
+    }
+
+    fn labels(&self) -> Option<&[u32]> {
+        Some(&self.1)
+    }
+
+    fn classes(&self) -> &[String] {
+        self.0.classes()
+    }
+
+    fn name(&self, index: usize) -> String {
+        self.0.name(index)
+    }
+}
+
+#[test]
+fn features_of_images_of_the_same_names_and_other_classes_are_refused() {
+    for name in ["a.parquet", "a.safetensors"] {
+        let world = World::new();
+        let (images, to) = (pictures(&world), world.at(name));
+        let set = dataset::open(&images, None).unwrap().train;
+        let classes = set.classes().len() as u32;
+        let mut labels = set.labels().unwrap().to_vec();
+        let (last, was) = (labels.len() - 1, labels[labels.len() - 1]);
+        labels[last] = (was + 1) % classes;
+        let (of_file, of_set) = (labels[last] as usize, was as usize);
+        let names =
+            [&set.classes()[of_file], &set.classes()[of_set], &set.name(last)].map(Clone::clone);
+        let set = Arc::new(Relabelled(set, labels));
+        embedded_as(&world.at("first"), (&images, set), &to, None, |origin| origin);
+        let error = world.refused(&distilled(&world, &to, ""));
+        let [file, now, image] = &names;
+        assert!(error.contains(&format!("is of class {file:?}")), "{error}");
+        assert!(error.contains(&format!("image is of class {now:?}")), "{error}");
+        assert!(error.contains(image.rsplit('/').next().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_is_known_by_its_digest_and_one_that_is_gone_is_no_mistake_of_settings() {
+    let (world, features) = world("a.parquet");
+    world.train("run", &distilled(&world, &features, "queue = 10"));
+    let moved = world.at("moved.parquet");
+    fs::rename(&features, &moved).unwrap();
+    let gone = world.resumed("run", &distilled(&world, &features, "queue = 10")).err().unwrap();
+    assert!(matches!(gone, TrainError::TeacherFeatures(_)) && !gone.is_usage(), "{gone}");
+    assert!(gone.to_string().contains("there is no such file"), "{gone}");
+    let text = distilled(&world, &moved, "queue = 10");
+    let plan = world.resumed("run", &text).unwrap();
+    assert_eq!(plan.recipe.teacher.as_ref().unwrap().features, Some(moved.canonicalize().unwrap()));
+    fs::write(&moved, "other").unwrap();
+    let changed = world.resumed("run", &text).err().unwrap();
+    assert!(changed.to_string().contains("the recipe expects") && !changed.is_usage(), "{changed}");
+    // Images that are others now are told, not the features that they lack.
+    let dog = world.at("images/train/dog");
+    fs::copy(dog.join("00.png"), dog.join("new.png")).unwrap();
+    let other = world.resumed("run", &text).err().unwrap();
+    assert!(matches!(other, TrainError::OtherImages { .. }), "{other}");
 }

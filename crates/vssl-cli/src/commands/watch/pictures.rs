@@ -107,10 +107,11 @@ fn pictures(
     common: &Common,
 ) -> Result<RunPictures, String> {
     let opened = report::open(run, shown, common);
-    let (encoder, splits) =
+    let ((encoder, feature), splits) =
         opened.map_err(|failure| failure.message())?.map_err(|error| error.to_string())?;
     if !std::mem::replace(told, true) {
-        report::changed(&encoder, shown, &splits).iter().for_each(|text| note(text));
+        let changed = report::changed(&encoder, shown, &splits);
+        feature.iter().chain(&changed).for_each(|text| note(text));
     }
     let sample = report::sampled(&encoder, &splits, shown.points as usize, shown);
     sample.and_then(|sample| sample.pictures(&encoder, &splits)).map_err(|error| error.to_string())

@@ -147,7 +147,7 @@ function costCard(run) {
     ["vssl", summary ? `${summary.version}${summary.commit ? `, ${summary.commit.slice(0, 10)}` : ""}` : null],
     ["bad images", summary?.replaced_images ? `${summary.replaced_images} replaced` : null],
     ["started from", run.start ? `${run.start.from}${run.start.network === "teacher" ? ", the teacher" : ""}${run.start.checkpoint ? `, ${run.start.checkpoint}` : ""}${run.start.digest ? `, SHA-256 ${run.start.digest.slice(0, 12)}` : ""}` : null],
-    ["frozen teacher", run.teacher ? `${run.teacher.from}${run.teacher.network === "teacher" ? ", its momentum network" : ""}${run.teacher.checkpoint ? `, ${run.teacher.checkpoint}` : ""}${run.teacher.digest ? `, SHA-256 ${run.teacher.digest.slice(0, 12)}` : ""}` : null],
+    ["frozen teacher", run.teacher ? `${run.teacher.from}${run.teacher.network === "teacher" ? ", its momentum network" : ""}${run.teacher.checkpoint ? `, ${run.teacher.checkpoint}` : ""}${run.teacher.digest ? `, SHA-256 ${run.teacher.digest.slice(0, 12)}` : ""}${run.teacher.features ? `; its features were made before: ${run.teacher.features}${run.teacher.features_digest ? `, SHA-256 ${run.teacher.features_digest.slice(0, 12)}` : ""}` : ""}` : null],
     ["heads trained alone", run.start?.freeze_epochs ? `${run.start.freeze_epochs} epochs` : null],
     ["folder", String(run.folder)],
   ].filter(([, value]) => value !== null);
