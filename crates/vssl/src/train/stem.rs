@@ -129,8 +129,8 @@ mod tests {
     #[test]
     fn only_a_new_run_is_told_of_a_key_without_effect() {
         let config = BackboneConfig::of(Architecture::Resnet18);
-        let mean = Some(StemChannels::Mean);
-        let init = InitSection { stem_channels: mean, ..InitSection::of("first") };
+        let mut init = InitSection::of("first");
+        init.stem_channels = Some(StemChannels::Mean);
         let said = |is_copy| check(&config, (4, 4), &init, is_copy).unwrap();
         let told = "init.stem_channels has no effect: the encoder takes images of 4 channels, as the recipe has them";
         assert_eq!((said(false).as_deref(), said(true)), (Some(told), None));
