@@ -333,13 +333,14 @@ mod tests {
 
     #[test]
     fn only_a_whole_picture_is_refused_because_of_its_channels() {
-        let png = |pixel| {
+        let png = |colour: fn(u8) -> [u8; 3]| {
             let mut bytes = Cursor::new(Vec::new());
-            let picture = RgbImage::from_pixel(40, 40, image::Rgb(pixel));
+            let pixel = |x: u32, y: u32| image::Rgb(colour((x * x * 31 + x * y * 57) as u8));
+            let picture = RgbImage::from_fn(40, 40, pixel);
             picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
             bytes.into_inner()
         };
-        let (grey, red) = (png([7; 3]), png([7, 0, 0]));
+        let (grey, red) = (png(|value| [value; 3]), png(|value| [value, 0, 0]));
         for (bytes, channels, expected) in [
             (&grey[..], 1, false),
             (&grey, 3, false),
