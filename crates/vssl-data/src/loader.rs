@@ -322,10 +322,8 @@ pub(crate) fn checked_image(
     };
     let what = match caught(|| dataset.image(index)) {
         Ok(Err(error)) => {
-            let stored = dataset::stored(dataset, index);
-            let lacking = stored.filter(|stored| !channels.is_none_or(|n| stored.is_whole_in(n)));
-            let lacking = lacking.and_then(|stored| other(stored.channels));
-            return lacking.unwrap_or(ReadImage::Bad(error));
+            let found = channels.and_then(|n| dataset::other_channels(dataset, index, n));
+            return found.and_then(other).unwrap_or(ReadImage::Bad(error));
         }
         Ok(Ok(image)) => match check_image(&image, channels) {
             Ok(()) => return ReadImage::Good(image),

@@ -258,17 +258,20 @@ const SKIP: &str = "--on-bad-image skip";
 /// What to do about an image that cannot be read, or not by the encoder; `skip` is the option that leaves such images
 /// out, where there is one.
 pub(super) fn help(error: &DataError, skip: Option<&str>) -> Option<String> {
-    let skip = |rest: &str| skip.map_or_else(String::new, |skip| format!("{skip} {rest}"));
     match error {
         DataError::BadImage { .. } => {
-            let left_out = skip("leaves out such images and counts them; ");
+            let left_out = skip.map_or_else(String::new, |skip| {
+                format!("{skip} leaves out such images and counts them; ")
+            });
             Some(format!("{left_out}`vssl data check` names them all"))
         }
         DataError::Channels { wanted, .. } => Some(format!(
             "the encoder takes images of {}. Name other images, or train an encoder for these: `vssl new-recipe METHOD \
-             --data DIR` counts their channels, and its option --from starts from this encoder. {}",
+             --data DIR` counts their channels, and its option --from starts from this encoder{}",
             counted(*wanted, "channel"),
-            skip("leaves out images of other channels")
+            skip.map_or_else(String::new, |skip| format!(
+                ". {skip} leaves out images of other channels"
+            ))
         )),
         _ => None,
     }

@@ -3,6 +3,12 @@
 use std::{fs, path::Path};
 
 use serde_json::Value;
+use vssl::{
+    backbone::{Backbone, ResnetConfig, Stem},
+    device::{Backend, DeviceChoice},
+    layers::Init,
+    tensors::{file, state},
+};
 
 use super::{
     Done, done,
@@ -150,7 +156,7 @@ fn what_other_channels_leave_out_is_counted_and_said() {
          data.channels = 4, so that 5 images cannot be read",
         "5 of the 11 images that were looked at cannot be read",
         "data.on_bad_image",
-        "--channels 4 names all such images",
+        "a.toml names all such images",
     ] {
         assert!(notes.contains(part), "{part:?} is not in {notes}");
     }
@@ -159,7 +165,7 @@ fn what_other_channels_leave_out_is_counted_and_said() {
     assert!(recipe["data"].get("channels").is_none_or(|channels| channels == 3));
     assert!(recipe["views"][0]["hue"].as_f64().unwrap() > 0.0);
     new_recipe("simclr", &data, &path, &["--channels", "7"]).refused(
-        1,
+        2,
         &["no image can be decoded with 7 channels", "6 have 4 channels", "expected 7"],
     );
     new_recipe("simclr", &data, &path, &["--channels", "0"]).refused(2, &["1..=64"]);
@@ -254,4 +260,36 @@ fn an_encoder_of_rgb_images_starts_on_more_channels_with_another_stem() {
     assert!(answer["notes"].to_string().contains("the encoder takes images of 3 channels"));
     assert_eq!(recipe["data"]["normalisation"]["mean"].as_array().unwrap().len(), 4);
     trains(&at("b.toml"), &at("second"), &small[1..]);
+}
+
+#[test]
+fn an_encoder_whose_file_does_not_tell_all_tells_its_channels() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    // No weights tell the padding of this stem, nor the normalisation of small images.
+    let config = ResnetConfig { width: 2, stem: Stem::Cifar, ..ResnetConfig::default() }.into();
+    let device = DeviceChoice { backend: Backend::Cpu, index: None }.resolve().unwrap();
+    let tensors = state::collect(&Backbone::new(&config, &Init::new(&device, 7)));
+    let encoder = at("other.safetensors");
+    fs::write(&encoder, file::bytes(&encoder, &tensors, &[]).unwrap()).unwrap();
+    let settings =
+        ["init.stem_padding=1", "init.normalisation=cifar10", "simclr.projector_hidden=32"];
+    // Grey is repeated; four channels get another stem, and a normalisation that was measured.
+    for (stored, channels, part) in
+        [(1, 3, "takes that of the encoder"), (4, 4, "stem_channels = \"mean\"")]
+    {
+        let (data, path) = (at(&format!("{stored}")), at(&format!("{stored}.toml")));
+        tiffs(&data, stored, 8);
+        let done = new_recipe("simclr", &data, &path, &["--from", text(&encoder)]);
+        let answer: Value = serde_json::from_str(done.succeeded()).unwrap();
+        assert_eq!(answer["channels"], channels);
+        let written = fs::read_to_string(&path).unwrap();
+        assert!(written.contains(part), "{part:?} is not in {written}");
+        assert_eq!(written.contains("\nstem_channels"), channels == 4);
+        assert_eq!(written.contains("\nnormalisation = {"), channels == 4);
+        trains(&path, &at(&format!("run-{stored}")), &settings);
+    }
+    // A teacher of three channels cannot see the fourth.
+    new_recipe("distill", &at("4"), &at("b.toml"), &["--teacher", text(&encoder)])
+        .refused(2, &["--teacher takes images of 3 channels", "4 channels"]);
 }

@@ -1,4 +1,5 @@
-//! Decodes the bytes of a file to an upright [`Image`], in RGB unless another number of channels is asked for. Called by the data sets whose images are files.
+//! Decodes the bytes of a file to an upright [`Image`], in RGB unless another number of channels is asked for. Called by
+//! the data sets whose images are files.
 //!
 //! The pixels are those of Pillow's `Image.open(f).convert("RGB")` after `exif_transpose`: grey is
 //! repeated, alpha is dropped, palettes are looked up, and CMYK is read as Adobe writes it (inverted in a JPEG).
@@ -13,10 +14,10 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, RgbImage};
 
 use super::orientation::{self, turned, upright};
-use super::samples::{Samples, grey};
+use super::samples::{Refused, Samples, grey};
 use super::size::check_size;
 use super::stored::Stored;
-use super::tones::Tones;
+use super::tones::{Range, Tones};
 use super::{gif, jpeg, jxl, signature, tiff};
 use crate::Image;
 use crate::panics::caught;
@@ -96,6 +97,17 @@ pub(crate) fn ending_of(bytes: &[u8]) -> Option<&'static str> {
 /// # Errors
 /// Why the bytes are not an image, or not one of so many channels, for a [`crate::DataError::BadImage`].
 pub(crate) fn decode(bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Image, String> {
+    read(bytes, tones, channels).map_err(String::from)
+}
+
+/// Whether the picture in these bytes, which is whole, is refused because it has not so many channels.
+pub(super) fn has_other_channels(bytes: Vec<u8>, channels: usize) -> bool {
+    // With percentiles no numbers lack a black and a white.
+    let tones = Tones { range: Range::Percentiles, ..Tones::default() };
+    matches!(read(bytes, tones, channels), Err(Refused::Channels(_)))
+}
+
+fn read(bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Image, Refused> {
     guarded(|| match channels {
         3 => rgb(bytes, tones).map(in_three),
         _ => in_channels(bytes, tones, channels),
@@ -108,15 +120,15 @@ fn in_three(rgb: RgbImage) -> Image {
 }
 
 /// The picture in RGB.
-fn rgb(mut bytes: Vec<u8>, tones: Tones) -> Result<RgbImage, String> {
+fn rgb(mut bytes: Vec<u8>, tones: Tones) -> Result<RgbImage, Refused> {
     match Kind::of(&bytes) {
-        Some(Kind::Jpeg) => jpeg::decode(&mut bytes),
+        Some(Kind::Jpeg) => Ok(jpeg::decode(&mut bytes)?),
         Some(Kind::JpegXl) => {
             let (samples, scaled_from) = jxl::decode(&bytes)?;
             let (samples, tones) = unscaled(samples, scaled_from, tones);
             samples.rgb(tones)
         }
-        Some(Kind::Gif) => gif::decode(&bytes),
+        Some(Kind::Gif) => Ok(gif::decode(&bytes)?),
         Some(Kind::Tiff) => {
             let (samples, orientation) = tiff::decode(&mut bytes)?;
             Ok(upright(samples.rgb(tones)?, orientation))
@@ -125,21 +137,21 @@ fn rgb(mut bytes: Vec<u8>, tones: Tones) -> Result<RgbImage, String> {
             let (image, orientation) = other(&bytes, format)?;
             Ok(upright(eight_bits(image, &bytes, tones)?, orientation))
         }
-        None => Err(signature::named(&bytes)),
+        None => Err(signature::named(&bytes).into()),
     }
 }
 
 /// The picture with exactly so many channels, as they are stored.
-fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Image, String> {
+fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Image, Refused> {
     let (samples, tones, orientation) = match Kind::of(&bytes) {
         // These are read as RGB, be they grey or not.
         Some(Kind::Jpeg | Kind::Gif) => {
             let rgb = in_three(rgb(bytes, tones)?);
             return match channels {
                 1 => grey(&rgb),
-                _ => Err(format!(
+                _ => Err(Refused::Channels(format!(
                     "it has 3 channels or is grey; expected {channels} (data.channels)"
-                )),
+                ))),
             };
         }
         Some(Kind::JpegXl) => {
@@ -159,7 +171,7 @@ fn in_channels(mut bytes: Vec<u8>, tones: Tones, channels: usize) -> Result<Imag
             };
             (samples, tones, orientation)
         }
-        None => return Err(signature::named(&bytes)),
+        None => return Err(signature::named(&bytes).into()),
     };
     Ok(turned(samples.exactly(channels, tones)?, orientation))
 }
@@ -238,8 +250,8 @@ pub(crate) fn largest_of_sixteen_bits(bytes: &[u8]) -> Option<u16> {
     values.chunks_exact(channels).flat_map(|pixel| &pixel[..colours]).max().copied()
 }
 
-fn guarded<T>(decode: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    caught(decode).unwrap_or_else(|panic| Err(format!("the decoder panicked: {panic}")))
+fn guarded<T, E: From<String>>(decode: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    caught(decode).unwrap_or_else(|panic| Err(format!("the decoder panicked: {panic}").into()))
 }
 
 /// Decodes the formats that the crate `image` reads.
@@ -305,12 +317,43 @@ fn unscaled(mut samples: Samples, largest: Option<u32>, mut tones: Tones) -> (Sa
 
 /// Converts to RGB with 8 bits a sample. Of 16 bits, the highest eight of those in use are taken by default, as
 /// Pillow does; `into_rgb8` would round.
-fn eight_bits(image: DynamicImage, bytes: &[u8], tones: Tones) -> Result<RgbImage, String> {
+fn eight_bits(image: DynamicImage, bytes: &[u8], tones: Tones) -> Result<RgbImage, Refused> {
     match wide(image) {
         Err(image) => Ok(image.into_rgb8()),
         Ok(samples) => {
             let (samples, tones) = unscaled(samples, scaled_from(bytes), tones);
             samples.rgb(tones)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_picture_is_refused_because_of_its_channels() {
+        let png = |colour: fn(u8) -> [u8; 3]| {
+            let mut bytes = Cursor::new(Vec::new());
+            let pixel = |x: u32, y: u32| image::Rgb(colour((x * x * 31 + x * y * 57) as u8));
+            let picture = RgbImage::from_fn(40, 40, pixel);
+            picture.write_to(&mut bytes, ImageFormat::Png).unwrap();
+            bytes.into_inner()
+        };
+        let (grey, red) = (png(|value| [value; 3]), png(|value| [value, 0, 0]));
+        for (bytes, channels, expected) in [
+            (&grey[..], 1, false),
+            (&grey, 3, false),
+            (&grey, 4, true),
+            (&red, 1, true),
+            (&red, 3, false),
+            // Cut within the pixels, behind a header that says three channels.
+            (&grey[..grey.len() / 2], 1, false),
+            (&red[..red.len() / 2], 5, false),
+        ] {
+            let found = has_other_channels(bytes.to_vec(), channels);
+            assert_eq!(found, expected, "{} bytes, {channels}", bytes.len());
+            assert_eq!(stored(&mut bytes.to_vec()), Some(Stored::plain(3)));
         }
     }
 }

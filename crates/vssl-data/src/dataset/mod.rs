@@ -49,6 +49,7 @@ pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use shards::{Shards, shards_are_in};
 pub use stl10::Stl10;
+pub(crate) use stored::other_channels;
 pub use stored::{Stored, stored};
 pub use subset::Subset;
 pub use tones::{Range, Tones};

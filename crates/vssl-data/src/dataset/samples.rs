@@ -7,9 +7,32 @@ use tiff::decoder::DecodingResult as Numbers;
 use super::tones::{Range, Tones};
 use crate::Image;
 use crate::counted::counted;
+use crate::picture::MOST_CHANNELS;
 
 /// The share of the samples that [`Range::Percentiles`] leaves below black and above white, each.
 const CUT: f64 = 0.01;
+
+/// Why a picture is not read.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// It has other channels than are asked for.
+    Channels(String),
+    /// It is damaged, of a kind that is not supported, or lacks a setting.
+    Other(String),
+}
+
+impl From<String> for Refused {
+    fn from(what: String) -> Self {
+        Self::Other(what)
+    }
+}
+
+impl From<Refused> for String {
+    fn from(refused: Refused) -> Self {
+        let (Refused::Channels(what) | Refused::Other(what)) = refused;
+        what
+    }
+}
 
 /// The numbers of an image as they are stored.
 pub(super) struct Samples {
@@ -30,14 +53,18 @@ impl Samples {
     /// The picture in RGB with 8 bits a sample.
     ///
     /// # Errors
-    /// Numbers for which the settings do not say what is black and white.
-    pub(super) fn rgb(self, tones: Tones) -> Result<RgbImage, String> {
+    /// Channels that are no colours, or numbers for which the settings do not say what is black and white.
+    pub(super) fn rgb(self, tones: Tones) -> Result<RgbImage, Refused> {
         let Self { width, height, colours, is_cmyk, .. } = self;
         if !is_cmyk && !matches!(colours, 1 | 3) {
-            return Err(format!(
+            let instead = match colours <= MOST_CHANNELS {
+                true => format!("data.channels = {colours}"),
+                false => most(),
+            };
+            return Err(Refused::Channels(format!(
                 "it has {colours} channels that are not colours; expected grey, RGB or CMYK, with or without alpha, \
-                 or data.channels = {colours}"
-            ));
+                 or {instead}"
+            )));
         }
         let bytes = self.bytes(colours, tones)?;
         let rgb = match colours {
@@ -45,28 +72,34 @@ impl Samples {
             4 => bytes.chunks_exact(4).flat_map(from_cmyk).collect(),
             _ => bytes,
         };
-        RgbImage::from_raw(width, height, rgb).ok_or_else(too_few)
+        RgbImage::from_raw(width, height, rgb).ok_or_else(|| too_few().into())
     }
 
     /// The first `wanted` channels of the picture with 8 bits a sample, as they are stored.
     ///
     /// # Errors
     /// Another number of channels, or numbers for which the settings do not say what is black and white.
-    pub(super) fn exactly(self, wanted: usize, tones: Tones) -> Result<Image, String> {
+    pub(super) fn exactly(self, wanted: usize, tones: Tones) -> Result<Image, Refused> {
         let Self { width, height, colours, channels, is_cmyk, .. } = self;
         if is_cmyk {
-            return Err(format!(
-                "it has the colours CMYK; expected {wanted} channels (data.channels)"
-            ));
+            // Its colours are said, which no number of channels tells.
+            return Err(Refused::Other(format!(
+                "it has the colours CMYK; expected {} (data.channels)",
+                counted(wanted, "channel")
+            )));
         }
         // Alpha may stand behind grey.
         let fits = channels == wanted || (wanted == 1 && colours == 1);
         let is_maybe_grey = wanted == 1 && colours == 3;
         if !fits && !is_maybe_grey {
-            return Err(format!(
-                "it has {}; expected {wanted} (data.channels)",
+            let limit = match channels <= MOST_CHANNELS {
+                true => String::new(),
+                false => format!(", or another image: a recipe reads {}", most()),
+            };
+            return Err(Refused::Channels(format!(
+                "it has {}; expected {wanted} (data.channels){limit}",
                 counted(channels, "channel")
-            ));
+            )));
         }
         let (width, height) = (width as usize, height as usize);
         if is_maybe_grey {
@@ -78,7 +111,7 @@ impl Samples {
             _ => self.bytes(wanted, tones)?,
         };
         let image = Image { width, height, values: bytes };
-        if image.channels() == wanted { Ok(image) } else { Err(too_few()) }
+        if image.channels() == wanted { Ok(image) } else { Err(too_few().into()) }
     }
 
     /// All channels with 8 bits a sample, each one stretched on its own.
@@ -119,6 +152,11 @@ impl Samples {
     }
 }
 
+/// How many channels are read at most, in words.
+fn most() -> String {
+    format!("at most {MOST_CHANNELS} channels")
+}
+
 fn too_few() -> String {
     "damaged: fewer samples than its size says".to_owned()
 }
@@ -127,11 +165,13 @@ fn too_few() -> String {
 ///
 /// # Errors
 /// A pixel has a colour.
-pub(super) fn grey(rgb: &Image) -> Result<Image, String> {
+pub(super) fn grey(rgb: &Image) -> Result<Image, Refused> {
     let (pixels, _) = rgb.values.as_chunks::<3>();
     match pixels.iter().all(|[red, green, blue]| red == green && green == blue) {
         true => Ok(Image { values: pixels.iter().map(|pixel| pixel[0]).collect(), ..*rgb }),
-        false => Err("it is in colour, it has 3 channels; expected 1 (data.channels)".to_owned()),
+        false => Err(Refused::Channels(
+            "it is in colour, it has 3 channels; expected 1 (data.channels)".to_owned(),
+        )),
     }
 }
 

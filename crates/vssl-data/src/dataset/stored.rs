@@ -45,6 +45,19 @@ pub fn stored(dataset: &dyn Dataset, index: usize) -> Option<Stored> {
     decode::stored(&mut bytes)
 }
 
+/// The number of channels, without alpha, of image `index` where the image is whole and cannot be read with `channels` of
+/// them; `None` where it cannot be read for another reason, or was not stored as a file.
+pub(crate) fn other_channels(
+    dataset: &dyn Dataset,
+    index: usize,
+    channels: usize,
+) -> Option<usize> {
+    let bytes = dataset.file(index)?.ok()?;
+    let stored = decode::stored(&mut bytes.clone())?;
+    let is_other = !stored.is_whole_in(channels) && decode::has_other_channels(bytes, channels);
+    is_other.then_some(stored.channels)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

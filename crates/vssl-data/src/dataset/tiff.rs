@@ -60,12 +60,19 @@ pub(super) fn stored(bytes: &[u8]) -> Result<Stored, String> {
     let samples = number(Tag::SamplesPerPixel)?.unwrap_or(1);
     let kind = number(Tag::PhotometricInterpretation)?;
     let extra = reader.find_tag_unsigned_vec::<u16>(Tag::ExtraSamples).map_err(said)?;
-    let has_alpha =
-        extra.is_some_and(|kinds| kinds.first().is_some_and(|kind| ALPHA.contains(kind)));
-    Ok(match kind {
+    let first = extra.and_then(|kinds| kinds.first().copied());
+    Ok(stored_as(kind, samples, first))
+}
+
+/// The channels of a picture of this kind, with so many samples, of which the first beside the colours means `extra`. Alpha
+/// stands behind one sample of grey or three of RGB, and nothing behind it.
+fn stored_as(kind: Option<u16>, samples: u16, extra: Option<u16>) -> Stored {
+    let all_with_alpha = if kind == Some(RGB) { 4 } else { 2 };
+    let is_alpha = extra.is_some_and(|extra| ALPHA.contains(&extra));
+    match kind {
         Some(PALETTE | CMYK | YCBCR) => Stored::plain(3),
-        _ => Stored::of(usize::from(samples), has_alpha),
-    })
+        _ => Stored::of(usize::from(samples), is_alpha && samples == all_with_alpha),
+    }
 }
 
 /// Whether its numbers may be larger than bytes.
@@ -318,6 +325,31 @@ fn to_rgb(numbers: &mut Numbers, channels: usize) {
             [luma + 1.402 * red, luma - 0.344_136 * blue - 0.714_136 * red, luma + 1.772 * blue];
         for (place, value) in pixel.iter_mut().zip(rgb) {
             *place = value.round().clamp(0.0, 255.0) as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alpha_stands_behind_grey_or_three_colours_only() {
+        let grey = Some(u16::from(BLACK_IS_ZERO));
+        for (kind, samples, extra, channels, has_alpha) in [
+            (grey, 1, None, 1, false),
+            (grey, 2, Some(2), 1, true),
+            (Some(0), 2, Some(1), 1, true),
+            (None, 2, Some(0), 2, false),
+            (grey, 4, Some(2), 4, false),
+            (Some(RGB), 4, Some(2), 3, true),
+            (Some(RGB), 4, Some(0), 4, false),
+            (Some(RGB), 5, Some(2), 5, false),
+            (Some(CMYK), 4, None, 3, false),
+        ] {
+            let found = stored_as(kind, samples, extra);
+            let expected = (channels, has_alpha);
+            assert_eq!((found.channels, found.has_alpha), expected, "{kind:?} {samples} {extra:?}");
         }
     }
 }

@@ -18,9 +18,7 @@ impl BackboneConfig {
         };
         (numbers * size_of::<f32>() as f64).max(1.0) as usize
     }
-}
 
-impl BackboneConfig {
     /// Returns the bytes of the activations of one image of `size` × `size` pixels that the backward pass needs, from
     /// below; 0 for a backbone of a program's own. A step of SimCLR on two cores of a Xeon took, for each view of 64
     /// pixels more, 24 MiB with a ViT-Tiny of patches of 4 (19 here), 15 MiB with a ResNet-18 (8 here) and 6 MiB with a

@@ -6,7 +6,8 @@ type Known = (&'static str, &'static str);
 
 const EXPORTED: &str = "it is written for other programs and not read back: name the run folder or the file that it was \
                         exported from. `vssl export RUN --to encoder.safetensors` writes an encoder that is read";
-const FEATURES: &str = "these are numbers of images and no encoder: name the encoder that computed them, a run folder or a file of weights";
+const FEATURES: &str = "these are numbers of images and no encoder: name the encoder that computed them, a run folder or \
+                        a file of weights";
 const WEIGHTS: &str = "save the weights of the network with torch.save or as safetensors";
 const PACKED: &str = "unpack it and name the file of weights in it";
 const DOWNLOAD: &str = "download the file of weights itself";

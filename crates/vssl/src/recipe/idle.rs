@@ -48,25 +48,28 @@ const IDLE_IN_VIEWS: &[(&str, &[&str])] =
 impl Recipe {
     /// Returns a note for every setting that somebody has given another value than its default, or given on the command
     /// line, and that has no effect beside the value of another one; `method` is that of the recipe with its defaults.
+    /// Whoever switches something off on the command line knows that its settings in the file lose their effect.
     pub(super) fn idle(&self, provenance: &Provenance, method: Box<dyn AnyMethod>) -> Vec<String> {
         let (own, defaults) = (self.to_table(), defaults(method));
         let mut notes = Vec::new();
-        let mut tell = |key: String, value: &Value, default: Option<&Value>, because: String| {
-            let is_told = match provenance.origin(&key) {
-                Origin::Override => true,
-                Origin::File { .. } => Some(value) != default,
-                Origin::Default | Origin::Encoder => false,
+        let mut tell =
+            |key: &str, value: &Value, default: Option<&Value>, (switch, off): (&str, &str)| {
+                let is_told = match (provenance.origin(key), provenance.origin(switch)) {
+                    (Origin::Override, _) => true,
+                    (Origin::File { .. }, Origin::Override) => false,
+                    (Origin::File { .. }, _) => Some(value) != default,
+                    (Origin::Default | Origin::Encoder, _) => false,
+                };
+                if is_told {
+                    notes.push(format!("{key} = {value} has no effect with {switch} = {off}"));
+                }
             };
-            if is_told {
-                notes.push(format!("{key} = {value} has no effect with {because}"));
-            }
-        };
         for (key, value, idle) in IDLE {
             if found(&own, key).is_some_and(|own| own.to_string() == *value) {
                 for key_of_idle in *idle {
                     if let Some(given) = found(&own, key_of_idle) {
                         let default = found(&defaults, key_of_idle);
-                        tell((*key_of_idle).to_owned(), given, default, format!("{key} = {value}"));
+                        tell(key_of_idle, given, default, (*key, *value));
                     }
                 }
             }
@@ -79,8 +82,8 @@ impl Recipe {
                 for idle in idle.iter().filter(|idle| !off(idle)) {
                     if let Some(given) = group.get(idle) {
                         let default = group_of_defaults.and_then(|group| group.get(idle));
-                        let because = format!("views.{index}.{key} = 0.0");
-                        tell(format!("views.{index}.{idle}"), given, default, because);
+                        let at = |key: &str| format!("views.{index}.{key}");
+                        tell(&at(idle), given, default, (at(key).as_str(), "0.0"));
                     }
                 }
             }
@@ -149,6 +152,22 @@ mod tests {
         assert_eq!(notes(swav, &[]), Vec::<String>::new());
         let told = notes(&format!("{swav}\nswav.queue = 0"), &[]);
         assert!(told[0].contains("swav.queue_starts_epoch = 3 has no effect"), "{told:?}");
+    }
+
+    #[test]
+    fn what_the_command_line_switches_off_is_told_only_where_it_gives_the_setting_too() {
+        let text = "method = \"simclr\"\nschedule.name = \"constant\"\ndata.path = \"x\"\nprobe.lr = 2.0\n\
+                    views = [{ hue = 0.4 }]";
+        let off = ["probe.enabled=false", "views.0.jitter=0.0"];
+        for (more, expected) in [
+            (&[][..], &[][..]),
+            (&["probe.lr=3.0"], &["probe.lr = 3.0 has no effect with probe.enabled = false"]),
+            (&["views.0.hue=0.3"], &["views.0.hue = 0.3 has no effect with views.0.jitter = 0.0"]),
+        ] {
+            let overrides: Vec<String> = off.iter().chain(more).map(|&text| text.into()).collect();
+            let (_, provenance) = Recipe::parse(text, "test.toml", &overrides, METHODS).unwrap();
+            assert_eq!(provenance.notes, expected, "{more:?}");
+        }
     }
 
     #[test]

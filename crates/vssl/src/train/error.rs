@@ -81,8 +81,8 @@ pub enum TrainError {
     },
     /// Weights of the encoder to start from, or of the teacher, are no numbers.
     #[error(
-        "{}: {count} of the {values} values of {tensor} are infinite or not numbers; expected finite weights, for example \
-         those of an earlier checkpoint", path.display()
+        "{}: of the {values} values of {tensor}, {count} {} infinite or not a number; expected finite weights, for example \
+         those of an earlier checkpoint", path.display(), if *count == 1 { "is" } else { "are" }
     )]
     NotFinite {
         /// The file or run folder.

@@ -226,7 +226,8 @@ impl Start {
     pub fn adapt(&self, recipe: &mut Recipe) -> Result<Vec<String>, TrainError> {
         let wanted = recipe.data.channels;
         let init = recipe.init.as_ref().expect("the recipe names the encoder");
-        let changed = stem::check(&self.config, self.input.channels(), wanted, init)?;
+        let channels = (self.input.channels(), wanted);
+        let changed = stem::check(&self.config, channels, init, self.is_copy)?;
         let notes = recipe.start_from(&self.config, self.input.normalisation);
         let init = recipe.init.as_mut().expect("the recipe names the encoder");
         let from = init.from.clone();

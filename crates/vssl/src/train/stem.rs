@@ -15,18 +15,19 @@ use crate::{
 };
 
 /// Checks that an encoder whose stem takes `own` channels can start a run on images of `wanted` channels. Returns a note
-/// where the stem has to be changed for it.
+/// where the stem has to be changed for it, and where the key has no effect: not for the copy of a run that was begun
+/// (`is_copy`), whose stem may have been changed already.
 ///
 /// # Errors
 /// The numbers differ and `init` does not say what becomes of the stem, or nobody knows which tensor the stem is.
 pub(super) fn check(
     config: &BackboneConfig,
-    own: usize,
-    wanted: usize,
+    (own, wanted): (usize, usize),
     init: &InitSection,
+    is_copy: bool,
 ) -> Result<Option<String>, TrainError> {
     if own == wanted {
-        let said = init.stem_channels.map(|_| {
+        let said = init.stem_channels.filter(|_| !is_copy).map(|_| {
             format!(
                 "init.stem_channels has no effect: the encoder takes images of {}, as the recipe has them",
                 counted(own, "channel")
@@ -100,6 +101,7 @@ fn fitted(values: &[f32], [own, area]: [usize; 2], wanted: usize, how: StemChann
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backbone::Architecture;
 
     #[test]
     fn equal_channels_give_what_they_gave() {
@@ -122,5 +124,21 @@ mod tests {
         }
         assert_eq!(fitted(&values, [3, 2], 4, StemChannels::Repeat)[6..8], [-3.0, 2.25]);
         assert_eq!(fitted(&values, [3, 2], 1, StemChannels::Mean)[..2], [-3.0, 7.0]);
+    }
+
+    #[test]
+    fn only_a_new_run_is_told_of_a_key_without_effect() {
+        let config = BackboneConfig::of(Architecture::Resnet18);
+        let mut init = InitSection::of("first");
+        init.stem_channels = Some(StemChannels::Mean);
+        let said = |is_copy| check(&config, (4, 4), &init, is_copy).unwrap();
+        let told = "init.stem_channels has no effect: the encoder takes images of 4 channels, as the recipe has them";
+        assert_eq!((said(false).as_deref(), said(true)), (Some(told), None));
+        assert!(
+            check(&config, (3, 4), &init, false)
+                .unwrap()
+                .unwrap()
+                .contains("the mean of its weights")
+        );
     }
 }

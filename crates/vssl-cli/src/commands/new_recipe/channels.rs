@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use vssl_data::{
-    Dataset,
+    Dataset, MOST_CHANNELS,
     dataset::{self, Format, Stored},
 };
 
@@ -31,24 +31,27 @@ impl Channels {
         Self(kinds)
     }
 
-    /// The number of channels in which most images are whole: that of an encoder, `known`, if all are whole in it, and
-    /// 3 if nothing was counted.
+    /// The number of channels in which most images are whole: of several such numbers that of an encoder, `known`, and 3
+    /// if nothing was counted that a recipe can read.
     pub(super) fn best(&self, known: Option<usize>) -> usize {
-        let whole = |channels: usize| -> usize {
-            let kinds = self.0.iter().filter(|(kind, _)| kind.is_whole_in(channels));
-            kinds.map(|(_, count)| count).sum()
-        };
         let own = |channels: usize| -> usize {
             let kinds = self.0.iter().filter(|(kind, _)| kind.channels == channels);
             kinds.map(|(_, count)| count).sum()
         };
-        match known.filter(|&known| whole(known) == self.total()) {
-            Some(known) => known,
-            None => {
-                let numbers = self.0.keys().map(|kind| kind.channels);
-                numbers.max_by_key(|&n| (whole(n), own(n), Reverse(n))).unwrap_or(3)
-            }
-        }
+        let numbers = self.0.keys().map(|kind| kind.channels).filter(|&n| n <= MOST_CHANNELS);
+        let key = |&n: &usize| (self.whole(n), Some(n) == known, own(n), Reverse(n));
+        numbers.chain(known).max_by_key(key).unwrap_or(3)
+    }
+
+    /// The number of images that are whole with so many channels.
+    fn whole(&self, channels: usize) -> usize {
+        let kinds = self.0.iter().filter(|(kind, _)| kind.is_whole_in(channels));
+        kinds.map(|(_, count)| count).sum()
+    }
+
+    /// Whether images were counted and not one of them is whole with so many channels.
+    pub(super) fn none_fits(&self, channels: usize) -> bool {
+        !self.0.is_empty() && self.whole(channels) == 0
     }
 
     fn total(&self) -> usize {
@@ -79,8 +82,9 @@ impl Channels {
             return None;
         }
         let mut text = format!(
-            "of {} that were looked at, {}; the recipe has data.channels = {channels}",
+            "of {} that {} looked at, {}; the recipe has data.channels = {channels}",
             counted(self.total(), "image"),
+            if self.total() == 1 { "was" } else { "were" },
             self.words()
         );
         if parts > 0 {
@@ -92,10 +96,11 @@ impl Channels {
         if alpha > 0 {
             let more = kinds().filter(|(kind, _)| kind.has_alpha).max_by_key(|(_, count)| **count);
             let more = more.map_or(channels + 1, |(kind, _)| kind.channels + 1);
-            text.push_str(&format!(
-                "; alpha is left out of {}, --channels {more} takes it as a channel",
-                counted(alpha, "image")
-            ));
+            text.push_str(&format!("; alpha is left out of {}", counted(alpha, "image")));
+            // Not where it would lose other images.
+            if self.whole(more) >= self.whole(channels) {
+                text.push_str(&format!(", --channels {more} takes it as a channel"));
+            }
         }
         Some(text)
     }
@@ -130,6 +135,11 @@ mod tests {
             (&[(4, false, 9), (3, false, 8)], None, 4),
             (&[(4, false, 8), (3, false, 8)], None, 3),
             (&[(7, false, 64)], Some(3), 7),
+            (&[(1, false, 60), (2, false, 1)], Some(3), 3),
+            (&[(1, false, 60), (2, false, 1)], None, 1),
+            (&[(4, false, 8), (3, false, 8)], Some(4), 4),
+            (&[(65, false, 8), (3, false, 1)], None, 3),
+            (&[(65, false, 8)], None, 3),
         ] {
             assert_eq!(of(kinds).best(known), expected, "{kinds:?} {known:?}");
         }
@@ -148,6 +158,14 @@ mod tests {
             of(&[(3, true, 2)]).note(3).unwrap(),
             "of 2 images that were looked at, 2 have 3 channels and alpha; the recipe has data.channels = 3; alpha is \
              left out of 2 images, --channels 4 takes it as a channel"
+        );
+        assert_eq!(
+            of(&[(3, false, 5), (3, true, 1)]).note(3).unwrap(),
+            "of 6 images that were looked at, 5 have 3 channels, 1 has 3 channels and alpha; the recipe has \
+             data.channels = 3; alpha is left out of 1 image"
+        );
+        assert!(
+            of(&[(3, true, 1)]).note(3).unwrap().starts_with("of 1 image that was looked at, ")
         );
     }
 }

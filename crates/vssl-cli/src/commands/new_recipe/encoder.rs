@@ -19,6 +19,8 @@ pub(super) struct Encoder {
     pub(super) path: String,
     /// What was read; `None` for another program's file that does not tell all about its encoder.
     pub(super) start: Option<Start>,
+    /// The number of channels of the images that it takes.
+    pub(super) channels: usize,
     /// The notes on it.
     pub(super) notes: Vec<String>,
 }
@@ -43,20 +45,20 @@ impl Encoder {
         })?;
         match Start::read(role, &InitSection::of(path), None) {
             Ok(start) => {
-                let notes = start.notes.clone();
-                Ok(Self { path: text.to_owned(), start: Some(start), notes })
+                let (notes, channels) = (start.notes.clone(), start.input.channels());
+                Ok(Self { path: text.to_owned(), start: Some(start), channels, notes })
             }
-            Err(error @ TrainError::ForeignStart { source: ForeignError::Unknown(_), .. }) => {
-                let note = format!("{error}. Give these keys of the recipe their values first");
-                Ok(Self { path: text.to_owned(), start: None, notes: vec![note] })
-            }
-            Err(error) => Err(pretrain::classified(error)),
+            Err(error) => match &error {
+                TrainError::ForeignStart {
+                    source: ForeignError::Unknown { channels, .. }, ..
+                } => {
+                    let note = format!("{error}. Give these keys of the recipe their values first");
+                    let (path, channels) = (text.to_owned(), *channels);
+                    Ok(Self { path, start: None, channels, notes: vec![note] })
+                }
+                _ => Err(pretrain::classified(error)),
+            },
         }
-    }
-
-    /// Returns the number of channels of the images that it takes, if that is known.
-    pub(super) fn channels(&self) -> Option<usize> {
-        self.start.as_ref().map(|start| start.input.channels())
     }
 
     /// Returns what it is in one line, if that is known.

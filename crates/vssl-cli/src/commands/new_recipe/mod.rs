@@ -1,8 +1,8 @@
 //! `vssl new-recipe`: writes a recipe for the user's images, with every key explained.
 //!
-//! [`survey`] looks at the images with [`channels`] and [`pixels`], [`encoder`] at what the run starts from, [`tuning`] knows the optimiser and the views of
-//! each method, [`meaning`] what its settings do, [`text`] writes the recipe. It is parsed and checked before it is saved,
-//! so that `vssl pretrain` accepts the file as it is.
+//! [`survey`] looks at the images with [`channels`] and [`pixels`], [`encoder`] at what the run starts from, [`tuning`]
+//! knows the optimiser and the views of each method, [`meaning`] what its settings do, [`text`] writes the recipe. It is
+//! parsed and checked before it is saved, so that `vssl pretrain` accepts the file as it is.
 
 mod channels;
 mod encoder;
@@ -59,11 +59,12 @@ pub(super) fn run(arguments: &NewRecipe, common: &Common) -> Result<(), Failure>
     };
     let from = open(Role::Start, &arguments.from)?;
     let teacher = open(Role::Teacher, &arguments.teacher)?;
-    let channels = |encoder: &Option<Encoder>| encoder.as_ref().and_then(Encoder::channels);
+    let channels = |encoder: &Option<Encoder>| encoder.as_ref().map(|encoder| encoder.channels);
     let asked = Asked {
         train: arguments.train.as_deref(),
         channels: arguments.channels.map(usize::from),
         known: channels(&teacher).or_else(|| channels(&from)),
+        recipe: &path,
     };
     let mut survey = Survey::of(&arguments.data, asked)?;
     check_channels(channels(&teacher), &survey)?;

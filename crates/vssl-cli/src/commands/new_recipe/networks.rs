@@ -62,7 +62,7 @@ pub(super) fn init(page: &mut Page, from: &Encoder, channels: usize) {
     );
     page.absent("heads", 6, "attention heads of a transformer");
     let comment = "or repeat: where the images have other channels";
-    match from.channels().is_some_and(|own| own != channels) {
+    match from.channels != channels {
         true => page.key("stem_channels", "mean", comment),
         false => page.absent("stem_channels", "mean", comment),
     }

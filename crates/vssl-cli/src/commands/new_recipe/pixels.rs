@@ -5,6 +5,7 @@ use std::path::Path;
 use vssl_data::{DataError, Dataset, Image, Normalisation, PerChannel};
 
 use super::survey::sample;
+use crate::output::{counted, quoted};
 
 /// Sizes of the sampled images, and sums over their pixels.
 pub(super) struct Pixels {
@@ -12,6 +13,8 @@ pub(super) struct Pixels {
     /// Number of sampled images that cannot be read, and why the first of them cannot.
     pub(super) unreadable: usize,
     why: Option<DataError>,
+    /// Number of sampled images for which no setting says which numbers are black and white.
+    pub(super) without_range: usize,
     /// Whether every pixel has one value for all its channels, three at most.
     pub(super) grey: bool,
     channels: usize,
@@ -24,40 +27,58 @@ impl Pixels {
     fn new(channels: usize) -> Self {
         let (sums, squares) = (vec![0.0; channels], vec![0.0; channels]);
         let (sides, why, grey) = (Vec::new(), None, matches!(channels, 1 | 3));
-        Self { sides, unreadable: 0, why, grey, channels, count: 0.0, sums, squares }
+        let (unreadable, without_range, count) = (0, 0, 0.0);
+        Self { sides, unreadable, why, without_range, grey, channels, count, sums, squares }
     }
 
-    /// Samples images evenly, which are read with so many channels. Images that cannot be decoded are counted, unless
-    /// all are such.
-    pub(super) fn sample(images: &dyn Dataset, channels: usize) -> Result<Self, DataError> {
+    /// Samples images evenly, which are read with so many channels. Images that cannot be decoded are counted.
+    pub(super) fn sample(images: &dyn Dataset, channels: usize) -> Self {
         let mut pixels = Self::new(channels);
         for index in sample(images.len()) {
             match images.image(index) {
                 Ok(image) => pixels.add(&image),
                 Err(error) => {
                     pixels.unreadable += 1;
+                    pixels.without_range += usize::from(error.to_string().contains("data.range"));
                     pixels.why.get_or_insert(error);
                 }
             }
         }
-        match pixels.why.take() {
-            Some(error) if pixels.sides.is_empty() => Err(error),
-            why => Ok(Self { why, ..pixels }),
+        pixels
+    }
+
+    /// The sample, of which an image at least could be read.
+    ///
+    /// # Errors
+    /// Why the first image cannot be read, where none can.
+    pub(super) fn readable(mut self) -> Result<Self, DataError> {
+        match self.why.take() {
+            Some(error) if self.sides.is_empty() => Err(error),
+            why => Ok(Self { why, ..self }),
         }
     }
 
-    /// A note on the images of the sample that cannot be read.
-    pub(super) fn note(&self, source: &Path) -> Option<String> {
-        let (bad, looked) = (self.unreadable, self.sides.len() + self.unreadable);
-        let channels = match self.channels {
-            3 => String::new(),
-            channels => format!(" --channels {channels}"),
+    /// Number of images that were looked at.
+    pub(super) fn looked_at(&self) -> usize {
+        self.sides.len() + self.unreadable
+    }
+
+    /// A note on the images of the sample that cannot be read, for a recipe at `recipe`.
+    pub(super) fn note(&self, recipe: &Path) -> Option<String> {
+        let (bad, looked) = (self.unreadable, self.looked_at());
+        // `vssl data check` knows a recipe by its ending.
+        let all = match recipe.extension().is_some_and(|ending| ending == "toml") {
+            true => {
+                let recipe = quoted(&recipe.display().to_string());
+                format!(". vssl data check {recipe} names all such images")
+            }
+            false => String::new(),
         };
         self.why.as_ref().map(|why| {
             format!(
-                "{bad} of the {looked} images that were looked at cannot be read, the first is {why}; a run stops \
-                 there unless data.on_bad_image = \"skip\". vssl data check {}{channels} names all such images",
-                source.display()
+                "{bad} of the {} that were looked at cannot be read, the first is {why}; a run stops there unless \
+                 data.on_bad_image = \"skip\"{all}",
+                counted(looked, "image")
             )
         })
     }

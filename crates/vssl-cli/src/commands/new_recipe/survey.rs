@@ -27,7 +27,7 @@ pub(super) fn sample(images: usize) -> impl Iterator<Item = usize> {
 }
 
 /// What the user says of the images.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Asked<'a> {
     /// The folder of the training images below the set.
     pub(super) train: Option<&'a str>,
@@ -35,6 +35,8 @@ pub(super) struct Asked<'a> {
     pub(super) channels: Option<usize>,
     /// The number of channels that an encoder of the recipe takes, which is chosen where the images can be read so.
     pub(super) known: Option<usize>,
+    /// Where the recipe will lie.
+    pub(super) recipe: &'a Path,
 }
 
 /// What a recipe needs to know of a set of images.
@@ -102,7 +104,7 @@ impl Survey {
             format: config.format,
             train: asked.train.map(str::to_owned),
             notes,
-            looked_at: pixels.sides.len() + pixels.unreadable,
+            looked_at: pixels.looked_at(),
             unreadable: pixels.unreadable,
             images: train.len(),
             classes: train.labels().map(|_| train.classes().len()),
@@ -187,22 +189,32 @@ impl Sampled {
         }
         notes.extend(channels.note(chosen));
         let mut pixels = Pixels::sample(splits.train.as_ref(), chosen);
-        if pixels.as_ref().is_err_and(|error| error.to_string().contains("data.range")) {
+        if pixels.without_range > 0 {
             config.range = Range::Percentiles;
-            notes.push(RANGE.to_owned());
+            notes.push(range_note(&pixels));
             splits = dataset::open(&config, None).map_err(advised)?;
             pixels = Pixels::sample(splits.train.as_ref(), chosen);
         }
         let stored = channels.words();
-        let pixels = pixels.with_context(|| unread(source, chosen, &stored))?;
-        notes.extend(pixels.note(source));
+        let pixels = pixels.readable().with_context(|| unread(source, chosen, &stored));
+        let pixels = match asked.channels.is_some_and(|asked| channels.none_fits(asked)) {
+            true => pixels.map_err(Failure::usage)?,
+            false => pixels?,
+        };
+        notes.extend(pixels.note(asked.recipe));
         Ok(Self { config, splits, stored, pixels, notes })
     }
 }
 
 /// What is said where the range of the numbers is guessed.
-const RANGE: &str = "nothing says which numbers of these images are black and white: the recipe has data.range = \
-                     \"percentiles\", for each image its own; [low, high] keeps differences of brightness between images";
+fn range_note(pixels: &Pixels) -> String {
+    format!(
+        "nothing says which numbers are black and white in {} of the {} that were looked at: the recipe has data.range = \
+         \"percentiles\", for each image its own; [low, high] keeps differences of brightness between images",
+        pixels.without_range,
+        counted(pixels.looked_at(), "image")
+    )
+}
 
 /// What is said where no image of the sample can be read.
 fn unread(source: &Path, channels: usize, stored: &str) -> String {
@@ -217,9 +229,13 @@ fn unread(source: &Path, channels: usize, stored: &str) -> String {
     )
 }
 
-/// A failure because of the folders of the set, with advice where the recipe can say which one is meant.
+/// A failure because of the folders of the set, with advice where the recipe can say which one is meant. Channels that its
+/// format has not are wrong usage.
 fn advised(error: DataError) -> Failure {
     let text = error.to_string();
+    if matches!(&error, DataError::Setting(text) if text.starts_with("data.channels = ")) {
+        return Failure::usage(error);
+    }
     match text.contains("data.train = ") {
         true => anyhow!(
             "{text}\nhelp: --train FOLDER writes data.train into the recipe; --train . takes all images"

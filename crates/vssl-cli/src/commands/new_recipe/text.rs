@@ -106,15 +106,15 @@ fn data(page: &mut Page, survey: &Survey, from: Option<&Encoder>) -> Result<(), 
     );
     page.absent("bits_used", 12, "bits that samples of 16-bit images use, 8 to 16");
     channels(page, survey);
-    match from.map(|from| &from.start) {
-        Some(Some(start)) if start.input.channels() == survey.channels => {
+    match from.filter(|from| from.channels == survey.channels).map(|from| &from.start) {
+        Some(Some(start)) => {
             page.prose("Mean and standard deviation of the channels, as the encoder knows them.");
             page.normalisation(start.input.normalisation);
         }
         Some(None) => {
             page.prose("Without a normalisation of its own, the recipe takes that of the encoder.");
         }
-        _ => normalisation(page, survey),
+        None => normalisation(page, survey),
     }
     page.key("on_bad_image", "stop", "or skip: another image takes its place");
     page.absent("workers", 4, "threads that decode and augment; by default one a core");

@@ -49,9 +49,9 @@ pub enum ForeignError {
     },
     /// A tensor of the encoder holds values that are not numbers.
     #[error(
-        "{}: tensor {key:?}: {count} of its {values} values are infinite or not a number (as 32-bit \
-         floats); the training diverged, or the file was damaged: take an earlier checkpoint",
-        path.display()
+        "{}: tensor {key:?}: of its {values} values, {count} {} infinite or not a number (as 32-bit floats); the \
+         training diverged, or the file was damaged: take an earlier checkpoint",
+        path.display(), if *count == 1 { "is" } else { "are" }
     )]
     NotFinite {
         /// The file.
@@ -101,8 +101,13 @@ pub enum ForeignError {
     #[error("{0}")]
     Contradiction(String),
     /// Neither the tensors nor the arguments give a needed setting.
-    #[error("{0}")]
-    Unknown(String),
+    #[error("{what}")]
+    Unknown {
+        /// What is not known, and how to say it.
+        what: String,
+        /// The number of channels of the images that the network takes, by the shape of its first layer.
+        channels: usize,
+    },
     /// The tensors of the file are not exactly the tensors of the network.
     #[error(
         "{}: {}; --allow-partial takes over what fits{}",

@@ -49,7 +49,7 @@ pub(super) fn network(
     let input = input((&config, channels), request, hints, &mut unknown)?;
     match unknown.is_empty() {
         true => Ok((config, input)),
-        false => Err(ForeignError::Unknown(unknown.join("; "))),
+        false => Err(ForeignError::Unknown { what: unknown.join("; "), channels }),
     }
 }
 
@@ -114,7 +114,16 @@ mod tests {
         request: &Request,
         hints: &Hints,
     ) -> Result<(BackboneConfig, Input), ForeignError> {
-        let (patch, positions) = ([width, 3, 16, 16], [1, 197, width]);
+        vit_of(3, width, request, hints)
+    }
+
+    fn vit_of(
+        channels: usize,
+        width: usize,
+        request: &Request,
+        hints: &Hints,
+    ) -> Result<(BackboneConfig, Input), ForeignError> {
+        let (patch, positions) = ([width, channels, 16, 16], [1, 197, width]);
         let mut shapes = Shapes::new();
         shapes.insert("patch_embed.proj.weight".to_owned(), &patch);
         shapes.insert("pos_embed".to_owned(), &positions);
@@ -128,6 +137,17 @@ mod tests {
         let (config, _) = vit_small(request, hints).map_err(|error| error.to_string())?;
         let vit = config.vit().unwrap();
         Ok((vit.heads(), vit.pooling))
+    }
+
+    #[test]
+    fn the_channels_are_known_of_a_file_that_does_not_tell_all() {
+        for wanted in [1, 3, 5] {
+            let found = vit_of(wanted, 384, &Request::default(), &Hints::default());
+            let Err(ForeignError::Unknown { what, channels }) = found else {
+                panic!("{found:?}");
+            };
+            assert!(channels == wanted && what.contains("--heads 6"), "{channels} {what}");
+        }
     }
 
     #[test]
