@@ -9,6 +9,7 @@ mod cifar_python;
 mod class_folders;
 mod config;
 mod decode;
+mod file_channels;
 mod folder;
 mod found;
 mod gif;
@@ -42,6 +43,8 @@ pub use config::{
     MissingClasses, STL10,
 };
 pub(crate) use decode::ending_of;
+pub(crate) use file_channels::other_channels;
+pub use file_channels::stored;
 pub use folder::Folder;
 pub use found::{Found, LeftOut};
 pub use guess::guess;
@@ -49,8 +52,7 @@ pub use locate::{in_home, locate};
 pub use memory::Memory;
 pub use shards::{Shards, shards_are_in};
 pub use stl10::Stl10;
-pub(crate) use stored::other_channels;
-pub use stored::{Stored, stored};
+pub use stored::Stored;
 pub use subset::Subset;
 pub use tones::{Range, Tones};
 

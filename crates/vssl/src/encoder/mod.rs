@@ -173,24 +173,7 @@ impl Encoder {
             return Err(EncoderError::Missing { path: path.to_owned() });
         }
         if path.is_file() {
-            let Imported { backbone, config, input, step, network: own, loss_head } =
-                file::import(path, device)?;
-            if network == Network::Teacher && own != Some(Network::Teacher) {
-                return Err(EncoderError::OneNetwork { path: path.to_owned() });
-            }
-            let (path, device) = (path.to_owned(), device.clone());
-            return Ok(Self {
-                backbone: backbone.into(),
-                config,
-                input,
-                path,
-                recipe: None,
-                network: own,
-                step,
-                loss_head,
-                pooling: None,
-                device,
-            });
+            return Self::of_file(path, network, device);
         }
         if folder::is_on_labels(path) && !folder::is_run(path) {
             return match network {
@@ -222,6 +205,27 @@ impl Encoder {
             step,
             loss_head,
             pooling,
+            device,
+        })
+    }
+
+    fn of_file(path: &Path, network: Network, device: &Device) -> Result<Self, EncoderError> {
+        let Imported { backbone, config, input, step, network: own, loss_head } =
+            file::import(path, device)?;
+        if network == Network::Teacher && own != Some(Network::Teacher) {
+            return Err(EncoderError::OneNetwork { path: path.to_owned() });
+        }
+        let (path, device) = (path.to_owned(), device.clone());
+        Ok(Self {
+            backbone: backbone.into(),
+            config,
+            input,
+            path,
+            recipe: None,
+            network: own,
+            step,
+            loss_head,
+            pooling: None,
             device,
         })
     }

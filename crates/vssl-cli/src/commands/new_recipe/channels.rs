@@ -7,8 +7,16 @@ use vssl_data::{
     dataset::{self, Format, Stored},
 };
 
-use super::survey::sample;
 use crate::output::counted;
+
+/// Number of images that are decoded for their sizes and colours, evenly over the set.
+const SAMPLE: usize = 64;
+
+/// The numbers of the images that are looked at, of `images`.
+pub(super) fn sample(images: usize) -> impl Iterator<Item = usize> {
+    let count = SAMPLE.min(images);
+    (0..count).map(move |k| k * images / count)
+}
 
 /// How many images of a sample are stored with which channels.
 pub(super) struct Channels(BTreeMap<Stored, usize>);

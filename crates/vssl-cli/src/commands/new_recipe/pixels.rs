@@ -4,7 +4,7 @@ use std::path::Path;
 
 use vssl_data::{DataError, Dataset, Image, Normalisation, PerChannel};
 
-use super::survey::sample;
+use super::channels::sample;
 use crate::output::{counted, quoted};
 
 /// Sizes of the sampled images, and sums over their pixels.

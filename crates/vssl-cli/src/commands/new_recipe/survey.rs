@@ -14,17 +14,8 @@ use crate::{
     output::counted,
 };
 
-/// Number of images that are decoded for their sizes and colours, evenly over the set.
-const SAMPLE: usize = 64;
-
 /// The side of views from which on images are photographs: the first layers are those of ImageNet, and there is blur.
 const PHOTOGRAPH: usize = 96;
-
-/// The numbers of the images that are looked at, of `images`.
-pub(super) fn sample(images: usize) -> impl Iterator<Item = usize> {
-    let count = SAMPLE.min(images);
-    (0..count).map(move |k| k * images / count)
-}
 
 /// What the user says of the images.
 #[derive(Clone, Copy, Debug)]
