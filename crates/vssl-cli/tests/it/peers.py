@@ -335,7 +335,7 @@ def strangers():
     yield "moco.pth", named, ["--heads", "6"], ["MoCo V3", "--heads"]
     net = torchvision.models.resnet18()
     net.layer2[0].bn1.weight.data[3] = float("nan")
-    yield "nan.pth", net.state_dict(), [], ["layer2.0.bn1.weight", "1 of its 128 values"]
+    yield "nan.pth", net.state_dict(), [], ["layer2.0.bn1.weight", "of its 128 values, 1 is infinite"]
 
 
 def foreign(folder):
