@@ -221,7 +221,7 @@ def test_an_image_that_cannot_be_read_is_named(encoder, photos, tmp_path):
     files = [*sorted(photos.glob(FILES))[:2], bad]
     with pytest.raises(vssl.Error, match=r"bad\.png \(image 2\)"):
         encoder.embed(files)
-    with pytest.warns(vssl.ImageWarning, match=r"1 images were left out[^$]*bad\.png"):
+    with pytest.warns(vssl.ImageWarning, match=r"1 image left out[^$]*bad\.png"):
         found = encoder.embed(files, skip_unreadable=True)
     assert np.isnan(found[2]).all() and np.isfinite(found[:2]).all()
     np.testing.assert_array_equal(found[:2], encoder.embed(files[:2]))

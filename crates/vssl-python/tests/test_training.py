@@ -82,7 +82,9 @@ def test_an_exception_stops_and_saves_and_the_run_goes_on_to_the_same_bits(tmp_p
 
 def test_ctrl_c_saves_and_raises(tmp_path):
     script = f"""
-import json, sys, vssl
+import json, signal, sys, vssl
+# Whoever started the tests may have had the signal ignored, which processes inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings = json.loads(sys.argv[1])
 def tell(event):
     if event["event"] == "step":

@@ -169,6 +169,11 @@ def checked(count: int | None) -> int | None:
     return count
 
 
+def counted(images: int) -> str:
+    """A number of images in words."""
+    return f"{images} image" if images == 1 else f"{images} images"
+
+
 def whole(answer: tuple[Any, Any, list[str]], images: int) -> list[npt.NDArray[np.float32]]:
     """The arrays with a row for each image."""
     arrays, indices, left_out = answer
@@ -176,10 +181,10 @@ def whole(answer: tuple[Any, Any, list[str]], images: int) -> list[npt.NDArray[n
         return list(arrays)
     if not arrays:
         last = left_out[-1] if left_out else "the set is empty"
-        raise Error(f"none of the {images} images could be read; the last: {last}")
+        raise Error(f"none of {counted(images)} could be read; the last: {last}")
     more = f"\n… and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
     warnings.warn(
-        f"{len(left_out)} images were left out, their rows are NaN:\n" + "\n".join(left_out[:NAMED]) + more,
+        f"{counted(len(left_out))} left out, with rows of NaN:\n" + "\n".join(left_out[:NAMED]) + more,
         ImageWarning,
         stacklevel=4,
     )
