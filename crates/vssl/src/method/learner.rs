@@ -131,7 +131,7 @@ impl fmt::Debug for dyn AnyMethod {
     }
 }
 
-/// The result of one forward pass for the training loop: see [`Loss`].
+/// The result of one forward pass for the training loop: see [`Loss`](super::Loss).
 pub struct Outcome {
     /// The loss that was minimised.
     pub total: Tensor<1>,
