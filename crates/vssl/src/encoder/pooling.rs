@@ -54,9 +54,4 @@ impl Encoder {
             .map(|pooling| format!("{path}: the feature is {} ({by}){lost}", pooling.words()));
         Ok((encoder, note))
     }
-
-    /// Returns the feature of a transformer in words, for tables and results; `None` for other networks.
-    pub fn feature_in_words(&self) -> Option<&'static str> {
-        self.config.pooling().map(Pooling::words)
-    }
 }
